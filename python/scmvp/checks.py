@@ -1,0 +1,329 @@
+"""Every refusal of input in one place; what the model reads has passed through `check_paired`.
+
+The checks never change the caller's object and copy nothing that is already as it should be: a
+canonical float32 CSR matrix comes back as itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+MODALITIES = ("rna", "atac")
+FEATURE_WORD = {"rna": "gene", "atac": "peak"}
+LABEL = {"rna": "RNA", "atac": "ATAC"}
+
+_CHUNK = 1 << 20
+# Largest integer up to which float32 holds every integer.
+_LARGEST_COUNT = 1 << 24
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The counts of the same cells in both modalities, ready for the model.
+
+    Attributes:
+        rna: Counts, cells x genes, float32, sorted indices, no stored zeros, no duplicates.
+        atac: Counts, cells x peaks, in the same form and the same order of cells.
+        cells: Cell names, in the order of the RNA modality.
+        genes: Gene names.
+        peaks: Peak names, spelled as given.
+    """
+
+    rna: sp.csr_matrix
+    atac: sp.csr_matrix
+    cells: np.ndarray
+    genes: np.ndarray
+    peaks: np.ndarray
+
+
+def check_paired(
+    data: MuData | tuple[AnnData, AnnData] | Paired,
+    rna_layer: str | None = None,
+    atac_layer: str | None = None,
+) -> Paired:
+    """Take paired counts out of a container, or say in one sentence why they cannot be used.
+
+    Args:
+        data: MuData with modalities 'rna' and 'atac', or the pair (RNA AnnData, ATAC AnnData).
+            The cells of the two may be in different order: they are matched by name.
+        rna_layer: Layer of the RNA modality that holds counts; X when None.
+        atac_layer: Layer of the ATAC modality that holds counts; X when None.
+
+    Returns:
+        Paired, with the cells in the order of the RNA modality.
+
+    Raises:
+        InputError: A modality or layer is missing or empty; names are duplicated; the two do not
+            have the same cells; values are negative, not integer, NaN or infinite; a cell has no
+            count in either modality.
+    """
+    if isinstance(data, Paired):
+        return data
+    rna, atac = modality_pair(data)
+    layers = {"rna": rna_layer, "atac": atac_layer}
+    values, cells, features = {}, {}, {}
+    for modality, adata in zip(MODALITIES, (rna, atac), strict=True):
+        values[modality] = layer_values(adata, modality, layers[modality])
+        cells[modality] = as_names(adata.obs_names)
+        features[modality] = as_names(adata.var_names)
+        check_names(modality, cells[modality], features[modality])
+    order = match_cells(cells["rna"], cells["atac"])
+    matrices = {
+        modality: count_matrix(values[modality], modality, cells[modality], features[modality])
+        for modality in MODALITIES
+    }
+    if order is not None:
+        matrices["atac"] = matrices["atac"][order]
+    refuse_empty_cells(matrices["rna"], matrices["atac"], cells["rna"])
+    return Paired(
+        matrices["rna"], matrices["atac"], cells["rna"], features["rna"], features["atac"]
+    )
+
+
+def modality_pair(data: MuData | tuple[AnnData, AnnData]) -> tuple[AnnData, AnnData]:
+    """The RNA and the ATAC AnnData of a MuData or of a pair; InputError when one is missing."""
+    if hasattr(data, "mod"):
+        for modality in MODALITIES:
+            if modality not in data.mod:
+                found = ", ".join(repr(name) for name in data.mod) or "none"
+                raise InputError(
+                    f"the {LABEL[modality]} modality is missing: the MuData needs modalities "
+                    f"'rna' and 'atac' and has {found}; rename or add them"
+                )
+        return data.mod["rna"], data.mod["atac"]
+    is_pair = isinstance(data, Sequence) and len(data) == 2
+    if is_pair and all(hasattr(part, "obs_names") and hasattr(part, "X") for part in data):
+        return data[0], data[1]
+    raise InputError(
+        f"cannot read paired cells from {_type_name(data)}; give a MuData with modalities 'rna' "
+        "and 'atac', or a pair (rna, atac) of AnnData objects"
+    )
+
+
+def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
+    """Refuse a modality without cells or features, and names that occur twice."""
+    if len(cells) == 0:
+        raise InputError(f"the {LABEL[modality]} modality has no cells; nothing can be fitted")
+    if len(features) == 0:
+        word = FEATURE_WORD[modality]
+        raise InputError(f"the {LABEL[modality]} modality has no {word}s; nothing can be fitted")
+    _refuse_duplicates(cells, f"cell names of the {LABEL[modality]} modality", "obs_names")
+    _refuse_duplicates(features, f"{FEATURE_WORD[modality]} names", "var_names")
+
+
+def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | None:
+    """Positions of the RNA cells among the ATAC cells; None when the order is the same already.
+
+    Raises:
+        InputError: The two modalities do not hold the same cells.
+    """
+    if np.array_equal(rna_cells, atac_cells):
+        return None
+    atac_index = pd.Index(atac_cells)
+    order = atac_index.get_indexer(rna_cells)
+    only_rna = rna_cells[order < 0]
+    only_atac = atac_cells[~atac_index.isin(rna_cells)]
+    if len(only_rna) == len(rna_cells):
+        raise InputError(
+            f"the two modalities have no cells in common (RNA: {name_some(rna_cells)}; ATAC: "
+            f"{name_some(atac_cells)}); give both the same cell names"
+        )
+    if len(only_rna) or len(only_atac):
+        parts = [
+            f"{len(names)} only in {LABEL[modality]} ({name_some(names)})"
+            for modality, names in (("rna", only_rna), ("atac", only_atac))
+            if len(names)
+        ]
+        raise InputError(
+            f"the two modalities do not hold the same cells: {' and '.join(parts)}; keep the "
+            f"{int((order >= 0).sum())} shared cells in both"
+        )
+    return order
+
+
+def layer_values(adata: AnnData, modality: str, layer: str | None) -> Any:
+    """X or a named layer of one modality; InputError when it has none."""
+    if layer is None:
+        if adata.X is None:
+            has = ", ".join(f"'{name}'" for name in adata.layers) or "none"
+            raise InputError(
+                f"the {LABEL[modality]} modality has no X; name the layer that holds its counts "
+                f"(layers: {has})"
+            )
+        return adata.X
+    if layer not in adata.layers:
+        has = ", ".join(f"'{name}'" for name in adata.layers) or "none"
+        raise InputError(
+            f"the {LABEL[modality]} modality has no layer '{layer}' (layers: {has}); name one of "
+            "these, or leave the layer out to use X"
+        )
+    return adata.layers[layer]
+
+
+def count_matrix(
+    values: Any, modality: str, cells: np.ndarray, features: np.ndarray
+) -> sp.csr_matrix:
+    """Counts as a canonical float32 CSR matrix, cells x features.
+
+    Args:
+        values: Sparse matrix or array of any format, dense array, or an on-disk AnnData matrix.
+        modality: 'rna' or 'atac'; only for the words of a refusal.
+        cells: Row names.
+        features: Column names.
+
+    Raises:
+        InputError: Wrong shape or type, or a value that is negative, not an integer or not finite.
+    """
+    csr = _as_csr(values, modality)
+    if csr.shape != (len(cells), len(features)):
+        raise InputError(
+            f"the {LABEL[modality]} matrix is {csr.shape[0]} x {csr.shape[1]}, but there are "
+            f"{len(cells)} cell names and {len(features)} {FEATURE_WORD[modality]} names; "
+            "give cells x features"
+        )
+    _refuse_values(csr, modality, cells, features)
+    if csr.data.dtype != np.float32:
+        csr = _csr_view(csr.data.astype(np.float32), csr)
+    if csr.has_canonical_format and np.count_nonzero(csr.data) == csr.nnz:
+        return csr
+    csr = csr.copy()
+    csr.sum_duplicates()
+    csr.eliminate_zeros()
+    return csr
+
+
+def holds_counts(values: Any) -> bool:
+    """Whether every stored value is a non-negative integer (read in chunks, nothing copied)."""
+    data = values.data if sp.issparse(values) else np.asarray(values)
+    if data.dtype.kind not in "biuf":
+        return False
+    return not any(_is_bad(chunk).any() for _, chunk in _chunks(data))
+
+
+def refuse_empty_cells(rna: sp.csr_matrix, atac: sp.csr_matrix, cells: np.ndarray) -> None:
+    """Refuse cells with no count in either modality; both matrices hold no stored zeros."""
+    empty = (np.diff(rna.indptr) == 0) & (np.diff(atac.indptr) == 0)
+    if empty.any():
+        one = int(empty.sum()) == 1
+        raise InputError(
+            f"{_plural(int(empty.sum()), 'cell')} {'has' if one else 'have'} no count in either "
+            f"modality ({name_some(cells[empty])}); remove {'it' if one else 'them'}, e.g. with "
+            "scmvp.filter_paired"
+        )
+
+
+def as_names(names: Any) -> np.ndarray:
+    """Names as a one-dimensional array of Python strings."""
+    return np.array([str(name) for name in names], dtype=object).astype(str)
+
+
+def name_some(names: Sequence[str] | np.ndarray) -> str:
+    """The first few of many names, for a message."""
+    shown = ", ".join(f"'{name}'" for name in names[:_NAMES_SHOWN])
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown}, ..."
+
+
+def _as_csr(values: Any, modality: str) -> sp.csr_matrix:
+    if hasattr(values, "to_memory"):
+        values = values.to_memory()
+    if sp.issparse(values):
+        if values.format != "csr":
+            return sp.csr_matrix(values)
+        return values if isinstance(values, sp.csr_matrix) else _csr_view(values.data, values)
+    array = np.asarray(values)
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise InputError(
+            f"the {LABEL[modality]} matrix is {_type_name(values)}, not a matrix of numbers; give "
+            "a sparse matrix or a two-dimensional array of counts, cells x features"
+        )
+    return sp.csr_matrix(array)
+
+
+def _csr_view(data: np.ndarray, like: Any) -> sp.csr_matrix:
+    """A CSR matrix with the structure of `like`, sharing its index arrays."""
+    view = sp.csr_matrix((data, like.indices, like.indptr), shape=like.shape, copy=False)
+    view.has_canonical_format = like.has_canonical_format
+    return view
+
+
+def _refuse_values(
+    csr: sp.csr_matrix, modality: str, cells: np.ndarray, features: np.ndarray
+) -> None:
+    if csr.data.dtype.kind not in "biuf":
+        raise InputError(
+            f"the {LABEL[modality]} matrix holds values of type {csr.data.dtype}; counts must be "
+            "numbers"
+        )
+    for start, chunk in _chunks(csr.data):
+        bad = _is_bad(chunk)
+        if not bad.any():
+            continue
+        at = start + int(bad.argmax())
+        cell = cells[np.searchsorted(csr.indptr, at, side="right") - 1]
+        feature = features[csr.indices[at]]
+        where = f"cell '{cell}', {FEATURE_WORD[modality]} '{feature}'"
+        raise InputError(_describe_bad(float(csr.data[at]), LABEL[modality], where))
+
+
+def _describe_bad(value: float, label: str, where: str) -> str:
+    if not np.isfinite(value):
+        return f"the {label} matrix holds {value} ({where}); replace or remove such values"
+    if value < 0:
+        return (
+            f"the {label} matrix holds a negative value, {value:g} ({where}); pass raw counts, "
+            "e.g. layer='counts'"
+        )
+    if value != int(value):
+        return (
+            f"the {label} matrix looks normalized: {value:g} ({where}) is not an integer; pass raw "
+            "counts, e.g. layer='counts'"
+        )
+    return f"the {label} matrix holds {value:g} ({where}), too large for a count"
+
+
+def _is_bad(chunk: np.ndarray) -> np.ndarray:
+    if chunk.dtype.kind == "b":
+        return np.zeros(chunk.shape, dtype=bool)
+    if chunk.dtype.kind in "iu":
+        return (chunk < 0) | (chunk > _LARGEST_COUNT)
+    # Written so that NaN, which compares false with everything, counts as bad.
+    return ~((chunk >= 0) & (chunk <= _LARGEST_COUNT) & (chunk == np.floor(chunk)))
+
+
+def _chunks(data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    flat = data.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        yield start, flat[start : start + _CHUNK]
+
+
+def _refuse_duplicates(names: np.ndarray, what: str, attribute: str) -> None:
+    index = pd.Index(names)
+    if index.is_unique:
+        return
+    repeated = index[index.duplicated()].unique()
+    raise InputError(
+        f"duplicated {what}: {name_some(repeated)} ({len(repeated)} in all); make them unique, "
+        f"e.g. with adata.{attribute}_make_unique()"
+    )
+
+
+def _plural(n: int, word: str) -> str:
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return f"a {kind.__module__}.{kind.__qualname__}".replace("a builtins.", "a ")

@@ -1,0 +1,9 @@
+"""What scMVP raises when the input, not the program, is wrong."""
+
+
+class InputError(ValueError):
+    """One sentence: what is wrong, where, and what to do. Nothing has been written or changed."""
+
+
+class ModelFileError(InputError):
+    """A saved model cannot be read: another format version, missing parts or other shapes."""

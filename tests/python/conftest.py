@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse as sp
+
+import scmvp
+from scmvp.errors import InputError
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    """Paired cells to look at, never to change: take `.copy()`."""
+    return scmvp.simulate(n_cells=240, n_genes=300, n_peaks=600, n_types=3, seed=3)
+
+
+@pytest.fixture
+def pair_folder(simulated, tmp_path) -> Path:
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    for modality in ("rna", "atac"):
+        simulated[modality].write_h5ad(folder / f"{modality}.h5ad")
+    return folder
+
+
+@pytest.fixture
+def refused():
+    """Call something that must be refused with one sentence holding the given words."""
+
+    def check(call, *words: str) -> str:
+        with pytest.raises(InputError) as caught:
+            call()
+        sentence = str(caught.value)
+        assert "\n" not in sentence
+        for word in words:
+            assert word in sentence, sentence
+        return sentence
+
+    return check
+
+
+class TenX:
+    """Cells as Cell Ranger ARC writes them: genes and peaks in one features x cells matrix."""
+
+    def __init__(self, mdata, types=("Gene Expression", "Peaks")):
+        self.counts = sp.hstack([mdata["rna"].X, mdata["atac"].X], format="csr").astype(np.int32)
+        self.cells = list(mdata.obs_names)
+        self.names = [*mdata["rna"].var_names, *mdata["atac"].var_names]
+        n_genes, n_peaks = mdata["rna"].n_vars, mdata["atac"].n_vars
+        self.ids = [f"ENSG{i:011d}" for i in range(n_genes)] + self.names[n_genes:]
+        self.types = [types[0]] * n_genes + [types[1]] * n_peaks
+
+    def write_h5(self, path: Path) -> Path:
+        def text(values):
+            return np.array(values, dtype="S")
+
+        with h5py.File(path, "w") as file:
+            group = file.create_group("matrix")
+            group["barcodes"] = text(self.cells)
+            for name in ("data", "indices", "indptr"):
+                group.create_dataset(name, data=getattr(self.counts, name), compression="gzip")
+            group["shape"] = np.array(self.counts.shape[::-1])
+            features = group.create_group("features")
+            features["id"], features["name"] = text(self.ids), text(self.names)
+            features["feature_type"] = text(self.types)
+            features["genome"] = text(["GRCh38"] * len(self.ids))
+        return path
+
+    def write_folder(self, folder: Path, gzipped: bool = True) -> Path:
+        folder.mkdir()
+        rows = zip(self.ids, self.names, self.types, strict=True)
+        files = {
+            "features.tsv": "".join("\t".join(row) + "\n" for row in rows),
+            "barcodes.tsv": "".join(f"{cell}\n" for cell in self.cells),
+        }
+        scipy.io.mmwrite(folder / "matrix.mtx", self.counts.T.tocoo(), field="integer")
+        files["matrix.mtx"] = (folder / "matrix.mtx").read_text()
+        for name, content in files.items():
+            (folder / name).write_text(content)
+            if gzipped:
+                (folder / name).unlink()
+                with gzip.open(folder / f"{name}.gz", "wt") as file:
+                    file.write(content)
+        return folder
+
+
+@pytest.fixture
+def ten_x(simulated) -> TenX:
+    return TenX(simulated)

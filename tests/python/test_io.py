@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import gzip
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from anndata import AnnData
+from conftest import TenX
+from mudata import MuData
+
+import scmvp
+from scmvp.io import InputNote, join, make_unique
+
+
+def assert_same(read, written, obs=True):
+    assert list(read.mod) == ["rna", "atac"]
+    for modality in ("rna", "atac"):
+        assert list(read[modality].obs_names) == list(written[modality].obs_names)
+        assert list(read[modality].var_names) == list(written[modality].var_names)
+        assert (sp.csr_matrix(read[modality].X) != written[modality].X).nnz == 0
+    assert list(read.obs_names) == list(written.obs_names)
+    if obs:
+        assert list(read.obs["cell_type"]) == list(written.obs["cell_type"])
+
+
+# ---- each kind of input
+
+
+def test_folder_of_two_h5ad(pair_folder, simulated):
+    assert_same(scmvp.read(pair_folder), simulated)
+    assert_same(scmvp.read(str(pair_folder)), simulated)
+
+
+def test_h5mu(simulated, tmp_path):
+    simulated.write(tmp_path / "cells.h5mu")
+    assert_same(scmvp.read(tmp_path / "cells.h5mu"), simulated)
+
+
+def test_h5mu_with_10x_names_and_labels_beside_the_modalities(simulated, tmp_path):
+    mods = {"Peaks": simulated["atac"].copy(), "Gene Expression": simulated["rna"].copy()}
+    for adata in mods.values():
+        adata.obs = adata.obs[[]]
+    mdata = MuData(mods)
+    mdata.obs["cell_type"] = simulated.obs["cell_type"].astype(str)
+    mdata.write(tmp_path / "cells.h5mu")
+    assert_same(scmvp.read(tmp_path / "cells.h5mu"), simulated)
+
+
+def test_10x_h5(ten_x, simulated, tmp_path):
+    mdata = scmvp.read(ten_x.write_h5(tmp_path / "filtered_feature_bc_matrix.h5"))
+    assert_same(mdata, simulated, obs=False)
+    assert list(mdata["rna"].var["gene_ids"][:2]) == ["ENSG00000000000", "ENSG00000000001"]
+    assert set(mdata["atac"].var["feature_types"]) == {"Peaks"}
+    assert set(mdata["rna"].var["genome"]) == {"GRCh38"}
+
+
+def test_10x_gene_names_are_made_unique_as_in_seurat(ten_x, tmp_path):
+    ten_x.names[:4] = ["A", "A", "A.1", "A"]
+    mdata = scmvp.read(ten_x.write_h5(tmp_path / "x.h5"))
+    assert list(mdata["rna"].var_names[:4]) == ["A", "A.2", "A.1", "A.3"]
+
+
+def test_10x_features_in_any_order_and_of_other_types(ten_x, simulated, tmp_path):
+    ten_x.names.insert(100, "CD3")
+    ten_x.ids.insert(100, "CD3")
+    ten_x.types.insert(100, "Antibody Capture")
+    extra = sp.csr_matrix(np.ones((240, 1), np.int32))
+    counts = ten_x.counts
+    ten_x.counts = sp.hstack([counts[:, :100], extra, counts[:, 100:]], format="csr")
+    with pytest.warns(InputNote, match="1 features of type Antibody Capture"):
+        mdata = scmvp.read(ten_x.write_h5(tmp_path / "x.h5"))
+    assert_same(mdata, simulated, obs=False)
+
+
+@pytest.mark.parametrize("gzipped", [True, False])
+def test_matrix_market_folder(ten_x, simulated, tmp_path, gzipped):
+    mdata = scmvp.read(ten_x.write_folder(tmp_path / "matrix", gzipped))
+    assert_same(mdata, simulated, obs=False)
+    assert mdata["rna"].var["gene_ids"].iloc[0] == "ENSG00000000000"
+
+
+def test_from_parts_takes_the_vectors_of_r_matrices(simulated):
+    def parts(matrix):
+        r_matrix = sp.csc_matrix(matrix.T.astype(np.float64))  # features x cells
+        for vector in (r_matrix.data, r_matrix.indices, r_matrix.indptr):
+            vector.flags.writeable = False
+        return r_matrix.data, r_matrix.indices, r_matrix.indptr
+
+    rna, atac = parts(simulated["rna"].X), parts(simulated["atac"].X)
+    names = simulated["rna"].var_names, simulated["atac"].var_names
+    mdata = scmvp.from_parts(rna, atac, simulated.obs_names, *names)
+    assert_same(mdata, simulated, obs=False)
+    assert np.shares_memory(mdata["rna"].X.data, rna[0])
+    assert np.shares_memory(mdata["rna"].X.indices, rna[1])
+
+
+def test_from_parts_that_do_not_fit(simulated, refused):
+    def parts(matrix):
+        return matrix.data, matrix.indices, matrix.indptr
+
+    rna, atac = parts(simulated["rna"].X), parts(simulated["atac"].X)
+    cells = simulated.obs_names
+    genes, peaks = simulated["rna"].var_names, simulated["atac"].var_names
+    build = scmvp.from_parts
+    refused(lambda: build(rna, atac, cells[1:], genes, peaks), "RNA", "240 cells", "239 cell names")
+    refused(lambda: build(rna, atac, cells, genes, peaks[:-9]), "ATAC", "591 peak names")
+    refused(lambda: build(rna, atac, ["x"] * 240, genes, peaks), "duplicated cell names")
+
+
+# ---- counts kept elsewhere
+
+
+def test_counts_in_a_layer_or_in_raw_are_found_and_said(pair_folder, simulated):
+    rna, atac = simulated["rna"].copy(), simulated["atac"].copy()
+    rna.layers["counts"] = rna.X.copy()
+    rna.X.data = np.log1p(rna.X.data)
+    rna.write_h5ad(pair_folder / "rna.h5ad")
+    atac.raw = atac.copy()
+    atac = atac[:, :100].copy()
+    atac.X = atac.X * 0.3
+    atac.write_h5ad(pair_folder / "atac.h5ad")
+    with pytest.warns(InputNote) as notes:
+        mdata = scmvp.read(pair_folder)
+    assert [("layer 'counts'" in str(n.message), ".raw" in str(n.message)) for n in notes] == [
+        (True, False),
+        (False, True),
+    ]
+    assert_same(mdata, simulated)
+
+
+def test_counts_in_x_are_kept_without_a_word(pair_folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputNote)
+        scmvp.read(pair_folder)
+
+
+# ---- cells
+
+
+def test_cells_in_another_order_are_matched(pair_folder, simulated):
+    order = np.random.default_rng(0).permutation(240)
+    simulated["atac"][order].write_h5ad(pair_folder / "atac.h5ad")
+    assert_same(scmvp.read(pair_folder), simulated)
+
+
+def test_cells_of_one_modality_only(pair_folder, simulated, refused):
+    simulated["atac"][5:].write_h5ad(pair_folder / "atac.h5ad")
+    refused(lambda: scmvp.read(pair_folder), str(pair_folder), "5 only in RNA", "235 shared")
+
+
+def test_join_keeps_further_columns_in_order(simulated):
+    obs = simulated.obs[["ambient"]].iloc[::-1].rename(columns={"ambient": "noise"})
+    mdata = join(simulated["rna"].copy(), simulated["atac"].copy(), obs=obs)
+    np.testing.assert_array_equal(mdata.obs["noise"], simulated.obs["ambient"])
+
+
+# ---- what cannot be read
+
+
+def test_paths_that_lead_nowhere(tmp_path, refused):
+    refused(lambda: scmvp.read(tmp_path / "none.h5mu"), "none.h5mu does not exist")
+    (tmp_path / "empty").mkdir()
+    refused(lambda: scmvp.read(tmp_path / "empty"), "neither rna.h5ad")
+    (tmp_path / "cells.loom").write_text("")
+    refused(lambda: scmvp.read(tmp_path / "cells.loom"), "not of a kind")
+
+
+def test_one_modality_only(pair_folder, refused):
+    refused(lambda: scmvp.read(pair_folder / "rna.h5ad"), "one modality", "folder")
+    (pair_folder / "atac.h5ad").unlink()
+    refused(lambda: scmvp.read(pair_folder), "no atac.h5ad")
+
+
+def test_h5mu_with_other_modalities(simulated, tmp_path, refused):
+    MuData({"rna": simulated["rna"], "adt": simulated["atac"]}).write(tmp_path / "cells.h5mu")
+    refused(lambda: scmvp.read(tmp_path / "cells.h5mu"), "no modality 'atac'", "'adt'", "rename")
+
+
+def test_10x_without_peaks(simulated, tmp_path, refused):
+    ten_x = TenX(simulated, ("Gene Expression", "Antibody Capture"))
+    ten_x.write_h5(tmp_path / "x.h5")
+    refused(lambda: scmvp.read(tmp_path / "x.h5"), "no features of type 'Peaks'", "Antibody")
+    ten_x.write_folder(tmp_path / "folder")
+    refused(lambda: scmvp.read(tmp_path / "folder"), "no features of type 'Peaks'")
+
+
+def test_h5_that_is_not_10x(simulated, tmp_path, refused):
+    simulated["rna"].write_h5ad(tmp_path / "x.h5")
+    refused(lambda: scmvp.read(tmp_path / "x.h5"), "not a 10x")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.99])
+def test_truncated_files(simulated, ten_x, pair_folder, tmp_path, refused, share):
+    simulated.write(tmp_path / "cells.h5mu")
+    ten_x.write_h5(tmp_path / "x.h5")
+    folder = ten_x.write_folder(tmp_path / "folder")
+    for damaged, given in (
+        (tmp_path / "cells.h5mu", tmp_path / "cells.h5mu"),
+        (tmp_path / "x.h5", tmp_path / "x.h5"),
+        (pair_folder / "atac.h5ad", pair_folder),
+        (folder / "matrix.mtx.gz", folder),
+    ):
+        content = damaged.read_bytes()
+        damaged.write_bytes(content[: int(share * len(content))])
+        refused(lambda given=given: scmvp.read(given), str(damaged), "truncated")
+
+
+def test_a_bit_flipped_in_compressed_counts(ten_x, tmp_path, refused):
+    path = ten_x.write_h5(tmp_path / "x.h5")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 400] = bytes(400)
+    path.write_bytes(bytes(content))
+    refused(lambda: scmvp.read(path), str(path), "damaged")
+
+
+def test_matrix_market_parts_that_do_not_fit(ten_x, tmp_path, refused):
+    folder = ten_x.write_folder(tmp_path / "folder", gzipped=False)
+    lines = (folder / "barcodes.tsv").read_text().splitlines()
+    (folder / "barcodes.tsv").write_text("\n".join(lines[:-2]))
+    refused(lambda: scmvp.read(folder), "900 x 240", "238 cells")
+    (folder / "features.tsv").write_text("ENSG1\tA\n")
+    refused(lambda: scmvp.read(folder), "features.tsv", "three columns")
+    (folder / "features.tsv").unlink()
+    refused(lambda: scmvp.read(folder), "no features.tsv")
+
+
+def test_truncated_names(ten_x, tmp_path, refused):
+    folder = ten_x.write_folder(tmp_path / "folder")
+    content = (folder / "barcodes.tsv.gz").read_bytes()
+    (folder / "barcodes.tsv.gz").write_bytes(content[:-20])
+    with pytest.raises(EOFError), gzip.open(folder / "barcodes.tsv.gz") as file:
+        file.read()
+    refused(lambda: scmvp.read(folder), "barcodes.tsv.gz", "truncated")
+
+
+def test_values_that_are_not_counts_are_left_to_the_checks(pair_folder, simulated):
+    rna = simulated["rna"].copy()
+    rna.X.data = rna.X.data * 0.5
+    rna.write_h5ad(pair_folder / "rna.h5ad")
+    assert isinstance(scmvp.read(pair_folder)["rna"], AnnData)
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("names", "unique"),
+    [
+        # what make.unique of R 4.2 answers
+        (["a", "a", "a"], ["a", "a.1", "a.2"]),
+        (["a", "a", "a.2", "a"], ["a", "a.1", "a.2", "a.3"]),
+        (["a", "a.1", "a", "a.1"], ["a", "a.1", "a.2", "a.1.1"]),
+        (["b", "a"], ["b", "a"]),
+        ([], []),
+    ],
+)
+def test_make_unique(names, unique):
+    assert make_unique(names) == unique
+
+
+# ---- R
+
+
+def test_rds_without_rpy2(tmp_path, refused, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "rpy2", None)
+    (tmp_path / "x.rds").write_bytes(b"")
+    refused(lambda: scmvp.read(tmp_path / "x.rds"), "x.rds", "rpy2")
+
+
+@pytest.fixture(scope="module")
+def seurat_file(tmp_path_factory):
+    """A Seurat object written by R, with its counts beside it; skipped without R or rpy2."""
+    import shutil
+    import subprocess
+
+    pytest.importorskip("rpy2")
+    if shutil.which("Rscript") is None:
+        pytest.skip("R is not installed")
+    folder = tmp_path_factory.mktemp("seurat")
+    code = """
+    suppressMessages({library(SeuratObject); library(Matrix)})
+    set.seed(1)
+    counts <- function(names, cells) {
+      x <- rsparsematrix(length(names), length(cells), 0.3, rand.x = function(n) rpois(n, 2) + 1)
+      dimnames(x) <- list(names, cells)
+      x
+    }
+    cells <- paste0("cell", 1:30)
+    rna <- counts(paste0("Gene", 1:50), cells)
+    peaks <- counts(paste0("chr1-", 1:80 * 1000, "-", 1:80 * 1000 + 500), cells)
+    object <- CreateSeuratObject(rna)
+    object[["peaks"]] <- CreateAssayObject(peaks)
+    object$type <- factor(rep(c("A", "B", NA), 10), levels = c("B", "A"))
+    object$good <- rep(c(TRUE, FALSE), 15)
+    saveRDS(object, "seurat.rds")
+    invisible(writeMM(rna, "rna.mtx")); invisible(writeMM(peaks, "atac.mtx"))
+    object[["again"]] <- CreateAssayObject(rna)
+    saveRDS(object, "two.rds")
+    object[["again"]] <- NULL
+    object[["peaks"]] <- NULL
+    saveRDS(object, "no_peaks.rds")
+    saveRDS(1:3, "numbers.rds")
+    """
+    done = subprocess.run(["Rscript", "-e", code], cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"no Seurat object can be made here: {done.stderr[-200:]}")
+    return folder
+
+
+def test_rds_with_a_seurat_object(seurat_file):
+    import scipy.io
+
+    mdata = scmvp.read(seurat_file / "seurat.rds")
+    for modality in ("rna", "atac"):
+        written = sp.csr_matrix(scipy.io.mmread(seurat_file / f"{modality}.mtx").T)
+        assert (mdata[modality].X != written).nnz == 0
+    assert list(mdata.obs_names[:2]) == ["cell1", "cell2"]
+    assert mdata["atac"].var_names[0] == "chr1-1000-1500"
+    assert list(mdata.obs["type"].astype(object).fillna("-")[:3]) == ["A", "B", "-"]
+    assert list(mdata.obs["type"].cat.categories) == ["B", "A"]
+    assert list(mdata.obs["good"][:2]) == [True, False]
+
+
+def test_rds_that_cannot_be_used(seurat_file, tmp_path, refused):
+    from scmvp.rbridge import read_rds
+
+    refused(lambda: read_rds(seurat_file / "two.rds"), "several candidates", "'RNA', 'again'")
+    assert read_rds(seurat_file / "two.rds", rna_assay="again")["rna"].n_vars == 50
+    refused(lambda: read_rds(seurat_file / "no_peaks.rds"), "no peak assay")
+    refused(lambda: read_rds(seurat_file / "numbers.rds"), "class integer")
+    content = (seurat_file / "seurat.rds").read_bytes()
+    (tmp_path / "cut.rds").write_bytes(content[: len(content) // 2])
+    refused(lambda: read_rds(tmp_path / "cut.rds"), "cut.rds", "truncated")
