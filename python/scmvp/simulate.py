@@ -1,0 +1,480 @@
+"""Paired cells whose truth is known: types, markers, peak-gene links and, if wanted, an order.
+
+Each count is negative binomial around `library size x profile`, where the profile of a cell mixes
+that of its type (of two neighboring stages, when cells are ordered) with the ambient profile.
+Counts are drawn event by event, so the cost follows the number of counts and nothing of the size
+cells x features is ever held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from .checks import name_some
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+SEPARATIONS = ("both", "rna", "atac", "together")
+
+LINK_WINDOW = 100_000
+_BIN = 1_000
+_PEAK_WIDTH = 500
+_GENE_SPACING = 60_000
+_EVENTS_PER_CHUNK = 2_000_000
+_DEPTH_CORRELATION = 0.5
+
+
+def simulate(
+    n_cells: int = 1000,
+    n_genes: int = 2000,
+    n_peaks: int = 5000,
+    n_types: int = 8,
+    *,
+    median_umi: float = 1500.0,
+    median_fragments: float = 2000.0,
+    depth_spread: float = 0.45,
+    ambient: float = 0.1,
+    marker_fraction: float = 0.02,
+    gene_fold: float = 4.5,
+    peak_fold: float = 2.2,
+    peaks_per_gene: float = 2.0,
+    rna_theta: float = 2.0,
+    atac_theta: float = 5.0,
+    separated_by: str = "both",
+    ordered: bool = False,
+    n_chromosomes: int = 10,
+    seed: int = 0,
+) -> MuData:
+    """Simulate paired RNA and ATAC counts of cells with known truth.
+
+    Types come in pairs of siblings. A lineage's markers are shared by its two types, a type's
+    markers are its own; every marker gene is followed by its linked peaks, all within 100 kb of its
+    transcription start. The same seed and arguments give the same cells.
+
+    Args:
+        n_cells: Number of cells.
+        n_genes: Number of genes.
+        n_peaks: Number of peaks.
+        n_types: Number of cell types (of stages, when `ordered`).
+        median_umi: Median RNA library size.
+        median_fragments: Median ATAC library size.
+        depth_spread: Standard deviation of the log library sizes, which correlate between the
+            modalities.
+        ambient: Mean fraction of a cell's counts that come from the average of all cells.
+        marker_fraction: Marker genes, and marker peaks without a gene, of each type and of each
+            lineage, as a fraction of the features.
+        gene_fold: Median ratio of a marker gene in its type over the others.
+        peak_fold: Median ratio of a marker peak in its type over the others.
+        peaks_per_gene: Mean number of peaks linked to a marker gene, at least one each.
+        rna_theta: Inverse dispersion of the RNA counts (variance = mean + mean^2 / theta).
+        atac_theta: Inverse dispersion of the ATAC counts.
+        separated_by: What tells siblings apart: 'both' modalities, each by itself; only 'rna'; only
+            'atac'; or only the two 'together' (RNA for every other pair, ATAC for the rest).
+        ordered: Spread the cells along the path from the first type to the last instead of in
+            clusters; obs['pseudotime'] in [0, 1] then holds each cell's place.
+        n_chromosomes: Number of chromosomes.
+        seed: Seed of the only random generator used.
+
+    Returns:
+        MuData with modalities 'rna' and 'atac', float32 CSR counts. obs: 'cell_type', 'ambient',
+        'pseudotime' if ordered, and 'library_size' per modality (the expected total). var: 'chrom',
+        'start', 'end', 'marker_of', 'ambient_profile', for genes 'tss' and 'strand'.
+        varm['true_profile']: features x types, each column sums to one, without ambient.
+        uns['types']: the names of its columns. uns['links']: DataFrame of peak, gene, distance.
+        uns['simulation']: the arguments.
+
+    Raises:
+        InputError: An argument is out of its range, or there are too few features for the types.
+    """
+    arguments = {name: value for name, value in locals().items()}
+    _refuse_arguments(arguments)
+    rng = np.random.default_rng(seed)
+    types = np.array([f"Type{number + 1:02d}" for number in range(n_types)])
+
+    shape = _type_shape(n_types, separated_by)
+    gene_marks = _draw_marks(rng, n_genes, marker_fraction, shape)
+    genes = _place_genes(rng, n_genes, n_chromosomes)
+    peaks, links = _place_peaks(rng, genes, gene_marks, n_peaks, peaks_per_gene)
+    peak_marks = _draw_peak_marks(rng, gene_marks, links, n_peaks, marker_fraction, shape)
+
+    weights = _draw_mixture(rng, n_cells, n_types, ambient, ordered)
+    depth = _draw_depth(rng, n_cells, depth_spread)
+    modalities = {}
+    for modality, marks, features, median, theta, fold, base_spread in (
+        ("rna", gene_marks, genes, median_umi, rna_theta, gene_fold, 1.2),
+        ("atac", peak_marks, peaks, median_fragments, atac_theta, peak_fold, 0.7),
+    ):
+        profile = _profiles(rng, marks, shape, modality, fold, base_spread)
+        library = median * depth[modality]
+        mean_profile = _ambient_profile(profile, weights)
+        counts = _draw_counts(
+            rng, np.column_stack([profile, mean_profile]), weights, library, theta
+        )
+        features["marker_of"] = _marker_names(marks, shape, types, modality)
+        features["ambient_profile"] = mean_profile
+        modalities[modality] = (counts, features, profile, library)
+
+    cells = pd.DataFrame(
+        {
+            "cell_type": pd.Categorical(types[weights.label], categories=types),
+            "ambient": weights.ambient,
+        },
+        index=_barcodes(rng, n_cells),
+    )
+    if ordered:
+        cells["pseudotime"] = weights.pseudotime
+    links = pd.DataFrame(
+        {
+            "peak": peaks.index[links.peak].to_numpy(),
+            "gene": genes.index[links.gene].to_numpy(),
+            "distance": links.distance,
+        }
+    )
+    return _assemble(modalities, cells, links, types, arguments)
+
+
+@dataclass
+class _TypeShape:
+    """Which groups of markers exist and which types express them.
+
+    `members` is groups x types; `rna` and `atac` say in which modality a group's markers differ.
+    """
+
+    members: np.ndarray
+    rna: np.ndarray
+    atac: np.ndarray
+
+
+@dataclass
+class _Links:
+    peak: np.ndarray
+    gene: np.ndarray
+    distance: np.ndarray
+
+
+@dataclass
+class _Mixture:
+    """A cell's profile: (1 - ambient) * ((1 - share) * first + share * second) + ambient * mean."""
+
+    label: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    share: np.ndarray
+    ambient: np.ndarray
+    pseudotime: np.ndarray
+
+
+def _type_shape(n_types: int, separated_by: str) -> _TypeShape:
+    own = np.eye(n_types, dtype=bool)
+    n_lineages = (n_types + 1) // 2
+    lineage = np.arange(n_types) // 2 == np.arange(n_lineages)[:, None]
+    pair = np.arange(n_types) // 2
+    own_in = {
+        "both": (np.ones(n_types, bool), np.ones(n_types, bool)),
+        "rna": (np.ones(n_types, bool), np.zeros(n_types, bool)),
+        "atac": (np.zeros(n_types, bool), np.ones(n_types, bool)),
+        "together": (pair % 2 == 0, pair % 2 == 1),
+    }[separated_by]
+    everywhere = np.ones(n_lineages, dtype=bool)
+    return _TypeShape(
+        members=np.vstack([lineage, own]),
+        rna=np.concatenate([everywhere, own_in[0]]),
+        atac=np.concatenate([everywhere, own_in[1]]),
+    )
+
+
+def _draw_marks(
+    rng: np.random.Generator, n_features: int, fraction: float, shape: _TypeShape
+) -> np.ndarray:
+    """Group of each feature, -1 for none; every group gets the same number of features."""
+    n_groups = len(shape.members)
+    each = max(1, round(fraction * n_features))
+    each = min(each, max(1, n_features // (2 * n_groups)))
+    marks = np.full(n_features, -1)
+    chosen = rng.permutation(n_features)[: each * n_groups]
+    marks[chosen] = np.arange(len(chosen)) % n_groups
+    return marks
+
+
+def _draw_peak_marks(
+    rng: np.random.Generator,
+    gene_marks: np.ndarray,
+    links: _Links,
+    n_peaks: int,
+    fraction: float,
+    shape: _TypeShape,
+) -> np.ndarray:
+    """Linked peaks follow their gene; other peaks may mark a group without any gene."""
+    marks = np.full(n_peaks, -1)
+    free = np.ones(n_peaks, dtype=bool)
+    free[links.peak] = False
+    marks[free] = _draw_marks(rng, int(free.sum()), fraction, shape) if free.any() else -1
+    marks[links.peak] = gene_marks[links.gene]
+    return marks
+
+
+def _place_genes(rng: np.random.Generator, n_genes: int, n_chromosomes: int) -> pd.DataFrame:
+    chromosome = np.arange(n_genes) * n_chromosomes // n_genes
+    first = np.searchsorted(chromosome, chromosome)
+    place = 2 * LINK_WINDOW + (np.arange(n_genes) - first) * _GENE_SPACING
+    start = place + rng.integers(0, _GENE_SPACING // 2, n_genes)
+    length = rng.integers(2_000, _GENE_SPACING // 2, n_genes)
+    strand = rng.choice(["+", "-"], n_genes)
+    return pd.DataFrame(
+        {
+            "chrom": [f"chr{number + 1}" for number in chromosome],
+            "start": start,
+            "end": start + length,
+            "strand": strand,
+            "tss": np.where(strand == "+", start, start + length),
+        },
+        index=[f"Gene{number:04d}" for number in range(1, n_genes + 1)],
+    )
+
+
+def _place_peaks(
+    rng: np.random.Generator,
+    genes: pd.DataFrame,
+    gene_marks: np.ndarray,
+    n_peaks: int,
+    peaks_per_gene: float,
+) -> tuple[pd.DataFrame, _Links]:
+    """Linked peaks near their gene's start, the others anywhere, none overlapping another."""
+    code = genes["chrom"].str[3:].astype(int).to_numpy()
+    tss = genes["tss"].to_numpy()
+    markers = np.flatnonzero(gene_marks >= 0)
+    per_gene = 1 + rng.poisson(max(0.0, peaks_per_gene - 1), len(markers))
+    linked_gene = rng.permutation(np.repeat(markers, per_gene))[: n_peaks // 2]
+
+    # One bin of 1 kb holds at most one peak; a peak stays inside its bin.
+    last = tss.max() // _BIN + LINK_WINDOW // _BIN
+    bins_per_chromosome = last + 2
+    reach = LINK_WINDOW // _BIN - 1
+    near = rng.integers(-reach, reach, len(linked_gene))
+    bins = code[linked_gene] * bins_per_chromosome + tss[linked_gene] // _BIN + near
+    # A bin already taken costs the later gene this link.
+    bins, kept = np.unique(bins, return_index=True)
+    linked_gene = linked_gene[kept]
+
+    free = np.setdiff1d(
+        (np.unique(code)[:, None] * bins_per_chromosome + np.arange(last)).ravel(), bins
+    )
+    n_free = n_peaks - len(bins)
+    if n_free > len(free):
+        raise InputError(
+            f"{n_peaks} peaks do not fit beside {len(genes)} genes; simulate more genes or fewer "
+            "peaks"
+        )
+    all_bins = np.concatenate([bins, rng.choice(free, n_free, replace=False)])
+    order = np.argsort(all_bins)
+    rank = np.empty(n_peaks, dtype=int)
+    rank[order] = np.arange(n_peaks)
+    all_bins = all_bins[order]
+
+    chromosome = all_bins // bins_per_chromosome
+    start = (all_bins % bins_per_chromosome) * _BIN
+    start = start + rng.integers(1, _BIN - _PEAK_WIDTH, n_peaks)
+    end = start + _PEAK_WIDTH
+    names = [f"chr{c}-{a}-{b}" for c, a, b in zip(chromosome, start, end, strict=True)]
+    peaks = pd.DataFrame(
+        {"chrom": [f"chr{c}" for c in chromosome], "start": start, "end": end}, index=names
+    )
+    linked_peak = rank[: len(bins)]
+    distance = (start[linked_peak] + end[linked_peak]) // 2 - tss[linked_gene]
+    return peaks, _Links(linked_peak, linked_gene, distance)
+
+
+def _draw_mixture(
+    rng: np.random.Generator, n_cells: int, n_types: int, ambient: float, ordered: bool
+) -> _Mixture:
+    if ordered:
+        pseudotime = rng.uniform(0, 1, n_cells)
+        place = pseudotime * (n_types - 1)
+        first = np.minimum(place.astype(int), max(n_types - 2, 0))
+        second = np.minimum(first + 1, n_types - 1)
+        share = place - first
+        label = np.rint(place).astype(int)
+    else:
+        # Unequal types, none of them rare enough to vanish.
+        proportion = 0.3 / n_types + 0.7 * rng.dirichlet(np.full(n_types, 4.0))
+        label = rng.choice(n_types, n_cells, p=proportion)
+        label[:n_types] = np.arange(n_types)
+        label = rng.permutation(label)
+        first = second = label
+        share = pseudotime = np.zeros(n_cells)
+    # Beta around the mean, with a spread of about a third of it.
+    concentration = 10.0 / max(ambient, 1e-3)
+    level = np.zeros(n_cells)
+    if ambient > 0:
+        level = rng.beta(concentration * ambient, concentration * (1 - ambient), n_cells)
+    return _Mixture(label, first, second, share, level, pseudotime)
+
+
+def _draw_depth(rng: np.random.Generator, n_cells: int, spread: float) -> dict[str, np.ndarray]:
+    rna, other = rng.standard_normal((2, n_cells))
+    atac = _DEPTH_CORRELATION * rna + np.sqrt(1 - _DEPTH_CORRELATION**2) * other
+    return {"rna": np.exp(spread * rna), "atac": np.exp(spread * atac)}
+
+
+def _profiles(
+    rng: np.random.Generator,
+    marks: np.ndarray,
+    shape: _TypeShape,
+    modality: str,
+    fold: float,
+    base_spread: float,
+) -> np.ndarray:
+    """Features x types; each column sums to one."""
+    n_features, n_types = len(marks), shape.members.shape[1]
+    base = rng.lognormal(0.0, base_spread, n_features)
+    log_fold = rng.normal(np.log(fold), 0.3 * np.log(fold), n_features)
+    differs = shape.rna if modality == "rna" else shape.atac
+    profile = np.repeat(base[:, None], n_types, axis=1)
+    for group, members in enumerate(shape.members):
+        if differs[group]:
+            marked = marks == group
+            profile[np.ix_(marked, members)] *= np.exp(log_fold[marked])[:, None]
+    return profile / profile.sum(axis=0)
+
+
+def _ambient_profile(profile: np.ndarray, weights: _Mixture) -> np.ndarray:
+    n_types = profile.shape[1]
+    of_type = np.bincount(weights.first, 1 - weights.share, n_types)
+    of_type += np.bincount(weights.second, weights.share, n_types)
+    return profile @ (of_type / of_type.sum())
+
+
+def _draw_counts(
+    rng: np.random.Generator,
+    profiles: np.ndarray,
+    weights: _Mixture,
+    library: np.ndarray,
+    theta: float,
+) -> sp.csr_matrix:
+    """Negative binomial counts, cells x features, as a compound Poisson sum.
+
+    NB(mean m, inverse dispersion t) is the sum of Poisson(t log(1 + m/t)) logarithmic variables
+    with p = m / (m + t). Events are drawn at the larger rate m, then thinned to that rate.
+    """
+    n_features, n_profiles = profiles.shape
+    cumulative = np.cumsum(profiles, axis=0)
+    cumulative /= cumulative[-1]
+    # Profile k occupies (k, k + 1]: one search finds a feature in the right profile.
+    ladder = (cumulative + np.arange(n_profiles)).T.ravel()
+    ambient_profile = n_profiles - 1
+
+    n_events = rng.poisson(library)
+    chunk_of_cell = np.cumsum(n_events) // _EVENTS_PER_CHUNK
+    blocks = []
+    for chunk in np.unique(chunk_of_cell):
+        cells = np.flatnonzero(chunk_of_cell == chunk)
+        cell = np.repeat(cells, n_events[cells])
+        second = rng.random(len(cell)) < weights.share[cell]
+        source = np.where(second, weights.second[cell], weights.first[cell])
+        source[rng.random(len(cell)) < weights.ambient[cell]] = ambient_profile
+        feature = np.searchsorted(ladder, source + rng.random(len(cell)), side="right")
+        feature = np.minimum(feature - source * n_features, n_features - 1)
+
+        share, level = weights.share[cell], weights.ambient[cell]
+        of_type = (1 - share) * profiles[feature, weights.first[cell]]
+        of_type += share * profiles[feature, weights.second[cell]]
+        mean = (1 - level) * of_type + level * profiles[feature, ambient_profile]
+        ratio = mean * library[cell] / theta
+        kept = rng.random(len(cell)) * ratio < np.log1p(ratio)
+        size = rng.logseries(ratio[kept] / (1 + ratio[kept]))
+        block = sp.csr_matrix(
+            (size.astype(np.float32), (cell[kept] - cells[0], feature[kept])),
+            shape=(len(cells), n_features),
+        )
+        blocks.append(block)
+    counts = sp.vstack(blocks, format="csr", dtype=np.float32)
+    counts.sum_duplicates()
+    return counts
+
+
+def _marker_names(
+    marks: np.ndarray, shape: _TypeShape, types: np.ndarray, modality: str
+) -> np.ndarray:
+    """The types a feature marks in this modality, joined by '+'; '' for none."""
+    differs = shape.rna if modality == "rna" else shape.atac
+    names = [
+        "+".join(types[members]) if on else ""
+        for members, on in zip(shape.members, differs, strict=True)
+    ]
+    return np.array([*names, ""], dtype=object)[marks]
+
+
+def _barcodes(rng: np.random.Generator, n_cells: int) -> list[str]:
+    """Distinct 16-base barcodes: the number of the cell, scrambled by a bijection of 32 bits."""
+    scrambled = (np.arange(n_cells, dtype=np.uint64) * 2_654_435_761 + rng.integers(1 << 32)) % (
+        1 << 32
+    )
+    bases = np.array(list("ACGT"))
+    digits = (scrambled[:, None] >> np.arange(0, 32, 2, dtype=np.uint64)) & np.uint64(3)
+    return ["".join(row) + "-1" for row in bases[digits.astype(int)]]
+
+
+def _assemble(
+    modalities: dict[str, tuple[sp.csr_matrix, pd.DataFrame, np.ndarray, np.ndarray]],
+    cells: pd.DataFrame,
+    links: pd.DataFrame,
+    types: np.ndarray,
+    arguments: dict[str, object],
+) -> MuData:
+    from anndata import AnnData
+
+    from .io import join
+
+    parts = {}
+    for modality, (counts, features, profile, library) in modalities.items():
+        parts[modality] = AnnData(
+            X=counts,
+            obs=cells.assign(library_size=library),
+            var=features,
+            varm={"true_profile": profile},
+        )
+    mdata = join(parts["rna"], parts["atac"])
+    mdata.uns["types"] = types
+    mdata.uns["links"] = links
+    mdata.uns["simulation"] = arguments
+    return mdata
+
+
+def _refuse_arguments(arguments: dict[str, object]) -> None:
+    for name in ("n_cells", "n_genes", "n_peaks", "n_types", "n_chromosomes"):
+        if int(arguments[name]) != arguments[name] or arguments[name] < 1:
+            raise InputError(f"{name} must be a whole number of at least 1, not {arguments[name]}")
+    for name in (
+        "median_umi",
+        "median_fragments",
+        "rna_theta",
+        "atac_theta",
+        "gene_fold",
+        "peak_fold",
+    ):
+        if not arguments[name] > 0:
+            raise InputError(f"{name} must be positive, not {arguments[name]}")
+    if not 0 <= arguments["ambient"] < 1:
+        raise InputError(f"ambient must be at least 0 and below 1, not {arguments['ambient']}")
+    if arguments["n_types"] > arguments["n_cells"]:
+        raise InputError(
+            f"n_types ({arguments['n_types']}) is larger than n_cells ({arguments['n_cells']})"
+        )
+    if arguments["separated_by"] not in SEPARATIONS:
+        raise InputError(
+            f"separated_by must be one of {name_some(SEPARATIONS[:3])} or 'together', not "
+            f"'{arguments['separated_by']}'"
+        )
+    n_groups = arguments["n_types"] + (arguments["n_types"] + 1) // 2
+    if min(arguments["n_genes"], arguments["n_peaks"]) < 2 * n_groups:
+        raise InputError(
+            f"{arguments['n_types']} types need at least {2 * n_groups} genes and peaks; "
+            "simulate more features or fewer types"
+        )

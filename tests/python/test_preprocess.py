@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import scmvp
+from scmvp.preprocess import feature_cells, inverse_document_frequency
+
+
+def test_feature_cells_and_idf():
+    counts = sp.csr_matrix(np.array([[2, 0, 1], [1, 0, 0], [0, 0, 1], [4, 0, 0]], np.float32))
+    np.testing.assert_array_equal(feature_cells(counts), [3, 0, 2])
+    idf = inverse_document_frequency(counts)
+    assert idf.dtype == np.float32
+    np.testing.assert_allclose(idf, [4 / 7, 0, 2])
+
+
+def test_filter_removes_what_the_paper_removes(simulated, capsys):
+    before = simulated["rna"].X.copy()
+    kept = scmvp.filter_paired(simulated, min_genes=180, min_peaks=280, min_cells=60)
+    rna, atac = simulated["rna"].X.toarray() > 0, simulated["atac"].X.toarray() > 0
+    cells = (rna.sum(1) >= 180) & (atac.sum(1) >= 280)
+    assert 0 < cells.sum() < len(cells)
+    genes, peaks = rna[cells].sum(0) >= 60, atac[cells].sum(0) >= 60
+    assert list(kept["rna"].obs_names) == list(simulated.obs_names[cells])
+    assert list(kept["rna"].var_names) == list(simulated["rna"].var_names[genes])
+    assert list(kept["atac"].var_names) == list(simulated["atac"].var_names[peaks])
+    np.testing.assert_array_equal(
+        kept["atac"].X.toarray(), simulated["atac"].X.toarray()[cells][:, peaks]
+    )
+    account = kept.uns["scmvp_filter"]
+    assert account["n_cells"] == cells.sum() and account["n_cells_in"] == 240
+    assert account["cells_with_few_genes"] == (rna.sum(1) < 180).sum()
+    assert account["n_peaks"] == peaks.sum() and account["n_genes_in"] == 300
+    printed = capsys.readouterr().out
+    assert f"cells: {cells.sum()} of 240 kept" in printed and "60 cells" in printed
+    assert list(kept.obs["cell_type"]) == list(simulated.obs["cell_type"][cells])
+    assert (simulated["rna"].X != before).nnz == 0 and simulated.n_obs == 240
+
+
+def test_filter_is_silent_when_asked_and_takes_a_shuffled_pair(simulated, capsys):
+    order = np.random.default_rng(0).permutation(240)
+    rna, atac = simulated["rna"], simulated["atac"][order].copy()
+    kept = scmvp.filter_paired((rna, atac), 180, 280, 60, verbose=False)
+    straight = scmvp.filter_paired(simulated, 180, 280, 60, verbose=False)
+    assert capsys.readouterr().out == ""
+    assert list(kept["atac"].obs_names) == list(straight["atac"].obs_names)
+    assert (kept["atac"].X != straight["atac"].X).nnz == 0
+
+
+def test_filter_that_would_leave_nothing(simulated, refused):
+    refused(lambda: scmvp.filter_paired(simulated, min_genes=10_000), "no cell has at least 10000")
+    refused(lambda: scmvp.filter_paired(simulated, 1, 1, min_cells=1000), "no gene", "1000")
+
+
+def test_filter_refuses_what_is_not_counts(simulated, refused):
+    rna = simulated["rna"].copy()
+    rna.layers["counts"] = rna.X.copy()
+    rna.X = rna.X * 0.5
+    pair = (rna, simulated["atac"])
+    refused(lambda: scmvp.filter_paired(pair, 1, 1, 1), "looks normalized")
+    scmvp.filter_paired(pair, 1, 1, 1, verbose=False, rna_layer="counts")
+
+
+@pytest.mark.parametrize("n_types", [3, 8, 14])
+def test_number_of_clusters_of_simulated_types(n_types):
+    mdata = scmvp.simulate(n_types=n_types, seed=1)
+    found = scmvp.estimate_n_clusters(mdata["rna"].X, mdata["atac"].X)
+    assert abs(found - n_types) <= 0.2 * n_types
+
+
+def test_number_of_clusters_that_only_both_modalities_show():
+    mdata = scmvp.simulate(n_types=8, separated_by="together", seed=0)
+    found = scmvp.estimate_n_clusters(mdata["rna"].X, mdata["atac"].X)
+    assert 7 <= found <= 9
+
+
+def test_number_of_clusters_is_reproducible_and_within_bounds():
+    one = scmvp.simulate(n_cells=300, n_types=1, n_genes=300, n_peaks=500)
+    counts = one["rna"].X, one["atac"].X
+    assert scmvp.estimate_n_clusters(*counts) == 2
+    assert scmvp.estimate_n_clusters(*counts, seed=4) == scmvp.estimate_n_clusters(*counts, seed=4)
+    for n_cells in (1, 2, 3, 6):
+        few = counts[0][:n_cells], counts[1][:n_cells]
+        assert 1 <= scmvp.estimate_n_clusters(*few) <= max(1, n_cells - 1)
+
+
+def test_number_of_clusters_with_one_modality_empty():
+    mdata = scmvp.simulate(n_cells=400, n_types=4, n_genes=500, n_peaks=800)
+    nothing = sp.csr_matrix(mdata["atac"].shape, dtype=np.float32)
+    found = scmvp.estimate_n_clusters(mdata["rna"].X, nothing)
+    assert 3 <= found <= 5
