@@ -1,0 +1,436 @@
+"""The command line: `scmvp fit`, `embed`, `impute` and `info`.
+
+Messages go to stderr, results to files (`info` to stdout). Exit status: 0 done, 1 an installation
+that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+import scmvp
+
+from .checks import Paired, check_paired
+from .errors import InputError
+from .io import InputNote, read
+
+# What `fit` writes; --overwrite replaces a folder that holds nothing else.
+FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    say = _Messages(getattr(arguments, "quiet", False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", InputNote)
+        warnings.showwarning = lambda message, *_: say(f"note: {message}")
+        try:
+            return arguments.run(arguments, say)
+        except InputError as error:
+            return _fail(str(error), 2)
+        except ImportError as error:
+            return _fail(str(error), 1)
+        except OSError as error:
+            # The disk is full, a folder is read-only: the reason and the file, no traceback.
+            return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
+        except KeyboardInterrupt:
+            return _fail("interrupted; nothing was written", 130)
+
+
+def _fit(arguments: argparse.Namespace, say: _Messages) -> int:
+    started = time.perf_counter()
+    out = Path(arguments.out)
+    _refuse_output_folder(out, arguments.overwrite)
+    SCMVP = scmvp.SCMVP
+    mdata = read(arguments.input)
+    model = SCMVP(
+        mdata,
+        n_latent=arguments.n_latent,
+        n_clusters=arguments.n_clusters,
+        preset=arguments.preset,
+        rna_layer=arguments.rna_layer,
+        atac_layer=arguments.atac_layer,
+        min_cells=arguments.min_cells,
+    )
+    # Only now, so that a refusal stands alone.
+    say(f"{arguments.input}: {_shape(mdata)}")
+    for line in describe_account(model.account):
+        say(line)
+    with _progress(arguments.max_epochs, arguments.quiet) as callback:
+        model.train(
+            max_epochs=arguments.max_epochs,
+            batch_size=arguments.batch_size,
+            lr=arguments.lr,
+            seed=arguments.seed,
+            device=arguments.device,
+            threads=arguments.threads,
+            callback=callback,
+        )
+    with _replacing_folder(out) as folder:
+        latent = model.get_latent_representation()
+        _write_latent(folder / "latent.csv", model.cells, latent)
+        _write_clusters(folder / "clusters.csv", model.cells, model.predict_proba())
+        _write_history(folder / "history.csv", model.history)
+        model.save(folder / "model")
+        summary = dict(model.summary())
+        summary["seconds_total"] = round(time.perf_counter() - started, 3)
+        summary["peak_memory_mb"] = peak_memory_mb()
+        _write_json(folder / "summary.json", summary)
+    say(
+        f"{out}: {latent.shape[0]:,} cells in {latent.shape[1]} dimensions, "
+        f"{summary['n_clusters_used']} of {summary['n_clusters']} clusters used, "
+        f"{summary['epochs']} epochs in {summary['seconds_fit']:.1f} s, "
+        f"peak memory {summary['peak_memory_mb']:,.0f} MB"
+    )
+    if model.interrupted:
+        say("interrupted: the best state so far was written")
+        return 130
+    return 0
+
+
+def _embed(arguments: argparse.Namespace, say: _Messages) -> int:
+    model = _load(arguments.model)
+    data = _other_cells(arguments)
+    latent = model.get_latent_representation(data, modality=arguments.modality)
+    out = _output_file(arguments.out)
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        _write_latent(partial, data.cells, latent)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    say(f"{arguments.out}: {latent.shape[0]:,} cells in {latent.shape[1]} dimensions")
+    return 0
+
+
+def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
+    features = _names_in(arguments.features)
+    cells = _names_in(arguments.cells)
+    model = _load(arguments.model)
+    data = _other_cells(arguments)
+    out = _output_file(arguments.out)
+    model.impute_to_file(
+        out,
+        arguments.modality,
+        data=data,
+        features=features,
+        cells=cells,
+        library_size=arguments.library_size,
+        threshold=arguments.threshold,
+    )
+    say(f"{arguments.out}: imputed {arguments.modality} written")
+    return 0
+
+
+def _info(arguments: argparse.Namespace, say: _Messages) -> int:
+    info = _load(arguments.model).info()
+    # The names of up to 10^5 features would bury the rest; model.json has them.
+    shown = {key: value for key, value in info.items() if key not in ("genes", "peaks")}
+    print(json.dumps(shown, indent=2, default=_plain))
+    return 0
+
+
+def describe_account(account: dict[str, Any]) -> list[str]:
+    """What of the input the model reads, in sentences."""
+    lines = [
+        f"modeled: {account['n_cells']:,} cells (all), "
+        f"{account['n_genes']:,} of {account['n_genes_in']:,} genes and "
+        f"{account['n_peaks']:,} of {account['n_peaks_in']:,} peaks "
+        f"(seen in at least {account['min_cells']} cells)"
+    ]
+    for modality, key in (("RNA", "cells_without_rna"), ("ATAC", "cells_without_atac")):
+        value = account.get(key, 0)
+        number = value if isinstance(value, int) else len(value)
+        if number:
+            lines.append(
+                f"{number:,} cells have no {modality} count; the other modality places them"
+            )
+    if account["atac_insertions"]:
+        lines.append("ATAC counts are of insertions (most are even); the model reads fragments")
+    how = "estimated" if account["n_clusters_estimated"] else "as given"
+    lines.append(f"clusters: {account['n_clusters']} ({how})")
+    return lines
+
+
+def peak_memory_mb() -> float | None:
+    """Largest resident memory of this process so far, in MB; None where it cannot be known."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes on Linux, bytes on macOS.
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
+
+
+class _Messages:
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def __call__(self, line: str) -> None:
+        if not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="scmvp",
+        description="Joint latent space, clusters and imputed profiles from paired RNA and ATAC.",
+    )
+    parser.add_argument("--version", action="version", version=f"scmvp {scmvp.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    fit = commands.add_parser("fit", help="fit the model and write latent, clusters and the model")
+    _add_input(fit)
+    fit.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    fit.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
+    fit.add_argument("--n-clusters", type=_positive_int, metavar="K", help="default: estimated")
+    fit.add_argument("--n-latent", type=_positive_int, default=10, metavar="D")
+    fit.add_argument("--max-epochs", type=_positive_int, default=30, metavar="N")
+    fit.add_argument("--batch-size", type=_positive_int, default=128, metavar="N")
+    fit.add_argument("--lr", type=_positive, default=5e-3, metavar="RATE", help="learning rate")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    fit.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads")
+    fit.add_argument("--preset", choices=("default", "paper"), default="default")
+    fit.add_argument(
+        "--min-cells",
+        type=_positive_int,
+        default=10,
+        metavar="N",
+        help="features seen in fewer cells are left out of the model (default 10)",
+    )
+    fit.set_defaults(run=_fit)
+
+    embed = commands.add_parser("embed", help="latent of cells, these or others")
+    embed.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
+    _add_input(embed)
+    embed.add_argument("--out", required=True, metavar="FILE", help="CSV file to write")
+    embed.add_argument("--modality", choices=("joint", "rna", "atac"), default="joint")
+    embed.set_defaults(run=_embed)
+
+    impute = commands.add_parser("impute", help="imputed expression or accessibility, as HDF5")
+    impute.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
+    _add_input(impute)
+    impute.add_argument("--modality", choices=("rna", "atac"), required=True)
+    impute.add_argument("--out", required=True, metavar="FILE.h5", help="HDF5 file to write")
+    impute.add_argument("--features", metavar="FILE", help="names, one a line (default: all)")
+    impute.add_argument("--cells", metavar="FILE", help="names, one a line (default: all)")
+    impute.add_argument("--library-size", type=_positive, default=1e4, metavar="L")
+    impute.add_argument("--threshold", type=float, metavar="T", help="smaller values become zero")
+    impute.set_defaults(run=_impute)
+
+    info = commands.add_parser("info", help="what made a model, as JSON")
+    info.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        help="folder with rna.h5ad and atac.h5ad, .h5mu, 10x .h5, MatrixMarket folder or .rds",
+    )
+    parser.add_argument("--rna-layer", metavar="NAME", help="layer with RNA counts (default: X)")
+    parser.add_argument("--atac-layer", metavar="NAME", help="layer with ATAC counts (default: X)")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+
+
+def _load(path: str) -> Any:
+    return scmvp.SCMVP.load(path)
+
+
+def _other_cells(arguments: argparse.Namespace) -> Paired:
+    return check_paired(read(arguments.input), arguments.rna_layer, arguments.atac_layer)
+
+
+def _names_in(path: str | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a list of names, one a line") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise InputError(f"{path} holds no names; write one a line")
+    return names
+
+
+def _refuse_output_folder(out: Path, overwrite: bool) -> None:
+    """Say before the fit, not after it, that the results have no place to go."""
+    if not out.exists():
+        parent = next(folder for folder in out.absolute().parents if folder.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise InputError(f"{out} cannot be made: {parent} is not a folder one can write to")
+        return
+    if not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
+    present = {entry.name for entry in out.iterdir()}
+    if present and not overwrite:
+        raise InputError(f"{out} is not empty; name another folder or add --overwrite")
+    foreign = sorted(present - FIT_OUTPUTS)
+    if foreign:
+        raise InputError(
+            f"{out} holds files that scmvp fit did not write, such as '{foreign[0]}'; name another "
+            "folder"
+        )
+
+
+@contextmanager
+def _replacing_folder(out: Path) -> Iterator[Path]:
+    """A sibling to write into that takes the place of `out` only when everything is written."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        # mkdtemp makes a folder only its owner can enter.
+        partial.chmod(0o777 & ~_umask())
+        yield partial
+        if out.exists():
+            earlier = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+            out.rename(earlier / "earlier")
+            partial.rename(out)
+            shutil.rmtree(earlier)
+        else:
+            partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _output_file(path: str) -> Path:
+    out = Path(path)
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; name a file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+@contextmanager
+def _progress(max_epochs: int, quiet: bool) -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """A callback that draws a bar on a terminal and writes one line per epoch elsewhere."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(total=max_epochs, unit="epoch", file=sys.stderr) as bar:
+
+            def draw(state: dict[str, Any]) -> None:
+                bar.set_postfix_str(_state(state), refresh=False)
+                bar.update(1)
+
+            yield draw
+    else:
+
+        def write(state: dict[str, Any]) -> None:
+            print(
+                f"epoch {state['epoch']}/{state['max_epochs']} {_state(state)} "
+                f"{state['seconds']:.1f} s, {state['seconds_left']:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+        yield write
+
+
+def _state(state: dict[str, Any]) -> str:
+    shown = f"{state['phase']}, elbo {state['elbo_train']:.1f}"
+    held_out = state.get("elbo_validation")
+    return shown if held_out is None else f"{shown}, held out {held_out:.1f}"
+
+
+def _write_latent(path: Path, cells: Iterable[str], latent: np.ndarray) -> None:
+    header = ["cell", *(f"latent_{number + 1}" for number in range(latent.shape[1]))]
+    rows = ((cell, *map(_number, row)) for cell, row in zip(cells, latent, strict=True))
+    _write_table(path, header, rows)
+
+
+def _write_clusters(path: Path, cells: Iterable[str], probabilities: np.ndarray) -> None:
+    cluster = probabilities.argmax(axis=1)
+    best = probabilities.max(axis=1)
+    rows = zip(cells, cluster.tolist(), map(_number, best), strict=True)
+    _write_table(path, ["cell", "cluster", "probability"], rows)
+
+
+def _write_history(path: Path, history: dict[str, list[Any]]) -> None:
+    columns = list(history)
+    rows = zip(*(map(_number, history[name]) for name in columns), strict=True)
+    _write_table(path, columns, rows)
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
+
+
+def _number(value: Any) -> Any:
+    # Nine digits bring every float32 back exactly.
+    return f"{value:.9g}" if isinstance(value, float | np.floating) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+def _shape(mdata: Any) -> str:
+    rna, atac = mdata["rna"], mdata["atac"]
+    return f"{rna.n_obs:,} cells, {rna.n_vars:,} genes, {atac.n_vars:,} peaks"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _fail(sentence: str, status: int) -> int:
+    print(f"scmvp: {sentence}", file=sys.stderr, flush=True)
+    return status
+
+
+def _positive_int(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+    return value

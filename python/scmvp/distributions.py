@@ -1,0 +1,165 @@
+"""Log-likelihoods of counts and the Gaussian mixture, written for sparse counts.
+
+Both count likelihoods are sums over every entry of a (cells, features) block of which few are not
+zero. What holds at every entry is a cheap dense expression; the terms that need a special function
+exist at the non-zeros only, and are evaluated there in double precision. The gradients are written
+out, because autograd would keep one dense block for each intermediate of the formula.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .sparse import SparseRows
+
+SMALLEST = 1e-30  # keeps logarithms and ratios finite where float32 underflows to 0
+
+
+def _sum_by_row(values: Tensor, row: Tensor, n_rows: int) -> Tensor:
+    return values.new_zeros(n_rows).index_add_(0, row, values)
+
+
+def _at(block: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Entries of a (B, F) block, or of a (F,) row shared by all cells, in double precision."""
+    return (block[column] if block.dim() == 1 else block[row, column]).double()
+
+
+class _NegativeBinomial(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, mean: Tensor, log_theta: Tensor, row: Tensor, column: Tensor, value: Tensor):
+        theta = log_theta.exp()
+        log1p_ratio = torch.log1p(mean / theta)
+        log_lik = -(log1p_ratio @ theta)
+        # lgamma(x + theta) - lgamma(theta) loses all its digits in float32 when theta is large
+        m, t, x = _at(mean, row, column), theta[column].double(), value.double()
+        m = m.clamp_min(SMALLEST)
+        at_nonzero = (
+            x * (m.log() - (t + m).log())
+            + torch.lgamma(x + t)
+            - torch.lgamma(t)
+            - torch.lgamma(x + 1)
+        )
+        log_lik = log_lik + _sum_by_row(at_nonzero, row, mean.shape[0]).to(mean.dtype)
+        ctx.save_for_backward(mean, theta, log1p_ratio, row, column, value)
+        return log_lik
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        mean, theta, log1p_ratio, row, column, value = ctx.saved_tensors
+        m, t, x = _at(mean, row, column), theta[column].double(), value.double()
+        m = m.clamp_min(SMALLEST)
+        g = grad[row].double()
+
+        share = theta / (mean + theta)  # (B, G)
+        grad_mean = -share * grad[:, None]
+        at_nonzero = g * x * t / (m * (m + t))
+        grad_mean.index_put_((row, column), at_nonzero.to(mean.dtype), accumulate=True)
+
+        grad_theta = grad @ (1 - share - log1p_ratio)  # (G,)
+        at_nonzero = g * (torch.digamma(x + t) - torch.digamma(t) - x / (t + m))
+        grad_theta.index_add_(0, column, at_nonzero.to(mean.dtype))
+        return grad_mean, grad_theta * theta, None, None, None
+
+
+def negative_binomial(counts: SparseRows, mean: Tensor, log_theta: Tensor) -> Tensor:
+    """Log-likelihood of counts under NB(mean, theta), variance mean + mean^2 / theta.
+
+    Args:
+        counts: non-zeros of the (B, G) block.
+        mean: (B, G), > 0.
+        log_theta: (G,), log of the inverse dispersion.
+
+    Returns:
+        (B,) log-likelihood, summed over features.
+    """
+    return _NegativeBinomial.apply(mean, log_theta, counts.row, counts.column, counts.value)
+
+
+class _ZeroInflatedPoisson(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, mean: Tensor, logit: Tensor, row: Tensor, column: Tensor, value: Tensor):
+        inflated, plain = torch.sigmoid(logit), torch.sigmoid(-logit)  # phi, 1 - phi
+        poisson_zero = mean.neg().exp_().mul_(plain)  # (1 - phi) e^-m
+        zero = poisson_zero + inflated  # P(0)
+        log_lik = zero.clamp_min(SMALLEST).log_().sum(1)
+        m, y = _at(mean, row, column).clamp_min(SMALLEST), value.double()
+        at_nonzero = y * m.log() - m - torch.lgamma(y + 1)
+        at_nonzero += F.logsigmoid(-_at(logit, row, column))
+        at_nonzero -= _at(zero, row, column).clamp_min(SMALLEST).log()
+        log_lik = log_lik + _sum_by_row(at_nonzero, row, mean.shape[0]).to(mean.dtype)
+        ctx.save_for_backward(mean, inflated, plain, poisson_zero, zero, row, column, value)
+        return log_lik
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        mean, inflated, plain, poisson_zero, zero, row, column, value = ctx.saved_tensors
+        m, y = _at(mean, row, column).clamp_min(SMALLEST), value.double()
+        g = grad[row].double()
+        phi = _at(inflated, row, column)
+
+        share = poisson_zero / zero.clamp_min(SMALLEST)  # P(a zero is a Poisson zero)
+        grad_logit = None
+        if ctx.needs_input_grad[1]:
+            # d log P(0) / d logit = P(a zero is structural) - phi
+            grad_logit = (plain - share) * grad[:, None]
+            at_nonzero = -g * (phi + _at(plain, row, column) - _at(share, row, column))
+            grad_logit.index_put_((row, column), at_nonzero.to(mean.dtype), accumulate=True)
+            grad_logit = grad_logit.sum_to_size(inflated.shape)
+        at_nonzero = g * (y / m - 1 + _at(share, row, column))
+        grad_mean = share.mul_(-grad[:, None])
+        grad_mean.index_put_((row, column), at_nonzero.to(mean.dtype), accumulate=True)
+        return grad_mean, grad_logit, None, None, None
+
+
+def zero_inflated_poisson(counts: SparseRows, mean: Tensor, logit: Tensor) -> Tensor:
+    """Log-likelihood of counts under a zero-inflated Poisson.
+
+    Args:
+        counts: non-zeros of the (B, P) block.
+        mean: (B, P), > 0, mean of the Poisson part.
+        logit: (B, P) or (P,), log-odds that an entry is a structural zero.
+
+    Returns:
+        (B,) log-likelihood, summed over features.
+    """
+    return _ZeroInflatedPoisson.apply(mean, logit, counts.row, counts.column, counts.value)
+
+
+def gaussian_kl(mean_q: Tensor, log_var_q: Tensor, mean_p: Tensor, log_var_p: Tensor) -> Tensor:
+    """KL(q || p) of diagonal Gaussians, summed over the last dimension, in closed form."""
+    ratio = (log_var_q - log_var_p).exp()
+    distance = (mean_q - mean_p).square() * (-log_var_p).exp()
+    return 0.5 * (ratio + distance - 1 - log_var_q + log_var_p).sum(-1)
+
+
+def gaussian_log_density(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """Log-density of a diagonal Gaussian, summed over the last dimension."""
+    squares = (z - mean).square() * (-log_var).exp()
+    return -0.5 * (squares + log_var + math.log(2 * math.pi)).sum(-1)
+
+
+def mixture_log_joint(z: Tensor, log_weight: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """Log-density log p(z, c) of a Gaussian mixture with diagonal covariances.
+
+    Args:
+        z: (B, D) points.
+        log_weight: (K,) normalized log-weights.
+        mean: (K, D).
+        log_var: (K, D).
+
+    Returns:
+        (B, K); its logsumexp over K is log p(z), its log_softmax is log p(c|z).
+    """
+    return log_weight + gaussian_log_density(z[:, None, :], mean, log_var)
+
+
+def responsibilities(z: Tensor, log_weight: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """p(c|z) by Bayes' rule, (B, K), normalized in log space so that no component underflows."""
+    return mixture_log_joint(z, log_weight, mean, log_var).softmax(-1)

@@ -1,0 +1,112 @@
+"""Imputation: the decoder's mean at a latent, for chosen features, in blocks of cells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from anndata.io import write_elem
+
+from .module import PairedMixtureVAE
+
+BLOCK_BYTES = 64 << 20  # of decoder output held at a time
+
+
+@torch.no_grad()
+def decode_blocks(
+    module: PairedMixtureVAE,
+    latent: np.ndarray,
+    modality: str,
+    features: np.ndarray | None,
+    library_size: float,
+) -> Iterator[np.ndarray]:
+    """Mean counts at a stated library size, block of cells by block of cells.
+
+    Args:
+        module: A fitted module, in evaluation mode.
+        latent: (n, D).
+        modality: 'rna' (NB mean) or 'atac' (Poisson mean, before zero inflation).
+        features: Column numbers wanted, or None for all.
+        library_size: Counts per cell that the means of all modelled features sum to.
+
+    Yields:
+        (block, f) float32.
+    """
+    decoder = module.decoder_rna if modality == "rna" else module.decoder_atac
+    parameter = decoder.output.bias
+    block = max(1, BLOCK_BYTES // (4 * len(parameter)))
+    columns = None if features is None else torch.as_tensor(features, device=parameter.device)
+    for start in range(0, len(latent), block):
+        z = torch.as_tensor(latent[start : start + block], dtype=torch.float32)
+        z = z.to(parameter.device)
+        share, _ = decoder(z, module.gate_input(z))
+        if columns is not None:
+            share = share[:, columns]
+        yield (share * library_size).cpu().numpy()
+
+
+def write_blocks(
+    path: str | os.PathLike,
+    blocks: Iterator[np.ndarray],
+    cells: Sequence[str],
+    features: Sequence[str],
+    threshold: float | None,
+    about: dict[str, object],
+) -> None:
+    """Write imputed blocks as an .h5ad-readable HDF5 file; no half-written file is ever left.
+
+    `X` is (cells, features): a chunked float32 array, or CSR of the values >= `threshold`. The
+    names are `obs` and `var`, what made the values is in the attributes of the file.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"} | about)
+            write_elem(file, "obs", pd.DataFrame(index=pd.Index(cells, dtype=str)))
+            write_elem(file, "var", pd.DataFrame(index=pd.Index(features, dtype=str)))
+            shape = (len(cells), len(features))
+            if threshold is None:
+                _write_dense(file, blocks, shape)
+            else:
+                _write_sparse(file, blocks, shape, threshold)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_dense(file: h5py.File, blocks: Iterator[np.ndarray], shape: tuple[int, int]) -> None:
+    chunks = tuple(min(n, wanted) for n, wanted in zip(shape, (256, 1024), strict=True))
+    dataset = file.create_dataset(
+        "X", shape, "float32", chunks=chunks, compression="gzip", compression_opts=1
+    )
+    dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    start = 0
+    for block in blocks:
+        dataset[start : start + len(block)] = block
+        start += len(block)
+
+
+def _write_sparse(
+    file: h5py.File, blocks: Iterator[np.ndarray], shape: tuple[int, int], threshold: float
+) -> None:
+    group = file.create_group("X")
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
+    growing = {"maxshape": (None,), "chunks": (1 << 16,), "compression": "gzip"}
+    data = group.create_dataset("data", (0,), "float32", **growing)
+    indices = group.create_dataset("indices", (0,), "int32", **growing)
+    indptr = [np.zeros(1, np.int64)]
+    for block in blocks:
+        part = sp.csr_matrix(np.where(block >= threshold, block, 0))
+        end = len(data) + part.nnz
+        for dataset, values in ((data, part.data), (indices, part.indices)):
+            dataset.resize((end,))
+            dataset[end - part.nnz :] = values
+        indptr.append(part.indptr[1:].astype(np.int64) + indptr[-1][-1])
+    group.create_dataset("indptr", data=np.concatenate(indptr))

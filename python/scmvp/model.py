@@ -1,0 +1,584 @@
+"""`SCMVP`, the model a user holds: paired cells in, latent, clusters and imputation out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from . import impute, storage
+from .checks import FEATURE_WORD, LABEL, Paired, check_paired, name_some
+from .errors import InputError
+from .module import ModelOptions, PairedMixtureVAE
+from .preprocess import (
+    counts_insertions,
+    estimate_n_clusters,
+    feature_cells,
+    insertions_to_fragments,
+    inverse_document_frequency,
+)
+from .training import (
+    Callback,
+    Trainer,
+    TrainingOptions,
+    TrainingResult,
+    embed,
+    limited_threads,
+    pick_device,
+    seeded,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+    PairedData = MuData | tuple[AnnData, AnnData] | Paired
+
+LATENTS = ("joint", "rna", "atac")
+FEWEST_CELLS = 20
+
+# What each preset changes of ModelOptions and of TrainingOptions.
+PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "default": ({}, {}),
+    "paper": (
+        {"zero_inflation": "entry"},
+        {"annealing_fraction": 0.0, "mixture_update": "gradient"},
+    ),
+}
+
+
+class SCMVP:
+    """A Gaussian-mixture variational auto-encoder of paired RNA and open-chromatin counts.
+
+    Example:
+        >>> mdata = scmvp.simulate(n_cells=500, seed=1)
+        >>> model = scmvp.SCMVP(mdata, n_clusters=8).train(seed=0)
+        >>> mdata.obsm["X_scmvp"] = model.get_latent_representation()
+        >>> mdata.obs["cluster"] = model.predict()
+    """
+
+    def __init__(
+        self,
+        data: PairedData,
+        *,
+        n_latent: int = 10,
+        n_clusters: int | None = None,
+        preset: str = "default",
+        rna_layer: str | None = None,
+        atac_layer: str | None = None,
+        min_cells: int = 10,
+        options: dict[str, Any] | None = None,
+    ):
+        """Check the cells and choose the features to model; nothing is trained yet.
+
+        Args:
+            data: MuData with modalities 'rna' and 'atac', or (RNA AnnData, ATAC AnnData), holding
+                raw counts of the same cells.
+            n_latent: D, dimensions of the latent.
+            n_clusters: K, components of the mixture; estimated from the cells when None.
+            preset: 'default', or 'paper' for the published model taken literally.
+            rna_layer: Layer with the RNA counts; X when None.
+            atac_layer: Layer with the ATAC counts; X when None.
+            min_cells: Features seen in fewer cells are left out of the model.
+            options: Fields of `scmvp.module.ModelOptions` to change.
+
+        Raises:
+            InputError: The input cannot be modelled; the sentence says why.
+        """
+        if preset not in PRESETS:
+            raise InputError(f"preset '{preset}' is unknown; use one of {', '.join(PRESETS)}")
+        n_latent = _whole_number("n_latent", n_latent)
+        min_cells = _whole_number("min_cells", min_cells, at_least=0)
+        model_changes, self._training_changes = PRESETS[preset]
+        self.preset = preset
+        self.options = _options_from(
+            ModelOptions, model_changes | {"n_latent": n_latent} | (options or {})
+        )
+        given = check_paired(data, rna_layer, atac_layer)
+        self._layers = (rna_layer, atac_layer)
+        insertions = counts_insertions(given.atac)
+        if insertions:
+            given = _in_fragments(given)
+        self._data: Paired | None = _modelled_features(given, min_cells)
+        self.cells, self.genes, self.peaks = self._data.cells, self._data.genes, self._data.peaks
+        if len(self.cells) < FEWEST_CELLS:
+            raise InputError(
+                f"there are {len(self.cells)} cells, too few to fit a model; "
+                f"give at least {FEWEST_CELLS}"
+            )
+        self.account: dict[str, Any] = {
+            "n_cells": len(self.cells),
+            "n_genes": len(self.genes),
+            "n_peaks": len(self.peaks),
+            "n_genes_in": len(given.genes),
+            "n_peaks_in": len(given.peaks),
+            "min_cells": min_cells,
+            "atac_insertions": insertions,
+            "cells_without_rna": _empty_rows(self._data.rna),
+            "cells_without_atac": _empty_rows(self._data.atac),
+            "n_clusters_estimated": n_clusters is None,
+        }
+        if n_clusters is None:
+            n_clusters = estimate_n_clusters(self._data.rna, self._data.atac)
+        n_clusters = _whole_number("n_clusters", n_clusters)
+        if n_clusters > len(self.cells) // 2:
+            raise InputError(
+                f"n_clusters is {n_clusters} but there are only {len(self.cells)} cells; "
+                f"give at most {len(self.cells) // 2}, one cluster for two cells"
+            )
+        self.account["n_clusters"] = self.n_clusters = n_clusters
+        self._module: PairedMixtureVAE | None = None
+        self._training: TrainingOptions | None = None
+        self._result = TrainingResult()
+        self._latent: np.ndarray | None = None
+
+    # ---- training
+
+    def train(
+        self,
+        max_epochs: int = 30,
+        batch_size: int = 128,
+        lr: float = 5e-3,
+        seed: int = 0,
+        device: str = "auto",
+        threads: int | None = None,
+        callback: Callback | None = None,
+        **training_options: Any,
+    ) -> SCMVP:
+        """Fit the model from scratch; the same seed gives the same model.
+
+        Args:
+            max_epochs: Passes over the cells, at most.
+            batch_size: Cells per step.
+            lr: Learning rate of Adam at the start.
+            seed: Of weights, order of the cells, held-out cells and samples of z. The caller's
+                random streams are left alone.
+            device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
+            threads: CPU threads; torch's own choice when None.
+            callback: Called after each epoch with a dict of the epoch's history, `max_epochs` and
+                `seconds_left`.
+            **training_options: Other fields of `scmvp.training.TrainingOptions`.
+
+        Returns:
+            self. After a KeyboardInterrupt, with the best weights so far and `interrupted` True.
+
+        Raises:
+            InputError: An option is out of range, or training diverged.
+        """
+        if self._data is None:
+            raise InputError(
+                "this model was loaded from a file and has no cells; make a new SCMVP(data)"
+            )
+        changes = {
+            "max_epochs": _whole_number("max_epochs", max_epochs),
+            "batch_size": _whole_number("batch_size", batch_size, at_least=2),
+            "lr": _positive("lr", lr),
+            "seed": _whole_number("seed", seed, at_least=0),
+        }
+        training = _options_from(
+            TrainingOptions, self._training_changes | changes | training_options
+        )
+        if threads is not None:
+            threads = _whole_number("threads", threads)
+        picked = pick_device(device)
+        rna, atac = self._data.rna, self._data.atac
+        with limited_threads(threads), seeded(training.seed, picked):
+            idf = torch.from_numpy(inverse_document_frequency(atac))
+            module = PairedMixtureVAE(
+                self.options, self.n_clusters, _totals(rna), _totals(atac), idf
+            )
+            result = Trainer(module, rna, atac, training, picked).run(callback)
+            latent = embed(module, rna, atac, picked).mean.numpy()
+        # assigned together, so that a failed second training leaves the first one whole
+        self._module, self._training, self._result, self._latent = module, training, result, latent
+        return self
+
+    @property
+    def history(self) -> dict[str, list]:
+        """One list per quantity, one value per epoch; ELBOs and losses in nats per cell."""
+        return self._result.history
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last training was ended by a KeyboardInterrupt."""
+        return self._result.interrupted
+
+    # ---- latent and clusters
+
+    def get_latent_representation(
+        self, data: PairedData | None = None, modality: str = "joint"
+    ) -> np.ndarray:
+        """Posterior mean of z.
+
+        Args:
+            data: Cells to embed, with all genes and peaks of the model; the fitted cells when None.
+            modality: 'joint' for q(z|x,y), 'rna' for q(z|x), 'atac' for q(z|y).
+
+        Returns:
+            (n, D) float32, in the order of the cells.
+        """
+        if modality not in LATENTS:
+            raise InputError(f"modality '{modality}' is unknown; use one of {', '.join(LATENTS)}")
+        self._fitted()
+        if data is None and modality == "joint" and self._latent is not None:
+            return self._latent.copy()
+        paired = self._matched(data)
+        return self._embedded(paired, modality)
+
+    def predict_proba(self, data: PairedData | None = None) -> np.ndarray:
+        """p(c|z) at the posterior mean of z, (n, K) float32."""
+        z = torch.from_numpy(self.get_latent_representation(data)).to(self._device())
+        with torch.no_grad():
+            return self._fitted().prior.responsibilities(z).cpu().numpy()
+
+    def predict(self, data: PairedData | None = None) -> np.ndarray:
+        """Most probable component of each cell, (n,), 0 to K - 1."""
+        return self.predict_proba(data).argmax(1)
+
+    @property
+    def n_clusters_used(self) -> int:
+        """Components that are the most probable one of at least one fitted cell."""
+        return len(np.unique(self.predict()))
+
+    # ---- imputation
+
+    def get_normalized_expression(
+        self,
+        data: PairedData | None = None,
+        *,
+        genes: Sequence[str] | None = None,
+        cells: Sequence[str] | None = None,
+        library_size: float = 1e4,
+    ) -> np.ndarray:
+        """Imputed RNA: the NB mean at the posterior mean of z; nothing is sampled.
+
+        Args:
+            data: Other cells; the fitted ones when None.
+            genes: Names wanted, in the order wanted; all modelled genes when None.
+            cells: Names wanted, in the order wanted; all when None.
+            library_size: Counts per cell over all modelled genes.
+
+        Returns:
+            (cells, genes) float32.
+        """
+        return self._imputed("rna", data, genes, cells, library_size)
+
+    def get_accessibility_estimates(
+        self,
+        data: PairedData | None = None,
+        *,
+        peaks: Sequence[str] | None = None,
+        cells: Sequence[str] | None = None,
+        library_size: float = 1e4,
+    ) -> np.ndarray:
+        """Imputed accessibility: the Poisson mean at the posterior mean of z; nothing is sampled.
+
+        Ask for the peaks you need, or see `impute_to_file`: all cells x all peaks is a dense block.
+
+        Args:
+            data: Other cells; the fitted ones when None.
+            peaks: Names wanted, in the order wanted; all modelled peaks when None.
+            cells: Names wanted, in the order wanted; all when None.
+            library_size: Counts per cell over all modelled peaks.
+
+        Returns:
+            (cells, peaks) float32.
+        """
+        return self._imputed("atac", data, peaks, cells, library_size)
+
+    def decode(
+        self,
+        latent: np.ndarray,
+        modality: str,
+        features: Sequence[str] | None = None,
+        library_size: float = 1e4,
+    ) -> np.ndarray:
+        """Imputed profiles of given points of the latent, (n, f) float32; needs no counts."""
+        blocks = list(self._decode_blocks(latent, modality, features, library_size))
+        return np.concatenate(blocks)
+
+    def impute_to_file(
+        self,
+        path: str | os.PathLike,
+        modality: str,
+        data: PairedData | None = None,
+        features: Sequence[str] | None = None,
+        cells: Sequence[str] | None = None,
+        library_size: float = 1e4,
+        threshold: float | None = None,
+    ) -> None:
+        """Write imputed profiles to HDF5, block by block.
+
+        Args:
+            path: File to make; `anndata.read_h5ad` reads it, and any HDF5 library: `X` is
+                (cells, features), `obs` and `var` have the names.
+            modality: 'rna' or 'atac'.
+            data: Other cells; the fitted ones when None.
+            features: Names wanted; all modelled ones when None.
+            cells: Names wanted; all when None.
+            library_size: Counts per cell over all modelled features.
+            threshold: Keep values of at least this, as a sparse matrix; dense when None.
+        """
+        latent, names = self._latent_of(data, cells)
+        blocks = self._decode_blocks(latent, modality, features, library_size)
+        features = self._features(modality) if features is None else features
+        about = {"scmvp_modality": modality, "scmvp_library_size": float(library_size)}
+        if threshold is not None:
+            about["scmvp_threshold"] = float(threshold)
+        impute.write_blocks(path, blocks, names, features, threshold, about)
+
+    # ---- files
+
+    def save(self, directory: str | os.PathLike) -> None:
+        """Write `model.json` and `weights.safetensors`; the cells are not saved."""
+        storage.save(directory, self._fitted().state_dict(), self.info())
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike, device: str = "auto") -> SCMVP:
+        """Read a saved model; no code in it is ever run.
+
+        Raises:
+            ModelFileError: A part is missing or broken, or of another version or shape.
+        """
+        info = storage.load_info(directory)
+        model = cls.__new__(cls)
+        model._data, model._latent, model.cells = None, None, np.array([], dtype=str)
+        model._layers = (None, None)
+        model._info = info
+        model.preset, model.n_clusters = info["preset"], info["account"]["n_clusters"]
+        model.account = info["account"]
+        model.genes, model.peaks = (
+            np.asarray(info[name], dtype=str) for name in ("genes", "peaks")
+        )
+        model.options = storage.options_of(ModelOptions, info["model_options"], directory)
+        model._training = storage.options_of(TrainingOptions, info["training_options"], directory)
+        model._training_changes = {}
+        model._result = storage.options_of(TrainingResult, info["training"], directory)
+        module = PairedMixtureVAE(
+            model.options,
+            model.n_clusters,
+            *(torch.ones(len(names)) for names in (model.genes, model.peaks, model.peaks)),
+        )
+        storage.load_weights(directory, module)
+        model._module = module.to(pick_device(device)).eval()
+        return model
+
+    def info(self) -> dict[str, Any]:
+        """What made this model, as `model.json` has it."""
+        if self._data is None:
+            return self._info
+        return {
+            "summary": self.summary(),
+            "preset": self.preset,
+            "account": self.account,
+            "model_options": dataclasses.asdict(self.options),
+            "training_options": dataclasses.asdict(self._trained()),
+            "training": dataclasses.asdict(self._result),
+            "genes": self.genes.tolist(),
+            "peaks": self.peaks.tolist(),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What was fitted, with which options and versions, and how it went."""
+        if self._data is None:
+            return self._info["summary"]
+        options = dataclasses.asdict(self.options) | dataclasses.asdict(self._trained())
+        return {
+            **{name: self.account[name] for name in ("n_cells", "n_genes", "n_peaks")},
+            "n_clusters": self.n_clusters,
+            "n_clusters_used": self.n_clusters_used,
+            "epochs": self._result.epochs,
+            "best_epoch": self._result.best_epoch,
+            "seconds_fit": self._result.seconds,
+            "elbo": self._result.elbo,
+            "interrupted": self._result.interrupted,
+            "versions": storage.versions(),
+            "options": {"preset": self.preset, "device": str(self._device()), **options},
+            "account": self.account,
+        }
+
+    # ---- inside
+
+    def _fitted(self) -> PairedMixtureVAE:
+        if self._module is None:
+            raise InputError("this model is not trained yet; call train() first")
+        return self._module
+
+    def _trained(self) -> TrainingOptions:
+        self._fitted()
+        assert self._training is not None
+        return self._training
+
+    def _device(self) -> torch.device:
+        return self._fitted().log_theta.device
+
+    def _features(self, modality: str) -> np.ndarray:
+        if modality not in FEATURE_WORD:
+            raise InputError(f"modality '{modality}' is unknown; use 'rna' or 'atac'")
+        return self.genes if modality == "rna" else self.peaks
+
+    def _matched(self, data: PairedData | None) -> Paired:
+        """Counts of `data` in the columns of the model."""
+        if data is None:
+            if self._data is None:
+                raise InputError("this model was loaded from a file; pass the cells as data")
+            return self._data
+        paired = check_paired(data, *self._layers)
+        if self.account["atac_insertions"]:
+            paired = _in_fragments(paired)
+        columns = {
+            "rna": _positions(paired.genes, self.genes, "model gene", "the data"),
+            "atac": _positions(paired.peaks, self.peaks, "model peak", "the data"),
+        }
+        matched = Paired(
+            _columns(paired.rna, columns["rna"]),
+            _columns(paired.atac, columns["atac"]),
+            paired.cells,
+            self.genes,
+            self.peaks,
+        )
+        _refuse_empty(matched)
+        return matched
+
+    def _embedded(self, paired: Paired, modality: str = "joint") -> np.ndarray:
+        q = embed(self._fitted(), paired.rna, paired.atac, self._device(), modality)
+        return q.mean.numpy()
+
+    def _latent_of(
+        self, data: PairedData | None, cells: Sequence[str] | None
+    ) -> tuple[np.ndarray, Sequence[str]]:
+        if data is not None:
+            paired = self._matched(data)
+            latent, names = self._embedded(paired), paired.cells
+        else:
+            latent, names = self.get_latent_representation(), self.cells
+        if cells is None:
+            return latent, names
+        return latent[_positions(names, cells, "cell", "the data")], cells
+
+    def _imputed(
+        self,
+        modality: str,
+        data: PairedData | None,
+        features: Sequence[str] | None,
+        cells: Sequence[str] | None,
+        library_size: float,
+    ) -> np.ndarray:
+        latent, _ = self._latent_of(data, cells)
+        return self.decode(latent, modality, features, library_size)
+
+    def _decode_blocks(
+        self,
+        latent: np.ndarray,
+        modality: str,
+        features: Sequence[str] | None,
+        library_size: float,
+    ):
+        module = self._fitted()
+        modelled = self._features(modality)
+        library_size = _positive("library_size", library_size)
+        latent = np.asarray(latent)
+        if latent.ndim != 2 or latent.shape[1] != self.options.n_latent or not len(latent):
+            raise InputError(
+                f"the latent has shape {latent.shape}; "
+                f"give (cells, {self.options.n_latent}), with at least one cell"
+            )
+        if not np.isfinite(latent).all():
+            raise InputError("the latent has values that are not finite; give one from this model")
+        columns = None
+        if features is not None:
+            word = FEATURE_WORD[modality]
+            columns = _positions(modelled, features, word, f"the {LABEL[modality]} model")
+        return impute.decode_blocks(module, latent, modality, columns, library_size)
+
+
+def _options_from(kind: type, values: dict[str, Any]) -> Any:
+    known = [field.name for field in dataclasses.fields(kind)]
+    if unknown := [name for name in values if name not in known]:
+        raise InputError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
+    return kind(**values)
+
+
+def _whole_number(name: str, value: Any, at_least: int = 1) -> int:
+    whole = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not whole or value != int(value) or value < at_least:
+        raise InputError(f"{name} is {value!r}; give a whole number of at least {at_least}")
+    return int(value)
+
+
+def _positive(name: str, value: Any) -> float:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or value <= 0:
+        raise InputError(f"{name} is {value!r}; give a positive number")
+    return float(value)
+
+
+def _totals(matrix: sp.csr_matrix) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(matrix.sum(0), dtype=np.float32).ravel())
+
+
+def _in_fragments(paired: Paired) -> Paired:
+    return dataclasses.replace(paired, atac=insertions_to_fragments(paired.atac))
+
+
+def _empty_rows(matrix: sp.csr_matrix) -> int:
+    return int((np.diff(matrix.indptr) == 0).sum())
+
+
+def _modelled_features(given: Paired, min_cells: int) -> Paired:
+    parts = {}
+    for modality, matrix, names in (
+        ("rna", given.rna, given.genes),
+        ("atac", given.atac, given.peaks),
+    ):
+        kept = np.flatnonzero(feature_cells(matrix) >= min_cells)
+        word = FEATURE_WORD[modality]
+        if not len(kept):
+            raise InputError(
+                f"none of the {len(names)} {word}s is seen in at least {min_cells} of the "
+                f"{len(given.cells)} cells; give more cells or a smaller min_cells"
+            )
+        parts[modality] = (_columns(matrix, kept), names[kept])
+    (rna, genes), (atac, peaks) = parts["rna"], parts["atac"]
+    paired = Paired(rna, atac, given.cells, genes, peaks)
+    _refuse_empty(paired)
+    return paired
+
+
+def _refuse_empty(paired: Paired) -> None:
+    empty = np.diff(paired.rna.indptr) + np.diff(paired.atac.indptr) == 0
+    if empty.any():
+        raise InputError(
+            f"cells without a count in any modelled feature: {name_some(paired.cells[empty])}; "
+            "remove them first (scmvp.filter_paired does)"
+        )
+
+
+def _columns(matrix: sp.csr_matrix, columns: np.ndarray) -> sp.csr_matrix:
+    """Columns in the order asked for; the matrix itself where that changes nothing."""
+    if len(columns) == matrix.shape[1] and (columns == np.arange(len(columns))).all():
+        return matrix
+    picked = matrix[:, columns]
+    picked.sort_indices()
+    return picked
+
+
+def _positions(have: Sequence[str], wanted: Sequence[str], what: str, where: str) -> np.ndarray:
+    """Index of each wanted name, or a refusal that names the first ones missing."""
+    if isinstance(wanted, str):
+        raise InputError(f"{what}s must be given as a list of names, not as one string")
+    position = {name: i for i, name in enumerate(have)}
+    missing = [str(name) for name in wanted if name not in position]
+    if missing:
+        raise InputError(
+            f"{what}s that are not in {where}: {name_some(missing)}; "
+            "give names that are there, spelled the same way"
+        )
+    if not len(wanted):
+        raise InputError(f"no {what} is asked for; give at least one name, or none at all for all")
+    return np.fromiter((position[name] for name in wanted), np.int64, len(wanted))

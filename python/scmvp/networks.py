@@ -1,0 +1,193 @@
+"""Building blocks: sparse input layer, the two attentions, encoders, decoder and cluster gate."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .sparse import SparseRows
+
+
+class Gaussian(NamedTuple):
+    """Diagonal Gaussians q(z|.), one per cell."""
+
+    mean: Tensor  # (B, D)
+    log_var: Tensor  # (B, D)
+
+    def sample(self) -> Tensor:
+        return self.mean + torch.randn_like(self.mean) * (0.5 * self.log_var).exp()
+
+
+class InputLinear(nn.Module):
+    """Linear layer over features that reads sparse rows, or a dense block of imputed data."""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        bound = 1 / math.sqrt(n_in)
+        self.weight = nn.Parameter(torch.empty(n_in, n_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, x: SparseRows | Tensor) -> Tensor:
+        if isinstance(x, Tensor):
+            return x @ self.weight + self.bias
+        summed = F.embedding_bag(
+            x.column,
+            self.weight,
+            x.offset,
+            mode="sum",
+            per_sample_weights=x.value,
+            include_last_offset=True,
+        )
+        return summed + self.bias
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm whose running statistics are the averages over one epoch of measured cells.
+
+    Of one epoch, because a moving average with a fixed momentum has not forgotten its start after
+    the few steps that a small data set makes. Of measured cells, because imputed profiles pass
+    through the same layer but are far smoother than counts: with them in the average, evaluation
+    would normalize measured cells with a mixture of both.
+    """
+
+    def __init__(self, n_hidden: int):
+        super().__init__(n_hidden, momentum=None)  # None: plain average since the last reset
+
+    def forward(self, h: Tensor, measured: bool = True) -> Tensor:
+        if measured or not self.training:
+            return super().forward(h)
+        return F.batch_norm(h, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+
+def start_epoch(module: nn.Module) -> None:
+    """Training mode, with the averages of every batch norm begun anew."""
+    module.train()
+    for part in module.modules():
+        if isinstance(part, BatchNorm):
+            part.reset_running_stats()
+
+
+class MaskAttention(nn.Module):
+    """h * mask(h): each hidden unit weighted by what the whole hidden layer says of it."""
+
+    def __init__(self, n_hidden: int):
+        super().__init__()
+        self.score = nn.Linear(n_hidden, n_hidden)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h * (2 * torch.sigmoid(self.score(h)))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over the slices of a hidden layer, with skip and layer norm."""
+
+    def __init__(self, n_hidden: int, n_heads: int):
+        super().__init__()
+        self.n_tokens = n_heads
+        d = n_hidden // n_heads
+        self.query_key_value = nn.Linear(d, 3 * d)
+        self.position = nn.Parameter(torch.randn(n_heads, d) * 0.1)
+        self.norm = nn.LayerNorm(n_hidden)
+
+    def forward(self, h: Tensor) -> Tensor:
+        tokens = h.unflatten(1, (self.n_tokens, -1))  # (B, T, d)
+        q, k, v = self.query_key_value(tokens + self.position).chunk(3, -1)
+        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, T, d)
+        return self.norm(h + mixed.flatten(1))
+
+
+class RnaBranch(nn.Module):
+    """Genes (or latent dimensions, in the decoder) to a masked hidden layer."""
+
+    def __init__(self, input_layer: nn.Module, n_hidden: int, mask: bool):
+        super().__init__()
+        self.input = input_layer
+        self.layer_norm = nn.LayerNorm(n_hidden)
+        self.batch_norm = BatchNorm(n_hidden)
+        self.mask = MaskAttention(n_hidden) if mask else nn.Identity()
+
+    def forward(self, x: SparseRows | Tensor, measured: bool = True) -> Tensor:
+        h = self.batch_norm(self.layer_norm(self.input(x)), measured).relu()
+        return self.mask(h)  # (B, H)
+
+
+class AtacBranch(nn.Module):
+    """Peaks (or latent dimensions, in the decoder) to a self-attended hidden layer."""
+
+    def __init__(self, input_layer: nn.Module, n_hidden: int, n_heads: int):
+        super().__init__()
+        self.input = input_layer
+        self.batch_norm = BatchNorm(n_hidden)
+        self.attention = SelfAttention(n_hidden, n_heads) if n_heads else nn.Identity()
+
+    def forward(self, y: SparseRows | Tensor, measured: bool = True) -> Tensor:
+        h = self.batch_norm(self.input(y), measured).relu()
+        return self.attention(h)  # (B, H)
+
+
+class PosteriorHead(nn.Module):
+    """Hidden layer to the mean and the log-variance of q(z|.)."""
+
+    def __init__(self, n_in: int, n_hidden: int, n_latent: int):
+        super().__init__()
+        self.mean = self._head(n_in, n_hidden, n_latent)
+        self.log_var = self._head(n_in, n_hidden, n_latent)
+
+    @staticmethod
+    def _head(n_in: int, n_hidden: int, n_latent: int) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(n_in, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_latent))
+
+    def forward(self, h: Tensor) -> Gaussian:
+        return Gaussian(self.mean(h), self.log_var(h).clamp(-10, 10))
+
+
+class Encoder(nn.Module):
+    """q(z|.) from the RNA branch, the ATAC branch, or both side by side."""
+
+    def __init__(self, branches: dict[str, nn.Module], n_hidden: int, n_latent: int):
+        super().__init__()
+        self.branches = nn.ModuleDict(branches)
+        self.head = PosteriorHead(len(branches) * n_hidden, n_hidden, n_latent)
+
+    def forward(self, *inputs: SparseRows | Tensor, measured: bool = True) -> Gaussian:
+        hidden = [
+            branch(x, measured) for branch, x in zip(self.branches.values(), inputs, strict=True)
+        ]
+        return self.head(torch.cat(hidden, 1))
+
+
+class ClusterGate(nn.Module):
+    """Weights of the hidden units given p(c|z), with mean 1 over the units."""
+
+    def __init__(self, n_clusters: int, n_hidden: int):
+        super().__init__()
+        self.score = nn.Linear(n_clusters, n_hidden, bias=False)
+        nn.init.normal_(self.score.weight, std=0.1)
+
+    def forward(self, h: Tensor, p_c: Tensor) -> Tensor:
+        return h * (self.score(p_c).softmax(-1) * h.shape[-1])
+
+
+class Decoder(nn.Module):
+    """z to the share of each feature in the cell's counts, and the hidden layer it came from."""
+
+    def __init__(self, branch: nn.Module, n_hidden: int, n_clusters: int, log_share: Tensor):
+        super().__init__()
+        self.branch = branch
+        self.gate = ClusterGate(n_clusters, n_hidden)
+        self.output = nn.Linear(n_hidden, len(log_share))
+        with torch.no_grad():
+            # the mean profile is known before training starts; only what differs is to be learnt
+            self.output.bias.copy_(log_share)
+
+    def hidden(self, z: Tensor, p_c: Tensor | None) -> Tensor:
+        h = self.branch(z)
+        return h if p_c is None else self.gate(h, p_c)
+
+    def forward(self, z: Tensor, p_c: Tensor | None) -> tuple[Tensor, Tensor]:
+        h = self.hidden(z, p_c)
+        return self.output(h).softmax(-1), h

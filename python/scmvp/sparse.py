@@ -1,0 +1,44 @@
+"""A minibatch of sparse rows, in the one form that the input layer and the likelihoods share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+
+class SparseRows(NamedTuple):
+    """The non-zeros of a (B, features) block of counts."""
+
+    row: Tensor  # (nnz,) int64, cell within the block
+    column: Tensor  # (nnz,) int64, feature
+    value: Tensor  # (nnz,) float32, > 0
+    offset: Tensor  # (B + 1,) int64, where each row starts in the three above
+
+    @classmethod
+    def from_csr(cls, matrix: sp.csr_matrix) -> SparseRows:
+        """All rows of a (B, features) matrix."""
+        offset = matrix.indptr.astype(np.int64)
+        row = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(offset))
+        column = matrix.indices.astype(np.int64)
+        return cls(*map(torch.from_numpy, (row, column, matrix.data, offset)))
+
+    def to(self, device: torch.device) -> SparseRows:
+        """The same on another device."""
+        return SparseRows(*(part.to(device, non_blocking=True) for part in self))
+
+    @property
+    def n_rows(self) -> int:
+        """B, the number of cells."""
+        return self.offset.shape[0] - 1
+
+    def sums(self) -> Tensor:
+        """Library size of each cell, (B,)."""
+        return self.value.new_zeros(self.n_rows).index_add_(0, self.row, self.value)
+
+    def with_values(self, value: Tensor) -> SparseRows:
+        """Other values at the same places."""
+        return self._replace(value=value)

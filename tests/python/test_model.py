@@ -1,0 +1,495 @@
+"""The model a user holds: fitting, reproducibility, imputation, files, refusals."""
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import anndata as ad
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+import scmvp
+from scmvp import InputError, ModelFileError
+from scmvp.model import SCMVP
+
+QUICK = {"max_epochs": 4, "threads": 1}
+
+
+def small(seed=0, **changes):
+    arguments = {"n_cells": 120, "n_genes": 150, "n_peaks": 300, "n_types": 3}
+    arguments |= {"median_umi": 200, "median_fragments": 200}
+    return scmvp.simulate(**(arguments | changes), seed=seed)
+
+
+def without_row(matrix, i):
+    keep = np.ones(matrix.shape[0], np.float32)
+    keep[i] = 0
+    emptied = (sp.diags(keep) @ matrix).tocsr().astype(np.float32)
+    emptied.eliminate_zeros()
+    return emptied
+
+
+@pytest.fixture(scope="module")
+def mdata():
+    return small()
+
+
+@pytest.fixture(scope="module")
+def model(mdata):
+    return SCMVP(mdata, n_clusters=3).train(**QUICK)
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    model.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+# ---- what it is for
+
+
+@pytest.mark.parametrize("n_latent", [10, 20])
+def test_it_finds_known_types(n_latent):
+    """Mixture and latent both: argmax p(c|z) must cluster as well as k-means on z does.
+
+    At 20 dimensions the published p(c|z) was uniform, its argmax a single cluster.
+    """
+    mdata = scmvp.simulate(n_cells=600, n_genes=800, n_peaks=1500, n_types=4, seed=5)
+    truth = mdata["rna"].obs["cell_type"]
+    model = SCMVP(mdata, n_clusters=4, n_latent=n_latent).train(threads=1)
+    z = model.get_latent_representation()
+    found = KMeans(4, n_init=10, random_state=0).fit_predict(z)
+    assert adjusted_rand_score(truth, found) > 0.9
+    assert adjusted_rand_score(truth, model.predict()) > 0.9
+    assert model.n_clusters_used == 4
+    proba = model.predict_proba()
+    np.testing.assert_allclose(proba.sum(1), 1, atol=1e-5)
+    assert np.median(proba.max(1)) > 0.9
+
+
+def test_training_improves_the_held_out_elbo(model):
+    elbo = model.history["elbo_validation"]
+    assert elbo[-1] > elbo[0]
+    assert len(model.history["epoch"]) == len(elbo) == 4
+    assert model.history["phase"] == ["warm-up", "mixture", "mixture", "annealing"]
+
+
+def test_kl_warm_up_rises(model):
+    """The published weight was 1 from the first step."""
+    weights = model.history["warm_up_weight"]
+    assert weights == sorted(weights)
+    assert weights[0] < 0.5
+
+
+def test_single_encoders_are_trained(mdata):
+    """Published pretraining never reached the joint encoder; here one loss trains all three."""
+    model = SCMVP(mdata, n_clusters=3).train(max_epochs=15, threads=1)
+    joint = model.get_latent_representation()
+    for modality in ("rna", "atac"):
+        single = model.get_latent_representation(modality=modality)
+        assert not np.allclose(single, joint)
+        correlations = [
+            np.corrcoef(joint[:, d], single[:, d])[0, 1]
+            for d in np.flatnonzero(joint.std(0) > 0.5 * joint.std(0).max())
+        ]
+        assert np.mean(correlations) > 0.6
+
+
+# ---- the same again
+
+
+def test_the_same_seed_gives_the_same_latent(mdata, model):
+    again = SCMVP(mdata, n_clusters=3).train(**QUICK)
+    other = SCMVP(mdata, n_clusters=3).train(**QUICK, seed=1)
+    np.testing.assert_array_equal(
+        again.get_latent_representation(), model.get_latent_representation()
+    )
+    assert not np.allclose(other.get_latent_representation(), model.get_latent_representation())
+
+
+def test_training_twice_starts_anew(mdata, model):
+    twice = SCMVP(mdata, n_clusters=3).train(**QUICK, seed=9).train(**QUICK)
+    np.testing.assert_array_equal(
+        twice.get_latent_representation(), model.get_latent_representation()
+    )
+
+
+def test_the_callers_random_streams_are_untouched(mdata):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    SCMVP(mdata, n_clusters=3).train(max_epochs=2, threads=1)
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert (np.random.get_state()[1] == numpy_before).all()
+
+
+def test_imputation_is_deterministic_and_evaluation_mode_is_on(model):
+    """Published: one random z, and a model left in training mode; two calls differed by 7-10 %."""
+    first = model.get_normalized_expression()
+    np.testing.assert_array_equal(first, model.get_normalized_expression())
+    np.testing.assert_array_equal(
+        model.get_accessibility_estimates(), model.get_accessibility_estimates()
+    )
+    assert not any(part.training for part in model._module.modules())
+
+
+def test_input_is_not_changed(mdata):
+    before = {m: mdata[m].X.copy() for m in ("rna", "atac")}
+    SCMVP(mdata, n_clusters=3).train(max_epochs=1, threads=1)
+    for modality, matrix in before.items():
+        assert (mdata[modality].X != matrix).nnz == 0
+
+
+def test_order_and_names_of_shuffled_cells_are_kept(mdata, model):
+    """Published: cells came back in another order without a word."""
+    order = np.random.default_rng(0).permutation(mdata.n_obs)
+    rna, atac = mdata["rna"][order].copy(), mdata["atac"].copy()
+    np.testing.assert_array_equal(SCMVP((rna, atac), n_clusters=3).cells, rna.obs_names)
+    embedded = model.get_latent_representation((rna, atac))
+    expected = model.get_latent_representation()[order]
+    np.testing.assert_allclose(embedded, expected, atol=1e-4)
+
+
+def test_features_of_other_data_are_matched_by_name(mdata, model):
+    rna = mdata["rna"][:, ::-1].copy()
+    embedded = model.get_latent_representation((rna, mdata["atac"]))
+    np.testing.assert_allclose(embedded, model.get_latent_representation(), atol=1e-4)
+    with pytest.raises(InputError, match="model genes that are not in the data"):
+        model.get_latent_representation((rna[:, :100].copy(), mdata["atac"]))
+
+
+# ---- imputation
+
+
+def test_imputed_profiles_have_the_stated_library_size(model):
+    rna = model.get_normalized_expression(library_size=500)
+    np.testing.assert_allclose(rna.sum(1), 500, rtol=1e-4)
+    assert rna.shape == (120, len(model.genes))
+
+
+def test_chosen_features_and_cells_are_the_columns_and_rows_of_the_whole(model):
+    whole = model.get_accessibility_estimates()
+    peaks, cells = model.peaks[[7, 2]], model.cells[[5, 0, 9]]
+    some = model.get_accessibility_estimates(peaks=peaks, cells=cells)
+    np.testing.assert_allclose(some, whole[[5, 0, 9]][:, [7, 2]], rtol=1e-5)
+
+
+def test_decode_needs_only_the_latent(model):
+    z = model.get_latent_representation()[:4]
+    np.testing.assert_allclose(
+        model.decode(z, "rna"), model.get_normalized_expression()[:4], rtol=1e-5
+    )
+
+
+def test_imputation_follows_the_truth():
+    """Over cells, per linked gene, closer to the true mean than the counts are."""
+    mdata = scmvp.simulate(n_cells=500, n_genes=400, n_peaks=800, n_types=4, seed=2)
+    model = SCMVP(mdata, n_clusters=4).train(threads=1)
+    truth = mdata["rna"].varm["true_profile"]
+    types = mdata["rna"].obs["cell_type"].astype("category")
+    mean = np.asarray(truth)[:, types.cat.codes].T
+    marker = np.argsort(-np.asarray(truth).std(1) / np.asarray(truth).mean(1))[:40]
+    names = np.asarray(mdata["rna"].var_names)[marker]
+    marker = marker[np.isin(names, model.genes)]
+    names = names[np.isin(names, model.genes)]
+    imputed = model.get_normalized_expression(genes=names)
+    counts = mdata["rna"].X[:, marker].toarray() / mdata["rna"].X.sum(1)
+
+    def correlation(values):
+        return np.mean([np.corrcoef(values[:, j], mean[:, m])[0, 1] for j, m in enumerate(marker)])
+
+    assert correlation(imputed) > correlation(np.asarray(counts)) + 0.2
+
+
+@pytest.mark.parametrize("threshold", [None, 30.0])
+def test_imputed_file_is_the_imputed_matrix(model, tmp_path, threshold, monkeypatch):
+    monkeypatch.setattr("scmvp.impute.BLOCK_BYTES", 4 * len(model.peaks) * 50)
+    path = tmp_path / "atac.h5"
+    model.impute_to_file(path, "atac", threshold=threshold)
+    expected = model.get_accessibility_estimates()
+    if threshold is not None:
+        assert 0 < (expected >= threshold).mean() < 0.9
+        expected = np.where(expected >= threshold, expected, 0)
+    read = ad.read_h5ad(path)
+    values = read.X.toarray() if sp.issparse(read.X) else read.X
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+    assert read.obs_names.tolist() == model.cells.tolist()
+    assert read.var_names.tolist() == model.peaks.tolist()
+    with h5py.File(path) as file:
+        assert file.attrs["scmvp_modality"] == "atac"
+
+
+def test_no_half_written_file_is_left(model, tmp_path, monkeypatch):
+    def blocks(*_):
+        yield np.zeros((50, len(model.genes)), np.float32)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scmvp.impute.decode_blocks", blocks)
+    with pytest.raises(KeyboardInterrupt):
+        model.impute_to_file(tmp_path / "rna.h5", "rna")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- interruption and the progress callback
+
+
+def interrupt_at(epoch):
+    def callback(state):
+        if state["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    return callback
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_interrupt_keeps_the_best_state(mdata, epoch):
+    """In the warm-up (epoch 1) and in the mixture phase (epoch 3) alike."""
+    model = SCMVP(mdata, n_clusters=3).train(max_epochs=6, threads=1, callback=interrupt_at(epoch))
+    assert model.interrupted
+    assert len(model.history["epoch"]) == epoch
+    assert np.isfinite(model.get_latent_representation()).all()
+    assert model.n_clusters_used >= 1
+    assert model.summary()["interrupted"] is True
+
+
+def test_interrupt_before_the_first_epoch_keeps_the_earlier_fit(mdata, monkeypatch):
+    model = SCMVP(mdata, n_clusters=3).train(**QUICK)
+    before = model.get_latent_representation()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scmvp.training.Trainer._train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(**QUICK)
+    np.testing.assert_array_equal(model.get_latent_representation(), before)
+
+
+def test_the_best_epoch_is_the_one_kept(mdata):
+    model = SCMVP(mdata, n_clusters=3).train(max_epochs=40, lr=0.02, patience=2, threads=1)
+    summary = model.summary()
+    mixture = [
+        elbo
+        for elbo, phase in zip(
+            model.history["elbo_validation"], model.history["phase"], strict=True
+        )
+        if phase != "warm-up"
+    ]
+    assert summary["elbo"] == max(mixture)
+    assert summary["best_epoch"] <= summary["epochs"] < 40
+
+
+def test_callback_tells_where_training_is(mdata):
+    states = []
+    SCMVP(mdata, n_clusters=3).train(**QUICK, callback=states.append)
+    assert [state["epoch"] for state in states] == [1, 2, 3, 4]
+    assert states[-1]["seconds_left"] == 0
+    assert {"phase", "elbo_train", "elbo_validation", "max_epochs"} <= states[0].keys()
+
+
+# ---- what may look like trouble and is none
+
+
+def test_every_cell_comes_back(mdata):
+    rna, atac = mdata["rna"].copy(), mdata["atac"].copy()
+    atac.X = without_row(atac.X, 3)
+    model = SCMVP((rna, atac), n_clusters=3).train(**QUICK)
+    assert model.account["cells_without_atac"] == 1
+    z = model.get_latent_representation()
+    assert z.shape == (120, 10)
+    assert np.isfinite(z).all()
+
+
+def test_rare_features_are_left_out_and_counted(mdata):
+    seen = np.asarray((mdata["rna"].X > 0).sum(0)).ravel()
+    model = SCMVP(mdata, n_clusters=3, min_cells=40)
+    assert model.account["n_genes"] == (seen >= 40).sum() < model.account["n_genes_in"]
+    assert model.genes.tolist() == mdata["rna"].var_names[seen >= 40].tolist()
+
+
+def test_both_presets_fit(mdata):
+    model = SCMVP(mdata, n_clusters=3, preset="paper").train(**QUICK)
+    assert model.summary()["options"]["preset"] == "paper"
+    assert np.isfinite(model.get_latent_representation()).all()
+
+
+# ---- files
+
+
+def test_a_saved_model_is_the_model(model, mdata, saved):
+    loaded = SCMVP.load(saved)
+    np.testing.assert_array_equal(
+        loaded.get_latent_representation(mdata), model.get_latent_representation()
+    )
+    np.testing.assert_array_equal(loaded.predict(mdata), model.predict())
+    assert loaded.summary() == json.loads(json.dumps(model.summary()))
+    assert loaded.history == model.history
+    with pytest.raises(InputError, match="pass the cells"):
+        loaded.get_latent_representation()
+    with pytest.raises(InputError, match="has no cells"):
+        loaded.train()
+
+
+def test_a_loaded_model_saves_the_same_files(saved, tmp_path):
+    SCMVP.load(saved).save(tmp_path / "again")
+    for name in ("model.json", "weights.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (saved / name).read_bytes()
+
+
+def test_saved_files_hold_no_pickle(saved):
+    assert sorted(path.name for path in saved.iterdir()) == ["model.json", "weights.safetensors"]
+    json.loads((saved / "model.json").read_text())
+    assert (saved / "weights.safetensors").read_bytes()[8:9] == b"{"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda info: info.update(format_version=99), "format version 99"),
+        (lambda info: info.update(format="other"), "is not a scMVP model"),
+        (lambda info: info.pop("genes"), "lacks genes"),
+        (lambda info: info["genes"].pop(), "does not fit its model.json"),
+        (lambda info: info["model_options"].update(magic=1), "other options"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused(saved, change, sentence):
+    info = json.loads((saved / "model.json").read_text())
+    change(info)
+    (saved / "model.json").write_text(json.dumps(info))
+    with pytest.raises(ModelFileError, match=sentence) as refusal:
+        SCMVP.load(saved)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_broken_model_is_refused(saved):
+    weights = saved / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match="broken or truncated"):
+        SCMVP.load(saved)
+    weights.unlink()
+    with pytest.raises(ModelFileError, match="no weights.safetensors"):
+        SCMVP.load(saved)
+    (saved / "model.json").write_text("{")
+    with pytest.raises(ModelFileError, match="not readable JSON"):
+        SCMVP.load(saved)
+    shutil.rmtree(saved)
+    with pytest.raises(ModelFileError, match="no model.json"):
+        SCMVP.load(saved)
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"n_clusters": 61}, "n_clusters is 61 but there are only 120 cells"),
+        ({"n_clusters": 0}, "n_clusters is 0"),
+        ({"n_latent": 2.5}, "n_latent is 2.5"),
+        ({"preset": "best"}, "preset 'best' is unknown"),
+        ({"min_cells": 1000}, "seen in at least 1000"),
+        ({"options": {"magic": 1}}, "unknown option magic"),
+    ],
+)
+def test_wrong_arguments_are_refused(mdata, arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        SCMVP(mdata, **({"n_clusters": 3} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"max_epochs": 0}, "max_epochs is 0"),
+        ({"lr": -1}, "lr is -1"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"batch_size": 1}, "batch_size is 1"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"patients": 3}, "unknown option patients"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_wrong_training_arguments_are_refused(mdata, arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        SCMVP(mdata, n_clusters=3).train(**arguments)
+
+
+def test_divergence_is_said(mdata):
+    with pytest.raises(InputError, match="smaller learning rate"):
+        SCMVP(mdata, n_clusters=3).train(max_epochs=5, lr=1e12, threads=1)
+
+
+def test_too_few_cells_are_refused(mdata):
+    few = mdata[:12].copy()
+    with pytest.raises(InputError, match="12 cells, too few"):
+        SCMVP(few, n_clusters=2, min_cells=1)
+
+
+def test_use_before_training_is_refused(mdata):
+    model = SCMVP(mdata, n_clusters=3)
+    for use in (model.get_latent_representation, model.predict, model.get_normalized_expression):
+        with pytest.raises(InputError, match="call train"):
+            use()
+
+
+def test_unknown_names_are_refused(model):
+    with pytest.raises(InputError, match="peaks that are not in the ATAC model: 'chrZ-1-2'"):
+        model.get_accessibility_estimates(peaks=[model.peaks[0], "chrZ-1-2"])
+    with pytest.raises(InputError, match="cells that are not in the data"):
+        model.get_normalized_expression(cells=["nobody"])
+    with pytest.raises(InputError, match="list of names"):
+        model.get_normalized_expression(genes=str(model.genes[0]))
+    with pytest.raises(InputError, match="latent has shape"):
+        model.decode(np.zeros((3, 4)), "rna")
+
+
+def test_a_cell_with_counts_only_in_rare_genes_is_named(mdata):
+    rna, atac = mdata["rna"].copy(), mdata["atac"].copy()
+    extra = sp.csr_matrix((np.ones(1, np.float32), ([7], [0])), shape=(rna.n_obs, 1))
+    counts = sp.hstack([without_row(rna.X, 7), extra]).tocsr()
+    genes = [*rna.var_names, "OnlyHere"]
+    rna = ad.AnnData(counts, obs=rna.obs, var={"gene": genes})
+    rna.var_names = genes
+    atac.X = without_row(atac.X, 7)
+    name = rna.obs_names[7]
+    with pytest.raises(InputError, match=f"without a count in any modelled feature: '{name}'"):
+        SCMVP((rna, atac), n_clusters=3)
+
+
+def test_without_torch_the_class_says_what_to_install():
+    script = """
+        import sys
+        sys.modules["torch"] = None
+        import scmvp
+        scmvp.simulate(n_cells=30, n_genes=20, n_peaks=30, n_types=2)
+        try:
+            scmvp.SCMVP
+        except ImportError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    assert "scMVP needs torch" in done.stdout
+    assert sys.executable in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+def test_insertions_are_read_as_fragments(mdata):
+    """10x pipelines count both ends of a fragment; the model must not see each one twice."""
+    doubled = mdata["atac"].copy()
+    doubled.X = (2 * doubled.X).tocsr()
+    fragments = SCMVP(mdata, n_clusters=3).train(**QUICK)
+    insertions = SCMVP((mdata["rna"], doubled), n_clusters=3).train(**QUICK)
+    assert insertions.account["atac_insertions"]
+    assert not fragments.account["atac_insertions"]
+    expected = fragments.get_latent_representation()
+    np.testing.assert_array_equal(insertions.get_latent_representation(), expected)
+    embedded = insertions.get_latent_representation((mdata["rna"], doubled))
+    np.testing.assert_allclose(embedded, expected, atol=1e-4)

@@ -1,0 +1,229 @@
+"""The generative model: prior, attention, encoders, loss."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from scipy import integrate, stats
+
+from scmvp.batches import PairedBatch, even_chunks, shuffled_batches, take
+from scmvp.module import MixturePrior, ModelOptions, PairedMixtureVAE
+from scmvp.networks import BatchNorm, ClusterGate, Gaussian, InputLinear, SelfAttention
+from scmvp.preprocess import tf_idf
+from scmvp.sparse import SparseRows
+
+N, G, P, K = 24, 30, 40, 3
+
+
+def build(**options) -> PairedMixtureVAE:
+    torch.manual_seed(0)
+    module = PairedMixtureVAE(
+        ModelOptions(n_latent=4, n_hidden=16, n_heads=4, **options),
+        K,
+        torch.full((G,), 20.0),
+        torch.full((P,), 10.0),
+        torch.full((P,), N / 10.0),
+    )
+    start = torch.randn(K, 4)
+    module.prior.start(torch.tensor([0.2, 0.3, 0.5]), start, torch.ones(K, 4))
+    return module
+
+
+@pytest.fixture
+def batch() -> PairedBatch:
+    rng = np.random.default_rng(0)
+    rna = sp.csr_matrix(rng.poisson(0.7, (N, G)).astype(np.float32))
+    atac = sp.csr_matrix(rng.poisson(0.4, (N, P)).astype(np.float32))
+    return take(rna, atac, slice(None))
+
+
+def dense_of(rows: SparseRows, n_columns: int) -> torch.Tensor:
+    dense = torch.zeros(rows.n_rows, n_columns)
+    dense[rows.row, rows.column] = rows.value
+    return dense
+
+
+def test_sparse_and_dense_input_give_the_same_hidden_layer(batch):
+    layer = InputLinear(G, 5)
+    torch.testing.assert_close(layer(batch.rna), layer(dense_of(batch.rna, G)))
+
+
+def test_rows_without_counts_are_rows():
+    matrix = sp.csr_matrix(np.array([[0, 0], [1, 2], [0, 0]], np.float32))
+    rows = SparseRows.from_csr(matrix)
+    assert rows.n_rows == 3
+    assert rows.sums().tolist() == [0, 3, 0]
+    layer = InputLinear(2, 4)
+    torch.testing.assert_close(layer(rows), layer(torch.from_numpy(matrix.toarray())))
+
+
+def test_atac_input_is_tf_idf(batch):
+    module = build()
+    y = dense_of(batch.atac, P)
+    expected = torch.log1p(1e4 * y / y.sum(1, keepdim=True) * (N / 10.0))
+    torch.testing.assert_close(dense_of(module.atac_input(batch.atac), P), expected)
+    same = tf_idf(sp.csr_matrix(y.numpy()), np.full(P, N / 10.0)).toarray()
+    np.testing.assert_allclose(same, expected, rtol=1e-5)
+
+
+def test_self_attention_mixes_the_tokens_of_one_cell_only():
+    """Softmax over one token is 1, a linear map: with several, tokens must reach each other."""
+    torch.manual_seed(0)
+    block = SelfAttention(16, 4).double()
+    h = torch.randn(3, 16).double()
+    jacobian = torch.autograd.functional.jacobian(block, h)  # (3, 16, 3, 16)
+    assert jacobian[0, 0:4, 0, 12:16].abs().max() > 1e-4
+    assert jacobian[0, :, 1, :].abs().max() == 0
+    curvature = block(h) + block(-h)
+    assert curvature.abs().max() > 1e-3
+
+
+def test_cluster_gate_has_mean_one():
+    gate = ClusterGate(K, 16)
+    weights = gate(torch.ones(5, 16), torch.eye(K)[[0, 1, 2, 0, 1]])
+    torch.testing.assert_close(weights.mean(1), torch.ones(5))
+    assert weights.std() > 0
+
+
+def test_running_statistics_come_from_measured_cells_only():
+    norm = BatchNorm(4).train()
+    norm(torch.randn(50, 4) + 100, measured=False)
+    torch.testing.assert_close(norm.running_mean, torch.zeros(4))
+    norm(torch.randn(50, 4) + 100, measured=True)
+    assert (norm.running_mean > 5).all()
+
+
+def test_prior_kl_is_the_kl_to_the_whole_mixture():
+    """Monte Carlo mean of the loss term against numerical integration in one dimension."""
+    torch.manual_seed(0)
+    weight, mean, variance = (0.3, 0.7), (-1.5, 2.0), (0.5, 1.2)
+    prior = MixturePrior(2, 1)
+    prior.start(*(torch.tensor(v) for v in (weight, [[m] for m in mean], [[v] for v in variance])))
+    grid = np.linspace(-15, 15, 60001)
+    q = stats.norm(0.4, np.sqrt(0.3)).pdf(grid)
+    p = sum(
+        w * stats.norm(m, np.sqrt(v)).pdf(grid)
+        for w, m, v in zip(weight, mean, variance, strict=True)
+    )
+    expected = integrate.trapezoid(np.where(q > 0, q * np.log((q + 1e-300) / p), 0), grid)
+    posterior = Gaussian(torch.full((400_000, 1), 0.4), torch.full((400_000, 1), np.log(0.3)))
+    found = prior.kl(posterior, posterior.sample()).mean()
+    assert found.item() == pytest.approx(expected, abs=0.01)
+
+
+def test_prior_kl_does_not_reward_collapse():
+    """The published entropy term was smallest when all cells shared one component.
+
+    Cells in two groups: a prior with a component on each must cost less than one where a single
+    component has swallowed both.
+    """
+    torch.manual_seed(0)
+    centers = torch.tensor([[-4.0], [4.0]]).repeat(500, 1)
+    posterior = Gaussian(centers, torch.full_like(centers, -1.0))
+    z = posterior.sample()
+    two, one = MixturePrior(2, 1), MixturePrior(2, 1)
+    two.start(torch.tensor([0.5, 0.5]), torch.tensor([[-4.0], [4.0]]), torch.ones(2, 1))
+    one.start(torch.tensor([1.0, 0.0]), torch.zeros(2, 1), torch.full((2, 1), 17.0))
+    assert two.kl(posterior, z).mean() < one.kl(posterior, z).mean() - 0.3
+
+
+def test_mixture_weights_are_normalized_after_any_step():
+    prior = MixturePrior(4, 2)
+    with torch.no_grad():
+        prior.logit.copy_(torch.tensor([3.0, -2.0, 7.0, 0.1]))
+    log_weight, _, _ = prior.parts()
+    assert log_weight.exp().sum().item() == pytest.approx(1)
+
+
+def test_before_the_mixture_starts_the_prior_is_standard_normal(batch):
+    module = build()
+    module.prior.started.fill_(False)
+    q = Gaussian(torch.randn(6, 4), torch.randn(6, 4))
+    found = module.prior.kl(q, q.sample())
+    standard = torch.distributions.Normal(torch.zeros(4), torch.ones(4))
+    normal = torch.distributions.Normal(q.mean, (0.5 * q.log_var).exp())
+    expected = torch.distributions.kl_divergence(normal, standard).sum(1)
+    torch.testing.assert_close(found, expected)
+    assert module.gate_input(q.mean) is None
+
+
+def test_every_term_reaches_every_part_it_should(batch):
+    """The published consistency KLs were computed and never used."""
+    module = build().train()
+    terms = module.loss(batch)
+    reached = {
+        name: {
+            part.split(".")[0]
+            for (part, _), gradient in zip(
+                module.named_parameters(),
+                torch.autograd.grad(
+                    getattr(terms, name), list(module.parameters()), retain_graph=True,
+                    allow_unused=True,
+                ),
+                strict=True,
+            )
+            if gradient is not None and gradient.abs().max() > 0
+        }
+        for name in terms._fields
+    }  # fmt: skip
+    assert {"encoder_joint", "decoder_rna", "log_theta", "prior"} <= reached["reconstruction_rna"]
+    assert {"encoder_joint", "decoder_atac", "zero_logit"} <= reached["reconstruction_atac"]
+    assert reached["kl"] == {"encoder_joint", "prior"}
+    assert reached["consistency"] == {"encoder_joint", "encoder_rna", "encoder_atac"}
+
+
+@pytest.mark.parametrize("name", ["weight_consistency_measured", "weight_consistency_imputed"])
+def test_consistency_terms_are_weighted(batch, name):
+    torch.manual_seed(1)
+    both = build().eval().loss(batch).consistency
+    module = build(**{name: 0.0}).eval()
+    less = module.loss(batch).consistency
+    assert 0 < less < both
+
+
+def test_loss_of_a_batch_is_the_mean_over_its_cells(batch):
+    """In evaluation mode no cell sees another one."""
+    module = build().eval()
+    z = module.encode(batch).mean
+    parts = [take_row(batch, i) for i in range(N)]
+    alone = torch.cat([module.encode(part).mean for part in parts])
+    torch.testing.assert_close(z, alone, atol=1e-5, rtol=1e-4)
+
+
+def take_row(batch: PairedBatch, i: int) -> PairedBatch:
+    rna, atac = (
+        sp.csr_matrix(dense_of(rows, n).numpy()) for rows, n in ((batch.rna, G), (batch.atac, P))
+    )
+    return take(rna, atac, slice(i, i + 1))
+
+
+def test_decoded_shares_sum_to_one(batch):
+    decoded = build().eval().decode(torch.randn(5, 4))
+    torch.testing.assert_close(decoded.share_rna.sum(1), torch.ones(5))
+    torch.testing.assert_close(decoded.share_atac.sum(1), torch.ones(5))
+
+
+def test_zero_inflation_per_entry_depends_on_the_cell():
+    z = torch.randn(5, 4)
+    assert build().decode(z).zero_logit.shape == (P,)
+    logit = build(zero_inflation="entry").decode(z).zero_logit
+    assert logit.shape == (5, P)
+    assert logit.std(0).max() > 0
+
+
+def test_an_epoch_visits_every_cell_once():
+    rna = sp.csr_matrix(np.arange(1, 104, dtype=np.float32)[:, None])
+    batches = shuffled_batches(
+        rna, rna, np.arange(103), 16, np.random.default_rng(0), torch.device("cpu")
+    )
+    seen = torch.cat([batch.rna.value for batch in batches])
+    assert sorted(seen.tolist()) == list(range(1, 104))
+    assert not torch.equal(seen, seen.sort().values)
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 129, 1000])
+def test_chunks_are_even(n):
+    sizes = [len(chunk) for chunk in even_chunks(np.arange(n), 16)]
+    assert sum(sizes) == n
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 24
