@@ -38,7 +38,7 @@ class ModelOptions:
     cluster_gate: bool = True
     zero_inflation: str = "peak"  # phi: one logit per "peak", or per "entry" from the decoder
     weight_atac: float = 1.0  # of log p(y|z), log p(x|z) having 1
-    weight_consistency_measured: float = 1.0  # of KL(q(z|x,y) || q(z|x)) and of the same with y
+    weight_consistency_measured: float = 0.3  # of KL(q(z|x,y) || q(z|x)) and of the same with y
     weight_consistency_imputed: float = 1.0  # of KL(q(z|x,y) || q(z|x^)) and of the same with y^
 
 
