@@ -1,0 +1,57 @@
+#' Simulate paired cells with a known truth
+#'
+#' RNA and ATAC counts of cells whose types, marker genes and peak-to-gene links are known, for
+#' trying out and for testing. The same arguments and seed give the same cells on every machine.
+#'
+#' @param n.cells,n.genes,n.peaks,n.types Numbers of cells, genes, peaks and cell types. Types come
+#'   in pairs of siblings.
+#' @param median.umi,median.fragments Median library sizes of RNA and ATAC.
+#' @param ambient Mean fraction of a cell's counts that comes from the average of all cells.
+#' @param separated.by What tells sibling types apart: `"both"` modalities, only `"rna"`, only
+#'   `"atac"`, or only the two `"together"`.
+#' @param ordered Spread the cells along a path from the first type to the last instead of in
+#'   clusters; metadata `pseudotime` then holds each cell's place.
+#' @param seed Seed; R's own random numbers are not touched.
+#' @param ... Not used; unknown arguments are refused by name.
+#' @return A Seurat object with assays `RNA` and `ATAC` (counts; peak names like `chr1-100-600`) and
+#'   metadata `cell_type`. `Misc(object, "truth")` is a list: `links` (data frame of peak, gene,
+#'   distance), `rna` and `atac` (the true profile of each type, features x types, columns sum to
+#'   1).
+#' @section Errors:
+#' `scmvp_error_input` when an argument is out of its range or there are too few features for the
+#'   types.
+#' @examples
+#' if (scMVP_available()) {
+#'   object <- SimulateSCMVP(n.cells = 100, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object
+#'   head(SeuratObject::Misc(object, "truth")$links)
+#' }
+#' @export
+SimulateSCMVP <- function(n.cells = 1000, n.genes = 2000, n.peaks = 5000, n.types = 8,
+                          median.umi = 1500, median.fragments = 2000, ambient = 0.1,
+                          separated.by = c("both", "rna", "atac", "together"), ordered = FALSE,
+                          seed = 0, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), "..."))
+  whole <- function(x, name, min = 1) check_number(x, name, min = min, whole = TRUE)
+  mdata <- from_core(core()$simulate(
+    n_cells = whole(n.cells, "n.cells"), n_genes = whole(n.genes, "n.genes"),
+    n_peaks = whole(n.peaks, "n.peaks"), n_types = whole(n.types, "n.types"),
+    median_umi = check_number(median.umi, "median.umi", min = 0, above = TRUE),
+    median_fragments = check_number(median.fragments, "median.fragments", min = 0, above = TRUE),
+    ambient = check_number(ambient, "ambient", min = 0),
+    separated_by = check_choice(separated.by, c("both", "rna", "atac", "together"), "separated.by"),
+    ordered = check_flag(ordered, "ordered"),
+    seed = whole(seed, "seed", min = 0)
+  ))
+  object <- seurat_of(mdata)
+  types <- py_strings(mdata$uns$`__getitem__`("types"))
+  profiles <- lapply(c(rna = "rna", atac = "atac"), function(modality) {
+    adata <- mdata$mod$`__getitem__`(modality)
+    profile <- reticulate::py_to_r(adata$varm$`__getitem__`("true_profile"))
+    dimnames(profile) <- list(py_strings(adata$var_names), types)
+    profile
+  })
+  links <- data_frame_of(mdata$uns$`__getitem__`("links"))
+  SeuratObject::Misc(object, slot = "truth") <- c(list(links = links), profiles)
+  object
+}

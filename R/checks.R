@@ -1,0 +1,197 @@
+# Every refusal of the package, in one voice: one sentence that says what is wrong, where, and what
+# to do. Refusals are conditions of class `scmvp_error` and one of the classes below it:
+#   scmvp_error_input   an argument or the data
+#   scmvp_error_memory  a result larger than max.gb
+#   scmvp_error_model   a stored model is missing or cannot be read
+#   scmvp_error_python  Python or one of its modules is missing or cannot be used
+#   scmvp_error_core    the Python core failed in a way nobody foresaw
+
+# `details`: the condition or traceback behind it, kept in the condition but not shown.
+refuse <- function(..., class = "input", details = NULL) {
+  rlang::abort(
+    paste0(...),
+    class = c(paste0("scmvp_error_", class), "scmvp_error"), call = NULL, details = details
+  )
+}
+
+# 'a', 'b', 'c' and 7 more
+some_names <- function(x, shown = 3) {
+  text <- paste0("'", utils::head(x, shown), "'", collapse = ", ")
+  more <- length(x) - shown
+  if (more > 0) paste0(text, " and ", format_count(more), " more") else text
+}
+
+format_count <- function(n) format(n, big.mark = ",", scientific = FALSE, trim = TRUE)
+
+count_of <- function(n, word) {
+  paste0(format_count(n), " ", word, if (n != 1) "s")
+}
+
+check_number <- function(x, name, min = -Inf, whole = FALSE, above = FALSE, optional = FALSE) {
+  if (optional && is.null(x)) {
+    return(NULL)
+  }
+  if (!is_number(x, min, whole, above)) {
+    refuse(
+      name, " must be ", if (whole) "a whole number" else "a number",
+      if (is.finite(min)) paste0(if (above) " above " else " of at least ", min),
+      if (optional) " or NULL", ", not ", in_words(x), "."
+    )
+  }
+  if (whole) as.integer(x) else as.numeric(x)
+}
+
+is_number <- function(x, min, whole, above) {
+  if (!is.numeric(x) || length(x) != 1 || !is.finite(x)) {
+    return(FALSE)
+  }
+  in_range <- if (above) x > min else x >= min
+  in_range && (!whole || (x == round(x) && abs(x) <= .Machine$integer.max))
+}
+
+check_flag <- function(x, name) {
+  if (!isTRUE(x) && !isFALSE(x)) refuse(name, " must be TRUE or FALSE, not ", in_words(x), ".")
+  x
+}
+
+check_string <- function(x, name, optional = FALSE) {
+  if (optional && is.null(x)) {
+    return(NULL)
+  }
+  if (!is.character(x) || length(x) != 1 || is.na(x) || !nzchar(x)) {
+    refuse(name, " must be one non-empty string, not ", in_words(x), ".")
+  }
+  x
+}
+
+# The one value meant by `x`; `x` is the whole of `choices` when the user gave nothing.
+check_choice <- function(x, choices, name) {
+  if (identical(x, choices)) {
+    return(choices[1])
+  }
+  if (!is.character(x) || length(x) != 1 || !x %in% choices) {
+    refuse(
+      name, " must be one of ", paste0("\"", choices, "\"", collapse = ", "), ", not ",
+      in_words(x), "."
+    )
+  }
+  x
+}
+
+in_words <- function(x) {
+  if (is.null(x)) {
+    return("NULL")
+  }
+  if (is.character(x) && length(x) == 1) {
+    return(paste0("\"", x, "\""))
+  }
+  if (is.atomic(x) && length(x) == 1) {
+    return(format(x))
+  }
+  paste0(if (length(x) == 1) "" else paste0(length(x), " values of "), "class ", class(x)[1])
+}
+
+# Arguments that ended up in `...`: most often a misspelled name, so the nearest real one is shown.
+refuse_dots <- function(arguments, known) {
+  if (length(arguments) == 0) {
+    return(invisible())
+  }
+  given <- names(arguments)
+  named <- given[nzchar(given)]
+  if (length(named) == 0) {
+    refuse(
+      count_of(length(arguments), "unnamed argument"), " too many: give every argument after the ",
+      "object by its name."
+    )
+  }
+  distance <- utils::adist(named[1], known, ignore.case = TRUE)
+  near <- known[which.min(distance)]
+  hint <- if (min(distance) <= max(2, nchar(near) / 3)) {
+    paste0("; did you mean ", near, "?")
+  } else {
+    paste0("; the arguments are ", paste(known, collapse = ", "), ".")
+  }
+  refuse("unknown argument ", some_names(named), hint)
+}
+
+# Names asked for, all of which must be among those available.
+check_names_known <- function(wanted, available, argument, where, remedy = "check the spelling") {
+  if (!is.character(wanted) || length(wanted) == 0 || anyNA(wanted)) {
+    refuse(argument, " must be a character vector of names, not ", in_words(wanted), ".")
+  }
+  wanted <- unique(wanted)
+  unknown <- setdiff(wanted, available)
+  if (length(unknown) > 0) {
+    refuse(
+      argument, ": ", format_count(length(unknown)), " of ", format_count(length(wanted)),
+      " names are not ", where, " (", some_names(unknown), "); ", remedy, "."
+    )
+  }
+  wanted
+}
+
+# Dense results live in R as 8-byte numbers; the estimate is made before anything is computed.
+check_memory <- function(n_features, n_cells, max.gb, what, remedy) {
+  gb <- sum(as.numeric(n_features)) * n_cells * 8 / 1e9
+  if (gb > max.gb) {
+    refuse(
+      what, " would take ", format(gb, digits = 2), " GB (", format_count(sum(n_features)),
+      " features x ", format_count(n_cells), " cells, dense), more than max.gb = ", max.gb, ": ",
+      remedy, ", or raise max.gb.",
+      class = "memory"
+    )
+  }
+  invisible(gb)
+}
+
+# Two features x cells matrices of the same cells; the peaks' cells are put in the order of the
+# RNA's.
+check_matrix_pair <- function(rna, peaks) {
+  matrices <- list(object = rna, peaks = peaks)
+  for (name in names(matrices)) {
+    m <- matrices[[name]]
+    what <- if (name == "object") "genes" else "peaks"
+    if (is.null(rownames(m)) || is.null(colnames(m))) {
+      refuse(
+        "the matrix of ", what, " needs row names (", what, ") and column names (cells)."
+      )
+    }
+    check_unique(colnames(m), paste("cell names of the matrix of", what))
+    check_unique(rownames(m), paste("names of", what))
+  }
+  cells <- colnames(rna)
+  if (!any(cells %in% colnames(peaks))) {
+    swapped <- any(rownames(rna) %in% rownames(peaks))
+    refuse(
+      "the two matrices have no cells in common (genes: ", some_names(cells), "; peaks: ",
+      some_names(colnames(peaks)), "); ",
+      if (swapped) "their rows have: give both as features x cells, i.e. t() of these."
+      else "give both the same cell names as column names."
+    )
+  }
+  only <- list(genes = setdiff(cells, colnames(peaks)), peaks = setdiff(colnames(peaks), cells))
+  only <- only[lengths(only) > 0]
+  if (length(only) > 0) {
+    parts <- mapply(
+      function(x, name) {
+        paste0(length(x), " only in the matrix of ", name, " (", some_names(x), ")")
+      },
+      only, names(only)
+    )
+    refuse(
+      "the two matrices do not hold the same cells: ", paste(parts, collapse = " and "),
+      "; keep the ", length(intersect(cells, colnames(peaks))), " shared cells in both."
+    )
+  }
+  if (identical(colnames(peaks), cells)) peaks else peaks[, cells, drop = FALSE]
+}
+
+check_unique <- function(x, what) {
+  repeated <- unique(x[duplicated(x)])
+  if (length(repeated) > 0) {
+    refuse(
+      "duplicated ", what, ": ", some_names(repeated), "; make them unique, e.g. with ",
+      "make.unique()."
+    )
+  }
+}

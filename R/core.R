@@ -1,0 +1,175 @@
+# The Python core inside R: its modules, torch at full speed, its errors, warnings and interrupts.
+
+# What this session has learned about its Python: how it was found, the modules of the core, and
+# whether torch was loaded apart from R's BLAS.
+session <- new.env(parent = emptyenv())
+
+# A module of the core: core() is scmvp itself, core("io") is scmvp.io. Starts Python when needed.
+# Nothing is converted to R unless asked for: large results must not be turned into R by accident.
+core <- function(module = NULL, torch = FALSE) {
+  if (is.null(session$core)) start_core() else forget_interrupt()
+  if (torch) load_torch()
+  if (is.null(module)) {
+    return(session$core)
+  }
+  from_core(reticulate::import(paste0("scmvp.", module), convert = FALSE))
+}
+
+# Where the Python source is: beside the installed package, or python/ of a source tree that
+# pkgload::load_all() has loaded. (An inst/python left there by an earlier build is never used.)
+core_source <- function() {
+  path <- file.path(getNamespaceInfo("scMVP", "path"), "python")
+  if (!dir.exists(file.path(path, "scmvp"))) {
+    refuse(
+      "the Python core is missing from the installed package (", path, "): install scMVP again.",
+      class = "python"
+    )
+  }
+  path
+}
+
+start_core <- function() {
+  start_python(choose_python())
+  sys <- reticulate::import("sys", convert = FALSE)
+  source <- core_source()
+  sys$path$insert(0L, source)
+  session$core <- from_core(reticulate::import("scmvp", convert = FALSE))
+}
+
+# libtorch's BLAS symbols bind to R's reference BLAS, which R has loaded first: 4 to 12 times
+# slower. RTLD_DEEPBIND makes libtorch look into itself first; it matters for the first import only.
+load_torch <- function() {
+  if (!is.null(session$torch)) {
+    return(invisible(session$torch))
+  }
+  sys <- reticulate::import("sys", convert = FALSE)
+  loaded <- !is.null(reticulate::py_to_r(sys$modules$get("torch")))
+  os <- reticulate::import("os", convert = FALSE)
+  if (loaded) {
+    session$torch_apart <- FALSE
+  } else if (reticulate::py_has_attr(os, "RTLD_DEEPBIND")) {
+    flags <- reticulate::py_to_r(sys$getdlopenflags())
+    sys$setdlopenflags(bitwOr(flags, reticulate::py_to_r(os$RTLD_DEEPBIND)))
+    on.exit(sys$setdlopenflags(flags))
+    session$torch_apart <- TRUE
+  } else {
+    session$torch_apart <- NA # macOS and Windows keep libraries apart by themselves
+  }
+  session$torch <- tryCatch(
+    reticulate::import("torch", convert = FALSE),
+    error = function(e) {
+      refuse(
+        "torch cannot be imported by ", reticulate::py_exe(), " (", first_line(conditionMessage(e)),
+        "): run install_scMVP(), then restart R.",
+        class = "python", details = e
+      )
+    }
+  )
+}
+
+# ---- errors of Python ----------------------------------------------------------------------------
+
+# Evaluates a call into Python. What the core refuses becomes the same sentence as R condition,
+# without a Python traceback; anything else is a failure of the core and keeps the traceback.
+from_core <- function(expr) {
+  tryCatch(expr, error = refuse_like_core)
+}
+
+refuse_like_core <- function(error) {
+  if (inherits(error, "scmvp_error")) stop(error)
+  python <- tryCatch(reticulate::py_last_error(), error = function(e) NULL)
+  type <- sub("^.*[.]", "", if (is.null(python$type)) "" else python$type)
+  if (!nzchar(type) || !grepl(type, conditionMessage(error), fixed = TRUE)) stop(error)
+  value <- trimws(python$value)
+  switch(type,
+    KeyboardInterrupt = rlang::interrupt(),
+    InputError = refuse(as_sentence(value)),
+    ModelFileError = refuse(as_sentence(value), class = "model"),
+    ImportError = , ModuleNotFoundError = refuse(as_sentence(value), class = "python"),
+    refuse(
+      "the Python core failed: ", type, ": ", first_line(value), " (please report this; the ",
+      "traceback is in rlang::last_error()$details).",
+      class = "core", details = python$message
+    )
+  )
+}
+
+# A call into Python that deals with interrupts itself and returns in order. TRUE when R, and not
+# only Python, has seen an interrupt meanwhile.
+interruptible <- function(expr) {
+  restore <- give_interrupts_to_python()
+  on.exit(restore())
+  seen <- tryCatch(
+    {
+      force(expr)
+      Sys.sleep(0.001) # R looks for a waiting interrupt here, not at some later place
+      FALSE
+    },
+    interrupt = function(i) TRUE
+  )
+  forget_interrupt()
+  seen
+}
+
+# Older reticulate (1.28) has Python ask R, by calling an R function, whether an interrupt is
+# waiting; one time in ten R then takes it before Python can, and what Python was doing is lost.
+# Returns a function that puts things back.
+give_interrupts_to_python <- function() {
+  signals <- tryCatch(
+    reticulate::import("rpytools.signals", convert = FALSE),
+    error = function(e) NULL
+  )
+  if (is.null(signals) || !reticulate::py_has_attr(signals, "_callback")) {
+    return(function() NULL)
+  }
+  asking <- reticulate::py_get_attr(signals, "_callback")
+  always <- reticulate::py_eval("lambda reset: True", convert = FALSE)
+  reticulate::py_set_attr(signals, "_callback", always)
+  function() reticulate::py_set_attr(signals, "_callback", asking)
+}
+
+# reticulate remembers an interrupt that has been dealt with, and would take the next error of
+# Python, whenever it comes, for it: so it is given one here.
+forget_interrupt <- function() {
+  builtins <- reticulate::import_builtins(convert = FALSE)
+  tryCatch(builtins$int("x"), error = function(e) NULL, interrupt = function(i) NULL)
+}
+
+first_line <- function(x) strsplit(trimws(x), "\n", fixed = TRUE)[[1]][1]
+
+# What only exists in Python, in R's words.
+r_words <- c(
+  ", e.g. layer='counts'" = "",
+  ", e.g. with scmvp.filter_paired" = ", e.g. with subset()",
+  ", e.g. with adata.obs_names_make_unique()" = ", e.g. with make.unique()",
+  ", e.g. with adata.var_names_make_unique()" = ", e.g. with make.unique()",
+  n_clusters = "n.clusters",
+  n_latent = "n.latent",
+  min_cells = "min.cells",
+  batch_size = "batch.size",
+  max_epochs = "max.epochs"
+)
+
+as_sentence <- function(text) {
+  for (word in names(r_words)) text <- gsub(word, r_words[[word]], text, fixed = TRUE)
+  if (grepl("[.!?]$", text)) text else paste0(text, ".")
+}
+
+# Python's warnings go to a stream that notebooks and RStudio do not show: they become messages.
+with_python_warnings <- function(expr) {
+  warnings <- reticulate::import("warnings", convert = FALSE)
+  builtins <- reticulate::import_builtins(convert = FALSE)
+  catcher <- warnings$catch_warnings(record = TRUE)
+  caught <- catcher$`__enter__`()
+  warnings$simplefilter("default")
+  on.exit(catcher$`__exit__`(NULL, NULL, NULL))
+  value <- force(expr)
+  for (i in seq_len(reticulate::py_len(caught))) {
+    entry <- caught$`__getitem__`(i - 1L)
+    kind <- reticulate::py_to_r(entry$category$`__name__`)
+    if (identical(kind, "UserWarning")) {
+      message(as_sentence(reticulate::py_to_r(builtins$str(entry$message))))
+    }
+  }
+  value
+}

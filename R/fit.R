@@ -1,0 +1,155 @@
+# The fit itself: two sparse matrices and options in, results in R out.
+
+# Which features to impute after the fit, known before it.
+plan_imputation <- function(modelled, impute, variable, impute.peaks, min.cells, max.gb) {
+  genes <- switch(impute,
+    none = character(),
+    all = modelled$rna,
+    variable = {
+      chosen <- intersect(variable, modelled$rna)
+      if (length(chosen) > 0) chosen else modelled$rna
+    }
+  )
+  peaks <- character()
+  if (!is.null(impute.peaks)) {
+    peaks <- check_names_known(
+      impute.peaks, modelled$atac, "impute.peaks", "in the model",
+      remedy = paste0(
+        "only peaks among peak.features with counts in at least min.cells = ", min.cells,
+        " cells are modelled"
+      )
+    )
+  }
+  remedy <- if (impute == "variable" && length(variable) == 0) {
+    "run FindVariableFeatures() first, or use impute = \"none\" and ImputeSCMVP() for chosen genes"
+  } else {
+    "use impute = \"none\" and ImputeSCMVP() for chosen features"
+  }
+  check_memory(
+    c(length(genes), length(peaks)), modelled$n_cells, max.gb, "the imputed values", remedy
+  )
+  list(rna = genes, atac = peaks)
+}
+
+# From two dgCMatrix (features x the same cells) to results in R. `plan` is called between building
+# the model and training it, with the features that are modelled.
+fit_core <- function(rna, peaks, options, plan, model.file, verbose) {
+  scmvp <- core(torch = TRUE)
+  cells <- colnames(rna)
+  model <- with_python_warnings(from_core(scmvp$SCMVP(
+    to_mudata(rna, peaks),
+    n_latent = options$n.latent, n_clusters = options$n.clusters, preset = options$preset,
+    min_cells = options$min.cells
+  )))
+  account <- reticulate::py_to_r(model$account)
+  wanted <- plan(list(
+    rna = py_strings(model$genes), atac = py_strings(model$peaks), n_cells = length(cells)
+  ))
+  if (verbose) tell_account(account)
+  stopped <- interruptible(from_core(model$train(
+    max_epochs = options$max.epochs, batch_size = options$batch.size, lr = options$learning.rate,
+    seed = options$seed.use, device = options$device, threads = options$threads,
+    callback = if (verbose) reticulate::r_to_py(epoch_message, convert = TRUE)
+  )))
+  interrupted <- isTRUE(reticulate::py_to_r(model$interrupted))
+  # nothing to keep: not one epoch was complete, or the user wants to stop at what came after
+  if (stopped && !interrupted) rlang::interrupt()
+  latent <- from_core(reticulate::py_to_r(model$get_latent_representation()))
+  probabilities <- from_core(reticulate::py_to_r(model$predict_proba()))
+  rownames(latent) <- rownames(probabilities) <- cells
+  label <- as.integer(reticulate::py_to_r(model$predict()))
+  colnames(probabilities) <- seq_len(ncol(probabilities)) - 1L
+  summary <- reticulate::py_to_r(model$summary())
+  if (verbose) tell_summary(summary)
+  list(
+    id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6"),
+    latent = latent,
+    probabilities = probabilities,
+    cluster = stats::setNames(factor(label), cells),
+    cluster_prob = stats::setNames(probabilities[cbind(seq_along(label), label + 1L)], cells),
+    imputed = list(
+      rna = decode_features(model, latent, "rna", wanted$rna, log = TRUE),
+      atac = decode_features(model, latent, "atac", wanted$atac, log = FALSE)
+    ),
+    options = options,
+    history = history_frame(reticulate::py_to_r(model$history)),
+    summary = summary,
+    interrupted = interrupted,
+    staged = stage_model(model, model.file)
+  )
+}
+
+# Called by Python after each epoch. Nothing may jump out of here through Python's frames: it would
+# end R. Python sees an interrupt too, and stops when this returns. (RunSCMVP() has already shown a
+# message when the first of these comes, so a tryCatch(message = ) around it has left before Python
+# was entered.)
+epoch_message <- function(epoch) {
+  tryCatch(
+    {
+      suspendInterrupts(message(epoch_line(epoch)))
+      Sys.sleep(0.001) # R looks for a waiting interrupt here, not somewhere on the way out
+    },
+    error = function(e) NULL,
+    interrupt = function(i) NULL
+  )
+  invisible()
+}
+
+epoch_line <- function(epoch) {
+  left <- epoch$seconds_left
+  sprintf(
+    "epoch %d/%d  %-7s  ELBO %s, held-out %s  %s%s",
+    as.integer(epoch$epoch), as.integer(epoch$max_epochs), epoch$phase,
+    in_short(epoch$elbo_train), in_short(epoch$elbo_validation), duration(epoch$seconds),
+    if (is.numeric(left) && is.finite(left)) paste0(", ", duration(left), " left") else ""
+  )
+}
+
+in_short <- function(x) if (is.numeric(x)) sprintf("%.1f", x) else "-"
+
+duration <- function(seconds) {
+  if (seconds < 120) sprintf("%.0f s", seconds) else sprintf("%.0f min", seconds / 60)
+}
+
+tell_account <- function(account) {
+  message(
+    "modelling ", format_count(account$n_genes), " of ", count_of(account$n_genes_in, "gene"),
+    " and ", format_count(account$n_peaks), " of ", count_of(account$n_peaks_in, "peak"),
+    " (seen in at least ", count_of(account$min_cells, "cell"), "), ",
+    count_of(account$n_clusters, "cluster"),
+    if (isTRUE(account$n_clusters_estimated)) " (estimated)"
+  )
+  if (isTRUE(account$atac_insertions)) {
+    message("ATAC counts are of insertions (most are even): the model reads fragments")
+  }
+  for (modality in c("rna", "atac")) {
+    n <- account[[paste0("cells_without_", modality)]]
+    if (n > 0) message(count_of(n, "cell"), " without any ", toupper(modality), " count")
+  }
+}
+
+tell_summary <- function(summary) {
+  message(
+    count_of(summary$epochs, "epoch"), " in ", duration(summary$seconds_fit), "; ",
+    format_count(summary$n_clusters_used), " of ", count_of(summary$n_clusters, "cluster"),
+    " in use"
+  )
+}
+
+warn_interrupted <- function(fit) {
+  if (fit$interrupted) {
+    rlang::warn(
+      paste0(
+        "the fit was interrupted after ", count_of(nrow(fit$history), "epoch"),
+        "; the best state so far was kept."
+      ),
+      class = "scmvp_warning_interrupted"
+    )
+  }
+}
+
+history_frame <- function(history) {
+  as.data.frame(lapply(history, function(column) {
+    unlist(lapply(column, function(value) if (is.null(value)) NA else value))
+  }))
+}

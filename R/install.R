@@ -1,0 +1,144 @@
+# Setting up the Python environment.
+
+torch_cpu_index <- "https://download.pytorch.org/whl/cpu"
+
+#' Install the Python environment of scMVP
+#'
+#' Makes a virtual environment with PyTorch and the other Python packages the core needs. Run it
+#' once; running it again brings the environment up to date and leaves alone what is there.
+#' [RunSCMVP()] finds the environment by its name.
+#'
+#' PyTorch comes without GPU support (about 200 MB instead of several GB) unless an NVIDIA GPU is
+#' found. On Linux without a GPU the CPU build is taken from `download.pytorch.org`, and from the
+#' package index when that server cannot be reached. With reticulate before 1.38, which cannot use
+#' NumPy 2, NumPy 1 is installed.
+#'
+#' @param envname Name or path of the virtual environment. With another name than the default, tell
+#'   R about it with `reticulate::use_virtualenv(envname)` or the environment variable
+#'   `SCMVP_PYTHON`.
+#' @param gpu Install PyTorch with CUDA: `TRUE`, `FALSE`, or `NA` to look for an NVIDIA GPU.
+#' @param python Interpreter the environment is made from (Python 3.10 to 3.13, with a shared
+#'   libpython); `NULL` lets reticulate choose.
+#' @param method Kind of environment; only `"virtualenv"`.
+#' @param verbose Show what pip does.
+#' @return The path of the environment's interpreter, invisibly.
+#' @section Errors:
+#' A condition of class `scmvp_error_python` when the environment cannot be made or pip fails.
+#' @examples
+#' \dontrun{
+#' install_scMVP()
+#' }
+#' @export
+install_scMVP <- function(envname = default_env, gpu = NA, python = NULL, # nolint: object_name.
+                          method = "virtualenv", verbose = TRUE) {
+  check_string(envname, "envname")
+  check_choice(method, "virtualenv", "method")
+  check_flag(verbose, "verbose")
+  if (!is.na(gpu)) check_flag(gpu, "gpu")
+  if (env_exists(envname)) {
+    message("Environment '", envname, "' is there; checking its packages.")
+  } else {
+    message("Making the virtual environment '", envname, "'.")
+    tryCatch(
+      reticulate::virtualenv_create(envname, python = python, packages = FALSE),
+      error = function(e) {
+        refuse(
+          "the virtual environment '", envname, "' cannot be made: ",
+          first_line(conditionMessage(e)), " (on Debian and Ubuntu: install python3-venv).",
+          class = "python", details = e
+        )
+      }
+    )
+  }
+  interpreter <- reticulate::virtualenv_python(envname)
+  probe <- probe_python(interpreter)
+  if (is.null(probe)) {
+    refuse(
+      "the interpreter '", interpreter, "' does not run: remove the environment with ",
+      "reticulate::virtualenv_remove(\"", envname, "\") and try again.",
+      class = "python"
+    )
+  }
+  if (numeric_version(probe$version) < oldest_python) {
+    refuse(
+      "'", interpreter, "' is Python ", probe$version, ", and scMVP needs ", oldest_python,
+      " or later: give one with python = and another envname.",
+      class = "python"
+    )
+  }
+  constraints <- numpy_constraints()
+  if ("torch" %in% probe$missing) {
+    install_torch(interpreter, if (is.na(gpu)) has_gpu() else gpu, constraints, verbose)
+  }
+  message("Installing the other Python packages.")
+  source <- tempfile("scmvp-")
+  dir.create(source)
+  on.exit(unlink(source, recursive = TRUE))
+  # a copy: pip builds in place, and an R library may be read-only
+  file.copy(core_source(), source, recursive = TRUE)
+  pip_install(interpreter, c(shQuote(file.path(source, "python")), constraints), verbose)
+  message("scMVP is ready: ", interpreter)
+  if (reticulate::py_available(initialize = FALSE)) {
+    message("Restart R to use it: this session already runs Python from ", reticulate::py_exe())
+  }
+  invisible(interpreter)
+}
+
+# reticulate before 1.38 refuses NumPy 2, and anndata wants zarr 2 with NumPy 1.
+numpy_constraints <- function() {
+  if (utils::packageVersion("reticulate") < "1.38") shQuote(c("numpy<2", "zarr<3")) else character()
+}
+
+has_gpu <- function() {
+  nzchar(Sys.which("nvidia-smi")) &&
+    identical(suppressWarnings(system2("nvidia-smi", "-L", stdout = FALSE, stderr = FALSE)), 0L)
+}
+
+install_torch <- function(interpreter, gpu, constraints, verbose) {
+  if (!gpu && Sys.info()[["sysname"]] == "Linux") {
+    message("Installing PyTorch for the CPU.")
+    cpu <- c("torch", constraints, "--extra-index-url", torch_cpu_index)
+    if (can_reach(torch_cpu_index) && pip_install(interpreter, cpu, verbose, must = FALSE)) {
+      return(invisible())
+    }
+    message(torch_cpu_index, " is out of reach; taking PyTorch from the package index.")
+  } else {
+    message("Installing PyTorch", if (gpu) " with CUDA", ".")
+  }
+  pip_install(interpreter, c("torch", constraints), verbose)
+}
+
+# Bounded in time: behind a firewall pip itself would retry for minutes.
+can_reach <- function(address) {
+  old <- options(timeout = 10)
+  on.exit(options(old))
+  tryCatch(
+    {
+      connection <- url(paste0(address, "/"), open = "rb")
+      close(connection)
+      TRUE
+    },
+    error = function(e) FALSE,
+    warning = function(w) FALSE
+  )
+}
+
+pip_install <- function(interpreter, arguments, verbose, must = TRUE) {
+  shown <- if (verbose) "" else FALSE
+  status <- system2(
+    interpreter,
+    c(
+      "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off",
+      if (!verbose) "--quiet", arguments
+    ),
+    stdout = shown, stderr = shown
+  )
+  if (status != 0 && must) {
+    refuse(
+      "pip could not install ", paste(arguments, collapse = " "), " into '", interpreter,
+      "': see its messages above", if (!verbose) " with verbose = TRUE", ".",
+      class = "python"
+    )
+  }
+  status == 0
+}

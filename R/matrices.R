@@ -1,0 +1,210 @@
+# Objects to sparse counts and back. The only file that knows Seurat v4 slots from v5 layers.
+#
+# v3/v4 assays (Assay, ChromatinAssay) are read and written by slot: accessors take slot= in one
+# version of SeuratObject and layer= in another, and the wrong one silently returns other data.
+# v5 assays (Assay5) are read and written by layer.
+
+is_v5 <- function(assay) inherits(assay, "StdAssay")
+
+# Functions that exist from SeuratObject 5 on.
+from_v5 <- function(name) getExportedValue("SeuratObject", name)
+
+# Whether an assay holds counts at all (integrated and imputed ones do not).
+has_counts <- function(assay) {
+  if (is_v5(assay)) {
+    return(length(from_v5("Layers")(assay, search = "counts")) > 0)
+  }
+  all(dim(methods::slot(assay, "counts")) > 0)
+}
+
+# Counts of an assay, features x cells, dgCMatrix.
+assay_counts <- function(assay) {
+  if (!is_v5(assay)) {
+    return(as_dgc(methods::slot(assay, "counts")))
+  }
+  if (length(from_v5("Layers")(assay, search = "counts")) > 1) {
+    assay <- from_v5("JoinLayers")(assay, layers = "counts")
+  }
+  as_dgc(from_v5("LayerData")(assay, layer = "counts"))
+}
+
+# Any matrix R knows (dense, sparse of another kind, on disk) as dgCMatrix.
+as_dgc <- function(x) {
+  if (inherits(x, "dgCMatrix")) {
+    return(x)
+  }
+  if (is.data.frame(x)) x <- as.matrix(x)
+  # base matrices and Matrix classes go one step at a time; others (on disk) know dgCMatrix only
+  if (is.matrix(x) || methods::is(x, "Matrix")) {
+    x <- methods::as(x, "CsparseMatrix")
+    x <- methods::as(methods::as(x, "dMatrix"), "generalMatrix")
+    return(x)
+  }
+  methods::as(x, "dgCMatrix")
+}
+
+is_matrix_like <- function(x) {
+  is.matrix(x) || is.data.frame(x) || methods::is(x, "Matrix") ||
+    inherits(x, c("IterableMatrix", "DelayedMatrix"))
+}
+
+is_peak_assay <- function(assay) {
+  inherits(assay, c("ChromatinAssay", "ChromatinAssay5", "GRangesAssay")) ||
+    are_ranges(rownames(assay))
+}
+
+# What scMVP itself added says so in its misc slot.
+mark_assay <- function(assay, mark) {
+  misc <- methods::slot(assay, "misc")
+  misc$scMVP <- mark
+  misc$calcN <- FALSE
+  methods::slot(assay, "misc") <- misc
+  assay
+}
+
+assay_mark <- function(assay) methods::slot(assay, "misc")$scMVP
+
+# A new assay of imputed values. `values`: dense, features x cells. `parent`: the assay they were
+# imputed from; a ChromatinAssay passes on its ranges, annotation, motifs and counts.
+imputed_assay <- function(values, parent, key, mark) {
+  if (inherits(parent, "ChromatinAssay")) {
+    assay <- subset(parent, features = rownames(values))
+    methods::slot(assay, "data") <- values[rownames(assay), colnames(assay), drop = FALSE]
+    methods::slot(assay, "scale.data") <- methods::new("matrix")
+  } else {
+    # Assay5 would turn the dense values into a sparse matrix, larger than the dense one
+    assay <- SeuratObject::CreateAssayObject(data = values)
+  }
+  SeuratObject::Key(assay) <- key
+  mark_assay(assay, mark)
+}
+
+# Puts an imputed assay into the object, where an earlier one of the same name may have other
+# features: meant here, but Seurat 5 warns of it.
+put_assay <- function(object, name, assay) {
+  withCallingHandlers(
+    {
+      object[[name]] <- assay
+      object
+    },
+    warning = function(w) {
+      if (grepl("existing assay", conditionMessage(w))) invokeRestart("muffleWarning")
+    }
+  )
+}
+
+imputed_values <- function(assay) methods::slot(assay, "data")
+
+# ---- to Python -----------------------------------------------------------------------------------
+
+# (data, indices, indptr) of the cells x features CSR, which are x, i and p of the features x cells
+# dgCMatrix. as.array(): a plain vector would arrive as a list of boxed numbers.
+csr_parts <- function(x) {
+  reticulate::tuple(as.array(x@x), as.array(x@i), as.array(x@p))
+}
+
+to_mudata <- function(rna, peaks) {
+  from_core(core("io")$from_parts(
+    rna = csr_parts(rna), atac = csr_parts(peaks), cells = as.array(colnames(rna)),
+    genes = as.array(rownames(rna)), peaks = as.array(rownames(peaks))
+  ))
+}
+
+# ---- from Python ---------------------------------------------------------------------------------
+
+# One modality of a MuData as features x cells dgCMatrix.
+modality_counts <- function(adata) {
+  sparse <- reticulate::import("scipy.sparse", convert = FALSE)
+  csr <- sparse$csr_matrix(adata$X)
+  csr$sum_duplicates()
+  vector_of <- function(x) as.vector(reticulate::py_to_r(x))
+  features <- py_strings(adata$var_names)
+  cells <- py_strings(adata$obs_names)
+  methods::new(
+    "dgCMatrix",
+    x = as.numeric(vector_of(csr$data)),
+    i = as.integer(vector_of(csr$indices)),
+    p = as.integer(vector_of(csr$indptr)),
+    Dim = c(length(features), length(cells)),
+    Dimnames = list(features, cells)
+  )
+}
+
+py_strings <- function(x) as.character(unlist(reticulate::py_to_r(x$tolist())))
+
+# A pandas DataFrame column by column: what reticulate makes of one depends on the versions of both.
+data_frame_of <- function(frame) {
+  columns <- py_strings(frame$columns)
+  table <- data.frame(row.names = py_strings(frame$index$astype("str")))
+  for (name in columns) table[[name]] <- series_of(frame$`__getitem__`(name))
+  table
+}
+
+series_of <- function(series) {
+  vector_of <- function(x) as.vector(reticulate::py_to_r(x))
+  if (reticulate::py_has_attr(series, "cat")) {
+    levels <- py_strings(series$cat$categories$astype("str"))
+    codes <- as.integer(vector_of(series$cat$codes$to_numpy(dtype = "int64")))
+    return(factor(levels[ifelse(codes < 0, NA, codes + 1)], levels = levels))
+  }
+  kind <- reticulate::py_to_r(series$dtype$kind)
+  if (kind == "b") {
+    return(as.logical(vector_of(series$to_numpy())))
+  }
+  if (kind %in% c("i", "u")) {
+    return(as.numeric(vector_of(series$to_numpy(dtype = "float64"))))
+  }
+  if (kind == "f") {
+    return(vector_of(series$to_numpy(dtype = "float64")))
+  }
+  text <- py_strings(series$astype("str"))
+  text[as.logical(vector_of(series$isna()$to_numpy()))] <- NA_character_
+  text
+}
+
+# A new assay of the kind this Seurat makes by default.
+new_assay <- function(counts) {
+  version5 <- utils::packageVersion("SeuratObject") >= "5.0.0" &&
+    identical(getOption("Seurat.object.assay.version", "v5"), "v5")
+  if (version5) {
+    from_v5("CreateAssay5Object")(counts = counts)
+  } else {
+    SeuratObject::CreateAssayObject(counts = counts)
+  }
+}
+
+# A MuData of paired cells as Seurat object with assays RNA and ATAC.
+seurat_of <- function(mdata) {
+  modalities <- list(RNA = mdata$mod$`__getitem__`("rna"), ATAC = mdata$mod$`__getitem__`("atac"))
+  assays <- mapply(assay_of, modalities, c("rna_", "atac_"))
+  cells <- data_frame_of(mdata$obs)
+  object <- SeuratObject::CreateSeuratObject(assays$RNA, assay = "RNA", project = "scMVP")
+  object[["ATAC"]] <- assays$ATAC
+  # what Seurat has computed itself (nCount_RNA, ...) stays
+  cells <- cells[colnames(object), setdiff(names(cells), names(object[[]])), drop = FALSE]
+  if (ncol(cells) > 0) object <- SeuratObject::AddMetaData(object, cells)
+  object
+}
+
+assay_of <- function(adata, key) {
+  counts <- modality_counts(adata)
+  features <- data_frame_of(adata$var)
+  renamed <- grep("[_|]", rownames(counts))
+  # Seurat warns about each of the two characters; one sentence with the number is said instead
+  assay <- withCallingHandlers(
+    new_assay(counts),
+    warning = function(w) {
+      if (grepl("Feature names cannot have", conditionMessage(w))) invokeRestart("muffleWarning")
+    }
+  )
+  if (length(renamed) > 0) {
+    message(
+      "Seurat does not allow '_' or '|' in feature names: ", count_of(length(renamed), "name"),
+      " changed to '-' (first: '", rownames(counts)[renamed[1]], "')"
+    )
+  }
+  rownames(features) <- rownames(assay)
+  if (ncol(features) > 0) assay <- SeuratObject::AddMetaData(assay, features)
+  SeuratObject::Key(assay) <- key
+  assay
+}

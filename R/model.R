@@ -1,0 +1,183 @@
+# A fitted model between sessions: the two files of the Python core (JSON and safetensors: neither
+# can hold code), as raw bytes inside an R object or as a folder beside it. Python objects
+# themselves do not survive readRDS().
+
+model_files <- c(json = "model.json", weights = "weights.safetensors")
+
+new_model <- function(json = NULL, weights = NULL, path = NULL) {
+  structure(list(json = json, weights = weights, path = path), class = "scMVPModel")
+}
+
+# ---- out of Python -------------------------------------------------------------------------------
+
+check_model_file <- function(path) {
+  path <- check_string(path, "model.file", optional = TRUE)
+  if (is.null(path)) {
+    return(NULL)
+  }
+  path <- path.expand(path)
+  if (file.exists(path)) {
+    refuse("model.file '", path, "' exists already: choose another, or delete it.")
+  }
+  if (!dir.exists(dirname(path))) {
+    refuse("model.file '", path, "': there is no folder '", dirname(path), "': make it first.")
+  }
+  file.path(normalizePath(dirname(path)), basename(path))
+}
+
+# Takes the model out of Python. With a path, the files wait beside it under another name until
+# keep_model(), so that an error on the way leaves nothing behind.
+stage_model <- function(model, path = NULL) {
+  staging <- tempfile("scmvp-model-", if (is.null(path)) tempdir() else dirname(path))
+  from_core(model$save(staging))
+  stored <- if (is.null(path)) {
+    on.exit(unlink(staging, recursive = TRUE))
+    read_model_files(staging)
+  } else {
+    new_model(path = path)
+  }
+  list(model = stored, staging = if (!is.null(path)) staging)
+}
+
+keep_model <- function(staged) {
+  if (is.null(staged$staging)) {
+    return(invisible())
+  }
+  if (!file.rename(staged$staging, staged$model$path)) {
+    refuse("the model cannot be written to '", staged$model$path, "': check the folder.")
+  }
+}
+
+discard_model <- function(staged) {
+  if (!is.null(staged$staging)) unlink(staged$staging, recursive = TRUE)
+}
+
+read_model_files <- function(folder) {
+  bytes <- lapply(file.path(folder, model_files), function(file) {
+    readBin(file, "raw", file.size(file))
+  })
+  new_model(json = bytes[[1]], weights = bytes[[2]])
+}
+
+# ---- back into Python ----------------------------------------------------------------------------
+
+# The Python model of a stored one.
+restore_model <- function(stored) {
+  scmvp <- core(torch = TRUE)
+  if (!is.null(stored$path)) {
+    if (!dir.exists(stored$path)) {
+      refuse(
+        "the model file '", stored$path, "' is not there any more: put it back, or fit again.",
+        class = "model"
+      )
+    }
+    return(from_core(scmvp$SCMVP$load(stored$path)))
+  }
+  folder <- tempfile("scmvp-model-")
+  on.exit(unlink(folder, recursive = TRUE))
+  write_model_files(stored, folder)
+  from_core(scmvp$SCMVP$load(folder))
+}
+
+write_model_files <- function(stored, folder) {
+  dir.create(folder)
+  for (part in names(model_files)) {
+    writeBin(stored[[part]], file.path(folder, model_files[[part]]))
+  }
+}
+
+# What a reduction made by RunSCMVP() carries in its misc slot.
+stored_results <- function(object, reduction) {
+  check_string(reduction, "reduction")
+  reductions <- SeuratObject::Reductions(object)
+  if (!reduction %in% reductions) {
+    refuse(
+      "the object has no reduction '", reduction, "' (reductions: ",
+      if (length(reductions) > 0) paste(reductions, collapse = ", ") else "none",
+      "): run RunSCMVP() first, or name its reduction with reduction =.",
+      class = "model"
+    )
+  }
+  results <- SeuratObject::Misc(object[[reduction]])
+  if (!inherits(results$model, "scMVPModel")) {
+    refuse(
+      "reduction '", reduction, "' holds no scMVP model (merge() drops it, and other functions ",
+      "make reductions without one): run RunSCMVP() on this object.",
+      class = "model"
+    )
+  }
+  results
+}
+
+#' Save and load a fitted model
+#'
+#' `SaveSCMVP()` writes the model that [RunSCMVP()] has stored in an object to a folder of two
+#' files, `model.json` and `weights.safetensors`: the same that the command line (`scmvp embed`,
+#' `scmvp impute`) and Python (`scmvp.SCMVP.load()`) read. `LoadSCMVP()` reads such a folder. The
+#' files cannot hold code, so loading one from elsewhere is safe.
+#'
+#' @param object A Seurat object returned by [RunSCMVP()], the result of [RunSCMVP()] on matrices,
+#'   or a model from `LoadSCMVP()`.
+#' @param path Folder to write (must not exist) or to read.
+#' @param reduction Name of the reduction that holds the model, for a Seurat object.
+#' @return `SaveSCMVP()`: `path`, invisibly. `LoadSCMVP()`: the model, an object of class
+#'   `scMVPModel` that survives [saveRDS()].
+#' @section Errors:
+#' `scmvp_error_input` when `path` exists, or its parent folder does not; `scmvp_error_model` when
+#' there is no model, or the files are damaged or of another version.
+#' @examples
+#' if (scMVP_available()) {
+#'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 3, verbose = FALSE)
+#'   folder <- tempfile("model-")
+#'   SaveSCMVP(object, folder)
+#'   LoadSCMVP(folder)
+#' }
+#' @export
+SaveSCMVP <- function(object, path, reduction = "scmvp") {
+  stored <- if (inherits(object, "scMVPModel")) {
+    object
+  } else if (inherits(object, "scMVPFit")) {
+    object$model
+  } else if (inherits(object, "Seurat")) {
+    stored_results(object, reduction)$model
+  } else {
+    refuse("object must be a Seurat object or a scMVP model, not class ", class(object)[1], ".")
+  }
+  path <- check_model_file(check_string(path, "path"))
+  if (is.null(stored$path)) {
+    write_model_files(stored, path)
+  } else {
+    staged <- stage_model(restore_model(stored), path)
+    keep_model(staged)
+  }
+  invisible(path)
+}
+
+#' @rdname SaveSCMVP
+#' @export
+LoadSCMVP <- function(path) {
+  path <- path.expand(check_string(path, "path"))
+  missing <- model_files[!file.exists(file.path(path, model_files))]
+  if (length(missing) > 0) {
+    refuse(
+      "'", path, "' is not a folder with a saved model: ", paste(missing, collapse = " and "),
+      if (length(missing) > 1) " are" else " is", " missing.",
+      class = "model"
+    )
+  }
+  stored <- read_model_files(path)
+  restore_model(stored)
+  stored
+}
+
+#' @export
+print.scMVPModel <- function(x, ...) {
+  if (!is.null(x$path)) {
+    cat("scMVP model in ", x$path, "\n", sep = "")
+  } else {
+    size <- format(structure(length(x$weights), class = "object_size"), units = "auto")
+    cat("scMVP model, ", size, " of weights\n", sep = "")
+  }
+  invisible(x)
+}

@@ -1,0 +1,28 @@
+# The one parser of peak names. Names themselves are never rewritten.
+
+# chr1-100-200, chr1:100-200, chr1_100_200, 1:100-200, chrUn_KI270742v1-100-200, GL000195.1_10_20
+# ...: whatever comes before the last two numbers is the sequence. A data.frame of seqnames, start
+# and end, with NA where a name is no range.
+parse_ranges <- function(x) {
+  parts <- regmatches(x, regexec("^(.+)[:_.-]([0-9]+)[-_.:]([0-9]+)$", x))
+  parsed <- lengths(parts) == 4
+  ranges <- data.frame(
+    seqnames = rep(NA_character_, length(x)),
+    start = NA_real_,
+    end = NA_real_
+  )
+  found <- do.call(rbind, parts[parsed])
+  if (any(parsed)) {
+    ranges$seqnames[parsed] <- found[, 2]
+    ranges$start[parsed] <- as.numeric(found[, 3])
+    ranges$end[parsed] <- as.numeric(found[, 4])
+    backwards <- which(ranges$end < ranges$start)
+    ranges[backwards, ] <- NA
+  }
+  ranges
+}
+
+# A few names of another kind (a spike-in, a contig with an odd name) do not make it an RNA assay.
+are_ranges <- function(x, share = 0.9) {
+  length(x) > 0 && mean(!is.na(parse_ranges(x)$start)) >= share
+}

@@ -1,0 +1,120 @@
+# Small paired cells made in R, so that most tests need Python only for the fit.
+
+skip_without_core <- function() {
+  problem <- why_unavailable()
+  if (!is.null(problem)) testthat::skip(paste("the Python core is not available:", problem))
+}
+
+n_cells <- 90
+
+# Counts of three types, features x cells.
+block_counts <- function(features, cells, means, seed) {
+  draw <- function() {
+    type <- rep(1:3, length.out = length(cells))
+    marks <- rep(1:3, length.out = length(features))
+    rate <- means * ifelse(outer(marks, type, `==`), 6, 1)
+    matrix(stats::rpois(length(rate), rate), length(features), dimnames = list(features, cells))
+  }
+  methods::as(methods::as(with_seed(seed, draw()), "CsparseMatrix"), "dgCMatrix")
+}
+
+with_seed <- function(seed, expr) {
+  old <- get0(".Random.seed", globalenv(), inherits = FALSE)
+  on.exit(
+    if (is.null(old)) rm(".Random.seed", envir = globalenv())
+    else assign(".Random.seed", old, globalenv())
+  )
+  set.seed(seed)
+  expr
+}
+
+cell_names <- paste0("cell", seq_len(n_cells))
+gene_names <- paste0("Gene", 1:60)
+peak_names <- paste0("chr", rep(1:4, each = 30), "-", 1000 * 1:120, "-", 1000 * 1:120 + 500)
+
+rna_counts <- function() block_counts(gene_names, cell_names, 0.6, seed = 1)
+atac_counts <- function(names = peak_names) block_counts(names, cell_names, 0.3, seed = 2)
+
+paired_object <- function(peaks = atac_counts()) {
+  object <- SeuratObject::CreateSeuratObject(rna_counts(), assay = "RNA")
+  object[["ATAC"]] <- SeuratObject::CreateAssayObject(peaks)
+  SeuratObject::VariableFeatures(object[["RNA"]]) <- gene_names[1:20]
+  object
+}
+
+quick_fit <- function(object, ..., n.clusters = 3, max.epochs = 3, verbose = FALSE) {
+  RunSCMVP(object, ..., n.clusters = n.clusters, max.epochs = max.epochs, verbose = verbose)
+}
+
+# One fit that many tests look at.
+remembered <- new.env()
+fitted_object <- function() {
+  skip_without_core()
+  if (is.null(remembered$object)) {
+    remembered$object <- quick_fit(paired_object(), impute.peaks = peak_names[1:4])
+  }
+  remembered$object
+}
+
+results_of <- function(object, reduction = "scmvp") SeuratObject::Misc(object[[reduction]])
+
+layer_data <- function(object, assay, layer) {
+  if (utils::packageVersion("SeuratObject") >= "5.0.0") {
+    getExportedValue("SeuratObject", "LayerData")(object[[assay]], layer = layer)
+  } else {
+    SeuratObject::GetAssayData(object[[assay]], slot = layer)
+  }
+}
+
+skip_before_seurat5 <- function() {
+  testthat::skip_if(
+    utils::packageVersion("SeuratObject") < "5.0.0", "needs SeuratObject 5 (Assay5)"
+  )
+}
+
+expect_refused <- function(expr, pattern, class = "scmvp_error_input") {
+  condition <- testthat::expect_error(expr, class = class)
+  testthat::expect_match(conditionMessage(condition), pattern)
+  testthat::expect_s3_class(condition, "scmvp_error")
+  # one sentence, no traceback and no words that only mean something in Python
+  testthat::expect_no_match(
+    conditionMessage(condition), "\n|Traceback|adata|layer=|scmvp[.]filter", perl = TRUE
+  )
+  invisible(condition)
+}
+
+# Lines that an R session of its own prints.
+in_new_session <- function(code, environment = character()) {
+  path <- getNamespaceInfo("scMVP", "path")
+  load <- if (dir.exists(file.path(path, "tests"))) {
+    sprintf("pkgload::load_all('%s', quiet = TRUE)", path)
+  } else {
+    sprintf("library(scMVP, lib.loc = '%s')", dirname(path))
+  }
+  script <- tempfile(fileext = ".R")
+  on.exit(unlink(script))
+  writeLines(c(load, code), script)
+  suppressWarnings(system2(
+    file.path(R.home("bin"), "Rscript"), shQuote(script),
+    stdout = TRUE, stderr = TRUE, env = environment
+  ))
+}
+
+local_variables <- function(..., frame = parent.frame()) {
+  new <- c(...)
+  old <- Sys.getenv(names(new), NA, names = TRUE)
+  do.call(Sys.setenv, as.list(new))
+  restore <- function() {
+    Sys.unsetenv(names(old)[is.na(old)])
+    if (any(!is.na(old))) do.call(Sys.setenv, as.list(old[!is.na(old)]))
+  }
+  do.call(on.exit, list(as.call(list(restore)), add = TRUE), envir = frame)
+}
+
+quick_fit_all <- function() {
+  skip_without_core()
+  if (is.null(remembered$all)) {
+    remembered$all <- quick_fit(paired_object(), impute = "all", max.epochs = 2)
+  }
+  remembered$all
+}

@@ -1,0 +1,121 @@
+# Wrong input to RunSCMVP(): one clear sentence each. Those that need no Python come first.
+
+test_that("a missing or ambiguous assay is refused with the names and the argument", {
+  rna_only <- SeuratObject::CreateSeuratObject(rna_counts())
+  expect_refused(RunSCMVP(rna_only), "no peak assay found: .*\\(RNA\\).*peak.assay =")
+
+  two <- paired_object()
+  two[["peaks"]] <- SeuratObject::CreateAssayObject(atac_counts())
+  expect_refused(
+    RunSCMVP(two), "2 assays could be the peak assay \\(ATAC, peaks\\): .*peak.assay ="
+  )
+  two[["peaks"]] <- NULL
+  two[["ADT"]] <- SeuratObject::CreateAssayObject(rna_counts())
+  expect_refused(RunSCMVP(two), "2 assays could be the RNA assay \\(RNA, ADT\\): .*rna.assay =")
+  expect_identical(find_assays(two, "RNA", NULL), list(rna = "RNA", peaks = "ATAC"))
+
+  expect_refused(RunSCMVP(two, rna.assay = "SCT"), "no assay 'SCT' \\(rna.assay\\)")
+  expect_refused(RunSCMVP(two, rna.assay = "RNA", peak.assay = "RNA"), "both 'RNA'")
+})
+
+test_that("assays that are not measured counts are passed over", {
+  object <- paired_object()
+  integrated <- SeuratObject::CreateAssayObject(data = as.matrix(rna_counts()))
+  object[["integrated"]] <- mark_assay(integrated, NULL) # silences the count of its counts
+  own <- SeuratObject::CreateAssayObject(rna_counts())
+  object[["own"]] <- mark_assay(own, list(reduction = "x"))
+  expect_identical(find_assays(object, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
+  expect_refused(RunSCMVP(object, rna.assay = "integrated"), "has no counts")
+})
+
+test_that("peaks are found whatever their spelling", {
+  for (separators in list(c(":", "-"), c("-", "-"))) {
+    spelling <- paste0("\\1", separators[1], "\\2", separators[2])
+    names <- sub("^(chr[0-9]+)-([0-9]+)-", spelling, peak_names)
+    object <- paired_object(atac_counts(names))
+    expect_identical(find_assays(object, NULL, NULL)$peaks, "ATAC")
+  }
+})
+
+test_that("arguments out of range or unknown are refused by name", {
+  object <- paired_object()
+  expect_refused(RunSCMVP(object, n.latent = 0), "n.latent must be a whole .* at least 1, not 0")
+  expect_refused(RunSCMVP(object, n.clusters = 2.5), "n.clusters must be .* or NULL, not 2.5")
+  expect_refused(RunSCMVP(object, learning.rate = -1), "learning.rate must be a number above 0")
+  expect_refused(RunSCMVP(object, max.epochs = c(1, 2)), "max.epochs .*not 2 values")
+  expect_refused(RunSCMVP(object, impute = "some"), "impute must be one of")
+  expect_refused(RunSCMVP(object, preset = "fast"), "preset must be one of \"default\", \"paper\"")
+  expect_refused(RunSCMVP(object, verbose = NA), "verbose must be TRUE or FALSE")
+  expect_refused(
+    RunSCMVP(object, nclusters = 3), "unknown argument 'nclusters'; did you mean n.clusters"
+  )
+  expect_refused(
+    do.call(RunSCMVP, unname(c(list(object), rep(list(NULL), 22)))), "1 unnamed argument too many"
+  )
+  expect_refused(
+    RunSCMVP(object, impute.peaks = "chr9-1-2", verbose = FALSE),
+    "impute.peaks: 1 of 1 names are not in assay 'ATAC'"
+  )
+  expect_refused(
+    RunSCMVP(object, rna.features = c("Gene1", "SOX2"), verbose = FALSE), "rna.features: 1 of 2"
+  )
+  expect_refused(RunSCMVP("file.rds"), "Seurat object or two matrices .* class character")
+})
+
+test_that("pairs of matrices that do not fit each other are refused", {
+  rna <- rna_counts()
+  atac <- atac_counts()
+  expect_refused(RunSCMVP(rna), "peaks must be a matrix")
+  other <- atac
+  colnames(other) <- paste0("other", seq_len(n_cells))
+  expect_refused(RunSCMVP(rna, other), "no cells in common .*same cell names")
+  expect_refused(RunSCMVP(Matrix::t(rna), Matrix::t(atac)), "features x cells")
+  expect_refused(
+    RunSCMVP(rna, atac[, -(1:2)]), "2 only in the matrix of genes \\('cell1', 'cell2'\\)"
+  )
+  double <- rna
+  rownames(double)[2] <- "Gene1"
+  expect_refused(RunSCMVP(double, atac), "duplicated names of genes: 'Gene1'")
+  colnames(double)[2] <- "cell1"
+  expect_refused(RunSCMVP(double, atac), "duplicated cell names .*'cell1'")
+  expect_refused(RunSCMVP(unname(as.matrix(rna)), atac), "needs row names")
+})
+
+test_that("a result that would not fit in memory is refused before the fit, with the estimate", {
+  skip_without_core()
+  expect_refused(
+    quick_fit(paired_object(), max.gb = 1e-6),
+    "would take .* GB \\(20 features x 90 cells, dense\\)",
+    class = "scmvp_error_memory"
+  )
+})
+
+test_that("values that are no counts are refused with modality, cell and feature", {
+  skip_without_core()
+  spoiled <- function(value, modality = "rna") {
+    counts <- if (modality == "rna") rna_counts() else atac_counts()
+    counts[3, 5] <- value
+    counts
+  }
+  fit <- function(rna = rna_counts(), atac = atac_counts()) {
+    RunSCMVP(rna, atac, n.clusters = 3, max.epochs = 1, verbose = FALSE)
+  }
+  expect_refused(fit(spoiled(-1)), "RNA matrix holds a negative value.*'cell5', gene 'Gene3'")
+  expect_refused(fit(spoiled(0.5)), "RNA matrix looks normalized.*'cell5'")
+  expect_refused(fit(spoiled(NaN)), "RNA matrix holds nan.*'cell5'")
+  expect_refused(fit(atac = spoiled(Inf, "atac")), "ATAC matrix holds inf .*cell5")
+})
+
+test_that("cells without counts and too many clusters are refused", {
+  skip_without_core()
+  rna <- rna_counts()
+  atac <- atac_counts()
+  rna[, 4] <- 0
+  expect_error(RunSCMVP(rna, atac, n.clusters = 3, max.epochs = 1, verbose = FALSE), NA)
+  atac[, 4] <- 0
+  expect_refused(
+    RunSCMVP(rna, atac, n.clusters = 3, verbose = FALSE),
+    "1 cell has no count .*'cell4'.*subset\\(\\)"
+  )
+  expect_refused(quick_fit(paired_object(), n.clusters = 200), "n.clusters is 200 but")
+})
