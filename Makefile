@@ -1,0 +1,50 @@
+# The commands of the project. The work itself is in tools/, bench/, inst/scripts/ and .ci/.
+
+.PHONY: help setup setup-rpy2 demo test test-python test-r style install clean distclean
+
+# What `make demo` takes: DATA=path, SEED=0, K=number of clusters, EPOCHS=30, OUT=demo-output
+DATA ?=
+SEED ?= 0
+K ?=
+EPOCHS ?= 30
+OUT ?= demo-output
+
+help:
+	@echo "make setup        everything needed, into .venv (Python) and .rlib (R)"
+	@echo "make demo         the main job on simulated cells; DATA=path for your own, K=, SEED=, EPOCHS=, OUT="
+	@echo "make test         all tests and style checks (also: test-python, test-r, style)"
+	@echo "make install      the R package into your own R library"
+	@echo "make setup-rpy2   rpy2 for reading .rds from Python (compiles; optional)"
+	@echo "make clean        remove what was built and drawn; distclean: .venv as well"
+
+setup:
+	@tools/setup.sh
+
+setup-rpy2: setup
+	@tools/setup.sh rpy2
+
+demo: setup
+	@tools/demo.sh "DATA=$(DATA)" "SEED=$(SEED)" "K=$(K)" "EPOCHS=$(EPOCHS)" "OUT=$(OUT)"
+
+test: setup
+	@tools/test.sh python r style
+
+test-python: setup
+	@tools/test.sh python
+
+test-r: setup
+	@tools/test.sh r
+
+style: setup
+	@tools/test.sh style
+
+install:
+	R CMD INSTALL .
+
+clean:
+	rm -rf .rlib demo-output inst/python
+	find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .pytest_cache .ruff_cache
+
+distclean: clean
+	rm -rf .venv

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Runs suites of tests and ends with a summary: tools/test.sh [python] [r] [style]
+# A suite that fails does not keep the next from running. Exit status 0: something ran, nothing failed.
+# With SCMVP_RESULTS=dir the results stay in dir as one .tsv per suite, for a summary over more.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. tools/common.sh
+. tools/results.sh
+use_project
+# the tests' matrices are small: more threads than one only wait for each other
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+
+[ $# -gt 0 ] || set -- python r style
+keep=${SCMVP_RESULTS:-}
+results=${keep:-$(mktemp -d)}
+[ -n "$keep" ] || trap 'rm -rf "$results"' EXIT
+
+test_python() {
+  # without CI in the environment: there pytest prints whole diffs, which can be 100,000 lines
+  env -u CI "$SCMVP_PYTHON" -m pytest -c python/pyproject.toml --rootdir . -q --tb=short \
+    --junitxml="$results/python.xml" tests/python
+  "$SCMVP_PYTHON" tools/junit_results.py "$results/python.xml" >"$results/python.tsv"
+}
+
+# Tests see the installed package, as a user has it.
+test_r() {
+  Rscript tools/test_r.R tests/testthat "$results/r.tsv"
+}
+
+test_style() {
+  local settings="--config python/pyproject.toml" places="python tests tools bench"
+  # shellcheck disable=SC2086
+  check style ruff "$SCMVP_PYTHON" -m ruff check $settings $places
+  # shellcheck disable=SC2086
+  check style ruff-format "$SCMVP_PYTHON" -m ruff format $settings --check $places
+  check style lintr Rscript tools/lint.R
+}
+
+for suite in "$@"; do
+  say "tests: $suite"
+  : >"$results/$suite.tsv"
+  "test_$suite"
+  [ -s "$results/$suite.tsv" ] || printf 'failed\t%s\tnothing ran\n' "$suite" >"$results/$suite.tsv"
+done
+
+if [ -n "$keep" ]; then summary "$@" >/dev/null; else summary "$@"; fi

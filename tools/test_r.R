@@ -1,0 +1,38 @@
+# Rscript tools/test_r.R tests/testthat results.tsv
+# Runs testthat on the installed scMVP and writes a line per test:
+#   passed|failed|skipped <tab> name <tab> reason
+
+args <- commandArgs(TRUE)
+
+first_line <- function(condition) {
+  gsub("\t", " ", strsplit(conditionMessage(condition), "\n")[[1]][1])
+}
+
+outcome <- function(test) {
+  of_class <- function(classes) {
+    Filter(function(result) inherits(result, classes), test$results)
+  }
+  failures <- of_class(c("expectation_failure", "expectation_error"))
+  skips <- of_class("expectation_skip")
+  if (length(failures) > 0) return(c("failed", first_line(failures[[1]])))
+  if (length(skips) > 0) return(c("skipped", sub("^Reason: ", "", first_line(skips[[1]]))))
+  c("passed", "")
+}
+
+# Tests skip themselves where there is no Python core; here it has to be there. In a process of its
+# own, because tests want to see a session without Python.
+core <- system2("Rscript", c("-e", shQuote("quit(status = !scMVP::scMVP_available(TRUE))")))
+
+results <- testthat::test_dir(
+  args[1],
+  package = "scMVP",
+  load_package = "installed",
+  reporter = "check",
+  stop_on_failure = FALSE
+)
+lines <- vapply(results, function(test) {
+  result <- outcome(test)
+  paste(result[1], paste0(test$file, ": ", test$test), result[2], sep = "\t")
+}, character(1))
+core_line <- if (core == 0) "passed\tPython core\t" else "failed\tPython core\tnot available"
+writeLines(c(core_line, lines), args[2])
