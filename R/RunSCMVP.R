@@ -26,9 +26,8 @@
 #'
 #' @section Memory and size:
 #' The fit never holds a dense matrix of all cells and features. Imputed assays are dense, 8 bytes
-#' per value: the estimate is made before the fit and refused above `max.gb`; while an assay is
-#' made, about twice its size is in use. The stored model takes about 5 kB per modelled feature
-#' inside the object; `model.file` keeps it on disk instead.
+#' per value: the estimate is made before the fit and refused above `max.gb`. The stored model takes
+#' about 5 kB per modelled feature inside the object; `model.file` keeps it on disk instead.
 #'
 #' @section Errors:
 #' Each is one sentence, and the object is as it was. `scmvp_error_input`: an argument is out of its

@@ -94,8 +94,10 @@ refuse_like_core <- function(error) {
   )
 }
 
-# A call into Python that deals with interrupts itself and returns in order. TRUE when R, and not
-# only Python, has seen an interrupt meanwhile.
+# ---- interrupts ----------------------------------------------------------------------------------
+
+# A call into Python that deals with an interrupt itself (it keeps what it has, and returns). TRUE
+# when R, and not only Python, has seen an interrupt meanwhile.
 interruptible <- function(expr) {
   restore <- give_interrupts_to_python()
   on.exit(restore())
@@ -115,17 +117,41 @@ interruptible <- function(expr) {
 # waiting; one time in ten R then takes it before Python can, and what Python was doing is lost.
 # Returns a function that puts things back.
 give_interrupts_to_python <- function() {
-  signals <- tryCatch(
-    reticulate::import("rpytools.signals", convert = FALSE),
-    error = function(e) NULL
-  )
-  if (is.null(signals) || !reticulate::py_has_attr(signals, "_callback")) {
+  signals <- reticulate_signals()
+  if (is.null(signals)) {
     return(function() NULL)
   }
   asking <- reticulate::py_get_attr(signals, "_callback")
   always <- reticulate::py_eval("lambda reset: True", convert = FALSE)
   reticulate::py_set_attr(signals, "_callback", always)
   function() reticulate::py_set_attr(signals, "_callback", asking)
+}
+
+# reticulate's Python side of interrupts, where it has one.
+reticulate_signals <- function() {
+  tryCatch(
+    reticulate::import("rpytools.signals", convert = FALSE),
+    error = function(e) NULL
+  )
+}
+
+# A Python callable from an R function that returns TRUE when R was interrupted in it. Newer
+# reticulate then leaves it to us to tell Python; with the older one Python has seen the interrupt
+# itself.
+interruptible_callback <- function(f) {
+  f <- reticulate::r_to_py(f, convert = TRUE)
+  if (!is.null(reticulate_signals())) {
+    return(f)
+  }
+  code <- paste(
+    "def interruptible(f):",
+    "    def callback(*arguments):",
+    "        if f(*arguments):",
+    "            raise KeyboardInterrupt",
+    "    return callback",
+    sep = "\n"
+  )
+  reticulate::py_run_string(code, local = TRUE, convert = FALSE)$interruptible(f)
 }
 
 # reticulate remembers an interrupt that has been dealt with, and would take the next error of
@@ -157,6 +183,7 @@ as_sentence <- function(text) {
 
 # Python's warnings go to a stream that notebooks and RStudio do not show: they become messages.
 with_python_warnings <- function(expr) {
+  core() # the imports here must not be what starts a Python of reticulate's choice
   warnings <- reticulate::import("warnings", convert = FALSE)
   builtins <- reticulate::import_builtins(convert = FALSE)
   catcher <- warnings$catch_warnings(record = TRUE)

@@ -49,7 +49,7 @@ fit_core <- function(rna, peaks, options, plan, model.file, verbose) {
   stopped <- interruptible(from_core(model$train(
     max_epochs = options$max.epochs, batch_size = options$batch.size, lr = options$learning.rate,
     seed = options$seed.use, device = options$device, threads = options$threads,
-    callback = if (verbose) reticulate::r_to_py(epoch_message, convert = TRUE)
+    callback = if (verbose) interruptible_callback(epoch_message)
   )))
   interrupted <- isTRUE(reticulate::py_to_r(model$interrupted))
   # nothing to keep: not one epoch was complete, or the user wants to stop at what came after
@@ -80,19 +80,18 @@ fit_core <- function(rna, peaks, options, plan, model.file, verbose) {
 }
 
 # Called by Python after each epoch. Nothing may jump out of here through Python's frames: it would
-# end R. Python sees an interrupt too, and stops when this returns. (RunSCMVP() has already shown a
-# message when the first of these comes, so a tryCatch(message = ) around it has left before Python
-# was entered.)
+# end R. TRUE when R was interrupted in here. (RunSCMVP() has already shown a message when the first
+# of these comes, so a tryCatch(message = ) around it has left before Python was entered.)
 epoch_message <- function(epoch) {
   tryCatch(
     {
       suspendInterrupts(message(epoch_line(epoch)))
       Sys.sleep(0.001) # R looks for a waiting interrupt here, not somewhere on the way out
+      FALSE
     },
-    error = function(e) NULL,
-    interrupt = function(i) NULL
+    error = function(e) FALSE,
+    interrupt = function(i) TRUE
   )
-  invisible()
 }
 
 epoch_line <- function(epoch) {

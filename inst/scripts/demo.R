@@ -292,7 +292,6 @@ summary_lines <- function(object, label, options, seconds) {
 main <- function() {
   began <- proc.time()[["elapsed"]]
   options <- read_options()
-  dir.create(options$out, recursive = TRUE, showWarnings = FALSE)
   out <- function(file) file.path(options$out, file)
 
   object <- if (nzchar(options$data)) ReadSCMVP(options$data) else SimulateSCMVP()
@@ -318,6 +317,7 @@ main <- function() {
   object <- NormalizeData(object, assay = rna, verbose = FALSE)
   markers <- choose_markers(object, rna, rownames(object[["scMVP_RNA"]]))
 
+  dir.create(options$out, recursive = TRUE, showWarnings = FALSE)
   save_plot <- function(file, plot, width, height) {
     ggsave(out(file), plot, width = width, height = height, dpi = 150, bg = "white")
   }
@@ -333,4 +333,8 @@ main <- function() {
   message("umap.png, training.png, imputation.png, summary.txt and object.rds are in ", options$out)
 }
 
-main()
+# What a user can put right is said in its one sentence, without a traceback.
+tryCatch(main(), scmvp_error = function(error) {
+  message("error: ", conditionMessage(error))
+  quit(status = 1)
+})

@@ -159,7 +159,7 @@ class SCMVP:
             seed: Of weights, order of the cells, held-out cells and samples of z. The caller's
                 random streams are left alone.
             device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
-            threads: CPU threads; torch's own choice when None.
+            threads: CPU threads; half of the CPUs, at most 8, when None.
             callback: Called after each epoch with a dict of the epoch's history, `max_epochs` and
                 `seconds_left`.
             **training_options: Other fields of `scmvp.training.TrainingOptions`.

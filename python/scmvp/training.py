@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -102,11 +103,21 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def default_threads() -> int:
+    """Half of the CPUs this process may use, 1 to 8.
+
+    OpenMP threads spin while they wait for each other: with as many threads as CPUs, any other
+    work on the machine makes training several times slower than a single thread is.
+    """
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cpus // 2, 1), 8)
+
+
 @contextmanager
 def limited_threads(threads: int | None) -> Iterator[None]:
-    """Torch's CPU threads inside; None leaves them as they are."""
+    """Torch's CPU threads inside; None for `default_threads()`."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    torch.set_num_threads(threads or default_threads())
     try:
         yield
     finally:
