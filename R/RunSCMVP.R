@@ -63,7 +63,7 @@
 #' @param reduction.key Key of the new reduction, letters and digits ending in `_`; `NULL` derives
 #'   it from `reduction.name` (`scMVP_` for `scmvp`).
 #' @param device `"auto"`, `"cpu"`, `"cuda"` or another device PyTorch knows.
-#' @param threads Threads of the fit; `NULL` for the core's own choice.
+#' @param threads CPU threads of the fit; `NULL` for half of the CPUs, at most 8.
 #' @param preset `"default"`, or `"paper"` for the options of the publication.
 #' @param model.file Folder to write the fitted model to, instead of storing it inside the object.
 #'   Must not exist. The object then needs it for [ImputeSCMVP()].

@@ -23,6 +23,9 @@ shift
 reason=$(can_make_roots) || fail "cannot make a root here: $reason."
 
 make_root "$dir" "${SCMVP_ROOT_SUITE:-bookworm}" git,make,python3,ca-certificates
+# a clone, and over it what is not committed yet
+git clone --quiet --no-hardlinks . "$dir/root/scMVP"
+git ls-files -d -z | (cd "$dir/root/scMVP" && xargs -0 -r rm -f)
 export_sources "$dir/root/scMVP"
 
 passed=()

@@ -17,9 +17,13 @@ skip() { # SUITE NAME REASON
 }
 
 # summary SUITE...: a line per suite, every skip and failure, and last the totals alone on a line.
-# Fails when something failed or nothing passed.
+# A suite that left no result counts as failed. Fails when something failed or nothing passed.
 summary() {
   local suite
+  for suite in "$@"; do
+    [ -s "$results/$suite.tsv" ] ||
+      printf 'failed\t%s\tnothing ran\n' "$suite" >"$results/$suite.tsv"
+  done
   say "summary"
   for suite in "$@"; do
     awk -F '\t' -v suite="$suite" '{ n[$1]++ } END {
