@@ -75,6 +75,14 @@ ImputeSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), features = 
   put_assay(object, name, assay)
 }
 
+#' @export
+ImputeSCMVP.default <- function(object, ...) {
+  refuse(
+    "ImputeSCMVP() takes what RunSCMVP() returned, with the latent of its cells, not an object of ",
+    "class ", class(object)[1], "."
+  )
+}
+
 #' @rdname ImputeSCMVP
 #' @export
 ImputeSCMVP.scMVPFit <- function(object, modality = c("rna", "peaks"), features = NULL,
@@ -87,6 +95,7 @@ ImputeSCMVP.scMVPFit <- function(object, modality = c("rna", "peaks"), features 
 
 # The core's name of a modality.
 check_modality <- function(modality) {
+  if (identical(modality, "atac")) modality <- "peaks" # as the command line and Python say
   modality <- check_choice(modality, c("rna", "peaks"), "modality")
   if (modality == "rna") "rna" else "atac"
 }
@@ -114,7 +123,10 @@ impute_values <- function(stored, latent, modality, features, cells, scale, max.
   } else {
     check_names_known(
       features, modelled, "features", "in the model",
-      remedy = "features seen in too few cells at the fit (min.cells) were left out of it"
+      remedy = paste0(
+        "it has names such as '", modelled[1], "', and none for features seen in too few cells at ",
+        "the fit (min.cells)"
+      )
     )
   }
   check_memory(

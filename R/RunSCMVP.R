@@ -8,7 +8,8 @@
 #' For a Seurat object with `n` cells, the object with
 #' * reduction `scmvp`: embeddings, n x `n.latent`, for `RunUMAP(reduction = "scmvp", dims = 1:10)`,
 #'   `FindNeighbors()` and the like. Its `Misc()` holds the fitted `model`, the `options`, the
-#'   training `history` (a data frame, one row per epoch) and a `summary`.
+#'   training `history` (a data frame, one row per epoch), a `summary` and the
+#'   time of the `fit`.
 #' * metadata `scmvp_cluster`, the most probable mixture component as a factor of 0-based numbers,
 #'   and `scmvp_cluster_prob`, its posterior probability.
 #' * assay `scMVP_RNA` (unless `impute = "none"`): imputed expression, log(1 + counts per 10,000),
@@ -32,9 +33,9 @@
 #' @section Errors:
 #' Each is one sentence, and the object is as it was. `scmvp_error_input`: an argument is out of its
 #' range or unknown; no RNA or no peak assay, or several candidates; counts negative, not integer,
-#' or not finite; a cell without any count; names duplicated or not shared; more clusters than
-#' cells. `scmvp_error_memory`: the imputed values would exceed `max.gb`. `scmvp_error_python`: no
-#' usable Python. All inherit from `scmvp_error`.
+#' or not finite; a cell without any count; names duplicated or not shared; fewer than 20
+#' cells, or than two for each cluster. `scmvp_error_memory`: the imputed values would exceed
+#' `max.gb`. `scmvp_error_python`: no usable Python. All inherit from `scmvp_error`.
 #'
 #' Interrupting the fit (Ctrl-C, Esc) keeps the best state so far: the object comes back with a
 #' warning.
@@ -47,7 +48,8 @@
 #'   `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and scMVP's own are passed over.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`.
 #' @param n.latent Dimensions of the latent space.
-#' @param n.clusters Components of the mixture; `NULL` estimates them from the data. Components may
+#' @param n.clusters Components of the mixture; `NULL` estimates them from the data, which needs
+#'   some tens of cells of each type: give the number when you have an idea of it. Components may
 #'   end up unused.
 #' @param max.epochs Passes over the cells, at most; training stops early when the held-out cells no
 #'   longer gain.
@@ -139,7 +141,7 @@ RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.laten
   )
   on.exit(discard_model(fit$staged))
   mark <- list(reduction = reduction.name, fit = fit$id, library.size = 1e4)
-  object <- add_results(object, fit, names, assays, mark)
+  object <- add_results(object, fit, names, assays, mark, verbose)
   command <- seurat_command(match.call(), environment(), reduction.name, assays$rna)
   object[[methods::slot(command, "name")]] <- command
   keep_model(fit$staged)

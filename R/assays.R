@@ -20,6 +20,9 @@ find_assays <- function(object, rna.assay, peak.assay) {
   if (!is.null(rna.assay) && identical(rna.assay, peak.assay)) {
     refuse("rna.assay and peak.assay are both '", rna.assay, "': name two different assays.")
   }
+  if (!is.null(rna.assay) && is_peak_assay(object[[rna.assay]])) {
+    refuse("assay '", rna.assay, "' (rna.assay) holds genomic ranges: name the assay with genes.")
+  }
   usable <- Filter(function(name) {
     is.null(assay_mark(object[[name]])) && has_counts(object[[name]])
   }, setdiff(assays, c(rna.assay, peak.assay)))

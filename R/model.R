@@ -10,17 +10,17 @@ new_model <- function(json = NULL, weights = NULL, path = NULL) {
 
 # ---- out of Python -------------------------------------------------------------------------------
 
-check_model_file <- function(path) {
-  path <- check_string(path, "model.file", optional = TRUE)
+check_model_file <- function(path, argument = "model.file") {
+  path <- check_string(path, argument, optional = TRUE)
   if (is.null(path)) {
     return(NULL)
   }
   path <- path.expand(path)
   if (file.exists(path)) {
-    refuse("model.file '", path, "' exists already: choose another, or delete it.")
+    refuse(argument, " '", path, "' exists already: choose another, or delete it.")
   }
   if (!dir.exists(dirname(path))) {
-    refuse("model.file '", path, "': there is no folder '", dirname(path), "': make it first.")
+    refuse(argument, " '", path, "': there is no folder '", dirname(path), "': make it first.")
   }
   file.path(normalizePath(dirname(path)), basename(path))
 }
@@ -144,7 +144,7 @@ SaveSCMVP <- function(object, path, reduction = "scmvp") {
   } else {
     refuse("object must be a Seurat object or a scMVP model, not class ", class(object)[1], ".")
   }
-  path <- check_model_file(check_string(path, "path"))
+  path <- check_model_file(check_string(path, "path"), "path")
   if (is.null(stored$path)) {
     write_model_files(stored, path)
   } else {

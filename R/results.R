@@ -88,8 +88,8 @@ made_from <- function(object, name, reduction) {
     identical(assay_mark(object[[name]])$reduction, reduction)
 }
 
-add_results <- function(object, fit, names, assays, mark) {
-  object <- drop_old_results(object, names, kept = lengths(fit$imputed) > 0)
+add_results <- function(object, fit, names, assays, mark, verbose) {
+  object <- drop_old_results(object, names, kept = lengths(fit$imputed) > 0, verbose)
   colnames(fit$latent) <- paste0(names$key, seq_len(ncol(fit$latent)))
   object[[names$reduction]] <- SeuratObject::CreateDimReducObject(
     embeddings = fit$latent,
@@ -124,10 +124,15 @@ add_results <- function(object, fit, names, assays, mark) {
 }
 
 # Imputed assays of an earlier fit under the same name would not belong to the new one.
-drop_old_results <- function(object, names, kept) {
+drop_old_results <- function(object, names, kept, verbose) {
   for (modality in names(names$assays)) {
     name <- names$assays[[modality]]
-    if (!kept[[modality]] && made_from(object, name, names$reduction)) object[[name]] <- NULL
+    if (!kept[[modality]] && made_from(object, name, names$reduction)) {
+      if (verbose) {
+        message("removing assay '", name, "', which was imputed from the model this one replaces")
+      }
+      object[[name]] <- NULL
+    }
   }
   object
 }

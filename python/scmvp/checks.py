@@ -6,8 +6,10 @@ canonical float32 CSR matrix comes back as itself.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -223,6 +225,16 @@ def refuse_empty_cells(rna: sp.csr_matrix, atac: sp.csr_matrix, cells: np.ndarra
             f"modality ({name_some(cells[empty])}); remove {'it' if one else 'them'}, e.g. with "
             "scmvp.filter_paired"
         )
+
+
+def writable(path: str | os.PathLike) -> Path:
+    """The path, if a file can be made there: said before anything is computed."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder; name a file")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"'{path}' cannot be made: there is no folder '{path.parent}'")
+    return path
 
 
 def as_names(names: Any) -> np.ndarray:

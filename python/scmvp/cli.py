@@ -24,12 +24,13 @@ import numpy as np
 
 import scmvp
 
-from .checks import Paired, check_paired
+from .checks import Paired, check_paired, writable
 from .errors import InputError
 from .io import InputNote, read
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
 FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
+MODEL_FILES = {"model.json", "weights.safetensors"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fit(arguments: argparse.Namespace, say: _Messages) -> int:
     started = time.perf_counter()
-    out = Path(arguments.out)
+    out = Path(arguments.out).resolve()
     _refuse_output_folder(out, arguments.overwrite)
     SCMVP = scmvp.SCMVP
     mdata = read(arguments.input)
@@ -141,7 +142,9 @@ def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
 def _info(arguments: argparse.Namespace, say: _Messages) -> int:
     info = _load(arguments.model).info()
     # The names of up to 10^5 features would bury the rest; model.json has them.
-    shown = {key: value for key, value in info.items() if key not in ("genes", "peaks")}
+    # The same of the history of each epoch.
+    hidden = ("genes", "peaks", "training", "account", "model_options", "training_options")
+    shown = {key: value for key, value in info.items() if key not in hidden}
     print(json.dumps(shown, indent=2, default=_plain))
     return 0
 
@@ -206,11 +209,13 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     fit.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
     fit.add_argument("--n-clusters", type=_positive_int, metavar="K", help="default: estimated")
-    fit.add_argument("--n-latent", type=_positive_int, default=10, metavar="D")
-    fit.add_argument("--max-epochs", type=_positive_int, default=30, metavar="N")
-    fit.add_argument("--batch-size", type=_positive_int, default=128, metavar="N")
-    fit.add_argument("--lr", type=_positive, default=5e-3, metavar="RATE", help="learning rate")
-    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--n-latent", type=_positive_int, default=10, metavar="D", help="default 10")
+    fit.add_argument("--max-epochs", type=_positive_int, default=30, metavar="N", help="default 30")
+    fit.add_argument(
+        "--batch-size", type=_positive_int, default=128, metavar="N", help="default 128"
+    )
+    fit.add_argument("--lr", type=_positive, default=5e-3, metavar="RATE", help="default 0.005")
+    fit.add_argument("--seed", type=int, default=0, help="default 0")
     fit.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     fit.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads")
     fit.add_argument("--preset", choices=("default", "paper"), default="default")
@@ -226,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     embed = commands.add_parser("embed", help="latent of cells, these or others")
     embed.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(embed)
-    embed.add_argument("--out", required=True, metavar="FILE", help="CSV file to write")
+    embed.add_argument("--out", required=True, metavar="FILE", help="CSV file to write or replace")
     embed.add_argument("--modality", choices=("joint", "rna", "atac"), default="joint")
     embed.set_defaults(run=_embed)
 
@@ -234,10 +239,18 @@ def _parser() -> argparse.ArgumentParser:
     impute.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(impute)
     impute.add_argument("--modality", choices=("rna", "atac"), required=True)
-    impute.add_argument("--out", required=True, metavar="FILE.h5", help="HDF5 file to write")
+    impute.add_argument(
+        "--out", required=True, metavar="FILE.h5", help="HDF5 file to write or replace"
+    )
     impute.add_argument("--features", metavar="FILE", help="names, one a line (default: all)")
     impute.add_argument("--cells", metavar="FILE", help="names, one a line (default: all)")
-    impute.add_argument("--library-size", type=_positive, default=1e4, metavar="L")
+    impute.add_argument(
+        "--library-size",
+        type=_positive,
+        default=1e4,
+        metavar="L",
+        help="counts per cell that the values of all features sum to (10,000); not logged",
+    )
     impute.add_argument("--threshold", type=float, metavar="T", help="smaller values become zero")
     impute.set_defaults(run=_impute)
 
@@ -251,7 +264,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="folder with rna.h5ad and atac.h5ad, .h5mu, 10x .h5, MatrixMarket folder or .rds",
+        help="folder with rna.h5ad and atac.h5ad, .h5mu, 10x .h5, MatrixMarket folder, .rds (rpy2)",
     )
     parser.add_argument("--rna-layer", metavar="NAME", help="layer with RNA counts (default: X)")
     parser.add_argument("--atac-layer", metavar="NAME", help="layer with ATAC counts (default: X)")
@@ -281,17 +294,21 @@ def _names_in(path: str | None) -> list[str] | None:
 
 def _refuse_output_folder(out: Path, overwrite: bool) -> None:
     """Say before the fit, not after it, that the results have no place to go."""
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{out} cannot be made: {parent} is not a folder one can write to")
     if not out.exists():
-        parent = next(folder for folder in out.absolute().parents if folder.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK):
-            raise InputError(f"{out} cannot be made: {parent} is not a folder one can write to")
         return
+    if out == Path.cwd() or out.is_mount():
+        raise InputError(f"{out} cannot be replaced as a whole; name a folder inside it")
     if not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     present = {entry.name for entry in out.iterdir()}
     if present and not overwrite:
         raise InputError(f"{out} is not empty; name another folder or add --overwrite")
     foreign = sorted(present - FIT_OUTPUTS)
+    if (out / "model").is_dir():
+        foreign += sorted({entry.name for entry in (out / "model").iterdir()} - MODEL_FILES)
     if foreign:
         raise InputError(
             f"{out} holds files that scmvp fit did not write, such as '{foreign[0]}'; name another "
@@ -323,8 +340,7 @@ def _output_file(path: str) -> Path:
     out = Path(path)
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name a file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out
+    return writable(out)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def decode_blocks(
 
 
 def write_blocks(
-    path: str | os.PathLike,
+    path: Path,
     blocks: Iterator[np.ndarray],
     cells: Sequence[str],
     features: Sequence[str],
@@ -64,7 +64,6 @@ def write_blocks(
     `X` is (cells, features): a chunked float32 array, or CSR of the values >= `threshold`. The
     names are `obs` and `var`, what made the values is in the attributes of the file.
     """
-    path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:
         with h5py.File(partial, "w") as file:

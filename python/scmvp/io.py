@@ -243,6 +243,12 @@ def _read_10x_h5(path: Path) -> MuData:
         }
     if "feature_type" not in features or "name" not in features:
         raise InputError(f"{path} does not say which features are genes and which are peaks")
+    sizes = {len(names) for names in features.values()}
+    if sizes != {n_features} or len(cells) != n_cells:
+        raise InputError(
+            f"{path} is damaged: it has {n_features} features x {n_cells} cells, but names for "
+            f"{min(sizes)} and {len(cells)}; make the file again"
+        )
     with _in_file(path):
         matrix = _csr_from_parts(vectors, (n_cells, n_features), None)
     del vectors
@@ -350,6 +356,10 @@ def _csr_from_parts(parts: Parts, shape: tuple[int, int], modality: str | None) 
     word = "feature" if modality is None else FEATURE_WORD[modality]
     if len(indptr) != shape[0] + 1:
         raise InputError(f"{what} has {len(indptr) - 1} cells, but {shape[0]} cell names are given")
+    if any(part.dtype.kind not in "iu" for part in (indices, indptr)):
+        raise InputError(f"{what} is damaged: its index vectors are not whole numbers")
+    if indptr[0] != 0 or (np.diff(indptr.astype(np.int64)) < 0).any() or indptr[-1] != len(data):
+        raise InputError(f"{what} is damaged: its rows do not add up; make the file again")
     if len(indices) and (indices.max() >= shape[1] or indices.min() < 0):
         raise InputError(
             f"{what} has entries for {word} {int(indices.max()) + 1}, but {shape[1]} {word} "

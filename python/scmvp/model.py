@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import scipy.sparse as sp
 import torch
 
 from . import impute, storage
-from .checks import FEATURE_WORD, LABEL, Paired, check_paired, name_some
+from .checks import FEATURE_WORD, LABEL, Paired, check_paired, name_some, writable
 from .errors import InputError
 from .module import ModelOptions, PairedMixtureVAE
 from .preprocess import (
@@ -137,6 +138,13 @@ class SCMVP:
         self._result = TrainingResult()
         self._latent: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        trained = "not trained" if self._module is None else f"{self._result.epochs} epochs"
+        return (
+            f"SCMVP({len(self.genes):,} genes, {len(self.peaks):,} peaks, "
+            f"{self.n_clusters} clusters, {trained})"
+        )
+
     # ---- training
 
     def train(
@@ -177,14 +185,14 @@ class SCMVP:
         changes = {
             "max_epochs": _whole_number("max_epochs", max_epochs),
             "batch_size": _whole_number("batch_size", batch_size, at_least=2),
-            "lr": _positive("lr", lr),
-            "seed": _whole_number("seed", seed, at_least=0),
+            "lr": _positive("lr", lr, at_most=1),
+            "seed": _whole_number("seed", seed, at_least=0, at_most=2**32 - 1),
         }
         training = _options_from(
             TrainingOptions, self._training_changes | changes | training_options
         )
         if threads is not None:
-            threads = _whole_number("threads", threads)
+            threads = _whole_number("threads", threads, at_most=os.cpu_count())
         picked = pick_device(device)
         rna, atac = self._data.rna, self._data.atac
         with limited_threads(threads), seeded(training.seed, picked):
@@ -228,6 +236,8 @@ class SCMVP:
         if data is None and modality == "joint" and self._latent is not None:
             return self._latent.copy()
         paired = self._matched(data)
+        if modality != "joint":
+            _warn_of_empty_rows(paired, modality)
         return self._embedded(paired, modality)
 
     def predict_proba(self, data: PairedData | None = None) -> np.ndarray:
@@ -324,18 +334,22 @@ class SCMVP:
             library_size: Counts per cell over all modelled features.
             threshold: Keep values of at least this, as a sparse matrix; dense when None.
         """
+        path = writable(path)
         latent, names = self._latent_of(data, cells)
         blocks = self._decode_blocks(latent, modality, features, library_size)
         features = self._features(modality) if features is None else features
         about = {"scmvp_modality": modality, "scmvp_library_size": float(library_size)}
         if threshold is not None:
-            about["scmvp_threshold"] = float(threshold)
+            about["scmvp_threshold"] = threshold = _number("threshold", threshold)
         impute.write_blocks(path, blocks, names, features, threshold, about)
 
     # ---- files
 
     def save(self, directory: str | os.PathLike) -> None:
-        """Write `model.json` and `weights.safetensors`; the cells are not saved."""
+        """Write `model.json` and `weights.safetensors`; the cells are not saved.
+
+        A model that is already in the folder is replaced.
+        """
         storage.save(directory, self._fitted().state_dict(), self.info())
 
     @classmethod
@@ -346,9 +360,14 @@ class SCMVP:
             ModelFileError: A part is missing or broken, or of another version or shape.
         """
         info = storage.load_info(directory)
+        with storage.damage_reported(directory):
+            return cls._from_info(info, directory, device)
+
+    @classmethod
+    def _from_info(cls, info: dict[str, Any], directory: str | os.PathLike, device: str) -> SCMVP:
         model = cls.__new__(cls)
         model._data, model._latent, model.cells = None, None, np.array([], dtype=str)
-        model._layers = (None, None)
+        model._layers = tuple(info["layers"])
         model._info = info
         model.preset, model.n_clusters = info["preset"], info["account"]["n_clusters"]
         model.account = info["account"]
@@ -364,7 +383,7 @@ class SCMVP:
             model.n_clusters,
             *(torch.ones(len(names)) for names in (model.genes, model.peaks, model.peaks)),
         )
-        storage.load_weights(directory, module)
+        storage.load_weights(directory, module, info["weights_sha256"])
         model._module = module.to(pick_device(device)).eval()
         return model
 
@@ -376,6 +395,7 @@ class SCMVP:
             "summary": self.summary(),
             "preset": self.preset,
             "account": self.account,
+            "layers": list(self._layers),
             "model_options": dataclasses.asdict(self.options),
             "training_options": dataclasses.asdict(self._trained()),
             "training": dataclasses.asdict(self._result),
@@ -429,7 +449,7 @@ class SCMVP:
                 raise InputError("this model was loaded from a file; pass the cells as data")
             return self._data
         paired = check_paired(data, *self._layers)
-        if self.account["atac_insertions"]:
+        if counts_insertions(paired.atac):
             paired = _in_fragments(paired)
         columns = {
             "rna": _positions(paired.genes, self.genes, "model gene", "the data"),
@@ -498,23 +518,32 @@ class SCMVP:
 
 
 def _options_from(kind: type, values: dict[str, Any]) -> Any:
+    if not isinstance(values, dict):
+        raise InputError(f"options must be a dict of names and values, not {values!r}")
     known = [field.name for field in dataclasses.fields(kind)]
     if unknown := [name for name in values if name not in known]:
         raise InputError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
     return kind(**values)
 
 
-def _whole_number(name: str, value: Any, at_least: int = 1) -> int:
-    whole = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not whole or value != int(value) or value < at_least:
-        raise InputError(f"{name} is {value!r}; give a whole number of at least {at_least}")
+def _number(name: str, value: Any) -> float:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not np.isfinite(value):
+        raise InputError(f"{name} is {value!r}; give a number")
+    return float(value)
+
+
+def _whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
+    number = _number(name, value)
+    if number != int(number) or number < at_least or number > (at_most or number):
+        limit = "" if at_most is None else f" and at most {at_most}"
+        raise InputError(f"{name} is {value!r}; give a whole number of at least {at_least}{limit}")
     return int(value)
 
 
-def _positive(name: str, value: Any) -> float:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not np.isfinite(value) or value <= 0:
-        raise InputError(f"{name} is {value!r}; give a positive number")
+def _positive(name: str, value: Any, at_most: float = 1e12) -> float:
+    if not 0 < _number(name, value) <= at_most:
+        raise InputError(f"{name} is {value!r}; give a positive number of at most {at_most:g}")
     return float(value)
 
 
@@ -543,11 +572,28 @@ def _modelled_features(given: Paired, min_cells: int) -> Paired:
                 f"none of the {len(names)} {word}s is seen in at least {min_cells} of the "
                 f"{len(given.cells)} cells; give more cells or a smaller min_cells"
             )
-        parts[modality] = (_columns(matrix, kept), names[kept])
+        modelled = _columns(matrix, kept)
+        if modelled is matrix:
+            # ours: the caller may go on to normalize theirs in place, before or after the fit
+            modelled = sp.csr_matrix(
+                (matrix.data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape
+            )
+        parts[modality] = (modelled, names[kept])
     (rna, genes), (atac, peaks) = parts["rna"], parts["atac"]
     paired = Paired(rna, atac, given.cells, genes, peaks)
     _refuse_empty(paired)
     return paired
+
+
+def _warn_of_empty_rows(paired: Paired, modality: str) -> None:
+    matrix = paired.rna if modality == "rna" else paired.atac
+    empty = np.diff(matrix.indptr) == 0
+    if empty.any():
+        warnings.warn(
+            f"{int(empty.sum())} cells have no {LABEL[modality]} count "
+            f"({name_some(paired.cells[empty])}): their {LABEL[modality]} latent means nothing",
+            stacklevel=3,
+        )
 
 
 def _refuse_empty(paired: Paired) -> None:
@@ -570,10 +616,11 @@ def _columns(matrix: sp.csr_matrix, columns: np.ndarray) -> sp.csr_matrix:
 
 def _positions(have: Sequence[str], wanted: Sequence[str], what: str, where: str) -> np.ndarray:
     """Index of each wanted name, or a refusal that names the first ones missing."""
-    if isinstance(wanted, str):
-        raise InputError(f"{what}s must be given as a list of names, not as one string")
+    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        raise InputError(f"{what}s must be given as a list of names, not as {wanted!r}")
+    wanted = list(wanted)
     position = {name: i for i, name in enumerate(have)}
-    missing = [str(name) for name in wanted if name not in position]
+    missing = [str(name) for name in wanted if str(name) not in position]
     if missing:
         raise InputError(
             f"{what}s that are not in {where}: {name_some(missing)}; "
@@ -581,4 +628,4 @@ def _positions(have: Sequence[str], wanted: Sequence[str], what: str, where: str
         )
     if not len(wanted):
         raise InputError(f"no {what} is asked for; give at least one name, or none at all for all")
-    return np.fromiter((position[name] for name in wanted), np.int64, len(wanted))
+    return np.fromiter((position[str(name)] for name in wanted), np.int64, len(wanted))

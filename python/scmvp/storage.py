@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ INFO_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 INFO_KEYS = (
     "summary", "preset", "account", "genes", "peaks", "model_options", "training_options",
-    "training",
+    "training", "layers", "weights_sha256",
 )  # fmt: skip
 
 
@@ -37,7 +40,10 @@ def versions() -> dict[str, str]:
 
 
 def save(directory: str | os.PathLike, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Write both files, each to a temporary name first: a crash leaves the old model or the new."""
+    """Write both files, each to a temporary name first.
+
+    A crash leaves the old model, the new one, or a pair that `load_weights` refuses.
+    """
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"'{directory}' is a file; give a folder to save the model in")
@@ -48,8 +54,27 @@ def save(directory: str | os.PathLike, weights: dict[str, Tensor], info: dict[st
     os.replace(partial, directory / WEIGHTS_FILE)
     partial = directory / (INFO_FILE + ".partial")
     header = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    header["weights_sha256"] = _sha256(directory / WEIGHTS_FILE)
     partial.write_text(json.dumps(header | info, indent=1))
     os.replace(partial, directory / INFO_FILE)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def damage_reported(directory: str | os.PathLike) -> Iterator[None]:
+    """What a damaged model file makes fail inside, as one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        path = Path(directory) / INFO_FILE
+        raise ModelFileError(
+            f"'{path}' is damaged ({type(error).__name__}); save the model again"
+        ) from error
 
 
 def load_info(directory: str | os.PathLike) -> dict[str, Any]:
@@ -65,7 +90,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
         )
     try:
         info = json.loads(path.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ModelFileError(f"'{path}' is not readable JSON; save the model again") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise ModelFileError(f"'{path}' is not a scMVP model; give a folder that save() made")
@@ -91,7 +116,7 @@ def options_of(kind: type, values: dict[str, Any], directory: str | os.PathLike)
     return kind(**values)
 
 
-def load_weights(directory: str | os.PathLike, module: nn.Module) -> None:
+def load_weights(directory: str | os.PathLike, module: nn.Module, sha256: str) -> None:
     """Fill `module`, which must have exactly the tensors of the file.
 
     Raises:
@@ -106,6 +131,10 @@ def load_weights(directory: str | os.PathLike, module: nn.Module) -> None:
         raise ModelFileError(
             f"'{path}' is broken or truncated ({error}); save the model again"
         ) from None
+    if _sha256(path) != sha256:
+        raise ModelFileError(
+            f"'{path}' and its {INFO_FILE} are not of the same model; save the model again"
+        )
     wanted = module.state_dict()
     for name in sorted(wanted.keys() | weights.keys()):
         here, there = wanted.get(name), weights.get(name)

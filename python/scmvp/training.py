@@ -39,7 +39,7 @@ class TrainingOptions:
 
     max_epochs: int = 30
     batch_size: int = 128  # at most: small data get smaller ones, for the sake of steps
-    fewest_steps: int = 8  # per epoch, as long as batches stay above smallest_batch
+    fewest_steps: int = 32  # per epoch, as long as batches stay above smallest_batch
     smallest_batch: int = 32
     lr: float = 5e-3
     seed: int = 0
@@ -53,6 +53,16 @@ class TrainingOptions:
     mixture_restarts: int = 5  # k-means starts of the first fit
     mixture_steps: int = 3  # of EM per epoch after that
     max_mixture_cells: int = 20_000  # the mixture is fitted to so many cells at most
+
+    def __post_init__(self) -> None:
+        if self.mixture_update not in ("em", "gradient"):
+            raise InputError(f"mixture_update is {self.mixture_update!r}; use 'em' or 'gradient'")
+        for name in ("warm_up_fraction", "annealing_fraction", "validation_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise InputError(f"{name} is {value!r}; give a number from 0 to less than 1")
+        if self.validation_fraction == 0:
+            raise InputError("validation_fraction is 0; some cells are needed to tell when to stop")
 
     def phases(self) -> list[Phase]:
         """The phases of a training, with the most epochs each may take."""
@@ -88,9 +98,9 @@ def pick_device(device: str) -> torch.device:
         torch.empty(0, device=picked)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device '{device}' cannot be used by this PyTorch "
-            f"({str(error).splitlines()[0]}); use device='auto' or 'cpu'"
-        ) from None
+            f"device '{device}' cannot be used by this PyTorch; use 'auto', 'cpu', or 'cuda' where "
+            "there is a GPU"
+        ) from error
     return picked
 
 

@@ -376,3 +376,19 @@ def test_version(capsys):
         cli.main(["--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr().out.strip() == f"scmvp {scmvp.__version__}"
+
+
+def test_overwrite_spares_what_fit_did_not_write(tmp_path, capsys):
+    (tmp_path / "out" / "model").mkdir(parents=True)
+    thesis = tmp_path / "out" / "model" / "thesis.txt"
+    thesis.write_text("mine")
+    status = cli.main(["fit", str(tmp_path), "--out", str(tmp_path / "out"), "--overwrite"])
+    assert status == 2
+    assert "did not write, such as 'thesis.txt'" in capsys.readouterr().err
+    assert thesis.read_text() == "mine"
+
+
+def test_the_working_folder_is_no_output_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", "data", "--out", "."]) == 2
+    assert "cannot be replaced as a whole" in capsys.readouterr().err

@@ -334,3 +334,18 @@ def test_rds_that_cannot_be_used(seurat_file, tmp_path, refused):
     content = (seurat_file / "seurat.rds").read_bytes()
     (tmp_path / "cut.rds").write_bytes(content[: len(content) // 2])
     refused(lambda: read_rds(tmp_path / "cut.rds"), "cut.rds", "truncated")
+
+
+@pytest.mark.parametrize(
+    ("indices", "indptr", "sentence"),
+    [
+        ([0, 1], [0, 2, 1], "rows do not add up"),
+        ([0, 1], [0, 1, 1], "rows do not add up"),
+        ([0.7, 1.0], [0, 1, 2], "not whole numbers"),
+    ],
+)
+def test_damaged_index_vectors_are_refused(indices, indptr, sentence):
+    good = (np.ones(2, np.float32), np.array([0, 1]), np.array([0, 1, 2]))
+    bad = (good[0], np.array(indices), np.array(indptr))
+    with pytest.raises(scmvp.InputError, match=sentence):
+        scmvp.from_parts(bad, good, ["a", "b"], ["g", "h"], ["p", "q"])

@@ -18,6 +18,7 @@ from sklearn.metrics import adjusted_rand_score
 import scmvp
 from scmvp import InputError, ModelFileError
 from scmvp.model import SCMVP
+from scmvp.module import LossTerms
 
 QUICK = {"max_epochs": 4, "threads": 1}
 
@@ -226,6 +227,22 @@ def test_imputed_file_is_the_imputed_matrix(model, tmp_path, threshold, monkeypa
         assert file.attrs["scmvp_modality"] == "atac"
 
 
+@pytest.mark.parametrize(
+    ("path", "arguments", "sentence"),
+    [
+        ("none/rna.h5", {}, "there is no folder"),
+        (".", {}, "is a folder"),
+        ("rna.h5", {"threshold": float("nan")}, "threshold is nan"),
+        ("rna.h5", {"library_size": 1e39}, "library_size is 1e"),
+        ("rna.h5", {"features": 3}, "list of names"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_first(model, tmp_path, path, arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        model.impute_to_file(tmp_path / path, "rna", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_half_written_file_is_left(model, tmp_path, monkeypatch):
     def blocks(*_):
         yield np.zeros((50, len(model.genes)), np.float32)
@@ -357,6 +374,9 @@ def test_saved_files_hold_no_pickle(saved):
         (lambda info: info.pop("genes"), "lacks genes"),
         (lambda info: info["genes"].pop(), "does not fit its model.json"),
         (lambda info: info["model_options"].update(magic=1), "other options"),
+        (lambda info: info.update(account=None), "is damaged"),
+        (lambda info: info.update(genes=None), "is damaged"),
+        (lambda info: info["model_options"].update(n_latent="x"), "is damaged"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(saved, change, sentence):
@@ -366,6 +386,37 @@ def test_a_model_of_another_kind_is_refused(saved, change, sentence):
     with pytest.raises(ModelFileError, match=sentence) as refusal:
         SCMVP.load(saved)
     assert "\n" not in str(refusal.value)
+
+
+def test_weights_of_another_model_are_refused(saved, mdata):
+    """What is left when a crash hits between the two files."""
+    other = SCMVP(mdata, n_clusters=3).train(**QUICK, seed=7)
+    other.save(saved.with_name("other"))
+    shutil.copy(saved.with_name("other") / "weights.safetensors", saved)
+    with pytest.raises(ModelFileError, match="not of the same model"):
+        SCMVP.load(saved)
+
+
+def test_a_loaded_model_reads_the_layers_it_was_fitted_on(mdata, tmp_path):
+    rna, atac = mdata["rna"].copy(), mdata["atac"].copy()
+    rna.layers["counts"] = rna.X.copy()
+    rna.X = (rna.X > 0).astype(np.float32)
+    model = SCMVP((rna, atac), n_clusters=3, rna_layer="counts").train(**QUICK)
+    model.save(tmp_path / "model")
+    loaded = SCMVP.load(tmp_path / "model")
+    np.testing.assert_array_equal(
+        loaded.get_latent_representation((rna, atac)), model.get_latent_representation()
+    )
+
+
+def test_what_the_caller_does_to_the_matrix_later_changes_nothing(mdata):
+    """scanpy normalizes in place."""
+    rna, atac = mdata["rna"].copy(), mdata["atac"].copy()
+    model = SCMVP((rna, atac), n_clusters=3, min_cells=0)
+    expected = SCMVP(mdata, n_clusters=3, min_cells=0).train(**QUICK).get_latent_representation()
+    np.log1p(rna.X.data, out=rna.X.data)
+    np.log1p(atac.X.data, out=atac.X.data)
+    np.testing.assert_array_equal(model.train(**QUICK).get_latent_representation(), expected)
 
 
 def test_a_broken_model_is_refused(saved):
@@ -408,6 +459,11 @@ def test_wrong_arguments_are_refused(mdata, arguments, sentence):
     [
         ({"max_epochs": 0}, "max_epochs is 0"),
         ({"lr": -1}, "lr is -1"),
+        ({"lr": 10}, "lr is 10"),
+        ({"threads": 10**6}, "threads is 1000000"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"mixture_update": "x"}, "mixture_update is 'x'"),
+        ({"validation_fraction": 0}, "validation_fraction is 0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"batch_size": 1}, "batch_size is 1"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
@@ -420,9 +476,11 @@ def test_wrong_training_arguments_are_refused(mdata, arguments, sentence):
         SCMVP(mdata, n_clusters=3).train(**arguments)
 
 
-def test_divergence_is_said(mdata):
-    with pytest.raises(InputError, match="smaller learning rate"):
-        SCMVP(mdata, n_clusters=3).train(max_epochs=5, lr=1e12, threads=1)
+def test_divergence_is_said(mdata, monkeypatch):
+    nowhere = LossTerms(*[torch.tensor(float("nan"))] * len(LossTerms._fields))
+    monkeypatch.setattr("scmvp.training.Trainer._evaluate", lambda *_: nowhere)
+    with pytest.raises(InputError, match="diverged in epoch 1 .* smaller learning rate"):
+        SCMVP(mdata, n_clusters=3).train(max_epochs=5, threads=1)
 
 
 def test_too_few_cells_are_refused(mdata):

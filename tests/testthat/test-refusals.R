@@ -16,6 +16,9 @@ test_that("a missing or ambiguous assay is refused with the names and the argume
 
   expect_refused(RunSCMVP(two, rna.assay = "SCT"), "no assay 'SCT' \\(rna.assay\\)")
   expect_refused(RunSCMVP(two, rna.assay = "RNA", peak.assay = "RNA"), "both 'RNA'")
+  expect_refused(
+    RunSCMVP(two, rna.assay = "ATAC", peak.assay = "RNA"), "'ATAC' .*holds genomic ranges"
+  )
 })
 
 test_that("assays that are not measured counts are passed over", {
