@@ -35,6 +35,8 @@ install_scMVP <- function(envname = default_env, gpu = NA, python = NULL, # noli
   check_choice(method, "virtualenv", "method")
   check_flag(verbose, "verbose")
   if (!is.na(gpu)) check_flag(gpu, "gpu")
+  restore <- hide_r_libraries()
+  on.exit(restore())
   if (env_exists(envname)) {
     message("Environment '", envname, "' is there; checking its packages.")
   } else {
@@ -73,7 +75,7 @@ install_scMVP <- function(envname = default_env, gpu = NA, python = NULL, # noli
   message("Installing the other Python packages.")
   source <- tempfile("scmvp-")
   dir.create(source)
-  on.exit(unlink(source, recursive = TRUE))
+  on.exit(unlink(source, recursive = TRUE), add = TRUE)
   # a copy: pip builds in place, and an R library may be read-only
   file.copy(core_source(), source, recursive = TRUE)
   pip_install(interpreter, c(shQuote(file.path(source, "python")), constraints), verbose)

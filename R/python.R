@@ -199,10 +199,27 @@ numpy_too_new <- function(version) {
     as.integer(sub("[.].*", "", version)) >= 2
 }
 
+# R tells the programs it starts to look for libraries where its own are. A Python that is not the
+# system's then loads the system's libpython, and lacks ssl, without which pip reaches nothing.
+# Returns a function that puts things back.
+hide_r_libraries <- function() {
+  before <- Sys.getenv("LD_LIBRARY_PATH", NA)
+  if (is.na(before)) {
+    return(function() NULL)
+  }
+  folders <- strsplit(before, ":", fixed = TRUE)[[1]]
+  # R's own, and the standard ones, which are searched anyway
+  added_by_r <- folders == R.home("lib") | grepl("^/(usr/)?lib(32|64)?(/|$)", folders)
+  Sys.setenv(LD_LIBRARY_PATH = paste(folders[!added_by_r], collapse = ":"))
+  function() Sys.setenv(LD_LIBRARY_PATH = before)
+}
+
 # What an interpreter has, asked in a process of its own: R can start only one Python, and for good.
 probe_python <- function(python) {
+  restore <- hide_r_libraries()
+  on.exit(restore())
   script <- tempfile(fileext = ".py")
-  on.exit(unlink(script))
+  on.exit(unlink(script), add = TRUE)
   writeLines(c(
     "import sys",
     "from importlib.util import find_spec",

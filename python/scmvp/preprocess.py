@@ -52,8 +52,12 @@ def feature_cells(counts: sp.csr_matrix) -> np.ndarray:
 
 
 def counts_insertions(counts: sp.csr_matrix) -> bool:
-    """Whether ATAC counts are of insertions: a fragment has two ends, so most counts are even."""
-    return bool((counts.data == 2).sum() > (counts.data == 1).sum())
+    """Whether ATAC counts are of insertions: a fragment has two ends, so most counts are even.
+
+    Of independent events, however many, even counts are never much more frequent than odd ones.
+    """
+    odd = int((counts.data % 2).sum())
+    return len(counts.data) - odd > 2 * odd
 
 
 def insertions_to_fragments(counts: sp.csr_matrix) -> sp.csr_matrix:

@@ -5,7 +5,12 @@ import pytest
 import scipy.sparse as sp
 
 import scmvp
-from scmvp.preprocess import feature_cells, inverse_document_frequency
+from scmvp.preprocess import (
+    counts_insertions,
+    feature_cells,
+    insertions_to_fragments,
+    inverse_document_frequency,
+)
 
 
 def test_feature_cells_and_idf():
@@ -91,3 +96,11 @@ def test_number_of_clusters_with_one_modality_empty():
     nothing = sp.csr_matrix(mdata["atac"].shape, dtype=np.float32)
     found = scmvp.estimate_n_clusters(mdata["rna"].X, nothing)
     assert 3 <= found <= 5
+
+
+@pytest.mark.parametrize("mean", [0.05, 1.0, 3.0, 30.0])
+def test_insertions_are_told_from_fragments_at_any_depth(mean):
+    counts = sp.csr_matrix(np.random.default_rng(0).poisson(mean, (100, 100)).astype(np.float32))
+    assert not counts_insertions(counts)
+    assert counts_insertions(2 * counts)
+    np.testing.assert_array_equal(insertions_to_fragments(2 * counts).toarray(), counts.toarray())

@@ -100,3 +100,19 @@ test_that("pip's failure is one sentence", {
   expect_false(pip_install(python, "torch", verbose = FALSE, must = FALSE))
   expect_refused(install_scMVP(method = "conda"), "method must be one of \"virtualenv\"")
 })
+
+test_that("R's library folders are hidden from the Pythons it starts, and only for as long", {
+  skip_on_os("windows")
+  own <- paste(c(R.home("lib"), "/usr/lib/jvm/x/lib/server", "/opt/mine/lib"), collapse = ":")
+  before <- Sys.getenv("LD_LIBRARY_PATH", NA)
+  on.exit(if (is.na(before)) {
+    Sys.unsetenv("LD_LIBRARY_PATH")
+  } else {
+    Sys.setenv(LD_LIBRARY_PATH = before)
+  })
+  Sys.setenv(LD_LIBRARY_PATH = own)
+  restore <- hide_r_libraries()
+  expect_identical(Sys.getenv("LD_LIBRARY_PATH"), "/opt/mine/lib")
+  restore()
+  expect_identical(Sys.getenv("LD_LIBRARY_PATH"), own)
+})
