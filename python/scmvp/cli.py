@@ -158,9 +158,7 @@ def describe_account(account: dict[str, Any]) -> list[str]:
         f"(seen in at least {account['min_cells']} cells)"
     ]
     for modality, key in (("RNA", "cells_without_rna"), ("ATAC", "cells_without_atac")):
-        value = account.get(key, 0)
-        number = value if isinstance(value, int) else len(value)
-        if number:
+        if number := account[key]:
             lines.append(
                 f"{number:,} cells have no {modality} count; the other modality places them"
             )

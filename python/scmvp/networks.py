@@ -184,10 +184,8 @@ class Decoder(nn.Module):
             # the mean profile is known before training starts; only what differs is to be learnt
             self.output.bias.copy_(log_share)
 
-    def hidden(self, z: Tensor, p_c: Tensor | None) -> Tensor:
-        h = self.branch(z)
-        return h if p_c is None else self.gate(h, p_c)
-
     def forward(self, z: Tensor, p_c: Tensor | None) -> tuple[Tensor, Tensor]:
-        h = self.hidden(z, p_c)
+        h = self.branch(z)
+        if p_c is not None:
+            h = self.gate(h, p_c)
         return self.output(h).softmax(-1), h
