@@ -413,8 +413,9 @@ def _marker_names(
 
 def _barcodes(rng: np.random.Generator, n_cells: int) -> list[str]:
     """Distinct 16-base barcodes: the number of the cell, scrambled by a bijection of 32 bits."""
-    scrambled = (np.arange(n_cells, dtype=np.uint64) * 2_654_435_761 + rng.integers(1 << 32)) % (
-        1 << 32
+    start = np.uint64(rng.integers(1 << 32))  # NumPy 2 makes uint64 + int64 a float
+    scrambled = (np.arange(n_cells, dtype=np.uint64) * np.uint64(2_654_435_761) + start) % (
+        np.uint64(1 << 32)
     )
     bases = np.array(list("ACGT"))
     digits = (scrambled[:, None] >> np.arange(0, 32, 2, dtype=np.uint64)) & np.uint64(3)

@@ -1,0 +1,457 @@
+"""The methods behind one interface: counts in, embeddings or imputed profiles out.
+
+Each is run with its documented defaults and one thread. None is told more than the number of
+labels, and that only where a method takes a number of clusters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import mudata
+import numpy as np
+import pandas as pd
+import scipy.io
+import scipy.sparse as sp
+from data import Paired
+from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils.extmath import randomized_svd
+
+import scmvp
+
+
+@dataclass
+class Result:
+    """What one fit says about the cells, under the name it is reported by.
+
+    `z` is an embedding, (cells, D), `clusters` (cells,) the method's own clusters with K = number
+    of labels; `scores` are numbers of the fit itself.
+    """
+
+    name: str
+    z: np.ndarray | None = None
+    clusters: np.ndarray | None = None
+    scores: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+Shares = dict[str, np.ndarray]
+
+
+@dataclass
+class Method:
+    """A method by what it can do, either of it None.
+
+    `embed(paired, seed, options)` gives Results, `impute(paired, seed, options)` by modality the
+    share of each cell's counts on each feature, (cells, features) with rows that sum to one.
+    `packages` are those whose versions matter.
+    """
+
+    embed: Callable[[Paired, int, dict[str, Any]], list[Result]] | None = None
+    impute: Callable[[Paired, int, dict[str, Any]], Shares] | None = None
+    packages: tuple[str, ...] = ("scikit-learn",)
+    takes_options: bool = False
+
+
+def _names(prefix: str, n: int) -> list[str]:
+    return [f"{prefix}{i:06d}" for i in range(n)]
+
+
+def _rna(paired: Paired) -> anndata.AnnData:
+    return _adata(paired.x, "gene")
+
+
+def _atac(paired: Paired) -> anndata.AnnData:
+    return _adata(paired.y, "peak")
+
+
+def _adata(counts: sp.csr_matrix, prefix: str) -> anndata.AnnData:
+    obs = pd.DataFrame(index=_names("cell", counts.shape[0]))
+    return anndata.AnnData(
+        counts.copy(), obs=obs, var=pd.DataFrame(index=_names(prefix, counts.shape[1]))
+    )
+
+
+def _mdata(paired: Paired) -> mudata.MuData:
+    return mudata.MuData({"rna": _rna(paired), "atac": _atac(paired)})
+
+
+def _as_shares(values: np.ndarray) -> np.ndarray:
+    """Rows scaled to sum to one, in place where possible."""
+    values = np.asarray(values, dtype=np.float32)
+    np.clip(values, 0, None, out=values)
+    totals = values.sum(1, dtype=np.float64, keepdims=True)
+    values /= np.where(totals > 0, totals, 1).astype(np.float32)
+    return values
+
+
+def _rates(probability: np.ndarray) -> np.ndarray:
+    """Rates of counts from probabilities of at least one count, which a Poisson count has.
+
+    The methods that model whether a peak is seen say nothing about how often; shares of counts
+    need rates, and p itself would make them of the frequent peaks too small.
+    """
+    probability = np.clip(probability, 0, 1 - 1e-6)
+    return -np.log1p(-probability)
+
+
+def _spectral(graph: sp.spmatrix, paired: Paired, seed: int) -> np.ndarray:
+    """Spectral clusters of the scored cells with K = number of labels; -1 for the others."""
+    graph = sp.csr_matrix(graph, dtype=np.float64)[paired.scored][:, paired.scored]
+    graph = graph.maximum(graph.T)
+    clusters = np.full(len(paired.labels), -1)
+    model = SpectralClustering(paired.n_labels, affinity="precomputed", random_state=seed)
+    clusters[paired.scored] = model.fit_predict(graph)
+    return clusters
+
+
+# ---- scMVP
+
+
+def _fit_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> scmvp.SCMVP:
+    from scmvp.module import ModelOptions
+
+    # those of the class first, then those of the network; the rest is for the training
+    training = dict(options)
+    own = {
+        name: training.pop(name)
+        for name in ("preset", "n_latent", "n_clusters")
+        if name in training
+    }
+    fields = {field.name for field in dataclasses.fields(ModelOptions)}
+    network = {name: training.pop(name) for name in [*training] if name in fields}
+    own = {"n_clusters": paired.n_labels} | own
+    model = scmvp.SCMVP(_mdata(paired), min_cells=0, options=network, **own)
+    return model.train(**{"seed": seed, "threads": 1} | training)
+
+
+def _embed_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+    model = _fit_scmvp(paired, seed, options)
+    summary = model.summary()
+    scores = {name: summary[name] for name in ("n_clusters_used", "epochs", "best_epoch", "elbo")}
+    return [
+        Result("scmvp", model.get_latent_representation(), scores=scores),
+        Result("scmvp-argmax", clusters=model.predict()),
+        Result("scmvp-rna", model.get_latent_representation(modality="rna")),
+        Result("scmvp-atac", model.get_latent_representation(modality="atac")),
+    ]
+
+
+def _impute_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+    model = _fit_scmvp(paired, seed, options)
+    z = model.get_latent_representation()
+    return {modality: _as_shares(model.decode(z, modality)) for modality in ("rna", "atac")}
+
+
+# ---- linear baselines
+
+
+@dataclass
+class _Linear:
+    """Scores of the cells, (cells, D), and how to get back to rates."""
+
+    z: np.ndarray
+    rates: Callable[[], np.ndarray]
+
+
+def _pca(x: sp.csr_matrix, n: int, seed: int) -> _Linear:
+    """PCA of log(1 + counts per 10,000)."""
+    logs = sp.diags(1e4 / np.asarray(x.sum(1)).ravel()) @ x
+    logs = np.log1p(logs.toarray().astype(np.float32))
+    mean = logs.mean(0)
+    u, s, v = randomized_svd(logs - mean, n, random_state=seed)
+    return _Linear(u * s, lambda: np.expm1((u * s) @ v + mean))
+
+
+def _lsi(y: sp.csr_matrix, n: int, seed: int) -> _Linear:
+    """SVD of log(1 + 10,000 tf idf); the first component, which is depth, is not in `z`."""
+    idf = y.shape[0] / (1 + np.asarray(y.sum(0)).ravel())
+    tfidf = (sp.diags(1e4 / np.asarray(y.sum(1)).ravel()) @ y @ sp.diags(idf)).tocsr()
+    tfidf = np.log1p(tfidf).astype(np.float32)
+    u, s, v = randomized_svd(tfidf, n + 1, random_state=seed)
+    idf = idf.astype(np.float32)
+    # no entry of TF-IDF reaches e^20
+    return _Linear((u * s)[:, 1:], lambda: np.expm1(np.clip((u * s) @ v, 0, 20)) / idf)
+
+
+def _pca_and_lsi(paired: Paired, n: int, seed: int) -> np.ndarray:
+    """Both blocks side by side, each of the same total variance."""
+    blocks = [_pca(paired.x, n, seed).z, _lsi(paired.y, n, seed).z]
+    return np.hstack([block / np.linalg.norm(block) for block in blocks])
+
+
+def _linear(name: str, n: int) -> Method:
+    def embed(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+        if name == "pca":
+            z = _pca(paired.x, n, seed).z
+        elif name == "lsi":
+            z = _lsi(paired.y, n, seed).z
+        else:
+            z = _pca_and_lsi(paired, n, seed)
+        return [Result(f"{name}{n}", z)]
+
+    def impute(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+        if name == "pca":
+            return {"rna": _as_shares(_pca(paired.x, n, seed).rates())}
+        return {"atac": _as_shares(_lsi(paired.y, n, seed).rates())}
+
+    return Method(embed, impute if name != "pca+lsi" and n == 10 else None)
+
+
+def _pooled(paired: Paired, weights: sp.csr_matrix) -> Shares:
+    """Shares of the summed counts of groups of cells; `weights` is cells x cells, 0 or 1."""
+    return {
+        "rna": _as_shares((weights @ paired.x).toarray()),
+        "atac": _as_shares((weights @ paired.y).toarray()),
+    }
+
+
+def _impute_knn(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+    z = _pca_and_lsi(paired, 10, seed)
+    return _pooled(paired, NearestNeighbors(n_neighbors=30).fit(z).kneighbors_graph(z))
+
+
+def _impute_clusters(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+    z = _pca_and_lsi(paired, 10, seed)
+    found = KMeans(paired.n_labels, n_init=10, random_state=seed).fit_predict(z)
+    member = sp.csr_matrix(np.eye(paired.n_labels, dtype=np.float32)[found])
+    return {
+        modality: _as_shares((member.T @ counts).toarray())[found]
+        for modality, counts in (("rna", paired.x), ("atac", paired.y))
+    }
+
+
+def _impute_means(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+    means = {"rna": paired.x.sum(0), "atac": paired.y.sum(0)}
+    n_cells = len(paired.labels)
+    return {
+        modality: np.repeat(_as_shares(np.asarray(mean)), n_cells, axis=0)
+        for modality, mean in means.items()
+    }
+
+
+# ---- scvi-tools
+
+_TRAIN = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False}
+# scVI's profile is the mean over this many samples of z; the other models take the mean of z.
+_SAMPLES = 25
+
+
+def _scvi(seed: int):
+    import scvi
+    import torch
+
+    torch.set_num_threads(1)
+    scvi.settings.seed = seed
+    return scvi
+
+
+def _fit_multivi(paired: Paired, seed: int):
+    model_class = _scvi(seed).model.MULTIVI
+    mdata = _mdata(paired)
+    model_class.setup_mudata(mdata, modalities={"rna_layer": "rna", "atac_layer": "atac"})
+    model = model_class(mdata, n_genes=paired.x.shape[1], n_regions=paired.y.shape[1])
+    model.train(**_TRAIN)
+    return model
+
+
+def _fit_scvi(paired: Paired, seed: int):
+    model_class = _scvi(seed).model.SCVI
+    adata = _rna(paired)
+    model_class.setup_anndata(adata)
+    model = model_class(adata)
+    model.train(**_TRAIN)
+    return model
+
+
+def _fit_peakvi(paired: Paired, seed: int):
+    # PeakVI (as MultiVI) models whether a count is above zero: counts are what it documents.
+    model_class = _scvi(seed).model.PEAKVI
+    adata = _atac(paired)
+    model_class.setup_anndata(adata)
+    model = model_class(adata)
+    model.train(**_TRAIN)
+    return model
+
+
+def _accessibility(model) -> np.ndarray:
+    # With the factors of cell and region these are the probabilities the model has of seeing the
+    # peak; without them they are not comparable with counts.
+    probability = model.get_normalized_accessibility(
+        normalize_cells=True, normalize_regions=True, return_numpy=True
+    )
+    return _as_shares(_rates(probability))
+
+
+def _deep(name: str, fit: Callable) -> Callable[[Paired, int, dict[str, Any]], list[Result]]:
+    def embed(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+        model = fit(paired, seed)
+        epochs = len(model.history["elbo_train"])
+        return [Result(name, model.get_latent_representation(), scores={"epochs": epochs})]
+
+    return embed
+
+
+def _impute_multivi(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+    model = _fit_multivi(paired, seed)
+    rna = model.get_normalized_expression(return_numpy=True)
+    return {"rna": _as_shares(rna), "atac": _accessibility(model)}
+
+
+def _impute_scvi(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+    model = _fit_scvi(paired, seed)
+    rna = model.get_normalized_expression(n_samples=_SAMPLES, return_mean=True, return_numpy=True)
+    return {"rna": _as_shares(rna)}
+
+
+def _impute_peakvi(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+    return {"atac": _accessibility(_fit_peakvi(paired, seed))}
+
+
+# ---- muon: MOFA+ and weighted nearest neighbours
+
+
+def _preprocessed(paired: Paired) -> mudata.MuData:
+    """Log-normalised RNA and TF-IDF ATAC with 'highly_variable', as in muon's tutorials."""
+    import muon
+    import scanpy as sc
+
+    mdata = _mdata(paired)
+    rna, atac = mdata["rna"], mdata["atac"]
+    sc.pp.normalize_total(rna, target_sum=1e4)
+    sc.pp.log1p(rna)
+    sc.pp.highly_variable_genes(rna, min_mean=0.02, max_mean=4, min_disp=0.5)
+    sc.pp.scale(rna, max_value=10)
+    muon.atac.pp.tfidf(atac, scale_factor=1e4)
+    sc.pp.highly_variable_genes(atac, min_mean=0.05, max_mean=1.5, min_disp=0.5)
+    return mdata
+
+
+def _embed_mofa(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+    import muon
+
+    mdata = _preprocessed(paired)
+    used = {f"features_{m}": int(mdata[m].var["highly_variable"].sum()) for m in ("rna", "atac")}
+    with tempfile.TemporaryDirectory() as folder:
+        outfile = os.path.join(folder, "mofa.hdf5")
+        muon.tl.mofa(mdata, n_factors=10, gpu_mode=False, seed=seed, outfile=outfile)
+    return [Result("mofa", mdata.obsm["X_mofa"], scores=used)]
+
+
+def _embed_wnn_muon(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+    import muon
+    import scanpy as sc
+
+    mdata = _preprocessed(paired)
+    rna, atac = mdata["rna"], mdata["atac"]
+    sc.tl.pca(rna, svd_solver="arpack", random_state=seed)
+    np.random.seed(seed)  # the start of the SVD of lsi
+    muon.atac.tl.lsi(atac)
+    atac.obsm["X_lsi"] = atac.obsm["X_lsi"][:, 1:]
+    for adata, rep, n_pcs in ((rna, "X_pca", 20), (atac, "X_lsi", 30)):
+        # muon's documentation asks for it, to be as near to Seurat's as possible
+        adata.obsm[rep] = adata.obsm[rep][:, :n_pcs]
+        muon.pp.l2norm(adata, rep=rep)
+        sc.pp.neighbors(adata, n_neighbors=10, n_pcs=n_pcs, use_rep=rep, random_state=seed)
+    n_candidates = min(200, len(paired.labels) - 1)
+    muon.pp.neighbors(mdata, key_added="wnn", n_multineighbors=n_candidates, random_state=seed)
+    muon.tl.umap(mdata, neighbors_key="wnn", random_state=seed)
+    return [
+        Result("wnn-muon-umap", mdata.obsm["X_umap"]),
+        Result(
+            "wnn-muon-spectral",
+            clusters=_spectral(mdata.obsp["wnn_connectivities"], paired, seed),
+        ),
+    ]
+
+
+# ---- Seurat
+
+
+def _embed_wnn_seurat(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for modality, counts in (("rna", paired.x), ("atac", paired.y)):
+            scipy.io.mmwrite(folder / f"{modality}.mtx", counts.T.astype(np.int64))
+        run = subprocess.run(
+            ["Rscript", str(Path(__file__).with_name("wnn.R")), name, str(seed)],
+            capture_output=True,
+            text=True,
+        )
+        if run.returncode:
+            raise RuntimeError(run.stderr.strip()[-500:])
+        z = pd.read_csv(folder / "umap.csv").to_numpy()
+        graph = scipy.io.mmread(folder / "wsnn.mtx")
+    return [
+        Result("wnn-seurat-umap", z),
+        Result("wnn-seurat-spectral", clusters=_spectral(graph, paired, seed)),
+    ]
+
+
+# ---- Cobolt
+
+
+def _cobolt_rates() -> Iterator[float]:
+    # The tutorial's rate, and then, as its error message asks for, smaller ones.
+    yield from (5e-3, 1e-3, 2e-4)
+
+
+def _embed_cobolt(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+    import torch
+    from cobolt.model import Cobolt
+    from cobolt.utils import MultiomicDataset, SingleData
+
+    torch.set_num_threads(1)
+    cells = np.array(_names("cell", len(paired.labels)))
+    dataset = MultiomicDataset.from_singledata(
+        *(
+            SingleData(modality, "cells", np.array(_names("f", m.shape[1])), m, cells)
+            for modality, m in (("GeneExpr", paired.x), ("ChromAccess", paired.y))
+        )
+    )
+    for rate in _cobolt_rates():
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        model = Cobolt(dataset=dataset, lr=rate, n_latent=10, device="cpu")
+        try:
+            model.train(num_epochs=100)
+            break
+        except ValueError as error:
+            if "DIVERGED" not in str(error):
+                raise
+    else:
+        raise RuntimeError("diverged at each of the learning rates")
+    # the names sort in the order of the cells, which is the order Cobolt gives back
+    z, barcodes = model.get_all_latent()
+    assert [str(name).split("~")[1] for name in barcodes] == cells.tolist()
+    return [Result("cobolt", z, scores={"learning_rate": rate})]
+
+
+# Cheap ones first: an interrupted run then has the most.
+METHODS: dict[str, Method] = {
+    "feature-means": Method(impute=_impute_means),
+    "pca10": _linear("pca", 10),
+    "pca50": _linear("pca", 50),
+    "lsi10": _linear("lsi", 10),
+    "lsi50": _linear("lsi", 50),
+    "pca+lsi10": _linear("pca+lsi", 10),
+    "pca+lsi50": _linear("pca+lsi", 50),
+    "knn30": Method(impute=_impute_knn),
+    "cluster-means": Method(impute=_impute_clusters),
+    "scmvp": Method(_embed_scmvp, _impute_scmvp, ("scmvp", "torch"), takes_options=True),
+    "wnn-muon": Method(_embed_wnn_muon, packages=("muon", "scanpy", "umap-learn")),
+    "wnn-seurat": Method(_embed_wnn_seurat, packages=()),
+    "mofa": Method(_embed_mofa, packages=("mofapy2", "muon", "scanpy")),
+    "scvi": Method(_deep("scvi", _fit_scvi), _impute_scvi, ("scvi-tools", "torch")),
+    "peakvi": Method(_deep("peakvi", _fit_peakvi), _impute_peakvi, ("scvi-tools", "torch")),
+    "cobolt": Method(_embed_cobolt, packages=("cobolt", "torch")),
+    "multivi": Method(_deep("multivi", _fit_multivi), _impute_multivi, ("scvi-tools", "torch")),
+}

@@ -1,0 +1,112 @@
+"""Markdown tables and calibration figures from the CSV file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+# Title, metrics as (name, what the table is headed by), digits.
+GROUPS = (
+    ("ARI (k-means with k = number of labels, or the method's own clusters)", "ari", 3),
+    ("NMI of the same clusters", "nmi", 3),
+    ("Accuracy of 15 nearest neighbours, 5-fold", "knn", 3),
+    ("Silhouette of the labels", "silhouette", 3),
+    ("Clusters used", "n_clusters", 1),
+    ("Held-out log-likelihood, RNA: nats per count above the feature means", "gain_rna", 4),
+    ("Held-out log-likelihood, ATAC: nats per count above the feature means", "gain_atac", 4),
+    ("Correlation with the true share, marker genes", "truth_rna", 3),
+    ("Correlation with the true share, marker peaks", "truth_atac", 3),
+    ("Average precision of the true peak-gene links within 100 kb", "links", 3),
+    ("Calibration error, ATAC", "calibration_error", 3),
+)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """All rows, with the options of a method in its name, errors in a column of their own."""
+    rows = pd.read_csv(path, dtype={"options": str, "data": str}, keep_default_na=False)
+    rows["value"] = pd.to_numeric(rows["value"], errors="coerce")
+    rows["cpu_seconds"] = pd.to_numeric(rows["cpu_seconds"])
+    options = [json.loads(text or "{}") for text in rows["options"]]
+    rows["error"] = [each.pop("error", "") for each in options]
+    rows["method"] = [
+        name + (f" ({', '.join(f'{k}={v}' for k, v in each.items())})" if each else "")
+        for name, each in zip(rows["method"], options, strict=True)
+    ]
+    return rows
+
+
+def tables(path: Path, seeds: list[int], imputation_seeds: list[int]) -> str:
+    """Mean +- sd over seeds: a table per metric, methods in rows and data sets in columns.
+
+    A number in brackets is that of the seeds, where there are fewer than were asked for.
+    """
+    rows = read(path)
+    asked = {"embedding": len(seeds), "imputation": len(imputation_seeds)}
+    parts = []
+    for title, metric, digits in GROUPS:
+        chosen = rows[rows["metric"] == metric]
+        if len(chosen):
+            cells = _cells(chosen, "value", asked[chosen["task"].iloc[0]], digits)
+            parts.append(f"### {title}\n\n{_markdown(cells)}")
+    for task in asked:
+        chosen = rows[(rows["task"] == task) & (rows["metric"] != "error")]
+        chosen = chosen.drop_duplicates(["data", "method", "seed"])
+        if len(chosen):
+            cells = _cells(chosen, "cpu_seconds", asked[task], 0)
+            parts.append(f"### CPU seconds, {task}\n\n{_markdown(cells)}")
+    failed = rows[rows["metric"] == "error"]
+    if len(failed):
+        lines = [f"- {r.data}, {r.method}, seed {r.seed}, {r.task}: {r.error.splitlines()[0]}"
+                 for r in failed.itertuples()]  # fmt: skip
+        parts.append("### Failed\n\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def figures(path: Path, folder: Path) -> None:
+    """One figure per data set: observed against expected held-out ATAC counts, log-log."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = read(path)
+    rows = rows[rows["metric"].str.match(r"calibration_(pred|obs)_\d+$")]
+    folder.mkdir(parents=True, exist_ok=True)
+    for data, of_data in rows.groupby("data", sort=False):
+        figure, axes = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
+        for method, of_method in of_data.groupby("method", sort=False):
+            means = of_method.groupby("metric")["value"].mean()
+            bins = range(sum(name.startswith("calibration_pred") for name in means.index))
+            pairs = [(means[f"calibration_pred_{i}"], means[f"calibration_obs_{i}"]) for i in bins]
+            # nothing below one count in the sample can be told from zero
+            pairs = [pair for pair in pairs if min(pair) > 1e-5]
+            axes.plot(*zip(*pairs, strict=True), "o-", markersize=3, linewidth=1, label=method)
+        axes.set(xscale="log", yscale="log", title=data)
+        axes.set(xlabel="expected held-out count per cell and peak", ylabel="observed")
+        low, high = axes.get_xlim()
+        axes.plot([low, high], [low, high], color="0.6", linewidth=0.8, zorder=0)
+        axes.legend(fontsize=7, frameon=False)
+        figure.savefig(folder / f"calibration_{data.replace(':', '_')}.png", dpi=150)
+        plt.close(figure)
+
+
+def _cells(rows: pd.DataFrame, column: str, asked: int, digits: int) -> pd.DataFrame:
+    def cell(values: pd.Series) -> str:
+        text = f"{values.mean():.{digits}f}"
+        if len(values) > 1:
+            text += f" ± {values.std(ddof=0):.{digits}f}"
+        return text + (f" ({len(values)})" if len(values) < asked else "")
+
+    rows = rows.drop_duplicates(["data", "method", "seed", "metric"], keep="last")
+    table = rows.groupby(["method", "data"], sort=False)[column].agg(cell).unstack(fill_value="")
+    order = rows["method"].drop_duplicates(), rows["data"].drop_duplicates()
+    return table.loc[order[0], order[1]]
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = ["| | " + " | ".join(table.columns) + " |", "|---" * (table.shape[1] + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in zip(
+        table.index, table.to_numpy(), strict=True)]  # fmt: skip
+    return "\n".join(lines)
