@@ -6,7 +6,7 @@
 #'
 #' @section What comes back:
 #' For a Seurat object with `n` cells, the object with
-#' * reduction `scmvp`: embeddings, n x `n.latent`, for `RunUMAP(reduction = "scmvp", dims = 1:10)`,
+#' * reduction `scmvp`: embeddings, n x `n.latent`, for `RunUMAP(reduction = "scmvp", dims = 1:20)`,
 #'   `FindNeighbors()` and the like. Its `Misc()` holds the fitted `model`, the `options`, the
 #'   training `history` (a data frame, one row per epoch), a `summary` and the
 #'   time of the `fit`.
@@ -47,7 +47,7 @@
 #'   are not genomic ranges, and the one ChromatinAssay or assay whose features are (`chr1-100-200`,
 #'   `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and scMVP's own are passed over.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`.
-#' @param n.latent Dimensions of the latent space.
+#' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
 #' @param n.clusters Components of the mixture; `NULL` estimates them from the data, which needs
 #'   some tens of cells of each type: give the number when you have an idea of it. Components may
 #'   end up unused.
@@ -92,8 +92,8 @@ RunSCMVP <- function(object, ...) {
 
 #' @rdname RunSCMVP
 #' @export
-RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.latent = 10,
-                            n.clusters = NULL, max.epochs = 30, batch.size = 128,
+RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.latent = NULL,
+                            n.clusters = NULL, max.epochs = 60, batch.size = 128,
                             learning.rate = 5e-3, impute = c("variable", "none", "all"),
                             impute.peaks = NULL, rna.features = NULL, peak.features = NULL,
                             min.cells = 10, reduction.name = "scmvp", reduction.key = NULL,
@@ -151,7 +151,7 @@ RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.laten
 
 #' @rdname RunSCMVP
 #' @export
-RunSCMVP.default <- function(object, peaks, n.latent = 10, n.clusters = NULL, max.epochs = 30,
+RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, max.epochs = 60,
                              batch.size = 128, learning.rate = 5e-3, impute = c("none", "all"),
                              impute.peaks = NULL, min.cells = 10, device = "auto",
                              threads = NULL, preset = "default", model.file = NULL, max.gb = 4,
@@ -216,7 +216,7 @@ print.scMVPFit <- function(x, ...) {
 check_options <- function(n.latent, n.clusters, max.epochs, batch.size, learning.rate, min.cells,
                           device, threads, preset, seed.use) {
   list(
-    n.latent = check_number(n.latent, "n.latent", min = 1, whole = TRUE),
+    n.latent = check_number(n.latent, "n.latent", min = 1, whole = TRUE, optional = TRUE),
     n.clusters = check_number(n.clusters, "n.clusters", min = 1, whole = TRUE, optional = TRUE),
     max.epochs = check_number(max.epochs, "max.epochs", min = 1, whole = TRUE),
     batch.size = check_number(batch.size, "batch.size", min = 2, whole = TRUE),

@@ -207,8 +207,10 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     fit.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
     fit.add_argument("--n-clusters", type=_positive_int, metavar="K", help="default: estimated")
-    fit.add_argument("--n-latent", type=_positive_int, default=10, metavar="D", help="default 10")
-    fit.add_argument("--max-epochs", type=_positive_int, default=30, metavar="N", help="default 30")
+    fit.add_argument(
+        "--n-latent", type=_positive_int, metavar="D", help="default 20, with preset paper 10"
+    )
+    fit.add_argument("--max-epochs", type=_positive_int, default=60, metavar="N", help="default 60")
     fit.add_argument(
         "--batch-size", type=_positive_int, default=128, metavar="N", help="default 128"
     )

@@ -30,7 +30,7 @@ def decode_blocks(
 
     Args:
         module: A fitted module, in evaluation mode.
-        latent: (n, D).
+        latent: (n, D), in the frame of the prior.
         modality: 'rna' (NB mean) or 'atac' (Poisson mean, before zero inflation).
         features: Column numbers wanted, or None for all.
         library_size: Counts per cell that the means of all modelled features sum to.
@@ -44,7 +44,7 @@ def decode_blocks(
     columns = None if features is None else torch.as_tensor(features, device=parameter.device)
     for start in range(0, len(latent), block):
         z = torch.as_tensor(latent[start : start + block], dtype=torch.float32)
-        z = z.to(parameter.device)
+        z = module.prior.from_frame(z.to(parameter.device))
         share, _ = decoder(z, module.gate_input(z))
         if columns is not None:
             share = share[:, columns]

@@ -15,7 +15,8 @@ import torch
 from . import impute, storage
 from .checks import FEATURE_WORD, LABEL, Paired, check_paired, name_some, writable
 from .errors import InputError
-from .module import ModelOptions, PairedMixtureVAE
+from .inputs import LogCounts, SpectralScores, TfIdf
+from .module import Features, ModelOptions, PairedMixtureVAE
 from .preprocess import (
     counts_insertions,
     estimate_n_clusters,
@@ -23,6 +24,7 @@ from .preprocess import (
     insertions_to_fragments,
     inverse_document_frequency,
 )
+from .spectral import fit_spectrum
 from .training import (
     Callback,
     Trainer,
@@ -47,7 +49,13 @@ FEWEST_CELLS = 20
 PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "paper": (
-        {"zero_inflation": "entry"},
+        {
+            "n_latent": 10,
+            "encoder_input": "counts",
+            "decoder_precision": 0.0,
+            "distil": False,
+            "zero_inflation": "entry",
+        },
         {"annealing_fraction": 0.0, "mixture_update": "gradient"},
     ),
 }
@@ -67,7 +75,7 @@ class SCMVP:
         self,
         data: PairedData,
         *,
-        n_latent: int = 10,
+        n_latent: int | None = None,
         n_clusters: int | None = None,
         preset: str = "default",
         rna_layer: str | None = None,
@@ -80,7 +88,7 @@ class SCMVP:
         Args:
             data: MuData with modalities 'rna' and 'atac', or (RNA AnnData, ATAC AnnData), holding
                 raw counts of the same cells.
-            n_latent: D, dimensions of the latent.
+            n_latent: D, dimensions of the latent; that of the preset when None: 20, in 'paper' 10.
             n_clusters: K, components of the mixture; estimated from the cells when None.
             preset: 'default', or 'paper' for the published model taken literally.
             rna_layer: Layer with the RNA counts; X when None.
@@ -93,13 +101,12 @@ class SCMVP:
         """
         if preset not in PRESETS:
             raise InputError(f"preset '{preset}' is unknown; use one of {', '.join(PRESETS)}")
-        n_latent = _whole_number("n_latent", n_latent)
         min_cells = _whole_number("min_cells", min_cells, at_least=0)
         model_changes, self._training_changes = PRESETS[preset]
         self.preset = preset
-        self.options = _options_from(
-            ModelOptions, model_changes | {"n_latent": n_latent} | (options or {})
-        )
+        if n_latent is not None:
+            model_changes = model_changes | {"n_latent": _whole_number("n_latent", n_latent)}
+        self.options = _options_from(ModelOptions, model_changes | (options or {}))
         given = check_paired(data, rna_layer, atac_layer)
         self._layers = (rna_layer, atac_layer)
         insertions = counts_insertions(given.atac)
@@ -149,7 +156,7 @@ class SCMVP:
 
     def train(
         self,
-        max_epochs: int = 30,
+        max_epochs: int = 60,
         batch_size: int = 128,
         lr: float = 5e-3,
         seed: int = 0,
@@ -196,12 +203,9 @@ class SCMVP:
         picked = pick_device(device)
         rna, atac = self._data.rna, self._data.atac
         with limited_threads(threads), seeded(training.seed, picked):
-            idf = torch.from_numpy(inverse_document_frequency(atac))
-            module = PairedMixtureVAE(
-                self.options, self.n_clusters, _totals(rna), _totals(atac), idf
-            )
+            module = self._untrained(rna, atac, training.seed)
             result = Trainer(module, rna, atac, training, picked).run(callback)
-            latent = embed(module, rna, atac, picked).mean.numpy()
+            latent = _latent(module, self._data, picked)
         # assigned together, so that a failed second training leaves the first one whole
         self._module, self._training, self._result, self._latent = module, training, result, latent
         return self
@@ -221,7 +225,10 @@ class SCMVP:
     def get_latent_representation(
         self, data: PairedData | None = None, modality: str = "joint"
     ) -> np.ndarray:
-        """Posterior mean of z.
+        """Posterior mean of z, in the coordinates in which a cluster has unit covariance.
+
+        The axes are ordered by how much the clusters differ along them, the most first. The origin
+        is the mean of the mixture. With preset 'paper' they are the networks' own, unordered.
 
         Args:
             data: Cells to embed, with all genes and peaks of the model; the fitted cells when None.
@@ -378,11 +385,8 @@ class SCMVP:
         model._training = storage.options_of(TrainingOptions, info["training_options"], directory)
         model._training_changes = {}
         model._result = storage.options_of(TrainingResult, info["training"], directory)
-        module = PairedMixtureVAE(
-            model.options,
-            model.n_clusters,
-            *(torch.ones(len(names)) for names in (model.genes, model.peaks, model.peaks)),
-        )
+        blank = (sp.csr_matrix((1, len(names))) for names in (model.genes, model.peaks))
+        module = model._untrained(*blank, seed=0)
         storage.load_weights(directory, module, info["weights_sha256"])
         model._module = module.to(pick_device(device)).eval()
         return model
@@ -465,9 +469,19 @@ class SCMVP:
         _refuse_empty(matched)
         return matched
 
+    def _untrained(self, rna: sp.csr_matrix, atac: sp.csr_matrix, seed: int) -> PairedMixtureVAE:
+        """A module that knows how often and in which cells features are seen, and nothing else."""
+        if self.options.encoder_input == "counts":
+            idf = torch.from_numpy(inverse_document_frequency(atac))
+            readers = LogCounts(rna.shape[1]), TfIdf(idf)
+        else:
+            n = self.options.n_components
+            readers = (SpectralScores(fit_spectrum(counts, n, seed)) for counts in (rna, atac))
+        features = map(Features, (_totals(rna), _totals(atac)), readers)
+        return PairedMixtureVAE(self.options, self.n_clusters, *features)
+
     def _embedded(self, paired: Paired, modality: str = "joint") -> np.ndarray:
-        q = embed(self._fitted(), paired.rna, paired.atac, self._device(), modality)
-        return q.mean.numpy()
+        return _latent(self._fitted(), paired, self._device(), modality)
 
     def _latent_of(
         self, data: PairedData | None, cells: Sequence[str] | None
@@ -545,6 +559,15 @@ def _positive(name: str, value: Any, at_most: float = 1e12) -> float:
     if not 0 < _number(name, value) <= at_most:
         raise InputError(f"{name} is {value!r}; give a positive number of at most {at_most:g}")
     return float(value)
+
+
+def _latent(
+    module: PairedMixtureVAE, paired: Paired, device: torch.device, modality: str = "joint"
+) -> np.ndarray:
+    """Posterior means in the frame of the prior, (n, D)."""
+    q = embed(module, paired.rna, paired.atac, device, modality)
+    with torch.no_grad():
+        return module.prior.to_frame(q.mean.to(device)).cpu().numpy()
 
 
 def _totals(matrix: sp.csr_matrix) -> torch.Tensor:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from . import distributions as dist
 from .batches import PairedBatch
-from .networks import AtacBranch, Decoder, Encoder, Gaussian, InputLinear, RnaBranch
-from .preprocess import TFIDF_SCALE
+from .errors import InputError
+from .networks import AtacBranch, Decoder, Encoder, Gaussian, RnaBranch
 from .sparse import SparseRows
 
 START_LOG_THETA = 1.0  # variance mean + mean^2 / e: mild overdispersion until the data speak
@@ -31,15 +31,23 @@ START_ZERO_LOGIT = -3.0  # 5 % structural zeros
 class ModelOptions:
     """What the network is; fixed once weights exist. Reasons and measurements: docs/MODEL.md."""
 
-    n_latent: int = 10  # D
+    n_latent: int = 20  # D
     n_hidden: int = 128  # width of every hidden layer
     n_heads: int = 8  # tokens of the self-attention (slices of the hidden layer); 0: none
     mask_attention: bool = True
     cluster_gate: bool = True
     zero_inflation: str = "peak"  # phi: one logit per "peak", or per "entry" from the decoder
+    encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as the paper has it
+    n_components: int = 30  # of either modality, that "spectral" encoders read
+    decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: none
+    distil: bool = True  # the consistency terms teach the single encoders, not the joint one
     weight_atac: float = 1.0  # of log p(y|z), log p(x|z) having 1
     weight_consistency_measured: float = 0.3  # of KL(q(z|x,y) || q(z|x)) and of the same with y
     weight_consistency_imputed: float = 1.0  # of KL(q(z|x,y) || q(z|x^)) and of the same with y^
+
+    def __post_init__(self) -> None:
+        if self.encoder_input not in ("spectral", "counts"):
+            raise InputError(f"encoder_input is {self.encoder_input!r}; use 'spectral' or 'counts'")
 
 
 class Decoded(NamedTuple):
@@ -70,31 +78,52 @@ class LossTerms(NamedTuple):
 
 
 class MixturePrior(nn.Module):
-    """p(z, c); K diagonal Gaussians that all start as N(0, I)."""
+    """p(z, c); K diagonal Gaussians that all start as N(0, I).
+
+    They are diagonal in the coordinates u = (z - centre) @ axes, the frame, which is the latent
+    that users see. With `mixture_update="em"` the components' common covariance is the identity
+    there; else u is z.
+    """
 
     def __init__(self, n_clusters: int, n_latent: int):
         super().__init__()
         self.logit = nn.Parameter(torch.zeros(n_clusters))
         self.mean = nn.Parameter(torch.zeros(n_clusters, n_latent))
         self.log_var = nn.Parameter(torch.zeros(n_clusters, n_latent))
+        self.register_buffer("centre", torch.zeros(n_latent))
+        self.register_buffer("axes", torch.eye(n_latent))
         # whether the components have been placed; before, p(z) is N(0, I) and nothing is gated
         self.register_buffer("started", torch.tensor(False))
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalized log-weights (K,), means (K, D), log-variances (K, D)."""
+        """Normalized log-weights (K,), means (K, D), log-variances (K, D), in the frame."""
         return self.logit.log_softmax(0), self.mean, self.log_var
 
     @torch.no_grad()
     def start(self, weight: Tensor, mean: Tensor, variance: Tensor) -> None:
-        """Place the components: weights (K,), means (K, D), variances (K, D)."""
+        """Place the components: weights (K,), means (K, D), variances (K, D), in the frame."""
         self.logit.copy_(weight.clamp_min(1e-8).log())
         self.mean.copy_(mean)
         self.log_var.copy_(variance.log())
         self.started.fill_(True)
 
-    def responsibilities(self, z: Tensor) -> Tensor:
-        """p(c|z), (B, K)."""
-        return dist.responsibilities(z, *self.parts())
+    @torch.no_grad()
+    def set_frame(self, centre: Tensor, axes: Tensor) -> None:
+        """Take other coordinates: (D,), and (D, D), not singular; the components do not follow."""
+        self.centre.copy_(centre)
+        self.axes.copy_(axes)
+
+    def to_frame(self, z: Tensor) -> Tensor:
+        """Latent of the networks to the frame, (B, D)."""
+        return (z - self.centre) @ self.axes
+
+    def from_frame(self, u: Tensor) -> Tensor:
+        """Frame to the latent of the networks, (B, D)."""
+        return torch.linalg.solve(self.axes, u, left=False) + self.centre
+
+    def responsibilities(self, u: Tensor) -> Tensor:
+        """p(c|z) at points of the frame, (B, K)."""
+        return dist.responsibilities(u, *self.parts())
 
     def kl(self, q: Gaussian, z: Tensor) -> Tensor:
         """KL(q(z,c|x,y) || p(z,c)) at a sample z of q, (B,).
@@ -106,33 +135,33 @@ class MixturePrior(nn.Module):
             zero = q.mean.new_zeros(())
             return dist.gaussian_kl(q.mean, q.log_var, zero, zero)
         log_q = dist.gaussian_log_density(z, q.mean, q.log_var)
-        return log_q - dist.mixture_log_joint(z, *self.parts()).logsumexp(-1)
+        log_p = dist.mixture_log_joint(self.to_frame(z), *self.parts()).logsumexp(-1)
+        return log_q - log_p - torch.linalg.slogdet(self.axes).logabsdet
+
+
+class Features(NamedTuple):
+    """What a modality's part of the network is built from."""
+
+    totals: Tensor  # (F,) counts of each feature over the cells to fit
+    read: nn.Module  # what its encoders read of counts (module `inputs`)
 
 
 class PairedMixtureVAE(nn.Module):
     """Tensors in, loss out. Knows nothing of files, cells' names or progress."""
 
-    def __init__(
-        self,
-        options: ModelOptions,
-        n_clusters: int,
-        rna_totals: Tensor,
-        atac_totals: Tensor,
-        idf: Tensor,
-    ):
+    def __init__(self, options: ModelOptions, n_clusters: int, rna: Features, atac: Features):
         """Build the untrained model.
 
         Args:
             options: Shape of the network and weights of the loss.
             n_clusters: K.
-            rna_totals: (G,) counts of each gene over the cells to fit.
-            atac_totals: (P,) counts of each peak.
-            idf: (P,) inverse document frequency of each peak over the cells to fit.
+            rna: G genes.
+            atac: P peaks.
         """
         super().__init__()
         o, h = options, options.n_hidden
-        n_genes, n_peaks = len(rna_totals), len(atac_totals)
         self.options = options
+        self.read_rna, self.read_atac = rna.read, atac.read
 
         def rna_branch(layer: nn.Module) -> RnaBranch:
             return RnaBranch(layer, h, o.mask_attention)
@@ -141,49 +170,40 @@ class PairedMixtureVAE(nn.Module):
             return AtacBranch(layer, h, o.n_heads)
 
         def genes() -> RnaBranch:
-            return rna_branch(InputLinear(n_genes, h))
+            return rna_branch(rna.read.layer(h))
 
         def peaks() -> AtacBranch:
-            return atac_branch(InputLinear(n_peaks, h))
+            return atac_branch(atac.read.layer(h))
 
         self.encoder_joint = Encoder({"rna": genes(), "atac": peaks()}, h, o.n_latent)
         self.encoder_rna = Encoder({"rna": genes()}, h, o.n_latent)
         self.encoder_atac = Encoder({"atac": peaks()}, h, o.n_latent)
         self.prior = MixturePrior(n_clusters, o.n_latent)
-        from_z = rna_branch(nn.Linear(o.n_latent, h))
-        self.decoder_rna = Decoder(from_z, h, n_clusters, log_share(rna_totals))
-        from_z = atac_branch(nn.Linear(o.n_latent, h))
-        self.decoder_atac = Decoder(from_z, h, n_clusters, log_share(atac_totals))
+        self.decoder_rna = Decoder(
+            rna_branch(nn.Linear(o.n_latent, h)), h, n_clusters, log_share(rna.totals)
+        )
+        self.decoder_atac = Decoder(
+            atac_branch(nn.Linear(o.n_latent, h)), h, n_clusters, log_share(atac.totals)
+        )
+        n_genes, n_peaks = len(rna.totals), len(atac.totals)
         self.log_theta = nn.Parameter(torch.full((n_genes,), START_LOG_THETA))
         self.zero_logit = nn.Parameter(torch.full((n_peaks,), START_ZERO_LOGIT))
         self.zero_head = nn.Linear(h, n_peaks, bias=False) if o.zero_inflation == "entry" else None
-        self.register_buffer("idf", idf)
-
-    # ---- what the encoders read
-
-    def rna_input(self, x: SparseRows) -> SparseRows:
-        """log1p of counts; zeros stay zeros."""
-        return x.with_values(x.value.log1p())
-
-    def atac_input(self, y: SparseRows) -> SparseRows:
-        """TF-IDF, log1p(1e4 tf idf), with the idf of the cells that were fitted."""
-        tf = y.value / y.sums()[y.row]
-        return y.with_values((TFIDF_SCALE * tf * self.idf[y.column]).log1p())
 
     # ---- the model
 
     def encode(self, batch: PairedBatch, modality: str = "joint") -> Gaussian:
         """q(z|x,y), q(z|x) or q(z|y) of measured cells."""
         if modality == "joint":
-            return self.encoder_joint(self.rna_input(batch.rna), self.atac_input(batch.atac))
+            return self.encoder_joint(self.read_rna(batch.rna), self.read_atac(batch.atac))
         if modality == "rna":
-            return self.encoder_rna(self.rna_input(batch.rna))
-        return self.encoder_atac(self.atac_input(batch.atac))
+            return self.encoder_rna(self.read_rna(batch.rna))
+        return self.encoder_atac(self.read_atac(batch.atac))
 
     def gate_input(self, z: Tensor) -> Tensor | None:
         """p(c|z) where the decoders are gated by it, else None."""
         if self.options.cluster_gate and self.prior.started:
-            return self.prior.responsibilities(z)
+            return self.prior.responsibilities(self.prior.to_frame(z))
         return None
 
     def decode(self, z: Tensor) -> Decoded:
@@ -198,7 +218,7 @@ class PairedMixtureVAE(nn.Module):
 
     def loss(self, batch: PairedBatch) -> LossTerms:
         """Every term of the loss at one sample of z per cell."""
-        x, y = self.rna_input(batch.rna), self.atac_input(batch.atac)
+        x, y = self.read_rna(batch.rna), self.read_atac(batch.atac)
         size_rna, size_atac = batch.rna.sums()[:, None], batch.atac.sums()[:, None]
 
         q = self.encoder_joint(x, y)
@@ -209,26 +229,44 @@ class PairedMixtureVAE(nn.Module):
         # divided by 1 - phi, so that phi changes the shape of p(y|z) and not its mean
         poisson_mean = decoded.share_atac * size_atac * (1 + decoded.zero_logit.exp())
         log_y = dist.zero_inflated_poisson(batch.atac, poisson_mean, decoded.zero_logit)
-        terms = (-log_x, -log_y, self.prior.kl(q, z), self._consistency(q, x, y, mean_rna, decoded))
+        imputed = (
+            self.read_rna.imputed(decoded.share_rna.detach(), size_rna),
+            self.read_atac.imputed(decoded.share_atac.detach(), size_atac),
+        )
+        terms = (-log_x, -log_y, self.prior.kl(q, z), self._consistency(q, (x, y), imputed))
         return LossTerms(*(term.mean() for term in terms))
 
+    def weight_penalty(self) -> Tensor:
+        """-log N(W; 0, 1 / precision) of the output weights up to a constant, nats of all cells."""
+        weights = (self.decoder_rna.output.weight, self.decoder_atac.output.weight)
+        return 0.5 * self.options.decoder_precision * sum(w.square().sum() for w in weights)
+
     def _consistency(
-        self, q: Gaussian, x: SparseRows, y: SparseRows, mean_rna: Tensor, decoded: Decoded
+        self,
+        q: Gaussian,
+        measured: tuple[SparseRows | Tensor, SparseRows | Tensor],
+        imputed: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """KLs of the joint posterior to the single encoders, on measured and on imputed data."""
+        """KLs of the joint posterior to the single encoders, on measured and on imputed data.
+
+        The imputed data come detached: the decoder answers to the data, not to what the single
+        encoders make of it. So does the joint encoder, where the options say so.
+        """
+        if self.options.distil:
+            q = Gaussian(q.mean.detach(), q.log_var.detach())
         total = q.mean.new_zeros(len(q.mean))
         if weight := self.options.weight_consistency_measured:
-            kls = dist.gaussian_kl(*q, *self.encoder_rna(x))
-            kls = kls + dist.gaussian_kl(*q, *self.encoder_atac(y))
-            total = total + weight * kls
+            total = total + weight * self._single_kls(q, *measured)
         if weight := self.options.weight_consistency_imputed:
-            # detached: the decoder answers to the data, not to what the single encoders make of it
-            imputed_x = mean_rna.detach().log1p()
-            imputed_y = (decoded.share_atac.detach() * (TFIDF_SCALE * self.idf)).log1p()
-            kls = dist.gaussian_kl(*q, *self.encoder_rna(imputed_x, measured=False))
-            kls = kls + dist.gaussian_kl(*q, *self.encoder_atac(imputed_y, measured=False))
-            total = total + weight * kls
+            total = total + weight * self._single_kls(q, *imputed, measured=False)
         return total
+
+    def _single_kls(
+        self, q: Gaussian, x: SparseRows | Tensor, y: SparseRows | Tensor, measured: bool = True
+    ) -> Tensor:
+        return dist.gaussian_kl(*q, *self.encoder_rna(x, measured=measured)) + dist.gaussian_kl(
+            *q, *self.encoder_atac(y, measured=measured)
+        )
 
 
 def log_share(totals: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
-"""Building blocks: sparse input layer, the two attentions, encoders, decoder and cluster gate."""
+"""Building blocks: the two attentions, encoders, decoder and cluster gate."""
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -20,29 +19,6 @@ class Gaussian(NamedTuple):
 
     def sample(self) -> Tensor:
         return self.mean + torch.randn_like(self.mean) * (0.5 * self.log_var).exp()
-
-
-class InputLinear(nn.Module):
-    """Linear layer over features that reads sparse rows, or a dense block of imputed data."""
-
-    def __init__(self, n_in: int, n_out: int):
-        super().__init__()
-        bound = 1 / math.sqrt(n_in)
-        self.weight = nn.Parameter(torch.empty(n_in, n_out).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(n_out))
-
-    def forward(self, x: SparseRows | Tensor) -> Tensor:
-        if isinstance(x, Tensor):
-            return x @ self.weight + self.bias
-        summed = F.embedding_bag(
-            x.column,
-            self.weight,
-            x.offset,
-            mode="sum",
-            per_sample_weights=x.value,
-            include_last_offset=True,
-        )
-        return summed + self.bias
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -183,6 +159,7 @@ class Decoder(nn.Module):
         with torch.no_grad():
             # the mean profile is known before training starts; only what differs is to be learnt
             self.output.bias.copy_(log_share)
+            nn.init.normal_(self.output.weight, std=0.01)
 
     def forward(self, z: Tensor, p_c: Tensor | None) -> tuple[Tensor, Tensor]:
         h = self.branch(z)

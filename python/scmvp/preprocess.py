@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse.linalg import LinearOperator
 
 from .checks import (
     FEATURE_WORD,
@@ -25,6 +25,7 @@ from .checks import (
     modality_pair,
 )
 from .errors import InputError
+from .spectral import leading, residuals, scaled_counts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,7 +39,6 @@ _RANK_CELLS = 3_000
 _RANK_ENTRIES = 6_000_000
 # Eigenvalues within 5 % of the null's edge are not counted: overdispersed noise reaches there.
 _RANK_MARGIN = 1.05
-_RANK_TOLERANCE = 1e-2
 _RANK_STEPS = (16, MAX_CLUSTERS)
 
 
@@ -236,11 +236,11 @@ def _cell_directions(counts: sp.csr_matrix, rng: np.random.Generator) -> np.ndar
     most = min(logs.shape) - 2
     if most < 1:
         return np.zeros((counts.shape[0], 0))
-    _, null = _leading(_residuals(_permuted(logs, rng)), 1, rng)
+    _, null, _ = leading(_residuals(_permuted(logs, rng)), 1, rng)
     edge = _RANK_MARGIN * null[0]
-    residuals = _residuals(logs)
+    operator = _residuals(logs)
     for step in _RANK_STEPS:
-        vectors, values = _leading(residuals, min(step, most), rng)
+        vectors, values, _ = leading(operator, min(step, most), rng)
         rank = int((values > edge).sum())
         if rank < min(step, most):
             break
@@ -281,47 +281,12 @@ def _permuted(matrix: sp.csr_matrix, rng: np.random.Generator) -> sp.csr_matrix:
 
 
 def _residuals(logs: sp.csr_matrix) -> LinearOperator:
-    """Deviations from independence in units of their standard deviation, never formed.
+    """Deviations of log counts from what depth explains, in units of their standard deviation.
 
-    These are the residuals of correspondence analysis, whose singular vectors are those of a
-    depth-corrected cell-cell correlation. What depth explains (the expectation, and the curvature
-    that the logarithm leaves) is projected out of the cells.
+    Their left singular vectors are those of a depth-corrected cell-cell correlation. Depth explains
+    the expectation, and the curvature that the logarithm leaves.
     """
     rows = np.asarray(logs.sum(axis=1, dtype=np.float64)).ravel()
-    columns = np.asarray(logs.sum(axis=0, dtype=np.float64)).ravel()
-    scaled = sp.diags(_inverse_root(rows)) @ logs @ sp.diags(_inverse_root(columns))
-    scaled = scaled.tocsr().astype(np.float32)
     weight = np.sqrt(rows)
-    depth = scipy.linalg.orth(np.column_stack([weight, weight * np.log1p(rows)])).astype(np.float32)
-
-    def forward(x: np.ndarray) -> np.ndarray:
-        product = scaled @ x
-        return product - depth @ (depth.T @ product)
-
-    def backward(y: np.ndarray) -> np.ndarray:
-        return scaled.T @ (y - depth @ (depth.T @ y))
-
-    return LinearOperator(
-        logs.shape,
-        matvec=forward,
-        rmatvec=backward,
-        matmat=forward,
-        rmatmat=backward,
-        dtype=np.float32,
-    )
-
-
-def _leading(
-    operator: LinearOperator, n: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """The n largest singular values, descending, and their left vectors, (n_rows, n)."""
-    start = rng.standard_normal(min(operator.shape)).astype(np.float32)
-    vectors, values, _ = svds(operator, n, v0=start, tol=_RANK_TOLERANCE)
-    order = np.argsort(-values)
-    return vectors[:, order], values[order]
-
-
-def _inverse_root(totals: np.ndarray) -> np.ndarray:
-    root = np.zeros_like(totals)
-    np.divide(1.0, np.sqrt(totals), out=root, where=totals > 0)
-    return root
+    depth = scipy.linalg.orth(np.column_stack([weight, weight * np.log1p(rows)]))
+    return residuals(scaled_counts(logs), depth.astype(np.float32))

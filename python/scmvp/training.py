@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -15,15 +14,16 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
+from . import mixture
 from .batches import even_chunks, ordered_batches, shuffled_batches, take
 from .errors import InputError
 from .module import LossTerms, PairedMixtureVAE
 from .networks import Gaussian, start_epoch
 
 Callback = Callable[[dict], None]
+
+MOST_FIRST_STEPS = 100  # of EM, when the mixture starts
 
 
 class Phase(NamedTuple):
@@ -37,7 +37,7 @@ class Phase(NamedTuple):
 class TrainingOptions:
     """How the weights are found. Reasons and measurements: docs/MODEL.md."""
 
-    max_epochs: int = 30
+    max_epochs: int = 60
     batch_size: int = 128  # at most: small data get smaller ones, for the sake of steps
     fewest_steps: int = 32  # per epoch, as long as batches stay above smallest_batch
     smallest_batch: int = 32
@@ -50,7 +50,6 @@ class TrainingOptions:
     validation_fraction: float = 0.05  # of cells, held out to tell when to stop
     max_validation_cells: int = 2000
     mixture_update: str = "em"  # of the components: "em" once per epoch, or "gradient" steps
-    mixture_restarts: int = 5  # k-means starts of the first fit
     mixture_steps: int = 3  # of EM per epoch after that
     max_mixture_cells: int = 20_000  # the mixture is fitted to so many cells at most
 
@@ -255,7 +254,8 @@ class Trainer:
             self._set_lr(phase, (step + i / n_batches) / phase.epochs)
             terms = self.module.loss(batch)
             self.optimizer.zero_grad(set_to_none=True)
-            terms.objective(self.module.options, warm_up).backward()
+            penalty = self.module.weight_penalty() / len(self.training_cells)
+            (terms.objective(self.module.options, warm_up) + penalty).backward()
             self.optimizer.step()
             sums += torch.stack([term.detach() for term in terms])
         return LossTerms(*(sums / n_batches))
@@ -274,36 +274,37 @@ class Trainer:
     def _fit_mixture(self) -> None:
         """Fit the mixture to the posteriors of the training cells, the encoder held fixed.
 
-        The first time scikit-learn's GaussianMixture finds the components from k-means starts;
-        later a few steps of EM move them along with the latent. Variances include those of q(z|.),
-        as maximizing E_q[log p(z)] wants.
+        The first time from spectral clusters; later a few steps of EM move the components along
+        with the latent.
         """
         prior = self.module.prior
         cells = self.training_cells[: self.options.max_mixture_cells]
         q = embed(self.module, self.rna[cells], self.atac[cells], self.device)
         z, variance = q.mean.double().numpy(), q.log_var.double().exp().numpy()
-        start: dict[str, object] = {"n_init": self.options.mixture_restarts}
         if prior.started:
-            log_weight, mean, log_var = (part.detach().cpu().double() for part in prior.parts())
-            start = {
-                "weights_init": log_weight.softmax(0).numpy(),
-                "means_init": mean.numpy(),
-                "precisions_init": (-log_var).exp().numpy(),
-                "max_iter": self.options.mixture_steps,
-            }
-        mixture = GaussianMixture(
-            len(prior.mean),
-            covariance_type="diag",
-            random_state=self.options.seed,
-            reg_covar=1e-3,
-            **start,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a few steps are all we want
-            shares = mixture.fit(z).predict_proba(z)  # (N, K)
-        spread = shares.T @ variance / (shares.sum(0)[:, None] + 1e-8)
-        parts = (mixture.weights_, mixture.means_, mixture.covariances_ + spread)
-        prior.start(*(torch.from_numpy(part).to(self.device) for part in parts))
+            found = mixture.em(z, variance, self._mixture(), self.options.mixture_steps)
+        else:
+            found = mixture.start(z, variance, len(prior.mean), self.options.seed)
+            found = mixture.em(z, variance, found, MOST_FIRST_STEPS)
+        if self.options.mixture_update == "gradient":  # in the networks' own coordinates
+            centre, axes = np.zeros(z.shape[1]), np.eye(z.shape[1])
+            spread = np.diag(found.covariance)
+        else:
+            centre, axes = mixture.frame(found)
+            spread = np.ones(z.shape[1])
+        mean = (found.mean - centre) @ axes
+        parts = (found.weight, mean, np.broadcast_to(spread, mean.shape).copy())
+        prior.set_frame(*map(torch.from_numpy, (centre, axes)))
+        prior.start(*map(torch.from_numpy, parts))
+
+    def _mixture(self) -> mixture.Mixture:
+        """The prior as EM reads it, in the coordinates of the networks."""
+        prior = self.module.prior
+        axes = prior.axes.cpu().double().numpy()
+        log_weight, mean, _ = (part.detach().cpu().double().numpy() for part in prior.parts())
+        inverse = np.linalg.inv(axes)
+        centre = prior.centre.cpu().double().numpy()
+        return mixture.Mixture(np.exp(log_weight), mean @ inverse + centre, inverse.T @ inverse)
 
 
 @torch.no_grad()
@@ -314,7 +315,7 @@ def embed(
     device: torch.device,
     modality: str = "joint",
 ) -> Gaussian:
-    """q(z|.) of every row in evaluation mode, (n, D), on the CPU."""
+    """q(z|.) of every row in evaluation mode and the networks' coordinates, (n, D), on the CPU."""
     module.eval()
     batches = ordered_batches(rna, atac, device)
     parts = [[part.cpu() for part in module.encode(batch, modality)] for batch in batches]

@@ -99,7 +99,7 @@ def test_fit_writes_what_other_programs_read(fitted, cells):
     names = list(anndata.read_h5ad(cells / "rna.h5ad").obs_names)
 
     header, rows = table(fitted / "latent.csv")
-    assert header == ["cell", *(f"latent_{i}" for i in range(1, 11))]
+    assert header == ["cell", *(f"latent_{i}" for i in range(1, 21))]
     assert [row[0] for row in rows] == names
     assert np.isfinite(np.array([row[1:] for row in rows], dtype=float)).all()
 

@@ -320,7 +320,7 @@ def test_every_cell_comes_back(mdata):
     model = SCMVP((rna, atac), n_clusters=3).train(**QUICK)
     assert model.account["cells_without_atac"] == 1
     z = model.get_latent_representation()
-    assert z.shape == (120, 10)
+    assert z.shape == (120, 20)
     assert np.isfinite(z).all()
 
 

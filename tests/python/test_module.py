@@ -7,23 +7,30 @@ import torch
 from scipy import integrate, stats
 
 from scmvp.batches import PairedBatch, even_chunks, shuffled_batches, take
-from scmvp.module import MixturePrior, ModelOptions, PairedMixtureVAE
-from scmvp.networks import BatchNorm, ClusterGate, Gaussian, InputLinear, SelfAttention
+from scmvp.inputs import InputLinear, LogCounts, SpectralScores, TfIdf
+from scmvp.module import Features, MixturePrior, ModelOptions, PairedMixtureVAE
+from scmvp.networks import BatchNorm, ClusterGate, Gaussian, SelfAttention
 from scmvp.preprocess import tf_idf
 from scmvp.sparse import SparseRows
+from scmvp.spectral import fit_spectrum
 
 N, G, P, K = 24, 30, 40, 3
 
 
+def poisson(n_features: int, mean: float = 0.5) -> sp.csr_matrix:
+    rng = np.random.default_rng(0)
+    return sp.csr_matrix(rng.poisson(mean, (N, n_features)).astype(np.float32))
+
+
 def build(**options) -> PairedMixtureVAE:
     torch.manual_seed(0)
-    module = PairedMixtureVAE(
-        ModelOptions(n_latent=4, n_hidden=16, n_heads=4, **options),
-        K,
-        torch.full((G,), 20.0),
-        torch.full((P,), 10.0),
-        torch.full((P,), N / 10.0),
-    )
+    options = ModelOptions(n_latent=4, n_hidden=16, n_heads=4, **options)
+    if options.encoder_input == "spectral":
+        readers = [SpectralScores(fit_spectrum(poisson(n), 3, seed=0)) for n in (G, P)]
+    else:
+        readers = [LogCounts(G), TfIdf(torch.full((P,), N / 10.0))]
+    totals = torch.full((G,), 20.0), torch.full((P,), 10.0)
+    module = PairedMixtureVAE(options, K, *map(Features, totals, readers))
     start = torch.randn(K, 4)
     module.prior.start(torch.tensor([0.2, 0.3, 0.5]), start, torch.ones(K, 4))
     return module
@@ -31,10 +38,7 @@ def build(**options) -> PairedMixtureVAE:
 
 @pytest.fixture
 def batch() -> PairedBatch:
-    rng = np.random.default_rng(0)
-    rna = sp.csr_matrix(rng.poisson(0.7, (N, G)).astype(np.float32))
-    atac = sp.csr_matrix(rng.poisson(0.4, (N, P)).astype(np.float32))
-    return take(rna, atac, slice(None))
+    return take(poisson(G, 0.7), poisson(P, 0.4), slice(None))
 
 
 def dense_of(rows: SparseRows, n_columns: int) -> torch.Tensor:
@@ -58,10 +62,10 @@ def test_rows_without_counts_are_rows():
 
 
 def test_atac_input_is_tf_idf(batch):
-    module = build()
+    module = build(encoder_input="counts")
     y = dense_of(batch.atac, P)
     expected = torch.log1p(1e4 * y / y.sum(1, keepdim=True) * (N / 10.0))
-    torch.testing.assert_close(dense_of(module.atac_input(batch.atac), P), expected)
+    torch.testing.assert_close(dense_of(module.read_atac(batch.atac), P), expected)
     same = tf_idf(sp.csr_matrix(y.numpy()), np.full(P, N / 10.0)).toarray()
     np.testing.assert_allclose(same, expected, rtol=1e-5)
 
@@ -110,6 +114,21 @@ def test_prior_kl_is_the_kl_to_the_whole_mixture():
     found = prior.kl(posterior, posterior.sample()).mean()
     assert found.item() == pytest.approx(expected, abs=0.01)
 
+    # the same mixture, written down in other coordinates
+    prior.set_frame(torch.tensor([1.0]), torch.tensor([[-2.0]]))
+    moved = ([[-2 * (m - 1)] for m in mean], [[4 * v] for v in variance])
+    prior.start(*(torch.tensor(v) for v in (weight, *moved)))
+    found = prior.kl(posterior, posterior.sample()).mean()
+    assert found.item() == pytest.approx(expected, abs=0.01)
+
+
+def test_there_and_back_through_the_frame():
+    torch.manual_seed(0)
+    prior = MixturePrior(2, 4)
+    prior.set_frame(torch.randn(4), torch.randn(4, 4))
+    z = torch.randn(7, 4)
+    torch.testing.assert_close(prior.from_frame(prior.to_frame(z)), z, atol=1e-4, rtol=1e-4)
+
 
 def test_prior_kl_does_not_reward_collapse():
     """The published entropy term was smallest when all cells shared one component.
@@ -147,29 +166,43 @@ def test_before_the_mixture_starts_the_prior_is_standard_normal(batch):
     assert module.gate_input(q.mean) is None
 
 
+def reached(term: torch.Tensor, module: PairedMixtureVAE) -> set[str]:
+    """The parts of the module that the gradient of a loss term reaches."""
+    names, parameters = zip(*module.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+    return {
+        name.split(".")[0]
+        for name, gradient in zip(names, gradients, strict=True)
+        if gradient is not None and gradient.abs().max() > 0
+    }
+
+
 def test_every_term_reaches_every_part_it_should(batch):
     """The published consistency KLs were computed and never used."""
     module = build().train()
     terms = module.loss(batch)
-    reached = {
-        name: {
-            part.split(".")[0]
-            for (part, _), gradient in zip(
-                module.named_parameters(),
-                torch.autograd.grad(
-                    getattr(terms, name), list(module.parameters()), retain_graph=True,
-                    allow_unused=True,
-                ),
-                strict=True,
-            )
-            if gradient is not None and gradient.abs().max() > 0
-        }
-        for name in terms._fields
-    }  # fmt: skip
-    assert {"encoder_joint", "decoder_rna", "log_theta", "prior"} <= reached["reconstruction_rna"]
-    assert {"encoder_joint", "decoder_atac", "zero_logit"} <= reached["reconstruction_atac"]
-    assert reached["kl"] == {"encoder_joint", "prior"}
-    assert reached["consistency"] == {"encoder_joint", "encoder_rna", "encoder_atac"}
+    rna = reached(terms.reconstruction_rna, module)
+    assert {"encoder_joint", "decoder_rna", "log_theta", "prior"} <= rna
+    atac = reached(terms.reconstruction_atac, module)
+    assert {"encoder_joint", "decoder_atac", "zero_logit"} <= atac
+    assert reached(terms.kl, module) == {"encoder_joint", "prior"}
+    assert reached(terms.consistency, module) == {"encoder_rna", "encoder_atac"}
+    assert reached(module.weight_penalty(), module) == {"decoder_rna", "decoder_atac"}
+
+
+def test_without_distillation_consistency_moves_the_joint_encoder_too(batch):
+    module = build(distil=False).train()
+    parts = {"encoder_joint", "encoder_rna", "encoder_atac"}
+    assert reached(module.loss(batch).consistency, module) == parts
+
+
+def test_the_weight_penalty_is_a_gaussian_prior():
+    module = build(decoder_precision=50.0)
+    prior = torch.distributions.Normal(0, 50.0**-0.5)
+    weights = [module.decoder_rna.output.weight, module.decoder_atac.output.weight]
+    expected = sum((prior.log_prob(torch.zeros(())) - prior.log_prob(w)).sum() for w in weights)
+    torch.testing.assert_close(module.weight_penalty(), expected)
+    assert build(decoder_precision=0.0).weight_penalty() == 0
 
 
 @pytest.mark.parametrize("name", ["weight_consistency_measured", "weight_consistency_imputed"])

@@ -1,0 +1,101 @@
+"""What the encoders read of measured cells and of imputed profiles."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .preprocess import TFIDF_SCALE
+from .sparse import SparseRows
+from .spectral import CLIP, Spectrum
+
+
+class InputLinear(nn.Module):
+    """Linear layer over features that reads sparse rows, or a dense block of imputed data."""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        bound = 1 / math.sqrt(n_in)
+        self.weight = nn.Parameter(torch.empty(n_in, n_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, x: SparseRows | Tensor) -> Tensor:
+        """(B, n_out)."""
+        if isinstance(x, Tensor):
+            return x @ self.weight + self.bias
+        return _summed(x, x.value, self.weight) + self.bias
+
+
+class SpectralScores(nn.Module):
+    """Scores on the leading directions of correspondence analysis, fixed once fitted."""
+
+    def __init__(self, spectrum: Spectrum):
+        super().__init__()
+        for name, value in spectrum._asdict().items():
+            self.register_buffer(name, torch.from_numpy(value))
+
+    def layer(self, n_out: int) -> nn.Module:
+        """A first layer of an encoder."""
+        return nn.Linear(len(self.centre), n_out)
+
+    def forward(self, x: SparseRows) -> Tensor:
+        """Scores of measured cells, (B, d); zero up to the centre for a cell without counts."""
+        size = x.sums()[x.row]
+        value = torch.minimum(x.value, CLIP * (size * self.share[x.column]).sqrt()) / size
+        return _summed(x, value, self.loading) - self.centre
+
+    def imputed(self, share: Tensor, size: Tensor) -> Tensor:
+        """Scores of imputed profiles, (B, d): those of infinitely many counts of these shares."""
+        return share @ self.loading - self.centre
+
+
+class LogCounts(nn.Module):
+    """log(1 + x), the paper's input of the RNA encoders."""
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        self.n_features = n_features
+
+    def layer(self, n_out: int) -> nn.Module:
+        """A first layer of an encoder."""
+        return InputLinear(self.n_features, n_out)
+
+    def forward(self, x: SparseRows) -> SparseRows:
+        """Of measured cells, as sparse as they are."""
+        return x.with_values(x.value.log1p())
+
+    def imputed(self, share: Tensor, size: Tensor) -> Tensor:
+        """Of imputed profiles (B, F) at the library sizes (B, 1)."""
+        return (share * size).log1p()
+
+
+class TfIdf(LogCounts):
+    """log(1 + 1e4 tf idf), idf of the fitted cells: the paper's input of the ATAC encoders."""
+
+    def __init__(self, idf: Tensor):
+        super().__init__(len(idf))
+        self.register_buffer("idf", idf)
+
+    def forward(self, x: SparseRows) -> SparseRows:
+        """Of measured cells, as sparse as they are."""
+        tf = x.value / x.sums()[x.row]
+        return x.with_values((TFIDF_SCALE * tf * self.idf[x.column]).log1p())
+
+    def imputed(self, share: Tensor, size: Tensor) -> Tensor:
+        """Of imputed profiles (B, F); they do not depend on the library size."""
+        return (share * (TFIDF_SCALE * self.idf)).log1p()
+
+
+def _summed(x: SparseRows, value: Tensor, weight: Tensor) -> Tensor:
+    """Σ_j value_ij weight_j of sparse rows, (B, n)."""
+    return F.embedding_bag(
+        x.column,
+        weight,
+        x.offset,
+        mode="sum",
+        per_sample_weights=value,
+        include_last_offset=True,
+    )

@@ -1,0 +1,109 @@
+"""The mixture in the latent: where its components start, how EM moves them, and in which frame.
+
+All components share one covariance: K full or diagonal ones follow the noise of the small groups,
+and merge or split them (docs/MODEL.md, D11).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.cluster import SpectralClustering
+from sklearn.neighbors import kneighbors_graph
+
+GRAPH_CELLS = 5_000
+NEIGHBORS = 20
+_TOLERANCE = 1e-4
+
+
+class Mixture(NamedTuple):
+    """K Gaussians with one covariance."""
+
+    weight: np.ndarray  # (K,), sums to 1
+    mean: np.ndarray  # (K, D)
+    covariance: np.ndarray  # (D, D)
+
+
+def start(z: np.ndarray, variance: np.ndarray, n_clusters: int, seed: int) -> Mixture:
+    """Components on the spectral clusters of the cells' graph of shared neighbours.
+
+    Args:
+        z: Posterior means, (n, D); at most the first 5,000 cells are used.
+        variance: Posterior variances, (n, D).
+        n_clusters: K, 1 or less than n.
+        seed: Of the clustering.
+    """
+    z, variance = z[:GRAPH_CELLS], variance[:GRAPH_CELLS]
+    labels = np.zeros(len(z), dtype=int)
+    if n_clusters > 1:
+        # a dimension that the data say nothing about has a mean without variance: it stays small
+        scaled = z / np.sqrt(z.var(0) + variance.mean(0))
+        clustering = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
+        with warnings.catch_warnings():
+            # groups without an edge between them are what we hope for
+            warnings.filterwarnings("ignore", message="Graph is not fully connected")
+            labels = clustering.fit_predict(shared_neighbors(scaled))
+    return _maximized(z, variance, np.eye(n_clusters)[labels])
+
+
+def shared_neighbors(z: np.ndarray) -> sp.csr_matrix:
+    """Jaccard index of the 20 nearest neighbours of each two cells, (n, n), sparse."""
+    n = min(NEIGHBORS, len(z) - 1)
+    graph = kneighbors_graph(z, n, include_self=True)
+    shared = sp.csr_matrix(graph @ graph.T)
+    shared.data /= 2 * n - shared.data
+    return shared
+
+
+def em(z: np.ndarray, variance: np.ndarray, mixture: Mixture, steps: int) -> Mixture:
+    """At most `steps` steps of EM that maximize E_q[log p(z)], q being N(z, diag variance)."""
+    for _ in range(steps):
+        last, mixture = mixture, _maximized(z, variance, responsibilities(z, mixture))
+        if np.abs(mixture.mean - last.mean).max() < _TOLERANCE:
+            break
+    return mixture
+
+
+def responsibilities(z: np.ndarray, mixture: Mixture) -> np.ndarray:
+    """p(c|z), (n, K)."""
+    whitened = _whitening(mixture.covariance)
+    u, mean = z @ whitened, mixture.mean @ whitened
+    # the terms that all components have in common are left out
+    log_joint = np.log(mixture.weight) + u @ mean.T - 0.5 * (mean**2).sum(1)
+    log_joint -= log_joint.max(1, keepdims=True)
+    joint = np.exp(log_joint)
+    return joint / joint.sum(1, keepdims=True)
+
+
+def frame(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
+    """The coordinates (z - centre) @ axes in which the covariance is the identity.
+
+    Returns:
+        centre: (D,), mean of the mixture.
+        axes: (D, D); the variance between components falls from the first column to the last, and
+            the largest entry of each column is positive.
+    """
+    centre = mixture.weight @ mixture.mean
+    whitened = _whitening(mixture.covariance)
+    mean = (mixture.mean - centre) @ whitened
+    _, rotation = np.linalg.eigh((mean.T * mixture.weight) @ mean)
+    axes = whitened @ rotation[:, ::-1]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0)
+    return centre, axes * np.sign(largest)
+
+
+def _maximized(z: np.ndarray, variance: np.ndarray, shares: np.ndarray) -> Mixture:
+    """The mixture that fits best where cell i belongs to component c by shares[i, c]."""
+    n = shares.sum(0) + 1e-8
+    mean = (shares.T @ z) / n[:, None]
+    scatter = (z.T @ z - (mean.T * n) @ mean) / len(z)
+    return Mixture(n / n.sum(), mean, scatter + np.diag(variance.mean(0)))
+
+
+def _whitening(covariance: np.ndarray) -> np.ndarray:
+    """A matrix W with W.T @ covariance @ W = 1."""
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors / np.sqrt(np.maximum(values, 1e-8))

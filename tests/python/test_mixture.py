@@ -1,0 +1,148 @@
+"""The mixture of one covariance against another package, brute force and its own definition."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
+
+from scmvp import mixture
+
+K, D = 4, 3
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """Points of four overlapping groups, their types."""
+    rng = np.random.default_rng(0)
+    types = rng.choice(K, 800, p=[0.4, 0.3, 0.2, 0.1])
+    mixing = rng.normal(size=(D, D))
+    return 3 * rng.normal(size=(K, D))[types] + rng.normal(size=(800, D)) @ mixing, types
+
+
+def of_types(z: np.ndarray, types: np.ndarray) -> mixture.Mixture:
+    means = np.stack([z[types == c].mean(0) for c in range(K)])
+    return mixture.Mixture(np.bincount(types) / len(z), means, np.cov((z - means[types]).T))
+
+
+def test_em_is_that_of_a_tied_gaussian_mixture(cells):
+    z, types = cells
+    first = of_types(z, types)
+    peer = GaussianMixture(
+        K,
+        covariance_type="tied",
+        weights_init=first.weight,
+        means_init=first.mean,
+        precisions_init=np.linalg.inv(first.covariance),
+        tol=1e-9,
+        max_iter=500,
+        reg_covar=0,
+    ).fit(z)
+    found = mixture.em(z, np.zeros_like(z), first, 500)
+    np.testing.assert_allclose(found.weight, peer.weights_, atol=1e-3)
+    np.testing.assert_allclose(found.mean, peer.means_, atol=5e-3)
+    np.testing.assert_allclose(found.covariance, peer.covariances_, atol=5e-3)
+    np.testing.assert_allclose(mixture.responsibilities(z, found), peer.predict_proba(z), atol=5e-3)
+
+
+def test_responsibilities_are_bayes_rule(cells):
+    z, types = cells
+    found = of_types(z, types)
+    joint = np.stack(
+        [
+            w * stats.multivariate_normal(m, found.covariance).pdf(z)
+            for w, m in zip(found.weight, found.mean, strict=True)
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(
+        mixture.responsibilities(z, found), joint / joint.sum(1, keepdims=True), atol=1e-10
+    )
+
+
+def test_posterior_variance_is_part_of_the_covariance(cells):
+    """E_q[log p(z)] is largest at the covariance of draws from the posteriors, not of the means."""
+    z, types = cells
+    rng = np.random.default_rng(1)
+    variance = rng.uniform(0.1, 2, z.shape)
+    found = mixture.em(z, variance, of_types(z, types), 1)
+    without = mixture.em(z, np.zeros_like(z), of_types(z, types), 1)
+    np.testing.assert_allclose(
+        found.covariance - without.covariance, np.diag(variance.mean(0)), atol=1e-9
+    )
+
+
+def test_em_never_lowers_the_expected_log_density(cells):
+    z, types = cells
+    variance = np.random.default_rng(2).uniform(0, 0.5, z.shape)
+    found = mixture.Mixture(np.full(K, 1 / K), z[:K], 9 * np.eye(D))
+
+    def expected(m: mixture.Mixture) -> float:
+        """Free energy at the responsibilities of the means: what a step maximizes."""
+        shares = mixture.responsibilities(z, m)
+        precision = np.linalg.inv(m.covariance)
+        away = z[:, None] - m.mean
+        square = np.einsum("ncd,de,nce->nc", away, precision, away)
+        square += (variance @ np.diag(precision))[:, None]
+        log_joint = np.log(m.weight) - 0.5 * (square + np.linalg.slogdet(m.covariance)[1])
+        return (shares * (log_joint - np.log(shares + 1e-300))).sum()
+
+    values = []
+    for _ in range(20):
+        values.append(expected(found))
+        found = mixture.em(z, variance, found, 1)
+    assert np.diff(values).min() > -1e-6
+    assert values[-1] > values[0]
+
+
+def test_in_its_frame_the_covariance_is_one_and_the_axes_are_ordered(cells):
+    z, types = cells
+    found = of_types(z, types)
+    centre, axes = mixture.frame(found)
+    np.testing.assert_allclose(axes.T @ found.covariance @ axes, np.eye(D), atol=1e-9)
+    mean = (found.mean - centre) @ axes
+    np.testing.assert_allclose(found.weight @ mean, 0, atol=1e-9)
+    between = (mean.T * found.weight) @ mean
+    np.testing.assert_allclose(between, np.diag(np.diag(between)), atol=1e-9)
+    assert (np.diff(np.diag(between)) <= 1e-12).all()
+    assert (np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0) > 0).all()
+
+
+def test_shared_neighbours_are_the_jaccard_index(cells):
+    z = cells[0][:60]
+    distance = np.linalg.norm(z[:, None] - z, axis=2)
+    nearest = [set(row) for row in distance.argsort(1)[:, : mixture.NEIGHBORS]]
+    expected = [[len(a & b) / len(a | b) for b in nearest] for a in nearest]
+    np.testing.assert_allclose(mixture.shared_neighbors(z).toarray(), expected)
+
+
+def test_the_start_finds_groups_and_leaves_empty_dimensions_alone():
+    rng = np.random.default_rng(3)
+    types = rng.choice(K, 800, p=[0.5, 0.3, 0.12, 0.08])
+    z = np.zeros((800, 8))
+    z[:, :3] = 8 * np.eye(K)[types][:, :3] + rng.normal(size=(800, 3))
+    z[:, 3:] = 1e-3 * rng.normal(size=(800, 5))  # collapsed: their posterior is the prior
+    variance = np.r_[np.full(3, 0.01), np.ones(5)] * np.ones_like(z)
+    found = mixture.start(z, variance, K, seed=0)
+    labels = mixture.responsibilities(z, found).argmax(1)
+    assert adjusted_rand_score(types, labels) > 0.95
+
+
+@pytest.mark.parametrize("n, k", [(1, 1), (3, 2), (25, 8), (300, 1)])
+def test_few_cells_or_one_cluster(cells, n, k):
+    z = cells[0][:n]
+    found = mixture.start(z, np.ones_like(z), k, seed=0)
+    found = mixture.em(z, np.ones_like(z), found, 10)
+    shares = mixture.responsibilities(z, found)
+    assert shares.shape == (n, k)
+    np.testing.assert_allclose(shares.sum(1), 1)
+
+
+def test_a_component_that_lost_its_cells_breaks_nothing(cells):
+    z, types = cells
+    found = of_types(z, types)
+    means = np.vstack([found.mean, [[1e3] * D]])
+    far = mixture.Mixture(np.append(0.99 * found.weight, 0.01), means, found.covariance)
+    found = mixture.em(z, np.zeros_like(z), far, 20)
+    assert all(np.isfinite(part).all() for part in found)
+    assert found.weight[-1] < 1e-6

@@ -1,0 +1,96 @@
+"""Correspondence analysis against dense linear algebra, and as the encoders read it."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from scmvp.batches import take
+from scmvp.inputs import SpectralScores
+from scmvp.spectral import CLIP, fit_spectrum
+
+N, F = 300, 40
+
+
+@pytest.fixture(scope="module")
+def counts() -> np.ndarray:
+    """Three groups of cells of several depths; no residual is large enough to be cut off."""
+    rng = np.random.default_rng(0)
+    profiles = rng.dirichlet(np.full(F, 5.0), 3)
+    depth = rng.integers(100, 400, N)
+    return rng.poisson(depth[:, None] * profiles[rng.integers(3, size=N)]).astype(np.float32)
+
+
+def dense_scores(counts: np.ndarray, fitted: np.ndarray, d: int) -> np.ndarray:
+    """Row profiles less the mean one, in units of its standard deviation, on right vectors."""
+    size, share = fitted.sum(1, keepdims=True), fitted.sum(0) / fitted.sum()
+    assert (fitted / np.sqrt(size * share)).max() < CLIP
+    residual = (fitted / size - share) * np.sqrt(size / share)
+    right = np.linalg.svd(residual, full_matrices=False)[2][:d].T
+    profile = counts / counts.sum(1, keepdims=True)
+    return np.sqrt(size.mean()) * ((profile - share) / np.sqrt(share)) @ right
+
+
+def scores(counts: np.ndarray, fitted: np.ndarray, d: int) -> np.ndarray:
+    reader = SpectralScores(fit_spectrum(sp.csr_matrix(fitted), d, seed=0))
+    sparse = sp.csr_matrix(counts)
+    return reader(take(sparse, sparse, slice(None)).rna).numpy()
+
+
+def assert_same_up_to_signs(found: np.ndarray, expected: np.ndarray) -> None:
+    sign = np.sign((found * expected).sum(0))
+    np.testing.assert_allclose(found * sign, expected, atol=0.02 * expected.std())
+
+
+def test_scores_are_those_of_the_dense_residuals(counts):
+    # the group directions only: those of noise have nearly equal values, and no order
+    assert_same_up_to_signs(scores(counts, counts, 2), dense_scores(counts, counts, 2))
+
+
+def test_new_cells_are_scored_on_the_fitted_directions(counts):
+    new, fitted = counts[:100], counts[100:]
+    assert_same_up_to_signs(scores(new, fitted, 2), dense_scores(new, fitted, 2))
+
+
+def test_measured_and_imputed_scores_of_one_profile_agree(counts):
+    reader = SpectralScores(fit_spectrum(sp.csr_matrix(counts), 5, seed=0))
+    sparse = sp.csr_matrix(counts)
+    share = torch.from_numpy(counts / counts.sum(1, keepdims=True))
+    torch.testing.assert_close(
+        reader.imputed(share, torch.from_numpy(counts.sum(1, keepdims=True))),
+        reader(take(sparse, sparse, slice(None)).rna),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+
+
+def test_the_scores_of_the_mean_profile_are_zero(counts):
+    reader = SpectralScores(fit_spectrum(sp.csr_matrix(counts), 5, seed=0))
+    mean = torch.from_numpy(counts.sum(0, keepdims=True) / counts.sum())
+    assert reader.imputed(mean, mean).abs().max() < 1e-3
+
+
+def test_one_accident_does_not_make_a_direction(counts):
+    """A feature seen in one cell only would have the largest residual of all."""
+    rare = np.zeros((N, 1), np.float32)
+    rare[7] = 1
+    found = scores(np.hstack([counts, rare]), np.hstack([counts, rare]), 2)
+    assert np.abs(found[7]).max() < 6 * found.std()
+
+
+@pytest.mark.parametrize("n_cells, n_features", [(2, 40), (1, 3), (300, 2), (300, 1)])
+def test_what_small_data_do_not_have_is_zero(counts, n_cells, n_features):
+    small = counts[:n_cells, :n_features] + 1
+    found = scores(small, small, 6)
+    rank = min(small.shape) - 1
+    assert found.shape == (n_cells, 6)
+    assert np.isfinite(found).all()
+    assert (found[:, rank:] == 0).all()
+
+
+def test_a_cell_or_a_modality_without_counts_scores_zero(counts):
+    nothing = counts.copy()
+    nothing[3] = 0
+    found = scores(nothing, nothing, 2)
+    assert np.isfinite(found).all()
+    assert (scores(0 * counts, 0 * counts, 2) == 0).all()
