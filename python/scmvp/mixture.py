@@ -17,6 +17,7 @@ from sklearn.neighbors import kneighbors_graph
 GRAPH_CELLS = 5_000
 NEIGHBORS = 20
 _TOLERANCE = 1e-4
+_VARIANCE_PARTS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.0)
 
 
 class Mixture(NamedTuple):
@@ -59,12 +60,32 @@ def shared_neighbors(z: np.ndarray) -> sp.csr_matrix:
 
 
 def em(z: np.ndarray, variance: np.ndarray, mixture: Mixture, steps: int) -> Mixture:
-    """At most `steps` steps of EM that maximize E_q[log p(z)], q being N(z, diag variance)."""
+    """At most `steps` steps of EM that maximize E_q[log p(z)], q being N(z, diag variance).
+
+    Where the counts say little, the posteriors together look like one Gaussian whatever the groups,
+    and a component is lost; then the same steps are made with a smaller part of the posterior
+    variance, as deterministic annealing does. The narrower components sharpen the posteriors, so
+    that a later fit keeps them with all of it (docs/MODEL.md, D11).
+    """
+    n_used = _n_used(z, mixture)
+    for part in _VARIANCE_PARTS:
+        found = _climb(z, part * variance, mixture, steps)
+        if _n_used(z, found) == n_used:
+            break
+    return found
+
+
+def _climb(z: np.ndarray, variance: np.ndarray, mixture: Mixture, steps: int) -> Mixture:
     for _ in range(steps):
         last, mixture = mixture, _maximized(z, variance, responsibilities(z, mixture))
         if np.abs(mixture.mean - last.mean).max() < _TOLERANCE:
             break
     return mixture
+
+
+def _n_used(z: np.ndarray, mixture: Mixture) -> int:
+    """Number of components that are the most likely one of some cell."""
+    return len(np.unique(responsibilities(z, mixture).argmax(1)))
 
 
 def responsibilities(z: np.ndarray, mixture: Mixture) -> np.ndarray:

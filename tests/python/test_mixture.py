@@ -138,6 +138,19 @@ def test_few_cells_or_one_cluster(cells, n, k):
     np.testing.assert_allclose(shares.sum(1), 1)
 
 
+def test_groups_that_the_posteriors_blur_are_kept():
+    """The maximum of E_q[log p(z)] is one Gaussian here: all that was collapses into a point."""
+    rng = np.random.default_rng(4)
+    types = rng.integers(3, size=300)
+    z = 0.8 * np.eye(3)[types] + 0.3 * rng.normal(size=(300, 3))
+    variance = np.full_like(z, 0.8)
+    first = mixture.start(z, variance, 3, seed=0)
+    found = mixture.em(z, variance, first, 100)
+    labels = mixture.responsibilities(z, found).argmax(1)
+    assert len(np.unique(labels)) == 3
+    assert adjusted_rand_score(types, labels) > 0.5
+
+
 def test_a_component_that_lost_its_cells_breaks_nothing(cells):
     z, types = cells
     found = of_types(z, types)

@@ -96,11 +96,13 @@ def test_single_encoders_are_trained(mdata):
     for modality in ("rna", "atac"):
         single = model.get_latent_representation(modality=modality)
         assert not np.allclose(single, joint)
-        correlations = [
-            np.corrcoef(joint[:, d], single[:, d])[0, 1]
-            for d in np.flatnonzero(joint.std(0) > 0.5 * joint.std(0).max())
-        ]
-        assert np.mean(correlations) > 0.6
+        # three clusters span two directions, the first ones; in the others there is only noise
+        for d in range(2):
+            assert np.corrcoef(joint[:, d], single[:, d])[0, 1] > 0.4
+
+
+def test_few_cells_of_few_counts_do_not_end_in_one_cluster(mdata):
+    assert SCMVP(mdata, n_clusters=3).train(threads=1).n_clusters_used == 3
 
 
 # ---- the same again
