@@ -47,7 +47,7 @@ def start(z: np.ndarray, variance: np.ndarray, n_clusters: int, seed: int) -> Mi
             # groups without an edge between them are what we hope for
             warnings.filterwarnings("ignore", message="Graph is not fully connected")
             labels = clustering.fit_predict(shared_neighbors(scaled))
-    return _maximized(z, variance, np.eye(n_clusters)[labels])
+    return maximized(z, variance, np.eye(n_clusters)[labels])
 
 
 def shared_neighbors(z: np.ndarray) -> sp.csr_matrix:
@@ -64,8 +64,7 @@ def em(z: np.ndarray, variance: np.ndarray, mixture: Mixture, steps: int) -> Mix
 
     Where the counts say little, the posteriors together look like one Gaussian whatever the groups,
     and a component is lost; then the same steps are made with a smaller part of the posterior
-    variance, as deterministic annealing does. The narrower components sharpen the posteriors, so
-    that a later fit keeps them with all of it (docs/MODEL.md, D11).
+    variance, as deterministic annealing does (docs/MODEL.md, D11).
     """
     n_used = _n_used(z, mixture)
     for part in _VARIANCE_PARTS:
@@ -75,17 +74,18 @@ def em(z: np.ndarray, variance: np.ndarray, mixture: Mixture, steps: int) -> Mix
     return found
 
 
-def _climb(z: np.ndarray, variance: np.ndarray, mixture: Mixture, steps: int) -> Mixture:
-    for _ in range(steps):
-        last, mixture = mixture, _maximized(z, variance, responsibilities(z, mixture))
-        if np.abs(mixture.mean - last.mean).max() < _TOLERANCE:
-            break
-    return mixture
+def maximized(z: np.ndarray, variance: np.ndarray, shares: np.ndarray) -> Mixture:
+    """The mixture of largest E_q[log p(z, c)] where cell i has shares[i, c] of component c.
 
-
-def _n_used(z: np.ndarray, mixture: Mixture) -> int:
-    """Number of components that are the most likely one of some cell."""
-    return len(np.unique(responsibilities(z, mixture).argmax(1)))
+    Args:
+        z: Posterior means, (n, D).
+        variance: Posterior variances, (n, D).
+        shares: (n, K), rows that sum to 1.
+    """
+    n = shares.sum(0) + 1e-8
+    mean = (shares.T @ z) / n[:, None]
+    scatter = (z.T @ z - (mean.T * n) @ mean) / len(z)
+    return Mixture(n / n.sum(), mean, scatter + np.diag(variance.mean(0)))
 
 
 def responsibilities(z: np.ndarray, mixture: Mixture) -> np.ndarray:
@@ -116,12 +116,17 @@ def frame(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
     return centre, axes * np.sign(largest)
 
 
-def _maximized(z: np.ndarray, variance: np.ndarray, shares: np.ndarray) -> Mixture:
-    """The mixture that fits best where cell i belongs to component c by shares[i, c]."""
-    n = shares.sum(0) + 1e-8
-    mean = (shares.T @ z) / n[:, None]
-    scatter = (z.T @ z - (mean.T * n) @ mean) / len(z)
-    return Mixture(n / n.sum(), mean, scatter + np.diag(variance.mean(0)))
+def _climb(z: np.ndarray, variance: np.ndarray, mixture: Mixture, steps: int) -> Mixture:
+    for _ in range(steps):
+        last, mixture = mixture, maximized(z, variance, responsibilities(z, mixture))
+        if np.abs(mixture.mean - last.mean).max() < _TOLERANCE:
+            break
+    return mixture
+
+
+def _n_used(z: np.ndarray, mixture: Mixture) -> int:
+    """Number of components that are the most likely one of some cell."""
+    return len(np.unique(responsibilities(z, mixture).argmax(1)))
 
 
 def _whitening(covariance: np.ndarray) -> np.ndarray:

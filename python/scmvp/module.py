@@ -81,7 +81,7 @@ class MixturePrior(nn.Module):
     """p(z, c); K diagonal Gaussians that all start as N(0, I).
 
     They are diagonal in the coordinates u = (z - centre) @ axes, the frame, which is the latent
-    that users see. With `mixture_update="em"` the components' common covariance is the identity
+    that users see. With `mixture_update="refit"` the components' common covariance is the identity
     there; else u is z.
     """
 

@@ -23,7 +23,7 @@ from .networks import Gaussian, start_epoch
 
 Callback = Callable[[dict], None]
 
-MOST_FIRST_STEPS = 100  # of EM, when the mixture starts
+MOST_EM_STEPS = 100  # when the mixture starts
 
 
 class Phase(NamedTuple):
@@ -49,13 +49,14 @@ class TrainingOptions:
     patience: int = 3  # epochs without a better held-out ELBO that end a phase
     validation_fraction: float = 0.05  # of cells, held out to tell when to stop
     max_validation_cells: int = 2000
-    mixture_update: str = "em"  # of the components: "em" once per epoch, or "gradient" steps
-    mixture_steps: int = 3  # of EM per epoch after that
+    mixture_update: str = "refit"  # of the components: "refit" once per epoch, or "gradient" steps
     max_mixture_cells: int = 20_000  # the mixture is fitted to so many cells at most
 
     def __post_init__(self) -> None:
-        if self.mixture_update not in ("em", "gradient"):
-            raise InputError(f"mixture_update is {self.mixture_update!r}; use 'em' or 'gradient'")
+        if self.mixture_update not in ("refit", "gradient"):
+            raise InputError(
+                f"mixture_update is {self.mixture_update!r}; use 'refit' or 'gradient'"
+            )
         for name in ("warm_up_fraction", "annealing_fraction", "validation_fraction"):
             value = getattr(self, name)
             if not 0 <= value < 1:
@@ -158,12 +159,13 @@ class Trainer:
             options.batch_size,
             max(options.smallest_batch, len(self.training_cells) // options.fewest_steps),
         )
-        # with "em" the prior is fitted to the posteriors once per epoch, not by gradient steps
+        # with "refit" the prior is fitted to the posteriors once per epoch, not by gradient steps
         module.prior.requires_grad_(options.mixture_update == "gradient")
         learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(learnt, lr=options.lr, fused=True)
         self.result = TrainingResult()
         self._best: dict[str, torch.Tensor] | None = None
+        self._shares: np.ndarray | None = None  # of each component in each cell of the mixture
 
     def run(self, callback: Callback | None = None) -> TrainingResult:
         """Train; afterwards the module holds the best weights seen and is in evaluation mode.
@@ -181,19 +183,19 @@ class Trainer:
             self.result.interrupted = True
             self._restore_best()
         if not self.module.prior.started:  # interrupted in the warm-up
-            self._fit_mixture()
+            self._start_mixture()
         self.module.eval()
         self.result.seconds = time.monotonic() - started
         return self.result
 
     def _run_phase(self, phase: Phase, started: float, callback: Callback | None) -> None:
         if phase.name == "mixture":
-            self._fit_mixture()
+            self._start_mixture()
             self._best = None  # an ELBO under N(0, I) is no rival of one under the mixture
         epochs_before = self.result.epochs
         for step in range(phase.epochs):
-            if phase.name != "warm-up" and self.options.mixture_update == "em":
-                self._fit_mixture()
+            if phase.name != "warm-up" and self.options.mixture_update == "refit":
+                self._refit_mixture()
             self._epoch(phase, step, started, callback)
             waited = self.result.epochs - max(self.result.best_epoch, epochs_before)
             # the falling rate pays at the end of the annealing, not in its first epochs
@@ -271,40 +273,41 @@ class Trainer:
                 sums += torch.stack(list(terms)) * len(chunk)
         return LossTerms(*(sums / len(cells)))
 
-    def _fit_mixture(self) -> None:
-        """Fit the mixture to the posteriors of the training cells, the encoder held fixed.
+    def _start_mixture(self) -> None:
+        """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
+        z, variance = self._posteriors()
+        found = mixture.start(z, variance, len(self.module.prior.mean), self.options.seed)
+        found = mixture.em(z, variance, found, MOST_EM_STEPS)
+        self._shares = mixture.responsibilities(z, found)
+        self._place(found)
 
-        The first time from spectral clusters; later a few steps of EM move the components along
-        with the latent.
+    def _refit_mixture(self) -> None:
+        """Move the components along with the latent.
+
+        The cells keep the shares they got at the start: a mixture that finds its cells anew and a
+        prior that draws them to its components feed each other, and in the end the components are
+        on a few outliers (docs/MODEL.md, D11).
         """
-        prior = self.module.prior
+        self._place(mixture.maximized(*self._posteriors(), self._shares))
+
+    def _posteriors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means and variances of the training cells that the mixture is fitted to, (n, D) each."""
         cells = self.training_cells[: self.options.max_mixture_cells]
         q = embed(self.module, self.rna[cells], self.atac[cells], self.device)
-        z, variance = q.mean.double().numpy(), q.log_var.double().exp().numpy()
-        if prior.started:
-            found = mixture.em(z, variance, self._mixture(), self.options.mixture_steps)
-        else:
-            found = mixture.start(z, variance, len(prior.mean), self.options.seed)
-            found = mixture.em(z, variance, found, MOST_FIRST_STEPS)
-        if self.options.mixture_update == "gradient":  # in the networks' own coordinates
-            centre, axes = np.zeros(z.shape[1]), np.eye(z.shape[1])
+        return q.mean.double().numpy(), q.log_var.double().exp().numpy()
+
+    def _place(self, found: mixture.Mixture) -> None:
+        """Make it the prior, in the frame of its covariance, or of the networks for "gradient"."""
+        if self.options.mixture_update == "gradient":
+            centre, axes = np.zeros(len(found.covariance)), np.eye(len(found.covariance))
             spread = np.diag(found.covariance)
         else:
             centre, axes = mixture.frame(found)
-            spread = np.ones(z.shape[1])
+            spread = np.ones(len(found.covariance))
         mean = (found.mean - centre) @ axes
         parts = (found.weight, mean, np.broadcast_to(spread, mean.shape).copy())
-        prior.set_frame(*map(torch.from_numpy, (centre, axes)))
-        prior.start(*map(torch.from_numpy, parts))
-
-    def _mixture(self) -> mixture.Mixture:
-        """The prior as EM reads it, in the coordinates of the networks."""
-        prior = self.module.prior
-        axes = prior.axes.cpu().double().numpy()
-        log_weight, mean, _ = (part.detach().cpu().double().numpy() for part in prior.parts())
-        inverse = np.linalg.inv(axes)
-        centre = prior.centre.cpu().double().numpy()
-        return mixture.Mixture(np.exp(log_weight), mean @ inverse + centre, inverse.T @ inverse)
+        self.module.prior.set_frame(*map(torch.from_numpy, (centre, axes)))
+        self.module.prior.start(*map(torch.from_numpy, parts))
 
 
 @torch.no_grad()
