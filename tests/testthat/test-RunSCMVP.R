@@ -1,7 +1,7 @@
 test_that("the object comes back with latent, clusters and imputed expression", {
   object <- fitted_object()
   latent <- SeuratObject::Embeddings(object[["scmvp"]])
-  expect_identical(dim(latent), c(90L, 10L))
+  expect_identical(dim(latent), c(90L, 20L))
   expect_identical(rownames(latent), cell_names)
   expect_identical(colnames(latent), paste0("scMVP_", 1:10))
   expect_true(all(is.finite(latent)))
@@ -64,7 +64,7 @@ test_that("what is added works with Seurat's own functions", {
   expect_identical(dim(gene), c(90L, 1L))
   expect_silent(SeuratObject::FetchData(object, c("scMVP_1", "scmvp_cluster_prob")))
   half <- subset(object, cells = cell_names[1:40])
-  expect_identical(dim(SeuratObject::Embeddings(half[["scmvp"]])), c(40L, 10L))
+  expect_identical(dim(SeuratObject::Embeddings(half[["scmvp"]])), c(40L, 20L))
   expect_s3_class(results_of(half)$model, "scMVPModel")
   skip_if_not_installed("Seurat")
   expect_error(Seurat::FindNeighbors(object, reduction = "scmvp", dims = 1:10, verbose = FALSE), NA)
