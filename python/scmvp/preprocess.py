@@ -25,7 +25,7 @@ from .checks import (
     modality_pair,
 )
 from .errors import InputError
-from .spectral import leading, residuals, scaled_counts
+from .spectral import leading, operator, residuals, scaled_counts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,8 +37,10 @@ MIN_CLUSTERS, MAX_CLUSTERS = 2, 50
 
 _RANK_CELLS = 3_000
 _RANK_ENTRIES = 6_000_000
-# Eigenvalues within 5 % of the null's edge are not counted: overdispersed noise reaches there.
-_RANK_MARGIN = 1.05
+_RANK_FEATURES = 0.5
+_STRATUM_CELLS = 100
+# The largest eigenvalue of a null is a draw, too.
+_RANK_MARGIN = 1.02
 _RANK_STEPS = (16, MAX_CLUSTERS)
 
 
@@ -207,9 +209,10 @@ def describe_filter(account: dict[str, Any]) -> str:
 def estimate_n_clusters(rna: sp.csr_matrix, atac: sp.csr_matrix, seed: int = 0) -> int:
     """Number of clusters from the rank of the cell-cell correlation matrix.
 
-    K clusters span K - 1 directions among cells. A direction counts where its eigenvalue exceeds
-    the largest one of the same matrix with each feature's values permuted over the cells. The
-    directions of the two modalities are added, those they share counted once.
+    K clusters span K - 1 directions among cells. A direction counts where its singular value
+    exceeds the largest one of the same matrix with each feature's values permuted over cells of the
+    same depth. This is done for both modalities side by side, which sees what either only hints at,
+    and for each alone, which the noise of the other does not reach; the largest rank counts.
 
     Args:
         rna: Counts, cells x genes.
@@ -224,69 +227,106 @@ def estimate_n_clusters(rna: sp.csr_matrix, atac: sp.csr_matrix, seed: int = 0) 
     if n_cells > _RANK_CELLS:
         chosen = np.sort(rng.choice(n_cells, _RANK_CELLS, replace=False))
         rna, atac = rna[chosen], atac[chosen]
-    directions = [_cell_directions(counts, rng) for counts in (rna, atac)]
-    rank = sum(vectors.shape[1] for vectors in directions) - _n_shared(*directions)
+    pairs = [_data_and_null(counts, rng) for counts in (rna, atac)]
+    pairs = [pair for pair in pairs if pair is not None]
+    if len(pairs) == 2:
+        pairs.append(tuple(map(_side_by_side, *pairs)))
+    rank = max((_rank(data, null, rng) for data, null in pairs), default=0)
     most = max(1, min(MAX_CLUSTERS, n_cells - 1))
     return int(np.clip(rank + 1, min(MIN_CLUSTERS, most), most))
 
 
-def _cell_directions(counts: sp.csr_matrix, rng: np.random.Generator) -> np.ndarray:
-    """Directions among cells beyond noise: orthonormal columns, (n_cells, rank)."""
+def _data_and_null(
+    counts: sp.csr_matrix, rng: np.random.Generator
+) -> tuple[LinearOperator, LinearOperator] | None:
+    """Residuals of the log counts and of permuted ones, over the largest singular value of these.
+
+    None where there are too few cells or features to have a rank.
+    """
     logs = _log_counts(counts, rng)
-    most = min(logs.shape) - 2
-    if most < 1:
-        return np.zeros((counts.shape[0], 0))
-    _, null, _ = leading(_residuals(_permuted(logs, rng)), 1, rng)
-    edge = _RANK_MARGIN * null[0]
-    operator = _residuals(logs)
+    if min(logs.shape) < 3:
+        return None
+    by_depth = np.argsort(np.asarray(logs.sum(1)).ravel(), kind="stable")
+    strata = np.array_split(by_depth, max(1, round(len(by_depth) / _STRATUM_CELLS)))
+    stratum = np.repeat(np.arange(len(strata)), [len(cells) for cells in strata])
+    # types differ in depth: what the strata have of that is no noise
+    null = _residuals(_permuted(logs, strata, rng), stratum)
+    largest = float(leading(null, 1, rng)[1][0])
+    return (_residuals(logs) / largest, null / largest) if largest > 0 else None
+
+
+def _side_by_side(first: LinearOperator, second: LinearOperator) -> LinearOperator:
+    """The columns of both."""
+    n = first.shape[1]
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        return first @ x[:n] + second @ x[n:]
+
+    def backward(y: np.ndarray) -> np.ndarray:
+        return np.concatenate([first.H @ y, second.H @ y])
+
+    return operator((first.shape[0], n + second.shape[1]), forward, backward)
+
+
+def _rank(data: LinearOperator, null: LinearOperator, rng: np.random.Generator) -> int:
+    """Number of singular values beyond the largest one of the null."""
+    edge = _RANK_MARGIN * leading(null, 1, rng)[1][0]
+    most = min(data.shape) - 2
     for step in _RANK_STEPS:
-        vectors, values, _ = leading(operator, min(step, most), rng)
-        rank = int((values > edge).sum())
+        rank = int((leading(data, min(step, most), rng)[1] > edge).sum())
         if rank < min(step, most):
             break
-    return vectors[:, :rank]
-
-
-def _n_shared(first: np.ndarray, second: np.ndarray) -> int:
-    """Directions of two subspaces closer to each other than random ones would be."""
-    ranks = first.shape[1], second.shape[1]
-    if min(ranks) == 0:
-        return 0
-    cosines = np.linalg.svd(first.T @ second, compute_uv=False)
-    by_chance = (np.sqrt(ranks[0]) + np.sqrt(ranks[1])) / np.sqrt(len(first))
-    return int((cosines > by_chance).sum())
+    return rank
 
 
 def _log_counts(counts: sp.csr_matrix, rng: np.random.Generator) -> sp.csr_matrix:
-    """log1p, float32, of the features seen often enough to say anything about groups of cells."""
+    """log1p, float32, of the features that can say something about groups of cells."""
     seen = feature_cells(counts)
     # Bursts of a feature seen in a handful of cells look like directions of their own.
     common = np.flatnonzero(seen >= max(5, 0.005 * counts.shape[0]))
+    # Features that vary no more than depth makes them are noise. A permutation leaves each
+    # feature's variance as it is, so that choosing by it favours the data no more than the null.
+    scaled = scaled_counts(counts[:, common])
+    excess = np.asarray(scaled.multiply(scaled).sum(0)).ravel()
+    excess -= np.asarray(scaled.sum(0)).ravel() ** 2 / counts.shape[0]
+    common = common[np.argsort(-excess)[: max(100, int(_RANK_FEATURES * len(common)))]]
     # Deep data has directions to spare: a random part of its features bounds time and memory.
     part = _RANK_ENTRIES / max(1, seen[common].sum())
     if part < 1:
-        common = np.sort(rng.choice(common, max(1, int(part * len(common))), replace=False))
-    logs = counts[:, common].astype(np.float32)
+        common = rng.choice(common, max(1, int(part * len(common))), replace=False)
+    logs = counts[:, np.sort(common)].astype(np.float32)
     np.log1p(logs.data, out=logs.data)
     return logs
 
 
-def _permuted(matrix: sp.csr_matrix, rng: np.random.Generator) -> sp.csr_matrix:
-    """The same values of every feature on other cells, drawn independently per feature."""
-    columns = matrix.tocsc()
-    n_cells = matrix.shape[0]
-    rows = [rng.permutation(n_cells)[:n] for n in np.diff(columns.indptr)]
-    indices = np.concatenate(rows).astype(columns.indices.dtype)
-    return sp.csc_matrix((columns.data, indices, columns.indptr), matrix.shape).tocsr()
+def _permuted(
+    matrix: sp.csr_matrix, strata: list[np.ndarray], rng: np.random.Generator
+) -> sp.csr_matrix:
+    """The same values of every feature on other cells of the stratum, drawn for each feature.
+
+    The rows come in the order of the strata.
+    """
+    parts = []
+    for cells in strata:
+        block = matrix[cells].tocsc()
+        order = rng.random(block.shape, dtype=np.float32).argsort(axis=0)
+        column = np.repeat(np.arange(block.shape[1]), np.diff(block.indptr))
+        rows = order[np.arange(block.nnz) - block.indptr[column], column]
+        parts.append(sp.csc_matrix((block.data, rows, block.indptr), block.shape).tocsr())
+    return sp.csr_matrix(sp.vstack(parts))
 
 
-def _residuals(logs: sp.csr_matrix) -> LinearOperator:
+def _residuals(logs: sp.csr_matrix, stratum: np.ndarray | None = None) -> LinearOperator:
     """Deviations of log counts from what depth explains, in units of their standard deviation.
 
     Their left singular vectors are those of a depth-corrected cell-cell correlation. Depth explains
-    the expectation, and the curvature that the logarithm leaves.
+    the expectation, and the curvature that the logarithm leaves; and the mean of each stratum
+    (n_cells,), where they are given.
     """
     rows = np.asarray(logs.sum(axis=1, dtype=np.float64)).ravel()
     weight = np.sqrt(rows)
-    depth = scipy.linalg.orth(np.column_stack([weight, weight * np.log1p(rows)]))
+    explained = [weight, weight * np.log1p(rows)]
+    if stratum is not None:
+        explained += [weight * (stratum == i) for i in range(stratum.max() + 1)]
+    depth = scipy.linalg.orth(np.column_stack(explained))
     return residuals(scaled_counts(logs), depth.astype(np.float32))

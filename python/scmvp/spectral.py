@@ -7,6 +7,7 @@ standard deviation (Greenacre, Correspondence Analysis in Practice). They are ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -84,22 +85,22 @@ def residuals(scaled: sp.csr_matrix, depth: np.ndarray) -> LinearOperator:
     def backward(y: np.ndarray) -> np.ndarray:
         return scaled.T @ (y - depth @ (depth.T @ y))
 
+    return operator(scaled.shape, forward, backward)
+
+
+def operator(shape: tuple[int, int], forward: Callable, backward: Callable) -> LinearOperator:
+    """A matrix, float32, by its products with one or several columns."""
     return LinearOperator(
-        scaled.shape,
-        matvec=forward,
-        rmatvec=backward,
-        matmat=forward,
-        rmatmat=backward,
-        dtype=np.float32,
+        shape, matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=np.float32
     )
 
 
 def leading(
-    operator: LinearOperator, n: int, rng: np.random.Generator
+    matrix: LinearOperator, n: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Left vectors (n_rows, n), singular values (n,) descending, right vectors (n_columns, n)."""
-    start = rng.standard_normal(min(operator.shape)).astype(np.float32)
-    left, values, right = svds(operator, n, v0=start, tol=_TOLERANCE)
+    start = rng.standard_normal(min(matrix.shape)).astype(np.float32)
+    left, values, right = svds(matrix, n, v0=start, tol=_TOLERANCE)
     order = np.argsort(-values)
     return left[:, order], values[order], right[order].T
 
