@@ -195,7 +195,7 @@ class Trainer:
         epochs_before = self.result.epochs
         for step in range(phase.epochs):
             if phase.name != "warm-up" and self.options.mixture_update == "refit":
-                self._refit_mixture()
+                self._refit_mixture(reassign=phase.name == "annealing" and step == 0)
             self._epoch(phase, step, started, callback)
             waited = self.result.epochs - max(self.result.best_epoch, epochs_before)
             # the falling rate pays at the end of the annealing, not in its first epochs
@@ -281,14 +281,20 @@ class Trainer:
         self._shares = mixture.responsibilities(z, found)
         self._place(found)
 
-    def _refit_mixture(self) -> None:
+    def _refit_mixture(self, reassign: bool) -> None:
         """Move the components along with the latent.
 
         The cells keep the shares they got at the start: a mixture that finds its cells anew and a
         prior that draws them to its components feed each other, and in the end the components are
-        on a few outliers (docs/MODEL.md, D11).
+        on a few outliers (docs/MODEL.md, D11). `reassign` makes one step of EM of it, for what the
+        latent of the start had wrong.
         """
-        self._place(mixture.maximized(*self._posteriors(), self._shares))
+        z, variance = self._posteriors()
+        found = mixture.maximized(z, variance, self._shares)
+        if reassign:
+            found = mixture.em(z, variance, found, 1)
+            self._shares = mixture.responsibilities(z, found)
+        self._place(found)
 
     def _posteriors(self) -> tuple[np.ndarray, np.ndarray]:
         """Means and variances of the training cells that the mixture is fitted to, (n, D) each."""
