@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .errors import InputError, ModelFileError
 
 FORMAT = "scmvp-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 INFO_KEYS = (

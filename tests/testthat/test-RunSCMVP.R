@@ -3,7 +3,7 @@ test_that("the object comes back with latent, clusters and imputed expression", 
   latent <- SeuratObject::Embeddings(object[["scmvp"]])
   expect_identical(dim(latent), c(90L, 20L))
   expect_identical(rownames(latent), cell_names)
-  expect_identical(colnames(latent), paste0("scMVP_", 1:10))
+  expect_identical(colnames(latent), paste0("scMVP_", 1:20))
   expect_true(all(is.finite(latent)))
   expect_equal(
     SeuratObject::Stdev(object[["scmvp"]]), apply(latent, 2, sd),
