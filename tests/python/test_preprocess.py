@@ -68,9 +68,9 @@ def test_filter_refuses_what_is_not_counts(simulated, refused):
     scmvp.filter_paired(pair, 1, 1, 1, verbose=False, rna_layer="counts")
 
 
-@pytest.mark.parametrize("n_types", [3, 8, 14])
-def test_number_of_clusters_of_simulated_types(n_types):
-    mdata = scmvp.simulate(n_types=n_types, seed=1)
+@pytest.mark.parametrize("n_types, n_cells", [(3, 1000), (8, 1000), (14, 1000), (25, 3000)])
+def test_number_of_clusters_of_simulated_types(n_types, n_cells):
+    mdata = scmvp.simulate(n_types=n_types, n_cells=n_cells, seed=1)
     found = scmvp.estimate_n_clusters(mdata["rna"].X, mdata["atac"].X)
     assert abs(found - n_types) <= 0.2 * n_types
 
@@ -79,6 +79,18 @@ def test_number_of_clusters_that_only_both_modalities_show():
     mdata = scmvp.simulate(n_types=8, separated_by="together", seed=0)
     found = scmvp.estimate_n_clusters(mdata["rna"].X, mdata["atac"].X)
     assert 7 <= found <= 9
+
+
+def test_number_of_clusters_does_not_follow_depth():
+    """Two types, whatever the depths: their spread alone must not look like structure."""
+    rng = np.random.default_rng(0)
+    depth = np.exp(rng.normal(6, 1, 600))
+    types = rng.integers(2, size=600)
+    counts = []
+    for n_features in (400, 600):
+        profiles = rng.dirichlet(np.ones(n_features), 2)
+        counts.append(sp.csr_matrix(rng.poisson(depth[:, None] * profiles[types]), dtype="f4"))
+    assert scmvp.estimate_n_clusters(*counts) == 2
 
 
 def test_number_of_clusters_is_reproducible_and_within_bounds():
