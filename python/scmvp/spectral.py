@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, svds
 
 # A feature of expected 1e-4 counts that is seen once has a residual of 100: such accidents, not
 # groups of cells, would make the leading directions. Scaled entries are cut off here.
@@ -100,7 +100,12 @@ def leading(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Left vectors (n_rows, n), singular values (n,) descending, right vectors (n_columns, n)."""
     start = rng.standard_normal(min(matrix.shape)).astype(np.float32)
-    left, values, right = svds(matrix, n, v0=start, tol=_TOLERANCE)
+    try:
+        left, values, right = svds(matrix, n, v0=start, tol=_TOLERANCE)
+    except ArpackNoConvergence:
+        raise
+    except ArpackError:  # a matrix of zeros, as the residuals of identical cells are
+        return np.zeros((matrix.shape[0], n)), np.zeros(n), np.zeros((matrix.shape[1], n))
     order = np.argsort(-values)
     return left[:, order], values[order], right[order].T
 

@@ -94,3 +94,8 @@ def test_a_cell_or_a_modality_without_counts_scores_zero(counts):
     found = scores(nothing, nothing, 2)
     assert np.isfinite(found).all()
     assert (scores(0 * counts, 0 * counts, 2) == 0).all()
+
+
+def test_identical_cells_have_no_directions(counts):
+    same = np.tile(counts[:1], (40, 1))
+    assert np.abs(scores(same, same, 3)).max() < 1e-3
