@@ -264,18 +264,16 @@ def _fit_multivi(paired: Paired, seed: int):
 
 
 def _fit_scvi(paired: Paired, seed: int):
-    model_class = _scvi(seed).model.SCVI
-    adata = _rna(paired)
-    model_class.setup_anndata(adata)
-    model = model_class(adata)
-    model.train(**_TRAIN)
-    return model
+    return _fit_alone("SCVI", _rna(paired), seed)
 
 
 def _fit_peakvi(paired: Paired, seed: int):
     # PeakVI (as MultiVI) models whether a count is above zero: counts are what it documents.
-    model_class = _scvi(seed).model.PEAKVI
-    adata = _atac(paired)
+    return _fit_alone("PEAKVI", _atac(paired), seed)
+
+
+def _fit_alone(name: str, adata: anndata.AnnData, seed: int):
+    model_class = getattr(_scvi(seed).model, name)
     model_class.setup_anndata(adata)
     model = model_class(adata)
     model.train(**_TRAIN)
