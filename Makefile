@@ -2,11 +2,11 @@
 
 .PHONY: help setup setup-rpy2 demo test test-python test-r style install clean distclean
 
-# What `make demo` takes: DATA=path, SEED=0, K=number of clusters, EPOCHS=30, OUT=demo-output
+# What `make demo` takes: DATA=path, SEED=0, K=number of clusters, EPOCHS=60, OUT=demo-output
 DATA ?=
 SEED ?= 0
 K ?=
-EPOCHS ?= 30
+EPOCHS ?= 60
 OUT ?= demo-output
 
 help:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo with the project's own environment: tools/demo.sh [DATA=path] [SEED=0] [K=] [EPOCHS=30] [OUT=dir]
+# The demo with the project's own environment: tools/demo.sh [DATA=path] [SEED=0] [K=] [EPOCHS=60] [OUT=dir]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/common.sh

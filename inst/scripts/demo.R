@@ -1,7 +1,7 @@
 # The main job of scMVP, the way a user does it: a Seurat object with RNA and peaks in, an
 # embedding, clusters and imputed expression out, with the pictures that show them.
 #
-#   Rscript demo.R [DATA=path] [SEED=0] [K=clusters] [EPOCHS=30] [OUT=demo-output]
+#   Rscript demo.R [DATA=path] [SEED=0] [K=clusters] [EPOCHS=60] [OUT=demo-output]
 #
 # DATA  whatever ReadSCMVP() reads: a folder with rna.h5ad and atac.h5ad, an .h5mu, a 10x .h5, a
 #       MatrixMarket folder, an .rds. Without it, cells are simulated.
@@ -19,7 +19,7 @@ suppressPackageStartupMessages({
 # ---- options ---------------------------------------------------------------------------
 
 read_options <- function(args = commandArgs(TRUE)) {
-  options <- list(DATA = "", SEED = "0", K = "", EPOCHS = "30", OUT = "demo-output")
+  options <- list(DATA = "", SEED = "0", K = "", EPOCHS = "60", OUT = "demo-output")
   pairs <- regmatches(args, regexpr("=", args), invert = TRUE)
   names <- vapply(pairs, `[`, character(1), 1)
   unknown <- names[!names %in% names(options) | lengths(pairs) != 2]
