@@ -42,7 +42,9 @@ test_that("peaks are found whatever their spelling", {
 
 test_that("arguments out of range or unknown are refused by name", {
   object <- paired_object()
-  expect_refused(RunSCMVP(object, n.latent = 0), "n.latent must be a whole .* at least 1 or NULL, not 0")
+  expect_refused(
+    RunSCMVP(object, n.latent = 0), "n.latent must be a whole .* at least 1 or NULL, not 0"
+  )
   expect_refused(RunSCMVP(object, n.clusters = 2.5), "n.clusters must be .* or NULL, not 2.5")
   expect_refused(RunSCMVP(object, learning.rate = -1), "learning.rate must be a number above 0")
   expect_refused(RunSCMVP(object, max.epochs = c(1, 2)), "max.epochs .*not 2 values")
