@@ -251,7 +251,7 @@ def _data_and_null(
     stratum = np.repeat(np.arange(len(strata)), [len(cells) for cells in strata])
     # types differ in depth: what the strata have of that is no noise
     null = _residuals(_permuted(logs, strata, rng), stratum)
-    largest = float(leading(null, 1, rng)[1][0])
+    largest = float(leading(null, 1, rng)[0][0])
     return (_residuals(logs) / largest, null / largest) if largest > 0 else None
 
 
@@ -270,10 +270,10 @@ def _side_by_side(first: LinearOperator, second: LinearOperator) -> LinearOperat
 
 def _rank(data: LinearOperator, null: LinearOperator, rng: np.random.Generator) -> int:
     """Number of singular values beyond the largest one of the null."""
-    edge = _RANK_MARGIN * leading(null, 1, rng)[1][0]
+    edge = _RANK_MARGIN * leading(null, 1, rng)[0][0]
     most = min(data.shape) - 2
     for step in _RANK_STEPS:
-        rank = int((leading(data, min(step, most), rng)[1] > edge).sum())
+        rank = int((leading(data, min(step, most), rng)[0] > edge).sum())
         if rank < min(step, most):
             break
     return rank

@@ -53,7 +53,7 @@ def fit_spectrum(counts: sp.csr_matrix, n_components: int, seed: int) -> Spectru
     right = np.zeros((len(share), n_components), np.float32)
     n = min(n_components, min(counts.shape) - 1)
     if n > 0 and counts.nnz:
-        right[:, :n] = leading(residuals(scaled, depth), n, rng)[2]
+        right[:, :n] = leading(residuals(scaled, depth), n, rng)[1]
     unit = np.sqrt(size.mean())
     inverse = np.divide(unit, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
     centre = unit * ((scaled.T @ depth)[:, 0] @ right) / np.sqrt(max(size.sum(), 1))
@@ -97,17 +97,17 @@ def operator(shape: tuple[int, int], forward: Callable, backward: Callable) -> L
 
 def leading(
     matrix: LinearOperator, n: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Left vectors (n_rows, n), singular values (n,) descending, right vectors (n_columns, n)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Singular values (n,), descending, and right vectors (n_columns, n)."""
     start = rng.standard_normal(min(matrix.shape)).astype(np.float32)
     try:
-        left, values, right = svds(matrix, n, v0=start, tol=_TOLERANCE)
+        _, values, right = svds(matrix, n, v0=start, tol=_TOLERANCE)
     except ArpackNoConvergence:
         raise
     except ArpackError:  # a matrix of zeros, as the residuals of identical cells are
-        return np.zeros((matrix.shape[0], n)), np.zeros(n), np.zeros((matrix.shape[1], n))
+        return np.zeros(n), np.zeros((matrix.shape[1], n))
     order = np.argsort(-values)
-    return left[:, order], values[order], right[order].T
+    return values[order], right[order].T
 
 
 def _inverse_root(totals: np.ndarray) -> np.ndarray:

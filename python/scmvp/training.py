@@ -286,7 +286,7 @@ class Trainer:
 
         The cells keep the shares they got at the start: a mixture that finds its cells anew and a
         prior that draws them to its components feed each other, and in the end the components are
-        on a few outliers (docs/MODEL.md, D11). `reassign` makes one step of EM of it, for what the
+        on a few outliers (docs/MODEL.md, D12). `reassign` makes one step of EM of it, for what the
         latent of the start had wrong.
         """
         z, variance = self._posteriors()
