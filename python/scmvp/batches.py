@@ -1,15 +1,26 @@
-"""Minibatches of paired cells: which cells come together, and their counts as tensors."""
+"""Minibatches of paired cells: which cells come together, and their counts as tensors.
+
+Matrices of counts are in memory (scipy's CSR) or on disk (`backed.DiskRows`); both give the rows
+asked for as CSR.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
+from .distributed import ALONE, Ranks
+from .matrices import DiskRows, Matrix
 from .sparse import SparseRows
+
+ORDERED_CELLS = 512  # cells at a time where their order does not matter
+POOL_CELLS = 2048  # cells read from disk together, minibatches of which are drawn
+RUN_CELLS = 64  # consecutive cells that a pool is made of
 
 
 class PairedBatch(NamedTuple):
@@ -23,39 +34,148 @@ class PairedBatch(NamedTuple):
         return PairedBatch(self.rna.to(device), self.atac.to(device))
 
 
-def take(rna: sp.csr_matrix, atac: sp.csr_matrix, cells: np.ndarray | slice) -> PairedBatch:
+def take(rna: Matrix, atac: Matrix, cells: np.ndarray | slice) -> PairedBatch:
     """Counts of some cells, in the order asked for."""
     return PairedBatch(SparseRows.from_csr(rna[cells]), SparseRows.from_csr(atac[cells]))
 
 
-def even_chunks(cells: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Split cells into chunks of nearly `batch_size` whose sizes differ by at most one.
+def even_chunks(cells: np.ndarray, size: int) -> list[np.ndarray]:
+    """Split cells into chunks of nearly `size` whose sizes differ by at most one.
 
     A short last chunk would have its own, noisy batch-norm statistics.
     """
-    n_chunks = max(1, round(len(cells) / batch_size))
-    return np.array_split(cells, n_chunks)
+    return np.array_split(cells, n_chunks(len(cells), size))
 
 
-def shuffled_batches(
-    rna: sp.csr_matrix,
-    atac: sp.csr_matrix,
-    cells: np.ndarray,
-    batch_size: int,
-    generator: np.random.Generator,
-    device: torch.device,
-) -> Iterator[PairedBatch]:
-    """One epoch: every one of `cells` once, in random order."""
-    for chunk in even_chunks(generator.permutation(cells), batch_size):
-        yield take(rna, atac, chunk).to(device)
+def n_chunks(n_cells: int, size: int) -> int:
+    """Number of the chunks that `even_chunks` makes."""
+    return max(1, round(n_cells / size))
 
 
-def ordered_batches(
-    rna: sp.csr_matrix,
-    atac: sp.csr_matrix,
-    device: torch.device,
-    batch_size: int = 512,
-) -> Iterator[PairedBatch]:
-    """Every cell once, in the order of the rows."""
-    for start in range(0, rna.shape[0], batch_size):
-        yield take(rna, atac, slice(start, start + batch_size)).to(device)
+class Cells:
+    """Paired counts as training and embedding read them, on one device."""
+
+    def __init__(self, rna: Matrix, atac: Matrix, device: torch.device, ranks: Ranks = ALONE):
+        self.rna, self.atac = rna, atac
+        self.device = device
+        self.ranks = ranks
+        self.on_disk = isinstance(rna, DiskRows)
+        self._resident: tuple[ResidentRows, ResidentRows] | None = None
+        if device.type == "cuda" and not self.on_disk and _fits(device, rna, atac):
+            self._resident = ResidentRows(rna, device), ResidentRows(atac, device)
+
+    def __len__(self) -> int:
+        return self.rna.shape[0]
+
+    def take(self, cells: np.ndarray) -> PairedBatch:
+        """Counts of some cells, in the order asked for."""
+        if self._resident is not None:
+            return PairedBatch(*(rows.take(cells) for rows in self._resident))
+        batch = take(self.rna, self.atac, cells)
+        return batch if self.device.type == "cpu" else batch.to(self.device)
+
+    def ordered(self, cells: np.ndarray | None = None) -> Iterator[PairedBatch]:
+        """Every one of `cells`, all when None, in their order."""
+        cells = np.arange(len(self)) if cells is None else cells
+        for start in range(0, len(cells), ORDERED_CELLS):
+            yield self.take(cells[start : start + ORDERED_CELLS])
+
+    def shuffled(
+        self, cells: np.ndarray, batch_size: int, generator: np.random.Generator
+    ) -> Iterator[tuple[Part, PairedBatch]]:
+        """One epoch: every one of `cells` once, in random order, in minibatches of all ranks.
+
+        Args:
+            cells: In ascending order.
+            batch_size: Cells of a minibatch over all ranks, nearly.
+            generator: The same on all ranks, before and after.
+
+        Yields:
+            This rank's part of the minibatch, and its counts.
+        """
+        if self.on_disk:
+            yield from self._from_disk(cells, batch_size, generator)
+            return
+        for chunk in even_chunks(generator.permutation(cells), batch_size):
+            mine = self.ranks.share(chunk)
+            yield Part(mine, len(chunk)), self.take(mine)
+
+    def _from_disk(
+        self, cells: np.ndarray, batch_size: int, generator: np.random.Generator
+    ) -> Iterator[tuple[Part, PairedBatch]]:
+        """Minibatches drawn from pools of short runs of neighbours, which one read each brings.
+
+        While a pool is used up the next one is read.
+        """
+        rank, world = self.ranks
+        runs = even_chunks(cells, RUN_CELLS)
+        order = self.ranks.share(generator.permutation(len(runs)))
+        own = np.random.default_rng([generator.integers(1 << 63), rank])
+        steps = np.array_split(
+            np.concatenate([runs[i] for i in order]) if len(order) else cells[:0],
+            n_chunks(len(cells), batch_size),
+        )
+        per_pool = max(1, POOL_CELLS * world // batch_size)
+        pools = [steps[i : i + per_pool] for i in range(0, len(steps), per_pool)]
+
+        def load(pool: list[np.ndarray]) -> tuple[list[np.ndarray], sp.csr_matrix, sp.csr_matrix]:
+            shuffled = own.permutation(np.concatenate(pool))
+            parts = np.split(shuffled, np.cumsum([len(part) for part in pool])[:-1])
+            return parts, self.rna[shuffled], self.atac[shuffled]
+
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(load, pools[0])
+            for i in range(len(pools)):
+                parts, rna, atac = coming.result()
+                if i + 1 < len(pools):
+                    coming = reader.submit(load, pools[i + 1])
+                start = 0
+                for part in parts:
+                    rows = slice(start, start + len(part))
+                    start += len(part)
+                    yield Part(part, len(part) * world), take(rna, atac, rows).to(self.device)
+
+
+class Part(NamedTuple):
+    """One rank's cells of a minibatch."""
+
+    cells: np.ndarray
+    n_all: int  # cells of the minibatch over all ranks
+
+
+class ResidentRows:
+    """A CSR matrix that lives on a GPU, of which rows are taken without waiting for the device."""
+
+    def __init__(self, matrix: sp.csr_matrix, device: torch.device):
+        self.start = matrix.indptr.astype(np.int64)
+        self.device = device
+        self.column = torch.from_numpy(matrix.indices.astype(np.int32)).to(device)
+        self.value = torch.from_numpy(matrix.data).to(device)
+
+    @staticmethod
+    def n_bytes(matrix: sp.csr_matrix) -> int:
+        """Memory it takes."""
+        return 8 * matrix.nnz
+
+    def take(self, cells: np.ndarray) -> SparseRows:
+        """Some rows, in the order asked for."""
+        # sizes are known here, so that no shape depends on what the device has computed
+        size = self.start[cells + 1] - self.start[cells]
+        offset = np.concatenate([np.zeros(1, np.int64), size.cumsum()])
+        shift = self.start[cells] - offset[:-1]
+        size, shift, offset = (
+            torch.from_numpy(part).to(self.device, non_blocking=True)
+            for part in (size, shift, offset)
+        )
+        total = int((self.start[cells + 1] - self.start[cells]).sum())
+        rows = torch.arange(len(cells), device=self.device)
+        row = rows.repeat_interleave(size, output_size=total)
+        place = torch.arange(total, device=self.device) + shift.index_select(0, row)
+        column = self.column.index_select(0, place).long()
+        return SparseRows(row, column, self.value.index_select(0, place), offset)
+
+
+def _fits(device: torch.device, *matrices: sp.csr_matrix) -> bool:
+    """Whether matrices may live on the GPU; half of what is free is left to the model."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(map(ResidentRows.n_bytes, matrices)) < free / 2

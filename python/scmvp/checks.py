@@ -17,6 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .errors import InputError
+from .matrices import DiskRows, Matrix, StoredCsr, StoredDense, entries_of_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,15 +38,16 @@ class Paired:
     """The counts of the same cells in both modalities, ready for the model.
 
     Attributes:
-        rna: Counts, cells x genes, float32, sorted indices, no stored zeros, no duplicates.
+        rna: Counts, cells x genes, float32, sorted indices, no stored zeros, no duplicates; in
+            memory, or on disk.
         atac: Counts, cells x peaks, in the same form and the same order of cells.
         cells: Cell names, in the order of the RNA modality.
         genes: Gene names.
         peaks: Peak names, spelled as given.
     """
 
-    rna: sp.csr_matrix
-    atac: sp.csr_matrix
+    rna: Matrix
+    atac: Matrix
     cells: np.ndarray
     genes: np.ndarray
     peaks: np.ndarray
@@ -74,25 +76,30 @@ def check_paired(
     """
     if isinstance(data, Paired):
         return data
-    rna, atac = modality_pair(data)
-    layers = {"rna": rna_layer, "atac": atac_layer}
     values, cells, features = {}, {}, {}
-    for modality, adata in zip(MODALITIES, (rna, atac), strict=True):
+    layers = {"rna": rna_layer, "atac": atac_layer}
+    for modality, adata in zip(MODALITIES, modality_pair(data), strict=True):
         values[modality] = layer_values(adata, modality, layers[modality])
         cells[modality] = as_names(adata.obs_names)
         features[modality] = as_names(adata.var_names)
+    return paired_of(values, cells, features)
+
+
+def paired_of(
+    values: dict[str, Any], cells: dict[str, np.ndarray], features: dict[str, np.ndarray]
+) -> Paired:
+    """`check_paired` of matrices and names by modality."""
+    for modality in MODALITIES:
         check_names(modality, cells[modality], features[modality])
     order = match_cells(cells["rna"], cells["atac"])
-    matrices = {
-        modality: count_matrix(values[modality], modality, cells[modality], features[modality])
+    rna, atac = (
+        count_matrix(values[modality], modality, cells[modality], features[modality])
         for modality in MODALITIES
-    }
-    if order is not None:
-        matrices["atac"] = matrices["atac"][order]
-    refuse_empty_cells(matrices["rna"], matrices["atac"], cells["rna"])
-    return Paired(
-        matrices["rna"], matrices["atac"], cells["rna"], features["rna"], features["atac"]
     )
+    if order is not None:
+        atac = atac.of_rows(order) if isinstance(atac, DiskRows) else atac[order]
+    refuse_empty_cells(rna, atac, cells["rna"])
+    return Paired(rna, atac, cells["rna"], features["rna"], features["atac"])
 
 
 def modality_pair(data: MuData | tuple[AnnData, AnnData]) -> tuple[AnnData, AnnData]:
@@ -175,10 +182,8 @@ def layer_values(adata: AnnData, modality: str, layer: str | None) -> Any:
     return adata.layers[layer]
 
 
-def count_matrix(
-    values: Any, modality: str, cells: np.ndarray, features: np.ndarray
-) -> sp.csr_matrix:
-    """Counts as a canonical float32 CSR matrix, cells x features.
+def count_matrix(values: Any, modality: str, cells: np.ndarray, features: np.ndarray) -> Matrix:
+    """Counts as a canonical float32 CSR matrix, cells x features; on disk where they are.
 
     Args:
         values: Sparse matrix or array of any format, dense array, or an on-disk AnnData matrix.
@@ -189,22 +194,45 @@ def count_matrix(
     Raises:
         InputError: Wrong shape or type, or a value that is negative, not an integer or not finite.
     """
-    csr = _as_csr(values, modality)
-    if csr.shape != (len(cells), len(features)):
+    matrix = _on_disk(values)
+    if matrix is None:
+        matrix = _as_csr(values, modality)
+    if matrix.shape != (len(cells), len(features)):
         raise InputError(
-            f"the {LABEL[modality]} matrix is {csr.shape[0]} x {csr.shape[1]}, but there are "
+            f"the {LABEL[modality]} matrix is {matrix.shape[0]} x {matrix.shape[1]}, but there are "
             f"{len(cells)} cell names and {len(features)} {FEATURE_WORD[modality]} names; "
             "give cells x features"
         )
-    _refuse_values(csr, modality, cells, features)
-    if csr.data.dtype != np.float32:
-        csr = _csr_view(csr.data.astype(np.float32), csr)
-    if csr.has_canonical_format and np.count_nonzero(csr.data) == csr.nnz:
-        return csr
-    csr = csr.copy()
-    csr.sum_duplicates()
-    csr.eliminate_zeros()
-    return csr
+    if isinstance(matrix, DiskRows):
+        start = 0
+        for block in matrix.blocks(raw=True):
+            _refuse_values(block, modality, cells[start:], features)
+            start += block.shape[0]
+        return matrix
+    _refuse_values(matrix, modality, cells, features)
+    if matrix.data.dtype != np.float32:
+        matrix = _csr_view(matrix.data.astype(np.float32), matrix)
+    if matrix.has_canonical_format and np.count_nonzero(matrix.data) == matrix.nnz:
+        return matrix
+    matrix = matrix.copy()
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _on_disk(values: Any) -> DiskRows | None:
+    """Rows of what stays on disk; None for a matrix in memory, or by columns."""
+    if isinstance(values, DiskRows):
+        return values
+    if hasattr(values, "group") and getattr(values, "format", None) == "csr":
+        group = values.group
+        return DiskRows(
+            StoredCsr(group["data"], group["indices"], group["indptr"][:], values.shape)
+        )
+    # datasets of h5py and zarr, by what they have in common and arrays in memory lack
+    if hasattr(values, "chunks") and hasattr(values, "attrs") and len(values.shape) == 2:
+        return DiskRows(StoredDense(values))
+    return None
 
 
 def holds_counts(values: Any) -> bool:
@@ -215,9 +243,9 @@ def holds_counts(values: Any) -> bool:
     return not any(_is_bad(chunk).any() for _, chunk in _chunks(data))
 
 
-def refuse_empty_cells(rna: sp.csr_matrix, atac: sp.csr_matrix, cells: np.ndarray) -> None:
+def refuse_empty_cells(rna: Matrix, atac: Matrix, cells: np.ndarray) -> None:
     """Refuse cells with no count in either modality; both matrices hold no stored zeros."""
-    empty = (np.diff(rna.indptr) == 0) & (np.diff(atac.indptr) == 0)
+    empty = entries_of_cells(rna) + entries_of_cells(atac) == 0
     if empty.any():
         one = int(empty.sum()) == 1
         raise InputError(

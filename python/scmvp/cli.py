@@ -26,7 +26,7 @@ import scmvp
 
 from .checks import Paired, check_paired, writable
 from .errors import InputError
-from .io import InputNote, read
+from .io import InputNote, read_for_fit
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
 FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
@@ -55,22 +55,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fit(arguments: argparse.Namespace, say: _Messages) -> int:
+    SCMVP = scmvp.SCMVP  # not before it is needed, and first: it says where PyTorch is missing
+    from .distributed import joined
+
+    with joined() as ranks:
+        if ranks.rank > 0:  # the first process speaks and writes for all
+            arguments.quiet = say.quiet = True
+        return _fit_and_write(SCMVP, arguments, say, ranks.rank == 0)
+
+
+def _fit_and_write(
+    SCMVP: type[scmvp.SCMVP], arguments: argparse.Namespace, say: _Messages, writes: bool
+) -> int:
     started = time.perf_counter()
     out = Path(arguments.out).resolve()
     _refuse_output_folder(out, arguments.overwrite)
-    SCMVP = scmvp.SCMVP
-    mdata = read(arguments.input)
+    cells = _cells(arguments)
+    layers = {} if isinstance(cells, Paired) else _layers(arguments)
     model = SCMVP(
-        mdata,
+        cells,
         n_latent=arguments.n_latent,
         n_clusters=arguments.n_clusters,
         preset=arguments.preset,
-        rna_layer=arguments.rna_layer,
-        atac_layer=arguments.atac_layer,
         min_cells=arguments.min_cells,
+        **layers,
     )
     # Only now, so that a refusal stands alone.
-    say(f"{arguments.input}: {_shape(mdata)}")
+    say(f"{arguments.input}: {_shape(cells)}")
     for line in describe_account(model.account):
         say(line)
     with _progress(arguments.max_epochs, arguments.quiet) as callback:
@@ -82,7 +93,10 @@ def _fit(arguments: argparse.Namespace, say: _Messages) -> int:
             device=arguments.device,
             threads=arguments.threads,
             callback=callback,
+            checkpoint=arguments.checkpoint,
         )
+    if not writes:
+        return 0
     with _replacing_folder(out) as folder:
         latent = model.get_latent_representation()
         _write_latent(folder / "latent.csv", model.cells, latent)
@@ -218,6 +232,11 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--seed", type=int, default=0, help="default 0")
     fit.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     fit.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads")
+    fit.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="state after each epoch; where the file exists, its training goes on",
+    )
     fit.add_argument("--preset", choices=("default", "paper"), default="default")
     fit.add_argument(
         "--min-cells",
@@ -264,7 +283,14 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="folder with rna.h5ad and atac.h5ad, .h5mu, 10x .h5, MatrixMarket folder, .rds (rpy2)",
+        help="folder with rna.h5ad and atac.h5ad, .h5mu, .zarr, 10x .h5, MatrixMarket folder, "
+        ".rds (rpy2)",
+    )
+    parser.add_argument(
+        "--backed",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="leave the counts on disk; auto: where they would take an eighth of the memory",
     )
     parser.add_argument("--rna-layer", metavar="NAME", help="layer with RNA counts (default: X)")
     parser.add_argument("--atac-layer", metavar="NAME", help="layer with ATAC counts (default: X)")
@@ -275,8 +301,18 @@ def _load(path: str) -> Any:
     return scmvp.SCMVP.load(path)
 
 
+def _layers(arguments: argparse.Namespace) -> dict[str, str | None]:
+    return {"rna_layer": arguments.rna_layer, "atac_layer": arguments.atac_layer}
+
+
+def _cells(arguments: argparse.Namespace) -> Any:
+    """The input, in memory or on disk."""
+    backed = {"auto": None, "yes": True, "no": False}[arguments.backed]
+    return read_for_fit(arguments.input, backed, **_layers(arguments))
+
+
 def _other_cells(arguments: argparse.Namespace) -> Paired:
-    return check_paired(read(arguments.input), arguments.rna_layer, arguments.atac_layer)
+    return check_paired(_cells(arguments), **_layers(arguments))
 
 
 def _names_in(path: str | None) -> list[str] | None:
@@ -420,9 +456,11 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _shape(mdata: Any) -> str:
-    rna, atac = mdata["rna"], mdata["atac"]
-    return f"{rna.n_obs:,} cells, {rna.n_vars:,} genes, {atac.n_vars:,} peaks"
+def _shape(cells: Any) -> str:
+    on_disk = isinstance(cells, Paired)
+    rna, atac = (cells.rna, cells.atac) if on_disk else (cells["rna"], cells["atac"])
+    sizes = f"{rna.shape[0]:,} cells, {rna.shape[1]:,} genes, {atac.shape[1]:,} peaks"
+    return f"{sizes}; the counts stay on disk" if on_disk else sizes
 
 
 def _umask() -> int:

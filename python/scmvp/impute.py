@@ -45,7 +45,7 @@ def decode_blocks(
     for start in range(0, len(latent), block):
         z = torch.as_tensor(latent[start : start + block], dtype=torch.float32)
         z = module.prior.from_frame(z.to(parameter.device))
-        share, _ = decoder(z, module.gate_input(z))
+        share = decoder(z, module.gate_input(z))
         if columns is not None:
             share = share[:, columns]
         yield (share * library_size).cpu().numpy()

@@ -1,12 +1,13 @@
 """Files of paired cells, in; one MuData with modalities 'rna' and 'atac' and the same cells, out.
 
-Accepted: a folder with rna.h5ad and atac.h5ad, .h5mu, 10x .h5, a MatrixMarket folder as 10x writes
-it, and a Seurat or SingleCellExperiment .rds.
+Accepted: a folder with rna.h5ad and atac.h5ad, .h5mu, the same in zarr, 10x .h5, a MatrixMarket
+folder as 10x writes it, and a Seurat or SingleCellExperiment .rds.
 """
 
 from __future__ import annotations
 
 import gzip
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,13 @@ import pandas as pd
 import scipy.io
 import scipy.sparse as sp
 from anndata import AnnData
-from mudata import MuData, read_h5mu
+from mudata import MuData, read_h5mu, read_zarr
 
 from .checks import (
     FEATURE_WORD,
     LABEL,
     MODALITIES,
+    Paired,
     as_names,
     check_names,
     holds_counts,
@@ -39,7 +41,7 @@ _ACCEPTED = (
     "give a folder with rna.h5ad and atac.h5ad, an .h5mu, a 10x .h5, a MatrixMarket folder or a "
     "Seurat .rds"
 )
-_PAIR_FILES = {"rna": "rna.h5ad", "atac": "atac.h5ad"}
+PAIR_KINDS = (".h5ad", ".zarr")
 _MATRIX_FILES = ("matrix.mtx", "features.tsv", "barcodes.tsv")
 
 
@@ -50,18 +52,22 @@ class InputNote(UserWarning):
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def read(path: str | Path) -> MuData:
+def read(path: str | Path, backed: bool = False) -> MuData | Paired:
     """Read paired cells from a file or folder.
 
     Counts are kept as stored. Where X is not counts but a layer 'counts' or `.raw` is, that is
     taken and a warning says so. Columns of the RNA modality's obs are also in `mdata.obs`.
 
     Args:
-        path: Folder with rna.h5ad and atac.h5ad; .h5mu; 10x .h5 with Gene Expression and Peaks;
-            MatrixMarket folder (matrix.mtx, features.tsv, barcodes.tsv, gzipped or not); .rds.
+        path: Folder with rna.h5ad and atac.h5ad, or rna.zarr and atac.zarr; .h5mu or a MuData
+            .zarr; 10x .h5 with Gene Expression and Peaks; MatrixMarket folder (matrix.mtx,
+            features.tsv, barcodes.tsv, gzipped or not); .rds.
+        backed: Leave the counts on disk, to be read as they are needed; not for MatrixMarket and
+            .rds. The file must stay where it is.
 
     Returns:
-        MuData with modalities 'rna' and 'atac' holding the same cells in the order of the RNA.
+        MuData with modalities 'rna' and 'atac' holding the same cells in the order of the RNA;
+        when `backed`, the checked `Paired`, which `SCMVP` takes in its place.
 
     Raises:
         InputError: The path does not exist, is damaged, or does not hold both modalities.
@@ -69,8 +75,12 @@ def read(path: str | Path) -> MuData:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
+    if backed:
+        from .backed import read_backed
+
+        return read_backed(path)
     if path.is_dir():
-        return _read_folder(path)
+        return _read_zarr(path) if path.suffix == ".zarr" else _read_folder(path)
     readers: dict[str, Callable[[Path], MuData]] = {
         ".h5mu": _read_h5mu,
         ".h5": _read_10x_h5,
@@ -85,6 +95,36 @@ def read(path: str | Path) -> MuData:
             "give the folder"
         )
     raise InputError(f"{path} is not of a kind that can be read; {_ACCEPTED}")
+
+
+def read_for_fit(
+    path: str | Path,
+    backed: bool | None = None,
+    rna_layer: str | None = None,
+    atac_layer: str | None = None,
+) -> MuData | Paired:
+    """`read`, with the counts left on disk where they would fill the memory.
+
+    Args:
+        path: As for `read`.
+        backed: Whether the counts stay on disk; when None, where they would take more than an
+            eighth of the machine's memory (a fit in memory takes about three times the counts).
+        rna_layer: Layer with the RNA counts of a backed file.
+        atac_layer: Layer with the ATAC counts of a backed file.
+    """
+    from .backed import bytes_in_memory, read_backed
+
+    if backed is None and Path(path).exists():
+        size = bytes_in_memory(Path(path))
+        backed = size is not None and size > _physical_memory() / 8
+    return read_backed(Path(path), rna_layer, atac_layer) if backed else read(path)
+
+
+def _physical_memory() -> float:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not on Windows
+        return 16e9
 
 
 def from_parts(
@@ -174,18 +214,11 @@ def make_unique(names: Iterable[str]) -> list[str]:
 
 
 def _read_folder(path: Path) -> MuData:
-    pair = {modality: path / name for modality, name in _PAIR_FILES.items()}
-    present = [modality for modality in MODALITIES if pair[modality].exists()]
-    if len(present) == 2:
-        modalities = [_read_h5ad(pair[modality], modality) for modality in MODALITIES]
-        with _in_file(path):
+    pair = pair_files(path)
+    if pair is not None:
+        modalities = [_read_anndata(pair[modality], modality) for modality in MODALITIES]
+        with in_file(path):
             return join(*modalities)
-    if present:
-        missing = next(modality for modality in MODALITIES if modality not in present)
-        raise InputError(
-            f"{path} holds {_PAIR_FILES[present[0]]} but no {_PAIR_FILES[missing]}; put both into "
-            "the folder"
-        )
     found = {name: _plain_or_gzipped(path, name) for name in _MATRIX_FILES}
     if found["matrix.mtx"] is not None:
         lacking = [name for name, file in found.items() if file is None]
@@ -198,49 +231,96 @@ def _read_folder(path: Path) -> MuData:
     )
 
 
-def _read_h5ad(path: Path, modality: str) -> AnnData:
-    with _damage_reported(path, "h5ad file"):
-        adata = anndata.read_h5ad(path)
+def pair_files(folder: Path) -> dict[str, Path] | None:
+    """The files of both modalities in a folder; None where it has neither.
+
+    Raises:
+        InputError: There is only one of them.
+    """
+    for kind in PAIR_KINDS:
+        pair = {modality: folder / f"{modality}{kind}" for modality in MODALITIES}
+        present = [modality for modality in MODALITIES if pair[modality].exists()]
+        if len(present) == 2:
+            return pair
+        if present:
+            missing = next(modality for modality in MODALITIES if modality not in present)
+            raise InputError(
+                f"{folder} holds {present[0]}{kind} but no {missing}{kind}; put both into the "
+                "folder"
+            )
+    return None
+
+
+def _read_anndata(path: Path, modality: str) -> AnnData:
+    reader = anndata.read_zarr if path.suffix == ".zarr" else anndata.read_h5ad
+    with damage_reported(path, f"{path.suffix[1:]} file"):
+        adata = reader(path)
     return _with_counts(adata, modality, path)
 
 
+def name_of_modality(modality: str, names: Iterable[str], path: Path) -> str:
+    """The name a MuData file has for 'rna' or 'atac'."""
+    spelled = {name.lower().replace("_", " "): name for name in names}
+    feature_type = next(kind for kind, found in FEATURE_TYPES.items() if found == modality)
+    name = spelled.get(modality, spelled.get(feature_type.lower()))
+    if name is None:
+        has = ", ".join(repr(name) for name in names) or "none"
+        raise InputError(
+            f"{path} has no modality '{modality}' (modalities: {has}); rename its two "
+            "modalities to 'rna' and 'atac'"
+        )
+    return name
+
+
 def _read_h5mu(path: Path) -> MuData:
-    with _damage_reported(path, "h5mu file"), warnings.catch_warnings():
+    return _of_mudata(read_h5mu, path)
+
+
+def _read_zarr(path: Path) -> MuData:
+    return _of_mudata(read_zarr, path)
+
+
+def _of_mudata(reader: Callable[[Path], MuData], path: Path) -> MuData:
+    with damage_reported(path, f"MuData {path.suffix[1:]} file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mdata = read_h5mu(path)
-    spelled = {name.lower().replace("_", " "): name for name in mdata.mod}
-    chosen = {}
-    for feature_type, modality in FEATURE_TYPES.items():
-        name = spelled.get(modality, spelled.get(feature_type.lower()))
-        if name is None:
-            has = ", ".join(repr(name) for name in mdata.mod) or "none"
-            raise InputError(
-                f"{path} has no modality '{modality}' (modalities: {has}); rename its two "
-                "modalities to 'rna' and 'atac'"
-            )
-        chosen[modality] = _with_counts(mdata.mod[name], modality, path)
+        mdata = reader(path)
+    chosen = {
+        modality: _with_counts(
+            mdata.mod[name_of_modality(modality, mdata.mod, path)], modality, path
+        )
+        for modality in MODALITIES
+    }
     prefixes = tuple(f"{name}:" for name in mdata.mod)
     own = [name for name in mdata.obs if not str(name).startswith(prefixes)]
-    with _in_file(path):
+    with in_file(path):
         return join(chosen["rna"], chosen["atac"], obs=mdata.obs[own])
 
 
 def _read_10x_h5(path: Path) -> MuData:
-    with _damage_reported(path, "10x .h5 file"), h5py.File(path, "r") as file:
-        if "matrix" not in file or "features" not in file["matrix"]:
-            raise InputError(
-                f"{path} is not a 10x feature-barcode matrix with feature types (Cell Ranger 3 or "
-                f"later); {_ACCEPTED}"
-            )
-        group = file["matrix"]
+    with damage_reported(path, "10x .h5 file"), h5py.File(path, "r") as file:
+        group, cells, var = names_of_10x(file, path)
         vectors = tuple(group[name][:] for name in ("data", "indices", "indptr"))
-        n_features, n_cells = (int(size) for size in group["shape"][:])
-        cells = _strings(group["barcodes"])
-        features = {
-            name: _strings(group["features"][name])
-            for name in ("id", "name", "feature_type", "genome")
-            if name in group["features"]
-        }
+    with in_file(path):
+        matrix = _csr_from_parts(vectors, (len(cells), len(var)), None)
+    del vectors
+    return _split_by_type(matrix, cells, var, path)
+
+
+def names_of_10x(file: h5py.File, path: Path) -> tuple[h5py.Group, np.ndarray, pd.DataFrame]:
+    """Matrix group of a 10x file, names of its cells, and its features, indexed by gene or peak."""
+    if "matrix" not in file or "features" not in file["matrix"]:
+        raise InputError(
+            f"{path} is not a 10x feature-barcode matrix with feature types (Cell Ranger 3 or "
+            f"later); {_ACCEPTED}"
+        )
+    group = file["matrix"]
+    n_features, n_cells = (int(size) for size in group["shape"][:])
+    cells = _strings(group["barcodes"])
+    features = {
+        name: _strings(group["features"][name])
+        for name in ("id", "name", "feature_type", "genome")
+        if name in group["features"]
+    }
     if "feature_type" not in features or "name" not in features:
         raise InputError(f"{path} does not say which features are genes and which are peaks")
     sizes = {len(names) for names in features.values()}
@@ -249,9 +329,6 @@ def _read_10x_h5(path: Path) -> MuData:
             f"{path} is damaged: it has {n_features} features x {n_cells} cells, but names for "
             f"{min(sizes)} and {len(cells)}; make the file again"
         )
-    with _in_file(path):
-        matrix = _csr_from_parts(vectors, (n_cells, n_features), None)
-    del vectors
     var = pd.DataFrame(
         {
             "gene_ids": features.get("id", features["name"]),
@@ -261,7 +338,7 @@ def _read_10x_h5(path: Path) -> MuData:
     )
     if "genome" in features:
         var["genome"] = features["genome"]
-    return _split_by_type(matrix, cells, var, path)
+    return group, cells, var
 
 
 def _read_matrix_market(folder: Path, matrix: Path, features: Path, barcodes: Path) -> MuData:
@@ -279,7 +356,7 @@ def _read_matrix_market(folder: Path, matrix: Path, features: Path, barcodes: Pa
         var["chrom"] = [row[3] for row in rows]
         var["start"] = [int(row[4]) for row in rows]
         var["end"] = [int(row[5]) for row in rows]
-    with _damage_reported(matrix, "MatrixMarket file"):
+    with damage_reported(matrix, "MatrixMarket file"):
         stored = scipy.io.mmread(matrix)
     if stored.shape != (len(var), len(cells)):
         raise InputError(
@@ -299,34 +376,41 @@ def _split_by_type(
     matrix: sp.csr_matrix, cells: Sequence[str], var: pd.DataFrame, path: Path
 ) -> MuData:
     """Split a matrix of all features into the two modalities; the index of `var` may repeat."""
-    types = var["feature_types"].to_numpy()
-    found = ", ".join(f"'{name}'" for name in pd.unique(types)) or "none"
     # Seurat makes names unique over all features before it splits them.
     names = np.array(make_unique(var.index), dtype=object)
     parts = {}
-    for feature_type, modality in FEATURE_TYPES.items():
-        chosen = np.flatnonzero(types == feature_type)
-        if len(chosen) == 0:
-            raise InputError(
-                f"{path} holds no features of type '{feature_type}' (types: {found}); paired "
-                "cells need 'Gene Expression' and 'Peaks' in one matrix"
-            )
+    for modality, chosen in columns_by_type(var, path).items():
         columns = var.iloc[chosen]
         if modality == "atac":
             columns = columns.drop(columns="gene_ids")
         adata = _adata(_columns(matrix, chosen), as_names(cells), as_names(names[chosen]))
         adata.var = columns.set_axis(adata.var_names, axis=0)
         parts[modality] = adata
+    with in_file(path):
+        return join(parts["rna"], parts["atac"])
+
+
+def columns_by_type(var: pd.DataFrame, path: Path) -> dict[str, np.ndarray]:
+    """Positions of the genes and of the peaks; a warning tells what is neither."""
+    types = var["feature_types"].to_numpy()
+    found = ", ".join(f"'{name}'" for name in pd.unique(types)) or "none"
+    chosen = {}
+    for feature_type, modality in FEATURE_TYPES.items():
+        chosen[modality] = np.flatnonzero(types == feature_type)
+        if len(chosen[modality]) == 0:
+            raise InputError(
+                f"{path} holds no features of type '{feature_type}' (types: {found}); paired "
+                "cells need 'Gene Expression' and 'Peaks' in one matrix"
+            )
     others = [name for name in pd.unique(types) if name not in FEATURE_TYPES]
     if others:
         n_others = int((~np.isin(types, list(FEATURE_TYPES))).sum())
         warnings.warn(
             f"{path}: {n_others} features of type {', '.join(others)} are left out",
             InputNote,
-            stacklevel=4,
+            stacklevel=5,
         )
-    with _in_file(path):
-        return join(parts["rna"], parts["atac"])
+    return chosen
 
 
 def _with_counts(adata: AnnData, modality: str, path: Path) -> AnnData:
@@ -392,7 +476,7 @@ def _plain_or_gzipped(folder: Path, name: str) -> Path | None:
 
 def _read_table(path: Path) -> list[list[str]]:
     opener = gzip.open if path.suffix == ".gz" else open
-    with _damage_reported(path, "table"), opener(path, "rt", encoding="utf-8") as file:
+    with damage_reported(path, "table"), opener(path, "rt", encoding="utf-8") as file:
         return [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
 
 
@@ -401,7 +485,7 @@ def _strings(dataset: h5py.Dataset) -> np.ndarray:
 
 
 @contextmanager
-def _in_file(path: Path) -> Iterator[None]:
+def in_file(path: Path) -> Iterator[None]:
     """Put the path in front of a refusal."""
     try:
         yield
@@ -410,7 +494,7 @@ def _in_file(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _damage_reported(path: Path, kind: str) -> Iterator[None]:
+def damage_reported(path: Path, kind: str) -> Iterator[None]:
     """Turn what libraries raise on damaged files into one sentence."""
     try:
         yield

@@ -13,14 +13,16 @@ import scipy.sparse as sp
 import torch
 
 from . import impute, storage
+from .batches import Cells
 from .checks import FEATURE_WORD, LABEL, Paired, check_paired, name_some, writable
+from .distributed import ranks
 from .errors import InputError
 from .inputs import LogCounts, SpectralScores, TfIdf
+from .matrices import DiskRows, Matrix, entries_of_cells, feature_cells, feature_totals
 from .module import Features, ModelOptions, PairedMixtureVAE
 from .preprocess import (
     counts_insertions,
     estimate_n_clusters,
-    feature_cells,
     insertions_to_fragments,
     inverse_document_frequency,
 )
@@ -31,6 +33,7 @@ from .training import (
     TrainingOptions,
     TrainingResult,
     embed,
+    in_frame,
     limited_threads,
     pick_device,
     seeded,
@@ -107,12 +110,17 @@ class SCMVP:
         if n_latent is not None:
             model_changes = model_changes | {"n_latent": _whole_number("n_latent", n_latent)}
         self.options = _options_from(ModelOptions, model_changes | (options or {}))
+        if isinstance(data, Paired) and (rna_layer, atac_layer) != (None, None):
+            raise InputError(
+                "these counts were chosen when the file is read; name their layer there, not here"
+            )
         given = check_paired(data, rna_layer, atac_layer)
         self._layers = (rna_layer, atac_layer)
         insertions = counts_insertions(given.atac)
         if insertions:
             given = _in_fragments(given)
         self._data: Paired | None = _modelled_features(given, min_cells)
+        empty_rna, empty_atac = _empty_cells(self._data)
         self.cells, self.genes, self.peaks = self._data.cells, self._data.genes, self._data.peaks
         if len(self.cells) < FEWEST_CELLS:
             raise InputError(
@@ -127,8 +135,8 @@ class SCMVP:
             "n_peaks_in": len(given.peaks),
             "min_cells": min_cells,
             "atac_insertions": insertions,
-            "cells_without_rna": _empty_rows(self._data.rna),
-            "cells_without_atac": _empty_rows(self._data.atac),
+            "cells_without_rna": int(empty_rna.sum()),
+            "cells_without_atac": int(empty_atac.sum()),
             "n_clusters_estimated": n_clusters is None,
         }
         if n_clusters is None:
@@ -163,6 +171,7 @@ class SCMVP:
         device: str = "auto",
         threads: int | None = None,
         callback: Callback | None = None,
+        checkpoint: str | os.PathLike | None = None,
         **training_options: Any,
     ) -> SCMVP:
         """Fit the model from scratch; the same seed gives the same model.
@@ -177,6 +186,9 @@ class SCMVP:
             threads: CPU threads; half of the CPUs, at most 8, when None.
             callback: Called after each epoch with a dict of the epoch's history, `max_epochs` and
                 `seconds_left`.
+            checkpoint: File to keep the state in, written after each epoch. Where it exists, the
+                training that wrote it goes on, with the result it would have had without a break;
+                it is deleted in the end.
             **training_options: Other fields of `scmvp.training.TrainingOptions`.
 
         Returns:
@@ -201,11 +213,13 @@ class SCMVP:
         if threads is not None:
             threads = _whole_number("threads", threads, at_most=os.cpu_count())
         picked = pick_device(device)
+        checkpoint_file = None if checkpoint is None else writable(checkpoint)
         rna, atac = self._data.rna, self._data.atac
         with limited_threads(threads), seeded(training.seed, picked):
             module = self._untrained(rna, atac, training.seed)
-            result = Trainer(module, rna, atac, training, picked).run(callback)
-            latent = _latent(module, self._data, picked)
+            trainer = Trainer(module, Cells(rna, atac, picked, ranks()), training)
+            result = trainer.run(callback, checkpoint_file)
+            latent = trainer.latent()
         # assigned together, so that a failed second training leaves the first one whole
         self._module, self._training, self._result, self._latent = module, training, result, latent
         return self
@@ -466,10 +480,10 @@ class SCMVP:
             self.genes,
             self.peaks,
         )
-        _refuse_empty(matched)
+        _empty_cells(matched)
         return matched
 
-    def _untrained(self, rna: sp.csr_matrix, atac: sp.csr_matrix, seed: int) -> PairedMixtureVAE:
+    def _untrained(self, rna: Matrix, atac: Matrix, seed: int) -> PairedMixtureVAE:
         """A module that knows how often and in which cells features are seen, and nothing else."""
         if self.options.encoder_input == "counts":
             idf = torch.from_numpy(inverse_document_frequency(atac))
@@ -481,7 +495,8 @@ class SCMVP:
         return PairedMixtureVAE(self.options, self.n_clusters, *features)
 
     def _embedded(self, paired: Paired, modality: str = "joint") -> np.ndarray:
-        return _latent(self._fitted(), paired, self._device(), modality)
+        cells = Cells(paired.rna, paired.atac, self._device())
+        return in_frame(self._fitted(), embed(self._fitted(), cells, modality=modality))
 
     def _latent_of(
         self, data: PairedData | None, cells: Sequence[str] | None
@@ -561,25 +576,12 @@ def _positive(name: str, value: Any, at_most: float = 1e12) -> float:
     return float(value)
 
 
-def _latent(
-    module: PairedMixtureVAE, paired: Paired, device: torch.device, modality: str = "joint"
-) -> np.ndarray:
-    """Posterior means in the frame of the prior, (n, D)."""
-    q = embed(module, paired.rna, paired.atac, device, modality)
-    with torch.no_grad():
-        return module.prior.to_frame(q.mean.to(device)).cpu().numpy()
-
-
-def _totals(matrix: sp.csr_matrix) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(matrix.sum(0), dtype=np.float32).ravel())
+def _totals(matrix: Matrix) -> torch.Tensor:
+    return torch.from_numpy(feature_totals(matrix).astype(np.float32))
 
 
 def _in_fragments(paired: Paired) -> Paired:
     return dataclasses.replace(paired, atac=insertions_to_fragments(paired.atac))
-
-
-def _empty_rows(matrix: sp.csr_matrix) -> int:
-    return int((np.diff(matrix.indptr) == 0).sum())
 
 
 def _modelled_features(given: Paired, min_cells: int) -> Paired:
@@ -596,21 +598,18 @@ def _modelled_features(given: Paired, min_cells: int) -> Paired:
                 f"{len(given.cells)} cells; give more cells or a smaller min_cells"
             )
         modelled = _columns(matrix, kept)
-        if modelled is matrix:
+        if modelled is matrix and not isinstance(matrix, DiskRows):
             # ours: the caller may go on to normalize theirs in place, before or after the fit
             modelled = sp.csr_matrix(
                 (matrix.data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape
             )
         parts[modality] = (modelled, names[kept])
     (rna, genes), (atac, peaks) = parts["rna"], parts["atac"]
-    paired = Paired(rna, atac, given.cells, genes, peaks)
-    _refuse_empty(paired)
-    return paired
+    return Paired(rna, atac, given.cells, genes, peaks)
 
 
 def _warn_of_empty_rows(paired: Paired, modality: str) -> None:
-    matrix = paired.rna if modality == "rna" else paired.atac
-    empty = np.diff(matrix.indptr) == 0
+    empty = entries_of_cells(paired.rna if modality == "rna" else paired.atac) == 0
     if empty.any():
         warnings.warn(
             f"{int(empty.sum())} cells have no {LABEL[modality]} count "
@@ -619,19 +618,23 @@ def _warn_of_empty_rows(paired: Paired, modality: str) -> None:
         )
 
 
-def _refuse_empty(paired: Paired) -> None:
-    empty = np.diff(paired.rna.indptr) + np.diff(paired.atac.indptr) == 0
-    if empty.any():
+def _empty_cells(paired: Paired) -> tuple[np.ndarray, np.ndarray]:
+    """Which cells have no RNA and which no ATAC count; those with neither are refused."""
+    rna, atac = (entries_of_cells(matrix) == 0 for matrix in (paired.rna, paired.atac))
+    if (empty := rna & atac).any():
         raise InputError(
             f"cells without a count in any modelled feature: {name_some(paired.cells[empty])}; "
             "remove them first (scmvp.filter_paired does)"
         )
+    return rna, atac
 
 
-def _columns(matrix: sp.csr_matrix, columns: np.ndarray) -> sp.csr_matrix:
+def _columns(matrix: Matrix, columns: np.ndarray) -> Matrix:
     """Columns in the order asked for; the matrix itself where that changes nothing."""
     if len(columns) == matrix.shape[1] and (columns == np.arange(len(columns))).all():
         return matrix
+    if isinstance(matrix, DiskRows):
+        return matrix.of_columns(columns)
     picked = matrix[:, columns]
     picked.sort_indices()
     return picked

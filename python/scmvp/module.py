@@ -12,14 +12,16 @@ f_x and f_y are softmax outputs of decoders gated by p(c|z).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from . import distributions as dist
+from . import likelihood
 from .batches import PairedBatch
 from .errors import InputError
+from .inputs import SpectralScores
 from .networks import AtacBranch, Decoder, Encoder, Gaussian, RnaBranch
 from .sparse import SparseRows
 
@@ -48,6 +50,13 @@ class ModelOptions:
     def __post_init__(self) -> None:
         if self.encoder_input not in ("spectral", "counts"):
             raise InputError(f"encoder_input is {self.encoder_input!r}; use 'spectral' or 'counts'")
+
+
+class Inputs(NamedTuple):
+    """What the encoders read, of measured cells or of imputed profiles."""
+
+    rna: SparseRows | Tensor  # (B, G) sparse, or (B, d)
+    atac: SparseRows | Tensor  # (B, P) sparse, or (B, d)
 
 
 class Decoded(NamedTuple):
@@ -189,16 +198,19 @@ class PairedMixtureVAE(nn.Module):
         self.log_theta = nn.Parameter(torch.full((n_genes,), START_LOG_THETA))
         self.zero_logit = nn.Parameter(torch.full((n_peaks,), START_ZERO_LOGIT))
         self.zero_head = nn.Linear(h, n_peaks, bias=False) if o.zero_inflation == "entry" else None
+        self.pool: likelihood.Pool | None = None  # set while training
 
     # ---- the model
 
-    def encode(self, batch: PairedBatch, modality: str = "joint") -> Gaussian:
-        """q(z|x,y), q(z|x) or q(z|y) of measured cells."""
+    def read(self, batch: PairedBatch) -> Inputs:
+        """What the encoders read of measured cells."""
+        return Inputs(self.read_rna(batch.rna), self.read_atac(batch.atac))
+
+    def encode(self, read: Inputs, modality: str = "joint") -> Gaussian:
+        """q(z|x,y), q(z|x) or q(z|y) of what was read of cells."""
         if modality == "joint":
-            return self.encoder_joint(self.read_rna(batch.rna), self.read_atac(batch.atac))
-        if modality == "rna":
-            return self.encoder_rna(self.read_rna(batch.rna))
-        return self.encoder_atac(self.read_atac(batch.atac))
+            return self.encoder_joint(*read)
+        return self.encoder_rna(read.rna) if modality == "rna" else self.encoder_atac(read.atac)
 
     def gate_input(self, z: Tensor) -> Tensor | None:
         """p(c|z) where the decoders are gated by it, else None."""
@@ -209,44 +221,93 @@ class PairedMixtureVAE(nn.Module):
     def decode(self, z: Tensor) -> Decoded:
         """Parameters of both likelihoods at z, (B, D)."""
         p_c = self.gate_input(z)
-        share_rna, _ = self.decoder_rna(z, p_c)
-        share_atac, h = self.decoder_atac(z, p_c)
+        h = self.decoder_atac.hidden(z, p_c)
         zero_logit = self.zero_logit
         if self.zero_head is not None:
             zero_logit = zero_logit + self.zero_head(h)
-        return Decoded(share_rna, share_atac, zero_logit)
+        return Decoded(self.decoder_rna(z, p_c), self.decoder_atac.share(h), zero_logit)
 
-    def loss(self, batch: PairedBatch) -> LossTerms:
-        """Every term of the loss at one sample of z per cell."""
-        x, y = self.read_rna(batch.rna), self.read_atac(batch.atac)
-        size_rna, size_atac = batch.rna.sums()[:, None], batch.atac.sums()[:, None]
+    def loss(
+        self, batch: PairedBatch, read: Inputs | None = None, noise: Tensor | None = None
+    ) -> LossTerms:
+        """Every term of the loss at one sample of z per cell.
 
-        q = self.encoder_joint(x, y)
-        z = q.sample()
+        Args:
+            batch: The cells.
+            read: What `read` makes of them, where it is known already.
+            noise: Standard normal, (B, D); drawn when None.
+        """
+        read = self.read(batch) if read is None else read
+        q = self.encoder_joint(*read)
+        z = q.sample(noise)
+        one_pass = self.zero_head is None and isinstance(self.read_rna, SpectralScores)
+        likelihoods = self._in_one_pass if one_pass else self._of_shares
+        log_x, log_y, imputed = likelihoods(batch, z)
+        terms = (-log_x, -log_y, self.prior.kl(q, z), self._consistency(q, read, imputed))
+        return LossTerms(*(term.mean() for term in terms))
+
+    def _in_one_pass(self, batch: PairedBatch, z: Tensor) -> tuple[Tensor, Tensor, Inputs]:
+        """Log p(x|z), log p(y|z) and what is read of the imputed profiles, never forming these."""
+        p_c = self.gate_input(z)
+        log_lik, scores = [], []
+        for family, parameter, decoder, counts, reader in (
+            (
+                likelihood.NegativeBinomial,
+                self.log_theta,
+                self.decoder_rna,
+                batch.rna,
+                self.read_rna,
+            ),
+            (
+                likelihood.ZeroInflatedPoisson,
+                self.zero_logit,
+                self.decoder_atac,
+                batch.atac,
+                self.read_atac,
+            ),
+        ):
+            h = decoder.hidden(z, p_c)
+            found = likelihood.of_counts(
+                family, parameter, h, decoder.output, counts, reader.loading, self.pool
+            )
+            log_lik.append(found.log_lik)
+            scores.append(found.scores - reader.centre)
+        return *log_lik, Inputs(*scores)
+
+    def _of_shares(self, batch: PairedBatch, z: Tensor) -> tuple[Tensor, Tensor, Inputs]:
+        """The same by way of the shares of all features."""
         decoded = self.decode(z)
-        mean_rna = decoded.share_rna * size_rna
-        log_x = dist.negative_binomial(batch.rna, mean_rna, self.log_theta)
+        size_rna, size_atac = batch.rna.sums()[:, None], batch.atac.sums()[:, None]
+        log_x = dist.negative_binomial(batch.rna, decoded.share_rna * size_rna, self.log_theta)
         # divided by 1 - phi, so that phi changes the shape of p(y|z) and not its mean
         poisson_mean = decoded.share_atac * size_atac * (1 + decoded.zero_logit.exp())
         log_y = dist.zero_inflated_poisson(batch.atac, poisson_mean, decoded.zero_logit)
-        imputed = (
+        imputed = Inputs(
             self.read_rna.imputed(decoded.share_rna.detach(), size_rna),
             self.read_atac.imputed(decoded.share_atac.detach(), size_atac),
         )
-        terms = (-log_x, -log_y, self.prior.kl(q, z), self._consistency(q, (x, y), imputed))
-        return LossTerms(*(term.mean() for term in terms))
+        return log_x, log_y, imputed
 
-    def weight_penalty(self) -> Tensor:
-        """-log N(W; 0, 1 / precision) of the output weights up to a constant, nats of all cells."""
-        weights = (self.decoder_rna.output.weight, self.decoder_atac.output.weight)
-        return 0.5 * self.options.decoder_precision * sum(w.square().sum() for w in weights)
+    def outputs(self) -> tuple[nn.Linear, nn.Linear]:
+        """The output layers of both decoders."""
+        return self.decoder_rna.output, self.decoder_atac.output
 
-    def _consistency(
-        self,
-        q: Gaussian,
-        measured: tuple[SparseRows | Tensor, SparseRows | Tensor],
-        imputed: tuple[Tensor, Tensor],
-    ) -> Tensor:
+    def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
+        """What there is to learn from `n_cells` cells, as an optimizer takes it.
+
+        The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
+        gradient precision W: per cell, that is a weight decay.
+        """
+        outputs = [layer.weight for layer in self.outputs()]
+        known = set(map(id, outputs))
+        learnt = [part for part in self.parameters() if part.requires_grad]
+        decay = self.options.decoder_precision / n_cells
+        return [
+            {"params": outputs, "weight_decay": decay},
+            {"params": [part for part in learnt if id(part) not in known]},
+        ]
+
+    def _consistency(self, q: Gaussian, measured: Inputs, imputed: Inputs) -> Tensor:
         """KLs of the joint posterior to the single encoders, on measured and on imputed data.
 
         The imputed data come detached: the decoder answers to the data, not to what the single
@@ -256,16 +317,14 @@ class PairedMixtureVAE(nn.Module):
             q = Gaussian(q.mean.detach(), q.log_var.detach())
         total = q.mean.new_zeros(len(q.mean))
         if weight := self.options.weight_consistency_measured:
-            total = total + weight * self._single_kls(q, *measured)
+            total = total + weight * self._single_kls(q, measured)
         if weight := self.options.weight_consistency_imputed:
-            total = total + weight * self._single_kls(q, *imputed, measured=False)
+            total = total + weight * self._single_kls(q, imputed, measured=False)
         return total
 
-    def _single_kls(
-        self, q: Gaussian, x: SparseRows | Tensor, y: SparseRows | Tensor, measured: bool = True
-    ) -> Tensor:
-        return dist.gaussian_kl(*q, *self.encoder_rna(x, measured=measured)) + dist.gaussian_kl(
-            *q, *self.encoder_atac(y, measured=measured)
+    def _single_kls(self, q: Gaussian, read: Inputs, measured: bool = True) -> Tensor:
+        return dist.gaussian_kl(*q, *self.encoder_rna(read.rna, measured=measured)) + (
+            dist.gaussian_kl(*q, *self.encoder_atac(read.atac, measured=measured))
         )
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .distributed import ranks, sum_over_ranks
 from .sparse import SparseRows
 
 
@@ -17,8 +18,10 @@ class Gaussian(NamedTuple):
     mean: Tensor  # (B, D)
     log_var: Tensor  # (B, D)
 
-    def sample(self) -> Tensor:
-        return self.mean + torch.randn_like(self.mean) * (0.5 * self.log_var).exp()
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        """One draw per cell, (B, D), from standard normal noise of that shape."""
+        noise = torch.randn_like(self.mean) if noise is None else noise
+        return self.mean + noise * (0.5 * self.log_var).exp()
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -34,9 +37,30 @@ class BatchNorm(nn.BatchNorm1d):
         super().__init__(n_hidden, momentum=None)  # None: plain average since the last reset
 
     def forward(self, h: Tensor, measured: bool = True) -> Tensor:
+        if self.training and ranks().world > 1:
+            return self._of_all_ranks(h, measured)
         if measured or not self.training:
             return super().forward(h)
         return F.batch_norm(h, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+    def _of_all_ranks(self, h: Tensor, measured: bool) -> Tensor:
+        """The same with the statistics of the whole minibatch, of which h is this process's part.
+
+        torch's SyncBatchNorm does not run on CPUs.
+        """
+        n = h.new_full((1,), len(h))
+        total, squares, n = sum_over_ranks(torch.cat([h.sum(0), h.square().sum(0), n])).split(
+            [self.num_features, self.num_features, 1]
+        )
+        mean = total / n
+        variance = (squares / n - mean.square()).clamp_min(0)
+        if measured:
+            with torch.no_grad():
+                self.num_batches_tracked += 1
+                unbiased = variance * n / (n - 1)
+                self.running_mean.lerp_(mean, 1 / self.num_batches_tracked)
+                self.running_var.lerp_(unbiased, 1 / self.num_batches_tracked)
+        return (h - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
 def start_epoch(module: nn.Module) -> None:
@@ -149,7 +173,7 @@ class ClusterGate(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z to the share of each feature in the cell's counts, and the hidden layer it came from."""
+    """z to the share of each feature in the cell's counts."""
 
     def __init__(self, branch: nn.Module, n_hidden: int, n_clusters: int, log_share: Tensor):
         super().__init__()
@@ -161,8 +185,14 @@ class Decoder(nn.Module):
             self.output.bias.copy_(log_share)
             nn.init.normal_(self.output.weight, std=0.01)
 
-    def forward(self, z: Tensor, p_c: Tensor | None) -> tuple[Tensor, Tensor]:
+    def hidden(self, z: Tensor, p_c: Tensor | None) -> Tensor:
+        """The last hidden layer, (B, H)."""
         h = self.branch(z)
-        if p_c is not None:
-            h = self.gate(h, p_c)
-        return self.output(h).softmax(-1), h
+        return h if p_c is None else self.gate(h, p_c)
+
+    def share(self, h: Tensor) -> Tensor:
+        """(B, F), rows that sum to 1."""
+        return self.output(h).softmax(-1)
+
+    def forward(self, z: Tensor, p_c: Tensor | None) -> Tensor:
+        return self.share(self.hidden(z, p_c))

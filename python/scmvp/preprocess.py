@@ -25,6 +25,14 @@ from .checks import (
     modality_pair,
 )
 from .errors import InputError
+from .matrices import (
+    DiskRows,
+    Matrix,
+    blocks_of,
+    feature_cells,
+    feature_totals,
+    in_memory,
+)
 from .spectral import leading, operator, residuals, scaled_counts
 
 if TYPE_CHECKING:
@@ -44,41 +52,37 @@ _RANK_MARGIN = 1.02
 _RANK_STEPS = (16, MAX_CLUSTERS)
 
 
-def feature_cells(counts: sp.csr_matrix) -> np.ndarray:
-    """Number of cells in which each feature is seen; (n_features,) int64.
-
-    Args:
-        counts: Cells x features, canonical (no stored zeros).
-    """
-    return np.bincount(counts.indices, minlength=counts.shape[1])
-
-
-def counts_insertions(counts: sp.csr_matrix) -> bool:
+def counts_insertions(counts: Matrix) -> bool:
     """Whether ATAC counts are of insertions: a fragment has two ends, so most counts are even.
 
     Of independent events, however many, even counts are never much more frequent than odd ones.
     """
-    odd = int((counts.data % 2).sum())
-    return len(counts.data) - odd > 2 * odd
+    odd = n = 0
+    for block in blocks_of(counts):
+        odd += int((block.data % 2).sum())
+        n += block.nnz
+    return n - odd > 2 * odd
 
 
-def insertions_to_fragments(counts: sp.csr_matrix) -> sp.csr_matrix:
+def insertions_to_fragments(counts: Matrix) -> Matrix:
     """Fragments per peak from insertions per peak, (y + 1) // 2; an odd end lies outside the peak.
 
     Counted by their ends, fragments are neither Poisson nor independent (Martens et al., Nature
     Methods 2024): every likelihood would see each fragment twice.
     """
+    if isinstance(counts, DiskRows):
+        return counts.in_fragments()
     return sp.csr_matrix(
         (np.ceil(counts.data / 2), counts.indices, counts.indptr), shape=counts.shape
     )
 
 
-def inverse_document_frequency(counts: sp.csr_matrix) -> np.ndarray:
+def inverse_document_frequency(counts: Matrix) -> np.ndarray:
     """Number of cells over the number of counts of each feature; (n_features,) float32.
 
     A feature without counts gets 0, so that it weighs nothing.
     """
-    totals = np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel()
+    totals = feature_totals(counts)
     idf = np.zeros_like(totals)
     np.divide(counts.shape[0], totals, out=idf, where=totals > 0)
     return idf.astype(np.float32)
@@ -139,11 +143,13 @@ def filter_paired(
         check_names(modality, cells[modality], as_names(adata.var_names))
     order = match_cells(cells["rna"], cells["atac"])
     counts = [
-        count_matrix(
-            layer_values(adata, modality, layer),
-            modality,
-            cells[modality],
-            as_names(adata.var_names),
+        in_memory(
+            count_matrix(
+                layer_values(adata, modality, layer),
+                modality,
+                cells[modality],
+                as_names(adata.var_names),
+            )
         )
         for modality, adata, layer in zip(MODALITIES, pair, layers, strict=True)
     ]
@@ -206,7 +212,7 @@ def describe_filter(account: dict[str, Any]) -> str:
     )
 
 
-def estimate_n_clusters(rna: sp.csr_matrix, atac: sp.csr_matrix, seed: int = 0) -> int:
+def estimate_n_clusters(rna: Matrix, atac: Matrix, seed: int = 0) -> int:
     """Number of clusters from the rank of the cell-cell correlation matrix.
 
     K clusters span K - 1 directions among cells. A direction counts where its singular value
@@ -224,9 +230,10 @@ def estimate_n_clusters(rna: sp.csr_matrix, atac: sp.csr_matrix, seed: int = 0) 
     """
     rng = np.random.default_rng(seed)
     n_cells = rna.shape[0]
+    chosen = slice(None)
     if n_cells > _RANK_CELLS:
         chosen = np.sort(rng.choice(n_cells, _RANK_CELLS, replace=False))
-        rna, atac = rna[chosen], atac[chosen]
+    rna, atac = rna[chosen], atac[chosen]
     pairs = [_data_and_null(counts, rng) for counts in (rna, atac)]
     pairs = [pair for pair in pairs if pair is not None]
     if len(pairs) == 2:

@@ -37,7 +37,11 @@ class SparseRows(NamedTuple):
 
     def sums(self) -> Tensor:
         """Library size of each cell, (B,)."""
-        return self.value.new_zeros(self.n_rows).index_add_(0, self.row, self.value)
+        return self.row_sums(self.value)
+
+    def row_sums(self, values: Tensor) -> Tensor:
+        """Sums of numbers at the non-zeros, (nnz,), over each cell's, (B,)."""
+        return torch.segment_reduce(values, "sum", offsets=self.offset, axis=0, unsafe=True)
 
     def with_values(self, value: Tensor) -> SparseRows:
         """Other values at the same places."""

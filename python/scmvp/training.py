@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from . import mixture
-from .batches import even_chunks, ordered_batches, shuffled_batches, take
+from . import checkpoint, mixture
+from .batches import ORDERED_CELLS, Cells, PairedBatch, Part, even_chunks, n_chunks
+from .distributed import from_first, own_device, summed
 from .errors import InputError
-from .module import LossTerms, PairedMixtureVAE
+from .likelihood import Pool
+from .module import Inputs, LossTerms, PairedMixtureVAE
 from .networks import Gaussian, start_epoch
 
 Callback = Callable[[dict], None]
@@ -31,6 +35,14 @@ class Phase(NamedTuple):
 
     name: str  # "warm-up": N(0, I); "mixture": constant rate; "annealing": falling rate
     epochs: int
+
+
+class Progress(NamedTuple):
+    """Where a training is."""
+
+    phase: int = 0
+    step: int = 0  # epochs of the phase that are done
+    epochs_before: int = 0  # the phase
 
 
 @dataclass(frozen=True)
@@ -90,9 +102,9 @@ class TrainingResult:
 
 
 def pick_device(device: str) -> torch.device:
-    """'auto' is the GPU where torch sees one."""
+    """'auto' is the GPU where torch sees one for this process."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return own_device() or torch.device("cpu")
     try:
         picked = torch.device(device)
         torch.empty(0, device=picked)
@@ -135,84 +147,127 @@ def limited_threads(threads: int | None) -> Iterator[None]:
 
 
 class Trainer:
-    """One training run of a module on paired counts held in memory."""
+    """One training run of a module on paired counts."""
 
-    def __init__(
-        self,
-        module: PairedMixtureVAE,
-        rna: sp.csr_matrix,
-        atac: sp.csr_matrix,
-        options: TrainingOptions,
-        device: torch.device,
-    ):
-        self.module = module.to(device)
-        self.rna, self.atac = rna, atac
+    def __init__(self, module: PairedMixtureVAE, cells: Cells, options: TrainingOptions):
+        self.module = module.to(cells.device)
+        self.cells = cells
         self.options = options
-        self.device = device
+        self.device = cells.device
         self.shuffler = np.random.default_rng(options.seed)
-        cells = self.shuffler.permutation(rna.shape[0])
+        shuffled = self.shuffler.permutation(len(cells))
         n_held_out = min(
-            math.ceil(len(cells) * options.validation_fraction), options.max_validation_cells
+            math.ceil(len(shuffled) * options.validation_fraction), options.max_validation_cells
         )
-        self.held_out, self.training_cells = np.sort(cells[:n_held_out]), cells[n_held_out:]
+        self.held_out = np.sort(shuffled[:n_held_out])
+        self.training_cells = np.sort(shuffled[n_held_out:])
+        self.mixture_cells = np.sort(shuffled[n_held_out:][: options.max_mixture_cells])
         self.batch_size = min(
             options.batch_size,
             max(options.smallest_batch, len(self.training_cells) // options.fewest_steps),
         )
+        self.n_batches = n_chunks(len(self.training_cells), self.batch_size)
         # with "refit" the prior is fitted to the posteriors once per epoch, not by gradient steps
         module.prior.requires_grad_(options.mixture_update == "gradient")
-        learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(learnt, lr=options.lr, fused=True)
+        groups = module.parameter_groups(len(self.training_cells))
+        self.optimizer = torch.optim.Adam(groups, lr=options.lr, fused=True)
         self.result = TrainingResult()
-        self._best: dict[str, torch.Tensor] | None = None
-        self._shares: np.ndarray | None = None  # of each component in each cell of the mixture
+        self.ranks = cells.ranks
+        self._objective: nn.Module = _Objective(module)
+        self._read: Inputs | None = None
+        self._held_out: list[PairedBatch] | None = None
+        self.best: dict[str, torch.Tensor] | None = None  # weights of the best epoch of the phase
+        self.shares: np.ndarray | None = None  # of each component in each cell of the mixture
+        self.progress = Progress()
+        # the biases start as the log of the features' shares in all counts
+        self.fingerprint = [float(layer.bias.detach().double().sum()) for layer in module.outputs()]
 
-    def run(self, callback: Callback | None = None) -> TrainingResult:
+    def run(
+        self, callback: Callback | None = None, checkpoint_file: Path | None = None
+    ) -> TrainingResult:
         """Train; afterwards the module holds the best weights seen and is in evaluation mode.
 
         A KeyboardInterrupt ends training with what has been learnt so far, unless not one epoch
         was complete: then there is nothing to keep, and it is raised again.
+
+        Args:
+            callback: Called after each epoch.
+            checkpoint_file: Written after each epoch; where it exists, training goes on from it.
+                Deleted when training is complete.
         """
-        started = time.monotonic()
+        if checkpoint_file is not None and checkpoint_file.exists():
+            checkpoint.load(checkpoint_file, self)
+        started = time.monotonic() - self.result.seconds
+        self.module.pool = Pool()
         try:
-            for phase in self.options.phases():
-                self._run_phase(phase, started, callback)
+            self._read = read_all(self.module, self.cells)
+            phases = self.options.phases()
+            for i in range(self.progress.phase, len(phases)):
+                if i > self.progress.phase:
+                    self.progress = Progress(i, 0, self.result.epochs)
+                self._run_phase(phases[i], started, callback, checkpoint_file)
         except KeyboardInterrupt:
-            if self.result.epochs == 0:
+            if self.result.epochs == 0 or self.ranks.world > 1:
                 raise
             self.result.interrupted = True
             self._restore_best()
+        finally:
+            self.module.pool = None
         if not self.module.prior.started:  # interrupted in the warm-up
             self._start_mixture()
         self.module.eval()
         self.result.seconds = time.monotonic() - started
+        if checkpoint_file is not None and not self.result.interrupted and self.ranks.rank == 0:
+            checkpoint_file.unlink(missing_ok=True)
         return self.result
 
-    def _run_phase(self, phase: Phase, started: float, callback: Callback | None) -> None:
-        if phase.name == "mixture":
+    def _run_phase(
+        self,
+        phase: Phase,
+        started: float,
+        callback: Callback | None,
+        checkpoint_file: Path | None,
+    ) -> None:
+        if phase.name == "mixture" and self.progress.step == 0:
             self._start_mixture()
-            self._best = None  # an ELBO under N(0, I) is no rival of one under the mixture
-        epochs_before = self.result.epochs
-        for step in range(phase.epochs):
-            if phase.name != "warm-up" and self.options.mixture_update == "refit":
-                self._refit_mixture(reassign=phase.name == "annealing" and step == 0)
-            self._epoch(phase, step, started, callback)
-            waited = self.result.epochs - max(self.result.best_epoch, epochs_before)
+            self.best = None  # an ELBO under N(0, I) is no rival of one under the mixture
+        self._objective = self._wrapped()
+        for step in range(self.progress.step, phase.epochs):
+            waited = self.result.epochs - max(self.result.best_epoch, self.progress.epochs_before)
             # the falling rate pays at the end of the annealing, not in its first epochs
             if waited >= self.options.patience and phase.name != "annealing":
                 break
+            if phase.name != "warm-up" and self.options.mixture_update == "refit":
+                self._refit_mixture(reassign=phase.name == "annealing" and step == 0)
+            self._epoch(phase, step, started, callback)
+            self.progress = self.progress._replace(step=step + 1)
+            if checkpoint_file is not None and self.ranks.rank == 0:
+                checkpoint.save(checkpoint_file, self)
         self._restore_best()
 
+    def _wrapped(self) -> nn.Module:
+        """The objective, with its gradients averaged over processes where there are several."""
+        objective = _Objective(self.module)
+        if self.ranks.world == 1:
+            return objective
+        o = self.module.options
+        all_used = self.module.prior.started and o.cluster_gate
+        all_used &= o.weight_consistency_measured > 0 or o.weight_consistency_imputed > 0
+        return DistributedDataParallel(
+            objective, find_unused_parameters=not all_used, broadcast_buffers=False
+        )
+
     def _restore_best(self) -> None:
-        if self._best is not None:
-            self.module.load_state_dict(self._best)
+        if self.best is not None:
+            self.module.load_state_dict(self.best)
 
     def _epoch(self, phase: Phase, step: int, started: float, callback: Callback | None) -> None:
         epoch = self.result.epochs + 1
         warm_up = min(1.0, epoch / self.options.kl_warm_up_epochs)
         trained = self._train_epoch(warm_up, phase, step)
-        held_out = self._evaluate(self.held_out)
-        elbo = -float(held_out.negative_elbo)
+        held_out = self._evaluate(self.held_out).negative_elbo
+        from_first([held_out])  # all processes stop at the same epoch
+        elbo = -float(held_out)
         if not math.isfinite(elbo):
             raise InputError(
                 f"training diverged in epoch {epoch} (the ELBO is {elbo}); "
@@ -229,8 +284,8 @@ class Trainer:
             warm_up_weight=warm_up,
             seconds=seconds,
         )
-        if self._best is None or elbo > self.result.elbo or warm_up < 1:
-            self._best = deepcopy(self.module.state_dict())
+        if self.best is None or elbo > self.result.elbo or warm_up < 1:
+            self.best = deepcopy(self.module.state_dict())
             self.result.elbo, self.result.best_epoch = elbo, epoch
         if callback is not None:
             latest = {name: values[-1] for name, values in self.result.history.items()}
@@ -248,38 +303,53 @@ class Trainer:
     def _train_epoch(self, warm_up: float, phase: Phase, step: int) -> LossTerms:
         start_epoch(self.module)
         sums = torch.zeros(len(LossTerms._fields), device=self.device)
-        batches = shuffled_batches(
-            self.rna, self.atac, self.training_cells, self.batch_size, self.shuffler, self.device
-        )
-        n_batches = len(even_chunks(self.training_cells, self.batch_size))
-        for i, batch in enumerate(batches):
-            self._set_lr(phase, (step + i / n_batches) / phase.epochs)
-            terms = self.module.loss(batch)
+        batches = self.cells.shuffled(self.training_cells, self.batch_size, self.shuffler)
+        for i, (part, batch) in enumerate(batches):
+            self._set_lr(phase, (step + i / self.n_batches) / phase.epochs)
             self.optimizer.zero_grad(set_to_none=True)
-            penalty = self.module.weight_penalty() / len(self.training_cells)
-            (terms.objective(self.module.options, warm_up) + penalty).backward()
+            read, noise = self._read_of(part.cells), self._noise(part)
+            objective, terms = self._objective(batch, read, noise, warm_up)
+            # processes average their gradients as if their parts were of one size
+            (objective * (len(part.cells) * self.ranks.world / part.n_all)).backward()
             self.optimizer.step()
-            sums += torch.stack([term.detach() for term in terms])
-        return LossTerms(*(sums / n_batches))
+            sums += torch.stack([term.detach() for term in terms]) * len(part.cells)
+        return LossTerms(*(summed(sums) / len(self.training_cells)))
+
+    def _noise(self, part: Part) -> torch.Tensor:
+        """This process's rows of the noise that all draw for the minibatch."""
+        n_latent = self.module.options.n_latent
+        return self.ranks.share(torch.randn(part.n_all, n_latent, device=self.device))
 
     @torch.no_grad()
     def _evaluate(self, cells: np.ndarray) -> LossTerms:
         """Loss terms of held-out cells, with the same noise at every epoch."""
         self.module.eval()
+        chunks = even_chunks(cells, self.batch_size)
+        if self._held_out is None:  # few enough to be kept
+            self._held_out = [self.cells.take(chunk) for chunk in chunks]
         sums = torch.zeros(len(LossTerms._fields), device=self.device)
         with seeded(self.options.seed, self.device):
-            for chunk in even_chunks(cells, 512):
-                terms = self.module.loss(take(self.rna, self.atac, chunk).to(self.device))
+            for chunk, batch in zip(chunks, self._held_out, strict=True):
+                terms = self.module.loss(batch, self._read_of(chunk))
                 sums += torch.stack(list(terms)) * len(chunk)
         return LossTerms(*(sums / len(cells)))
 
+    def _read_of(self, cells: np.ndarray) -> Inputs | None:
+        """What the encoders read of some cells, where that is kept."""
+        if self._read is None:
+            return None
+        rows = torch.from_numpy(cells).to(self.device, non_blocking=True)
+        return Inputs(*(part.index_select(0, rows) for part in self._read))
+
     def _start_mixture(self) -> None:
         """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
-        z, variance = self._posteriors()
-        found = mixture.start(z, variance, len(self.module.prior.mean), self.options.seed)
-        found = mixture.em(z, variance, found, MOST_EM_STEPS)
-        self._shares = mixture.responsibilities(z, found)
-        self._place(found)
+        if self.ranks.rank == 0:
+            z, variance = self._posteriors()
+            found = mixture.start(z, variance, len(self.module.prior.mean), self.options.seed)
+            found = mixture.em(z, variance, found, MOST_EM_STEPS)
+            self.shares = mixture.responsibilities(z, found)
+            self._place(found)
+        self._share_prior()
 
     def _refit_mixture(self, reassign: bool) -> None:
         """Move the components along with the latent.
@@ -289,18 +359,23 @@ class Trainer:
         on a few outliers (docs/MODEL.md, D12). `reassign` makes one step of EM of it, for what the
         latent of the start had wrong.
         """
-        z, variance = self._posteriors()
-        found = mixture.maximized(z, variance, self._shares)
-        if reassign:
-            found = mixture.em(z, variance, found, 1)
-            self._shares = mixture.responsibilities(z, found)
-        self._place(found)
+        if self.ranks.rank == 0:
+            z, variance = self._posteriors()
+            found = mixture.maximized(z, variance, self.shares)
+            if reassign:
+                found = mixture.em(z, variance, found, 1)
+                self.shares = mixture.responsibilities(z, found)
+            self._place(found)
+        self._share_prior()
 
     def _posteriors(self) -> tuple[np.ndarray, np.ndarray]:
         """Means and variances of the training cells that the mixture is fitted to, (n, D) each."""
-        cells = self.training_cells[: self.options.max_mixture_cells]
-        q = embed(self.module, self.rna[cells], self.atac[cells], self.device)
+        q = embed(self.module, self.cells, self._read, rows=self.mixture_cells)
         return q.mean.double().numpy(), q.log_var.double().exp().numpy()
+
+    def latent(self) -> np.ndarray:
+        """Posterior means of all cells in the frame of the prior, (n, D)."""
+        return in_frame(self.module, embed(self.module, self.cells, self._read))
 
     def _place(self, found: mixture.Mixture) -> None:
         """Make it the prior, in the frame of its covariance, or of the networks for "gradient"."""
@@ -315,17 +390,67 @@ class Trainer:
         self.module.prior.set_frame(*map(torch.from_numpy, (centre, axes)))
         self.module.prior.start(*map(torch.from_numpy, parts))
 
+    def _share_prior(self) -> None:
+        """Give every process the mixture of the first one."""
+        prior = self.module.prior
+        prior.started.fill_(True)
+        from_first([*prior.parameters(), prior.centre, prior.axes])
+
+
+class _Objective(nn.Module):
+    """What is minimized, as the forward pass that torch's engine wants."""
+
+    def __init__(self, module: PairedMixtureVAE):
+        super().__init__()
+        self.module = module
+
+    def forward(
+        self, batch: PairedBatch, read: Inputs | None, noise: torch.Tensor, warm_up: float
+    ) -> tuple[torch.Tensor, LossTerms]:
+        terms = self.module.loss(batch, read, noise)
+        return terms.objective(self.module.options, warm_up), terms
+
+
+@torch.no_grad()
+def read_all(module: PairedMixtureVAE, cells: Cells) -> Inputs | None:
+    """What the encoders read of every cell, on the device; None where that is as long as counts."""
+    parts = []
+    for batch in cells.ordered():
+        parts.append(module.read(batch))
+        if not isinstance(parts[0].rna, torch.Tensor):
+            return None
+    return Inputs(*map(torch.cat, zip(*parts, strict=True)))
+
 
 @torch.no_grad()
 def embed(
     module: PairedMixtureVAE,
-    rna: sp.csr_matrix,
-    atac: sp.csr_matrix,
-    device: torch.device,
+    cells: Cells,
+    read: Inputs | None = None,
     modality: str = "joint",
+    rows: np.ndarray | None = None,
 ) -> Gaussian:
-    """q(z|.) of every row in evaluation mode and the networks' coordinates, (n, D), on the CPU."""
+    """q(z|.) in evaluation mode and the networks' coordinates, (n, D), on the CPU.
+
+    Args:
+        module: Whose encoders.
+        cells: Their counts.
+        read: What `read_all` makes of them, where it is known.
+        modality: 'joint', 'rna' or 'atac'.
+        rows: Which cells; all when None.
+    """
     module.eval()
-    batches = ordered_batches(rna, atac, device)
-    parts = [[part.cpu() for part in module.encode(batch, modality)] for batch in batches]
+    rows = np.arange(len(cells)) if rows is None else rows
+    if read is None:
+        inputs = (module.read(batch) for batch in cells.ordered(rows))
+    else:
+        places = torch.from_numpy(rows).to(cells.device).split(ORDERED_CELLS)
+        inputs = (Inputs(*(part.index_select(0, some) for part in read)) for some in places)
+    parts = [[part.cpu() for part in module.encode(some, modality)] for some in inputs]
     return Gaussian(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def in_frame(module: PairedMixtureVAE, q: Gaussian) -> np.ndarray:
+    """Posterior means in the frame of the prior, (n, D)."""
+    return module.prior.to_frame(q.mean.to(module.log_theta.device)).cpu().numpy()

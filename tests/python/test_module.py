@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 from scipy import integrate, stats
 
-from scmvp.batches import PairedBatch, even_chunks, shuffled_batches, take
+from scmvp.batches import Cells, PairedBatch, ResidentRows, even_chunks, take
 from scmvp.inputs import InputLinear, LogCounts, SpectralScores, TfIdf
 from scmvp.module import Features, MixturePrior, ModelOptions, PairedMixtureVAE
 from scmvp.networks import BatchNorm, ClusterGate, Gaussian, SelfAttention
@@ -187,7 +187,6 @@ def test_every_term_reaches_every_part_it_should(batch):
     assert {"encoder_joint", "decoder_atac", "zero_logit"} <= atac
     assert reached(terms.kl, module) == {"encoder_joint", "prior"}
     assert reached(terms.consistency, module) == {"encoder_rna", "encoder_atac"}
-    assert reached(module.weight_penalty(), module) == {"decoder_rna", "decoder_atac"}
 
 
 def test_without_distillation_consistency_moves_the_joint_encoder_too(batch):
@@ -196,13 +195,25 @@ def test_without_distillation_consistency_moves_the_joint_encoder_too(batch):
     assert reached(module.loss(batch).consistency, module) == parts
 
 
-def test_the_weight_penalty_is_a_gaussian_prior():
+def test_weight_decay_is_the_gradient_of_a_gaussian_prior():
     module = build(decoder_precision=50.0)
+    outputs, others = module.parameter_groups(n_cells=20)
     prior = torch.distributions.Normal(0, 50.0**-0.5)
-    weights = [module.decoder_rna.output.weight, module.decoder_atac.output.weight]
-    expected = sum((prior.log_prob(torch.zeros(())) - prior.log_prob(w)).sum() for w in weights)
-    torch.testing.assert_close(module.weight_penalty(), expected)
-    assert build(decoder_precision=0.0).weight_penalty() == 0
+    per_cell = -sum(prior.log_prob(weight).sum() for weight in outputs["params"]) / 20
+    for weight, gradient in zip(
+        outputs["params"], torch.autograd.grad(per_cell, outputs["params"]), strict=True
+    ):
+        torch.testing.assert_close(gradient, outputs["weight_decay"] * weight)
+    assert "weight_decay" not in others
+    assert sum(len(group["params"]) for group in (outputs, others)) == len([*module.parameters()])
+
+
+def test_loss_in_one_pass_is_that_of_the_shares(batch):
+    module = build().eval()
+    z = torch.randn(N, 4)
+    found, expected = module._in_one_pass(batch, z), module._of_shares(batch, z)
+    for one, other in zip((*found[:2], *found[2]), (*expected[:2], *expected[2]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["weight_consistency_measured", "weight_consistency_imputed"])
@@ -217,9 +228,9 @@ def test_consistency_terms_are_weighted(batch, name):
 def test_loss_of_a_batch_is_the_mean_over_its_cells(batch):
     """In evaluation mode no cell sees another one."""
     module = build().eval()
-    z = module.encode(batch).mean
+    z = module.encode(module.read(batch)).mean
     parts = [take_row(batch, i) for i in range(N)]
-    alone = torch.cat([module.encode(part).mean for part in parts])
+    alone = torch.cat([module.encode(module.read(part)).mean for part in parts])
     torch.testing.assert_close(z, alone, atol=1e-5, rtol=1e-4)
 
 
@@ -246,12 +257,22 @@ def test_zero_inflation_per_entry_depends_on_the_cell():
 
 def test_an_epoch_visits_every_cell_once():
     rna = sp.csr_matrix(np.arange(1, 104, dtype=np.float32)[:, None])
-    batches = shuffled_batches(
-        rna, rna, np.arange(103), 16, np.random.default_rng(0), torch.device("cpu")
-    )
-    seen = torch.cat([batch.rna.value for batch in batches])
+    cells = Cells(rna, rna, torch.device("cpu"))
+    batches = cells.shuffled(np.arange(103), 16, np.random.default_rng(0))
+    parts, counts = zip(*((part.cells, batch.rna.value) for part, batch in batches), strict=True)
+    seen = torch.cat(counts)
+    np.testing.assert_array_equal(np.concatenate(parts) + 1, seen)
     assert sorted(seen.tolist()) == list(range(1, 104))
     assert not torch.equal(seen, seen.sort().values)
+
+
+def test_rows_that_live_on_a_device_are_those_of_the_matrix():
+    """What a GPU does, on the CPU."""
+    matrix = poisson(G)
+    rows = ResidentRows(matrix, torch.device("cpu"))
+    cells = np.array([5, 0, 23, 5])
+    for found, expected in zip(rows.take(cells), SparseRows.from_csr(matrix[cells]), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 129, 1000])

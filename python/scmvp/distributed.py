@@ -1,0 +1,94 @@
+"""Several processes that train one model, with PyTorch's own engine; `torchrun` starts them.
+
+Each holds the whole model and trains on its part of every minibatch (docs/scale.md). In a process
+that runs alone everything here does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Ranks(NamedTuple):
+    """This process among those that train together."""
+
+    rank: int = 0
+    world: int = 1
+
+    def share(self, items: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """Every `world`-th item, this process's part of what all have."""
+        return items[self.rank :: self.world]
+
+
+ALONE = Ranks()
+
+
+def ranks() -> Ranks:
+    """This process in its group, or alone."""
+    if dist.is_available() and dist.is_initialized():
+        return Ranks(dist.get_rank(), dist.get_world_size())
+    return ALONE
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Inside, this process belongs to the group that `torchrun` started, if it was."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or not dist.is_available():
+        yield ALONE
+        return
+    device = own_device()
+    if device is not None:
+        torch.cuda.set_device(device)
+    dist.init_process_group("gloo" if device is None else "nccl")
+    try:
+        yield ranks()
+    finally:
+        dist.destroy_process_group()
+
+
+def own_device() -> torch.device | None:
+    """The GPU of this process; None where there is no GPU for each."""
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if local < torch.cuda.device_count():
+        return torch.device("cuda", local)
+    return None
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor) -> Tensor:
+        return summed(values)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return summed(grad)
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Sum over all processes, with gradient."""
+    return _SumOverRanks.apply(values)
+
+
+def summed(values: Tensor) -> Tensor:
+    """Sum over all processes."""
+    if ranks().world > 1:
+        values = values.contiguous().clone()
+        dist.all_reduce(values)
+    return values
+
+
+def from_first(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors by those of the first process."""
+    if ranks().world > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)

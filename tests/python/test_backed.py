@@ -1,0 +1,166 @@
+"""Files whose counts stay on disk against the same files in memory."""
+
+import shutil
+
+import anndata
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import scmvp
+from scmvp import batches, cli
+from scmvp.backed import bytes_in_memory, read_backed
+from scmvp.batches import Cells
+from scmvp.io import InputNote, read_for_fit
+from scmvp.matrices import DiskRows
+
+
+def same_counts(backed, mdata) -> None:
+    for modality, matrix in (("rna", backed.rna), ("atac", backed.atac)):
+        assert isinstance(matrix, DiskRows)
+        assert (matrix[:] != sp.csr_matrix(mdata[modality].X, dtype=np.float32)).nnz == 0
+    assert list(backed.cells) == list(mdata.obs_names)
+    assert list(backed.genes) == list(mdata["rna"].var_names)
+    assert list(backed.peaks) == list(mdata["atac"].var_names)
+
+
+@pytest.fixture(params=["h5ad", "zarr", "h5mu", "mudata.zarr", "10x"])
+def stored(request, simulated, ten_x, tmp_path):
+    """The simulated cells in a file of each kind."""
+    if request.param in ("h5mu", "mudata.zarr"):
+        path = tmp_path / f"cells.{request.param}"
+        simulated.write(path) if request.param == "h5mu" else simulated.write_zarr(path)
+        return path
+    if request.param == "10x":
+        return ten_x.write_h5(tmp_path / "cells.h5")
+    for modality in ("rna", "atac"):
+        path = tmp_path / f"{modality}.{request.param}"
+        adata = simulated[modality]
+        adata.write_h5ad(path) if request.param == "h5ad" else adata.write_zarr(path)
+    return tmp_path
+
+
+def test_every_kind_of_file_is_read_row_by_row(stored, simulated):
+    same_counts(scmvp.read(stored, backed=True), simulated)
+    in_memory = scmvp.read(stored)
+    assert (in_memory["atac"].X != simulated["atac"].X).nnz == 0
+    n_bytes = 8 * (simulated["rna"].X.nnz + simulated["atac"].X.nnz)
+    assert bytes_in_memory(stored) == n_bytes
+
+
+def test_backed_anndata_stays_on_disk(pair_folder, simulated):
+    pair = tuple(
+        anndata.read_h5ad(pair_folder / f"{name}.h5ad", backed="r") for name in ("rna", "atac")
+    )
+    model = scmvp.SCMVP(pair, n_clusters=3)
+    assert isinstance(model._data.rna, DiskRows)
+    assert model.account["n_peaks"] == scmvp.SCMVP(simulated, n_clusters=3).account["n_peaks"]
+
+
+def test_cells_are_matched_and_counts_found_as_in_memory(simulated, tmp_path):
+    rna, atac = simulated["rna"].copy(), simulated["atac"][::-1].copy()
+    rna.layers["counts"] = rna.X.copy()
+    rna.X = rna.X * 0.5
+    atac.layers["other"] = atac.X.copy()
+    rna.write_h5ad(tmp_path / "rna.h5ad")
+    atac.write_h5ad(tmp_path / "atac.h5ad")
+    with pytest.warns(InputNote, match="layer 'counts' is taken"):
+        same_counts(scmvp.read(tmp_path, backed=True), simulated)
+    same_counts(read_backed(tmp_path, rna_layer="counts", atac_layer="other"), simulated)
+
+
+def test_what_cannot_stay_on_disk_is_refused(simulated, ten_x, tmp_path, refused):
+    folder = ten_x.write_folder(tmp_path / "matrix")
+    refused(lambda: scmvp.read(folder, backed=True), "cannot stay on disk", "read it into memory")
+    assert bytes_in_memory(folder) is None
+    assert len(read_for_fit(folder).obs_names) == 240
+
+    by_columns = simulated["rna"].copy()
+    by_columns.X = sp.csc_matrix(by_columns.X)
+    by_columns.write_h5ad(tmp_path / "rna.h5ad")
+    simulated["atac"].write_h5ad(tmp_path / "atac.h5ad")
+    refused(lambda: scmvp.read(tmp_path, backed=True), "csc_matrix", "CSR")
+    assert len(read_for_fit(tmp_path).obs_names) == 240  # in memory it can be read
+
+    refused(lambda: read_backed(tmp_path, rna_layer="none"), "no layer 'none'")
+
+
+@pytest.mark.parametrize(
+    "bad, word", [(-1.0, "negative"), (np.nan, "nan"), (0.5, "not an integer")]
+)
+def test_bad_values_on_disk_are_named(simulated, tmp_path, refused, bad, word):
+    rna = simulated["rna"].copy()
+    rna.X = rna.X.astype(np.float64)
+    rna.X[200, rna.X[200].indices[0]] = bad
+    rna.write_h5ad(tmp_path / "rna.h5ad")
+    simulated["atac"].write_h5ad(tmp_path / "atac.h5ad")
+    sentence = refused(lambda: scmvp.read(tmp_path, backed=True), word)
+    assert rna.obs_names[200] in sentence
+
+
+def test_a_truncated_file_is_refused(pair_folder, refused):
+    path = pair_folder / "atac.h5ad"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(lambda: scmvp.read(pair_folder, backed=True), "write it again")
+
+
+def test_what_takes_much_memory_stays_on_disk(pair_folder, monkeypatch):
+    assert not isinstance(read_for_fit(pair_folder), scmvp.checks.Paired)
+    monkeypatch.setattr("scmvp.io._physical_memory", lambda: 1e5)
+    assert isinstance(read_for_fit(pair_folder), scmvp.checks.Paired)
+    assert not isinstance(read_for_fit(pair_folder, backed=False), scmvp.checks.Paired)
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_an_epoch_from_disk_visits_every_cell_once(world, monkeypatch):
+    monkeypatch.setattr(batches, "POOL_CELLS", 60)
+    monkeypatch.setattr(batches, "RUN_CELLS", 7)
+    n = 400
+    counts = sp.csr_matrix(np.arange(1, n + 1, dtype=np.float32)[:, None])
+    rows = DiskRows(
+        scmvp.matrices.StoredCsr(counts.data, counts.indices, counts.indptr, counts.shape)
+    )
+    wanted = np.setdiff1d(np.arange(n), [5, 6, 200])
+    seen, n_steps, after = [], set(), set()
+    for rank in range(world):
+        cells = Cells(rows, rows, batches.torch.device("cpu"), batches.Ranks(rank, world))
+        generator = np.random.default_rng(0)
+        steps = [*cells.shuffled(wanted, 24, generator)]
+        for part, batch in steps:
+            np.testing.assert_array_equal(batch.atac.value, part.cells + 1)
+            assert abs(len(part.cells) - 24 / world) <= 2
+        seen += [cell for part, _ in steps for cell in part.cells]
+        n_steps.add(len(steps))
+        after.add(int(generator.integers(1 << 60)))
+    assert sorted(seen) == wanted.tolist()
+    assert seen != sorted(seen)
+    assert len(n_steps) == len(after) == 1  # all processes make the same steps, and go on alike
+
+
+def test_a_fit_from_disk_is_as_good_as_one_in_memory(pair_folder, simulated, tmp_path):
+    for name in ("yes", "no"):
+        arguments = ["fit", str(pair_folder), "--out", str(tmp_path / name), "--backed", name]
+        assert cli.main([*arguments, "--n-clusters", "3", "--max-epochs", "12", "--quiet"]) == 0
+    disk, memory = (scmvp.SCMVP.load(tmp_path / name / "model") for name in ("yes", "no"))
+    assert disk.summary()["elbo"] == pytest.approx(memory.summary()["elbo"], rel=0.01)
+    # the model of one is used on the file of the other
+    backed = scmvp.read(pair_folder, backed=True)
+    np.testing.assert_allclose(
+        disk.get_latent_representation(backed),
+        disk.get_latent_representation(simulated),
+        atol=1e-4,
+    )
+
+
+def test_layers_of_a_backed_file_are_named_when_it_is_read(pair_folder, refused):
+    backed = scmvp.read(pair_folder, backed=True)
+    refused(lambda: scmvp.SCMVP(backed, rna_layer="counts"), "when the file is read")
+
+
+def test_the_file_may_go_after_the_fit(pair_folder, tmp_path):
+    shutil.copytree(pair_folder, tmp_path / "copy")
+    model = scmvp.SCMVP(scmvp.read(tmp_path / "copy", backed=True), n_clusters=3)
+    model.train(max_epochs=3, threads=1)
+    shutil.rmtree(tmp_path / "copy")
+    assert model.get_latent_representation().shape == (240, 20)
+    assert model.get_normalized_expression(genes=model.genes[:2]).shape == (240, 2)

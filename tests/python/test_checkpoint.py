@@ -1,0 +1,67 @@
+"""A training taken up again is the training without a break."""
+
+import numpy as np
+import pytest
+import torch
+
+from scmvp import SCMVP
+
+OPTIONS = {"max_epochs": 9, "threads": 1}
+
+
+class PowerCut(Exception):
+    pass
+
+
+def cut_after(model: SCMVP, epoch: int, file, **options) -> None:
+    def callback(latest):
+        if latest["epoch"] == epoch + 1:
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        model.train(callback=callback, checkpoint=file, **OPTIONS | options)
+
+
+@pytest.fixture(scope="module")
+def whole(simulated) -> SCMVP:
+    return SCMVP(simulated, n_clusters=3).train(**OPTIONS)
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4, 8])  # within and between the phases
+def test_going_on_gives_the_same_model(simulated, whole, tmp_path, epoch):
+    file = tmp_path / "state"
+    cut_after(SCMVP(simulated, n_clusters=3), epoch, file)
+    assert file.exists()
+    torch.manual_seed(epoch)  # a new process would draw something else, too
+    model = SCMVP(simulated, n_clusters=3).train(checkpoint=file, **OPTIONS)
+    np.testing.assert_array_equal(
+        model.get_latent_representation(), whole.get_latent_representation()
+    )
+    assert model.history["elbo_validation"] == whole.history["elbo_validation"]
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_checkpoint_of_another_training_is_refused(simulated, tmp_path, refused):
+    file = tmp_path / "state"
+    cut_after(SCMVP(simulated, n_clusters=3), 1, file)
+    state = file.read_bytes()
+    refused(
+        lambda: SCMVP(simulated, n_clusters=4).train(checkpoint=file, **OPTIONS),
+        "another training",
+        "number of clusters",
+    )
+    refused(
+        lambda: SCMVP(simulated, n_clusters=3).train(checkpoint=file, seed=1, **OPTIONS), "seed"
+    )
+    others = simulated[:200].copy()
+    refused(
+        lambda: SCMVP(others, n_clusters=3).train(checkpoint=file, **OPTIONS), "number of cells"
+    )
+    assert file.read_bytes() == state
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing of ours", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_a_damaged_checkpoint_is_refused(simulated, tmp_path, refused, content):
+    file = tmp_path / "state"
+    file.write_bytes(content)
+    refused(lambda: SCMVP(simulated, n_clusters=3).train(checkpoint=file, **OPTIONS), "checkpoint")

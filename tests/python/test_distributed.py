@@ -1,0 +1,76 @@
+"""Several processes against one, with the engine that PyTorch has on a CPU (gloo)."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed
+
+import scmvp
+from scmvp.networks import BatchNorm
+
+SOURCE = Path(scmvp.__file__).parents[1]
+
+
+def run(*arguments: object) -> None:
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def elbos(folder: Path) -> np.ndarray:
+    with (folder / "history.csv").open() as file:
+        rows = [*csv.DictReader(file)]
+    return np.array([[float(row["elbo_train"]), float(row["elbo_validation"])] for row in rows])
+
+
+@pytest.mark.skipif(not distributed.is_gloo_available(), reason="this PyTorch has no gloo")
+@pytest.mark.parametrize("backed", ["no", "yes"])
+def test_two_processes_train_as_one(pair_folder, tmp_path, backed):
+    fit = ["-m", "scmvp", "fit", pair_folder, "--n-clusters", 3, "--max-epochs", 6, "--quiet"]
+    fit += ["--backed", backed, "--out"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+    run(*fit, tmp_path / "one")
+    run(*launcher, *fit, tmp_path / "two")
+    one, two = elbos(tmp_path / "one"), elbos(tmp_path / "two")
+    assert one.shape == two.shape == (6, 2)
+    # from memory each minibatch has the same cells, from disk other ones
+    np.testing.assert_allclose(two, one, rtol=1e-3 if backed == "no" else 0.01)
+    latents = [np.genfromtxt(tmp_path / name / "latent.csv", delimiter=",") for name in ("two",)]
+    assert latents[0].shape == (241, 21)
+
+
+def _statistics(rank: int, file: str, h: torch.Tensor, results) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    norm = BatchNorm(3).train()
+    part = h[rank::2].clone().requires_grad_()
+    found = norm(part)
+    found.square().sum().backward()
+    results[rank] = found.detach(), part.grad, norm.running_mean, norm.running_var
+    distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not distributed.is_gloo_available(), reason="this PyTorch has no gloo")
+def test_batch_norm_sees_the_cells_of_all_processes(tmp_path):
+    torch.manual_seed(0)
+    h = torch.randn(11, 3) * 2 + 1
+    with torch.multiprocessing.Manager() as manager:
+        results = manager.dict()
+        arguments = (str(tmp_path / "meeting"), h, results)
+        torch.multiprocessing.spawn(_statistics, arguments, nprocs=2)
+        parts = [results[rank] for rank in range(2)]
+    norm, whole = torch.nn.BatchNorm1d(3, momentum=None).train(), h.clone().requires_grad_()
+    expected = norm(whole)
+    (expected.square().sum() * 1).backward()
+    for rank, (found, gradient, mean, variance) in enumerate(parts):
+        torch.testing.assert_close(found, expected[rank::2].detach())
+        torch.testing.assert_close(gradient, whole.grad[rank::2], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(mean, norm.running_mean)
+        torch.testing.assert_close(variance, norm.running_var)

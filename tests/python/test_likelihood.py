@@ -1,0 +1,137 @@
+"""The one-pass likelihood against `distributions` and finite differences."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from scmvp import distributions as dist
+from scmvp import likelihood
+from scmvp.likelihood import NegativeBinomial, Pool, ZeroInflatedPoisson, of_counts
+from scmvp.sparse import SparseRows
+
+B, H, F = 6, 4, 13
+FAMILIES = [NegativeBinomial, ZeroInflatedPoisson]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Several blocks, the last of which is short."""
+    monkeypatch.setattr(likelihood, "BLOCK_FEATURES", 4)
+
+
+@pytest.fixture
+def counts() -> SparseRows:
+    dense = np.random.default_rng(0).poisson(1.0, (B, F)).astype(float)
+    dense[2, 3] = 50  # beyond what tables hold
+    dense[4] = 0  # a cell without any count
+    return SparseRows.from_csr(sp.csr_matrix(dense))
+
+
+def parts(dtype: torch.dtype = torch.float64):
+    torch.manual_seed(0)
+    h = torch.randn(B, H, dtype=dtype, requires_grad=True)
+    output = torch.nn.Linear(H, F, dtype=dtype)
+    parameter = torch.randn(F, dtype=dtype, requires_grad=True)
+    return h, output, parameter, torch.randn(F, 3, dtype=dtype)
+
+
+def by_shares(family, parameter, h, output, counts) -> torch.Tensor:
+    mean = output(h).softmax(-1) * counts.sums()[:, None]
+    if family is NegativeBinomial:
+        return dist.negative_binomial(counts, mean, parameter)
+    return dist.zero_inflated_poisson(counts, mean * (1 + parameter.exp()), parameter)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("pool", [None, Pool()])
+def test_value_and_gradients_are_those_of_the_shares(family, pool, counts):
+    h, output, parameter, loading = parts()
+    inputs = (h, output.weight, output.bias, parameter)
+    weight = torch.randn(B).double()
+    for _ in range(2):  # the second time in memory that has been used
+        found = of_counts(family, parameter, h, output, counts, loading, pool)
+        expected = by_shares(family, parameter, h, output, counts)
+        torch.testing.assert_close(found.log_lik, expected)
+        torch.testing.assert_close(found.scores, output(h).softmax(-1) @ loading)
+        assert not found.scores.requires_grad
+        gradients = (
+            torch.autograd.grad((value * weight).sum(), inputs)
+            for value in (found.log_lik, expected)
+        )
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_are_finite_differences(family, counts):
+    h, output, parameter, loading = parts()
+
+    def value(h, weight, bias, parameter):
+        layer = torch.nn.Module()
+        layer.weight, layer.bias = weight, bias
+        return of_counts(family, parameter, h, layer, counts, loading).log_lik
+
+    inputs = (h, output.weight.detach(), output.bias.detach(), parameter)
+    assert torch.autograd.gradcheck(value, [i.detach().requires_grad_() for i in inputs])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shift", [-500.0, 0.0, 500.0])
+def test_the_level_of_the_logits_does_not_matter(family, counts, shift):
+    h, output, parameter, loading = parts()
+    with torch.no_grad():
+        expected = of_counts(family, parameter, h, output, counts, loading)
+        output.bias += shift
+        moved = of_counts(family, parameter, h, output, counts, loading)
+    torch.testing.assert_close(moved.log_lik, expected.log_lik)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_float32_nothing_is_lost(family, counts):
+    """Also where a share underflows at a count, the worst a softmax can hand over."""
+    h, output, parameter, loading = parts()
+    with torch.no_grad():
+        output.bias[3] = -200.0
+    exact = of_counts(family, parameter, h, output, counts, loading).log_lik
+    single = [part.float() for part in (h, parameter, loading)]
+    rows = counts.with_values(counts.value.float())
+    found = of_counts(family, single[1], single[0], output.float(), rows, single[2]).log_lik
+    torch.testing.assert_close(
+        found[[0, 1, 3, 4, 5]].double(), exact[[0, 1, 3, 4, 5]], rtol=1e-5, atol=1e-4
+    )
+    gradients = torch.autograd.grad(found.sum(), [single[0], output.weight, output.bias])
+    assert torch.isfinite(found).all()
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dispersions_of_any_size_keep_their_digits(family, counts):
+    """At theta to infinity the NB is the Poisson; differences of lgamma must not cancel."""
+    h, output, _, loading = parts()
+    for level in (-12.0, 12.0, 18.0):
+        parameter = torch.full((F,), level).double()
+        exact = of_counts(family, parameter, h, output, counts, loading).log_lik
+        single = of_counts(
+            family,
+            parameter.float(),
+            h.float(),
+            _single(output),
+            counts.with_values(counts.value.float()),
+            loading.float(),
+        ).log_lik
+        torch.testing.assert_close(single.double(), exact, rtol=2e-5, atol=1e-4)
+
+
+def _single(layer: torch.nn.Linear) -> torch.nn.Linear:
+    copy = torch.nn.Linear(layer.in_features, layer.out_features)
+    copy.load_state_dict(layer.state_dict())
+    return copy
+
+
+def test_memory_of_a_pool_serves_one_backward_pass(counts):
+    h, output, parameter, loading = parts()
+    found = of_counts(NegativeBinomial, parameter, h, output, counts, loading, Pool())
+    found.log_lik.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="one backward pass"):
+        found.log_lik.sum().backward()
