@@ -9,7 +9,6 @@ for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
 
 import json  # noqa: E402
 import logging  # noqa: E402
-import resource  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 import warnings  # noqa: E402
@@ -30,10 +29,6 @@ def clock() -> tuple[float, float]:
 
 def since(start: tuple[float, float]) -> list[float]:
     return [round(now - then, 3) for now, then in zip(clock(), start, strict=True)]
-
-
-def peak_mb() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def run_scmvp(path: Path, whole: bool, backed: bool, device: str) -> dict[str, Any]:
@@ -99,12 +94,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     whole = extent == "whole"
-    start = peak_mb()
     if method.startswith("scmvp"):
         found = run_scmvp(path, whole, method == "scmvp-disk", device)
     else:
         found = run_peer(path, whole, {"scvi": scvi_model, "multivi": multivi_model}[method])
-    print("RESULT " + json.dumps(found | {"peak_mb": peak_mb(), "start_mb": start}))
+    from scmvp.cli import peak_memory_mb
+
+    print("RESULT " + json.dumps(found | {"peak_mb": peak_memory_mb()}))
 
 
 if __name__ == "__main__":

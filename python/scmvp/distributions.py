@@ -81,6 +81,20 @@ def negative_binomial(counts: SparseRows, mean: Tensor, log_theta: Tensor) -> Te
     return _NegativeBinomial.apply(mean, log_theta, counts.row, counts.column, counts.value)
 
 
+def poisson(counts: SparseRows, mean: Tensor) -> Tensor:
+    """Log-likelihood of counts under a Poisson.
+
+    Args:
+        counts: non-zeros of the (B, P) block.
+        mean: (B, P), > 0.
+
+    Returns:
+        (B,) log-likelihood, summed over features.
+    """
+    m, y = mean[counts.row, counts.column].clamp_min(SMALLEST), counts.value
+    return counts.row_sums(y * m.log() - torch.lgamma(y + 1)) - mean.sum(1)
+
+
 class _ZeroInflatedPoisson(torch.autograd.Function):
     @staticmethod
     def forward(ctx, mean: Tensor, logit: Tensor, row: Tensor, column: Tensor, value: Tensor):

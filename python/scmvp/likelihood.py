@@ -26,43 +26,73 @@ BLOCK_FEATURES = 2048  # 128 cells of them are 1 MB, half of a usual level-2 cac
 _TABLE = 16  # counts below it are looked up, larger ones are computed
 
 
+class _Counts(NamedTuple):
+    """The non-zeros of a batch, as the families look them up in tables."""
+
+    value: Tensor  # (nnz,), x
+    column: Tensor  # (nnz,) int64
+    index: Tensor  # (nnz,) int64, x or the end of the table
+    large: Tensor  # (few,) int64, which entries are beyond the table
+
+    @classmethod
+    def of(cls, counts: SparseRows) -> _Counts:
+        """Those of a batch."""
+        index = counts.value.clamp_max(_TABLE).long()
+        large = (counts.value > _TABLE).nonzero()[:, 0]
+        return cls(counts.value, counts.column, index, large)
+
+    def log_factorial(self) -> Tensor:
+        """Sum of log x!, float64."""
+        table = torch.arange(_TABLE + 1, device=self.index.device, dtype=torch.float64)
+        found = (table + 1).lgamma_().index_select(0, self.index)
+        found[self.large] = torch.lgamma(self.value[self.large].double() + 1)
+        return found.sum()
+
+
 class Family:
-    """A count distribution of mean m = scale_j * size_i * f_ij with one parameter per feature."""
+    """A count distribution of mean m = scale_j * size_i * f_ij with one parameter per feature.
+
+    P is m d log p / d m. `slope` collects the derivative by the parameter.
+    """
+
+    dense_terms = True  # whether a zero's P is anything but -m
 
     def __init__(self, parameter: Tensor):
-        self.parameter = parameter  # (F,)
         self.scale: Tensor | None = None  # (F,), 1 when None
+        self.slope = torch.zeros_like(parameter)
 
-    def dense(self, m: Tensor, j: slice, kept: Tensor | None) -> Tensor:
+    def dense(self, m: Tensor, j: slice) -> Tensor:
         """Log-likelihood (B,) as if every count of a block were zero; turns m into P.
 
         Args:
             m: (B, f) means of the features j; P afterwards.
             j: Which features.
-            kept: (B, f) block to fill for `parameter_gradient`; None where none is wanted.
         """
         raise NotImplementedError
 
-    def at_nonzero(self, m: Tensor, x: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the counts that are not zero change, (nnz,) each.
-
-        Returns:
-            Log-likelihood, P, and what `parameter_gradient` lacks.
-        """
-        raise NotImplementedError
-
-    def parameter_gradient(
-        self, weight: Tensor, kept: Tensor, column_p: Tensor, j: slice
-    ) -> Tensor:
-        """Derivative of Σ_i weight_i log p_i but for `at_nonzero`, (f,).
+    def at_nonzero(self, m: Tensor, counts: _Counts) -> tuple[Tensor, Tensor]:
+        """What the counts that are not zero change.
 
         Args:
-            weight: (B,).
-            kept: What `dense` filled.
-            column_p: Σ_i weight_i P_ij with the non-zeros in P, (f,).
-            j: Which features.
+            m: (nnz,) means.
+            counts: The counts.
+
+        Returns:
+            Log-likelihood but for log x!, summed, and P (nnz,).
         """
         raise NotImplementedError
+
+
+class Poisson(Family):
+    """Poisson, and as the sum of m over a cell's features is its size, the multinomial.
+
+    The parameter is not used.
+    """
+
+    dense_terms = False
+
+    def at_nonzero(self, m, counts):  # noqa: D102
+        return counts.value @ m.clamp_min(SMALLEST).log(), counts.value
 
 
 class NegativeBinomial(Family):
@@ -71,45 +101,43 @@ class NegativeBinomial(Family):
     def __init__(self, log_theta: Tensor):
         super().__init__(log_theta)
         self.theta = log_theta.exp()
-        # Σ_{k<x} log(theta + k) and Σ_{k<x} 1 / (theta + k), (x, F), as differences of lgamma and
-        # of digamma lose all digits where theta is large
+        # Σ_{k<x} log(theta + k) and Σ_{k<x} 1 / (theta + k), (x, F): as differences of lgamma and
+        # of digamma they lose all digits where theta is large
         k = torch.arange(_TABLE, device=log_theta.device, dtype=torch.float64)
         rising = self.theta.double() + k[:, None]
         none = rising.new_zeros(1, len(log_theta))
         self.log_rising = torch.cat([none, rising.log().cumsum(0)])
         self.rising_slope = torch.cat([none, rising.reciprocal().cumsum(0)])
 
-    def dense(self, m, j, kept):  # noqa: D102
+    def dense(self, m, j):  # noqa: D102
         theta = self.theta[j]
         ratio = m / theta
-        log1p = torch.log1p(ratio, out=kept)
+        log1p = ratio.log1p()
         m.div_(ratio.add_(1)).neg_()
+        # -theta log1p(m / theta) by log theta is -theta log1p - P
+        self.slope[j] = -theta * _column_sums(log1p) - _column_sums(m)
         return -(log1p @ theta)
 
-    def at_nonzero(self, m, x, column):  # noqa: D102
+    def at_nonzero(self, m, counts):  # noqa: D102
+        x, column = counts.value, counts.column
         theta = self.theta.index_select(0, column)
         total = m + theta
-        log_rising, slope = self._of_counts(x, column)
-        log_lik = x * (m.clamp_min(SMALLEST).log() - total.log()) + (
-            log_rising - _log_factorial(x)
-        ).to(m.dtype)
-        return log_lik, x * theta / total, theta * slope.to(m.dtype)
+        log_rising, slope = self._rising(counts)
+        log_lik = x @ (m.clamp_min(SMALLEST).log() - total.log()) + log_rising.sum()
+        p = x * theta / total
+        self.slope.scatter_add_(0, column, theta * slope.to(m.dtype) - p)
+        return log_lik, p
 
-    def _of_counts(self, x: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+    def _rising(self, counts: _Counts) -> tuple[Tensor, Tensor]:
         """Log Γ(x + theta) / Γ(theta) and its derivative in theta, (nnz,) float64."""
-        place = x.clamp_max(_TABLE).long() * len(self.theta) + column
+        place = torch.add(counts.column, counts.index, alpha=len(self.theta))
         log_rising = self.log_rising.view(-1).index_select(0, place)
         slope = self.rising_slope.view(-1).index_select(0, place)
-        large = (x > _TABLE).nonzero()[:, 0]
-        if len(large):
-            t, x = self.theta[column[large]].double(), x[large].double()
+        if len(large := counts.large):
+            t, x = self.theta[counts.column[large]].double(), counts.value[large].double()
             log_rising[large] = torch.lgamma(x + t) - torch.lgamma(t)
             slope[large] = torch.digamma(x + t) - torch.digamma(t)
         return log_rising, slope
-
-    def parameter_gradient(self, weight, kept, column_p, j):  # noqa: D102
-        # theta - theta^2 / (m + theta) is -P of a zero, (theta - x theta / (m + theta)) the rest's
-        return -column_p - self.theta[j] * kept.t().mv(weight)
 
 
 class ZeroInflatedPoisson(Family):
@@ -122,31 +150,37 @@ class ZeroInflatedPoisson(Family):
         self.log_plain = nn.functional.logsigmoid(-logit)
         self.scale = 1 + logit.exp()
 
-    def dense(self, m, j, kept):  # noqa: D102
+    def dense(self, m, j):  # noqa: D102
         poisson_zero = torch.sub(self.log_plain[j], m).exp_()
         zero = poisson_zero + self.inflated[j]
-        share = torch.div(poisson_zero, zero, out=kept)  # P(a zero is a Poisson zero)
+        share = poisson_zero.div_(zero)  # P(a zero is a Poisson zero)
         m.mul_(share).neg_()
+        # by the logit with m fixed, and by way of m
+        self.slope[j] = self.plain[j] * len(m) - _column_sums(share)
+        self.slope[j] += self.inflated[j] * _column_sums(m)
         return zero.log_().sum(1)
 
-    def at_nonzero(self, m, x, column):  # noqa: D102
+    def at_nonzero(self, m, counts):  # noqa: D102
+        x, column = counts.value, counts.column
         log_plain = self.log_plain.index_select(0, column)
         inflated = self.inflated.index_select(0, column)
         poisson_zero = (log_plain - m).exp()
         zero = poisson_zero + inflated
         share = poisson_zero / zero
-        log_lik = x * m.clamp_min(SMALLEST).log() - m + log_plain - zero.log()
-        log_lik -= _log_factorial(x).to(m.dtype)
-        return log_lik, x - m * (1 - share), share - 1
+        log_lik = x @ m.clamp_min(SMALLEST).log() + (log_plain - m - zero.log()).sum()
+        p = x - m * (1 - share)
+        self.slope.scatter_add_(0, column, share - 1 + inflated * p)
+        return log_lik, p
 
-    def parameter_gradient(self, weight, kept, column_p, j):  # noqa: D102
-        return self.plain[j] * weight.sum() - kept.t().mv(weight) + self.inflated[j] * column_p
+
+def _column_sums(block: Tensor) -> Tensor:
+    return block.t().mv(block.new_ones(len(block)))
 
 
 class Likelihood(NamedTuple):
     """What a decoder says of a batch."""
 
-    log_lik: Tensor  # (B,), log p(counts|z)
+    log_lik: Tensor  # log p(counts|z), mean over cells
     scores: Tensor  # (B, d), Σ_j f_ij loading_j; without gradient
 
 
@@ -245,70 +279,68 @@ class _OfCounts(torch.autograd.Function):
         for j in blocks.slices():
             sums.addmm_(blocks.of(e, j).sub_(shift[:, None]).exp_(), loading[j])
         total = sums[:, -1]
-        per_e = counts.sums() / total
+        size = counts.sums()
+        per_e = size / total
 
-        p, kept = (memory(), memory()) if with_gradient else (None, None)
-        log_lik, row_p = h.new_zeros(n_cells), h.new_zeros(n_cells)
-        for j in blocks.slices():
-            p_block, keep = (blocks.of(p, j), blocks.of(kept, j)) if with_gradient else (None, None)
-            m = torch.mul(blocks.of(e, j), per_e[:, None], out=p_block)
-            if family.scale is not None:
-                m.mul_(family.scale[j])
-            log_lik += family.dense(m, j, keep)
-            row_p += m.sum(1)
+        p = None
+        if family.dense_terms:
+            p = memory()
+            log_lik, row_p = h.new_zeros(n_cells), h.new_zeros(n_cells)
+            for j in blocks.slices():
+                m = torch.mul(blocks.of(e, j), per_e[:, None], out=blocks.of(p, j))
+                if family.scale is not None:
+                    m.mul_(family.scale[j])
+                log_lik += family.dense(m, j)
+                row_p += m.sum(1)
+        else:
+            log_lik = -size
 
-        row, column, x = counts.row, counts.column, counts.value
-        place = blocks.places(row, column)
-        m = e.index_select(0, place) * per_e.index_select(0, row)
+        place = blocks.places(counts.row, counts.column)
+        m = e.index_select(0, place) * per_e.index_select(0, counts.row)
         if family.scale is not None:
-            m *= family.scale.index_select(0, column)
-        of_nonzeros, p_nonzero, at_parameter = family.at_nonzero(m, x, column)
-        log_lik += counts.row_sums(of_nonzeros)
+            m *= family.scale.index_select(0, counts.column)
+        nonzero = _Counts.of(counts)
+        of_nonzeros, p_nonzero = family.at_nonzero(m, nonzero)
+        log_lik = (log_lik.double().sum() + of_nonzeros - nonzero.log_factorial()) / n_cells
         if with_gradient:
-            p.scatter_add_(0, place, p_nonzero)
-            row_p += counts.row_sums(p_nonzero)
-            ctx.save_for_backward(h, weight, row, column)
-            ctx.inside = (e, p, kept, row_p / total, at_parameter)
-            ctx.family, ctx.blocks, ctx.pool = family, blocks, pool
+            if family.dense_terms:
+                row_p += counts.row_sums(p_nonzero)
+                ctx.p_per_e = row_p / total
+                p.scatter_add_(0, place, p_nonzero)
+            else:
+                # P is x - m, the sum of which over a cell is zero: it is the gradient of the logits
+                for j in blocks.slices():
+                    blocks.of(e, j).mul_(-per_e[:, None])
+                e.scatter_add_(0, place, p_nonzero)
+            ctx.save_for_backward(h, weight)
+            ctx.inside = (e, p)
+            ctx.slope, ctx.blocks, ctx.pool = family.slope, blocks, pool
         elif pool is not None:
-            pool.give_back(e)
+            pool.give_back(e, *([] if p is None else [p]))
         scores = sums[:, :-1] / total[:, None]
         ctx.mark_non_differentiable(scores)
-        return log_lik, scores
+        return log_lik.to(h.dtype), scores
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad, _):
         if ctx.inside is None:
             raise RuntimeError("memory from a pool serves one backward pass only")
-        h, weight, row, column = ctx.saved_tensors
-        e, p, kept, p_per_e, at_parameter = ctx.inside
-        family, blocks = ctx.family, ctx.blocks
-        weighted = h * grad[:, None]
+        h, weight = ctx.saved_tensors
+        (e, p), blocks = ctx.inside, ctx.blocks
+        per_cell = grad / len(h)
+        weighted = h * per_cell
         grad_h, grad_weight = torch.zeros_like(h), torch.empty_like(weight)
-        grad_bias, grad_parameter = (weight.new_empty(len(weight)) for _ in range(2))
+        grad_bias = weight.new_empty(len(weight))
         for j in blocks.slices():
-            p_block, kept_block = blocks.of(p, j), blocks.of(kept, j)
-            column_p = p_block.t().mv(grad)
-            grad_parameter[j] = family.parameter_gradient(grad, kept_block, column_p, j)
-            by_logit = torch.addcmul(p_block, blocks.of(e, j), p_per_e[:, None], value=-1)
+            by_logit = blocks.of(e, j)
+            if p is not None:
+                by_logit = torch.addcmul(blocks.of(p, j), by_logit, ctx.p_per_e[:, None], value=-1)
             torch.mm(by_logit.t(), weighted, out=grad_weight[j])
-            torch.mv(by_logit.t(), grad, out=grad_bias[j])
+            grad_bias[j] = _column_sums(by_logit)
             grad_h.addmm_(by_logit, weight[j])
-        of_nonzeros = grad.index_select(0, row) * at_parameter
-        grad_parameter.scatter_add_(0, column, of_nonzeros)
-        grad_h *= grad[:, None]
         if ctx.pool is not None:
-            ctx.pool.give_back(e, p, kept)
+            ctx.pool.give_back(e, *([] if p is None else [p]))
             ctx.inside = None
-        return grad_h, grad_weight, grad_bias, grad_parameter, *(None,) * 5
-
-
-def _log_factorial(x: Tensor) -> Tensor:
-    """Log x! of whole numbers, (nnz,) float64."""
-    table = torch.arange(_TABLE + 1, device=x.device, dtype=torch.float64).add_(1).lgamma_()
-    found = table.index_select(0, x.clamp_max(_TABLE).long())
-    large = (x > _TABLE).nonzero()[:, 0]
-    if len(large):
-        found[large] = torch.lgamma(x[large].double() + 1)
-    return found
+        grads = (grad_h * per_cell, grad_weight, grad_bias * per_cell, ctx.slope * per_cell)
+        return *grads, None, None, None, None, None

@@ -38,7 +38,7 @@ class ModelOptions:
     n_heads: int = 8  # tokens of the self-attention (slices of the hidden layer); 0: none
     mask_attention: bool = True
     cluster_gate: bool = True
-    zero_inflation: str = "peak"  # phi: one logit per "peak", or per "entry" from the decoder
+    zero_inflation: str = "none"  # phi: one logit per "peak", or per "entry" from the decoder
     encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as the paper has it
     n_components: int = 30  # of either modality, that "spectral" encoders read
     decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: none
@@ -48,6 +48,10 @@ class ModelOptions:
     weight_consistency_imputed: float = 1.0  # of KL(q(z|x,y) || q(z|x^)) and of the same with y^
 
     def __post_init__(self) -> None:
+        if self.zero_inflation not in ("none", "peak", "entry"):
+            raise InputError(
+                f"zero_inflation is {self.zero_inflation!r}; use 'none', 'peak' or 'entry'"
+            )
         if self.encoder_input not in ("spectral", "counts"):
             raise InputError(f"encoder_input is {self.encoder_input!r}; use 'spectral' or 'counts'")
 
@@ -197,6 +201,8 @@ class PairedMixtureVAE(nn.Module):
         n_genes, n_peaks = len(rna.totals), len(atac.totals)
         self.log_theta = nn.Parameter(torch.full((n_genes,), START_LOG_THETA))
         self.zero_logit = nn.Parameter(torch.full((n_peaks,), START_ZERO_LOGIT))
+        self.zero_inflated = o.zero_inflation != "none"
+        self.zero_logit.requires_grad_(self.zero_inflated)
         self.zero_head = nn.Linear(h, n_peaks, bias=False) if o.zero_inflation == "entry" else None
         self.pool: likelihood.Pool | None = None  # set while training
 
@@ -243,8 +249,8 @@ class PairedMixtureVAE(nn.Module):
         one_pass = self.zero_head is None and isinstance(self.read_rna, SpectralScores)
         likelihoods = self._in_one_pass if one_pass else self._of_shares
         log_x, log_y, imputed = likelihoods(batch, z)
-        terms = (-log_x, -log_y, self.prior.kl(q, z), self._consistency(q, read, imputed))
-        return LossTerms(*(term.mean() for term in terms))
+        kl, consistency = self.prior.kl(q, z), self._consistency(q, read, imputed)
+        return LossTerms(-log_x, -log_y, kl.mean(), consistency.mean())
 
     def _in_one_pass(self, batch: PairedBatch, z: Tensor) -> tuple[Tensor, Tensor, Inputs]:
         """Log p(x|z), log p(y|z) and what is read of the imputed profiles, never forming these."""
@@ -259,7 +265,7 @@ class PairedMixtureVAE(nn.Module):
                 self.read_rna,
             ),
             (
-                likelihood.ZeroInflatedPoisson,
+                likelihood.ZeroInflatedPoisson if self.zero_inflated else likelihood.Poisson,
                 self.zero_logit,
                 self.decoder_atac,
                 batch.atac,
@@ -279,14 +285,18 @@ class PairedMixtureVAE(nn.Module):
         decoded = self.decode(z)
         size_rna, size_atac = batch.rna.sums()[:, None], batch.atac.sums()[:, None]
         log_x = dist.negative_binomial(batch.rna, decoded.share_rna * size_rna, self.log_theta)
-        # divided by 1 - phi, so that phi changes the shape of p(y|z) and not its mean
-        poisson_mean = decoded.share_atac * size_atac * (1 + decoded.zero_logit.exp())
-        log_y = dist.zero_inflated_poisson(batch.atac, poisson_mean, decoded.zero_logit)
+        mean_atac = decoded.share_atac * size_atac
+        if self.zero_inflated:
+            # divided by 1 - phi, so that phi changes the shape of p(y|z) and not its mean
+            poisson_mean = mean_atac * (1 + decoded.zero_logit.exp())
+            log_y = dist.zero_inflated_poisson(batch.atac, poisson_mean, decoded.zero_logit)
+        else:
+            log_y = dist.poisson(batch.atac, mean_atac)
         imputed = Inputs(
             self.read_rna.imputed(decoded.share_rna.detach(), size_rna),
             self.read_atac.imputed(decoded.share_atac.detach(), size_atac),
         )
-        return log_x, log_y, imputed
+        return log_x.mean(), log_y.mean(), imputed
 
     def outputs(self) -> tuple[nn.Linear, nn.Linear]:
         """The output layers of both decoders."""
