@@ -397,7 +397,8 @@ def _progress(max_epochs: int, quiet: bool) -> Iterator[Callable[[dict[str, Any]
         with tqdm(total=max_epochs, unit="epoch", file=sys.stderr) as bar:
 
             def draw(state: dict[str, Any]) -> None:
-                bar.set_postfix_str(_state(state), refresh=False)
+                rate = f"{state['cells_per_second']:,.0f} cells/s"
+                bar.set_postfix_str(f"{_state(state)}, {rate}", refresh=False)
                 bar.update(1)
 
             yield draw
@@ -406,7 +407,8 @@ def _progress(max_epochs: int, quiet: bool) -> Iterator[Callable[[dict[str, Any]
         def write(state: dict[str, Any]) -> None:
             print(
                 f"epoch {state['epoch']}/{state['max_epochs']} {_state(state)} "
-                f"{state['seconds']:.1f} s, {state['seconds_left']:.0f} s left",
+                f"{state['seconds']:.1f} s, {state['cells_per_second']:,.0f} cells/s, at most "
+                f"{state['seconds_left']:.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )

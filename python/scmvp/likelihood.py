@@ -13,6 +13,7 @@ formulas are those of `distributions`, which has them for means of any kind; her
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -32,21 +33,31 @@ class _Counts(NamedTuple):
     value: Tensor  # (nnz,), x
     column: Tensor  # (nnz,) int64
     index: Tensor  # (nnz,) int64, x or the end of the table
-    large: Tensor  # (few,) int64, which entries are beyond the table
+    large: Tensor | None  # (few,) int64, which entries are beyond the table; None: not known
 
     @classmethod
     def of(cls, counts: SparseRows) -> _Counts:
         """Those of a batch."""
         index = counts.value.clamp_max(_TABLE).long()
-        large = (counts.value > _TABLE).nonzero()[:, 0]
+        # how many there are a GPU could only tell if we waited for it
+        on_cpu = counts.value.device.type == "cpu"
+        large = (counts.value > _TABLE).nonzero()[:, 0] if on_cpu else None
         return cls(counts.value, counts.column, index, large)
 
     def log_factorial(self) -> Tensor:
         """Sum of log x!, float64."""
         table = torch.arange(_TABLE + 1, device=self.index.device, dtype=torch.float64)
         found = (table + 1).lgamma_().index_select(0, self.index)
-        found[self.large] = torch.lgamma(self.value[self.large].double() + 1)
-        return found.sum()
+        return self.completed(found, lambda x: torch.lgamma(x + 1), self.value).sum()
+
+    def completed(self, found: Tensor, exact: Callable, *arguments: Tensor) -> Tensor:
+        """What was found in a table, with entries beyond it computed in double precision."""
+        if self.large is None:
+            computed = exact(*(argument.double() for argument in arguments))
+            return torch.where(self.value > _TABLE, computed, found)
+        if len(self.large):
+            found[self.large] = exact(*(argument[self.large].double() for argument in arguments))
+        return found
 
 
 class Family:
@@ -122,22 +133,22 @@ class NegativeBinomial(Family):
         x, column = counts.value, counts.column
         theta = self.theta.index_select(0, column)
         total = m + theta
-        log_rising, slope = self._rising(counts)
+        log_rising, slope = self._rising(counts, theta)
         log_lik = x @ (m.clamp_min(SMALLEST).log() - total.log()) + log_rising.sum()
         p = x * theta / total
         self.slope.scatter_add_(0, column, theta * slope.to(m.dtype) - p)
         return log_lik, p
 
-    def _rising(self, counts: _Counts) -> tuple[Tensor, Tensor]:
+    def _rising(self, counts: _Counts, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Log Γ(x + theta) / Γ(theta) and its derivative in theta, (nnz,) float64."""
         place = torch.add(counts.column, counts.index, alpha=len(self.theta))
         log_rising = self.log_rising.view(-1).index_select(0, place)
         slope = self.rising_slope.view(-1).index_select(0, place)
-        if len(large := counts.large):
-            t, x = self.theta[counts.column[large]].double(), counts.value[large].double()
-            log_rising[large] = torch.lgamma(x + t) - torch.lgamma(t)
-            slope[large] = torch.digamma(x + t) - torch.digamma(t)
-        return log_rising, slope
+        x = counts.value
+        return (
+            counts.completed(log_rising, lambda x, t: (x + t).lgamma() - t.lgamma(), x, theta),
+            counts.completed(slope, lambda x, t: (x + t).digamma() - t.digamma(), x, theta),
+        )
 
 
 class ZeroInflatedPoisson(Family):

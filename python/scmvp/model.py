@@ -184,8 +184,8 @@ class SCMVP:
                 random streams are left alone.
             device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
             threads: CPU threads; half of the CPUs, at most 8, when None.
-            callback: Called after each epoch with a dict of the epoch's history, `max_epochs` and
-                `seconds_left`.
+            callback: Called after each epoch with a dict of the epoch's history, `max_epochs`,
+                `seconds_left` and `cells_per_second`.
             checkpoint: File to keep the state in, written after each epoch. Where it exists, the
                 training that wrote it goes on, with the result it would have had without a break;
                 it is deleted in the end.

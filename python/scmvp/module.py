@@ -107,6 +107,11 @@ class MixturePrior(nn.Module):
         self.register_buffer("axes", torch.eye(n_latent))
         # whether the components have been placed; before, p(z) is N(0, I) and nothing is gated
         self.register_buffer("started", torch.tensor(False))
+        self.has_started = False  # the same, known without waiting for a GPU
+        self.register_load_state_dict_post_hook(MixturePrior._read_started)
+
+    def _read_started(self, _: object = None) -> None:
+        self.has_started = bool(self.started)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Normalized log-weights (K,), means (K, D), log-variances (K, D), in the frame."""
@@ -118,7 +123,12 @@ class MixturePrior(nn.Module):
         self.logit.copy_(weight.clamp_min(1e-8).log())
         self.mean.copy_(mean)
         self.log_var.copy_(variance.log())
+        self.note_start()
+
+    def note_start(self) -> None:
+        """The components are where they belong."""
         self.started.fill_(True)
+        self.has_started = True
 
     @torch.no_grad()
     def set_frame(self, centre: Tensor, axes: Tensor) -> None:
@@ -144,7 +154,7 @@ class MixturePrior(nn.Module):
         With q(c|z) = p(c|z) the component drops out exactly: what is left is
         E_q[log q(z) - log p(z)], p(z) being the whole mixture. In closed form under N(0, I).
         """
-        if not self.started:
+        if not self.has_started:
             zero = q.mean.new_zeros(())
             return dist.gaussian_kl(q.mean, q.log_var, zero, zero)
         log_q = dist.gaussian_log_density(z, q.mean, q.log_var)
@@ -220,7 +230,7 @@ class PairedMixtureVAE(nn.Module):
 
     def gate_input(self, z: Tensor) -> Tensor | None:
         """p(c|z) where the decoders are gated by it, else None."""
-        if self.options.cluster_gate and self.prior.started:
+        if self.options.cluster_gate and self.prior.has_started:
             return self.prior.responsibilities(self.prior.to_frame(z))
         return None
 

@@ -28,7 +28,9 @@ class SparseRows(NamedTuple):
 
     def to(self, device: torch.device) -> SparseRows:
         """The same on another device."""
-        return SparseRows(*(part.to(device, non_blocking=True) for part in self))
+        if device.type == "cuda":  # from pinned memory it copies while the GPU computes
+            return SparseRows(*(part.pin_memory().to(device, non_blocking=True) for part in self))
+        return SparseRows(*(part.to(device) for part in self))
 
     @property
     def n_rows(self) -> int:

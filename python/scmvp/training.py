@@ -213,7 +213,7 @@ class Trainer:
             self._restore_best()
         finally:
             self.module.pool = None
-        if not self.module.prior.started:  # interrupted in the warm-up
+        if not self.module.prior.has_started:  # interrupted in the warm-up
             self._start_mixture()
         self.module.eval()
         self.result.seconds = time.monotonic() - started
@@ -251,7 +251,7 @@ class Trainer:
         if self.ranks.world == 1:
             return objective
         o = self.module.options
-        all_used = self.module.prior.started and o.cluster_gate
+        all_used = self.module.prior.has_started and o.cluster_gate
         all_used &= o.weight_consistency_measured > 0 or o.weight_consistency_imputed > 0
         return DistributedDataParallel(
             objective, find_unused_parameters=not all_used, broadcast_buffers=False
@@ -290,7 +290,9 @@ class Trainer:
         if callback is not None:
             latest = {name: values[-1] for name, values in self.result.history.items()}
             left = seconds / epoch * (self.options.max_epochs - epoch)
-            callback(latest | {"max_epochs": self.options.max_epochs, "seconds_left": left})
+            speed = len(self.training_cells) * epoch / max(seconds, 1e-9)
+            about = {"max_epochs": self.options.max_epochs, "seconds_left": left}
+            callback(latest | about | {"cells_per_second": speed})
 
     def _set_lr(self, phase: Phase, progress: float) -> None:
         """Constant, but in the annealing half a cosine from lr to lr / 50."""
@@ -393,7 +395,7 @@ class Trainer:
     def _share_prior(self) -> None:
         """Give every process the mixture of the first one."""
         prior = self.module.prior
-        prior.started.fill_(True)
+        prior.note_start()
         from_first([*prior.parameters(), prior.centre, prior.axes])
 
 

@@ -131,3 +131,16 @@ def test_memory_of_a_pool_serves_one_backward_pass(counts):
     found.log_lik.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="one backward pass"):
         found.log_lik.backward()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_looking_at_the_counts_it_is_the_same(family, counts, monkeypatch):
+    """On a GPU nothing may depend on how many counts are large."""
+    h, output, parameter, loading = parts()
+    expected = of_counts(family, parameter, h, output, counts, loading).log_lik
+    known = likelihood._Counts.of
+    monkeypatch.setattr(
+        likelihood._Counts, "of", classmethod(lambda cls, rows: known(rows)._replace(large=None))
+    )
+    found = of_counts(family, parameter, h, output, counts, loading).log_lik
+    torch.testing.assert_close(found, expected)

@@ -156,7 +156,7 @@ def test_mixture_weights_are_normalized_after_any_step():
 
 def test_before_the_mixture_starts_the_prior_is_standard_normal(batch):
     module = build()
-    module.prior.started.fill_(False)
+    module.prior.has_started = False
     q = Gaussian(torch.randn(6, 4), torch.randn(6, 4))
     found = module.prior.kl(q, q.sample())
     standard = torch.distributions.Normal(torch.zeros(4), torch.ones(4))
