@@ -85,7 +85,7 @@ def _fit_and_write(
     say(f"{arguments.input}: {_shape(cells)}")
     for line in describe_account(model.account):
         say(line)
-    with _progress(arguments.max_epochs, arguments.quiet) as callback:
+    with _progress(arguments.quiet) as callback:
         model.train(
             max_epochs=arguments.max_epochs,
             batch_size=arguments.batch_size,
@@ -231,7 +231,12 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--n-latent", type=_positive_int, metavar="D", help="default 20, with preset paper 10"
     )
-    fit.add_argument("--max-epochs", type=_positive_int, default=60, metavar="N", help="default 60")
+    fit.add_argument(
+        "--max-epochs",
+        type=_positive_int,
+        metavar="N",
+        help="default 60, from 10,000 cells on fewer, at least 12",
+    )
     fit.add_argument(
         "--batch-size", type=_positive_int, default=128, metavar="N", help="default 128"
     )
@@ -387,16 +392,17 @@ def _output_file(path: str) -> Path:
 
 
 @contextmanager
-def _progress(max_epochs: int, quiet: bool) -> Iterator[Callable[[dict[str, Any]], None] | None]:
+def _progress(quiet: bool) -> Iterator[Callable[[dict[str, Any]], None] | None]:
     """A callback that draws a bar on a terminal and writes one line per epoch elsewhere."""
     if quiet:
         yield None
     elif sys.stderr.isatty():
         from tqdm import tqdm
 
-        with tqdm(total=max_epochs, unit="epoch", file=sys.stderr) as bar:
+        with tqdm(unit="epoch", file=sys.stderr) as bar:
 
             def draw(state: dict[str, Any]) -> None:
+                bar.total = state["max_epochs"]
                 rate = f"{state['cells_per_second']:,.0f} cells/s"
                 bar.set_postfix_str(f"{_state(state)}, {rate}", refresh=False)
                 bar.update(1)

@@ -101,6 +101,15 @@ class TrainingResult:
             self.history.setdefault(name, []).append(value)
 
 
+def default_epochs(n_cells: int) -> int:
+    """Epochs at most, when the user says nothing: 60, from 10,000 cells on fewer, at least 12.
+
+    What has to be learnt grows with the kinds of cells, not with their number, and an epoch of more
+    cells makes more steps.
+    """
+    return int(min(60, max(12, round(600_000 / n_cells))))
+
+
 def pick_device(device: str) -> torch.device:
     """'auto' is the GPU where torch sees one for this process."""
     if device == "auto":

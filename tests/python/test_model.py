@@ -19,6 +19,7 @@ import scmvp
 from scmvp import InputError, ModelFileError
 from scmvp.model import SCMVP
 from scmvp.module import LossTerms
+from scmvp.training import default_epochs
 
 QUICK = {"max_epochs": 4, "threads": 1}
 
@@ -84,6 +85,10 @@ def test_training_improves_the_held_out_elbo(mdata):
 def test_history_has_one_row_for_each_epoch(model):
     assert all(len(values) == 4 for values in model.history.values())
     assert model.history["phase"] == ["warm-up", "mixture", "mixture", "annealing"]
+
+
+def test_more_cells_need_fewer_epochs():
+    assert [default_epochs(n) for n in (200, 10_000, 20_000, 100_000)] == [60, 60, 30, 12]
 
 
 def test_kl_warm_up_rises(model):
