@@ -200,6 +200,9 @@ sample_distance_parameters <- function(x, position, windows, options, ...) {
   })
   draws <- as.character(draws)
   draws <- utils::head(draws[draws %in% names(which(usable))], options$sample_num)
+  if (length(draws) == 0) {
+    return(data.frame(value = numeric(), ceiling = numeric(), converged = numeric()))
+  }
   members <- windows$members[unique(draws)]
   pieces <- cut_pieces(lengths(members)^2, Inf, at.least = length(members))
   found <- in_pieces(pieces, function(some) {

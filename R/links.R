@@ -93,7 +93,8 @@ keep_links <- function(object, name, links, key, table) {
     methods::slot(assay, "links") <- links
   }
   object <- put_assay(object, name, assay)
-  SeuratObject::Misc(object, slot = key) <- table
+  # Misc<- would take the class of a data frame away
+  methods::slot(object, "misc")[[key]] <- table
   object
 }
 

@@ -87,3 +87,40 @@ peak_sce <- function(case) {
     reducedDims = list(latent = case$latent)
   )
 }
+
+# RNA and peaks of the same cells: gene G1 follows the second of its peaks, G2 the sum of two, the
+# others none. Depths of the two sides go together.
+lasso_case <- function(n_cells = 500, seed = 21) {
+  draw <- function() {
+    depth <- exp(stats::rnorm(n_cells, 0, 0.3))
+    on <- matrix(stats::rbinom(12 * n_cells, 1, 0.4), 12)
+    # and peaks and genes elsewhere, which make the depth
+    open <- rbind(0.3 + 1.5 * on, matrix(0.5, 60, n_cells)) * rep(depth, each = 72)
+    peaks <- matrix(stats::rpois(length(open), open), 72)
+    rate <- rbind(
+      1 + 3 * on[2, ], 1 + 4 * on[5, ] + 4 * on[6, ], matrix(2, 4, n_cells), matrix(8, 14, n_cells)
+    )
+    list(
+      rna = matrix(stats::rpois(length(rate), rate * rep(depth, each = nrow(rate))), nrow(rate)),
+      peaks = peaks
+    )
+  }
+  case <- with_seed(seed, draw())
+  cells <- paste0("cell", seq_len(n_cells))
+  dimnames(case$rna) <- list(paste0("G", seq_len(nrow(case$rna))), cells)
+  at <- c(1e4 * seq_len(12) + rep(c(0, 1e6, 2e6), each = 4), 1e4 * 1:60)
+  dimnames(case$peaks) <- list(paste(
+    rep(c("chr1", "chr2"), c(12, 60)), format_position(at), format_position(at + 500),
+    sep = "-"
+  ), cells)
+  case$coords <- data.frame(
+    gene = paste0("G", 1:6), seqnames = "chr1",
+    start = c(3e4, 1.06e6, 3.5e4, 1.07e6, 2.1e6, 9e6), end = c(5e4, 1.1e6, 6e4, 1.2e6, 2.2e6, 9.1e6),
+    strand = c("+", "+", "-", "+", "-", "+")
+  )
+  case
+}
+
+link_case <- function(case, ..., genes = paste0("G", 1:5), gene.coords = case$coords) {
+  LinkPeaksLASSO(case$rna, case$peaks, ..., genes = genes, gene.coords = gene.coords, verbose = FALSE)
+}
