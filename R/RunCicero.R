@@ -343,7 +343,8 @@ check_accessibility <- function(values) {
 }
 
 # Groups in the order of the matrix's cells; NULL where each column is a group.
-groups_for <- function(values, groups, reduced_coordinates, k, seed.use, silent) {
+groups_for <- function(values, groups, reduced_coordinates = NULL, k = 50, seed.use = 0,
+                       silent = TRUE) {
   cells <- colnames(values)
   if (identical(groups, "none")) {
     return(NULL)
