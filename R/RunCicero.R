@@ -178,33 +178,27 @@ RunCicero.default <- function(object, ranges = NULL, reduced_coordinates = NULL,
   genome <- genome_table(genomic_coords, ranges, verbose)
   groups <- groups_for(values, groups, reduced_coordinates, k, seed.use, silent = !verbose)
   if (binarize) values <- (values > 0) * 1
-  aggregated <- if (is.null(groups)) {
-    normalize_groups(values, size_factor_normalize)
-  } else {
-    aggregate_groups(values, groups, size_factor_normalize)
-  }
   connections <- cicero_connections(
-    aggregated, ranges, genome, options,
+    grouped_accessibility(values, groups, size_factor_normalize), ranges, genome, options,
     workers = workers, BPPARAM = BPPARAM, verbose = verbose
   )
   attr(connections, "groups") <- if (is.null(groups)) ncol(values) else ncol(groups)
   connections
 }
 
-# From aggregated accessibility (peaks x groups) to the data frame of connections.
-cicero_connections <- function(aggregated, ranges, genome, options, workers = 1, BPPARAM = NULL,
+# From the accessibility of groups to the data frame of connections.
+cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BPPARAM = NULL,
                                verbose = FALSE) {
   windows <- genome_windows(ranges, genome, options$window)
   position <- (ranges$start + ranges$end) / 2
   warn_large_windows(windows, options$max_elements)
-  x <- if (is.matrix(aggregated)) t(aggregated) else Matrix::t(aggregated)
-  if (nrow(x) < 3) {
-    refuse("co-accessibility over ", count_of(nrow(x), "group"), " means nothing: lower k.")
+  if (grouped$n_groups < 3) {
+    refuse("co-accessibility over ", count_of(grouped$n_groups, "group"), " means nothing: lower k.")
   }
   if (is.null(options$distance_parameter)) {
     if (verbose) message("distance parameter from up to ", options$sample_num, " windows")
     sampled <- sample_distance_parameters(
-      x, position, windows, options,
+      grouped, position, windows, options,
       workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "windows sampled"
     )
     options$distance_parameter <- mean_distance_parameter(sampled, options)
@@ -212,7 +206,7 @@ cicero_connections <- function(aggregated, ranges, genome, options, workers = 1,
   }
   if (verbose) message("models of ", count_of(length(windows$members), "window"))
   pairs <- all_connections(
-    x, position, windows, options$distance_parameter, options$s, options$max_elements,
+    grouped, position, windows, options$distance_parameter, options$s, options$max_elements,
     workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "windows"
   )
   names <- ranges$name

@@ -26,12 +26,12 @@ as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize =
   values <- check_accessibility(as_values(values, "values"))
   ranges <- ranges_table(ranges, rownames(values))
   groups <- groups_for(values, groups, silent = TRUE)
-  sums <- as.matrix(aggregate_groups(values, groups, FALSE))
+  sums <- aggregate_groups(values, groups, FALSE)
   rownames(sums) <- paste(
     ranges$seqnames, format_whole(ranges$start), format_whole(ranges$end),
     sep = "_"
   )
-  factors <- group_size_factors(sums)
+  factors <- group_size_factors(grouped_accessibility(values, groups, FALSE))
   annotated <- function(table) methods::new("AnnotatedDataFrame", data = table)
   from <- function(package, name) getExportedValue(package, name)
   cds <- suppressWarnings(from("monocle", "newCellDataSet")(

@@ -3,15 +3,62 @@
 # over the groups, with 1e-4 on its diagonal; D their distances; the penalty of a pair is
 # rho = a (1 - (1000 / D)^s), not below 0, with a the distance parameter.
 
-# Size factors of groups from rounded sums, as cicero has them; `x` peaks x groups.
-group_size_factors <- function(x) {
-  totals <- Matrix::colSums(round(x))
+# Accessibility of groups, computed when it is asked for: as sums over 50 cells nearly nothing is 0,
+# and all peaks at once would be a dense matrix. `values`: peaks x cells; `groups`: cells x groups, or
+# NULL where each column is a group.
+grouped_accessibility <- function(values, groups, size_factor_normalize = TRUE) {
+  grouped <- list(
+    # columns of a sparse matrix are taken fast, rows are not
+    values = if (is.matrix(values)) values else Matrix::t(values),
+    by_row = is.matrix(values), groups = groups, n_peaks = nrow(values),
+    names = if (is.null(groups)) colnames(values) else colnames(groups)
+  )
+  grouped$n_groups <- if (is.null(groups)) ncol(values) else ncol(groups)
+  if (!size_factor_normalize) {
+    return(grouped)
+  }
+  factors <- group_size_factors(grouped)
+  if (is.null(groups)) {
+    grouped$factors <- factors
+  } else {
+    grouped$groups@x <- groups@x / rep(factors, diff(groups@p))
+  }
+  grouped
+}
+
+# Dense, groups x the peaks asked for.
+group_values <- function(grouped, peaks) {
+  x <- if (grouped$by_row) {
+    t(grouped$values[peaks, , drop = FALSE])
+  } else {
+    as.matrix(grouped$values[, peaks, drop = FALSE])
+  }
+  if (!is.null(grouped$groups)) {
+    sums <- Matrix::crossprod(grouped$groups, x)
+    x <- sums@x # as.matrix() would copy once more
+    dim(x) <- dim(sums)
+    return(x)
+  }
+  if (is.null(grouped$factors)) x else x / grouped$factors
+}
+
+# Blocks of peaks whose values for all groups take about 64 MB.
+peak_blocks <- function(grouped) {
+  each <- max(1, min(2000, 8e6 %/% grouped$n_groups))
+  split(seq_len(grouped$n_peaks), (seq_len(grouped$n_peaks) - 1) %/% each)
+}
+
+# Size factors of groups from sums that are rounded first, as cicero has them.
+group_size_factors <- function(grouped) {
+  totals <- group_totals(grouped, rounded = TRUE)
   if (any(totals == 0)) {
-    exact <- Matrix::colSums(x)
-    if (any(exact == 0)) {
+    exact <- group_totals(grouped, rounded = FALSE)
+    empty <- which(exact == 0)
+    if (length(empty) > 0) {
       refuse(
-        count_of(sum(exact == 0), "group"), " of cells have no accessibility at all (",
-        some_names(colnames(x)[exact == 0]), "): leave cells without counts out, or raise k."
+        count_of(length(empty), "group"), " of cells with no accessibility at all (",
+        some_names(if (is.null(grouped$names)) empty else grouped$names[empty]),
+        "): leave cells without counts out, or raise k."
       )
     }
     rlang::warn(paste0(
@@ -23,23 +70,26 @@ group_size_factors <- function(x) {
   unname(totals / exp(mean(log(totals))))
 }
 
-# Peaks x groups: values summed over the cells of each group, and divided by its size factor.
-aggregate_groups <- function(values, groups, size_factor_normalize = TRUE) {
-  sums <- values %*% groups
-  sums <- if (methods::is(sums, "sparseMatrix")) as_dgc(sums) else as.matrix(sums)
-  normalize_groups(sums, size_factor_normalize)
+group_totals <- function(grouped, rounded) {
+  x <- if (grouped$by_row) grouped$values else grouped$values@x
+  if (!rounded || all(x == round(x))) {
+    per_cell <- if (grouped$by_row) colSums(x) else Matrix::rowSums(grouped$values)
+    if (is.null(grouped$groups)) {
+      return(per_cell)
+    }
+    return(as.vector(Matrix::crossprod(grouped$groups, per_cell)))
+  }
+  Reduce(`+`, lapply(peak_blocks(grouped), function(peaks) {
+    rowSums(round(group_values(grouped, peaks)))
+  }))
 }
 
-normalize_groups <- function(sums, size_factor_normalize) {
-  if (!size_factor_normalize) {
-    return(sums)
-  }
-  factors <- group_size_factors(sums)
-  if (is.matrix(sums)) {
-    return(sweep(sums, 2, factors, `/`))
-  }
-  sums@x <- sums@x / rep(factors, diff(sums@p))
-  sums
+# All of it, peaks x groups.
+aggregate_groups <- function(values, groups, size_factor_normalize = TRUE) {
+  grouped <- grouped_accessibility(values, groups, size_factor_normalize)
+  x <- do.call(cbind, lapply(peak_blocks(grouped), group_values, grouped = grouped))
+  dimnames(x) <- list(grouped$names, rownames(values))
+  t(x)
 }
 
 distance_penalty <- function(distance, distance_parameter, s) {
@@ -91,18 +141,16 @@ window_without_links <- function(covariance) {
   list(w = w, wi = wi)
 }
 
-# Covariance of the peaks of each window and their distances, made for a piece of windows at once:
-# neighboring windows share half of their peaks. `x`: groups x peaks.
-piece_of_windows <- function(members, x) {
+# The values of all peaks of a piece of windows: neighboring windows share half of them.
+piece_of_windows <- function(members, grouped) {
   used <- sort(unique(unlist(members, use.names = FALSE)))
-  dense <- as.matrix(x[, used, drop = FALSE])
-  dense <- dense - rep(colMeans(dense), each = nrow(dense))
-  list(values = dense, columns = lapply(members, match, used))
+  list(values = group_values(grouped, used), columns = lapply(members, match, used))
 }
 
 window_covariance <- function(values, columns) {
   n <- length(columns)
-  covariance <- crossprod(values[, columns, drop = FALSE]) / (nrow(values) - 1)
+  values <- values[, columns, drop = FALSE]
+  covariance <- crossprod(values - rep(colMeans(values), each = nrow(values))) / (nrow(values) - 1)
   on_diagonal <- seq.int(1L, n * n, n + 1L)
   covariance[on_diagonal] <- covariance[on_diagonal] + 1e-4
   covariance
@@ -190,7 +238,7 @@ window_distance_parameter <- function(covariance, position, options) {
 # Windows drawn with replacement until sample_num of them could be used: those with two peaks more
 # than distance_constraint apart and at most max_elements. A window drawn twice counts twice and is
 # computed once. Returns the distance parameter of each draw.
-sample_distance_parameters <- function(x, position, windows, options, ...) {
+sample_distance_parameters <- function(grouped, position, windows, options, ...) {
   usable <- vapply(windows$members, function(peaks) {
     length(peaks) > 1 && length(peaks) <= options$max_elements &&
       diff(range(position[peaks])) > options$distance_constraint
@@ -206,7 +254,7 @@ sample_distance_parameters <- function(x, position, windows, options, ...) {
   members <- windows$members[unique(draws)]
   pieces <- cut_pieces(lengths(members)^2, Inf, at.least = length(members))
   found <- in_pieces(pieces, function(some) {
-    piece <- piece_of_windows(members[some], x)
+    piece <- piece_of_windows(members[some], grouped)
     vapply(seq_along(some), function(i) {
       covariance <- window_covariance(piece$values, piece$columns[[i]])
       window_distance_parameter(covariance, position[members[[some[i]]]], options)
@@ -219,33 +267,38 @@ sample_distance_parameters <- function(x, position, windows, options, ...) {
 
 # ---- connections ---------------------------------------------------------------------------------
 
-# Co-accessibility of every pair of peaks of every window: pairs i < j (columns of x), value, one
-# row per window the pair is in.
-window_connections <- function(members, x, position, distance_parameter, s) {
-  piece <- piece_of_windows(members, x)
-  values <- lapply(seq_along(members), function(i) {
-    covariance <- window_covariance(piece$values, piece$columns[[i]])
-    rho <- distance_penalty(window_distance(position[members[[i]]]), distance_parameter, s)
-    w <- stats::cov2cor(window_glasso(covariance, rho)$w)
-    w[lower.tri(w)] # column-major: (2, 1), (3, 1), ..., as combn() has them
+# Co-accessibility of every pair of peaks of every window: rows i, j of two peaks, value, once for
+# each window the pair is in.
+window_connections <- function(members, grouped, position, distance_parameter, s) {
+  piece <- piece_of_windows(members, grouped)
+  pairs <- lapply(seq_along(members), function(w) {
+    peaks <- members[[w]]
+    n <- length(peaks)
+    first <- rep.int(seq_len(n - 1), (n - 1):1)
+    second <- sequence((n - 1):1, 2:n)
+    covariance <- window_covariance(piece$values, piece$columns[[w]])
+    rho <- distance_penalty(window_distance(position[peaks]), distance_parameter, s)
+    estimate <- window_glasso(covariance, rho)$w
+    scale <- 1 / sqrt(estimate[seq.int(1L, n * n, n + 1L)])
+    list(
+      i = peaks[first], j = peaks[second],
+      value = estimate[(first - 1) * n + second] * scale[first] * scale[second]
+    )
   })
-  n <- lengths(members)
-  list(
-    i = unlist(lapply(members, function(m) rep(m, length(m) - seq_along(m))), use.names = FALSE),
-    j = unlist(lapply(members, function(m) m[sequence(length(m) - seq_along(m), seq_along(m) + 1)]),
-      use.names = FALSE),
-    value = unlist(values, use.names = FALSE)
-  )
+  combine <- function(part) unlist(lapply(pairs, `[[`, part), use.names = FALSE)
+  list(i = combine("i"), j = combine("j"), value = combine("value"))
 }
 
-all_connections <- function(x, position, windows, distance_parameter, s, max_elements, workers,
-                            ...) {
+all_connections <- function(grouped, position, windows, distance_parameter, s, max_elements,
+                            workers, ...) {
   sizes <- lengths(windows$members)
   members <- windows$members[sizes > 1 & sizes <= max_elements]
-  pieces <- cut_pieces(lengths(members), 4000, at.least = 4 * workers)
+  # every peak is in two windows
+  largest <- 2 * length(peak_blocks(grouped)[[1]])
+  pieces <- cut_pieces(lengths(members), largest, at.least = if (workers > 1) 4 * workers else 1)
   pieces <- lapply(pieces, function(some) members[some])
   found <- in_pieces(
-    pieces, window_connections, x, position, distance_parameter, s, workers = workers, ...
+    pieces, window_connections, grouped, position, distance_parameter, s, workers = workers, ...
   )
   reconcile(
     unlist(lapply(found, `[[`, "i"), use.names = FALSE),

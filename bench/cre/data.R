@@ -14,7 +14,7 @@ human_chromosomes <- data.frame(
 
 # Peaks x cells counts of cells of 8 types along the human genome; peaks lie around 8,000 places, as
 # those of real data around genes. Depth about `per_cell` counts.
-made_peaks <- function(n_cells, n_peaks, per_cell = 4000, seed = 1) {
+made_peaks <- function(n_cells, n_peaks, per_cell = 1500, seed = 1) {
   set.seed(seed)
   genome <- human_chromosomes
   place <- data.frame(
@@ -46,9 +46,9 @@ made_peaks <- function(n_cells, n_peaks, per_cell = 4000, seed = 1) {
   list(counts = methods::as(counts, "dgCMatrix"), latent = latent, genome = genome)
 }
 
-# Runs `code` (lines of R that see `case` and `result <-`) in an R process of its own; seconds of
-# wall and CPU time inside it, and its peak memory in MB (its forks' own not counted).
-measured <- function(name, code, case_file, library = character()) {
+# Runs `code` (lines of R that see `case` and set `result`) in an R process of its own, after `load`;
+# seconds of wall and CPU time of the code, and its peak memory in MB (its forks' own not counted).
+measured <- function(name, load, code, case_file, library = character()) {
   script <- tempfile(fileext = ".R")
   output <- tempfile(fileext = ".rds")
   on.exit(unlink(c(script, output)))
@@ -60,6 +60,7 @@ measured <- function(name, code, case_file, library = character()) {
     "  line <- grep('VmHWM', readLines('/proc/self/status'), value = TRUE)",
     "  as.numeric(gsub('[^0-9]', '', line)) / 1024",
     "}",
+    load,
     "began <- proc.time()",
     code,
     "took <- proc.time() - began",

@@ -13,20 +13,18 @@ cat(options$CELLS, "cells x", options$PEAKS, "peaks,", R.version.string, "\n")
 
 ours <- function(workers) {
   code <- sprintf("
-    library(scMVP)
     groups <- AggregateCells(case$latent, seed.use = 1, silent = TRUE)
     connections <- RunCicero(case$counts, groups = groups, genomic_coords = case$genome,
       seed.use = 1, workers = %d, silent = TRUE)
     result <- list(rows = nrow(connections), distance = attr(connections, 'distance_parameter'),
       some = connections[seq_len(min(nrow(connections), 2e5)), ])", workers)
-  measured(sprintf("scMVP, %d worker(s)", workers), code, file)
+  measured(sprintf("scMVP, %d worker(s)", workers), "library(scMVP)", code, file)
 }
 one <- ours(1)
 two <- ours(2)
 cat("rows", one$value$rows, " distance parameter", one$value$distance, "\n")
 if (options$CICERO != "none") {
-  theirs <- measured("cicero", "
-    suppressMessages(library(cicero))
+  theirs <- measured("cicero", "suppressMessages(library(cicero))", "
     ends <- df_for_coords(rownames(case$counts))
     features <- data.frame(chr = ends$chr, bp1 = ends$bp1, bp2 = ends$bp2,
       row.names = rownames(case$counts))

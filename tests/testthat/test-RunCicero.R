@@ -14,7 +14,7 @@ test_that("the distance parameters are cicero's", {
   for (name in c("raw", "dense", "multi")) {
     case <- cicero_case(name)
     groups <- AggregateCells(case$latent, k = case$k, seed.use = case$seed, silent = TRUE)
-    aggregated <- aggregate_groups(case$counts, groups)
+    grouped <- grouped_accessibility(case$counts, groups)
     ranges <- ranges_table(NULL, rownames(case$counts))
     windows <- genome_windows(ranges, genome_table(case$genome, ranges), 5e5)
     options <- check_cicero_options(
@@ -22,8 +22,8 @@ test_that("the distance parameters are cicero's", {
       distance_constraint = 250000, distance_parameter_convergence = 1e-4, max_elements = 200,
       max_sample_windows = 500, search = "cicero", seed.use = case$seed, distance_parameter = NULL
     )
-    x <- if (is.matrix(aggregated)) t(aggregated) else Matrix::t(aggregated)
-    sampled <- sample_distance_parameters(x, (ranges$start + ranges$end) / 2, windows, options)
+    center <- (ranges$start + ranges$end) / 2
+    sampled <- sample_distance_parameters(grouped, center, windows, options)
     expect_length(sampled$value, length(fixture[[name]]$sampled))
     expect_lt(max(abs(sampled$value - fixture[[name]]$sampled)), 1e-3)
   }
