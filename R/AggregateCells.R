@@ -176,10 +176,11 @@ tell_overlap <- function(groups, k) {
     format(mean_shared, digits = 2), " cells on average"
   )
   if (mean_shared / k > 0.1) {
-    rlang::warn(paste0(
+    warn_of(
+      "overlap",
       "On average more than 10 % of the cells are shared between two groups (",
       format(100 * mean_shared / k, digits = 2), " %): there are few cells for k = ", k,
       "; a smaller k shares less."
-    ), class = "scmvp_warning_overlap")
+    )
   }
 }

@@ -15,8 +15,9 @@
 #' @section Measured and imputed values:
 #' The response is the measured RNA, the accessibility measured or imputed. When both sides are
 #' smoothed (imputed, or summed over overlapping groups of cells), held-out cells have lent their
-#' values to the cells of the fit, and a model finds links where there are none: with smoothed values
-#' on both sides, genes without any true peak reach a cross-validated R squared of 0.73 and 21 links.
+#' values to the cells of the fit, and a model finds links where there are none: with smoothed
+#' values on both sides, genes without any true peak reach a cross-validated R squared of 0.73 and
+#' 21 links.
 #' Then a warning says so, and the folds must be blocks of similar cells (`folds = "block"`, k-means
 #' on the reduction) or your own.
 #'
@@ -190,62 +191,62 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
     check_flag(get(flag), flag)
   }
   workers <- check_workers(workers, BPPARAM)
-  peaks <- check_accessibility(as_values(peaks, "peaks"))
-  rna <- as_values(object, "object")
-  peaks <- check_matrix_pair(rna, peaks)
   if (is.null(gene.coords)) {
     refuse(
       "gene.coords is needed: a data frame (gene; seqnames, start, end, strand or tss), a GRanges, ",
       "a GTF or BED file, an EnsDb or a TxDb."
     )
   }
+  rna <- as_values(object, "object")
+  peaks <- check_matrix_pair(rna, check_accessibility(as_values(peaks, "peaks")))
   if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")
   pairs <- gene_peak_pairs(
     rna, peaks, ranges_table(ranges, rownames(peaks)), genes, gene_starts(gene.coords), options
   )
-
-  smooth <- c(rna = rna.imputed, peaks = peaks.imputed)
-  covariates <- check_covariates(covariates, rna, peaks, smooth)
-  if (!is.null(groups)) {
-    groups <- groups_for(peaks, groups, silent = TRUE)
-    rna <- rna[unique(pairs$gene), , drop = FALSE] %*% groups
-    totals <- list(rna = Matrix::colSums(object %*% groups), peaks = NULL)
-    peaks <- peaks %*% groups
-    totals$peaks <- Matrix::colSums(peaks)
-    if (!is.null(covariates)) {
-      covariates <- as.matrix(Matrix::crossprod(groups, covariates)) / Matrix::colSums(groups)
-    }
-    if (!is.null(coordinates)) {
-      coordinates <- as.matrix(Matrix::crossprod(groups, coordinates)) / Matrix::colSums(groups)
-    }
-    smooth[] <- TRUE
-  } else {
-    totals <- list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks))
-  }
-  folds <- check_folds(folds, ncol(peaks), colnames(peaks), options, smooth, coordinates)
-  if (smooth[["rna"]]) options$n.permutations <- 0
+  imputed <- c(rna = rna.imputed, peaks = peaks.imputed)
+  data <- list(
+    rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks, coordinates = coordinates,
+    covariates = check_covariates(covariates, rna, peaks, imputed),
+    totals = list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks)), smooth = imputed
+  )
+  if (!is.null(groups)) data <- sum_over_groups(data, groups_for(peaks, groups))
+  folds <- check_folds(
+    folds, ncol(data$peaks), colnames(data$peaks), options, data$smooth, data$coordinates
+  )
+  if (data$smooth[["rna"]]) options$n.permutations <- 0
   if (verbose) {
     message(
       count_of(length(unique(pairs$gene)), "gene"), " with ", count_of(nrow(pairs), "pair"),
-      ", ", count_of(ncol(peaks), if (is.null(groups)) "cell" else "group")
+      ", ", count_of(ncol(data$peaks), if (is.null(groups)) "cell" else "group")
     )
   }
-  scale <- list(
-    rna = if (rna.imputed || rna.log) NULL else size_factors(totals$rna, "RNA"),
-    peaks = if (peaks.imputed || peaks.log) NULL else size_factors(totals$peaks, "peaks")
-  )
+  logged <- c(rna = rna.log, peaks = peaks.log)
+  scale <- lapply(c(rna = "rna", peaks = "peaks"), function(side) {
+    if (!imputed[[side]] && !logged[[side]]) size_factors(data$totals[[side]], side)
+  })
   result <- link_genes(
-    rna, peaks, pairs, scale, c(rna = rna.log, peaks = peaks.log), covariates, folds, options,
-    workers, BPPARAM, verbose
+    data$rna, data$peaks, pairs, scale, logged, data$covariates, folds, options, workers, BPPARAM,
+    verbose
   )
   links <- chosen_links(result, pairs, rownames(peaks), options)
-  attr(links, "ranges") <- NULL
   if (verbose) {
-    message(
-      count_of(nrow(links), "link"), " of ", count_of(length(unique(links$gene)), "gene")
-    )
+    message(count_of(nrow(links), "link"), " of ", count_of(length(unique(links$gene)), "gene"))
   }
   links
+}
+
+# Both sides summed over groups of cells, what belongs to the cells averaged.
+sum_over_groups <- function(data, groups) {
+  average <- function(x) {
+    if (!is.null(x)) as.matrix(Matrix::crossprod(groups, as.matrix(x))) / Matrix::colSums(groups)
+  }
+  data$rna <- data$rna %*% groups
+  data$peaks <- data$peaks %*% groups
+  data$totals <- lapply(data$totals, function(x) as.vector(Matrix::crossprod(groups, x)))
+  data["covariates"] <- list(average(data$covariates))
+  data["coordinates"] <- list(average(data$coordinates))
+  data$smooth[] <- TRUE
+  data
 }
 
 # ---- the fits ------------------------------------------------------------------------------------
@@ -453,26 +454,28 @@ lasso_granges <- function(links) {
 
 # ---- input ---------------------------------------------------------------------------------------
 
-# The pairs to fit: gene, peak (row), distance, and where they are.
+# The pairs to fit: gene, peak (row), distance, and where they are. Genes that were named and cannot
+# be fitted are told.
 gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
   wanted <- if (is.null(genes)) rownames(rna) else genes
+  tell <- function(lost, ...) {
+    if (length(lost) > 0 && !is.null(genes)) {
+      warn_of(
+        "genes", count_of(length(lost), "gene"), ..., " left out: ", some_names(lost), "."
+      )
+    }
+  }
   detected <- Matrix::rowSums(rna[wanted, , drop = FALSE] != 0)
   rare <- wanted[detected < options$min.cells]
+  tell(rare, " with counts in fewer than min.cells = ", options$min.cells, " cells")
   wanted <- setdiff(wanted, rare)
   if (length(wanted) == 0) {
     refuse("no gene has counts in min.cells = ", options$min.cells, " cells.")
-  }
-  if (length(rare) > 0 && !is.null(genes)) {
-    rlang::warn(paste0(
-      count_of(length(rare), "gene"), " with counts in fewer than min.cells = ", options$min.cells,
-      " cells left out: ", some_names(rare), "."
-    ), class = "scmvp_warning_genes")
   }
   starts <- locate_genes(wanted, starts, "gene.coords")
   open <- which(Matrix::rowSums(peaks != 0) >= options$min.cells)
   pairs <- nearby_peaks(starts, ranges[open, ], options$distance)
   pairs$peak <- open[pairs$peak]
-  lonely <- setdiff(unique(starts$gene), pairs$gene)
   if (nrow(pairs) == 0) {
     refuse(
       "no peak lies within ", format_count(options$distance), " bp of a gene (genes on ",
@@ -480,12 +483,10 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
       "): are both of the same genome?"
     )
   }
-  if (length(lonely) > 0 && !is.null(genes)) {
-    rlang::warn(paste0(
-      count_of(length(lonely), "gene"), " without a peak within ", format_count(options$distance),
-      " bp left out: ", some_names(lonely), "."
-    ), class = "scmvp_warning_genes")
-  }
+  tell(
+    setdiff(unique(starts$gene), pairs$gene), " without a peak within ",
+    format_count(options$distance), " bp"
+  )
   pairs <- pairs[order(match(pairs$gene, wanted), pairs$peak), ]
   pairs$seqnames <- ranges$seqnames[pairs$peak]
   pairs$center <- (ranges$start[pairs$peak] + ranges$end[pairs$peak]) / 2
@@ -515,18 +516,21 @@ check_lasso_options <- function(distance, lambda, alpha, nfolds, min.cells, min.
     seed.use = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
   )
   if (options$alpha > 1) refuse("alpha must be at most 1, not ", alpha, ".")
-  if (!is.numeric(lambda.sequence) || length(lambda.sequence) < 2 ||
-    !all(is.finite(lambda.sequence)) || any(lambda.sequence <= 0) ||
-    any(diff(lambda.sequence) >= 0)) {
-    refuse("lambda.sequence must be decreasing numbers above 0.")
-  }
-  options$lambda.sequence <- lambda.sequence
+  options$lambda.sequence <- check_lambda_sequence(lambda.sequence)
   options$lowest.entry <- max(lambda.sequence[length(lambda.sequence)], 0.01)
   options["fdr"] <- list(check_number(fdr, "fdr", min = 0, above = TRUE, optional = TRUE))
   if (!is.null(options$fdr) && options$n.permutations == 0) {
     refuse("fdr needs permutations: n.permutations is 0.")
   }
   options
+}
+
+check_lambda_sequence <- function(x) {
+  usable <- is.numeric(x) && length(x) >= 2 && all(is.finite(x))
+  if (!usable || any(x <= 0) || any(diff(x) >= 0)) {
+    refuse("lambda.sequence must be decreasing numbers above 0.")
+  }
+  x
 }
 
 refuse_lasso_dots <- function(options, own) {
@@ -542,16 +546,7 @@ check_covariates <- function(covariates, rna, peaks, smooth) {
     return(NULL)
   }
   if (identical(covariates, "depth")) {
-    depth <- list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks))
-    # imputed values have no depth
-    depth <- Map(function(x, side) {
-      if (!smooth[[side]]) log(pmax(x, min(x[x > 0])))
-    }, depth, names(depth))
-    depth <- do.call(cbind, depth)
-    if (is.null(depth)) {
-      return(NULL)
-    }
-    return(unname(depth[, apply(depth, 2, stats::sd) > 0, drop = FALSE]))
+    return(log_depths(rna, peaks, smooth))
   }
   covariates <- as.matrix(covariates)
   if (!is.numeric(covariates) || nrow(covariates) != ncol(peaks) || !all(is.finite(covariates))) {
@@ -566,15 +561,26 @@ check_covariates <- function(covariates, rna, peaks, smooth) {
   unname(covariates)
 }
 
+# Imputed values have no depth.
+log_depths <- function(rna, peaks, smooth) {
+  depth <- list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks))[!smooth]
+  if (length(depth) == 0) {
+    return(NULL)
+  }
+  depth <- do.call(cbind, lapply(depth, function(x) log(pmax(x, min(x[x > 0])))))
+  unname(depth[, apply(depth, 2, stats::sd) > 0, drop = FALSE])
+}
+
 # Fold of each cell, 1, 2, ...
 check_folds <- function(folds, n, cells, options, smooth, coordinates) {
   both <- all(smooth)
   if (both) {
-    rlang::warn(paste0(
+    warn_of(
+      "smoothed",
       "Both sides are smoothed: cells held out have lent their values to the fit, so R squared and ",
       "links are inflated; folds of similar cells (", if (is.null(folds)) "taken here" else "block",
       ") lessen it, measured RNA as the response avoids it."
-    ), class = "scmvp_warning_smoothed")
+    )
   }
   if (is.null(folds)) folds <- if (both) "block" else "random"
   if (identical(folds, "random")) {

@@ -96,7 +96,8 @@ gene_spans <- function(gene.coords) {
     start = starts$tss, end = starts$tss
   )
   spans <- spans_of(spans)
-  body <- if (methods::is(gene.coords, "GRanges")) as_ranges(gene.coords, "gene.coords") else gene.coords
+  body <- gene.coords
+  if (methods::is(body, "GRanges")) body <- as_ranges(body, "gene.coords")
   name <- intersect(c("gene", "gene_name", "symbol", "gene_id"), names(body))
   if (is.data.frame(body) && length(name) > 0 && all(c("start", "end") %in% names(body))) {
     label <- as.character(body[[name[1]]])
@@ -154,6 +155,7 @@ draw_links <- function(arcs, boxes, genes, region, panels) {
     ggplot2::scale_x_continuous(
       labels = function(x) format(x / 1e6, trim = TRUE), expand = c(0.01, 0)
     ) +
+    ggplot2::scale_y_continuous(breaks = function(limits) pretty(c(0, limits[2]), 3)) +
     ggplot2::coord_cartesian(xlim = c(region$start, region$end)) +
     ggplot2::labs(x = paste(region$label, "(Mb)"), y = "|score|") +
     ggplot2::theme_classic() +
@@ -166,7 +168,9 @@ draw_links <- function(arcs, boxes, genes, region, panels) {
     boxes$start <- pmin(boxes$start, center - wide / 2)
     boxes$end <- pmax(boxes$end, center + wide / 2)
     plot <- plot + ggplot2::geom_rect(
-      ggplot2::aes(xmin = .data$start, xmax = .data$end, ymin = -0.09 * height, ymax = -0.03 * height),
+      ggplot2::aes(
+        xmin = .data$start, xmax = .data$end, ymin = -0.09 * height, ymax = -0.03 * height
+      ),
       boxes,
       fill = "grey30"
     )
@@ -181,7 +185,8 @@ gene_layers <- function(genes, region, height) {
   genes$y <- -height * (0.2 + 0.16 * row)
   genes$from <- pmax(ifelse(genes$strand == "-", genes$end, genes$start), region$start)
   genes$from <- pmin(genes$from, region$end)
-  genes$to <- pmin(pmax(ifelse(genes$strand == "-", genes$start, genes$end), region$start), region$end)
+  genes$to <- pmax(ifelse(genes$strand == "-", genes$start, genes$end), region$start)
+  genes$to <- pmin(genes$to, region$end)
   genes$middle <- (genes$from + genes$to) / 2
   list(
     ggplot2::geom_segment(

@@ -239,21 +239,23 @@ mean_distance_parameter <- function(sampled, options) {
   }
   ceiling <- sum(sampled$ceiling)
   if (options$search == "cicero" && ceiling > 0) {
-    rlang::warn(paste0(
+    warn_of(
+      "ceiling",
       "In ", ceiling, " of ", count_of(nrow(sampled), "window"), " the distance parameter needs ",
       "to be above 4, where Cicero's search ends; they were given about 2, as cicero does. ",
       "search = \"extended\" finds the value."
-    ), class = "scmvp_warning_ceiling")
+    )
   }
   if (nrow(sampled) < options$sample_num) {
-    rlang::warn(paste0(
+    warn_of(
+      "windows",
       "The distance parameter is the mean of ", count_of(nrow(sampled), "window"), ", not of ",
       "sample_num = ", options$sample_num, ": the others drawn (max_sample_windows = ",
       options$max_sample_windows, ") hold no two peaks far enough apart, or too many."
-    ), class = "scmvp_warning_windows")
+    )
   }
   if (any(sampled$converged == 0 & !lost)) {
-    rlang::warn("The search for the distance parameter reached maxit.")
+    warn_of("maxit", "The search for the distance parameter reached maxit.")
   }
   mean(sampled$value, na.rm = TRUE)
 }
@@ -262,12 +264,13 @@ warn_large_windows <- function(windows, max_elements) {
   sizes <- lengths(windows$members)
   large <- sizes > max_elements
   if (any(large)) {
-    rlang::warn(paste0(
+    warn_of(
+      "windows",
       count_of(sum(large), "window"), " of ", format_count(length(sizes)), " with more than ",
       "max_elements = ", max_elements, " peaks (at most ", max(sizes), ") ",
       if (sum(large) == 1) "is" else "are", " left out, as cicero does: raise max_elements, or ",
       "make window smaller."
-    ), class = "scmvp_warning_windows")
+    )
   }
 }
 

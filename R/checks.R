@@ -16,6 +16,11 @@ refuse <- function(..., class = "input", details = NULL) {
   )
 }
 
+# A warning in the same voice, of class scmvp_warning_<kind>.
+warn_of <- function(kind, ...) {
+  rlang::warn(paste0(...), class = c(paste0("scmvp_warning_", kind), "scmvp_warning"))
+}
+
 # 'a', 'b', 'c' and 7 more
 some_names <- function(x, shown = 3) {
   text <- paste0("'", utils::head(x, shown), "'", collapse = ", ")

@@ -61,10 +61,11 @@ group_size_factors <- function(grouped) {
         "): leave cells without counts out, or raise k."
       )
     }
-    rlang::warn(paste0(
+    warn_of(
+      "rounding",
       "In ", count_of(sum(totals == 0), "group"), " every sum rounds to 0, so that size factors ",
       "are computed without rounding (cicero rounds): the values are small for sums of counts."
-    ), class = "scmvp_warning_rounding")
+    )
     totals <- exact
   }
   unname(totals / exp(mean(log(totals))))

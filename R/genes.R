@@ -95,20 +95,22 @@ locate_genes <- function(genes, starts, where) {
   }
   unknown <- setdiff(genes, known)
   if (length(unknown) > 0) {
-    rlang::warn(paste0(
+    warn_of(
+      "genes",
       count_of(length(unknown), "gene"), " of ", format_count(length(genes)), " ",
       if (length(unknown) == 1) "is" else "are", " not in ", where, " and ",
       if (length(unknown) == 1) "is" else "are", " left out: ", some_names(unknown), "."
-    ), class = "scmvp_warning_genes")
+    )
   }
   starts <- starts[starts$gene %in% known, ]
   chromosomes <- unique(data.frame(gene = starts$gene, chromosome = bare_chromosome(starts$seqnames)))
   several <- unique(chromosomes$gene[duplicated(chromosomes$gene)])
   if (length(several) > 0) {
-    rlang::warn(paste0(
+    warn_of(
+      "genes",
       count_of(length(several), "gene"), " on several chromosomes in ", where, " (",
       some_names(several), "): the first place is taken."
-    ), class = "scmvp_warning_genes")
+    )
     first <- chromosomes[!duplicated(chromosomes$gene), ]
     starts <- starts[
       bare_chromosome(starts$seqnames) == first$chromosome[match(starts$gene, first$gene)],

@@ -27,21 +27,20 @@ genome_table <- function(genomic_coords, ranges, verbose = TRUE) {
     )
   }
   if (length(lacking) > 0) {
-    rlang::warn(paste0(
-      "genomic_coords lacks ", count_of(length(lacking), "chromosome"), " with ",
+    warn_of(
+      "genome", "genomic_coords lacks ", count_of(length(lacking), "chromosome"), " with ",
       count_of(sum(chromosomes %in% lacking), "peak"), " (", some_names(lacking),
       "): they are taken to end at their last peak."
-    ), class = "scmvp_warning_genome")
+    )
     given <- rbind(given, needed[needed$chromosome %in% lacking, ])
   }
-  longest <- given$length[match(chromosomes, given$chromosome)]
-  beyond <- which(ranges$end > longest)
+  beyond <- which(ranges$end > given$length[match(chromosomes, given$chromosome)])
   if (length(beyond) > 0) {
-    rlang::warn(paste0(
-      count_of(length(beyond), "peak"), if (length(beyond) == 1) " lies" else " lie",
+    warn_of(
+      "genome", count_of(length(beyond), "peak"), if (length(beyond) == 1) " lies" else " lie",
       " beyond the end of the chromosome in genomic_coords (", some_names(ranges$name[beyond]),
       "): is it the table of another genome build? The chromosomes are extended to hold them."
-    ), class = "scmvp_warning_genome")
+    )
     short <- match(needed$chromosome, given$chromosome)
     given$length[short] <- pmax(given$length[short], needed$length)
   }
@@ -76,13 +75,17 @@ genome_frame <- function(x) {
     ends <- tapply(table$end, table$seqnames, max)
     x <- data.frame(names(ends), as.numeric(ends))
   }
-  if (!is.data.frame(x) || ncol(x) < 2 || nrow(x) == 0 || !is.numeric(x[[2]])) {
+  if (!is_length_table(x)) {
     refuse(
       "genomic_coords must give the length of each chromosome: a data frame or tab-separated file ",
       "of name and length, a Seqinfo or a GRanges, not ", in_words(x), "."
     )
   }
   x
+}
+
+is_length_table <- function(x) {
+  is.data.frame(x) && ncol(x) >= 2 && nrow(x) > 0 && is.numeric(x[[2]])
 }
 
 # Seqinfo of ranges, when it says how long the chromosomes are.
