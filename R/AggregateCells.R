@@ -3,8 +3,8 @@
 #' Peaks are open in few cells, so co-accessibility is computed on groups of similar cells. This is
 #' the grouping of Cicero (Pliner et al. 2018): cells and their nearest neighbors are tried in
 #' random order, and a group is kept when it shares less than nine tenths of its cells with every
-#' group kept before. Make the groups once and hand them to every call that should be compared: raw and
-#' imputed accessibility, [RunCicero()] and [LinkPeaksLASSO()].
+#' group kept before. Make the groups once and hand them to every call that should be compared: raw
+#' and imputed accessibility, [RunCicero()] and [LinkPeaksLASSO()].
 #'
 #' With `seed.use = s` the groups are those of `set.seed(s)` followed by
 #' `cicero::make_cicero_cds()`, and their names too. Cells at exactly the same distance may be taken

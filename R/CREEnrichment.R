@@ -9,8 +9,8 @@
 #' the quantile of `match.on` (the mean accessibility of the peaks, say), or of their widths where
 #' it is not given, so that a difference does not come from there.
 #'
-#' @param links A table of links ([RunCicero()], [LinkPeaksLASSO()]), a GRanges or names of peaks; or
-#'   a named list of these.
+#' @param links A table of links ([RunCicero()], [LinkPeaksLASSO()]), a GRanges or names of peaks;
+#'   or a named list of these.
 #' @param bigwig Paths of bigWig files; names are used as labels.
 #' @param background Names of all peaks (or a GRanges) to draw the background from.
 #' @param match.on A number for each peak of `background`, named by it, on which the background is
@@ -21,10 +21,10 @@
 #' @param max.peaks Most peaks of a set that are read, drawn at random.
 #' @param seed.use Seed of the draws; R's own random numbers are not touched.
 #' @param verbose Show progress.
-#' @return A list: `summary`, a data frame with a row for each set and track (`set`, `track`, `peaks`,
-#'   `mean`, `background`, `ratio`, and `p.value` of a two-sided Wilcoxon test between the peaks'
-#'   mean signals and the background's), `signal` (the matrices, peaks x bins), and the ggplots
-#'   `profile` and `heatmap`.
+#' @return A list: `summary`, a data frame with a row for each set and track (`set`, `track`,
+#'   `peaks`, `mean`, `background`, `ratio`, and `p.value` of a two-sided Wilcoxon test between the
+#'   peaks' mean signals and the background's), `signal` (the matrices, peaks x bins), and the
+#'   ggplots `profile` and `heatmap`.
 #' @section Errors:
 #' `scmvp_error_input`: a file is missing or is no bigWig; peaks and track share no chromosome; too
 #' few background peaks. `scmvp_error_package` without rtracklayer or ggplot2.
@@ -93,19 +93,21 @@ check_tracks <- function(bigwig) {
 linked_peaks <- function(links, threshold) {
   if (!is.list(links) || is.data.frame(links)) links <- list(links = links)
   if (is.null(names(links)) || !all(nzchar(names(links)))) refuse("name the sets of links.")
-  sets <- lapply(links, function(set) {
-    if (is.data.frame(set) && all(c("Peak1", "Peak2", "coaccess") %in% names(set))) {
-      kept <- which(set$coaccess > threshold)
-      return(unique(c(as.character(set$Peak1)[kept], as.character(set$Peak2)[kept])))
-    }
-    if (is.data.frame(set) && "peak" %in% names(set)) {
-      return(unique(as.character(set$peak)))
-    }
-    if (is.character(set)) unique(set) else unique(range_names(set))
-  })
+  sets <- lapply(links, peaks_of_set, threshold = threshold)
   empty <- lengths(sets) == 0
   if (any(empty)) refuse("no peak in ", some_names(names(sets)[empty]), ": lower threshold.")
   sets
+}
+
+peaks_of_set <- function(set, threshold) {
+  if (is.data.frame(set) && all(c("Peak1", "Peak2", "coaccess") %in% names(set))) {
+    kept <- which(set$coaccess > threshold)
+    return(unique(c(as.character(set$Peak1)[kept], as.character(set$Peak2)[kept])))
+  }
+  if (is.data.frame(set) && "peak" %in% names(set)) {
+    return(unique(as.character(set$peak)))
+  }
+  if (is.character(set)) unique(set) else unique(range_names(set))
 }
 
 check_match <- function(match.on, table) {

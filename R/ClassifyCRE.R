@@ -7,8 +7,8 @@
 #' default 2 kb upstream to 500 bp downstream. (The publication of scMVP prints 500 kb, which would
 #' make nearly every peak proximal; 500 bp is what such windows are.)
 #'
-#' @param object Names of peaks, a GRanges, a data frame with seqnames, start and end, the data frame
-#'   of [RunCicero()] or [LinkPeaksLASSO()], or a Seurat object.
+#' @param object Names of peaks, a GRanges, a data frame with seqnames, start and end, the data
+#'   frame of [RunCicero()] or [LinkPeaksLASSO()], or a Seurat object.
 #' @param gene.coords Where genes start, in any form that [LinkPeaksLASSO()] takes; `NULL`: the
 #'   annotation of the ChromatinAssay of a Seurat object.
 #' @param upstream,downstream Base pairs before and after the start that are proximal.
@@ -126,7 +126,7 @@ nearest_start <- function(start, end, tss) {
   middle <- (start + end) / 2
   before <- pmax(findInterval(middle, tss), 1)
   after <- pmin(before + 1, length(tss))
-  offset <- function(i) ifelse(tss[i] < start, start - tss[i], ifelse(tss[i] > end, end - tss[i], 0))
+  offset <- function(i) pmax(start - tss[i], 0) + pmin(end - tss[i], 0)
   one <- offset(before)
   other <- offset(after)
   closer <- abs(other) < abs(one)

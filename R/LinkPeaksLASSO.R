@@ -31,13 +31,13 @@
 #' cells cannot be exchanged.
 #'
 #' @section Errors:
-#' `scmvp_error_input`: no or several assays to choose from; no gene in the coordinates; no peak near
-#' any gene; random folds with both sides smoothed; lambda not decreasing. Warnings of class
+#' `scmvp_error_input`: no or several assays to choose from; no gene in the coordinates; no peak
+#' near any gene; random folds with both sides smoothed; lambda not decreasing. Warnings of class
 #' `scmvp_warning_genes`: genes absent from the coordinates, on several chromosomes, without counts
 #' in `min.cells` cells, or without a peak near them.
 #'
-#' @param object A Seurat object with RNA and peaks, a SingleCellExperiment with peaks as alternative
-#'   experiment, or a matrix of RNA counts, genes x cells.
+#' @param object A Seurat object with RNA and peaks, a SingleCellExperiment with peaks as
+#'   alternative experiment, or a matrix of RNA counts, genes x cells.
 #' @param ... For objects: the arguments of the method for matrices, from `genes` on. Unknown
 #'   arguments are refused by name.
 #' @param rna.assay,peak.assay Names of the assays; `NULL` for the only candidates. Imputed assays
@@ -68,7 +68,8 @@
 #' @param lambda.sequence Penalties, decreasing.
 #' @param n.permutations Permutations of each gene; 0 for none.
 #' @param fdr Return the pairs up to this false discovery rate, or `NULL`.
-#' @param rna.imputed,peaks.imputed Whether a side was imputed or smoothed; known for scMVP's assays.
+#' @param rna.imputed,peaks.imputed Whether a side was imputed or smoothed; known for scMVP's
+#'   assays.
 #' @param rna.log,peaks.log Whether a side is logged already.
 #' @param coordinates Coordinates of the cells, cells x dimensions, for `folds = "block"`.
 #' @param seed.use Seed of folds and permutations; R's own random numbers are not touched, and the
@@ -171,18 +172,13 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
                                    nfolds = 10, folds = NULL, groups = NULL, min.cells = 10,
                                    min.correlation = 0.03, covariates = "depth",
                                    pseudocount = 0.1,
-                                   lambda.sequence = exp(seq(log(10), log(0.001), length.out = 100)),
+                                   lambda.sequence = exp(seq(log(10), log(0.001), length = 100)),
                                    n.permutations = 10, fdr = NULL, rna.imputed = FALSE,
                                    peaks.imputed = FALSE, rna.log = FALSE, peaks.log = FALSE,
                                    coordinates = NULL, seed.use = 0, workers = 1, BPPARAM = NULL,
                                    verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  if (!is_matrix_like(object) || missing(peaks) || !is_matrix_like(peaks)) {
-    refuse(
-      "LinkPeaksLASSO() takes a Seurat object, a SingleCellExperiment, or two matrices: RNA (genes ",
-      "x cells) and peaks (peaks x cells)."
-    )
-  }
+  check_two_matrices(object, if (!missing(peaks)) peaks, gene.coords)
   options <- check_lasso_options(
     distance, lambda, alpha, nfolds, min.cells, min.correlation, pseudocount, lambda.sequence,
     n.permutations, fdr, seed.use
@@ -191,12 +187,6 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
     check_flag(get(flag), flag)
   }
   workers <- check_workers(workers, BPPARAM)
-  if (is.null(gene.coords)) {
-    refuse(
-      "gene.coords is needed: a data frame (gene; seqnames, start, end, strand or tss), a GRanges, ",
-      "a GTF or BED file, an EnsDb or a TxDb."
-    )
-  }
   rna <- as_values(object, "object")
   peaks <- check_matrix_pair(rna, check_accessibility(as_values(peaks, "peaks")))
   if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")
@@ -233,6 +223,21 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
     message(count_of(nrow(links), "link"), " of ", count_of(length(unique(links$gene)), "gene"))
   }
   links
+}
+
+check_two_matrices <- function(rna, peaks, gene.coords) {
+  if (!is_matrix_like(rna) || !is_matrix_like(peaks)) {
+    refuse(
+      "LinkPeaksLASSO() takes a Seurat object, a SingleCellExperiment, or two matrices: RNA ",
+      "(genes x cells) and peaks (peaks x cells)."
+    )
+  }
+  if (is.null(gene.coords)) {
+    refuse(
+      "gene.coords is needed: a data frame (gene; seqnames, start, end, strand or tss), a ",
+      "GRanges, a GTF or BED file, an EnsDb or a TxDb."
+    )
+  }
 }
 
 # Both sides summed over groups of cells, what belongs to the cells averaged.
@@ -549,7 +554,8 @@ check_covariates <- function(covariates, rna, peaks, smooth) {
     return(log_depths(rna, peaks, smooth))
   }
   covariates <- as.matrix(covariates)
-  if (!is.numeric(covariates) || nrow(covariates) != ncol(peaks) || !all(is.finite(covariates))) {
+  usable <- is.numeric(covariates) && nrow(covariates) == ncol(peaks)
+  if (!usable || !all(is.finite(covariates))) {
     refuse(
       "covariates must be \"depth\", \"none\" or a numeric matrix with one row for each of the ",
       format_count(ncol(peaks)), " cells and no missing value."
@@ -576,34 +582,39 @@ check_folds <- function(folds, n, cells, options, smooth, coordinates) {
   both <- all(smooth)
   if (both) {
     warn_of(
-      "smoothed",
-      "Both sides are smoothed: cells held out have lent their values to the fit, so R squared and ",
-      "links are inflated; folds of similar cells (", if (is.null(folds)) "taken here" else "block",
-      ") lessen it, measured RNA as the response avoids it."
+      "smoothed", "Both sides are smoothed: cells held out have lent their values to the fit, so ",
+      "R squared and links are inflated; folds of similar cells (folds = \"block\", taken unless ",
+      "folds are given) lessen it, measured RNA as the response avoids it."
     )
   }
   if (is.null(folds)) folds <- if (both) "block" else "random"
   if (identical(folds, "random")) {
     if (both) {
       refuse(
-        "random folds with both sides smoothed would invent links: use folds = \"block\", your own ",
-        "folds, or measured RNA."
+        "random folds with both sides smoothed would invent links: use folds = \"block\", your ",
+        "own folds, or measured RNA."
       )
     }
     return(seeded(options$seed.use, sample(rep(seq_len(options$nfolds), length.out = n))))
   }
-  if (identical(folds, "block")) {
-    if (is.null(coordinates)) {
-      refuse(
-        "folds = \"block\" needs the cells' coordinates: name the reduction, or give coordinates."
-      )
-    }
-    coordinates <- check_coordinates(as.matrix(coordinates))
-    return(seeded(
-      options$seed.use,
-      stats::kmeans(coordinates, options$nfolds, iter.max = 100, nstart = 5)$cluster
-    ))
+  if (identical(folds, "block")) block_folds(coordinates, options) else own_folds(folds, n, cells)
+}
+
+# Blocks of similar cells.
+block_folds <- function(coordinates, options) {
+  if (is.null(coordinates)) {
+    refuse(
+      "folds = \"block\" needs the cells' coordinates: name the reduction, or give coordinates."
+    )
   }
+  coordinates <- check_coordinates(as.matrix(coordinates))
+  seeded(
+    options$seed.use,
+    stats::kmeans(coordinates, options$nfolds, iter.max = 100, nstart = 5)$cluster
+  )
+}
+
+own_folds <- function(folds, n, cells) {
   if (length(folds) != n || anyNA(folds)) {
     refuse(
       "folds must be \"random\", \"block\" or the fold of each of the ", format_count(n), " cells."

@@ -83,8 +83,9 @@ link_ends <- function(links) {
     return(ends)
   }
   refuse(
-    "links must have columns Peak1, Peak2 and coaccess (of RunCicero()) or gene, peak, coefficient ",
-    "and tss (of LinkPeaksLASSO()); they have ", paste(names(links), collapse = ", "), "."
+    "links must have columns Peak1, Peak2 and coaccess (of RunCicero()) or gene, peak, ",
+    "coefficient and tss (of LinkPeaksLASSO()); they have ", paste(names(links), collapse = ", "),
+    "."
   )
 }
 

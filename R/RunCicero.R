@@ -9,10 +9,10 @@
 #' Counts are summed over each group of [AggregateCells()] and divided by the group's size factor.
 #' With \eqn{S} the covariance of the peaks of a window over groups (plus \eqn{10^{-4}} on the
 #' diagonal) and \eqn{D_{ij}} the distance of the peaks' centers, the pair \eqn{i, j} is penalized
-#' by \eqn{\rho_{ij} = a\,(1 - (1000 / D_{ij})^s)}, not below 0. The distance parameter \eqn{a} is the
-#' mean over sampled windows of the smallest value with which at most 5 percent of the edges longer
-#' than `distance_constraint` are left. `coaccess` is the correlation that belongs to the estimated
-#' covariance. Windows overlap by half: a pair in several of them gets their mean, or `NA` where
+#' by \eqn{\rho_{ij} = a\,(1 - (1000 / D_{ij})^s)}, not below 0. The distance parameter \eqn{a} is
+#' the mean over sampled windows of the smallest value with which at most 5 percent of the edges
+#' longer than `distance_constraint` are left. `coaccess` is the correlation that belongs to the
+#' estimated covariance. Windows overlap by half: a pair in several of them gets their mean, or `NA` where
 #' their signs disagree.
 #'
 #' @section Which search:
@@ -193,7 +193,9 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
   position <- (ranges$start + ranges$end) / 2
   warn_large_windows(windows, options$max_elements)
   if (grouped$n_groups < 3) {
-    refuse("co-accessibility over ", count_of(grouped$n_groups, "group"), " means nothing: lower k.")
+    refuse(
+      "co-accessibility over ", count_of(grouped$n_groups, "group"), " means nothing: lower k."
+    )
   }
   if (is.null(options$distance_parameter)) {
     if (verbose) message("distance parameter from up to ", options$sample_num, " windows")

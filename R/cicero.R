@@ -4,8 +4,8 @@
 # rho = a (1 - (1000 / D)^s), not below 0, with a the distance parameter.
 
 # Accessibility of groups, computed when it is asked for: as sums over 50 cells nearly nothing is 0,
-# and all peaks at once would be a dense matrix. `values`: peaks x cells; `groups`: cells x groups, or
-# NULL where each column is a group.
+# and all peaks at once would be a dense matrix. `values`: peaks x cells; `groups`: cells x groups,
+# or NULL where each column is a group.
 grouped_accessibility <- function(values, groups, size_factor_normalize = TRUE) {
   grouped <- list(
     # columns of a sparse matrix are taken fast, rows are not

@@ -13,8 +13,8 @@ gene_starts <- function(coords, argument = "gene.coords") {
   }
   if (!is.data.frame(coords)) {
     refuse(
-      argument, " must be a data frame (gene, chromosome, start, end, strand, or tss), a GRanges, a ",
-      "GTF or BED file, an EnsDb or a TxDb, not ", in_words(coords), "."
+      argument, " must be a data frame (gene, chromosome, start, end, strand, or tss), a GRanges, ",
+      "a GTF or BED file, an EnsDb or a TxDb, not ", in_words(coords), "."
     )
   }
   starts_of_table(coords, argument)
@@ -103,7 +103,9 @@ locate_genes <- function(genes, starts, where) {
     )
   }
   starts <- starts[starts$gene %in% known, ]
-  chromosomes <- unique(data.frame(gene = starts$gene, chromosome = bare_chromosome(starts$seqnames)))
+  chromosomes <- unique(
+    data.frame(gene = starts$gene, chromosome = bare_chromosome(starts$seqnames))
+  )
   several <- unique(chromosomes$gene[duplicated(chromosomes$gene)])
   if (length(several) > 0) {
     warn_of(
@@ -125,7 +127,8 @@ nearby_peaks <- function(starts, ranges, distance) {
   center <- (ranges$start + ranges$end) / 2
   peak_chromosome <- bare_chromosome(ranges$seqnames)
   start_chromosome <- bare_chromosome(starts$seqnames)
-  found <- lapply(intersect(unique(start_chromosome), unique(peak_chromosome)), function(chromosome) {
+  shared <- intersect(unique(start_chromosome), unique(peak_chromosome))
+  found <- lapply(shared, function(chromosome) {
     peaks <- which(peak_chromosome == chromosome)
     peaks <- peaks[order(center[peaks])]
     rows <- which(start_chromosome == chromosome)

@@ -154,20 +154,9 @@ follow_paths <- function(grams, moments, lowest) {
     on <- active[, running, drop = FALSE]
     u <- tableau[c_rows, , drop = FALSE]
     v <- tableau[s_rows, , drop = FALSE]
-    # lambda at which an active peak reaches 0, or another one the border +lambda, or -lambda
-    up <- u / (v + !on)
-    down <- u / (v - 1)
-    down[on] <- 0
-    limit <- rep(current[running] * (1 - 1e-12), each = p)
-    if (step > 1) {
-      # what has just joined or left lies on a border, and rounding must not take it across again
-      at <- cbind(last[running], seq_len(m))
-      near <- current[running] * (1 - 1e-6)
-      up[at][which(up[at] > near)] <- 0
-      down[at][which(down[at] > near)] <- 0
-    }
-    up[is.na(up) | up <= 0 | up >= limit] <- 0
-    down[is.na(down) | down <= 0 | down >= limit] <- 0
+    events <- path_events(u, v, on, current[running], last[running])
+    up <- events$up
+    down <- events$down
     event <- pmax(up, down)
     pivot <- max.col(t(event), "first")
     at <- cbind(pivot, seq_len(m))
@@ -181,14 +170,12 @@ follow_paths <- function(grams, moments, lowest) {
     current[running] <- following
     done <- following <= lowest
     if (all(done)) break
-    if (any(done)) {
-      tableau <- tableau[, !done, drop = FALSE]
-      running <- running[!done]
-      pivot <- pivot[!done]
-      up <- up[, !done, drop = FALSE]
-      down <- down[, !done, drop = FALSE]
-      m <- length(running)
-    }
+    tableau <- tableau[, !done, drop = FALSE]
+    running <- running[!done]
+    pivot <- pivot[!done]
+    up <- up[, !done, drop = FALSE]
+    down <- down[, !done, drop = FALSE]
+    m <- length(running)
     place <- cbind(pivot, running)
     leaves <- active[place]
     values[[step + 1]][place[leaves, , drop = FALSE]] <- 0 # exactly, not but for rounding
@@ -212,6 +199,25 @@ follow_paths <- function(grams, moments, lowest) {
   }
   failed[current > lowest] <- TRUE
   list(lambda = do.call(rbind, knots), b = values, entered = entered, failed = failed)
+}
+
+# lambda at which an active peak reaches 0, or another one the border +lambda (`up`) or -lambda
+# (`down`); 0 for never. `last`: the row that has just joined or left (0 at the start).
+path_events <- function(u, v, on, current, last) {
+  up <- u / (v + !on)
+  down <- u / (v - 1)
+  down[on] <- 0
+  if (all(last > 0)) {
+    # it lies on a border, and rounding must not take it across again
+    at <- cbind(last, seq_along(last))
+    near <- current * (1 - 1e-6)
+    up[at][which(up[at] > near)] <- 0
+    down[at][which(down[at] > near)] <- 0
+  }
+  limit <- rep(current * (1 - 1e-12), each = nrow(u))
+  up[is.na(up) | up <= 0 | up >= limit] <- 0
+  down[is.na(down) | down <= 0 | down >= limit] <- 0
+  list(up = up, down = down)
 }
 
 # Sweeps row `pivot` of each tableau (a column of p (p + 2) values).

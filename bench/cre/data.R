@@ -36,7 +36,8 @@ made_peaks <- function(n_cells, n_peaks, per_cell = 1500, seed = 1) {
   depth <- exp(stats::rnorm(n_cells, 0, 0.4))
   blocks <- split(seq_len(n_peaks), (seq_len(n_peaks) - 1) %/% 2000)
   counts <- lapply(blocks, function(rows) {
-    rate <- base[rows] * t(0.5 + 0.5 * program[type, of_peak[rows]]) * rep(depth, each = length(rows))
+    rate <- base[rows] * t(0.5 + 0.5 * program[type, of_peak[rows]]) *
+      rep(depth, each = length(rows))
     methods::as(matrix(stats::rpois(length(rate), rate), length(rows)), "CsparseMatrix")
   })
   counts <- do.call(rbind, counts)
@@ -46,8 +47,9 @@ made_peaks <- function(n_cells, n_peaks, per_cell = 1500, seed = 1) {
   list(counts = methods::as(counts, "dgCMatrix"), latent = latent, genome = genome)
 }
 
-# Runs `code` (lines of R that see `case` and set `result`) in an R process of its own, after `load`;
-# seconds of wall and CPU time of the code, and its peak memory in MB (its forks' own not counted).
+# Runs `code` (lines of R that see `case` and set `result`) in an R process of its own, after
+# `load`; seconds of wall and CPU time of the code, and its peak memory in MB (its
+# forks' own not counted).
 measured <- function(name, load, code, case_file, library = character()) {
   script <- tempfile(fileext = ".R")
   output <- tempfile(fileext = ".rds")
@@ -65,7 +67,8 @@ measured <- function(name, load, code, case_file, library = character()) {
     code,
     "took <- proc.time() - began",
     "cpu <- sum(took[c('user.self', 'sys.self', 'user.child', 'sys.child')], na.rm = TRUE)",
-    sprintf("saveRDS(list(wall = took[['elapsed']], cpu = cpu, mb = memory(), value = result), '%s')", output)
+    "out <- list(wall = took[['elapsed']], cpu = cpu, mb = memory(), value = result)",
+    sprintf("saveRDS(out, '%s')", output)
   ), script)
   log <- system2("Rscript", script, stdout = TRUE, stderr = TRUE)
   if (!file.exists(output)) stop(name, " failed:\n", paste(utils::tail(log, 20), collapse = "\n"))

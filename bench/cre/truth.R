@@ -1,6 +1,6 @@
 # RunCicero() and LinkPeaksLASSO() on simulated cells whose links are known, from raw counts, counts
 # smoothed over neighbors, and scMVP's imputation:
-#   Rscript bench/cre/truth.R [CELLS=2000] [SEEDS=0] [UMI=1500] [FRAGMENTS=1500] [OUT=bench/output/cre]
+#   Rscript bench/cre/truth.R [CELLS=2000] [SEEDS=0] [UMI=1500] [FRAGMENTS=1500] [OUT=folder]
 # Needs the Python core (SCMVP_PYTHON). Average precision over all pairs a method could call; the
 # groups of cells are the same for the three.
 
@@ -58,7 +58,9 @@ smoothed <- function(counts, latent, k = 30) {
 
 cicero_row <- function(name, values, groups, truth, search) {
   began <- proc.time()[["elapsed"]]
-  connections <- suppressWarnings(RunCicero(values, groups = groups, search = search, silent = TRUE))
+  connections <- suppressWarnings(
+    RunCicero(values, groups = groups, search = search, silent = TRUE)
+  )
   group_of <- truth$group[connections$Peak1]
   same_group <- group_of == truth$group[connections$Peak2] & nzchar(group_of)
   key <- paste(connections$Peak1, connections$Peak2)

@@ -115,12 +115,16 @@ lasso_case <- function(n_cells = 500, seed = 21) {
   ), cells)
   case$coords <- data.frame(
     gene = paste0("G", 1:6), seqnames = "chr1",
-    start = c(3e4, 1.06e6, 3.5e4, 1.07e6, 2.1e6, 9e6), end = c(5e4, 1.1e6, 6e4, 1.2e6, 2.2e6, 9.1e6),
+    start = c(3e4, 1.06e6, 3.5e4, 1.07e6, 2.1e6, 9e6),
+    end = c(5e4, 1.1e6, 6e4, 1.2e6, 2.2e6, 9.1e6),
     strand = c("+", "+", "-", "+", "-", "+")
   )
   case
 }
 
 link_case <- function(case, ..., genes = paste0("G", 1:5), gene.coords = case$coords) {
-  LinkPeaksLASSO(case$rna, case$peaks, ..., genes = genes, gene.coords = gene.coords, verbose = FALSE)
+  LinkPeaksLASSO(
+    case$rna, case$peaks, ...,
+    genes = genes, gene.coords = gene.coords, verbose = FALSE
+  )
 }
