@@ -12,8 +12,8 @@
 #' by \eqn{\rho_{ij} = a\,(1 - (1000 / D_{ij})^s)}, not below 0. The distance parameter \eqn{a} is
 #' the mean over sampled windows of the smallest value with which at most 5 percent of the edges
 #' longer than `distance_constraint` are left. `coaccess` is the correlation that belongs to the
-#' estimated covariance. Windows overlap by half: a pair in several of them gets their mean, or `NA` where
-#' their signs disagree.
+#' estimated covariance. Windows overlap by half: a pair in several of them gets their mean, or `NA`
+#' where their signs disagree.
 #'
 #' @section Which search:
 #' Cicero's own search starts at 2 and doubles once, so it cannot return a distance parameter above

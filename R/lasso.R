@@ -190,12 +190,7 @@ follow_paths <- function(grams, moments, lowest) {
     tableau[s_place] <- tableau[s_place] - ifelse(leaves, signs[place], 0)
     active[place] <- !leaves
     last[running] <- pivot
-    if (any(swept$singular)) {
-      failed[running[swept$singular]] <- TRUE
-      tableau <- tableau[, !swept$singular, drop = FALSE]
-      running <- running[!swept$singular]
-      if (length(running) == 0) break
-    }
+    failed[running[swept$singular]] <- TRUE # what follows for them is without meaning
   }
   failed[current > lowest] <- TRUE
   list(lambda = do.call(rbind, knots), b = values, entered = entered, failed = failed)
@@ -255,32 +250,36 @@ path_at <- function(paths, m, lambda) {
 
 coordinate_descent <- function(gram, moment, lambda, alpha = 1, y_sd = 1, tolerance = 1e-9,
                                most = 10000) {
-  p <- length(moment)
-  b <- matrix(0, p, length(lambda))
-  current <- numeric(p)
-  gradient <- moment
+  b <- matrix(0, length(moment), length(lambda))
+  state <- list(b = numeric(length(moment)), gradient = moment, change = Inf)
   diagonal <- diag(gram)
   for (l in seq_along(lambda)) {
-    l1 <- lambda[l] * alpha
     scale <- diagonal + lambda[l] * (1 - alpha) / y_sd
-    if (all(current == 0) && all(abs(gradient) <= l1)) next
     for (sweep in seq_len(most)) {
-      largest <- 0
-      for (j in seq_len(p)) {
-        partial <- gradient[j] + diagonal[j] * current[j]
-        new <- if (abs(partial) > l1) (partial - sign(partial) * l1) / scale[j] else 0
-        change <- new - current[j]
-        if (change != 0) {
-          gradient <- gradient - gram[, j] * change
-          current[j] <- new
-          largest <- max(largest, abs(change))
-        }
-      }
-      if (largest < tolerance) break
+      state <- descend(state, gram, diagonal, lambda[l] * alpha, scale)
+      if (state$change < tolerance) break
     }
-    b[, l] <- current
+    b[, l] <- state$b
   }
   b
+}
+
+# Each coefficient in turn at its best given the others.
+descend <- function(state, gram, diagonal, l1, scale) {
+  b <- state$b
+  gradient <- state$gradient
+  largest <- 0
+  for (j in seq_along(b)) {
+    partial <- gradient[j] + diagonal[j] * b[j]
+    new <- if (abs(partial) > l1) (partial - sign(partial) * l1) / scale[j] else 0
+    change <- new - b[j]
+    if (change != 0) {
+      gradient <- gradient - gram[, j] * change
+      b[j] <- new
+      largest <- max(largest, abs(change))
+    }
+  }
+  list(b = b, gradient = gradient, change = largest)
 }
 
 # Benjamini-Hochberg by permutation: for each observed statistic the expected number of permuted
