@@ -5,6 +5,8 @@
 #   scmvp_error_model   a stored model is missing or cannot be read
 #   scmvp_error_python  Python or one of its modules is missing or cannot be used
 #   scmvp_error_core    the Python core failed in a way nobody foresaw
+#   scmvp_error_package an R package is missing
+#   scmvp_error_worker  a worker process died
 
 # `details`: the condition or traceback behind it, kept in the condition but not shown.
 refuse <- function(..., class = "input", details = NULL) {
@@ -12,6 +14,11 @@ refuse <- function(..., class = "input", details = NULL) {
     paste0(...),
     class = c(paste0("scmvp_error_", class), "scmvp_error"), call = NULL, details = details
   )
+}
+
+# A warning in the same voice, of class scmvp_warning_<kind>.
+warn_of <- function(kind, ...) {
+  rlang::warn(paste0(...), class = c(paste0("scmvp_warning_", kind), "scmvp_warning"))
 }
 
 # 'a', 'b', 'c' and 7 more
@@ -194,4 +201,20 @@ check_unique <- function(x, what) {
       "make.unique()."
     )
   }
+}
+
+# A package that only some functions need.
+check_installed <- function(package, needed_for, how = NULL) {
+  if (requireNamespace(package, quietly = TRUE)) {
+    return(invisible())
+  }
+  if (is.null(how)) {
+    bioconductor <- c(
+      "BiocParallel", "GenomicFeatures", "GenomicRanges", "InteractionSet", "IRanges",
+      "rtracklayer", "SingleCellExperiment", "SummarizedExperiment"
+    )
+    how <- if (package %in% bioconductor) "BiocManager::install" else "install.packages"
+    how <- paste0(how, "(\"", package, "\")")
+  }
+  refuse(needed_for, " needs the package ", package, ": ", how, ".", class = "package")
 }

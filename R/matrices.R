@@ -208,3 +208,22 @@ assay_of <- function(adata, key) {
   SeuratObject::Key(assay) <- key
   assay
 }
+
+# One layer of an assay, features x cells, as it is stored ("counts" or "data" for a v3/v4 assay).
+assay_layer <- function(assay, layer, name) {
+  if (layer == "counts" && has_counts(assay)) {
+    return(assay_counts(assay))
+  }
+  available <- if (is_v5(assay)) {
+    from_v5("Layers")(assay)
+  } else {
+    Filter(function(slot) all(dim(methods::slot(assay, slot)) > 0), c("counts", "data"))
+  }
+  if (!layer %in% available) {
+    refuse(
+      "assay '", name, "' has no layer '", layer, "' with values; it has ",
+      if (length(available) > 0) paste(available, collapse = ", ") else "none", "."
+    )
+  }
+  if (is_v5(assay)) from_v5("LayerData")(assay, layer = layer) else methods::slot(assay, layer)
+}

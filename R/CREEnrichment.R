@@ -1,0 +1,276 @@
+#' Signal of chromatin tracks at linked peaks
+#'
+#' Compares predicted regulatory elements with measured tracks, such as ChIP-seq of H3K27ac: the
+#' mean signal of bigWig files around the peaks of links, against as many matched peaks without a
+#' link, as a table, an aggregation profile and a heat map. Sets of links, such as those of raw and
+#' of imputed accessibility, are shown side by side.
+#'
+#' Background peaks are drawn without replacement from `background`, matched to each set's peaks on
+#' the quantile of `match.on` (the mean accessibility of the peaks, say), or of their widths where
+#' it is not given, so that a difference does not come from there.
+#'
+#' @param links A table of links ([RunCicero()], [LinkPeaksLASSO()]), a GRanges or names of peaks;
+#'   or a named list of these.
+#' @param bigwig Paths of bigWig files; names are used as labels.
+#' @param background Names of all peaks (or a GRanges) to draw the background from.
+#' @param match.on A number for each peak of `background`, named by it, on which the background is
+#'   matched; `NULL` for the widths of the peaks.
+#' @param threshold For connections: those above it count as linked.
+#' @param flank Base pairs on each side of a peak's center.
+#' @param bins Number of bins of the profile.
+#' @param max.peaks Most peaks of a set that are read, drawn at random.
+#' @param seed.use Seed of the draws; R's own random numbers are not touched.
+#' @param verbose Show progress.
+#' @return A list: `summary`, a data frame with a row for each set and track (`set`, `track`,
+#'   `peaks`, `mean`, `background`, `ratio`, and `p.value` of a two-sided Wilcoxon test between the
+#'   peaks' mean signals and the background's), `signal` (the matrices, peaks x bins), and the
+#'   ggplots `profile` and `heatmap`.
+#' @section Errors:
+#' `scmvp_error_input`: a file is missing or is no bigWig; peaks and track share no chromosome; too
+#' few background peaks. `scmvp_error_package` without rtracklayer or ggplot2.
+#' @examplesIf requireNamespace("rtracklayer", quietly = TRUE)
+#' peaks <- paste0("chr1-", 1e4 * 1:40, "-", 1e4 * 1:40 + 500)
+#' wig <- tempfile(fileext = ".wig")
+#' writeLines(c(
+#'   "track type=wiggle_0", "variableStep chrom=chr1 span=500",
+#'   paste(1e4 * 1:40, rep(c(5, 1), 20))
+#' ), wig)
+#' file <- rtracklayer::wigToBigWig(wig, GenomeInfoDb::Seqinfo("chr1", 500000))
+#' result <- CREEnrichment(
+#'   list(odd = peaks[seq(1, 20, 2)]), c(H3K27ac = rtracklayer::path(file)), peaks,
+#'   verbose = FALSE
+#' )
+#' result$summary
+#' @export
+CREEnrichment <- function(links, bigwig, background, match.on = NULL, threshold = 0, flank = 2000,
+                          bins = 81, max.peaks = 5000, seed.use = 0, verbose = TRUE) {
+  check_installed("rtracklayer", "CREEnrichment()")
+  check_installed("ggplot2", "CREEnrichment()")
+  flank <- check_number(flank, "flank", min = 1, whole = TRUE)
+  bins <- check_number(bins, "bins", min = 1, whole = TRUE)
+  max.peaks <- check_number(max.peaks, "max.peaks", min = 1, whole = TRUE)
+  threshold <- check_number(threshold, "threshold")
+  seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+  bigwig <- check_tracks(bigwig)
+  sets <- linked_peaks(links, threshold)
+  all <- if (is.character(background)) background else range_names(background)
+  table <- ranges_table(if (!is.character(background)) background, all)
+  match.on <- check_match(match.on, table)
+  groups <- seeded(seed.use, lapply(sets, function(peaks) {
+    set_and_background(peaks, table, match.on, unique(unlist(sets)), max.peaks)
+  }))
+  signal <- lapply(names(sets), function(set) {
+    lapply(names(bigwig), function(track) {
+      if (verbose) message("signal of ", track, " at ", set)
+      read <- function(rows) track_signal(bigwig[[track]], table[rows, ], flank, bins)
+      list(
+        linked = read(groups[[set]]$linked), background = read(groups[[set]]$background)
+      )
+    })
+  })
+  signal <- stats::setNames(lapply(signal, stats::setNames, names(bigwig)), names(sets))
+  list(
+    summary = enrichment_summary(signal), signal = signal,
+    profile = enrichment_profile(signal, flank), heatmap = enrichment_heatmap(signal, flank)
+  )
+}
+
+check_tracks <- function(bigwig) {
+  if (!is.character(bigwig) || length(bigwig) == 0) {
+    refuse("bigwig must be paths of bigWig files, not ", in_words(bigwig), ".")
+  }
+  missing <- bigwig[!file.exists(bigwig)]
+  if (length(missing) > 0) refuse("bigwig: there is no file ", some_names(missing), ".")
+  labels <- names(bigwig)
+  if (is.null(labels)) labels <- rep("", length(bigwig))
+  labels[!nzchar(labels)] <- sub("[.](bw|bigwig)$", "", basename(bigwig), ignore.case = TRUE)[
+    !nzchar(labels)
+  ]
+  stats::setNames(bigwig, make.unique(labels))
+}
+
+# Names of the peaks of each set of links.
+linked_peaks <- function(links, threshold) {
+  if (!is.list(links) || is.data.frame(links)) links <- list(links = links)
+  if (is.null(names(links)) || !all(nzchar(names(links)))) refuse("name the sets of links.")
+  sets <- lapply(links, peaks_of_set, threshold = threshold)
+  empty <- lengths(sets) == 0
+  if (any(empty)) refuse("no peak in ", some_names(names(sets)[empty]), ": lower threshold.")
+  sets
+}
+
+peaks_of_set <- function(set, threshold) {
+  if (is.data.frame(set) && all(c("Peak1", "Peak2", "coaccess") %in% names(set))) {
+    kept <- which(set$coaccess > threshold)
+    return(unique(c(as.character(set$Peak1)[kept], as.character(set$Peak2)[kept])))
+  }
+  if (is.data.frame(set) && "peak" %in% names(set)) {
+    return(unique(as.character(set$peak)))
+  }
+  if (is.character(set)) unique(set) else unique(range_names(set))
+}
+
+check_match <- function(match.on, table) {
+  if (is.null(match.on)) {
+    return(table$end - table$start)
+  }
+  if (!is.numeric(match.on) || is.null(names(match.on)) || !all(table$name %in% names(match.on))) {
+    refuse("match.on must be numbers named by the peaks of background.")
+  }
+  unname(match.on[table$name])
+}
+
+# Rows of `table`: the set's peaks, and as many others with the same quantiles of `value`.
+set_and_background <- function(peaks, table, value, taken, max.peaks) {
+  linked <- which(table$name %in% peaks)
+  if (length(linked) == 0) {
+    refuse("no linked peak (", some_names(peaks), ") is among the background peaks' names.")
+  }
+  if (length(linked) > max.peaks) linked <- sort(sample(linked, max.peaks))
+  free <- which(!table$name %in% taken)
+  if (length(free) < length(linked)) {
+    refuse(
+      "there are ", format_count(length(free)), " peaks without a link for a background of ",
+      format_count(length(linked)), ": raise threshold, or lower max.peaks."
+    )
+  }
+  # in random order each linked peak takes the free peak nearest in value
+  free <- free[order(value[free], stats::runif(length(free)))]
+  left <- value[free]
+  chosen <- integer(length(linked))
+  for (i in sample(seq_along(linked))) {
+    near <- findInterval(value[linked[i]], left)
+    candidates <- c(near, near + 1)
+    candidates <- candidates[candidates >= 1 & candidates <= length(left)]
+    pick <- candidates[which.min(abs(left[candidates] - value[linked[i]]))]
+    chosen[i] <- free[pick]
+    free <- free[-pick]
+    left <- left[-pick]
+  }
+  list(linked = linked, background = chosen)
+}
+
+# Mean signal of each bin around the centers of ranges, ranges x bins; 0 where the track is empty.
+track_signal <- function(path, ranges, flank, bins) {
+  file <- rtracklayer::BigWigFile(path)
+  info <- tryCatch(suppressWarnings(track_chromosomes(file)), error = function(e) {
+    refuse("'", path, "' cannot be read as bigWig (", conditionMessage(e), ").")
+  })
+  known <- match(bare_chromosome(ranges$seqnames), bare_chromosome(info$seqnames))
+  if (all(is.na(known))) {
+    refuse(
+      "peaks and '", path, "' share no chromosome (peaks: ", some_names(unique(ranges$seqnames)),
+      "; track: ", some_names(info$seqnames), ")."
+    )
+  }
+  center <- floor((ranges$start + ranges$end) / 2)
+  inside <- which(!is.na(known) & center - flank >= 1 & center + flank <= info$lengths[known])
+  signal <- matrix(NA_real_, nrow(ranges), bins)
+  if (length(inside) == 0) {
+    return(signal)
+  }
+  windows <- GenomicRanges::makeGRangesFromDataFrame(data.frame(
+    seqnames = info$seqnames[known[inside]], start = center[inside] - flank,
+    end = center[inside] + flank
+  ))
+  read <- function(type) {
+    rtracklayer::summary(
+      file, windows,
+      size = bins, type = type, defaultValue = 0, as = "matrix"
+    )
+  }
+  # a bin's mean is over the bases with a value only
+  signal[inside, ] <- read("mean") * read("coverage")
+  signal
+}
+
+# Names and lengths of a track's chromosomes.
+track_chromosomes <- function(file) {
+  info <- rtracklayer::seqinfo(file)
+  list(seqnames = methods::slot(info, "seqnames"), lengths = methods::slot(info, "seqlengths"))
+}
+
+# One row per set and track.
+enrichment_summary <- function(signal) {
+  rows <- lapply(names(signal), function(set) {
+    lapply(names(signal[[set]]), function(track) {
+      means <- lapply(signal[[set]][[track]], function(x) {
+        stats::na.omit(rowMeans(x))
+      })
+      data.frame(
+        set = set, track = track, peaks = length(means$linked), mean = mean(means$linked),
+        background = mean(means$background), ratio = mean(means$linked) / mean(means$background),
+        p.value = stats::wilcox.test(means$linked, means$background, exact = FALSE)$p.value
+      )
+    })
+  })
+  do.call(rbind, unlist(rows, recursive = FALSE))
+}
+
+bin_positions <- function(bins, flank) (seq_len(bins) - 0.5) / bins * 2 * flank - flank
+
+# One data frame of all sets, tracks and kinds.
+signal_table <- function(signal, make) {
+  rows <- lapply(names(signal), function(set) {
+    lapply(names(signal[[set]]), function(track) {
+      lapply(c("linked", "background"), function(kind) {
+        part <- make(signal[[set]][[track]][[kind]])
+        cbind(part, set = set, track = track, kind = kind)
+      })
+    })
+  })
+  table <- do.call(rbind, unlist(unlist(rows, recursive = FALSE), recursive = FALSE))
+  table$set <- factor(table$set, names(signal))
+  table$kind <- factor(table$kind, c("linked", "background"))
+  table
+}
+
+enrichment_profile <- function(signal, flank) {
+  table <- signal_table(signal, function(x) {
+    data.frame(position = bin_positions(ncol(x), flank), signal = colMeans(x, na.rm = TRUE))
+  })
+  ggplot2::ggplot(
+    table, ggplot2::aes(.data$position, .data$signal, color = .data$set, linetype = .data$kind)
+  ) +
+    ggplot2::geom_line() +
+    ggplot2::facet_wrap(~track, scales = "free_y") +
+    ggplot2::labs(
+      x = "distance from the center of the peak (bp)", y = "mean signal", color = NULL,
+      linetype = NULL
+    ) +
+    ggplot2::theme_classic() +
+    ggplot2::theme(strip.background = ggplot2::element_blank())
+}
+
+# Peaks in the order of their signal, at most `rows` of them, averaged where there are more.
+enrichment_heatmap <- function(signal, flank, rows = 200) {
+  table <- signal_table(signal, function(x) {
+    x <- x[stats::complete.cases(x), , drop = FALSE]
+    x <- x[order(rowMeans(x)), , drop = FALSE]
+    n <- min(rows, nrow(x))
+    block <- ceiling(seq_len(nrow(x)) * n / max(nrow(x), 1))
+    x <- rowsum(x, block) / as.vector(table(block))
+    data.frame(
+      position = rep(bin_positions(ncol(x), flank), each = nrow(x)),
+      row = rep(seq_len(nrow(x)) / max(nrow(x), 1), ncol(x)), signal = as.vector(x),
+      height = 1 / max(nrow(x), 1)
+    )
+  })
+  # a few strong peaks would leave the rest in one color
+  limit <- stats::quantile(table$signal, 0.99, names = FALSE)
+  table$signal <- pmin(table$signal, limit)
+  ggplot2::ggplot(table, ggplot2::aes(.data$position, .data$row, fill = .data$signal)) +
+    ggplot2::geom_tile(ggplot2::aes(height = .data$height)) +
+    ggplot2::facet_grid(track ~ set + kind) +
+    ggplot2::scale_fill_gradient(low = "white", high = "#b2182b") +
+    ggplot2::scale_y_continuous(expand = c(0, 0), labels = NULL, breaks = NULL) +
+    ggplot2::scale_x_continuous(expand = c(0, 0), breaks = c(-flank, 0, flank)) +
+    ggplot2::labs(
+      x = "distance from the center of the peak (bp)", y = "peaks by their signal", fill = "signal"
+    ) +
+    ggplot2::theme_classic() +
+    ggplot2::theme(
+      strip.background = ggplot2::element_blank(),
+      panel.border = ggplot2::element_rect(fill = NA, color = "grey70")
+    )
+}

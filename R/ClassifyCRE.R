@@ -1,0 +1,143 @@
+#' Proximal and distal regulatory elements
+#'
+#' Says of each peak whether it lies at a transcription start (proximal) or not (distal), and which
+#' gene is nearest. Of two linked peaks it says so for both.
+#'
+#' A peak is proximal when it overlaps the window from `upstream` to `downstream` of a start, by
+#' default 2 kb upstream to 500 bp downstream. (The publication of scMVP prints 500 kb, which would
+#' make nearly every peak proximal; 500 bp is what such windows are.)
+#'
+#' @param object Names of peaks, a GRanges, a data frame with seqnames, start and end, the data
+#'   frame of [RunCicero()] or [LinkPeaksLASSO()], or a Seurat object.
+#' @param gene.coords Where genes start, in any form that [LinkPeaksLASSO()] takes; `NULL`: the
+#'   annotation of the ChromatinAssay of a Seurat object.
+#' @param upstream,downstream Base pairs before and after the start that are proximal.
+#' @param assay Peak assay of a Seurat object; `NULL` for the only one.
+#' @return A data frame. For peaks: `peak`, `class` (a factor of `proximal` and `distal`), `gene`
+#'   (the nearest by its start), `distance` (of the peak's nearest base from that start, negative
+#'   upstream, 0 where the start lies in the peak); `NA` on chromosomes without a gene. For pairs
+#'   of peaks, their table with `class1`, `gene1`, `distance1`, `class2`, `gene2`, `distance2` and
+#'   `type` (`proximal-proximal`, `proximal-distal`, `distal-distal`); for links to genes, their
+#'   table with `class`, `nearest.gene` and `is.nearest`.
+#' @section Errors:
+#' `scmvp_error_input` when peaks are no ranges, or share no chromosome with the genes.
+#' @examples
+#' starts <- data.frame(
+#'   gene = c("A", "B"), seqnames = "chr1", start = c(5000, 90000), end = c(20000, 95000),
+#'   strand = c("+", "-")
+#' )
+#' ClassifyCRE(c("chr1-3500-4000", "chr1-50000-50500", "chr1-94800-96000"), starts)
+#' @export
+ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream = 500,
+                        assay = NULL) {
+  upstream <- check_number(upstream, "upstream", min = 0)
+  downstream <- check_number(downstream, "downstream", min = 0)
+  if (inherits(object, "Seurat")) {
+    name <- find_peak_assay(object, assay)
+    if (is.null(gene.coords)) gene.coords <- stored_annotation(object[[name]], name)
+    object <- assay_ranges(object[[name]])
+  }
+  if (is.null(gene.coords)) refuse("gene.coords is needed to know where genes start.")
+  starts <- gene_starts(gene.coords)
+  classify <- function(ranges) classify_ranges(ranges, starts, upstream, downstream)
+  if (is.data.frame(object) && all(c("Peak1", "Peak2") %in% names(object))) {
+    return(classify_pairs(object, classify))
+  }
+  if (is.data.frame(object) && all(c("gene", "peak") %in% names(object))) {
+    of_peak <- classify(ranges_table(NULL, as.character(object$peak)))
+    object$class <- of_peak$class
+    object$nearest.gene <- of_peak$gene
+    object$is.nearest <- of_peak$gene == object$gene
+    return(object)
+  }
+  if (is.factor(object)) object <- as.character(object)
+  names <- if (is.character(object)) object else range_names(object)
+  classify(ranges_table(if (!is.character(object)) object, names))
+}
+
+range_names <- function(ranges) {
+  table <- as_ranges(ranges, "object")
+  if ("name" %in% names(table)) {
+    return(as.character(table$name))
+  }
+  own <- if (methods::is(ranges, "GRanges")) names(ranges)
+  if (!is.null(own)) {
+    return(own)
+  }
+  paste(table$seqnames, format_whole(table$start), format_whole(table$end), sep = "-")
+}
+
+format_whole <- function(x) format(x, scientific = FALSE, trim = TRUE)
+
+classify_pairs <- function(pairs, classify) {
+  peaks <- unique(c(as.character(pairs$Peak1), as.character(pairs$Peak2)))
+  table <- classify(ranges_table(NULL, peaks))
+  for (side in c("1", "2")) {
+    row <- match(as.character(pairs[[paste0("Peak", side)]]), peaks)
+    for (column in c("class", "gene", "distance")) {
+      pairs[[paste0(column, side)]] <- table[[column]][row]
+    }
+  }
+  proximal <- (pairs$class1 == "proximal") + (pairs$class2 == "proximal")
+  pairs$type <- factor(
+    c("distal-distal", "proximal-distal", "proximal-proximal")[proximal + 1],
+    c("proximal-proximal", "proximal-distal", "distal-distal")
+  )
+  pairs
+}
+
+classify_ranges <- function(ranges, starts, upstream, downstream) {
+  n <- nrow(ranges)
+  gene <- rep(NA_character_, n)
+  distance <- rep(NA_real_, n)
+  proximal <- logical(n)
+  peak_chromosome <- bare_chromosome(ranges$seqnames)
+  start_chromosome <- bare_chromosome(starts$seqnames)
+  shared <- intersect(unique(peak_chromosome), unique(start_chromosome))
+  if (n > 0 && length(shared) == 0) {
+    refuse(
+      "no peak lies on a chromosome with genes (peaks: ", some_names(unique(ranges$seqnames)),
+      "; genes: ", some_names(unique(starts$seqnames)), "): are both of the same genome?"
+    )
+  }
+  for (chromosome in shared) {
+    peaks <- which(peak_chromosome == chromosome)
+    near <- starts[start_chromosome == chromosome, ]
+    near <- near[order(near$tss), ]
+    found <- nearest_start(ranges$start[peaks], ranges$end[peaks], near$tss)
+    backward <- near$strand[found$which] == "-"
+    gene[peaks] <- near$gene[found$which]
+    distance[peaks] <- ifelse(backward, -found$offset, found$offset)
+    proximal[peaks] <- overlaps_any(
+      ranges$start[peaks], ranges$end[peaks],
+      near$tss - ifelse(near$strand == "-", downstream, upstream),
+      near$tss + ifelse(near$strand == "-", upstream, downstream)
+    )
+  }
+  data.frame(
+    peak = ranges$name,
+    class = factor(ifelse(proximal, "proximal", "distal"), c("proximal", "distal")),
+    gene = gene, distance = distance
+  )
+}
+
+# Of sorted starts the one nearest to each peak: the nearest base of the peak less the start.
+nearest_start <- function(start, end, tss) {
+  middle <- (start + end) / 2
+  before <- pmax(findInterval(middle, tss), 1)
+  after <- pmin(before + 1, length(tss))
+  offset <- function(i) pmax(start - tss[i], 0) + pmin(end - tss[i], 0)
+  one <- offset(before)
+  other <- offset(after)
+  closer <- abs(other) < abs(one)
+  list(which = ifelse(closer, after, before), offset = ifelse(closer, other, one))
+}
+
+# Whether each range overlaps any of the others: one that begins before its end must not have ended
+# before its start.
+overlaps_any <- function(start, end, others_start, others_end) {
+  order <- order(others_start)
+  reach <- cummax(others_end[order])
+  last <- findInterval(end, others_start[order])
+  last > 0 & reach[pmax(last, 1)] >= start
+}

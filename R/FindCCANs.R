@@ -1,0 +1,94 @@
+#' Cis-co-accessibility networks
+#'
+#' Communities of co-accessible peaks (Pliner et al. 2018): Louvain clustering of the graph of all
+#' pairs above a cutoff. Without a cutoff, the one is taken at which the number of networks is
+#' largest, as `cicero::generate_ccans()` does.
+#'
+#' @param connections A data frame of [RunCicero()].
+#' @param coaccess_cutoff_override Cutoff on `coaccess`, between 0 and 1, or `NULL` to find it.
+#' @param tolerance_digits Digits to which the cutoff is found.
+#' @param seed.use Seed of the clustering; R's own random numbers are not touched.
+#' @param verbose Show the cutoff.
+#' @return A data frame with columns `Peak` and `CCAN`, peaks in no network of three or more left
+#'   out. Attribute `cutoff` holds the cutoff used.
+#' @section Errors:
+#' `scmvp_error_input` when no pair is above the cutoff; `scmvp_error_package` without igraph.
+#' @examplesIf requireNamespace("igraph", quietly = TRUE)
+#' peaks <- paste0("chr1-", 1e4 * 1:6, "-", 1e4 * 1:6 + 500)
+#' pairs <- data.frame(t(cbind(combn(peaks[1:3], 2), combn(peaks[4:6], 2))))
+#' connections <- data.frame(Peak1 = pairs[[1]], Peak2 = pairs[[2]], coaccess = 0.5)
+#' FindCCANs(connections, coaccess_cutoff_override = 0.2)
+#' @export
+FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_digits = 2,
+                      seed.use = 0, verbose = TRUE) {
+  check_connections(connections)
+  check_installed("igraph", "FindCCANs()")
+  digits <- check_number(tolerance_digits, "tolerance_digits", min = 0, whole = TRUE)
+  cutoff <- check_number(coaccess_cutoff_override, "coaccess_cutoff_override", 0, optional = TRUE)
+  if (!is.null(cutoff) && cutoff > 1) {
+    refuse("coaccess_cutoff_override must be between 0 and 1, not ", cutoff, ".")
+  }
+  seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+  edges <- positive_edges(connections)
+  communities_above <- function(value) {
+    seeded(seed.use, louvain_communities(edges[edges$coaccess > value, ]))
+  }
+  if (is.null(cutoff)) {
+    cutoff <- find_ccan_cutoff(function(value) {
+      sum(table(communities_above(value)) > 2)
+    }, max(edges$coaccess, 0), digits)
+  }
+  if (verbose) message("co-accessibility cutoff ", cutoff)
+  member <- communities_above(cutoff)
+  if (length(member) == 0) {
+    refuse(
+      "no pair of peaks has coaccess above ", cutoff, " (the largest is ",
+      format(max(edges$coaccess, 0), digits = 3), "): lower coaccess_cutoff_override."
+    )
+  }
+  sizes <- table(member)
+  member <- member[member %in% names(sizes)[sizes > 2]]
+  ccans <- data.frame(Peak = names(member), CCAN = unname(member))
+  attr(ccans, "cutoff") <- cutoff
+  ccans
+}
+
+# Each pair of peaks once, as far as it can be above any cutoff.
+positive_edges <- function(connections) {
+  edges <- data.frame(
+    Peak1 = as.character(connections$Peak1), Peak2 = as.character(connections$Peak2),
+    coaccess = connections$coaccess
+  )
+  edges <- edges[which(edges$coaccess > 0), ]
+  later <- edges$Peak1 > edges$Peak2
+  edges[later, 1:2] <- edges[later, 2:1]
+  edges[!duplicated(edges[1:2]), ]
+}
+
+louvain_communities <- function(edges) {
+  if (nrow(edges) == 0) {
+    return(integer())
+  }
+  graph <- igraph::graph_from_data_frame(edges, directed = FALSE)
+  igraph::E(graph)$weight <- edges$coaccess
+  member <- igraph::membership(igraph::cluster_louvain(graph))
+  stats::setNames(as.integer(member), names(member))
+}
+
+# cicero's search for the cutoff with the most networks: at each middle, whether the number rises or
+# falls with the cutoff. Where it never changes up to the largest value, it can only fall.
+find_ccan_cutoff <- function(count, top, digits) {
+  bottom <- 0
+  largest <- top
+  while (top - bottom > 10^-digits) {
+    middle <- bottom + round((top - bottom) / 2, digits + 1)
+    here <- further <- count(middle)
+    following <- middle
+    while (further == here && following <= largest) {
+      following <- following + (top - bottom) / 10
+      further <- count(following)
+    }
+    if (here >= further) top <- middle else bottom <- middle
+  }
+  round((top + bottom) / 2, digits)
+}

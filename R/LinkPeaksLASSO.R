@@ -1,0 +1,653 @@
+#' Links from peaks to genes by LASSO
+#'
+#' For each gene, a cross-validated LASSO of its expression on the accessibility of the peaks near
+#' its transcription start (Cao et al. 2018), equal to `glmnet::cv.glmnet()` and about ten times
+#' faster. A peak with a coefficient is linked to the gene.
+#'
+#' @section The model:
+#' Counts are turned into log(x / size factor + `pseudocount`), size factors being the cells' totals
+#' over their geometric mean, and centered and scaled. Peaks whose correlation with the gene is at
+#' most `min.correlation` are not tried. On the others a LASSO is fitted at every `lambda`, and by
+#' `nfolds`-fold cross-validation the penalty is chosen: with the smallest error (`"min"`), or the
+#' largest within a standard error of it (`"1se"`). `r.squared` is 1 - error / error without any
+#' peak, at the chosen penalty and in held-out cells, not below 0.
+#'
+#' @section Measured and imputed values:
+#' The response is the measured RNA, the accessibility measured or imputed. When both sides are
+#' smoothed (imputed, or summed over overlapping groups of cells), held-out cells have lent their
+#' values to the cells of the fit, and a model finds links where there are none: with smoothed
+#' values on both sides, genes without any true peak reach a cross-validated R squared of 0.73 and
+#' 21 links.
+#' Then a warning says so, and the folds must be blocks of similar cells (`folds = "block"`, k-means
+#' on the reduction) or your own.
+#'
+#' @section False discovery rate:
+#' The statistic of a pair is the penalty at which its peak enters the LASSO of the gene. It is
+#' compared with those from `n.permutations` permutations of the cells of the gene's expression
+#' (residuals, when there are covariates), pooled over genes. With `fdr`, all pairs up to that rate
+#' are returned instead of those of the cross-validated penalty. The null hypothesis is that no peak
+#' has to do with the gene beyond the covariates; a peak that is open in the same cells as the true
+#' one for another reason is not covered. For smoothed responses the rate is not given (`NA`): their
+#' cells cannot be exchanged.
+#'
+#' @section Errors:
+#' `scmvp_error_input`: no or several assays to choose from; no gene in the coordinates; no peak
+#' near any gene; random folds with both sides smoothed; lambda not decreasing. Warnings of class
+#' `scmvp_warning_genes`: genes absent from the coordinates, on several chromosomes, without counts
+#' in `min.cells` cells, or without a peak near them.
+#'
+#' @param object A Seurat object with RNA and peaks, a SingleCellExperiment with peaks as
+#'   alternative experiment, or a matrix of RNA counts, genes x cells.
+#' @param ... For objects: the arguments of the method for matrices, from `genes` on. Unknown
+#'   arguments are refused by name.
+#' @param rna.assay,peak.assay Names of the assays; `NULL` for the only candidates. Imputed assays
+#'   are used when named.
+#' @param rna.layer,peak.layer Layers; `NULL`: `counts`, for imputed assays their imputed `data`.
+#' @param reduction,dims Reduction (and dimensions) for blocks of similar cells.
+#' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; or, for Seurat, `"object"`
+#'   with these as `Links()` of its ChromatinAssay and the data frame in
+#'   `Misc(object, "lasso_links")`.
+#' @param peaks Accessibility, peaks x cells, of the same cells.
+#' @param ranges Ranges of the peaks (GRanges or data frame), or `NULL` to read their names.
+#' @param genes Names of genes; `NULL` for all.
+#' @param gene.coords Where genes start: a data frame (gene; seqnames, start, end, strand or tss), a
+#'   GRanges, a GTF or BED file, an EnsDb or a TxDb. `NULL`: the annotation of the ChromatinAssay. A
+#'   gene may have several starts.
+#' @param distance Peaks whose center is at most this far from a start of the gene are tried.
+#' @param lambda Which penalty: `"1se"` or `"min"`.
+#' @param alpha 1 for the LASSO, below for the elastic net.
+#' @param nfolds Number of folds.
+#' @param folds `"random"`, `"block"`, or the fold of each cell. `NULL`: `"random"`, and `"block"`
+#'   where both sides are smoothed.
+#' @param groups Groups of [AggregateCells()], cells x groups: both sides are summed over them.
+#' @param min.cells Genes and peaks with counts in fewer cells are left out.
+#' @param min.correlation Peaks correlated less with the gene are not tried.
+#' @param covariates `"depth"` for the log totals of both modalities, `"none"`, or a numeric matrix,
+#'   cells x covariates. They are not penalized.
+#' @param pseudocount Added before the logarithm.
+#' @param lambda.sequence Penalties, decreasing.
+#' @param n.permutations Permutations of each gene; 0 for none.
+#' @param fdr Return the pairs up to this false discovery rate, or `NULL`.
+#' @param rna.imputed,peaks.imputed Whether a side was imputed or smoothed; known for scMVP's
+#'   assays.
+#' @param rna.log,peaks.log Whether a side is logged already.
+#' @param coordinates Coordinates of the cells, cells x dimensions, for `folds = "block"`.
+#' @param seed.use Seed of folds and permutations; R's own random numbers are not touched, and the
+#'   result does not depend on the number of workers.
+#' @param workers,BPPARAM Processes to use, or a BiocParallelParam.
+#' @param verbose Show progress.
+#' @return A data frame with one row per link: `gene`, `peak`, `distance` (of the peak's center from
+#'   the start, negative upstream), `coefficient` (of standardized values), `r.squared` of the gene,
+#'   `fdr`, `lambda` and `tss`. Attribute `genes` is a data frame of all genes fitted, with their
+#'   numbers of peaks and links and their R squared.
+#' @references Cao J, Cusanovich DA, Ramani V, et al. (2018). Joint profiling of chromatin
+#'   accessibility and gene expression in thousands of single cells. *Science* 361:1380-1385.
+#'
+#'   Friedman J, Hastie T, Tibshirani R (2010). Regularization paths for generalized linear models
+#'   via coordinate descent. *Journal of Statistical Software* 33(1).
+#' @seealso [RunCicero()] for links between peaks; [ClassifyCRE()], [PlotLinks()].
+#' @examples
+#' # one gene that follows the second of three peaks
+#' open <- matrix(rpois(3 * 400, 0.5), 3, dimnames = list(
+#'   c("chr1-1000-1500", "chr1-30000-30500", "chr1-60000-60500"), paste0("cell", 1:400)
+#' ))
+#' rna <- rbind(GENE = rpois(400, 1 + 2 * open[2, ]), OTHER = rpois(400, 3))
+#' colnames(rna) <- colnames(open)
+#' starts <- data.frame(gene = "GENE", seqnames = "chr1", start = 20000, end = 25000, strand = "+")
+#' LinkPeaksLASSO(rna, open, gene.coords = starts, genes = "GENE", verbose = FALSE)
+#' @export
+LinkPeaksLASSO <- function(object, ...) {
+  UseMethod("LinkPeaksLASSO")
+}
+
+#' @rdname LinkPeaksLASSO
+#' @export
+LinkPeaksLASSO.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, rna.layer = NULL,
+                                  peak.layer = NULL, gene.coords = NULL, reduction = "scmvp",
+                                  dims = NULL, as = c("data.frame", "links", "object"), ...) {
+  as <- check_choice(as, c("data.frame", "links", "object"), "as")
+  options <- list(...)
+  refuse_lasso_dots(options, names(formals()))
+  peak.assay <- find_peak_assay(object, peak.assay, "peak.assay")
+  rna.assay <- find_rna_assay(object, rna.assay)
+  if (as == "object") check_links_home(object, peak.assay)
+  rna <- seurat_values(object, rna.assay, rna.layer, "rna.layer")
+  peaks <- seurat_values(object, peak.assay, peak.layer, "peak.layer")
+  if (is.null(gene.coords)) gene.coords <- stored_annotation(object[[peak.assay]], peak.assay)
+  log_mark <- function(name) isTRUE(assay_mark(object[[name]])$log)
+  own <- list(
+    peaks = peaks$values, ranges = assay_ranges(object[[peak.assay]]), gene.coords = gene.coords,
+    rna.imputed = rna$imputed, peaks.imputed = peaks$imputed,
+    rna.log = rna$layer == "data" && (log_mark(rna.assay) || !rna$imputed),
+    peaks.log = peaks$layer == "data" && log_mark(peak.assay),
+    coordinates = if (reduction %in% SeuratObject::Reductions(object)) {
+      seurat_coordinates(object, reduction, dims)
+    }
+  )
+  own[names(options)] <- options
+  links <- do.call(LinkPeaksLASSO.default, c(list(rna$values), own))
+  switch(as,
+    data.frame = links,
+    links = lasso_granges(links),
+    object = keep_links(object, peak.assay, lasso_granges(links), "lasso_links", links)
+  )
+}
+
+#' @rdname LinkPeaksLASSO
+#' @export
+LinkPeaksLASSO.SingleCellExperiment <- function(object, peak.assay = NULL, rna.layer = NULL,
+                                                peak.layer = NULL, gene.coords = NULL,
+                                                reduction = "scmvp", dims = NULL,
+                                                as = c("data.frame", "links"), ...) {
+  as <- check_choice(as, c("data.frame", "links"), "as")
+  options <- list(...)
+  refuse_lasso_dots(options, names(formals()))
+  peaks <- sce_peaks(object, peak.assay, peak.layer)
+  available <- SummarizedExperiment::assayNames(object)
+  rna.layer <- if (is.null(rna.layer)) "counts" else check_string(rna.layer, "rna.layer")
+  if (!rna.layer %in% available) {
+    refuse("the genes have no assay '", rna.layer, "' (rna.layer).")
+  }
+  peak_values <- as_values(peaks$values, "the peaks")
+  if (is.null(rownames(peak_values))) rownames(peak_values) <- peaks$names
+  known <- reduction %in% SingleCellExperiment::reducedDimNames(object)
+  own <- list(
+    peaks = peak_values, ranges = peaks$ranges, gene.coords = gene.coords,
+    rna.imputed = rna.layer != "counts", peaks.imputed = peaks$imputed,
+    rna.log = rna.layer != "counts",
+    coordinates = if (known) sce_coordinates(object, reduction, dims)
+  )
+  if (is.null(gene.coords)) own$gene.coords <- row_ranges(object)
+  own[names(options)] <- options
+  links <- do.call(
+    LinkPeaksLASSO.default, c(list(SummarizedExperiment::assay(object, rna.layer)), own)
+  )
+  if (as == "links") lasso_granges(links) else links
+}
+
+#' @rdname LinkPeaksLASSO
+#' @export
+LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, gene.coords = NULL,
+                                   distance = 1e5, lambda = c("1se", "min"), alpha = 1,
+                                   nfolds = 10, folds = NULL, groups = NULL, min.cells = 10,
+                                   min.correlation = 0.03, covariates = "depth",
+                                   pseudocount = 0.1,
+                                   lambda.sequence = exp(seq(log(10), log(0.001), length = 100)),
+                                   n.permutations = 10, fdr = NULL, rna.imputed = FALSE,
+                                   peaks.imputed = FALSE, rna.log = FALSE, peaks.log = FALSE,
+                                   coordinates = NULL, seed.use = 0, workers = 1, BPPARAM = NULL,
+                                   verbose = TRUE, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  check_two_matrices(object, if (!missing(peaks)) peaks, gene.coords)
+  options <- check_lasso_options(
+    distance, lambda, alpha, nfolds, min.cells, min.correlation, pseudocount, lambda.sequence,
+    n.permutations, fdr, seed.use
+  )
+  for (flag in c("rna.imputed", "peaks.imputed", "rna.log", "peaks.log", "verbose")) {
+    check_flag(get(flag), flag)
+  }
+  workers <- check_workers(workers, BPPARAM)
+  rna <- as_values(object, "object")
+  peaks <- check_matrix_pair(rna, check_accessibility(as_values(peaks, "peaks")))
+  if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")
+  pairs <- gene_peak_pairs(
+    rna, peaks, ranges_table(ranges, rownames(peaks)), genes, gene_starts(gene.coords), options
+  )
+  imputed <- c(rna = rna.imputed, peaks = peaks.imputed)
+  data <- list(
+    rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks, coordinates = coordinates,
+    covariates = check_covariates(covariates, rna, peaks, imputed),
+    totals = list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks)), smooth = imputed
+  )
+  if (!is.null(groups)) data <- sum_over_groups(data, groups_for(peaks, groups))
+  folds <- check_folds(
+    folds, ncol(data$peaks), colnames(data$peaks), options, data$smooth, data$coordinates
+  )
+  if (data$smooth[["rna"]]) options$n.permutations <- 0
+  if (verbose) {
+    message(
+      count_of(length(unique(pairs$gene)), "gene"), " with ", count_of(nrow(pairs), "pair"),
+      ", ", count_of(ncol(data$peaks), if (is.null(groups)) "cell" else "group")
+    )
+  }
+  logged <- c(rna = rna.log, peaks = peaks.log)
+  scale <- lapply(c(rna = "rna", peaks = "peaks"), function(side) {
+    if (!imputed[[side]] && !logged[[side]]) size_factors(data$totals[[side]], side)
+  })
+  result <- link_genes(
+    data$rna, data$peaks, pairs, scale, logged, data$covariates, folds, options, workers, BPPARAM,
+    verbose
+  )
+  links <- chosen_links(result, pairs, rownames(peaks), options)
+  if (verbose) {
+    message(count_of(nrow(links), "link"), " of ", count_of(length(unique(links$gene)), "gene"))
+  }
+  links
+}
+
+check_two_matrices <- function(rna, peaks, gene.coords) {
+  if (!is_matrix_like(rna) || !is_matrix_like(peaks)) {
+    refuse(
+      "LinkPeaksLASSO() takes a Seurat object, a SingleCellExperiment, or two matrices: RNA ",
+      "(genes x cells) and peaks (peaks x cells)."
+    )
+  }
+  if (is.null(gene.coords)) {
+    refuse(
+      "gene.coords is needed: a data frame (gene; seqnames, start, end, strand or tss), a ",
+      "GRanges, a GTF or BED file, an EnsDb or a TxDb."
+    )
+  }
+}
+
+# Both sides summed over groups of cells, what belongs to the cells averaged.
+sum_over_groups <- function(data, groups) {
+  average <- function(x) {
+    if (!is.null(x)) as.matrix(Matrix::crossprod(groups, as.matrix(x))) / Matrix::colSums(groups)
+  }
+  data$rna <- data$rna %*% groups
+  data$peaks <- data$peaks %*% groups
+  data$totals <- lapply(data$totals, function(x) as.vector(Matrix::crossprod(groups, x)))
+  data["covariates"] <- list(average(data$covariates))
+  data["coordinates"] <- list(average(data$coordinates))
+  data$smooth[] <- TRUE
+  data
+}
+
+# ---- the fits ------------------------------------------------------------------------------------
+
+# Fits of all genes, in pieces of neighboring genes that share peaks.
+link_genes <- function(rna, peaks, pairs, scale, logged, covariates, folds, options, workers,
+                       BPPARAM, verbose) {
+  order <- order(folds)
+  ends <- cumsum(tabulate(folds))
+  rows_of <- split(seq_len(nrow(pairs)), factor(pairs$gene, unique(pairs$gene)))
+  transform <- function(x, side) {
+    log_transform(x[, order, drop = FALSE], scale[[side]][order], options$pseudocount,
+      logged[[side]])
+  }
+  pieces <- cut_pieces(lengths(rows_of), 4000, at.least = 4 * workers)
+  permutations <- permuted_cells(length(order), options)
+  if (!is.null(covariates)) covariates <- covariates[order, , drop = FALSE]
+  in_pieces(pieces, function(some) {
+    rows <- rows_of[some]
+    used <- sort(unique(pairs$peak[unlist(rows)]))
+    # cells x features from here on
+    x <- transform(peaks[used, , drop = FALSE], "peaks")
+    y <- transform(rna[names(rows), , drop = FALSE], "rna")
+    lapply(seq_along(rows), function(g) {
+      near <- match(pairs$peak[rows[[g]]], used)
+      fit_gene(
+        as.matrix(x[, near, drop = FALSE]), as.vector(y[, g]), covariates, ends, permutations,
+        options
+      )
+    })
+  }, workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "genes")
+}
+
+# log(x / size factor + pseudocount) up to a constant, cells x features: where x is 0 it is 0, so
+# that a sparse matrix stays one.
+log_transform <- function(x, factors, pseudocount, logged) {
+  if (methods::is(x, "sparseMatrix")) {
+    x <- as_dgc(x)
+    if (!logged) {
+      if (!is.null(factors)) x@x <- x@x / rep(factors, diff(x@p))
+      x@x <- log1p(x@x / pseudocount)
+    }
+    return(Matrix::t(x))
+  }
+  x <- t(as.matrix(x))
+  if (logged) {
+    return(x)
+  }
+  if (!is.null(factors)) x <- x / factors
+  log1p(x / pseudocount)
+}
+
+# One gene. `x`: cells x near peaks, `y`: its expression, cells sorted by fold.
+fit_gene <- function(x, y, covariates, ends, permutations, options) {
+  n <- length(y)
+  p <- ncol(x)
+  empty <- list(
+    coefficients = numeric(p), r.squared = 0, lambda = NA_real_, entered = numeric(p),
+    permuted = numeric(), tried = 0L
+  )
+  x <- standardize(x)
+  y <- standardize(matrix(y))
+  if (!any(y != 0)) {
+    return(empty)
+  }
+  n_free <- if (is.null(covariates)) 0 else ncol(covariates)
+  correlation <- as.vector(crossprod(x, y)) / (n - 1)
+  tried <- which(abs(correlation) > options$min.correlation)
+  result <- empty
+  result$tried <- length(tried)
+  if (length(tried) > 0) {
+    design <- cbind(1, covariates, x[, tried, drop = FALSE], y)
+    fit <- cross_validate(
+      fold_products(design, ends), n_free, options$lambda.sequence, options$alpha
+    )
+    at <- fit[[options$lambda]]
+    result$lambda <- options$lambda.sequence[at]
+    result$r.squared <- max(0, 1 - fit$cvm[at] / fit$cvm[1])
+    result$coefficients[tried] <- fit$coefficients[1 + n_free + seq_along(tried), at]
+    result$path <- list(tried = tried, coefficients = fit$coefficients[
+      1 + n_free + seq_along(tried), ,
+      drop = FALSE
+    ])
+  }
+  if (ncol(permutations) > 0) {
+    null <- entries_by_permutation(x, y, covariates, permutations, options)
+    result$entered <- null$observed
+    result$permuted <- null$permuted
+  }
+  result
+}
+
+standardize <- function(x) {
+  n <- nrow(x)
+  x <- x - rep(colMeans(x), each = n)
+  sd <- sqrt(colSums(x^2) / (n - 1))
+  sd[sd < 1e-12] <- Inf
+  x / rep(sd, each = n)
+}
+
+# Orders of the cells for the permutations, the same for every gene, so that the correlation of
+# genes is the same in them.
+permuted_cells <- function(n, options) {
+  seeded(
+    options$seed.use + 1,
+    vapply(seq_len(options$n.permutations), function(i) sample.int(n), integer(n))
+  )
+}
+
+# The lambda at which each peak enters, in the data and in the permutations of y. Covariates are
+# taken out of both sides first, and residuals permuted (Freedman & Lane 1983).
+entries_by_permutation <- function(x, y, covariates, permutations, options) {
+  if (!is.null(covariates)) {
+    basis <- qr(cbind(1, covariates))
+    x <- qr.resid(basis, x)
+    y <- qr.resid(basis, y)
+  }
+  n <- nrow(x)
+  keep <- sqrt(colSums(x^2) / n) > 1e-7
+  observed <- numeric(ncol(x))
+  if (!any(keep)) {
+    return(list(observed = observed, permuted = numeric()))
+  }
+  x <- x[, keep, drop = FALSE]
+  gram <- crossprod(x) / n
+  responses <- cbind(y, matrix(y[permutations], n))
+  moments <- crossprod(x, responses) / n
+  moments[abs(moments) <= options$min.correlation] <- 0
+  some <- colSums(moments != 0) > 0
+  entered <- matrix(0, nrow(moments), ncol(moments))
+  if (any(some)) {
+    entered[, some] <- follow_paths(
+      matrix(gram, length(gram), sum(some)), moments[, some, drop = FALSE],
+      lowest = options$lowest.entry
+    )$entered
+  }
+  observed[keep] <- entered[, 1]
+  list(observed = observed, permuted = entered[, -1][entered[, -1] > 0])
+}
+
+# From the fits to the table of links.
+chosen_links <- function(pieces, pairs, peak_names, options) {
+  fits <- unlist(pieces, recursive = FALSE)
+  genes <- unique(pairs$gene)
+  table <- pairs
+  spread <- function(part) rep(vapply(fits, `[[`, numeric(1), part), tabulate(gene_of))
+  gene_of <- match(pairs$gene, genes)
+  table$coefficient <- unlist(lapply(fits, `[[`, "coefficients"), use.names = FALSE)
+  table$r.squared <- spread("r.squared")
+  table$lambda <- spread("lambda")
+  table$fdr <- NA_real_
+  if (options$n.permutations > 0) {
+    entered <- unlist(lapply(fits, `[[`, "entered"), use.names = FALSE)
+    permuted <- unlist(lapply(fits, `[[`, "permuted"), use.names = FALSE)
+    table$fdr <- permutation_fdr(entered, permuted, options$n.permutations)
+    table$fdr[entered == 0] <- 1
+  }
+  if (is.null(options$fdr)) {
+    table <- table[table$coefficient != 0, ]
+  } else {
+    table <- table[which(table$fdr <= options$fdr), ]
+    table <- coefficients_at_entry(table, fits, pairs, genes, options)
+  }
+  table$peak <- peak_names[table$peak]
+  table <- table[c("gene", "peak", "distance", "coefficient", "r.squared", "fdr", "lambda", "tss",
+    "seqnames", "center")]
+  rownames(table) <- NULL
+  n_links <- tabulate(match(table$gene, genes), length(genes))
+  attr(table, "genes") <- data.frame(
+    gene = genes, peaks = tabulate(gene_of, length(genes)),
+    tried = vapply(fits, function(fit) as.integer(fit$tried), integer(1)), links = n_links,
+    r.squared = vapply(fits, `[[`, numeric(1), "r.squared"),
+    lambda = vapply(fits, `[[`, numeric(1), "lambda")
+  )
+  table
+}
+
+# Links called by their rate may have no coefficient at the cross-validated penalty. Those take the
+# one at the smallest cross-validation-free penalty at which all called peaks of the gene are in.
+coefficients_at_entry <- function(table, fits, pairs, genes, options) {
+  zero <- which(table$coefficient == 0)
+  first <- match(genes, pairs$gene)
+  for (row in zero) {
+    g <- match(table$gene[row], genes)
+    path <- fits[[g]]$path
+    position <- match(table$peak[row], pairs$peak[first[g] + path$tried - 1])
+    if (is.null(path) || is.na(position)) next
+    inside <- which(path$coefficients[position, ] != 0)
+    if (length(inside) == 0) next
+    at <- inside[ceiling(length(inside) / 2)]
+    table$coefficient[row] <- path$coefficients[position, at]
+    table$lambda[row] <- options$lambda.sequence[at]
+  }
+  table
+}
+
+# The GRanges Signac keeps: from the start of the gene to the center of the peak.
+lasso_granges <- function(links) {
+  make_links(
+    links$seqnames, pmin(links$tss, floor(links$center)), pmax(links$tss, floor(links$center)),
+    score = links$coefficient, gene = links$gene, peak = links$peak, r.squared = links$r.squared,
+    fdr = links$fdr
+  )
+}
+
+# ---- input ---------------------------------------------------------------------------------------
+
+# The pairs to fit: gene, peak (row), distance, and where they are. Genes that were named and cannot
+# be fitted are told.
+gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
+  wanted <- if (is.null(genes)) rownames(rna) else genes
+  tell <- function(lost, ...) {
+    if (length(lost) > 0 && !is.null(genes)) {
+      warn_of(
+        "genes", count_of(length(lost), "gene"), ..., " left out: ", some_names(lost), "."
+      )
+    }
+  }
+  detected <- Matrix::rowSums(rna[wanted, , drop = FALSE] != 0)
+  rare <- wanted[detected < options$min.cells]
+  tell(rare, " with counts in fewer than min.cells = ", options$min.cells, " cells")
+  wanted <- setdiff(wanted, rare)
+  if (length(wanted) == 0) {
+    refuse("no gene has counts in min.cells = ", options$min.cells, " cells.")
+  }
+  starts <- locate_genes(wanted, starts, "gene.coords")
+  open <- which(Matrix::rowSums(peaks != 0) >= options$min.cells)
+  pairs <- nearby_peaks(starts, ranges[open, ], options$distance)
+  pairs$peak <- open[pairs$peak]
+  if (nrow(pairs) == 0) {
+    refuse(
+      "no peak lies within ", format_count(options$distance), " bp of a gene (genes on ",
+      some_names(unique(starts$seqnames)), "; peaks on ", some_names(unique(ranges$seqnames)),
+      "): are both of the same genome?"
+    )
+  }
+  tell(
+    setdiff(unique(starts$gene), pairs$gene), " without a peak within ",
+    format_count(options$distance), " bp"
+  )
+  pairs <- pairs[order(match(pairs$gene, wanted), pairs$peak), ]
+  pairs$seqnames <- ranges$seqnames[pairs$peak]
+  pairs$center <- (ranges$start[pairs$peak] + ranges$end[pairs$peak]) / 2
+  strand <- starts$strand[match(pairs$gene, starts$gene)]
+  pairs$tss <- pairs$center - ifelse(strand == "-", -pairs$distance, pairs$distance)
+  pairs
+}
+
+# Totals over their geometric mean. A cell without any count has nothing to divide.
+size_factors <- function(totals, what) {
+  some <- totals > 0
+  if (!any(some)) refuse("the ", what, " hold no count at all.")
+  unname(ifelse(some, totals / exp(mean(log(totals[some]))), 1))
+}
+
+check_lasso_options <- function(distance, lambda, alpha, nfolds, min.cells, min.correlation,
+                                pseudocount, lambda.sequence, n.permutations, fdr, seed.use) {
+  options <- list(
+    distance = check_number(distance, "distance", min = 0, above = TRUE),
+    lambda = check_choice(lambda, c("1se", "min"), "lambda"),
+    alpha = check_number(alpha, "alpha", min = 0, above = TRUE),
+    nfolds = check_number(nfolds, "nfolds", min = 3, whole = TRUE),
+    min.cells = check_number(min.cells, "min.cells", min = 0, whole = TRUE),
+    min.correlation = check_number(min.correlation, "min.correlation", min = 0),
+    pseudocount = check_number(pseudocount, "pseudocount", min = 0, above = TRUE),
+    n.permutations = check_number(n.permutations, "n.permutations", min = 0, whole = TRUE),
+    seed.use = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+  )
+  if (options$alpha > 1) refuse("alpha must be at most 1, not ", alpha, ".")
+  options$lambda.sequence <- check_lambda_sequence(lambda.sequence)
+  options$lowest.entry <- max(lambda.sequence[length(lambda.sequence)], 0.01)
+  options["fdr"] <- list(check_number(fdr, "fdr", min = 0, above = TRUE, optional = TRUE))
+  if (!is.null(options$fdr) && options$n.permutations == 0) {
+    refuse("fdr needs permutations: n.permutations is 0.")
+  }
+  options
+}
+
+check_lambda_sequence <- function(x) {
+  usable <- is.numeric(x) && length(x) >= 2 && all(is.finite(x))
+  if (!usable || any(x <= 0) || any(diff(x) >= 0)) {
+    refuse("lambda.sequence must be decreasing numbers above 0.")
+  }
+  x
+}
+
+refuse_lasso_dots <- function(options, own) {
+  taken <- c("object", "...", "peaks", "ranges")
+  known <- union(setdiff(names(formals(LinkPeaksLASSO.default)), taken), setdiff(own, taken))
+  given <- if (is.null(names(options))) rep("", length(options)) else names(options)
+  refuse_dots(options[!given %in% known], known)
+}
+
+# Numeric covariates, cells x covariates, or NULL.
+check_covariates <- function(covariates, rna, peaks, smooth) {
+  if (identical(covariates, "none") || is.null(covariates)) {
+    return(NULL)
+  }
+  if (identical(covariates, "depth")) {
+    return(log_depths(rna, peaks, smooth))
+  }
+  covariates <- as.matrix(covariates)
+  usable <- is.numeric(covariates) && nrow(covariates) == ncol(peaks)
+  if (!usable || !all(is.finite(covariates))) {
+    refuse(
+      "covariates must be \"depth\", \"none\" or a numeric matrix with one row for each of the ",
+      format_count(ncol(peaks)), " cells and no missing value."
+    )
+  }
+  if (!is.null(rownames(covariates)) && all(colnames(peaks) %in% rownames(covariates))) {
+    covariates <- covariates[colnames(peaks), , drop = FALSE]
+  }
+  unname(covariates)
+}
+
+# Imputed values have no depth.
+log_depths <- function(rna, peaks, smooth) {
+  depth <- list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks))[!smooth]
+  if (length(depth) == 0) {
+    return(NULL)
+  }
+  depth <- do.call(cbind, lapply(depth, function(x) log(pmax(x, min(x[x > 0])))))
+  unname(depth[, apply(depth, 2, stats::sd) > 0, drop = FALSE])
+}
+
+# Fold of each cell, 1, 2, ...
+check_folds <- function(folds, n, cells, options, smooth, coordinates) {
+  both <- all(smooth)
+  if (both) {
+    warn_of(
+      "smoothed", "Both sides are smoothed: cells held out have lent their values to the fit, so ",
+      "R squared and links are inflated; folds of similar cells (folds = \"block\", taken unless ",
+      "folds are given) lessen it, measured RNA as the response avoids it."
+    )
+  }
+  if (is.null(folds)) folds <- if (both) "block" else "random"
+  if (identical(folds, "random")) {
+    if (both) {
+      refuse(
+        "random folds with both sides smoothed would invent links: use folds = \"block\", your ",
+        "own folds, or measured RNA."
+      )
+    }
+    return(seeded(options$seed.use, sample(rep(seq_len(options$nfolds), length.out = n))))
+  }
+  if (identical(folds, "block")) block_folds(coordinates, options) else own_folds(folds, n, cells)
+}
+
+# Blocks of similar cells.
+block_folds <- function(coordinates, options) {
+  if (is.null(coordinates)) {
+    refuse(
+      "folds = \"block\" needs the cells' coordinates: name the reduction, or give coordinates."
+    )
+  }
+  coordinates <- check_coordinates(as.matrix(coordinates))
+  seeded(
+    options$seed.use,
+    stats::kmeans(coordinates, options$nfolds, iter.max = 100, nstart = 5)$cluster
+  )
+}
+
+own_folds <- function(folds, n, cells) {
+  if (length(folds) != n || anyNA(folds)) {
+    refuse(
+      "folds must be \"random\", \"block\" or the fold of each of the ", format_count(n), " cells."
+    )
+  }
+  if (!is.null(names(folds)) && all(cells %in% names(folds))) folds <- folds[cells]
+  folds <- as.integer(factor(folds))
+  if (max(folds) < 3) refuse("at least 3 folds are needed, not ", max(folds), ".")
+  unname(folds)
+}
+
+find_rna_assay <- function(object, assay) {
+  assay <- check_string(assay, "rna.assay", optional = TRUE)
+  assays <- SeuratObject::Assays(object)
+  if (!is.null(assay)) {
+    check_assay_name(object, assay, "rna.assay")
+    return(assay)
+  }
+  usable <- Filter(function(name) {
+    one <- object[[name]]
+    is.null(assay_mark(one)) && has_counts(one) && !is_peak_assay(one) &&
+      !inherits(one, "SCTAssay")
+  }, assays)
+  only_candidate(NULL, usable, assays, "RNA", "rna.assay", "raw counts of genes")
+}
+
+stored_annotation <- function(assay, name) {
+  annotation <- if (.hasSlot(assay, "annotation")) methods::slot(assay, "annotation")
+  if (!methods::is(annotation, "GRanges") || length(annotation) == 0) {
+    refuse(
+      "assay '", name, "' has no gene annotation: give gene.coords (a data frame, GRanges, GTF or ",
+      "BED file, EnsDb or TxDb)."
+    )
+  }
+  annotation
+}

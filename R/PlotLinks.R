@@ -1,0 +1,216 @@
+#' Plot links in a region
+#'
+#' Arcs of co-accessible peaks or of peak-to-gene links over the peaks and genes of a region, with
+#' ggplot2 and without Signac. Several tables are drawn one above the other, such as links from raw
+#' and from imputed accessibility.
+#'
+#' @param links The data frame of [RunCicero()] or [LinkPeaksLASSO()], or a named list of them.
+#' @param region A region such as `"chr1:1000000-1500000"` or `"chr1-1000000-1500000"`, or the name
+#'   of a gene in `gene.coords`.
+#' @param gene.coords Genes to draw, in any form that [LinkPeaksLASSO()] takes, or `NULL`.
+#' @param threshold Links with an absolute score at or below it are not drawn.
+#' @param extend Base pairs added on both sides of a gene.
+#' @param peaks Names of peaks to draw below the arcs; `NULL` for those of the links.
+#' @return A ggplot. Peaks with a link in the region but their other end outside are drawn without
+#'   the arc.
+#' @section Errors:
+#' `scmvp_error_input`: the region is neither a range nor a known gene, or the tables are of another
+#' kind; `scmvp_error_package` without ggplot2.
+#' @examplesIf requireNamespace("ggplot2", quietly = TRUE)
+#' connections <- data.frame(
+#'   Peak1 = "chr1-10000-10500", Peak2 = c("chr1-40000-40500", "chr1-90000-90500"),
+#'   coaccess = c(0.5, 0.2)
+#' )
+#' genes <- data.frame(gene = "A", seqnames = "chr1", start = 12000, end = 30000, strand = "+")
+#' PlotLinks(connections, "chr1:1-100000", gene.coords = genes)
+#' @importFrom rlang .data
+#' @export
+PlotLinks <- function(links, region, gene.coords = NULL, threshold = 0, extend = 1e5,
+                      peaks = NULL) {
+  check_installed("ggplot2", "PlotLinks()")
+  threshold <- check_number(threshold, "threshold", min = 0)
+  extend <- check_number(extend, "extend", min = 0)
+  if (is.data.frame(links)) links <- list(links)
+  if (!is.list(links) || length(links) == 0) {
+    refuse("links must be a data frame of links or a list of them, not ", in_words(links), ".")
+  }
+  if (is.null(names(links))) {
+    names(links) <- if (length(links) == 1) "links" else paste("links", seq_along(links))
+  }
+  genes <- if (!is.null(gene.coords)) gene_spans(gene.coords)
+  region <- find_region(region, genes, extend)
+  arcs <- do.call(rbind, lapply(names(links), function(name) {
+    arcs <- link_ends(links[[name]])
+    if (nrow(arcs) > 0) arcs$panel <- name
+    arcs
+  }))
+  inside <- function(seqnames, start, end) {
+    bare_chromosome(seqnames) == region$chromosome & end >= region$start & start <= region$end
+  }
+  boxes <- ranges_table(NULL, unique(if (is.null(peaks)) unlist(arcs$peaks) else peaks))
+  boxes <- boxes[inside(boxes$seqnames, boxes$start, boxes$end), ]
+  arcs <- arcs[which(abs(arcs$score) > threshold & inside(arcs$seqnames, arcs$from, arcs$to) &
+    arcs$from >= region$start & arcs$to <= region$end), ]
+  draw_links(arcs, boxes, genes_inside(genes, inside), region, names(links))
+}
+
+# from, to (the ends), score and the peaks of each link, each once.
+link_ends <- function(links) {
+  if (all(c("Peak1", "Peak2", "coaccess") %in% names(links))) {
+    one <- as.character(links$Peak1)
+    other <- as.character(links$Peak2)
+    kept <- which(!is.na(links$coaccess) & !duplicated(paste(pmin(one, other), pmax(one, other))))
+    names <- unique(c(one[kept], other[kept]))
+    table <- ranges_table(NULL, names)
+    center <- (table$start + table$end) / 2
+    first <- center[match(one[kept], names)]
+    second <- center[match(other[kept], names)]
+    ends <- data.frame(
+      seqnames = table$seqnames[match(one[kept], names)], from = pmin(first, second),
+      to = pmax(first, second), score = links$coaccess[kept]
+    )
+    ends$peaks <- Map(c, one[kept], other[kept])
+    return(ends)
+  }
+  if (all(c("gene", "peak", "coefficient", "tss") %in% names(links))) {
+    table <- ranges_table(NULL, as.character(links$peak))
+    center <- (table$start + table$end) / 2
+    ends <- data.frame(
+      seqnames = table$seqnames, from = pmin(center, links$tss), to = pmax(center, links$tss),
+      score = links$coefficient
+    )
+    ends$peaks <- as.list(as.character(links$peak))
+    return(ends)
+  }
+  refuse(
+    "links must have columns Peak1, Peak2 and coaccess (of RunCicero()) or gene, peak, ",
+    "coefficient and tss (of LinkPeaksLASSO()); they have ", paste(names(links), collapse = ", "),
+    "."
+  )
+}
+
+# Bodies of genes where the coordinates have them, else their starts: one row per gene.
+gene_spans <- function(gene.coords) {
+  starts <- gene_starts(gene.coords)
+  spans <- data.frame(
+    gene = starts$gene, seqnames = starts$seqnames, tss = starts$tss, strand = starts$strand,
+    start = starts$tss, end = starts$tss
+  )
+  spans <- spans_of(spans)
+  body <- gene.coords
+  if (methods::is(body, "GRanges")) body <- as_ranges(body, "gene.coords")
+  name <- intersect(c("gene", "gene_name", "symbol", "gene_id"), names(body))
+  if (is.data.frame(body) && length(name) > 0 && all(c("start", "end") %in% names(body))) {
+    label <- as.character(body[[name[1]]])
+    low <- tapply(body$start, label, min)
+    high <- tapply(body$end, label, max)
+    spans$start <- pmin(spans$start, low[spans$gene], na.rm = TRUE)
+    spans$end <- pmax(spans$end, high[spans$gene], na.rm = TRUE)
+  }
+  spans
+}
+
+genes_inside <- function(genes, inside) {
+  if (is.null(genes)) {
+    return(NULL)
+  }
+  genes[inside(genes$seqnames, genes$start, genes$end), ]
+}
+
+find_region <- function(region, genes, extend) {
+  if (methods::is(region, "GRanges")) region <- range_names(region)[1]
+  check_string(region, "region")
+  range <- parse_ranges(gsub(",", "", region))
+  if (is.na(range$start)) {
+    at <- match(region, genes$gene)
+    if (is.null(genes) || is.na(at)) {
+      refuse(
+        "region '", region, "' is neither a range such as 'chr1:1000000-1500000' nor a gene ",
+        if (is.null(genes)) "(gene.coords is not given)." else "in gene.coords."
+      )
+    }
+    range <- data.frame(
+      seqnames = genes$seqnames[at], start = genes$start[at] - extend, end = genes$end[at] + extend
+    )
+  }
+  list(
+    chromosome = bare_chromosome(range$seqnames), label = range$seqnames, start = range$start,
+    end = range$end
+  )
+}
+
+# Arcs above the line, then peaks, then genes with their direction.
+draw_links <- function(arcs, boxes, genes, region, panels) {
+  curve <- arc_points(arcs)
+  curve$panel <- factor(curve$panel, panels)
+  limit <- max(abs(curve$score), 0.01)
+  plot <- ggplot2::ggplot() +
+    ggplot2::geom_line(
+      ggplot2::aes(.data$x, .data$y, group = .data$link, color = .data$score), curve
+    ) +
+    ggplot2::scale_color_gradient2(
+      low = "#2166ac", mid = "grey80", high = "#b2182b", limits = c(-limit, limit), name = "score"
+    ) +
+    ggplot2::geom_hline(yintercept = 0, color = "grey60") +
+    ggplot2::facet_wrap(~panel, ncol = 1, drop = FALSE) +
+    ggplot2::scale_x_continuous(
+      labels = function(x) format(x / 1e6, trim = TRUE), expand = c(0.01, 0)
+    ) +
+    ggplot2::scale_y_continuous(breaks = function(limits) pretty(c(0, limits[2]), 3)) +
+    ggplot2::coord_cartesian(xlim = c(region$start, region$end)) +
+    ggplot2::labs(x = paste(region$label, "(Mb)"), y = "|score|") +
+    ggplot2::theme_classic() +
+    ggplot2::theme(strip.background = ggplot2::element_blank())
+  height <- max(curve$y, 0.05)
+  if (nrow(boxes) > 0) {
+    # peaks of 500 bp would be thinner than a line in a region of a megabase
+    wide <- (region$end - region$start) / 400
+    center <- (boxes$start + boxes$end) / 2
+    boxes$start <- pmin(boxes$start, center - wide / 2)
+    boxes$end <- pmax(boxes$end, center + wide / 2)
+    plot <- plot + ggplot2::geom_rect(
+      ggplot2::aes(
+        xmin = .data$start, xmax = .data$end, ymin = -0.09 * height, ymax = -0.03 * height
+      ),
+      boxes,
+      fill = "grey30"
+    )
+  }
+  if (!is.null(genes) && nrow(genes) > 0) plot <- plot + gene_layers(genes, region, height)
+  plot
+}
+
+gene_layers <- function(genes, region, height) {
+  genes <- genes[order(genes$start), ]
+  row <- (seq_len(nrow(genes)) - 1) %% 3
+  genes$y <- -height * (0.2 + 0.16 * row)
+  genes$from <- pmax(ifelse(genes$strand == "-", genes$end, genes$start), region$start)
+  genes$from <- pmin(genes$from, region$end)
+  genes$to <- pmax(ifelse(genes$strand == "-", genes$start, genes$end), region$start)
+  genes$to <- pmin(genes$to, region$end)
+  genes$middle <- (genes$from + genes$to) / 2
+  list(
+    ggplot2::geom_segment(
+      ggplot2::aes(x = .data$from, xend = .data$to, y = .data$y, yend = .data$y), genes,
+      color = "#1b7837", arrow = ggplot2::arrow(length = ggplot2::unit(0.06, "inches"))
+    ),
+    ggplot2::geom_text(
+      ggplot2::aes(.data$middle, .data$y - 0.06 * height, label = .data$gene), genes,
+      size = 2.6, color = "#1b7837"
+    )
+  )
+}
+
+# Half an ellipse for each link, as high as its score.
+arc_points <- function(arcs, n = 60) {
+  angle <- seq(0, pi, length.out = n)
+  m <- nrow(arcs)
+  link <- rep(seq_len(m), each = n)
+  middle <- (arcs$from + arcs$to) / 2
+  radius <- (arcs$to - arcs$from) / 2
+  data.frame(
+    link = link, x = middle[link] + radius[link] * rep(cos(angle), m),
+    y = abs(arcs$score)[link] * rep(sin(angle), m), score = arcs$score[link],
+    panel = arcs$panel[link]
+  )
+}

@@ -1,0 +1,400 @@
+#' Co-accessibility of peaks
+#'
+#' Cicero (Pliner et al. 2018) on sparse matrices and any peak assay, measured or imputed: cells are
+#' grouped with their neighbors, and in windows of 500 kb a graphical lasso whose penalty grows with
+#' distance says which peaks open together. The numbers are those of the package cicero (tested
+#' against its version 1.29), at a fraction of its time and memory.
+#'
+#' @section The algorithm:
+#' Counts are summed over each group of [AggregateCells()] and divided by the group's size factor.
+#' With \eqn{S} the covariance of the peaks of a window over groups (plus \eqn{10^{-4}} on the
+#' diagonal) and \eqn{D_{ij}} the distance of the peaks' centers, the pair \eqn{i, j} is penalized
+#' by \eqn{\rho_{ij} = a\,(1 - (1000 / D_{ij})^s)}, not below 0. The distance parameter \eqn{a} is
+#' the mean over sampled windows of the smallest value with which at most 5 percent of the edges
+#' longer than `distance_constraint` are left. `coaccess` is the correlation that belongs to the
+#' estimated covariance. Windows overlap by half: a pair in several of them gets their mean, or `NA`
+#' where their signs disagree.
+#'
+#' @section Which search:
+#' Cicero's own search starts at 2 and doubles once, so it cannot return a distance parameter above
+#' 4: a window that needs more silently gets 2. `search = "cicero"` reproduces that and warns how
+#' many windows were hit; `search = "extended"` doubles until long edges are gone. Counts rarely
+#' need it. Smooth values do, and there it makes the penalty several times larger.
+#'
+#' @section Errors:
+#' `scmvp_error_input`: no or several peak assays; features that are no ranges; groups of other
+#' cells; no peak on any chromosome of `genomic_coords`; values negative or not finite; no window
+#' with two peaks farther apart than `distance_constraint` (give `distance_parameter`).
+#' `scmvp_error_package` without glasso. Warnings: chromosomes the table lacks, peaks beyond its
+#' ends (`scmvp_warning_genome`); the ceiling of the search (`scmvp_warning_ceiling`); windows with
+#' more than `max_elements` peaks, which are left out (`scmvp_warning_windows`).
+#'
+#' @param object A Seurat object with a peak assay, a SingleCellExperiment with peaks (itself or an
+#'   alternative experiment), or a matrix of accessibility, peaks x cells (sparse or dense).
+#' @param ... For objects: the arguments of the method for matrices, from `genomic_coords` on.
+#'   Unknown arguments are refused by name.
+#' @param assay Peak assay, or alternative experiment; `NULL` for the only measured one. Name an
+#'   imputed assay (`"scMVP_ATAC"`) to use the imputed values.
+#' @param layer Layer of the assay; `NULL`: `counts`, for an imputed assay its imputed `data`.
+#' @param reduction,dims Reduction (and dimensions) in which cells are neighbors; see
+#'   [AggregateCells()].
+#' @param groups Groups of [AggregateCells()], cells x groups; `NULL` makes them from the reduction.
+#'   `"none"` takes each column as a group of its own, for matrices that were aggregated elsewhere.
+#' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; or, for Seurat, `"object"`
+#'   with these as the `Links()` of its ChromatinAssay and the data frame in
+#'   `Misc(object, "cicero")`.
+#' @param ranges Ranges of the peaks of a matrix (GRanges, or data frame with seqnames, start, end),
+#'   in the order of its rows; `NULL` reads the row names.
+#' @param reduced_coordinates Coordinates of the cells of a matrix, cells x dimensions, for groups.
+#' @param genomic_coords Lengths of the chromosomes: a data frame or a tab-separated file (name,
+#'   length), a Seqinfo or a GRanges. `NULL`: what the object says, else chromosomes end at their
+#'   last peak.
+#' @param window Width of the windows in base pairs.
+#' @param silent,verbose Show no progress; one is the opposite of the other.
+#' @param sample_num Windows sampled for the distance parameter.
+#' @param k Cells per group, when groups are made here.
+#' @param size_factor_normalize Divide each group's sums by its size factor.
+#' @param binarize Count a peak as open or not in each cell before cells are summed.
+#' @param distance_parameter The distance parameter, when it is known; `NULL` estimates it.
+#' @param maxit Most steps of the search in a window.
+#' @param s Exponent of the decay of contacts with distance; 0.75 for the chromatin of mammals, 0.85
+#'   for Drosophila.
+#' @param distance_constraint Distance in base pairs beyond which edges are not expected.
+#' @param distance_parameter_convergence Width at which the search stops. Cicero's 1e-22 is below
+#'   the digits of a number and gives the same to 1e-4 at four times the cost.
+#' @param max_elements Windows with more peaks are left out.
+#' @param max_sample_windows Most windows drawn to find `sample_num` usable ones.
+#' @param search `"cicero"` or `"extended"`, see below.
+#' @param seed.use Seed of the groups and of the sampled windows. R's own random numbers are not
+#'   touched; the result does not depend on the number of workers.
+#' @param workers Processes to use.
+#' @param BPPARAM A BiocParallelParam to use instead.
+#' @return A data frame with columns `Peak1`, `Peak2` and `coaccess`, every pair twice (both ways),
+#'   as `cicero::run_cicero()` returns. Attribute `distance_parameter` holds the value used. With
+#'   `as = "links"` see [CiceroLinks()].
+#' @references Pliner HA, Packer JS, McFaline-Figueroa JL, et al. (2018). Cicero predicts
+#'   cis-regulatory DNA interactions from single-cell chromatin accessibility data. *Molecular Cell*
+#'   71:858-871.
+#'
+#'   Friedman J, Hastie T, Tibshirani R (2008). Sparse inverse covariance estimation with the
+#'   graphical lasso. *Biostatistics* 9:432-441.
+#' @seealso [FindCCANs()], [CiceroLinks()], [ClassifyCRE()], [PlotLinks()]; [as_cicero_cds()] hands
+#'   over to the package cicero itself.
+#' @examplesIf requireNamespace("glasso", quietly = TRUE)
+#' # 20 peaks of two programs, 200 cells
+#' program <- rep(1:2, 10)
+#' activity <- matrix(rexp(400), 2)
+#' counts <- matrix(rpois(20 * 200, activity[program, ]), 20, dimnames = list(
+#'   paste0("chr1-", 3e4 * 1:20, "-", 3e4 * 1:20 + 500), paste0("cell", 1:200)
+#' ))
+#' connections <- RunCicero(
+#'   counts,
+#'   reduced_coordinates = t(activity), k = 10, sample_num = 2, silent = TRUE
+#' )
+#' head(connections[order(-connections$coaccess), ])
+#' @export
+RunCicero <- function(object, ...) {
+  UseMethod("RunCicero")
+}
+
+#' @rdname RunCicero
+#' @export
+RunCicero.Seurat <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", dims = NULL,
+                             groups = NULL, as = c("data.frame", "links", "object"), ...) {
+  as <- check_choice(as, c("data.frame", "links", "object"), "as")
+  options <- list(...)
+  refuse_cicero_dots(options, names(formals()))
+  name <- find_peak_assay(object, assay)
+  if (as == "object") check_links_home(object, name)
+  input <- seurat_values(object, name, layer)
+  options <- known_genome(options, object[[name]])
+  if (is.null(groups)) options$reduced_coordinates <- seurat_coordinates(object, reduction, dims)
+  if (is.null(options$search) && input$imputed) options$search <- search_for_imputed
+  connections <- do.call(RunCicero.default, c(
+    list(input$values, groups = groups, ranges = assay_ranges(object[[name]])), options
+  ))
+  switch(as,
+    data.frame = connections,
+    links = CiceroLinks(connections),
+    object = keep_links(object, name, CiceroLinks(connections), "cicero", connections)
+  )
+}
+
+#' @rdname RunCicero
+#' @export
+RunCicero.SingleCellExperiment <- function(object, assay = NULL, layer = NULL, reduction = "scmvp",
+                                           dims = NULL, groups = NULL,
+                                           as = c("data.frame", "links"), ...) {
+  as <- check_choice(as, c("data.frame", "links"), "as")
+  options <- list(...)
+  refuse_cicero_dots(options, names(formals()))
+  input <- sce_peaks(object, assay, layer)
+  if (is.null(options$genomic_coords)) options$genomic_coords <- known_seqinfo(input$ranges)
+  if (is.null(groups)) options$reduced_coordinates <- sce_coordinates(object, reduction, dims)
+  if (is.null(options$search) && input$imputed) options$search <- search_for_imputed
+  values <- as_values(input$values, "the peaks")
+  if (is.null(rownames(values))) rownames(values) <- input$names
+  connections <- do.call(
+    RunCicero.default, c(list(values, groups = groups, ranges = input$ranges), options)
+  )
+  if (as == "links") CiceroLinks(connections) else connections
+}
+
+# Decided by measurement: bench/cre/truth.R, docs/benchmarks.md.
+search_for_imputed <- "extended"
+
+#' @rdname RunCicero
+#' @export
+RunCicero.default <- function(object, ranges = NULL, reduced_coordinates = NULL, groups = NULL,
+                              genomic_coords = NULL, window = 500000, silent = FALSE,
+                              sample_num = 100, k = 50, size_factor_normalize = TRUE,
+                              binarize = FALSE, distance_parameter = NULL, maxit = 100, s = 0.75,
+                              distance_constraint = 250000,
+                              distance_parameter_convergence = 1e-4, max_elements = 200,
+                              max_sample_windows = 500, search = c("cicero", "extended"),
+                              seed.use = 0, workers = 1, BPPARAM = NULL, verbose = !silent, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  check_installed("glasso", "RunCicero()")
+  if (!is_matrix_like(object)) {
+    refuse(
+      "RunCicero() takes a Seurat object, a SingleCellExperiment or a matrix of peaks x cells, ",
+      "not an object of class ", class(object)[1], "."
+    )
+  }
+  check_flag(silent, "silent")
+  check_flag(verbose, "verbose")
+  options <- check_cicero_options(
+    window = window, sample_num = sample_num, maxit = maxit, s = s,
+    distance_constraint = distance_constraint,
+    distance_parameter_convergence = distance_parameter_convergence, max_elements = max_elements,
+    max_sample_windows = max_sample_windows, search = search, seed.use = seed.use,
+    distance_parameter = distance_parameter
+  )
+  check_flag(size_factor_normalize, "size_factor_normalize")
+  check_flag(binarize, "binarize")
+  workers <- check_workers(workers, BPPARAM)
+  values <- check_accessibility(as_values(object, "object"))
+  ranges <- ranges_table(ranges, rownames(values))
+  genome <- genome_table(genomic_coords, ranges, verbose)
+  groups <- groups_for(values, groups, reduced_coordinates, k, seed.use, silent = !verbose)
+  if (binarize) values <- (values > 0) * 1
+  connections <- cicero_connections(
+    grouped_accessibility(values, groups, size_factor_normalize), ranges, genome, options,
+    workers = workers, BPPARAM = BPPARAM, verbose = verbose
+  )
+  attr(connections, "groups") <- if (is.null(groups)) ncol(values) else ncol(groups)
+  connections
+}
+
+# From the accessibility of groups to the data frame of connections.
+cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BPPARAM = NULL,
+                               verbose = FALSE) {
+  windows <- genome_windows(ranges, genome, options$window)
+  position <- (ranges$start + ranges$end) / 2
+  warn_large_windows(windows, options$max_elements)
+  if (grouped$n_groups < 3) {
+    refuse(
+      "co-accessibility over ", count_of(grouped$n_groups, "group"), " means nothing: lower k."
+    )
+  }
+  if (is.null(options$distance_parameter)) {
+    if (verbose) message("distance parameter from up to ", options$sample_num, " windows")
+    sampled <- sample_distance_parameters(
+      grouped, position, windows, options,
+      workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "windows sampled"
+    )
+    options$distance_parameter <- mean_distance_parameter(sampled, options)
+    if (verbose) message("distance parameter ", format(options$distance_parameter, digits = 4))
+  }
+  if (verbose) message("models of ", count_of(length(windows$members), "window"))
+  pairs <- all_connections(
+    grouped, position, windows, options$distance_parameter, options$s, options$max_elements,
+    workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "windows"
+  )
+  names <- ranges$name
+  connections <- data.frame(
+    Peak1 = names[c(pairs$i, pairs$j)], Peak2 = names[c(pairs$j, pairs$i)],
+    coaccess = rep(pairs$value, 2)
+  )
+  connections <- connections[order(c(pairs$i, pairs$j), c(pairs$j, pairs$i), method = "radix"), ]
+  rownames(connections) <- NULL
+  attr(connections, "distance_parameter") <- options$distance_parameter
+  if (verbose) message(count_of(length(pairs$value), "pair"), " of peaks")
+  connections
+}
+
+mean_distance_parameter <- function(sampled, options) {
+  lost <- is.na(sampled$value)
+  if (nrow(sampled) == 0 || all(lost)) {
+    refuse(
+      "the distance parameter cannot be estimated: ",
+      if (nrow(sampled) == 0) {
+        paste0(
+          "none of the ", options$max_sample_windows, " windows drawn has two peaks more than ",
+          "distance_constraint = ", format_count(options$distance_constraint), " bp apart"
+        )
+      } else {
+        "in no window do long edges vanish at any value"
+      },
+      ": give distance_parameter, or a smaller distance_constraint."
+    )
+  }
+  ceiling <- sum(sampled$ceiling)
+  if (options$search == "cicero" && ceiling > 0) {
+    warn_of(
+      "ceiling",
+      "In ", ceiling, " of ", count_of(nrow(sampled), "window"), " the distance parameter needs ",
+      "to be above 4, where Cicero's search ends; they were given about 2, as cicero does. ",
+      "search = \"extended\" finds the value."
+    )
+  }
+  if (nrow(sampled) < options$sample_num) {
+    warn_of(
+      "windows",
+      "The distance parameter is the mean of ", count_of(nrow(sampled), "window"), ", not of ",
+      "sample_num = ", options$sample_num, ": the others drawn (max_sample_windows = ",
+      options$max_sample_windows, ") hold no two peaks far enough apart, or too many."
+    )
+  }
+  if (any(sampled$converged == 0 & !lost)) {
+    warn_of("maxit", "The search for the distance parameter reached maxit.")
+  }
+  mean(sampled$value, na.rm = TRUE)
+}
+
+warn_large_windows <- function(windows, max_elements) {
+  sizes <- lengths(windows$members)
+  large <- sizes > max_elements
+  if (any(large)) {
+    warn_of(
+      "windows",
+      count_of(sum(large), "window"), " of ", format_count(length(sizes)), " with more than ",
+      "max_elements = ", max_elements, " peaks (at most ", max(sizes), ") ",
+      if (sum(large) == 1) "is" else "are", " left out, as cicero does: raise max_elements, or ",
+      "make window smaller."
+    )
+  }
+}
+
+# ---- arguments -----------------------------------------------------------------------------------
+
+check_cicero_options <- function(window, sample_num, maxit, s, distance_constraint,
+                                 distance_parameter_convergence, max_elements, max_sample_windows,
+                                 search, seed.use, distance_parameter) {
+  above0 <- function(x, name, ...) check_number(x, name, min = 0, above = TRUE, ...)
+  options <- list(
+    window = check_number(window, "window", min = 2),
+    sample_num = check_number(sample_num, "sample_num", min = 1, whole = TRUE),
+    maxit = check_number(maxit, "maxit", min = 1, whole = TRUE),
+    s = above0(s, "s"),
+    distance_constraint = above0(distance_constraint, "distance_constraint"),
+    distance_parameter_convergence = above0(
+      distance_parameter_convergence, "distance_parameter_convergence"
+    ),
+    max_elements = check_number(max_elements, "max_elements", min = 2, whole = TRUE),
+    max_sample_windows = check_number(max_sample_windows, "max_sample_windows", 1, whole = TRUE),
+    search = check_choice(search, c("cicero", "extended"), "search"),
+    seed.use = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+  )
+  if (options$s >= 1) refuse("s must be below 1, not ", options$s, ".")
+  if (options$distance_constraint >= options$window) {
+    refuse(
+      "distance_constraint (", format_count(distance_constraint), ") must be below window (",
+      format_count(window), ")."
+    )
+  }
+  # always there: options$distance_parameter would else be distance_parameter_convergence
+  options["distance_parameter"] <- list(
+    check_number(distance_parameter, "distance_parameter", 0, optional = TRUE)
+  )
+  options
+}
+
+refuse_cicero_dots <- function(options, own) {
+  taken <- c("object", "...", "ranges", "reduced_coordinates", "groups")
+  known <- union(setdiff(names(formals(RunCicero.default)), taken), setdiff(own, taken))
+  given <- if (is.null(names(options))) rep("", length(options)) else names(options)
+  refuse_dots(options[!given %in% known], known)
+}
+
+known_genome <- function(options, assay) {
+  if (is.null(options$genomic_coords) && .hasSlot(assay, "ranges")) {
+    options$genomic_coords <- known_seqinfo(methods::slot(assay, "ranges"))
+  }
+  options
+}
+
+# Accessibility has no negative and no missing values.
+check_accessibility <- function(values) {
+  if (is.null(rownames(values))) refuse("the matrix of peaks needs row names (peaks).")
+  check_unique(rownames(values), "names of peaks")
+  x <- if (is.matrix(values)) values else values@x
+  if (length(x) > 0 && !all(is.finite(range(x)))) {
+    refuse("the matrix of peaks holds missing or infinite values: take them out.")
+  }
+  if (length(x) > 0 && min(x) < 0) {
+    refuse(
+      "the matrix of peaks holds negative values, so it is no accessibility: take counts, or ",
+      "imputed values that are not centered."
+    )
+  }
+  values
+}
+
+# Groups in the order of the matrix's cells; NULL where each column is a group.
+groups_for <- function(values, groups, reduced_coordinates = NULL, k = 50, seed.use = 0,
+                       silent = TRUE) {
+  cells <- colnames(values)
+  if (identical(groups, "none")) {
+    return(NULL)
+  }
+  if (is.null(groups)) {
+    coordinates <- coordinates_for(cells, ncol(values), reduced_coordinates)
+    return(AggregateCells(coordinates, k = k, seed.use = seed.use, silent = silent))
+  }
+  if (!is_matrix_like(groups)) {
+    refuse("groups must be a matrix of cells x groups, of AggregateCells(), not ", in_words(groups))
+  }
+  groups <- as_dgc(groups)
+  if (!is.null(rownames(groups)) && !is.null(cells)) {
+    check_same_cells(rownames(groups), cells, "groups")
+    if (!identical(rownames(groups), cells)) groups <- groups[cells, , drop = FALSE]
+  } else if (nrow(groups) != ncol(values)) {
+    refuse(
+      "groups has ", format_count(nrow(groups)), " cells, the matrix ",
+      format_count(ncol(values)), "."
+    )
+  }
+  groups
+}
+
+coordinates_for <- function(cells, n_cells, reduced_coordinates) {
+  if (is.null(reduced_coordinates)) {
+    refuse(
+      "cells are grouped first: give groups (of AggregateCells()), or reduced_coordinates ",
+      "(cells x dimensions), or groups = \"none\" for a matrix that is aggregated already."
+    )
+  }
+  coordinates <- as.matrix(reduced_coordinates)
+  if (!is.null(rownames(coordinates)) && !is.null(cells)) {
+    check_same_cells(rownames(coordinates), cells, "reduced_coordinates")
+    return(coordinates[cells, , drop = FALSE])
+  }
+  if (nrow(coordinates) != n_cells) {
+    refuse(
+      "reduced_coordinates has ", format_count(nrow(coordinates)), " rows, the matrix ",
+      format_count(n_cells), " cells."
+    )
+  }
+  coordinates
+}
+
+check_same_cells <- function(given, cells, argument) {
+  missing <- setdiff(cells, given)
+  if (length(missing) > 0) {
+    refuse(
+      argument, " lacks ", count_of(length(missing), "cell"), " of the matrix (",
+      some_names(missing), "): make it from the same cells."
+    )
+  }
+}

@@ -1,0 +1,50 @@
+#' Hand over to the package cicero
+#'
+#' Makes the aggregated cell data set that `cicero::run_cicero()` and its companions read, from the
+#' groups used here, so that any of cicero's own functions can go on.
+#'
+#' @param values Accessibility, peaks x cells.
+#' @param groups Groups of [AggregateCells()].
+#' @param ranges Ranges of the peaks, or `NULL` to read their names.
+#' @param size_factor_normalize Divide each group's sums by its size factor.
+#' @return A CellDataSet of monocle, peaks x groups, with peak names in cicero's form
+#'   (`chr1_100_200`).
+#' @section Errors:
+#' `scmvp_error_package` when cicero (for monocle 2) is not installed.
+#' @examplesIf requireNamespace("cicero", quietly = TRUE)
+#' counts <- matrix(rpois(20 * 200, 1), 20, dimnames = list(
+#'   paste0("chr1-", 3e4 * 1:20, "-", 3e4 * 1:20 + 500), paste0("cell", 1:200)
+#' ))
+#' groups <- AggregateCells(t(counts[1:5, ]), k = 20, silent = TRUE)
+#' as_cicero_cds(counts, groups)
+#' @export
+as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize = TRUE) {
+  how <- "BiocManager::install(\"cicero\")"
+  check_installed("cicero", "as_cicero_cds()", how)
+  check_installed("monocle", "as_cicero_cds()", how)
+  check_flag(size_factor_normalize, "size_factor_normalize")
+  values <- check_accessibility(as_values(values, "values"))
+  ranges <- ranges_table(ranges, rownames(values))
+  groups <- groups_for(values, groups, silent = TRUE)
+  sums <- aggregate_groups(values, groups, FALSE)
+  rownames(sums) <- paste(
+    ranges$seqnames, format_whole(ranges$start), format_whole(ranges$end),
+    sep = "_"
+  )
+  factors <- group_size_factors(grouped_accessibility(values, groups, FALSE))
+  annotated <- function(table) methods::new("AnnotatedDataFrame", data = table)
+  from <- function(package, name) getExportedValue(package, name)
+  cds <- suppressWarnings(from("monocle", "newCellDataSet")(
+    if (size_factor_normalize) sweep(sums, 2, factors, `/`) else sums,
+    phenoData = annotated(data.frame(
+      agg_cell = colnames(sums), num_genes_expressed = colSums(sums > 0.1), Size_Factor = factors,
+      row.names = colnames(sums)
+    )),
+    featureData = annotated(data.frame(
+      site_name = rownames(sums), chr = bare_chromosome(ranges$seqnames), bp1 = ranges$start,
+      bp2 = ranges$end, row.names = rownames(sums)
+    )),
+    expressionFamily = from("VGAM", "negbinomial.size")(), lowerDetectionLimit = 0
+  ))
+  cds
+}

@@ -1,0 +1,236 @@
+# What the analyses of regulatory elements read from objects: coordinates of cells, values and
+# ranges of peaks. Seurat's slots and layers themselves are behind matrices.R.
+
+# ---- reductions ----------------------------------------------------------------------------------
+
+seurat_coordinates <- function(object, reduction, dims) {
+  check_string(reduction, "reduction")
+  check_reduction(reduction, SeuratObject::Reductions(object), "RunSCMVP()")
+  chosen_dims(SeuratObject::Embeddings(object[[reduction]]), dims, reduction)
+}
+
+sce_coordinates <- function(object, reduction, dims) {
+  check_installed("SingleCellExperiment", "this object")
+  check_string(reduction, "reduction")
+  check_reduction(reduction, SingleCellExperiment::reducedDimNames(object), "RunSCMVP()")
+  coordinates <- as.matrix(SingleCellExperiment::reducedDim(object, reduction))
+  rownames(coordinates) <- colnames(object)
+  chosen_dims(coordinates, dims, reduction)
+}
+
+check_reduction <- function(reduction, available, maker) {
+  if (!reduction %in% available) {
+    refuse(
+      "the object has no reduction '", reduction, "' (reductions: ",
+      if (length(available) > 0) paste(available, collapse = ", ") else "none",
+      "): run ", maker, " first, or name another with reduction =."
+    )
+  }
+}
+
+chosen_dims <- function(coordinates, dims, reduction) {
+  if (is.null(dims)) {
+    return(coordinates)
+  }
+  if (!is.numeric(dims) || length(dims) == 0 || !all(dims %in% seq_len(ncol(coordinates)))) {
+    refuse(
+      "dims must be among the ", ncol(coordinates), " dimensions of reduction '", reduction,
+      "', not ", in_words(dims), "."
+    )
+  }
+  coordinates[, dims, drop = FALSE]
+}
+
+# ---- peaks ---------------------------------------------------------------------------------------
+
+# The peak assay meant: the one named (scMVP's imputed ones too), else the only measured one.
+find_peak_assay <- function(object, assay, argument = "assay") {
+  assay <- check_string(assay, argument, optional = TRUE)
+  assays <- SeuratObject::Assays(object)
+  if (is.null(assay)) {
+    usable <- Filter(function(name) {
+      is.null(assay_mark(object[[name]])) && is_peak_assay(object[[name]])
+    }, assays)
+    return(only_candidate(
+      NULL, usable, assays, "peak", argument, "genomic ranges such as 'chr1-100-200'"
+    ))
+  }
+  check_assay_name(object, assay, argument)
+  if (!is_peak_assay(object[[assay]])) {
+    refuse(
+      "assay '", assay, "' (", argument, ") does not hold peaks: its features (",
+      some_names(rownames(object[[assay]])), ") are not genomic ranges."
+    )
+  }
+  assay
+}
+
+check_assay_name <- function(object, assay, argument) {
+  assays <- SeuratObject::Assays(object)
+  if (!assay %in% assays) {
+    refuse(
+      "the object has no assay '", assay, "' (", argument, "); its assays are ",
+      paste(assays, collapse = ", "), "."
+    )
+  }
+}
+
+# Values, features x cells of the object in its order, and whether they are imputed.
+seurat_values <- function(object, name, layer, argument = "layer") {
+  layer <- check_string(layer, argument, optional = TRUE)
+  assay <- object[[name]]
+  imputed <- !is.null(assay_mark(assay))
+  if (is.null(layer)) layer <- if (imputed || !has_counts(assay)) "data" else "counts"
+  values <- assay_layer(assay, layer, name)
+  cells <- colnames(object)
+  missing <- setdiff(cells, colnames(values))
+  if (length(missing) > 0) {
+    refuse(
+      "assay '", name, "' lacks ", count_of(length(missing), "cell"), " of the object (",
+      some_names(missing), "): take subset(object, cells = colnames(object[[\"", name, "\"]]))."
+    )
+  }
+  if (!identical(cells, colnames(values))) values <- values[, cells, drop = FALSE]
+  list(values = values, imputed = imputed && layer == "data", layer = layer)
+}
+
+# Ranges of an assay's features: those it holds, else what their names say.
+assay_ranges <- function(assay) {
+  if (.hasSlot(assay, "ranges")) {
+    ranges <- methods::slot(assay, "ranges")
+    if (length(ranges) == nrow(assay)) {
+      return(ranges_table(ranges, rownames(assay)))
+    }
+  }
+  ranges_table(NULL, rownames(assay))
+}
+
+# seqnames, start, end of each peak, in the order of `names`; refuses what is no range.
+ranges_table <- function(ranges, names) {
+  if (is.null(ranges)) {
+    table <- parse_ranges(names)
+  } else {
+    table <- as_ranges(ranges, "ranges")
+    if (nrow(table) != length(names)) {
+      refuse(
+        "ranges describes ", format_count(nrow(table)), " peaks, the matrix has ",
+        format_count(length(names)), ": give one range per row, in the same order."
+      )
+    }
+  }
+  bad <- which(is.na(table$seqnames) | is.na(table$start) | is.na(table$end))
+  if (length(bad) > 0) {
+    refuse(
+      count_of(length(bad), "feature"), " of ", format_count(length(names)),
+      " cannot be read as genomic ranges (", some_names(names[bad]),
+      "): leave them out, or give ranges =."
+    )
+  }
+  table$name <- names
+  table
+}
+
+# Any description of ranges as data frame of seqnames, start, end and what else is there.
+as_ranges <- function(x, argument) {
+  if (methods::is(x, "GRanges") || methods::is(x, "GenomicRanges")) {
+    check_installed("GenomicRanges", argument)
+    table <- as.data.frame(unname(x))
+    table$seqnames <- as.character(table$seqnames)
+    return(table)
+  }
+  if (is.character(x)) {
+    return(parse_ranges(x))
+  }
+  if (is.data.frame(x)) {
+    spellings <- list(
+      seqnames = c("seqnames", "chr", "chrom", "chromosome", "seqname"),
+      start = c("start", "bp1", "chromStart"), end = c("end", "bp2", "chromEnd", "stop")
+    )
+    for (column in names(spellings)) {
+      there <- intersect(spellings[[column]], names(x))
+      if (length(there) == 0) {
+        refuse(
+          argument, " needs a column '", column, "' (seqnames, start, end); it has ",
+          paste(names(x), collapse = ", "), "."
+        )
+      }
+      names(x)[match(there[1], names(x))] <- column
+    }
+    x$seqnames <- as.character(x$seqnames)
+    x$start <- as.numeric(x$start)
+    x$end <- as.numeric(x$end)
+    return(x)
+  }
+  refuse(
+    argument, " must be a GRanges, a data frame with seqnames, start and end, or names such as ",
+    "'chr1-100-200', not ", in_words(x), "."
+  )
+}
+
+# Peaks of a SingleCellExperiment: its own rows or those of an alternative experiment.
+sce_peaks <- function(object, assay, layer) {
+  check_installed("SingleCellExperiment", "this object")
+  names <- SingleCellExperiment::altExpNames(object)
+  holds_peaks <- function(x) methods::is(row_ranges(x), "GRanges") || are_ranges(rownames(x))
+  if (is.null(assay)) {
+    candidates <- Filter(function(name) {
+      holds_peaks(SingleCellExperiment::altExp(object, name))
+    }, names)
+    part <- if (holds_peaks(object)) {
+      object
+    } else {
+      name <- only_candidate(
+        NULL, candidates, c("the main experiment", names), "peak", "assay",
+        "genomic ranges such as 'chr1-100-200'"
+      )
+      SingleCellExperiment::altExp(object, name)
+    }
+  } else {
+    check_string(assay, "assay")
+    part <- if (assay %in% names) {
+      SingleCellExperiment::altExp(object, assay)
+    } else if (identical(assay, SingleCellExperiment::mainExpName(object))) {
+      object
+    } else {
+      refuse(
+        "the object has no experiment '", assay, "' (assay); its alternative experiments are ",
+        if (length(names) > 0) paste(names, collapse = ", ") else "none", "."
+      )
+    }
+  }
+  available <- SummarizedExperiment::assayNames(part)
+  layer <- check_string(layer, "layer", optional = TRUE)
+  if (is.null(layer)) layer <- if ("counts" %in% available) "counts" else available[1]
+  if (is.null(layer) || !layer %in% available) {
+    refuse(
+      "the peaks have no assay '", layer, "' (layer); they have ",
+      if (length(available) > 0) paste(available, collapse = ", ") else "none", "."
+    )
+  }
+  ranges <- row_ranges(part)
+  values <- SummarizedExperiment::assay(part, layer)
+  colnames(values) <- colnames(object)
+  list(
+    values = values, imputed = layer != "counts", layer = layer,
+    ranges = if (methods::is(ranges, "GRanges")) ranges, names = rownames(part)
+  )
+}
+
+# NULL where the rows have no ranges: an empty GRangesList stands for "none".
+row_ranges <- function(x) {
+  ranges <- tryCatch(SummarizedExperiment::rowRanges(x), error = function(e) NULL)
+  if (methods::is(ranges, "GRanges") && length(ranges) == nrow(x)) ranges
+}
+
+# A matrix that can be multiplied: sparse as dgCMatrix, dense as it is.
+as_values <- function(x, what) {
+  if (is.data.frame(x)) x <- as.matrix(x)
+  if (is.matrix(x)) {
+    if (!is.numeric(x)) refuse(what, " must be numeric, not ", typeof(x), ".")
+    return(x)
+  }
+  if (methods::is(x, "dgeMatrix")) {
+    return(as.matrix(x))
+  }
+  as_dgc(x)
+}

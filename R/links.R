@@ -1,0 +1,109 @@
+# Links as Signac keeps them, written into its assays without needing Signac.
+
+#' Connections as links of Signac
+#'
+#' Turns co-accessible pairs into the GRanges that Signac keeps as `Links()`: from the center of one
+#' peak to that of the other, with a score. `CoveragePlot()` and `LinkPlot()` then show them.
+#'
+#' @param connections A data frame with `Peak1`, `Peak2` and `coaccess`, of [RunCicero()] or of the
+#'   package cicero. Pairs given both ways count once.
+#' @param ccans A data frame of [FindCCANs()] for column `group`, or `NULL`.
+#' @param threshold Pairs with `coaccess` at or below it are left out, and so are `NA`s.
+#' @return A GRanges with columns `score` (the co-accessibility), `group` (CCAN of the first peak,
+#'   else of the second, or `NA`), `peak1` and `peak2`.
+#' @section Errors:
+#' `scmvp_error_input` for a data frame of another kind; `scmvp_error_package` without
+#'   GenomicRanges.
+#' @seealso [RunCicero()] with `as = "object"` writes them into a Seurat object.
+#' @examplesIf requireNamespace("GenomicRanges", quietly = TRUE)
+#' connections <- data.frame(
+#'   Peak1 = "chr1-1000-1500", Peak2 = "chr1-9000-9500", coaccess = 0.4
+#' )
+#' CiceroLinks(connections)
+#' @export
+CiceroLinks <- function(connections, ccans = NULL, threshold = 0) {
+  check_connections(connections)
+  threshold <- check_number(threshold, "threshold")
+  kept <- which(connections$coaccess > threshold)
+  first <- as.character(connections$Peak1)[kept]
+  second <- as.character(connections$Peak2)[kept]
+  score <- connections$coaccess[kept]
+  once <- !duplicated(paste(pmin(first, second), pmax(first, second)))
+  first <- first[once]
+  second <- second[once]
+  peaks <- unique(c(first, second))
+  table <- ranges_table(NULL, peaks)
+  center <- floor((table$start + table$end) / 2)
+  one <- match(first, peaks)
+  other <- match(second, peaks)
+  group <- rep(NA_integer_, length(first))
+  if (!is.null(ccans)) {
+    group <- ccans$CCAN[match(first, ccans$Peak)]
+    group <- ifelse(is.na(group), ccans$CCAN[match(second, ccans$Peak)], group)
+  }
+  # in the order of the genome, the earlier peak first
+  swap <- center[one] > center[other]
+  make_links(
+    table$seqnames[one], ifelse(swap, center[other], center[one]),
+    ifelse(swap, center[one], center[other]),
+    score = score[once], group = group, peak1 = ifelse(swap, second, first),
+    peak2 = ifelse(swap, first, second)
+  )
+}
+
+check_connections <- function(connections) {
+  needed <- c("Peak1", "Peak2", "coaccess")
+  if (!is.data.frame(connections) || !all(needed %in% names(connections))) {
+    refuse(
+      "connections must be a data frame with columns Peak1, Peak2 and coaccess, as RunCicero() ",
+      "returns, not ", in_words(connections), "."
+    )
+  }
+  if (!is.numeric(connections$coaccess)) refuse("column coaccess of connections must be numeric.")
+}
+
+# A sorted GRanges of links.
+make_links <- function(seqnames, start, end, ...) {
+  check_installed("GenomicRanges", "links")
+  table <- data.frame(seqnames = seqnames, start = start, end = end, ...)
+  table <- table[order(seqnames, start, end, method = "radix"), ]
+  GenomicRanges::makeGRangesFromDataFrame(table, keep.extra.columns = TRUE)
+}
+
+# An assay that can hold links: a ChromatinAssay of Signac 1 or one of Signac 2.
+check_links_home <- function(object, name) {
+  if (!.hasSlot(object[[name]], "links")) {
+    refuse(
+      "assay '", name, "' is no ChromatinAssay, so it cannot hold links: make it one with ",
+      "Signac::CreateChromatinAssay(), or take as = \"links\"."
+    )
+  }
+}
+
+# The object with `links` in its peak assay and the table in its Misc. Signac 1 keeps one GRanges,
+# Signac 2 a named list of GInteractions.
+keep_links <- function(object, name, links, key, table) {
+  assay <- object[[name]]
+  if (methods::is(methods::slot(assay, "links"), "list")) {
+    check_installed("InteractionSet", "links in an assay of Signac 2")
+    all <- methods::slot(assay, "links")
+    all[[key]] <- as_interactions(links)
+    methods::slot(assay, "links") <- all
+  } else {
+    methods::slot(assay, "links") <- links
+  }
+  object <- put_assay(object, name, assay)
+  # Misc<- would take the class of a data frame away
+  methods::slot(object, "misc")[[key]] <- table
+  object
+}
+
+# Signac 2's form: both ends as ranges.
+as_interactions <- function(links) {
+  table <- as.data.frame(links)
+  ends <- function(at) {
+    GenomicRanges::GRanges(paste0(table$seqnames, ":", table[[at]], "-", table[[at]]))
+  }
+  table <- table[setdiff(names(table), c("seqnames", "start", "end", "width", "strand"))]
+  do.call(InteractionSet::GInteractions, c(list(ends("start"), ends("end")), table))
+}

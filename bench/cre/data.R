@@ -1,0 +1,78 @@
+# Sourced by the other scripts: made cells at the size of real ones, and runs in processes of their
+# own whose time and peak memory are measured.
+
+suppressMessages(library(Matrix))
+
+# Lengths of the human chromosomes (GRCh37), rounded to 1 Mb.
+human_chromosomes <- data.frame(
+  chromosome = paste0("chr", c(1:22, "X")),
+  length = 1e6 * c(
+    249, 243, 198, 191, 181, 171, 159, 146, 141, 136, 135, 134, 115, 107, 103, 90, 81, 78, 59, 63,
+    48, 51, 155
+  )
+)
+
+# Peaks x cells counts of cells of 8 types along the human genome; peaks lie around 8,000 places, as
+# those of real data around genes. Depth about `per_cell` counts.
+made_peaks <- function(n_cells, n_peaks, per_cell = 1500, seed = 1) {
+  set.seed(seed)
+  genome <- human_chromosomes
+  place <- data.frame(
+    chromosome = sample(seq_len(nrow(genome)), 8000, replace = TRUE, prob = genome$length)
+  )
+  place$at <- stats::runif(8000, 1e5, genome$length[place$chromosome] - 1e5)
+  near <- sample(8000, n_peaks, replace = TRUE)
+  at <- round(place$at[near] + stats::rnorm(n_peaks, 0, 4e4))
+  at <- pmin(pmax(at, 1), genome$length[place$chromosome[near]] - 600)
+  order <- order(place$chromosome[near], at)
+  chromosome <- genome$chromosome[place$chromosome[near]][order]
+  names <- make.unique(sprintf("%s_%d_%d", chromosome, at[order], at[order] + 500L), "0")
+  type <- sample(8, n_cells, replace = TRUE)
+  program <- matrix(stats::rexp(8 * 40), 8)
+  latent <- program[type, 1:10] + matrix(stats::rnorm(n_cells * 10, 0, 0.3), n_cells)
+  of_peak <- (near[order] %% 40) + 1
+  base <- stats::rlnorm(n_peaks)
+  base <- base / sum(base) * per_cell
+  depth <- exp(stats::rnorm(n_cells, 0, 0.4))
+  blocks <- split(seq_len(n_peaks), (seq_len(n_peaks) - 1) %/% 2000)
+  counts <- lapply(blocks, function(rows) {
+    rate <- base[rows] * t(0.5 + 0.5 * program[type, of_peak[rows]]) *
+      rep(depth, each = length(rows))
+    methods::as(matrix(stats::rpois(length(rate), rate), length(rows)), "CsparseMatrix")
+  })
+  counts <- do.call(rbind, counts)
+  cells <- paste0("cell", seq_len(n_cells))
+  dimnames(counts) <- list(names, cells)
+  rownames(latent) <- cells
+  list(counts = methods::as(counts, "dgCMatrix"), latent = latent, genome = genome)
+}
+
+# Runs `code` (lines of R that see `case` and set `result`) in an R process of its own, after
+# `load`; seconds of wall and CPU time of the code, and its peak memory in MB (its
+# forks' own not counted).
+measured <- function(name, load, code, case_file, library = character()) {
+  script <- tempfile(fileext = ".R")
+  output <- tempfile(fileext = ".rds")
+  on.exit(unlink(c(script, output)))
+  writeLines(c(
+    sprintf(".libPaths(c(%s, .libPaths()))", deparse(library)),
+    "suppressMessages(library(Matrix))",
+    sprintf("case <- readRDS('%s')", case_file),
+    "memory <- function() {",
+    "  line <- grep('VmHWM', readLines('/proc/self/status'), value = TRUE)",
+    "  as.numeric(gsub('[^0-9]', '', line)) / 1024",
+    "}",
+    load,
+    "began <- proc.time()",
+    code,
+    "took <- proc.time() - began",
+    "cpu <- sum(took[c('user.self', 'sys.self', 'user.child', 'sys.child')], na.rm = TRUE)",
+    "out <- list(wall = took[['elapsed']], cpu = cpu, mb = memory(), value = result)",
+    sprintf("saveRDS(out, '%s')", output)
+  ), script)
+  log <- system2("Rscript", script, stdout = TRUE, stderr = TRUE)
+  if (!file.exists(output)) stop(name, " failed:\n", paste(utils::tail(log, 20), collapse = "\n"))
+  out <- readRDS(output)
+  cat(sprintf("%-28s %8.1f s wall %8.1f s CPU %8.0f MB\n", name, out$wall, out$cpu, out$mb))
+  out
+}

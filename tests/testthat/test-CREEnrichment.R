@@ -1,0 +1,72 @@
+# Signal of tracks at linked peaks: a track whose values are known.
+
+made_track <- function() {
+  peaks <- paste0("chr1-", format_position(1e4 * 1:60), "-", format_position(1e4 * 1:60 + 500))
+  height <- rep(c(6, 2), 30)
+  track <- GenomicRanges::makeGRangesFromDataFrame(data.frame(
+    seqnames = "chr1", start = 1e4 * 1:60, end = 1e4 * 1:60 + 500, score = height
+  ), keep.extra.columns = TRUE)
+  set_lengths <- get("seqlengths<-", asNamespace("GenomeInfoDb"))
+  track <- set_lengths(track, 7e5)
+  file <- tempfile(fileext = ".bw")
+  rtracklayer::export(track, file, "bigWig")
+  list(peaks = peaks, file = file, height = height)
+}
+
+test_that("means, background and profiles are the track's", {
+  skip_if_not_installed("rtracklayer")
+  skip_if_not_installed("ggplot2")
+  skip_on_os("windows")
+  made <- made_track()
+  odd <- made$peaks[seq(1, 39, 2)]
+  result <- CREEnrichment(
+    list(raw = made$peaks[1:20], imputed = odd), c(mark = made$file), made$peaks,
+    flank = 1000, bins = 20, verbose = FALSE
+  )
+  expect_identical(result$summary$set, c("raw", "imputed"))
+  expect_identical(result$summary$peaks, c(20L, 20L))
+  # 501 of the 2,001 bases carry the peak's height
+  expect_equal(result$summary$mean, c(4, 6) * 501 / 2001, tolerance = 0.02)
+  signal <- result$signal$imputed$mark$linked
+  expect_identical(dim(signal), c(20L, 20L))
+  expect_equal(signal[, 10], rep(6, 20), tolerance = 0.01)
+  expect_equal(signal[, 1], rep(0, 20))
+  # no background peak is linked in any set
+  expect_lt(result$summary$p.value[2], 1e-3)
+  for (plot in result[c("profile", "heatmap")]) {
+    expect_s3_class(ggplot2::ggplot_build(plot), "ggplot_built")
+  }
+})
+
+test_that("the background has the same values of match.on, and comes from the seed", {
+  table <- ranges_table(NULL, paste0("chr1-", 10000L * 1:200, "-", 10000L * 1:200 + 500L))
+  value <- rep(1:100, 2)
+  linked <- table$name[c(1:20, 81:100)]
+  draw <- function(seed) {
+    seeded(seed, set_and_background(linked, table, value, linked, 1000))
+  }
+  groups <- draw(1)
+  expect_false(any(groups$background %in% groups$linked))
+  expect_identical(anyDuplicated(groups$background), 0L)
+  expect_lt(abs(mean(value[groups$background]) - mean(value[groups$linked])), 1.5)
+  expect_identical(draw(1), groups)
+})
+
+test_that("wrong input is refused in one sentence", {
+  skip_if_not_installed("rtracklayer")
+  skip_if_not_installed("ggplot2")
+  skip_on_os("windows")
+  made <- made_track()
+  run <- function(links = made$peaks[1:5], bigwig = made$file, background = made$peaks, ...) {
+    CREEnrichment(list(set = links), bigwig, background, verbose = FALSE, ...)
+  }
+  expect_refused(run(bigwig = "none.bw"), "there is no file 'none.bw'")
+  text <- tempfile(fileext = ".bw")
+  writeLines("no track", text)
+  expect_refused(run(bigwig = text), "cannot be read as bigWig")
+  expect_refused(run(links = made$peaks), "0 peaks without a link for a background of 60")
+  expect_refused(run(links = "chr2-1-100"), "no linked peak")
+  other <- sub("chr1", "chr5", made$peaks)
+  expect_refused(run(other[1:5], background = other), "share no chromosome")
+  expect_refused(run(match.on = 1:3), "match.on must be numbers named")
+})

@@ -1,0 +1,41 @@
+# Networks of co-accessible peaks: planted communities.
+
+planted <- function() {
+  peaks <- paste0("chr1-", 1e4 * 1:12, "-", 1e4 * 1:12 + 500)
+  blocks <- split(peaks, rep(1:3, each = 4))
+  inside <- do.call(cbind, lapply(blocks, utils::combn, 2))
+  between <- rbind(peaks[c(1, 5, 9)], peaks[c(5, 9, 1)])
+  pairs <- cbind(inside, between)
+  score <- c(rep(0.6, ncol(inside)), rep(0.05, ncol(between)))
+  data.frame(
+    Peak1 = c(pairs[1, ], pairs[2, ]), Peak2 = c(pairs[2, ], pairs[1, ]),
+    coaccess = rep(score, 2)
+  )
+}
+
+test_that("planted networks are found, with and without a cutoff", {
+  skip_if_not_installed("igraph")
+  connections <- planted()
+  peaks <- sort(unique(connections$Peak1))
+  truth <- (match(peaks, paste0("chr1-", 1e4 * 1:12, "-", 1e4 * 1:12 + 500)) - 1) %/% 4
+  for (cutoff in list(0.2, NULL)) {
+    ccans <- FindCCANs(connections, coaccess_cutoff_override = cutoff, verbose = FALSE)
+    expect_setequal(ccans$Peak, peaks)
+    member <- ccans$CCAN[match(peaks, ccans$Peak)]
+    expect_identical(match(member, unique(member)), match(truth, unique(truth)))
+  }
+  expect_identical(attr(FindCCANs(connections, 0.2, verbose = FALSE), "cutoff"), 0.2)
+})
+
+test_that("small networks are left out, and none at all is refused", {
+  skip_if_not_installed("igraph")
+  connections <- planted()
+  pair <- connections[1, ]
+  pair$Peak1 <- "chr2-1-5"
+  pair$Peak2 <- "chr2-100-105"
+  ccans <- FindCCANs(rbind(connections, pair), 0.2, verbose = FALSE)
+  expect_false(any(startsWith(ccans$Peak, "chr2")))
+  expect_refused(FindCCANs(connections, 0.9, verbose = FALSE), "no pair .* above 0.9 .*0.6")
+  expect_refused(FindCCANs(connections, 2), "between 0 and 1")
+  expect_refused(FindCCANs(1), "connections must be a data frame")
+})

@@ -1,0 +1,226 @@
+# Links from peaks to genes: planted links, the published recipe with cv.glmnet, and refusals.
+
+test_that("planted links are found, with their distances, and genes without one have none", {
+  case <- lasso_case()
+  links <- link_case(case)
+  expect_identical(links$gene, c("G1", "G2", "G2"))
+  expect_identical(links$peak, rownames(case$peaks)[c(2, 5, 6)])
+  expect_equal(links$distance, c(2e4 + 250 - 3e4, 1.05e6 + 250 - 1.06e6, 250))
+  expect_true(all(links$coefficient > 0 & links$fdr < 0.05 & links$r.squared > 0.03))
+  genes <- attr(links, "genes")
+  expect_identical(genes$links, c(1L, 2L, 0L, 0L, 0L))
+  expect_lt(max(genes$r.squared[3:5]), 0.02)
+})
+
+test_that("a gene's fit is the published recipe with cv.glmnet", {
+  skip_if_not_installed("glmnet")
+  case <- lasso_case()
+  size <- function(x) colSums(x) / exp(mean(log(colSums(x))))
+  y <- as.vector(scale(log(case$rna["G2", ] / size(case$rna) + 0.1)))
+  x <- scale(log(t(case$peaks[5:8, ]) / size(case$peaks) + 0.1))
+  x <- x[, abs(stats::cor(x, y)) > 0.03]
+  lambda <- exp(seq(log(10), log(0.001), length.out = 100))
+  folds <- check_folds(
+    NULL, ncol(case$peaks), colnames(case$peaks), list(nfolds = 10, seed.use = 0),
+    c(rna = FALSE, peaks = FALSE), NULL
+  )
+  theirs <- glmnet::cv.glmnet(x, y, lambda = lambda, foldid = folds, thresh = 1e-12)
+  for (which in c("1se", "min")) {
+    links <- link_case(case, genes = "G2", covariates = "none", lambda = which)
+    value <- theirs[[paste0("lambda.", which)]]
+    expected <- as.matrix(stats::coef(theirs, s = value))[-1, 1]
+    expected <- expected[expected != 0]
+    expect_equal(links$lambda[1], value)
+    expect_identical(links$peak, names(expected))
+    expect_equal(links$coefficient, unname(expected), tolerance = 1e-6)
+    expect_equal(
+      links$r.squared[1], 1 - theirs$cvm[theirs$lambda == value] / theirs$cvm[1],
+      tolerance = 1e-6
+    )
+  }
+})
+
+test_that("sparse, dense, any order of cells and two workers give the same", {
+  case <- lasso_case()
+  expected <- link_case(case)
+  sparse <- case
+  sparse$rna <- methods::as(case$rna, "CsparseMatrix")
+  sparse$peaks <- methods::as(case$peaks, "CsparseMatrix")[, rev(colnames(case$peaks))]
+  expect_equal(link_case(sparse), expected, tolerance = 1e-10)
+  expect_identical(link_case(case, workers = 2), expected)
+  set.seed(5)
+  before <- .Random.seed
+  link_case(case, seed.use = 4)
+  expect_identical(.Random.seed, before)
+})
+
+test_that("fdr returns the pairs up to that rate, whatever cross-validation takes", {
+  case <- lasso_case()
+  links <- link_case(case, fdr = 0.05)
+  expect_identical(links$peak, rownames(case$peaks)[c(2, 5, 6)])
+  expect_true(all(links$fdr <= 0.05 & links$coefficient != 0))
+  expect_refused(link_case(case, fdr = 0.1, n.permutations = 0), "fdr needs permutations")
+})
+
+test_that("smoothing both sides warns, needs blocks, and leaves the rate out", {
+  case <- lasso_case()
+  coordinates <- with_seed(2, matrix(stats::rnorm(1000), 500))
+  rownames(coordinates) <- colnames(case$rna)
+  expect_refused(
+    suppressWarnings(link_case(case, rna.imputed = TRUE, peaks.imputed = TRUE, folds = "random")),
+    "random folds with both sides smoothed would invent links"
+  )
+  expect_warning(
+    links <- link_case(
+      case,
+      rna.imputed = TRUE, peaks.imputed = TRUE, coordinates = coordinates
+    ), "Both sides are smoothed", class = "scmvp_warning_smoothed"
+  )
+  expect_true(all(is.na(links$fdr)))
+  expect_silent(link_case(case, peaks.imputed = TRUE))
+  groups <- AggregateCells(coordinates, k = 10, silent = TRUE)
+  expect_warning(
+    link_case(case, groups = groups, coordinates = coordinates, covariates = "none"),
+    class = "scmvp_warning_smoothed"
+  )
+})
+
+test_that("smoothing invents links that measured RNA does not have", {
+  # genes without any true peak, cells in a few states: FACTS of the field, small
+  case <- lasso_case(300)
+  state <- with_seed(3, stats::rnorm(300))
+  neighbors <- nearest_cells(matrix(state), 30)
+  smooth <- function(x) {
+    result <- apply(neighbors, 2, function(cells) rowMeans(x[, cells]))
+    dimnames(result) <- dimnames(x)
+    result
+  }
+  null <- case
+  null$peaks <- smooth(case$peaks)
+  r_squared <- function(case, ...) {
+    links <- link_case(case, genes = paste0("G", 3:5), peaks.imputed = TRUE, ...)
+    mean(attr(links, "genes")$r.squared)
+  }
+  expect_lt(r_squared(null), 0.01)
+  null$rna <- smooth(case$rna)
+  by_cell <- rep(1:10, length.out = 300)
+  expect_gt(suppressWarnings(r_squared(null, rna.imputed = TRUE, folds = by_cell)), 0.04)
+})
+
+test_that("genes that cannot be fitted are told", {
+  case <- lasso_case()
+  expect_warning(link_case(case, genes = c("G1", "G9")), "1 gene of 2 is not in .*: 'G9'")
+  expect_warning(
+    link_case(case, genes = c("G1", "G6")), "1 gene without a peak within 100,000 bp .*'G6'"
+  )
+  expect_refused(link_case(case, genes = "G9"), "none of the 1 genes \\('G9'\\)")
+  expect_refused(link_case(case, genes = "G6"), "no peak lies within 100,000 bp")
+  expect_refused(link_case(case, genes = "TP53"), "genes: 1 of 1 names are not in the RNA")
+  case$rna["G3", ] <- 0
+  expect_warning(link_case(case), "1 gene with counts in fewer than min.cells = 10 .*'G3'")
+  twice <- rbind(case$coords, transform(case$coords[1, ], seqnames = "chr2"))
+  expect_warning(
+    links <- link_case(case, genes = "G1", gene.coords = twice), "1 gene on several chromosomes"
+  )
+  expect_identical(links$peak, rownames(case$peaks)[2])
+})
+
+test_that("gene coordinates come in any form", {
+  case <- lasso_case()
+  expected <- link_case(case)
+  tss <- case$coords
+  tss$tss <- ifelse(tss$strand == "-", tss$end, tss$start)
+  tss$start <- tss$end <- NULL
+  expect_equal(link_case(case, gene.coords = tss), expected)
+  bed <- tempfile(fileext = ".bed")
+  table <- with(tss, data.frame(
+    seqnames, format_position(tss - 101), format_position(tss + 100), gene, 0, strand
+  ))
+  utils::write.table(table, bed, sep = "\t", quote = FALSE, row.names = FALSE, col.names = FALSE)
+  expect_equal(link_case(case, gene.coords = bed), expected)
+  expect_refused(link_case(case, gene.coords = data.frame(a = 1)), "needs a column of gene names")
+  expect_refused(link_case(case, gene.coords = "no.gtf"), "there is no file 'no.gtf'")
+  skip_if_not_installed("GenomicRanges")
+  ranges <- GenomicRanges::makeGRangesFromDataFrame(case$coords, keep.extra.columns = TRUE)
+  expect_equal(link_case(case, gene.coords = ranges), expected)
+  links <- lasso_granges(expected)
+  expect_identical(length(links), nrow(expected))
+  skip_if_not_installed("rtracklayer")
+  gtf <- tempfile(fileext = ".gtf")
+  ranges$type <- "gene"
+  ranges$gene_id <- ranges$gene
+  ranges$gene <- NULL
+  rtracklayer::export(ranges, gtf)
+  expect_equal(link_case(case, gene.coords = gtf), expected)
+})
+
+test_that("nearest starts count, on the gene's strand, with both ends of the distance", {
+  ranges <- data.frame(seqnames = "chr1", start = c(100, 900, 2000), end = c(100, 900, 2000))
+  starts <- data.frame(
+    gene = c("A", "A", "B"), seqnames = c("chr1", "1", "chr1"), tss = c(0, 1000, 1900),
+    strand = c("+", "+", "-")
+  )
+  pairs <- nearby_peaks(starts, ranges, 1000)
+  expect_identical(pairs$gene, c("A", "A", "A", "B", "B"))
+  expect_identical(pairs$peak, c(1L, 2L, 3L, 2L, 3L))
+  expect_equal(pairs$distance, c(100, -100, 1000, 1000, -100))
+})
+
+test_that("Seurat objects and SingleCellExperiments give what their matrices give", {
+  case <- lasso_case()
+  expected <- link_case(case)
+  object <- SeuratObject::CreateSeuratObject(methods::as(case$rna, "CsparseMatrix"))
+  object[["ATAC"]] <- SeuratObject::CreateAssayObject(methods::as(case$peaks, "CsparseMatrix"))
+  run <- function(object, ...) {
+    LinkPeaksLASSO(
+      object, ...,
+      gene.coords = case$coords, genes = paste0("G", 1:5), verbose = FALSE
+    )
+  }
+  expect_equal(run(object), expected)
+  expect_refused(run(object, as = "object"), "no ChromatinAssay")
+  expect_refused(run(object, distanc = 5), "did you mean distance")
+  expect_refused(
+    LinkPeaksLASSO(object, verbose = FALSE), "assay 'ATAC' has no gene annotation"
+  )
+  object[["imputed"]] <- imputed_assay(
+    case$peaks, object[["ATAC"]], "imputed_", list(reduction = "x", log = FALSE)
+  )
+  expect_setequal(
+    run(object, peak.assay = "imputed")$peak[1], rownames(case$peaks)[2]
+  )
+  skip_if_not_installed("SingleCellExperiment")
+  sce <- SingleCellExperiment::SingleCellExperiment(
+    list(counts = case$rna),
+    altExps = list(peaks = SingleCellExperiment::SingleCellExperiment(list(counts = case$peaks)))
+  )
+  expect_equal(run(sce), expected)
+})
+
+test_that("wrong options are refused in one sentence", {
+  case <- lasso_case(60)
+  expect_refused(LinkPeaksLASSO(case$rna), "or two matrices")
+  expect_refused(LinkPeaksLASSO(case$rna, case$peaks), "gene.coords is needed")
+  expect_refused(link_case(case, alpha = 2), "alpha must be at most 1")
+  expect_refused(link_case(case, lambda = "best"), "lambda must be one of")
+  expect_refused(link_case(case, lambda.sequence = 1:3), "lambda.sequence must be decreasing")
+  expect_refused(link_case(case, folds = 1:3), "the fold of each of the 60 cells")
+  expect_refused(link_case(case, folds = rep(1:2, 30)), "at least 3 folds")
+  expect_refused(link_case(case, folds = "block"), "needs the cells' coordinates")
+  expect_refused(link_case(case, covariates = matrix(1, 3)), "one row for each of the 60 cells")
+})
+
+test_that("a ChromatinAssay with an annotation needs nothing else and keeps the links", {
+  skip_if_not_installed("Signac")
+  case <- lasso_case()
+  object <- SeuratObject::CreateSeuratObject(methods::as(case$rna, "CsparseMatrix"))
+  annotation <- GenomicRanges::makeGRangesFromDataFrame(case$coords, keep.extra.columns = TRUE)
+  annotation$gene_name <- annotation$gene
+  annotation$gene <- NULL
+  object[["peaks"]] <- Signac::CreateChromatinAssay(
+    counts = methods::as(case$peaks, "CsparseMatrix"), sep = c("-", "-"), annotation = annotation
+  )
+  linked <- LinkPeaksLASSO(object, genes = paste0("G", 1:5), as = "object", verbose = FALSE)
+  expect_equal(SeuratObject::Misc(linked, "lasso_links"), link_case(case))
+  expect_setequal(Signac::Links(linked[["peaks"]])$gene, c("G1", "G2"))
+})

@@ -1,0 +1,316 @@
+# Co-accessibility against the package cicero 1.29 (fixture made by tools/cicero_fixture.R), brute
+# force and closed forms.
+
+run_case <- function(case, ...) {
+  RunCicero(
+    case$counts,
+    reduced_coordinates = case$latent, k = case$k, seed.use = case$seed,
+    genomic_coords = case$genome, silent = TRUE, ...
+  )
+}
+
+test_that("the distance parameters are cicero's", {
+  fixture <- readRDS(test_path("fixtures", "cicero.rds"))
+  for (name in c("raw", "dense", "multi")) {
+    case <- cicero_case(name)
+    groups <- AggregateCells(case$latent, k = case$k, seed.use = case$seed, silent = TRUE)
+    grouped <- grouped_accessibility(case$counts, groups)
+    ranges <- ranges_table(NULL, rownames(case$counts))
+    windows <- genome_windows(ranges, genome_table(case$genome, ranges), 5e5)
+    options <- check_cicero_options(
+      window = 5e5, sample_num = case$sample_num, maxit = 100, s = 0.75,
+      distance_constraint = 250000, distance_parameter_convergence = 1e-4, max_elements = 200,
+      max_sample_windows = 500, search = "cicero", seed.use = case$seed, distance_parameter = NULL
+    )
+    center <- (ranges$start + ranges$end) / 2
+    sampled <- sample_distance_parameters(grouped, center, windows, options)
+    expect_length(sampled$value, length(fixture[[name]]$sampled))
+    expect_lt(max(abs(sampled$value - fixture[[name]]$sampled)), 1e-3)
+  }
+})
+
+test_that("pairs, NAs and connections are cicero's", {
+  fixture <- readRDS(test_path("fixtures", "cicero.rds"))
+  for (name in c("raw", "dense", "multi")) {
+    case <- cicero_case(name)
+    expected <- fixture[[name]]$connections
+    run <- function(...) run_case(case, distance_parameter = case$distance_parameter, ...)
+    if (name == "multi") {
+      expect_warning(
+        connections <- run(), "2 windows of .* more than max_elements = 200",
+        class = "scmvp_warning_windows"
+      )
+    } else {
+      connections <- run()
+    }
+    ours <- connections_by_pair(connections)
+    expect_identical(names(ours), names(expected))
+    expect_identical(is.na(ours), is.na(expected))
+    expect_lt(max(abs(ours - expected), na.rm = TRUE), 1e-6)
+  }
+  # the cases hold what they are for
+  expect_gt(sum(is.na(fixture$raw$connections)), 0)
+  expect_gt(sum(is.na(fixture$multi$connections)), 0)
+  expect_true(any(abs(fixture$dense$sampled - 2) < 1e-3)) # the ceiling
+})
+
+test_that("two workers and a BiocParallel back end give the same", {
+  case <- cicero_case("raw")
+  one <- run_case(case, sample_num = 5, search = "extended")
+  expect_identical(run_case(case, sample_num = 5, search = "extended", workers = 2), one)
+  skip_if_not_installed("BiocParallel")
+  expect_identical(
+    run_case(
+      case,
+      sample_num = 5, search = "extended", BPPARAM = BiocParallel::SerialParam()
+    ), one
+  )
+})
+
+test_that("glasso is called where it is needed, with the result of one call on the whole window", {
+  skip_if_not_installed("glasso")
+  compare <- function(covariance, rho) {
+    ours <- window_glasso(covariance, rho)
+    whole <- glasso::glasso(covariance, rho)
+    expect_equal(ours$w, whole$w, tolerance = 1e-12)
+    expect_equal(ours$wi, whole$wi, tolerance = 1e-6)
+    expect_identical(ours$wi == 0, whole$wi == 0)
+  }
+  x <- with_seed(4, matrix(stats::rnorm(300), 50))
+  x[, 2] <- x[, 1] + x[, 2]
+  covariance <- stats::cov(x) + diag(1e-4, 6)
+  for (size in c(0.05, 0.3, 0.5, 2)) {
+    rho <- matrix(size, 6, 6)
+    diag(rho) <- 0
+    compare(covariance, rho)
+  }
+})
+
+test_that("two peaks have the closed form", {
+  case <- cre_counts(list(chr1 = c(1e5, 3e5)), 200, seed = 5)
+  connections <- RunCicero(
+    case$counts,
+    groups = "none", size_factor_normalize = FALSE, distance_parameter = 0.01, silent = TRUE
+  )
+  covariance <- stats::cov(t(as.matrix(case$counts))) + diag(1e-4, 2)
+  rho <- 0.01 * (1 - (1000 / 2e5)^0.75)
+  soft <- sign(covariance[1, 2]) * max(0, abs(covariance[1, 2]) - rho)
+  expect_equal(connections$coaccess[1], soft / sqrt(prod(diag(covariance))), tolerance = 1e-12)
+  expect_identical(connections$coaccess[1], connections$coaccess[2])
+})
+
+test_that("windows are cicero's: strictly inside by either end, every half width", {
+  ranges <- data.frame(
+    seqnames = c("chr1", "1", "chr2", "chr1"), start = c(1, 240, 90, 400),
+    end = c(10, 260, 110, 401)
+  )
+  genome <- data.frame(chromosome = c("1", "2"), length = c(450, 120))
+  windows <- genome_windows(ranges, genome, 100)
+  starts <- c(seq(1, 450, by = 50), seq(1, 120, by = 50))
+  expect_equal(windows$count, length(starts))
+  chromosome <- rep(c("1", "2"), c(9, 3))
+  for (w in seq_along(starts)) {
+    inside <- function(x) x > starts[w] & x < starts[w] + 99
+    here <- bare_chromosome(ranges$seqnames) == chromosome[w]
+    members <- which(here & (inside(ranges$start) | inside(ranges$end)))
+    expect_identical(c(windows$members[[as.character(w)]]), if (length(members)) members)
+  }
+})
+
+test_that("values in several windows are reconciled", {
+  ours <- reconcile(
+    i = c(1, 2, 1, 1, 3, 3, 4, 4, 4), j = c(2, 1, 3, 3, 4, 4, 5, 5, 5),
+    value = c(.2, .4, -.1, .3, 0, -.2, .1, .2, .3)
+  )
+  expect_identical(ours$i, c(1, 1, 3, 4))
+  expect_equal(ours$value, c(.3, NA, -.1, .2))
+})
+
+test_that("the extended search finds what lies above 4, and agrees below", {
+  below <- function(limit) function(value) value >= limit
+  for (limit in c(0.3, 1.99, 2.5, 3.9)) {
+    expect_equal(search_cicero(below(limit), 100, 1e-6)[["value"]], limit, tolerance = 1e-4)
+    expect_equal(search_extended(below(limit), 100, 1e-6, 1e3)[["value"]], limit, tolerance = 1e-4)
+  }
+  hit <- search_cicero(below(30), 100, 1e-6)
+  expect_equal(hit, c(value = 2, ceiling = 1, converged = 1), tolerance = 1e-4)
+  expect_equal(search_extended(below(30), 100, 1e-6, 1e3)[["value"]], 30, tolerance = 1e-4)
+  expect_identical(search_extended(below(Inf), 100, 1e-6, 1e3)[["value"]], NA_real_)
+})
+
+test_that("the ceiling is said with the number of windows; the extended search rises above it", {
+  case <- cicero_case("dense")
+  expect_warning(
+    expect_warning(
+      low <- run_case(case, sample_num = 600), "In [0-9]+ of [0-9]+ windows .* above 4",
+      class = "scmvp_warning_ceiling"
+    ),
+    "not of sample_num = 600", class = "scmvp_warning_windows"
+  )
+  expect_equal(attr(low, "distance_parameter"), 2, tolerance = 1e-3)
+  high <- run_case(case, search = "extended", sample_num = 15)
+  expect_gt(attr(high, "distance_parameter"), 10)
+})
+
+test_that("chromosome tables that do not fit are said, and no peak is lost", {
+  case <- cre_counts(list(chr1 = 3e4 * 1:20, chr2 = 3e4 * 1:20), 60, seed = 6, mean = 1)
+  run <- function(genome) {
+    RunCicero(
+      case$counts,
+      groups = "none", genomic_coords = genome, distance_parameter = 0.1, silent = TRUE
+    )
+  }
+  whole <- run(NULL)
+  expect_setequal(unique(whole$Peak1), rownames(case$counts))
+  expect_identical(run(data.frame(c("1", "2"), 700000)), whole)
+  expect_warning(
+    lacking <- run(data.frame("chr1", 700000)), "lacks 1 chromosome with 20 peaks \\('2'\\)",
+    class = "scmvp_warning_genome"
+  )
+  expect_equal(lacking, whole)
+  expect_warning(
+    short <- run(data.frame(c("chr1", "chr2"), c(7e5, 1e5))), "17 peaks lie beyond .*genome build",
+    class = "scmvp_warning_genome"
+  )
+  expect_equal(short, whole)
+  expect_refused(run(data.frame("chrX", 1e6)), "no peak lies on a chromosome of genomic_coords")
+  expect_refused(run(data.frame("chr1", "long")), "genomic_coords must give the length")
+  file <- tempfile()
+  utils::write.table(
+    data.frame(c("chr1", "chr2"), 700000), file,
+    sep = "\t", col.names = FALSE, row.names = FALSE
+  )
+  expect_identical(run(file), whole)
+  skip_if_not_installed("GenomicRanges")
+  ranges <- GenomicRanges::GRanges(c("chr1:1-700000", "chr2:1-700000"))
+  expect_identical(run(ranges), whole)
+  GenomeInfoDb <- asNamespace("GenomeInfoDb")
+  expect_identical(run(GenomeInfoDb$Seqinfo(c("chr1", "chr2"), c(700000, 700000))), whole)
+})
+
+test_that("scaffolds, lone peaks and peaks without a neighbor are no obstacle", {
+  case <- cre_counts(
+    list("GL000195.1" = 2e4 * 1:15, "chrUn_KI270742v1" = 1e4, chr3 = 5e4), 60, seed = 7, mean = 4
+  )
+  connections <- RunCicero(case$counts, groups = "none", distance_parameter = 0.05, silent = TRUE)
+  expect_setequal(unique(connections$Peak1), rownames(case$counts)[1:15])
+  lone <- RunCicero(
+    case$counts[c(1, 16, 17), ],
+    groups = "none", size_factor_normalize = FALSE, distance_parameter = 0.05, silent = TRUE
+  )
+  expect_identical(dim(lone), c(0L, 3L))
+  expect_refused(
+    RunCicero(
+      case$counts[c(1, 16, 17), ],
+      groups = "none", size_factor_normalize = FALSE, silent = TRUE
+    ),
+    "distance parameter cannot be estimated"
+  )
+})
+
+test_that("Seurat objects, plain or imputed, give what their matrices give", {
+  case <- cicero_case("raw")
+  object <- peak_object(case)
+  run <- function(object, ...) {
+    RunCicero(
+      object, ...,
+      reduction = "latent", k = 20, seed.use = 3, distance_parameter = 0.2, silent = TRUE
+    )
+  }
+  expected <- run_case(case, distance_parameter = 0.2)
+  plain <- run(object)
+  expect_identical(plain$coaccess, expected$coaccess)
+  expect_identical(plain$Peak1, gsub("_", "-", expected$Peak1))
+  groups <- AggregateCells(object, "latent", k = 20, seed.use = 3, silent = TRUE)
+  expect_identical(run(object, groups = groups[, ]), plain)
+  expect_identical(run(object, groups = groups[rev(colnames(object)), ]), plain)
+
+  imputed <- as.matrix(case$counts)
+  rownames(imputed) <- gsub("_", "-", rownames(imputed))
+  object[["imputed"]] <- imputed_assay(
+    imputed, object[["ATAC"]], "imputed_", list(reduction = "latent")
+  )
+  expect_identical(SeuratObject::DefaultAssay(object), "ATAC")
+  expect_identical(run(object), plain)
+  expect_equal(run(object, assay = "imputed")$coaccess, plain$coaccess, tolerance = 1e-10)
+  expect_refused(run(object, assay = "peaks"), "no assay 'peaks' \\(assay\\); its assays are ATAC")
+  expect_refused(run(object, layer = "scaled"), "no layer 'scaled'")
+  expect_refused(run(object, as = "object"), "no ChromatinAssay")
+  expect_refused(run(object, reduction.name = "x"), "unknown argument 'reduction.name'")
+  expect_refused(run(object, windows = 5), "unknown argument 'windows'; did you mean window")
+})
+
+test_that("a SingleCellExperiment gives them too, from rows or an alternative experiment", {
+  skip_if_not_installed("SingleCellExperiment")
+  case <- cicero_case("raw")
+  expected <- run_case(case, distance_parameter = 0.2)
+  run <- function(object) {
+    RunCicero(
+      object,
+      reduction = "latent", k = 20, seed.use = 3, distance_parameter = 0.2, silent = TRUE
+    )
+  }
+  sce <- peak_sce(case)
+  expect_identical(run(sce), expected)
+  rna <- SingleCellExperiment::SingleCellExperiment(
+    list(counts = matrix(1, 3, ncol(sce), dimnames = list(c("A", "B", "C"), colnames(sce)))),
+    reducedDims = list(latent = case$latent)
+  )
+  expect_refused(run(rna), "no peak assay found")
+  SingleCellExperiment::altExp(rna, "peaks") <- sce
+  expect_identical(run(rna), expected)
+})
+
+test_that("wrong input is refused in one sentence", {
+  case <- cicero_case("raw")
+  expect_refused(RunCicero(case$counts), "cells are grouped first: give groups")
+  expect_refused(RunCicero("file"), "Seurat object, a SingleCellExperiment or a matrix")
+  run <- function(counts = case$counts, ...) RunCicero(counts, groups = "none", silent = TRUE, ...)
+  expect_refused(run(s = 1), "s must be below 1")
+  expect_refused(run(distance_constraint = 6e5), "distance_constraint .* must be below window")
+  expect_refused(run(search = "binary"), "search must be one of \"cicero\", \"extended\"")
+  expect_refused(run(BPPARAM = 2), "BPPARAM must be")
+  negative <- case$counts
+  negative[2, 3] <- -1
+  expect_refused(run(negative), "negative values")
+  missing <- as.matrix(case$counts)
+  missing[1, 1] <- NA
+  expect_refused(run(missing), "missing or infinite")
+  genes <- case$counts
+  rownames(genes)[5] <- "CD4"
+  expect_refused(run(genes), "1 feature of 70 cannot be read as genomic ranges \\('CD4'\\)")
+  expect_refused(
+    RunCicero(case$counts, groups = matrix(1, 3, 2)), "groups has 3 cells, the matrix 160"
+  )
+})
+
+test_that("connections become links in the order of the genome, once each", {
+  skip_if_not_installed("GenomicRanges")
+  case <- cicero_case("raw")
+  connections <- run_case(case, distance_parameter = 0.2)
+  links <- as.data.frame(CiceroLinks(connections, threshold = 0.1))
+  kept <- connections[which(connections$coaccess > 0.1), ]
+  expect_equal(nrow(links), nrow(kept) / 2)
+  expect_true(all(links$start < links$end))
+  expect_equal(sort(links$score), sort(kept$coaccess)[c(TRUE, FALSE)], tolerance = 1e-12)
+  expect_refused(CiceroLinks(data.frame(a = 1)), "Peak1, Peak2 and coaccess")
+})
+
+test_that("a ChromatinAssay carries the links", {
+  skip_if_not_installed("Signac")
+  case <- cicero_case("raw")
+  object <- peak_object(case)
+  object[["peaks"]] <- Signac::CreateChromatinAssay(
+    counts = SeuratObject::GetAssayData(object, slot = "counts"), sep = c("-", "-")
+  )
+  linked <- RunCicero(
+    object,
+    assay = "peaks", reduction = "latent", k = 20, distance_parameter = 0.2, silent = TRUE,
+    as = "object"
+  )
+  links <- Signac::Links(linked[["peaks"]])
+  table <- SeuratObject::Misc(linked, "cicero")
+  expect_equal(length(links), sum(table$coaccess > 0, na.rm = TRUE) / 2)
+  skip_if_not_installed("ggforce")
+  expect_s3_class(Signac::LinkPlot(linked[["peaks"]], "chr18-1-500000"), "ggplot")
+})
