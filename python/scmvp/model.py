@@ -58,6 +58,7 @@ PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "encoder_input": "counts",
             "decoder_precision": 0.0,
             "distil": False,
+            "input_noise": 0.0,
             "zero_inflation": "entry",
         },
         {"annealing_fraction": 0.0, "mixture_update": "gradient"},

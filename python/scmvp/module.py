@@ -41,6 +41,7 @@ class ModelOptions:
     zero_inflation: str = "none"  # phi: one logit per "peak", or per "entry" from the decoder
     encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as the paper has it
     n_components: int = 30  # of either modality, that "spectral" encoders read
+    input_noise: float = 0.5  # sd added to these in training; a cell's own counts have about 1
     decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: none
     distil: bool = True  # the consistency terms teach the single encoders, not the joint one
     weight_atac: float = 1.0  # of log p(y|z), log p(x|z) having 1
@@ -61,6 +62,14 @@ class Inputs(NamedTuple):
 
     rna: SparseRows | Tensor  # (B, G) sparse, or (B, d)
     atac: SparseRows | Tensor  # (B, P) sparse, or (B, d)
+
+
+class Noise(NamedTuple):
+    """Standard normal numbers of a training step."""
+
+    z: Tensor  # (B, D)
+    rna: Tensor  # (B, d), for what the encoders read; (B, 0) where nothing is added to it
+    atac: Tensor  # (B, d)
 
 
 class Decoded(NamedTuple):
@@ -243,19 +252,34 @@ class PairedMixtureVAE(nn.Module):
             zero_logit = zero_logit + self.zero_head(h)
         return Decoded(self.decoder_rna(z, p_c), self.decoder_atac.share(h), zero_logit)
 
+    def noise(self, n_cells: int) -> Noise:
+        """Draw what a training step of so many cells needs."""
+        o = self.options
+        blurred = isinstance(self.read_rna, SpectralScores) and o.input_noise > 0
+        readers = (self.read_rna, self.read_atac)
+        widths = [o.n_latent, *(len(reader.centre) if blurred else 0 for reader in readers)]
+        drawn = torch.randn(n_cells, sum(widths), device=self.log_theta.device)
+        return Noise(*drawn.split(widths, 1))
+
     def loss(
-        self, batch: PairedBatch, read: Inputs | None = None, noise: Tensor | None = None
+        self, batch: PairedBatch, read: Inputs | None = None, noise: Noise | None = None
     ) -> LossTerms:
         """Every term of the loss at one sample of z per cell.
+
+        In training, what the encoders read of measured cells is blurred (docs/MODEL.md, D16).
 
         Args:
             batch: The cells.
             read: What `read` makes of them, where it is known already.
-            noise: Standard normal, (B, D); drawn when None.
+            noise: What `noise` draws; drawn when None.
         """
         read = self.read(batch) if read is None else read
+        noise = self.noise(batch.rna.n_rows) if noise is None else noise
+        if self.training and noise.rna.shape[1]:
+            blur = self.options.input_noise
+            read = Inputs(read.rna + blur * noise.rna, read.atac + blur * noise.atac)
         q = self.encoder_joint(*read)
-        z = q.sample(noise)
+        z = q.sample(noise.z)
         one_pass = self.zero_head is None and isinstance(self.read_rna, SpectralScores)
         likelihoods = self._in_one_pass if one_pass else self._of_shares
         log_x, log_y, imputed = likelihoods(batch, z)

@@ -22,7 +22,7 @@ from .batches import ORDERED_CELLS, Cells, PairedBatch, Part, even_chunks, n_chu
 from .distributed import from_first, own_device, summed
 from .errors import InputError
 from .likelihood import Pool
-from .module import Inputs, LossTerms, PairedMixtureVAE
+from .module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from .networks import Gaussian, start_epoch
 
 Callback = Callable[[dict], None]
@@ -326,10 +326,9 @@ class Trainer:
             sums += torch.stack([term.detach() for term in terms]) * len(part.cells)
         return LossTerms(*(summed(sums) / len(self.training_cells)))
 
-    def _noise(self, part: Part) -> torch.Tensor:
+    def _noise(self, part: Part) -> Noise:
         """This process's rows of the noise that all draw for the minibatch."""
-        n_latent = self.module.options.n_latent
-        return self.ranks.share(torch.randn(part.n_all, n_latent, device=self.device))
+        return Noise(*map(self.ranks.share, self.module.noise(part.n_all)))
 
     @torch.no_grad()
     def _evaluate(self, cells: np.ndarray) -> LossTerms:
@@ -416,7 +415,7 @@ class _Objective(nn.Module):
         self.module = module
 
     def forward(
-        self, batch: PairedBatch, read: Inputs | None, noise: torch.Tensor, warm_up: float
+        self, batch: PairedBatch, read: Inputs | None, noise: Noise, warm_up: float
     ) -> tuple[torch.Tensor, LossTerms]:
         terms = self.module.loss(batch, read, noise)
         return terms.objective(self.module.options, warm_up), terms
