@@ -29,11 +29,11 @@
 #' `scmvp_error_input`: a file is missing or is no bigWig; peaks and track share no chromosome; too
 #' few background peaks. `scmvp_error_package` without rtracklayer or ggplot2.
 #' @examplesIf requireNamespace("rtracklayer", quietly = TRUE)
-#' peaks <- paste0("chr1-", 1e4 * 1:40, "-", 1e4 * 1:40 + 500)
+#' peaks <- paste0("chr1-", 10000L * 1:40, "-", 10000L * 1:40 + 500L)
 #' wig <- tempfile(fileext = ".wig")
 #' writeLines(c(
 #'   "track type=wiggle_0", "variableStep chrom=chr1 span=500",
-#'   paste(1e4 * 1:40, rep(c(5, 1), 20))
+#'   paste(10000L * 1:40, rep(c(5, 1), 20))
 #' ), wig)
 #' file <- rtracklayer::wigToBigWig(wig, GenomeInfoDb::Seqinfo("chr1", 500000))
 #' result <- CREEnrichment(

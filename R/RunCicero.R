@@ -85,7 +85,7 @@
 #' program <- rep(1:2, 10)
 #' activity <- matrix(rexp(400), 2)
 #' counts <- matrix(rpois(20 * 200, activity[program, ]), 20, dimnames = list(
-#'   paste0("chr1-", 3e4 * 1:20, "-", 3e4 * 1:20 + 500), paste0("cell", 1:200)
+#'   paste0("chr1-", 30000L * 1:20, "-", 30000L * 1:20 + 500L), paste0("cell", 1:200)
 #' ))
 #' connections <- RunCicero(
 #'   counts,

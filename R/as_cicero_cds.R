@@ -13,7 +13,7 @@
 #' `scmvp_error_package` when cicero (for monocle 2) is not installed.
 #' @examplesIf requireNamespace("cicero", quietly = TRUE)
 #' counts <- matrix(rpois(20 * 200, 1), 20, dimnames = list(
-#'   paste0("chr1-", 3e4 * 1:20, "-", 3e4 * 1:20 + 500), paste0("cell", 1:200)
+#'   paste0("chr1-", 30000L * 1:20, "-", 30000L * 1:20 + 500L), paste0("cell", 1:200)
 #' ))
 #' groups <- AggregateCells(t(counts[1:5, ]), k = 20, silent = TRUE)
 #' as_cicero_cds(counts, groups)
