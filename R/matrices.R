@@ -40,7 +40,23 @@ as_dgc <- function(x) {
     x <- methods::as(methods::as(x, "dMatrix"), "generalMatrix")
     return(x)
   }
+  if (inherits(x, "DelayedMatrix")) {
+    return(delayed_to_dgc(x))
+  }
   methods::as(x, "dgCMatrix")
+}
+
+# A delayed matrix, some columns at a time: as() would make a dense matrix of the whole of one that
+# is dense on disk. `block`: values held at a time.
+delayed_to_dgc <- function(x, block = 2^24) {
+  needs_package("DelayedArray", "the counts are in a DelayedMatrix")
+  sparse <- bioc("DelayedArray", "is_sparse")(x)
+  width <- max(1, block %/% max(1, nrow(x)))
+  parts <- lapply(seq(1, max(1, ncol(x)), by = width), function(first) {
+    part <- x[, first:min(ncol(x), first + width - 1), drop = FALSE]
+    if (sparse) methods::as(part, "dgCMatrix") else as_dgc(as.matrix(part))
+  })
+  do.call(cbind, parts)
 }
 
 is_matrix_like <- function(x) {
