@@ -156,15 +156,7 @@ ProjectSCMVP.default <- function(model, query = NULL, peaks = NULL, modality = N
                                  backend = c("auto", "reticulate", "process"), verbose = TRUE,
                                  ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("model", "query", "...")))
-  for (given in list(query, peaks)) {
-    if (!is.null(given) && !is_matrix_like(given)) {
-      refuse(
-        "query must be a Seurat object, a SingleCellExperiment, a MultiAssayExperiment or a ",
-        "matrix of counts (features x cells), not an object of class ", class(given)[1], "."
-      )
-    }
-  }
-  if (is.null(query) && is.null(peaks)) refuse("give a query: matrices of genes, peaks or both.")
+  check_query_matrices(query, peaks)
   projection <- projection_settings(
     model, model.reduction, modality, impute.genes, impute.peaks, min.shared, max.gb, backend,
     verbose
@@ -183,6 +175,18 @@ ProjectSCMVP.default <- function(model, query = NULL, peaks = NULL, modality = N
     ),
     class = "scMVPFit"
   )
+}
+
+check_query_matrices <- function(query, peaks) {
+  for (given in list(query, peaks)) {
+    if (!is.null(given) && !is_matrix_like(given)) {
+      refuse(
+        "query must be a Seurat object, a SingleCellExperiment, a MultiAssayExperiment or a ",
+        "matrix of counts (features x cells), not an object of class ", class(given)[1], "."
+      )
+    }
+  }
+  if (is.null(query) && is.null(peaks)) refuse("give a query: matrices of genes, peaks or both.")
 }
 
 # ---- what is common ------------------------------------------------------------------------------
@@ -218,39 +222,43 @@ project <- function(projection, rna, peaks) {
   from <- if (all(has)) "joint" else names(has)[has]
   cells <- colnames(if (has[["rna"]]) rna else peaks)
   with_engine(projection$backend, function(engine) {
-    modelled <- restore_model(projection$model, engine)
-    rna <- in_model_features(rna, modelled$genes, "gene", cells, projection)
-    peaks <- in_model_features(peaks, modelled$peaks, "peak", cells, projection)
-    genes_wanted <- wanted_of_model(projection$genes, rna$shown, "impute.genes")
-    peaks_wanted <- wanted_of_model(projection$peaks, peaks$shown, "impute.peaks")
-    check_memory(
-      c(length(genes_wanted), length(peaks_wanted)), length(cells), projection$max.gb,
-      "the imputed values", "use ImputeSCMVP() for chosen features"
-    )
-    latent <- engine$embed(rna$counts, peaks$counts, from)
-    result <- name_cells(latent, engine$responsibilities(latent), cells)
-    made <- model_record(projection$model)
-    c(result, list(
-      id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6"),
-      imputed = list(
-        rna = decode_shown(engine, result$latent, "rna", genes_wanted, rna$shown, modelled$genes),
-        atac = decode_shown(
-          engine, result$latent, "atac", peaks_wanted, peaks$shown, modelled$peaks
-        )
-      ),
-      options = list(
-        projected = TRUE, modality = if (from == "atac") "peaks" else from, backend = engine$name
-      ),
-      history = made$history,
-      summary = made$summary,
-      spelling = list(
-        rna = unless_identical(rna$shown, modelled$genes),
-        atac = unless_identical(peaks$shown, modelled$peaks)
-      ),
-      interrupted = FALSE,
-      staged = list(model = projection$model)
-    ))
+    project_with(engine, projection, rna, peaks, cells, from)
   })
+}
+
+project_with <- function(engine, projection, rna, peaks, cells, from) {
+  modelled <- restore_model(projection$model, engine)
+  rna <- in_model_features(rna, modelled$genes, "gene", cells, projection)
+  peaks <- in_model_features(peaks, modelled$peaks, "peak", cells, projection)
+  genes_wanted <- wanted_of_model(projection$genes, rna$shown, "impute.genes")
+  peaks_wanted <- wanted_of_model(projection$peaks, peaks$shown, "impute.peaks")
+  check_memory(
+    c(length(genes_wanted), length(peaks_wanted)), length(cells), projection$max.gb,
+    "the imputed values", "use ImputeSCMVP() for chosen features"
+  )
+  latent <- engine$embed(rna$counts, peaks$counts, from)
+  result <- name_cells(latent, engine$responsibilities(latent), cells)
+  made <- model_record(projection$model)
+  c(result, list(
+    id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6"),
+    imputed = list(
+      rna = decode_shown(engine, result$latent, "rna", genes_wanted, rna$shown, modelled$genes),
+      atac = decode_shown(
+        engine, result$latent, "atac", peaks_wanted, peaks$shown, modelled$peaks
+      )
+    ),
+    options = list(
+      projected = TRUE, modality = if (from == "atac") "peaks" else from, backend = engine$name
+    ),
+    history = made$history,
+    summary = made$summary,
+    spelling = list(
+      rna = unless_identical(rna$shown, modelled$genes),
+      atac = unless_identical(peaks$shown, modelled$peaks)
+    ),
+    interrupted = FALSE,
+    staged = list(model = projection$model)
+  ))
 }
 
 # Imputed values of features under the names that the query has for them.

@@ -14,7 +14,9 @@ cd "$(dirname "$0")/.."
 torch_version=2.13.0
 torch_cpu_index=https://download.pytorch.org/whl/cpu
 ruff=ruff==0.17.6 # each version formats a little differently
-r_packages="Seurat SeuratObject reticulate Matrix rlang ggplot2 ggrepel patchwork testthat lintr"
+r_packages="Seurat SeuratObject reticulate Matrix rlang ggplot2 ggrepel patchwork testthat lintr
+  processx jsonlite knitr rmarkdown"
+bioc_packages="SingleCellExperiment MultiAssayExperiment HDF5Array"
 
 # ---- system --------------------------------------------------------------------------------
 
@@ -62,11 +64,11 @@ find_python() {
 
 # What R has, asked once: $r_missing (of $r_packages) and $r_caps (pip constraints it imposes).
 ask_r() {
-  r_missing=$r_packages
+  r_missing="$r_packages $bioc_packages"
   r_caps=
   command -v Rscript >/dev/null || return 0
   local answer
-  answer=$(Rscript --no-init-file - $r_packages <<'R'
+  answer=$(Rscript --no-init-file - $r_packages $bioc_packages <<'R'
 wanted <- commandArgs(TRUE)
 has <- vapply(wanted, function(p) nzchar(system.file(package = p)), logical(1))
 cat(if (getRversion() < "4.2") "old", wanted[!has], "\n")
@@ -85,7 +87,13 @@ find_wanted() {
   command -v Rscript >/dev/null || wanted+=(r-base-core)
   local package version
   ask_r
-  for package in $r_missing; do wanted+=("r-cran-${package,,}"); done
+  for package in $r_missing; do
+    if [[ " $bioc_packages " == *" $package "* ]]; then
+      wanted+=("r-bioc-${package,,}")
+    else
+      wanted+=("r-cran-${package,,}")
+    fi
+  done
   if [ ! -x "$venv/bin/python" ]; then
     find_python
     if [ -z "$base_python" ]; then
@@ -108,7 +116,7 @@ apt-get, or neither root nor sudo). Install these and run the same command again
                          (the system's own, or pyenv's with PYTHON_CONFIGURE_OPTS=--enable-shared)
 TEXT
   [ -z "$r_missing" ] ||
-    echo "  in R                   install.packages(c($(printf '"%s", ' $r_missing | sed 's/, $//')))"
+    echo "  in R                   BiocManager::install(c($(printf '"%s", ' $r_missing | sed 's/, $//')))"
 }
 
 system_packages() {
