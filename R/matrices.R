@@ -87,12 +87,29 @@ imputed_assay <- function(values, parent, key, mark) {
     assay <- subset(parent, features = rownames(values))
     methods::slot(assay, "data") <- values[rownames(assay), colnames(assay), drop = FALSE]
     methods::slot(assay, "scale.data") <- methods::new("matrix")
+    assay <- keep_links(assay, parent)
   } else {
-    # Assay5 would turn the dense values into a sparse matrix, larger than the dense one
-    assay <- SeuratObject::CreateAssayObject(data = values)
+    # Assay5 would turn dense values into a sparse matrix, larger than the dense one; only it takes
+    # values on disk
+    assay <- if (inherits(values, "DelayedMatrix")) {
+      from_v5("CreateAssay5Object")(data = values)
+    } else {
+      SeuratObject::CreateAssayObject(data = values)
+    }
   }
   SeuratObject::Key(assay) <- key
   mark_assay(assay, mark)
+}
+
+# subset() of a ChromatinAssay drops its links: those of the peaks that are left stay.
+keep_links <- function(assay, parent) {
+  links <- methods::slot(parent, "links")
+  if (length(links) == 0) {
+    return(assay)
+  }
+  if (!is.null(links$peak)) links <- links[links$peak %in% rownames(assay)]
+  methods::slot(assay, "links") <- links
+  assay
 }
 
 # Puts an imputed assay into the object, where an earlier one of the same name may have other

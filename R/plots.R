@@ -3,7 +3,7 @@
 #' Plot the training of a model
 #'
 #' The ELBO of training and held-out cells after each epoch, in nats per cell. A good training ends
-#' on a plateau with both lines close together.
+#' on a plateau of the held-out cells; dotted lines part the phases.
 #'
 #' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
 #' @param reduction Name of the reduction with the model.
@@ -34,7 +34,7 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
     ggplot2::scale_colour_manual(values = c(training = "grey60", "held-out" = "#0072B2")) +
     ggplot2::labs(
       x = "Epoch", y = "ELBO (nats per cell)", colour = NULL,
-      caption = if (length(change) > 0) "dotted: the mixture starts"
+      caption = paste("phases:", paste(unique(history$phase), collapse = " | "))
     ) +
     seurat_theme()
 }

@@ -86,6 +86,7 @@ find_wanted() {
   wanted=()
   command -v Rscript >/dev/null || wanted+=(r-base-core)
   local package version
+  command -v pandoc >/dev/null || wanted+=(pandoc) # for the vignettes
   ask_r
   for package in $r_missing; do
     if [[ " $bioc_packages " == *" $package "* ]]; then

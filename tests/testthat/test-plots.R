@@ -3,7 +3,7 @@ skip_if_not_installed("ggplot2")
 # What is drawn, not how: pixels differ between versions of ggplot2.
 drawn <- function(plot, layer = 1) ggplot2::layer_data(plot, layer)
 
-test_that("the history shows both ELBOs and where the mixture starts", {
+test_that("the history shows both ELBOs and where phases begin", {
   plot <- PlotSCMVPHistory(fitted_object())
   expect_s3_class(plot, "ggplot")
   history <- results_of(fitted_object())$history
