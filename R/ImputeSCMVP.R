@@ -1,10 +1,18 @@
 #' Impute genes or peaks from a fitted model
 #'
-#' Decodes the latent space that [RunSCMVP()] has stored: expected expression or accessibility of
-#' any modelled feature. The counts are not needed, so this works on a subset of the cells and after
-#' [readRDS()] in a new session, and two calls give the same values.
+#' Decodes the latent space that [RunSCMVP()] or [ProjectSCMVP()] has stored: expected expression or
+#' accessibility of any modelled feature. The counts are not needed, so this works on a subset of
+#' the cells, after [readRDS()] in a new session, and for the modality that projected cells lack.
+#' Two calls give the same values.
 #'
-#' @param object A Seurat object returned by [RunSCMVP()], or its result on matrices.
+#' @section Imputation that fits:
+#' Imputed values are dense: 100,000 cells x 200,000 peaks would be 160 GB. So ask for what you
+#' need: some `features`, some `cells`, means of groups (`by`), values above a `threshold` as a
+#' sparse matrix, or a `file` on disk. The size is estimated before anything is computed, and above
+#' `max.gb` the call is refused with the estimate.
+#'
+#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.
 #' @param ... Not used; unknown arguments are refused by name.
 #' @param modality `"rna"` for genes or `"peaks"`.
 #' @param features Names of the features; `NULL` for all modelled ones.
@@ -13,21 +21,37 @@
 #' @param library.size Total the values of a cell refer to.
 #' @param log Return log(1 + x); `NULL`: for genes yes (the scale of `NormalizeData()` when
 #'   `library.size` is 10,000), for peaks no.
-#' @param assay.name Name of the assay to put the values into; `NULL` for `scMVP_RNA` or
+#' @param assay.name Name of the assay (altExp) to put the values into; `NULL` for `scMVP_RNA` or
 #'   `scMVP_ATAC`. An assay that an earlier call has made is extended.
-#' @param as `"object"` or `"matrix"`.
-#' @param max.gb Largest result in GB (8 bytes per value).
-#' @return The object with the imputed assay, its default assay unchanged, or a dense matrix,
-#'   features x cells.
+#' @param as `"object"` or `"matrix"`. The default is the object, and the matrix with `cells`, `by`
+#'   or `file`.
+#' @param file Path of an HDF5 file to write (must not exist): values go to disk block by block and
+#'   come back as a matrix on disk (HDF5Array) that any Bioconductor function takes; AnnData reads
+#'   the file as well (`.h5ad`, cells x features). With `as = "object"` it
+#'   becomes the data of a v5 assay (Seurat 5) or the altExp.
+#' @param threshold Values below it are left out, and the result is sparse. On the scale of the
+#'   result.
+#' @param by Means over the cells of each group instead of values of cells: the name of a metadata
+#'   column (such as `"scmvp_cluster"`) or one value per cell. Means are taken before the logarithm.
+#' @param max.gb Largest result in GB, in memory (8 bytes per value, sparse 12) or, with `file`, on
+#'   disk (4, before compression).
+#' @param backend Where Python runs; see [RunSCMVP()].
+#' @param verbose Say how far it is when it takes long.
+#' @return The object with the imputed assay, its default assay unchanged; or features x cells: a
+#'   dense matrix, a dgCMatrix with `threshold`, a matrix on disk with `file`; or features x groups
+#'   with `by`. From a ChromatinAssay the assay is a ChromatinAssay with ranges, annotation,
+#'   fragments, motifs and the measured counts of these peaks.
 #' @section Errors:
 #' `scmvp_error_model` when there is no stored model or it cannot be read; `scmvp_error_input` for
-#' features or cells that are not there; `scmvp_error_memory` above `max.gb`.
+#' features or cells that are not there; `scmvp_error_memory` above `max.gb`; `scmvp_error_file`
+#' when `file` cannot be written (nothing is left of it then).
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
 #'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 3, impute = "none", verbose = FALSE)
 #'   some <- rownames(object[["ATAC"]])[1:5]
 #'   ImputeSCMVP(object, "peaks", features = some, as = "matrix", cells = colnames(object)[1:3])
+#'   ImputeSCMVP(object, "peaks", features = some, by = "scmvp_cluster")
 #'   object <- ImputeSCMVP(object, "rna")
 #'   object[["scMVP_RNA"]]
 #' }
@@ -40,39 +64,92 @@ ImputeSCMVP <- function(object, ...) {
 #' @export
 ImputeSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), features = NULL, cells = NULL,
                                reduction = "scmvp", library.size = 1e4, log = NULL,
-                               assay.name = NULL, as = c("object", "matrix"), max.gb = 4, ...) {
+                               assay.name = NULL, as = NULL, file = NULL, threshold = NULL,
+                               by = NULL, max.gb = 4, backend = c("auto", "reticulate", "process"),
+                               verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  modality <- check_modality(modality)
-  as <- check_choice(as, c("object", "matrix"), "as")
-  if (as == "object" && !is.null(cells)) {
-    refuse("an assay holds all cells: leave out cells, or use as = \"matrix\".")
-  }
-  results <- stored_results(object, reduction)
+  request <- imputation_request(
+    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose
+  )
+  as <- check_result_kind(as, request)
+  record <- stored_results(object, reduction)
   latent <- SeuratObject::Embeddings(object[[reduction]])
-  scale <- check_scale(modality, library.size, log)
   if (as == "matrix") {
-    return(impute_values(results$model, latent, modality, features, cells, scale, max.gb))
+    groups <- if (!is.null(by)) groups_of(by, rownames(latent), object[[]])
+    return(impute_values(record, latent, request, groups = groups))
+  }
+  if (!is.null(file) && utils::packageVersion("SeuratObject") < "5.0.0") {
+    refuse(
+      "assays of this Seurat (SeuratObject ", utils::packageVersion("SeuratObject"), ") cannot ",
+      "hold values on disk: use as = \"matrix\", or Seurat 5."
+    )
   }
 
   names <- names_for(reduction, SeuratObject::Key(object[[reduction]]))
   name <- check_string(assay.name, "assay.name", optional = TRUE)
-  if (is.null(name)) name <- names$assays[[modality]]
-  key <- if (is.null(assay.name)) names$assay_keys[[modality]] else tolower(key_for(name))
+  if (is.null(name)) name <- names$assays[[request$modality]]
+  key <- if (is.null(assay.name)) names$assay_keys[[request$modality]] else tolower(key_for(name))
   refuse_key_of_another(object, key, name, "assay.name")
-  mark <- c(list(reduction = reduction, fit = results$fit, modality = modality), scale)
+  mark <- request_mark(request, reduction, record)
   old <- existing_imputation(object, name, mark)
-  values <- impute_values(
-    results$model, latent, modality, features, NULL, scale, max.gb, already = rownames(old)
-  )
+  if (!is.null(old) && !is.null(file)) {
+    refuse("the object already has a '", name, "': choose another assay.name for the one on disk.")
+  }
+  values <- impute_values(record, latent, request, already = rownames(old))
   if (!is.null(old)) values <- rbind(old, values)
-  parent <- results$options[[if (modality == "rna") "rna.assay" else "peak.assay"]]
-  assay <- imputed_assay(
-    values,
-    parent = if (parent %in% SeuratObject::Assays(object)) object[[parent]],
-    key = key,
-    mark = mark
-  )
+  parent <- record$options[[if (request$modality == "rna") "rna.assay" else "peak.assay"]]
+  assay <- imputed_assay(values, parent = assay_or_null(object, parent), key = key, mark = mark)
   put_assay(object, name, assay)
+}
+
+#' @rdname ImputeSCMVP
+#' @export
+ImputeSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "peaks"), features = NULL,
+                                             cells = NULL, reduction = "scmvp", library.size = 1e4,
+                                             log = NULL, assay.name = NULL, as = NULL, file = NULL,
+                                             threshold = NULL, by = NULL, max.gb = 4,
+                                             backend = c("auto", "reticulate", "process"),
+                                             verbose = TRUE, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  request <- imputation_request(
+    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose
+  )
+  as <- check_result_kind(as, request)
+  record <- stored_results(object, reduction)
+  latent <- bioc("SingleCellExperiment", "reducedDim")(object, reduction)
+  if (as == "matrix") {
+    groups <- if (!is.null(by)) {
+      groups_of(by, rownames(latent), bioc("SummarizedExperiment", "colData")(object))
+    }
+    return(impute_values(record, latent, request, groups = groups))
+  }
+  name <- check_string(assay.name, "assay.name", optional = TRUE)
+  if (is.null(name)) name <- names_for(reduction)$assays[[request$modality]]
+  mark <- request_mark(request, reduction, record)
+  old <- NULL
+  if (name %in% bioc("SingleCellExperiment", "altExpNames")(object)) {
+    experiment <- bioc("SingleCellExperiment", "altExp")(object, name)
+    refuse_other_imputation(name, experiment_mark(experiment), mark)
+    if (!is.null(file)) {
+      refuse("the object already has a '", name, "': choose another assay.name for that on disk.")
+    }
+    old <- bioc("SummarizedExperiment", "assay")(experiment, 1)
+  }
+  values <- impute_values(record, latent, request, already = rownames(old))
+  if (!is.null(old)) values <- rbind(old, values)
+  put_alt_exp(object, name, values, source_experiment(object, record, request$modality), mark)
+}
+
+#' @rdname ImputeSCMVP
+#' @export
+ImputeSCMVP.MultiAssayExperiment <- function(object, ..., reduction = "scmvp") {
+  name <- holder_of(object, reduction)
+  result <- ImputeSCMVP(object[[name]], ..., reduction = reduction)
+  if (!inherits(result, "SingleCellExperiment")) {
+    return(result)
+  }
+  object[[name]] <- result
+  object
 }
 
 #' @export
@@ -86,78 +163,54 @@ ImputeSCMVP.default <- function(object, ...) {
 #' @rdname ImputeSCMVP
 #' @export
 ImputeSCMVP.scMVPFit <- function(object, modality = c("rna", "peaks"), features = NULL,
-                                 cells = NULL, library.size = 1e4, log = NULL, max.gb = 4, ...) {
+                                 cells = NULL, library.size = 1e4, log = NULL, file = NULL,
+                                 threshold = NULL, by = NULL, max.gb = 4,
+                                 backend = c("auto", "reticulate", "process"), verbose = TRUE,
+                                 ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  modality <- check_modality(modality)
-  scale <- check_scale(modality, library.size, log)
-  impute_values(object$model, object$latent, modality, features, cells, scale, max.gb)
-}
-
-# The core's name of a modality.
-check_modality <- function(modality) {
-  if (identical(modality, "atac")) modality <- "peaks" # as the command line and Python say
-  modality <- check_choice(modality, c("rna", "peaks"), "modality")
-  if (modality == "rna") "rna" else "atac"
-}
-
-check_scale <- function(modality, library.size, log) {
-  if (is.null(log)) log <- modality == "rna"
-  list(
-    library.size = check_number(library.size, "library.size", min = 0, above = TRUE),
-    log = check_flag(log, "log")
+  request <- imputation_request(
+    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose
   )
+  groups <- if (!is.null(by)) {
+    data <- data.frame(scmvp_cluster = object$cluster, row.names = rownames(object$latent))
+    groups_of(by, rownames(object$latent), data)
+  }
+  impute_values(object, object$latent, request, groups = groups)
 }
 
-# Values of the features asked for, less those `already` there; features x cells.
-impute_values <- function(stored, latent, modality, features, cells, scale, max.gb,
-                          already = character()) {
-  check_number(max.gb, "max.gb", min = 0)
-  if (!is.null(cells)) {
-    cells <- check_names_known(cells, rownames(latent), "cells", "in the object")
-    latent <- latent[cells, , drop = FALSE]
+check_result_kind <- function(as, request) {
+  matrix_only <- !is.null(request$cells) || !is.null(request$by)
+  if (is.null(as)) {
+    return(if (matrix_only || !is.null(request$file)) "matrix" else "object")
   }
-  model <- restore_model(stored)
-  modelled <- py_strings(if (modality == "rna") model$genes else model$peaks)
-  features <- if (is.null(features)) {
-    modelled
-  } else {
-    check_names_known(
-      features, modelled, "features", "in the model",
-      remedy = paste0(
-        "it has names such as '", modelled[1], "', and none for features seen in too few cells at ",
-        "the fit (min.cells)"
-      )
-    )
+  as <- check_choice(as, c("object", "matrix"), "as")
+  if (as == "object" && !is.null(request$cells)) {
+    refuse("an assay holds all cells: leave out cells, or use as = \"matrix\".")
   }
-  check_memory(
-    length(union(already, features)), nrow(latent), max.gb, "the imputed values",
-    "ask for fewer features or cells"
-  )
-  features <- setdiff(features, already)
-  decode_features(model, latent, modality, features, scale$log, scale$library.size)
+  if (as == "object" && !is.null(request$by)) {
+    refuse("an assay holds cells, not groups: leave out by, or use as = \"matrix\".")
+  }
+  as
 }
 
 # Imputed values, features x cells; NULL for no features. Blocks of cells go through Python, so that
 # nothing but the result itself is as large as the result.
-decode_features <- function(model, latent, modality, features, log, library.size = 1e4) {
+decode_features <- function(engine, latent, modality, features, log, library.size = 1e4) {
   if (length(features) == 0) {
     return(NULL)
   }
-  numpy <- reticulate::import("numpy", convert = FALSE)
-  n_cells <- nrow(latent)
-  values <- matrix(0, length(features), n_cells, dimnames = list(features, rownames(latent)))
-  block <- max(1, 2^23 %/% length(features))
-  for (first in seq(1, n_cells, by = block)) {
-    rows <- first:min(n_cells, first + block - 1)
-    decoded <- from_core(model$decode(
-      # a copy that PyTorch may write to: R's own memory is read-only
-      numpy$array(latent[rows, , drop = FALSE], dtype = "float32"),
-      modality = modality, features = as.list(features), library_size = library.size
-    ))
-    if (log) decoded <- numpy$log1p(decoded)
-    values[, rows] <- reticulate::py_to_r(decoded$T)
+  values <- matrix(0, length(features), nrow(latent), dimnames = list(features, rownames(latent)))
+  for (rows in cell_blocks(nrow(latent), length(features))) {
+    decoded <- engine$decode(latent[rows, , drop = FALSE], modality, features, library.size)
+    values[, rows] <- if (log) log1p(decoded) else decoded
   }
   values
+}
+
+# Rows of blocks of at most 2^23 values.
+cell_blocks <- function(n_cells, n_features) {
+  block <- max(1, 2^23 %/% max(1, n_features))
+  lapply(seq(1, n_cells, by = block), function(first) first:min(n_cells, first + block - 1))
 }
 
 # The values of an assay of this name, when it was imputed by this fit on the same scale.
@@ -171,13 +224,16 @@ existing_imputation <- function(object, name, mark) {
       "': choose another assay.name."
     )
   }
-  old <- assay_mark(object[[name]])
+  refuse_other_imputation(name, assay_mark(object[[name]]), mark)
+  imputed_values(object[[name]])
+}
+
+refuse_other_imputation <- function(name, old, mark) {
   differs <- Filter(function(part) !identical(old[[part]], mark[[part]]), names(mark))
   if (length(differs) > 0) {
     refuse(
-      "assay '", name, "' was imputed with another ", paste(differs, collapse = ", "),
-      ": choose another assay.name, or remove it with object[[\"", name, "\"]] <- NULL."
+      "'", name, "' of the object was imputed with another ", paste(differs, collapse = ", "),
+      ": choose another assay.name, or remove it."
     )
   }
-  imputed_values(object[[name]])
 }

@@ -25,6 +25,12 @@
 #' Imputed values are means given the latent position of the cell: neighbors lend each other counts.
 #' They are good for plots and for denoised profiles; p-values of tests on them mean little.
 #'
+#' A SingleCellExperiment has the latent as `reducedDim`, the clusters in its `colData`, the imputed
+#' profiles as `altExp` (`scMVP_RNA` with `logcounts`, `scMVP_ATAC` with `imputed` and the ranges of
+#' the peaks), and model, options and history in its `metadata`. A MultiAssayExperiment has all this
+#' in its RNA experiment, which becomes a SingleCellExperiment, and the clusters in its own
+#' `colData` where each of its units is one cell.
+#'
 #' @section Memory and size:
 #' The fit never holds a dense matrix of all cells and features. Imputed assays are dense, 8 bytes
 #' per value: the estimate is made before the fit and refused above `max.gb`. The stored model takes
@@ -40,13 +46,25 @@
 #' Interrupting the fit (Ctrl-C, Esc) keeps the best state so far: the object comes back with a
 #' warning.
 #'
-#' @param object A Seurat object with an RNA assay and a peak assay of the same cells, or a matrix
-#'   of RNA counts, genes x cells (dense, sparse or on disk).
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param object One of
+#'   * a Seurat object with an RNA assay and a peak assay of the same cells;
+#'   * a SingleCellExperiment whose main and alternative experiments are RNA and peaks, or one of
+#'     RNA beside `peaks`;
+#'   * a MultiAssayExperiment with an RNA and a peak experiment of the same cells;
+#'   * a matrix of RNA counts, genes x cells (dense, sparse, delayed or on disk), beside `peaks`;
+#'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`.
+#' @param ... For SingleCellExperiment and MultiAssayExperiment: the options of the fit, from
+#'   `n.latent` to `backend`; for a path: those of the Seurat method. Unknown arguments are refused
+#'   by name.
 #' @param rna.assay,peak.assay Names of the assays. `NULL`: the one assay with counts whose features
 #'   are not genomic ranges, and the one ChromatinAssay or assay whose features are (`chr1-100-200`,
 #'   `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and scMVP's own are passed over.
-#' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`.
+#' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`; for
+#'   a SingleCellExperiment, another one (or a SummarizedExperiment) that holds the peaks.
+#' @param rna.experiment,peak.experiment Names of the experiments (`"main"` for an unnamed main
+#'   one). `NULL`: the one whose features are not genomic ranges, and the one whose are.
+#' @param assay.type Name of the assay with raw counts in both experiments.
+#' @param impute.genes Names of genes to impute, instead of `impute`.
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
 #' @param n.clusters Components of the mixture; `NULL` estimates them from the data, which needs
 #'   some tens of cells of each type: give the number when you have an idea of it. Components may
@@ -73,6 +91,10 @@
 #' @param seed.use Seed of the fit. The same seed gives the same result; R's own random numbers are
 #'   not touched.
 #' @param verbose Show which assays were taken and the progress of the fit.
+#' @param backend Where Python runs: inside R (`"reticulate"`) or in a `"process"` of its own, which
+#'   is free of what else is loaded into R (another Python, an older NumPy limit, BLAS), survives a
+#'   crash there, and can be used in forked and parallel workers. `"auto"` takes reticulate where
+#'   it can, else the process. The result is the same.
 #' @return For Seurat, the object; see below. For matrices, a list of class `scMVPFit`: `latent`
 #'   (n x `n.latent`), `cluster`, `cluster_prob`, `probabilities` (n x clusters), `rna` and `peaks`
 #'   (imputed, features x cells, or `NULL`), `model`, `options`, `history` and `summary`.
@@ -98,17 +120,11 @@ RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.laten
                             impute.peaks = NULL, rna.features = NULL, peak.features = NULL,
                             min.cells = 10, reduction.name = "scmvp", reduction.key = NULL,
                             device = "auto", threads = NULL, preset = "default",
-                            model.file = NULL, max.gb = 4, seed.use = 0, verbose = TRUE, ...) {
+                            model.file = NULL, max.gb = 4, seed.use = 0, verbose = TRUE,
+                            backend = c("auto", "reticulate", "process"), ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   impute <- check_choice(impute, c("variable", "none", "all"), "impute")
-  options <- check_options(
-    n.latent = n.latent, n.clusters = n.clusters, max.epochs = max.epochs, batch.size = batch.size,
-    learning.rate = learning.rate, min.cells = min.cells, device = device, threads = threads,
-    preset = preset, seed.use = seed.use
-  )
-  check_number(max.gb, "max.gb", min = 0)
-  check_flag(verbose, "verbose")
-  model.file <- check_model_file(model.file)
+  settings <- fit_settings(mget(names(fit_defaults()), environment()))
   names <- result_names(
     object, reduction.name, reduction.key,
     new = c(rna = impute != "none", atac = length(impute.peaks) > 0)
@@ -116,28 +132,17 @@ RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.laten
   assays <- find_assays(object, rna.assay, peak.assay)
   rna <- object[[assays$rna]]
   peaks <- object[[assays$peaks]]
-  if (verbose) {
-    message(
-      "RNA assay '", assays$rna, "' (", count_of(nrow(rna), "gene"), "), peak assay '",
-      assays$peaks, "' (", count_of(nrow(peaks), "peak"), "), ", count_of(ncol(object), "cell")
-    )
-  }
-  if (!is.null(impute.peaks)) {
-    impute.peaks <- check_names_known(
-      impute.peaks, rownames(peaks), "impute.peaks", paste0("in assay '", assays$peaks, "'")
-    )
-  }
+  if (verbose) tell_pair("assay", assays$rna, nrow(rna), assays$peaks, nrow(peaks), ncol(object))
+  impute.peaks <- check_wanted_peaks(
+    impute.peaks, rownames(peaks), paste0("in assay '", assays$peaks, "'")
+  )
   variable <- if (impute == "variable") SeuratObject::VariableFeatures(rna)
 
-  fit <- fit_core(
+  fit <- fit_with(
+    settings,
     rna = cells_of(rna, object, assays$rna, rna.features, "rna.features"),
     peaks = cells_of(peaks, object, assays$peaks, peak.features, "peak.features"),
-    options = options,
-    plan = function(modelled) {
-      plan_imputation(modelled, impute, variable, impute.peaks, options$min.cells, max.gb)
-    },
-    model.file = model.file,
-    verbose = verbose
+    impute = impute, variable = variable, impute.peaks = impute.peaks
   )
   on.exit(discard_model(fit$staged))
   mark <- list(reduction = reduction.name, fit = fit$id, library.size = 1e4)
@@ -151,15 +156,61 @@ RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.laten
 
 #' @rdname RunSCMVP
 #' @export
+RunSCMVP.SummarizedExperiment <- function(object, peaks = NULL, rna.experiment = NULL,
+                                          peak.experiment = NULL, assay.type = "counts",
+                                          impute = c("none", "all"), impute.genes = NULL,
+                                          impute.peaks = NULL, reduction.name = "scmvp",
+                                          reduction.key = NULL, ...) {
+  settings <- fit_settings(arguments_of(list(...), names(formals())))
+  needs_package("SingleCellExperiment", "results of scMVP are kept in a SingleCellExperiment")
+  object <- as_sce(object)
+  names <- experiment_names_for(object, reduction.name, reduction.key)
+  pair <- find_experiments(experiments_of(object, peaks), rna.experiment, peak.experiment)
+  object <- run_on_experiments(
+    object, pair, assay.type, check_choice(impute, c("none", "all"), "impute"), impute.genes,
+    impute.peaks, names, settings
+  )
+  object
+}
+
+#' @rdname RunSCMVP
+#' @export
+RunSCMVP.MultiAssayExperiment <- function(object, rna.experiment = NULL, peak.experiment = NULL,
+                                          assay.type = "counts", impute = c("none", "all"),
+                                          impute.genes = NULL, impute.peaks = NULL,
+                                          reduction.name = "scmvp", reduction.key = NULL, ...) {
+  settings <- fit_settings(arguments_of(list(...), names(formals())))
+  needs_package("SingleCellExperiment", "results of scMVP are kept in a SingleCellExperiment")
+  pair <- find_experiments(experiments_of(object), rna.experiment, peak.experiment)
+  pair <- pair_cells(object, pair)
+  holder <- as_sce(pair$rna, assay.type)
+  names <- experiment_names_for(holder, reduction.name, reduction.key)
+  holder <- run_on_experiments(
+    holder, pair, assay.type, check_choice(impute, c("none", "all"), "impute"), impute.genes,
+    impute.peaks, names, settings
+  )
+  put_experiment(object, pair, holder, names)
+}
+
+#' @rdname RunSCMVP
+#' @export
+RunSCMVP.character <- function(object, ...) {
+  RunSCMVP(ReadSCMVP(object), ...)
+}
+
+#' @rdname RunSCMVP
+#' @export
 RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, max.epochs = 60,
                              batch.size = 128, learning.rate = 5e-3, impute = c("none", "all"),
                              impute.peaks = NULL, min.cells = 10, device = "auto",
                              threads = NULL, preset = "default", model.file = NULL, max.gb = 4,
-                             seed.use = 0, verbose = TRUE, ...) {
+                             seed.use = 0, verbose = TRUE,
+                             backend = c("auto", "reticulate", "process"), ...) {
   if (!is_matrix_like(object)) {
     refuse(
-      "RunSCMVP() takes a Seurat object or two matrices of counts (features x cells), not an ",
-      "object of class ", class(object)[1], "."
+      "RunSCMVP() takes a Seurat object, a SingleCellExperiment, a MultiAssayExperiment, the path ",
+      "of a file or two matrices of counts (features x cells), not an object of class ",
+      class(object)[1], "."
     )
   }
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
@@ -167,26 +218,12 @@ RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, 
     refuse("peaks must be a matrix of ATAC counts, peaks x cells, beside the matrix of RNA counts.")
   }
   impute <- check_choice(impute, c("none", "all"), "impute")
-  options <- check_options(
-    n.latent = n.latent, n.clusters = n.clusters, max.epochs = max.epochs, batch.size = batch.size,
-    learning.rate = learning.rate, min.cells = min.cells, device = device, threads = threads,
-    preset = preset, seed.use = seed.use
-  )
-  check_number(max.gb, "max.gb", min = 0)
-  check_flag(verbose, "verbose")
-  model.file <- check_model_file(model.file)
+  settings <- fit_settings(mget(names(fit_defaults()), environment()))
   peaks <- check_matrix_pair(object, peaks)
-  if (!is.null(impute.peaks)) {
-    impute.peaks <- check_names_known(
-      impute.peaks, rownames(peaks), "impute.peaks", "among the peaks"
-    )
-  }
-  fit <- fit_core(
-    rna = as_dgc(object), peaks = as_dgc(peaks), options = options,
-    plan = function(modelled) {
-      plan_imputation(modelled, impute, NULL, impute.peaks, options$min.cells, max.gb)
-    },
-    model.file = model.file, verbose = verbose
+  impute.peaks <- check_wanted_peaks(impute.peaks, rownames(peaks), "among the peaks")
+  fit <- fit_with(
+    settings,
+    rna = as_dgc(object), peaks = as_dgc(peaks), impute = impute, impute.peaks = impute.peaks
   )
   on.exit(discard_model(fit$staged))
   keep_model(fit$staged)
@@ -195,7 +232,8 @@ RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, 
     list(
       latent = fit$latent, cluster = fit$cluster, cluster_prob = fit$cluster_prob,
       probabilities = fit$probabilities, rna = fit$imputed$rna, peaks = fit$imputed$atac,
-      model = fit$staged$model, options = fit$options, history = fit$history, summary = fit$summary
+      model = fit$staged$model, options = fit$options, history = fit$history, summary = fit$summary,
+      fit = fit$id
     ),
     class = "scMVPFit"
   )
@@ -213,18 +251,60 @@ print.scMVPFit <- function(x, ...) {
 
 # ---- arguments -----------------------------------------------------------------------------------
 
-check_options <- function(n.latent, n.clusters, max.epochs, batch.size, learning.rate, min.cells,
-                          device, threads, preset, seed.use) {
+# What every method of RunSCMVP() takes of the fit itself.
+fit_defaults <- function() {
+  shared <- setdiff(
+    names(formals(RunSCMVP.default)), c("object", "peaks", "impute", "impute.peaks", "...")
+  )
+  formals(RunSCMVP.default)[shared]
+}
+
+# Options of the fit that came through `...`, with defaults for the others; `taken`: names of the
+# method's own arguments.
+arguments_of <- function(given, taken) {
+  defaults <- lapply(fit_defaults(), eval)
+  known <- names(given) %in% names(defaults)
+  own <- setdiff(taken, c("object", "..."))
+  refuse_dots(given[if (length(given) > 0 && is.null(names(given))) TRUE else !known], c(own, names(
+    defaults
+  )))
+  defaults[names(given)] <- given
+  defaults
+}
+
+# The options of the fit, checked; and what surrounds it.
+fit_settings <- function(given) {
+  number <- function(name, ...) check_number(given[[name]], name, ...)
   list(
-    n.latent = check_number(n.latent, "n.latent", min = 1, whole = TRUE, optional = TRUE),
-    n.clusters = check_number(n.clusters, "n.clusters", min = 1, whole = TRUE, optional = TRUE),
-    max.epochs = check_number(max.epochs, "max.epochs", min = 1, whole = TRUE),
-    batch.size = check_number(batch.size, "batch.size", min = 2, whole = TRUE),
-    learning.rate = check_number(learning.rate, "learning.rate", min = 0, above = TRUE),
-    min.cells = check_number(min.cells, "min.cells", min = 0, whole = TRUE),
-    device = check_string(device, "device"),
-    threads = check_number(threads, "threads", min = 1, whole = TRUE, optional = TRUE),
-    preset = check_choice(preset, c("default", "paper"), "preset"),
-    seed.use = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+    options = list(
+      n.latent = number("n.latent", min = 1, whole = TRUE, optional = TRUE),
+      n.clusters = number("n.clusters", min = 1, whole = TRUE, optional = TRUE),
+      max.epochs = number("max.epochs", min = 1, whole = TRUE),
+      batch.size = number("batch.size", min = 2, whole = TRUE),
+      learning.rate = number("learning.rate", min = 0, above = TRUE),
+      min.cells = number("min.cells", min = 0, whole = TRUE),
+      device = check_string(given$device, "device"),
+      threads = number("threads", min = 1, whole = TRUE, optional = TRUE),
+      preset = check_choice(given$preset, c("default", "paper"), "preset"),
+      seed.use = number("seed.use", min = 0, whole = TRUE)
+    ),
+    max.gb = number("max.gb", min = 0),
+    verbose = check_flag(given$verbose, "verbose"),
+    model.file = check_model_file(given$model.file),
+    backend = check_choice(given$backend, backends, "backend")
+  )
+}
+
+check_wanted_peaks <- function(impute.peaks, available, where) {
+  if (is.null(impute.peaks)) {
+    return(NULL)
+  }
+  check_names_known(impute.peaks, available, "impute.peaks", where)
+}
+
+tell_pair <- function(what, rna, n_genes, peaks, n_peaks, n_cells) {
+  message(
+    "RNA ", what, " '", rna, "' (", count_of(n_genes, "gene"), "), peak ", what, " '", peaks,
+    "' (", count_of(n_peaks, "peak"), "), ", count_of(n_cells, "cell")
   )
 }

@@ -34,6 +34,7 @@ start_core <- function() {
   source <- core_source()
   sys$path$insert(0L, source)
   session$core <- from_core(reticulate::import("scmvp", convert = FALSE))
+  session$pid <- Sys.getpid()
 }
 
 # libtorch's BLAS symbols bind to R's reference BLAS, which R has loaded first: 4 to 12 times
@@ -80,18 +81,41 @@ refuse_like_core <- function(error) {
   python <- tryCatch(reticulate::py_last_error(), error = function(e) NULL)
   type <- sub("^.*[.]", "", if (is.null(python$type)) "" else python$type)
   if (!nzchar(type) || !grepl(type, conditionMessage(error), fixed = TRUE)) stop(error)
-  value <- trimws(python$value)
+  refuse_python_error(type, python$value, python$message)
+}
+
+# The R condition of an error of Python, of whatever process.
+refuse_python_error <- function(type, value, traceback) {
+  value <- trimws(value)
   switch(type,
     KeyboardInterrupt = rlang::interrupt(),
     InputError = refuse(as_sentence(value)),
     ModelFileError = refuse(as_sentence(value), class = "model"),
     ImportError = , ModuleNotFoundError = refuse(as_sentence(value), class = "python"),
+    MemoryError = , OutOfMemoryError = refuse(
+      "memory ran out in Python (", first_line(value), "); nothing was changed: model fewer ",
+      "features (rna.features, peak.features, min.cells), or use device = \"cpu\" if a GPU is too ",
+      "small.",
+      class = "memory", details = traceback
+    ),
+    OSError = , PermissionError = , FileNotFoundError = , BlockingIOError = refuse(
+      "a file cannot be written or read: ", system_reason(value), "; nothing was kept: check the ",
+      "place and its free space, then run it again.",
+      class = "file", details = traceback
+    ),
     refuse(
       "the Python core failed: ", type, ": ", first_line(value), " (please report this; the ",
       "traceback is in rlang::last_error()$details).",
-      class = "core", details = python$message
+      class = "core", details = traceback
     )
   )
+}
+
+# HDF5 wraps what the system has said into a page of its own.
+system_reason <- function(value) {
+  said <- regmatches(value, regexpr("error message = '[^']*'", value))
+  if (length(said) == 1) return(sub("^error message = '(.*)'$", "\\1", said))
+  sub("^\\[Errno [0-9]+\\] ", "", first_line(value))
 }
 
 # ---- interrupts ----------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 # The fit itself: two sparse matrices and options in, results in R out.
 
-# Which features to impute after the fit, known before it.
-plan_imputation <- function(modelled, impute, variable, impute.peaks, min.cells, max.gb) {
+# Which features to impute after the fit, known before it. `variable`: what impute = "variable"
+# means; `named`: genes the user has named, all of which must be modelled.
+plan_imputation <- function(modelled, impute, variable, named, impute.peaks, min.cells, max.gb) {
   genes <- switch(impute,
     none = character(),
     all = modelled$rna,
@@ -10,14 +11,21 @@ plan_imputation <- function(modelled, impute, variable, impute.peaks, min.cells,
       if (length(chosen) > 0) chosen else modelled$rna
     }
   )
+  unmodelled <- function(features) {
+    paste0(
+      "only ", features, " among the features given with counts in at least min.cells = ",
+      min.cells, " cells are modelled"
+    )
+  }
+  if (!is.null(named)) {
+    genes <- check_names_known(
+      named, modelled$rna, "impute.genes", "in the model", unmodelled("genes")
+    )
+  }
   peaks <- character()
   if (!is.null(impute.peaks)) {
     peaks <- check_names_known(
-      impute.peaks, modelled$atac, "impute.peaks", "in the model",
-      remedy = paste0(
-        "only peaks among peak.features with counts in at least min.cells = ", min.cells,
-        " cells are modelled"
-      )
+      impute.peaks, modelled$atac, "impute.peaks", "in the model", unmodelled("peaks")
     )
   }
   remedy <- if (impute == "variable" && length(variable) == 0) {
@@ -31,51 +39,74 @@ plan_imputation <- function(modelled, impute, variable, impute.peaks, min.cells,
   list(rna = genes, atac = peaks)
 }
 
+# The fit of checked settings.
+fit_with <- function(settings, rna, peaks, impute, variable = NULL, impute.genes = NULL,
+                     impute.peaks = NULL) {
+  fit_core(
+    rna, peaks, settings$options,
+    plan = function(modelled) {
+      plan_imputation(
+        modelled, impute, variable, impute.genes, impute.peaks, settings$options$min.cells,
+        settings$max.gb
+      )
+    },
+    model.file = settings$model.file, verbose = settings$verbose, backend = settings$backend
+  )
+}
+
 # From two dgCMatrix (features x the same cells) to results in R. `plan` is called between building
 # the model and training it, with the features that are modelled.
-fit_core <- function(rna, peaks, options, plan, model.file, verbose) {
-  scmvp <- core(torch = TRUE)
+fit_core <- function(rna, peaks, options, plan, model.file, verbose, backend = "auto") {
   cells <- colnames(rna)
-  model <- with_python_warnings(from_core(scmvp$SCMVP(
-    to_mudata(rna, peaks),
-    n_latent = options$n.latent, n_clusters = options$n.clusters, preset = options$preset,
-    min_cells = options$min.cells
-  )))
-  account <- reticulate::py_to_r(model$account)
-  wanted <- plan(list(
-    rna = py_strings(model$genes), atac = py_strings(model$peaks), n_cells = length(cells)
-  ))
-  if (verbose) tell_account(account)
-  stopped <- interruptible(from_core(model$train(
-    max_epochs = options$max.epochs, batch_size = options$batch.size, lr = options$learning.rate,
-    seed = options$seed.use, device = options$device, threads = options$threads,
-    callback = if (verbose) interruptible_callback(epoch_message)
-  )))
-  interrupted <- isTRUE(reticulate::py_to_r(model$interrupted))
-  # nothing to keep: not one epoch was complete, or the user wants to stop at what came after
-  if (stopped && !interrupted) rlang::interrupt()
-  latent <- from_core(reticulate::py_to_r(model$get_latent_representation()))
-  probabilities <- from_core(reticulate::py_to_r(model$predict_proba()))
-  rownames(latent) <- rownames(probabilities) <- cells
-  label <- as.integer(reticulate::py_to_r(model$predict()))
-  colnames(probabilities) <- seq_len(ncol(probabilities)) - 1L
-  summary <- reticulate::py_to_r(model$summary())
-  if (verbose) tell_summary(summary)
+  with_engine(backend, function(engine) {
+    if (verbose && engine$name == "process") message("training in a Python process of its own")
+    built <- engine$build(rna, peaks, list(
+      n_latent = options$n.latent, n_clusters = options$n.clusters, preset = options$preset,
+      min_cells = options$min.cells
+    ))
+    wanted <- plan(list(rna = built$genes, atac = built$peaks, n_cells = length(cells)))
+    if (verbose) tell_account(built$account)
+    ended <- engine$train(
+      list(
+        max_epochs = options$max.epochs, batch_size = options$batch.size,
+        lr = options$learning.rate, seed = options$seed.use, device = options$device,
+        threads = options$threads
+      ),
+      on_epoch = if (verbose) epoch_message
+    )
+    # nothing to keep: not one epoch was complete, or the user wants to stop at what came after
+    if (ended$stopped && !ended$interrupted) rlang::interrupt()
+    fitted <- engine$fitted()
+    if (verbose) tell_summary(fitted$summary)
+    named <- name_cells(fitted$latent, fitted$probabilities, cells)
+    c(
+      list(id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6")),
+      named,
+      list(
+        imputed = list(
+          rna = decode_features(engine, named$latent, "rna", wanted$rna, log = TRUE),
+          atac = decode_features(engine, named$latent, "atac", wanted$atac, log = FALSE)
+        ),
+        options = c(options, list(backend = engine$name)),
+        history = history_frame(fitted$history),
+        summary = fitted$summary,
+        interrupted = ended$interrupted,
+        staged = stage_model(engine, model.file)
+      )
+    )
+  })
+}
+
+# Latent and clusters of `cells`, under their names.
+name_cells <- function(latent, probabilities, cells) {
+  label <- max.col(probabilities, ties.method = "first")
+  dimnames(latent) <- list(cells, NULL)
+  dimnames(probabilities) <- list(cells, seq_len(ncol(probabilities)) - 1L)
   list(
-    id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6"),
     latent = latent,
     probabilities = probabilities,
-    cluster = stats::setNames(factor(label), cells),
-    cluster_prob = stats::setNames(probabilities[cbind(seq_along(label), label + 1L)], cells),
-    imputed = list(
-      rna = decode_features(model, latent, "rna", wanted$rna, log = TRUE),
-      atac = decode_features(model, latent, "atac", wanted$atac, log = FALSE)
-    ),
-    options = options,
-    history = history_frame(reticulate::py_to_r(model$history)),
-    summary = summary,
-    interrupted = interrupted,
-    staged = stage_model(model, model.file)
+    cluster = stats::setNames(factor(label - 1L), cells),
+    cluster_prob = stats::setNames(probabilities[cbind(seq_along(label), label)], cells)
   )
 }
 

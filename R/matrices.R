@@ -40,7 +40,23 @@ as_dgc <- function(x) {
     x <- methods::as(methods::as(x, "dMatrix"), "generalMatrix")
     return(x)
   }
+  if (inherits(x, "DelayedMatrix")) {
+    return(delayed_to_dgc(x))
+  }
   methods::as(x, "dgCMatrix")
+}
+
+# A delayed matrix, some columns at a time: as() would make a dense matrix of the whole of one that
+# is dense on disk. `block`: values held at a time.
+delayed_to_dgc <- function(x, block = 2^24) {
+  needs_package("DelayedArray", "the counts are in a DelayedMatrix")
+  sparse <- bioc("DelayedArray", "is_sparse")(x)
+  width <- max(1, block %/% max(1, nrow(x)))
+  parts <- lapply(seq(1, max(1, ncol(x)), by = width), function(first) {
+    part <- x[, first:min(ncol(x), first + width - 1), drop = FALSE]
+    if (sparse) methods::as(part, "dgCMatrix") else as_dgc(as.matrix(part))
+  })
+  do.call(cbind, parts)
 }
 
 is_matrix_like <- function(x) {
@@ -71,12 +87,29 @@ imputed_assay <- function(values, parent, key, mark) {
     assay <- subset(parent, features = rownames(values))
     methods::slot(assay, "data") <- values[rownames(assay), colnames(assay), drop = FALSE]
     methods::slot(assay, "scale.data") <- methods::new("matrix")
+    assay <- keep_links(assay, parent)
   } else {
-    # Assay5 would turn the dense values into a sparse matrix, larger than the dense one
-    assay <- SeuratObject::CreateAssayObject(data = values)
+    # Assay5 would turn dense values into a sparse matrix, larger than the dense one; only it takes
+    # values on disk
+    assay <- if (inherits(values, "DelayedMatrix")) {
+      from_v5("CreateAssay5Object")(data = values)
+    } else {
+      SeuratObject::CreateAssayObject(data = values)
+    }
   }
   SeuratObject::Key(assay) <- key
   mark_assay(assay, mark)
+}
+
+# subset() of a ChromatinAssay drops its links: those of the peaks that are left stay.
+keep_links <- function(assay, parent) {
+  links <- methods::slot(parent, "links")
+  if (length(links) == 0) {
+    return(assay)
+  }
+  if (!is.null(links$peak)) links <- links[links$peak %in% rownames(assay)]
+  methods::slot(assay, "links") <- links
+  assay
 }
 
 # Puts an imputed assay into the object, where an earlier one of the same name may have other

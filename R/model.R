@@ -27,9 +27,9 @@ check_model_file <- function(path, argument = "model.file") {
 
 # Takes the model out of Python. With a path, the files wait beside it under another name until
 # keep_model(), so that an error on the way leaves nothing behind.
-stage_model <- function(model, path = NULL) {
+stage_model <- function(engine, path = NULL) {
   staging <- tempfile("scmvp-model-", if (is.null(path)) tempdir() else dirname(path))
-  from_core(model$save(staging))
+  engine$save(staging)
   stored <- if (is.null(path)) {
     on.exit(unlink(staging, recursive = TRUE))
     read_model_files(staging)
@@ -61,9 +61,8 @@ read_model_files <- function(folder) {
 
 # ---- back into Python ----------------------------------------------------------------------------
 
-# The Python model of a stored one.
-restore_model <- function(stored) {
-  scmvp <- core(torch = TRUE)
+# Puts a stored model into an engine; its genes and peaks.
+restore_model <- function(stored, engine) {
   if (!is.null(stored$path)) {
     if (!dir.exists(stored$path)) {
       refuse(
@@ -71,12 +70,12 @@ restore_model <- function(stored) {
         class = "model"
       )
     }
-    return(from_core(scmvp$SCMVP$load(stored$path)))
+    return(engine$load(stored$path))
   }
   folder <- tempfile("scmvp-model-")
   on.exit(unlink(folder, recursive = TRUE))
   write_model_files(stored, folder)
-  from_core(scmvp$SCMVP$load(folder))
+  engine$load(folder)
 }
 
 write_model_files <- function(stored, folder) {
@@ -86,9 +85,16 @@ write_model_files <- function(stored, folder) {
   }
 }
 
-# What a reduction made by RunSCMVP() carries in its misc slot.
+# What is kept beside a reduction made by RunSCMVP() (see fit_record()).
 stored_results <- function(object, reduction) {
   check_string(reduction, "reduction")
+  if (inherits(object, "MultiAssayExperiment")) object <- object[[holder_of(object, reduction)]]
+  if (inherits(object, "SummarizedExperiment")) {
+    if (!inherits(object, "SingleCellExperiment") || !has_results(object, reduction)) {
+      refuse_no_model(reduction, "the object")
+    }
+    return(bioc("S4Vectors", "metadata")(object)[[reduction]])
+  }
   reductions <- SeuratObject::Reductions(object)
   if (!reduction %in% reductions) {
     refuse(
@@ -109,6 +115,34 @@ stored_results <- function(object, reduction) {
   results
 }
 
+refuse_no_model <- function(reduction, where) {
+  refuse(
+    "no model is stored as '", reduction, "' in ", where, ": run RunSCMVP() first, or name its ",
+    "reduction with reduction =.",
+    class = "model"
+  )
+}
+
+# The stored model of anything that has one: an object with results, a fit, a model, a folder.
+model_of <- function(object, reduction, argument = "object") {
+  if (is.character(object)) {
+    return(LoadSCMVP(object))
+  }
+  if (inherits(object, "scMVPModel")) {
+    return(object)
+  }
+  if (inherits(object, "scMVPFit")) {
+    return(object$model)
+  }
+  if (inherits(object, c("Seurat", "SummarizedExperiment", "MultiAssayExperiment"))) {
+    return(stored_results(object, reduction)$model)
+  }
+  refuse(
+    argument, " must be an object that RunSCMVP() returned or a scMVP model, not class ",
+    class(object)[1], "."
+  )
+}
+
 #' Save and load a fitted model
 #'
 #' `SaveSCMVP()` writes the model that [RunSCMVP()] has stored in an object to a folder of two
@@ -116,8 +150,8 @@ stored_results <- function(object, reduction) {
 #' `scmvp impute`) and Python (`scmvp.SCMVP.load()`) read. `LoadSCMVP()` reads such a folder. The
 #' files cannot hold code, so loading one from elsewhere is safe.
 #'
-#' @param object A Seurat object returned by [RunSCMVP()], the result of [RunSCMVP()] on matrices,
-#'   or a model from `LoadSCMVP()`.
+#' @param object What [RunSCMVP()] returned (a Seurat object, SingleCellExperiment,
+#'   MultiAssayExperiment or the result on matrices), or a model from `LoadSCMVP()`.
 #' @param path Folder to write (must not exist) or to read.
 #' @param reduction Name of the reduction that holds the model, for a Seurat object.
 #' @return `SaveSCMVP()`: `path`, invisibly. `LoadSCMVP()`: the model, an object of class
@@ -135,21 +169,18 @@ stored_results <- function(object, reduction) {
 #' }
 #' @export
 SaveSCMVP <- function(object, path, reduction = "scmvp") {
-  stored <- if (inherits(object, "scMVPModel")) {
-    object
-  } else if (inherits(object, "scMVPFit")) {
-    object$model
-  } else if (inherits(object, "Seurat")) {
-    stored_results(object, reduction)$model
-  } else {
-    refuse("object must be a Seurat object or a scMVP model, not class ", class(object)[1], ".")
+  if (is.character(object)) {
+    refuse("object must be an object that RunSCMVP() returned or a scMVP model, not a string.")
   }
+  stored <- model_of(object, reduction)
   path <- check_model_file(check_string(path, "path"), "path")
   if (is.null(stored$path)) {
     write_model_files(stored, path)
   } else {
-    staged <- stage_model(restore_model(stored), path)
-    keep_model(staged)
+    with_engine("auto", function(engine) {
+      restore_model(stored, engine)
+      keep_model(stage_model(engine, path))
+    })
   }
   invisible(path)
 }
@@ -167,7 +198,7 @@ LoadSCMVP <- function(path) {
     )
   }
   stored <- read_model_files(path)
-  restore_model(stored)
+  with_engine("auto", function(engine) restore_model(stored, engine))
   stored
 }
 

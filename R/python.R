@@ -146,12 +146,13 @@ start_managed_python <- function(choice) {
   refuse_unusable(list(python = reticulate::py_exe(), found_by = choice$found_by), probe_running())
 }
 
-refuse_unusable <- function(choice, probe) {
-  why <- why_unusable(probe)
+# `inside`: for R's own process, where reticulate has needs as well.
+refuse_unusable <- function(choice, probe, inside = TRUE) {
+  why <- why_unusable(probe, inside)
   if (is.null(why)) {
     return(invisible())
   }
-  restart <- if (reticulate::py_available(initialize = FALSE)) {
+  restart <- if (inside && reticulate::py_available(initialize = FALSE)) {
     ", then restart R and use scMVP before anything else starts Python"
   }
   refuse(
@@ -162,7 +163,7 @@ refuse_unusable <- function(choice, probe) {
 }
 
 # NULL when an interpreter can run the core, else what is wrong and what to do.
-why_unusable <- function(probe) {
+why_unusable <- function(probe, inside = TRUE) {
   if (is.null(probe)) {
     return(list(what = "does not run", remedy = "run install_scMVP(), or set SCMVP_PYTHON"))
   }
@@ -182,7 +183,7 @@ why_unusable <- function(probe) {
       )
     ))
   }
-  if (numpy_too_new(probe$numpy)) {
+  if (inside && numpy_too_new(probe$numpy)) {
     return(list(
       what = paste0(
         "has NumPy ", probe$numpy, ", which reticulate ", utils::packageVersion("reticulate"),

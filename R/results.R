@@ -88,22 +88,25 @@ made_from <- function(object, name, reduction) {
     identical(assay_mark(object[[name]])$reduction, reduction)
 }
 
+# What is kept of a fit beside latent and clusters.
+fit_record <- function(fit) {
+  list(
+    model = fit$staged$model, options = fit$options, history = fit$history, summary = fit$summary,
+    probabilities = fit$probabilities, spelling = fit$spelling, fit = fit$id
+  )
+}
+
 add_results <- function(object, fit, names, assays, mark, verbose) {
+  fit$options <- c(fit$options, list(rna.assay = assays$rna, peak.assay = assays$peaks))
   object <- drop_old_results(object, names, kept = lengths(fit$imputed) > 0, verbose)
   colnames(fit$latent) <- paste0(names$key, seq_len(ncol(fit$latent)))
   object[[names$reduction]] <- SeuratObject::CreateDimReducObject(
     embeddings = fit$latent,
-    assay = assays$rna,
+    assay = c(assays$rna, assays$peaks)[1],
     stdev = apply(fit$latent, 2, stats::sd),
     key = names$key,
     global = TRUE,
-    misc = list(
-      model = fit$staged$model,
-      options = c(fit$options, list(rna.assay = assays$rna, peak.assay = assays$peaks)),
-      history = fit$history,
-      summary = fit$summary,
-      fit = fit$id
-    )
+    misc = fit_record(fit)
   )
   columns <- data.frame(fit$cluster, fit$cluster_prob, row.names = colnames(object))
   object <- SeuratObject::AddMetaData(
@@ -114,13 +117,17 @@ add_results <- function(object, fit, names, assays, mark, verbose) {
     if (is.null(values)) next
     assay <- imputed_assay(
       values,
-      parent = object[[if (modality == "rna") assays$rna else assays$peaks]],
+      parent = assay_or_null(object, if (modality == "rna") assays$rna else assays$peaks),
       key = names$assay_keys[[modality]],
       mark = c(mark, list(modality = modality, log = modality == "rna"))
     )
     object <- put_assay(object, names$assays[[modality]], assay)
   }
   object
+}
+
+assay_or_null <- function(object, name) {
+  if (!is.null(name) && name %in% SeuratObject::Assays(object)) object[[name]]
 }
 
 # Imputed assays of an earlier fit under the same name would not belong to the new one.
@@ -140,17 +147,27 @@ drop_old_results <- function(object, names, kept, verbose) {
 # What LogSeuratCommand() records, without the names of thousands of features and without the whole
 # object, which do.call() leaves in the call.
 seurat_command <- function(call, frame, reduction.name, assay) {
-  call$object <- quote(object)
+  skipped <- c("object", "...", "impute.peaks", "rna.features", "peak.features")
+  command_of("RunSCMVP", call, frame, formals(RunSCMVP.Seurat), skipped, reduction.name, assay)
+}
+
+project_command <- function(call, frame, reduction.name, assay) {
+  skipped <- c("model", "query", "...", "impute.peaks", "impute.genes")
+  command_of(
+    "ProjectSCMVP", call, frame, formals(ProjectSCMVP.Seurat), skipped, reduction.name, assay
+  )
+}
+
+command_of <- function(verb, call, frame, formals, skipped, reduction.name, assay) {
+  for (name in intersect(c("object", "query", "model"), names(call))) call[[name]] <- as.name(name)
   long <- vapply(as.list(call), function(x) utils::object.size(x) > 1000, logical(1))
   call[long] <- rep(list(quote(...)), sum(long))
-  skipped <- c("object", "...", "impute.peaks", "rna.features", "peak.features")
-  parameters <- mget(setdiff(names(formals(RunSCMVP.Seurat)), skipped), envir = frame)
   methods::new(
     methods::getClass("SeuratCommand", where = asNamespace("SeuratObject")),
-    name = paste0("RunSCMVP.", reduction.name),
+    name = paste0(verb, ".", reduction.name),
     time.stamp = Sys.time(),
     assay.used = assay,
-    call.string = sub("^RunSCMVP[.]Seurat", "RunSCMVP", deparse(call)),
-    params = parameters
+    call.string = paste(sub("^([A-Za-z]+)[.]Seurat", "\\1", deparse(call)), collapse = " "),
+    params = mget(setdiff(names(formals), skipped), envir = frame)
   )
 }

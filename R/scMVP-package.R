@@ -15,6 +15,7 @@
 #' itself; what reticulate finds. An R session can run only one Python: when another package has
 #' started one already, that one is used.
 #'
+#' @importFrom rlang .data
 #' @importClassesFrom Matrix dgCMatrix
 #' @importClassesFrom SeuratObject Seurat SeuratCommand
 "_PACKAGE"

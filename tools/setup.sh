@@ -15,8 +15,10 @@ torch_version=2.13.0
 torch_cpu_index=https://download.pytorch.org/whl/cpu
 ruff=ruff==0.17.6 # each version formats a little differently
 r_packages="Seurat SeuratObject reticulate Matrix rlang ggplot2 ggrepel patchwork testthat lintr
-  glasso glmnet igraph knitr rmarkdown"
-bioc_packages="BiocParallel GenomicRanges rtracklayer SingleCellExperiment"
+  processx jsonlite glasso glmnet igraph knitr rmarkdown"
+bioc_packages="BiocParallel GenomicRanges HDF5Array MultiAssayExperiment rtracklayer
+ SingleCellExperiment"
+bioc_packages=${bioc_packages//$'\n'/}
 
 # ---- system --------------------------------------------------------------------------------
 
@@ -87,12 +89,14 @@ find_wanted() {
   wanted=()
   command -v Rscript >/dev/null || wanted+=(r-base-core)
   local package version
+  command -v pandoc >/dev/null || wanted+=(pandoc) # for the vignettes
   ask_r
   for package in $r_missing; do
-    case " $bioc_packages " in
-      *" $package "*) wanted+=("r-bioc-${package,,}") ;;
-      *) wanted+=("r-cran-${package,,}") ;;
-    esac
+    if [[ " $bioc_packages " == *" $package "* ]]; then
+      wanted+=("r-bioc-${package,,}")
+    else
+      wanted+=("r-cran-${package,,}")
+    fi
   done
   if [ ! -x "$venv/bin/python" ]; then
     find_python
@@ -116,7 +120,7 @@ apt-get, or neither root nor sudo). Install these and run the same command again
                          (the system's own, or pyenv's with PYTHON_CONFIGURE_OPTS=--enable-shared)
 TEXT
   [ -z "$r_missing" ] ||
-    echo "  in R                   install.packages(c($(printf '"%s", ' $r_missing | sed 's/, $//')))"
+    echo "  in R                   BiocManager::install(c($(printf '"%s", ' $r_missing | sed 's/, $//')))"
 }
 
 system_packages() {

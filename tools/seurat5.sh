@@ -4,6 +4,7 @@
 # Exit status 3 and one line on standard output: it cannot be done here, and why.
 # The Python side is this checkout's .venv, seen in the root at the same place.
 # Environment: SCMVP_TRIXIE_ROOT   the root (/var/cache/scmvp/trixie; 2.5 GB)
+#              SCMVP_ROOT_R_LIBS   further R libraries in the root (Signac, BPCells; separated by ":")
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/common.sh
@@ -12,7 +13,8 @@ cd "$(dirname "$0")/.."
 results=$1
 trixie=${SCMVP_TRIXIE_ROOT:-/var/cache/scmvp/trixie}
 packages="r-base-core r-cran-seurat r-cran-reticulate r-cran-testthat r-cran-ggplot2 r-cran-patchwork
-  r-cran-rlang libpython3.13 make"
+  r-cran-rlang r-cran-processx r-cran-jsonlite r-bioc-singlecellexperiment
+  r-bioc-multiassayexperiment r-bioc-hdf5array procps libpython3.13 make"
 
 cannot() { echo "$*"; exit 3; }
 
@@ -52,7 +54,7 @@ rm -rf --one-file-system "$sources" "$trixie/root/rlib"
 mkdir -p "$trixie/root/rlib"
 export_sources "$sources"
 in_root "$trixie" "$venv $python_files" env -i HOME=/root LANG=C.UTF-8 CI="${CI:-}" OMP_NUM_THREADS=1 \
-  PATH=/usr/sbin:/usr/bin:/sbin:/bin R_LIBS=/root/rlib SCMVP_PYTHON=/root/venv/bin/python sh -euc '
+  PATH=/usr/sbin:/usr/bin:/sbin:/bin R_LIBS="/root/rlib${SCMVP_ROOT_R_LIBS:+:$SCMVP_ROOT_R_LIBS}" SCMVP_PYTHON=/root/venv/bin/python sh -euc '
     cd /root/scMVP
     R CMD INSTALL --no-docs . >/root/install.log 2>&1 || { tail -n 20 /root/install.log; exit 1; }
     Rscript -e "cat(R.version.string, \"with Seurat\", format(packageVersion(\"Seurat\")), \"\n\")"

@@ -268,9 +268,14 @@ class SCMVP:
 
     def predict_proba(self, data: PairedData | None = None) -> np.ndarray:
         """p(c|z) at the posterior mean of z, (n, K) float32."""
-        z = torch.from_numpy(self.get_latent_representation(data)).to(self._device())
+        return self.responsibilities(self.get_latent_representation(data))
+
+    def responsibilities(self, latent: np.ndarray) -> np.ndarray:
+        """p(c|z) of given points of the latent, (n, K) float32; needs no counts."""
+        module = self._fitted()
+        z = torch.as_tensor(self._points(latent), dtype=torch.float32, device=self._device())
         with torch.no_grad():
-            return self._fitted().prior.responsibilities(z).cpu().numpy()
+            return module.prior.responsibilities(z).cpu().numpy()
 
     def predict(self, data: PairedData | None = None) -> np.ndarray:
         """Most probable component of each cell, (n,), 0 to K - 1."""
@@ -362,12 +367,42 @@ class SCMVP:
         """
         path = writable(path)
         latent, names = self._latent_of(data, cells)
+        self.decode_to_file(path, latent, modality, names, features, library_size, threshold)
+
+    def decode_to_file(
+        self,
+        path: str | os.PathLike,
+        latent: np.ndarray,
+        modality: str,
+        cells: Sequence[str],
+        features: Sequence[str] | None = None,
+        library_size: float = 1e4,
+        threshold: float | None = None,
+        log: bool = False,
+    ) -> None:
+        """Write imputed profiles of given points of the latent, as `impute_to_file` does.
+
+        Args:
+            path: File to make.
+            latent: (n, D).
+            modality: 'rna' or 'atac'.
+            cells: n names.
+            features: Names wanted; all modelled ones when None.
+            library_size: Counts per cell over all modelled features.
+            threshold: Keep values of at least this, as a sparse matrix; dense when None.
+            log: Write log(1 + x); the threshold is on that scale.
+        """
+        path = writable(path)
         blocks = self._decode_blocks(latent, modality, features, library_size)
+        if log:
+            blocks = map(np.log1p, blocks)
         features = self._features(modality) if features is None else features
         about = {"scmvp_modality": modality, "scmvp_library_size": float(library_size)}
+        if log:
+            about["scmvp_log"] = True
         if threshold is not None:
             about["scmvp_threshold"] = threshold = _number("threshold", threshold)
-        impute.write_blocks(path, blocks, names, features, threshold, about)
+        impute.write_blocks(path, blocks, cells, features, threshold, about)
 
     # ---- files
 
@@ -526,6 +561,17 @@ class SCMVP:
         latent, _ = self._latent_of(data, cells)
         return self.decode(latent, modality, features, library_size)
 
+    def _points(self, latent: np.ndarray) -> np.ndarray:
+        latent = np.asarray(latent)
+        if latent.ndim != 2 or latent.shape[1] != self.options.n_latent or not len(latent):
+            raise InputError(
+                f"the latent has shape {latent.shape}; "
+                f"give (cells, {self.options.n_latent}), with at least one cell"
+            )
+        if not np.isfinite(latent).all():
+            raise InputError("the latent has values that are not finite; give one from this model")
+        return latent
+
     def _decode_blocks(
         self,
         latent: np.ndarray,
@@ -536,14 +582,7 @@ class SCMVP:
         module = self._fitted()
         modelled = self._features(modality)
         library_size = _positive("library_size", library_size)
-        latent = np.asarray(latent)
-        if latent.ndim != 2 or latent.shape[1] != self.options.n_latent or not len(latent):
-            raise InputError(
-                f"the latent has shape {latent.shape}; "
-                f"give (cells, {self.options.n_latent}), with at least one cell"
-            )
-        if not np.isfinite(latent).all():
-            raise InputError("the latent has values that are not finite; give one from this model")
+        latent = self._points(latent)
         columns = None
         if features is not None:
             word = FEATURE_WORD[modality]

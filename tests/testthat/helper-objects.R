@@ -78,7 +78,7 @@ expect_refused <- function(expr, pattern, class = "scmvp_error_input") {
   testthat::expect_s3_class(condition, "scmvp_error")
   # one sentence, no traceback and no words that only mean something in Python
   testthat::expect_no_match(
-    conditionMessage(condition), "\n|Traceback|adata|layer=|scmvp[.]filter", perl = TRUE
+    conditionMessage(condition), "\n|Traceback|\\badata|layer=|scmvp[.]filter", perl = TRUE
   )
   invisible(condition)
 }

@@ -80,7 +80,7 @@ test_that("what cannot be imputed is refused in one sentence", {
     ImputeSCMVP(object, features = c("Gene1", "SOX2")),
     "1 of 2 names are not in the model \\('SOX2'\\)"
   )
-  expect_refused(ImputeSCMVP(object, cells = "cell1"), "as = \"matrix\"")
+  expect_refused(ImputeSCMVP(object, cells = "cell1", as = "object"), "as = \"matrix\"")
   expect_refused(ImputeSCMVP(object, cells = "nobody", as = "matrix"), "not in the object")
   expect_refused(ImputeSCMVP(object, "proteins"), "modality must be one of \"rna\", \"peaks\"")
   expect_refused(ImputeSCMVP(object, library.size = 0), "library.size must be a number above 0")
@@ -100,4 +100,112 @@ test_that("what cannot be imputed is refused in one sentence", {
     ImputeSCMVP(object, reduction = "bare"), "holds no scMVP model",
     class = "scmvp_error_model"
   )
+})
+
+test_that("a threshold leaves out small values and nothing else", {
+  object <- fitted_object()
+  dense <- ImputeSCMVP(object, "peaks", as = "matrix")
+  cut <- stats::median(dense)
+  sparse <- ImputeSCMVP(object, "peaks", as = "matrix", threshold = cut)
+  expect_s4_class(sparse, "dgCMatrix")
+  dense[dense < cut] <- 0
+  expect_equal(as.matrix(sparse), dense)
+  assay <- ImputeSCMVP(object, "peaks", threshold = cut, assay.name = "open")[["open"]]
+  expect_s4_class(methods::slot(assay, "data"), "dgCMatrix")
+  expect_refused(
+    ImputeSCMVP(object, "peaks", threshold = cut, max.gb = 1e-5, as = "matrix"),
+    "would take about .* GB \\(.* % of 120 features x 90 cells are at least",
+    class = "scmvp_error_memory"
+  )
+})
+
+test_that("means of groups are those of the values", {
+  object <- fitted_object()
+  dense <- ImputeSCMVP(object, "rna", as = "matrix")
+  group <- factor(rep(c("b", "a"), length.out = n_cells))
+  means <- ImputeSCMVP(object, "rna", by = group)
+  expected <- vapply(levels(group), function(g) log1p(rowMeans(expm1(dense[, group == g]))),
+    numeric(60))
+  expect_equal(means, expected, tolerance = 1e-5)
+  expect_identical(
+    colnames(ImputeSCMVP(object, "rna", by = "scmvp_cluster", features = "Gene1")),
+    levels(object$scmvp_cluster)
+  )
+  some <- ImputeSCMVP(object, "rna", by = group, cells = cell_names[c(2, 1)], log = FALSE)
+  # 'a' is the group of the second cell
+  expect_equal(some, expm1(dense[, 2:1]), ignore_attr = TRUE, tolerance = 1e-5)
+  expect_refused(ImputeSCMVP(object, by = "nothing"), "no cell metadata 'nothing'")
+  expect_refused(ImputeSCMVP(object, by = 1:3), "one value per cell \\(90\\)")
+  expect_refused(ImputeSCMVP(object, by = group, as = "object"), "holds cells, not groups")
+  expect_refused(ImputeSCMVP(object, by = group, threshold = 1), "either threshold")
+})
+
+test_that("a file holds the values, for R and for AnnData", {
+  skip_if_not_installed("HDF5Array")
+  object <- fitted_object()
+  path <- tempfile(fileext = ".h5ad")
+  for (backend in c("reticulate", "process")) {
+    unlink(path)
+    on_disk <- ImputeSCMVP(object, "rna", file = path, verbose = FALSE, backend = backend)
+    expect_s4_class(on_disk, "DelayedMatrix")
+    expect_equal(
+      as.matrix(on_disk), ImputeSCMVP(object, "rna", as = "matrix"), tolerance = 1e-6
+    )
+  }
+  anndata <- reticulate::import("anndata", convert = FALSE)$read_h5ad(path)
+  expect_identical(py_strings(anndata$var_names), gene_names)
+  expect_identical(py_strings(anndata$obs_names), cell_names)
+  expect_refused(ImputeSCMVP(object, file = path), "exists already")
+  expect_refused(ImputeSCMVP(object, file = file.path(tempdir(), "no", "x")), "there is no folder")
+  other <- tempfile(fileext = ".h5")
+  expect_refused(
+    ImputeSCMVP(object, file = other, max.gb = 1e-6), "up to .* GB on disk",
+    class = "scmvp_error_memory"
+  )
+  if (utils::packageVersion("HDF5Array") < "1.28") {
+    expect_refused(ImputeSCMVP(object, file = other, threshold = 1), "cannot open sparse HDF5")
+  } else {
+    sparse <- ImputeSCMVP(object, file = other, threshold = 4, verbose = FALSE)
+    expect_equal(
+      as.matrix(sparse), as.matrix(ImputeSCMVP(object, threshold = 4, as = "matrix")),
+      tolerance = 1e-6
+    )
+  }
+  if (utils::packageVersion("SeuratObject") < "5.0.0") {
+    expect_refused(
+      ImputeSCMVP(object, file = tempfile(), as = "object"), "cannot hold values on disk"
+    )
+  } else {
+    with_file <- ImputeSCMVP(
+      object, file = tempfile(fileext = ".h5"), as = "object", assay.name = "disk", verbose = FALSE
+    )
+    expect_equal(
+      as.matrix(layer_data(with_file, "disk", "data")), ImputeSCMVP(object, as = "matrix"),
+      tolerance = 1e-6
+    )
+  }
+})
+
+test_that("a full disk leaves nothing, and is told as what it is", {
+  skip_if_not_installed("HDF5Array")
+  skip_on_os(c("windows", "mac"))
+  object <- fitted_object()
+  disk <- tempfile("disk")
+  dir.create(disk)
+  mounted <- suppressWarnings(
+    system2("mount", c("-t", "tmpfs", "-o", "size=16k", "tmpfs", disk), stderr = FALSE)
+  )
+  skip_if(mounted != 0, "needs the right to mount a small file system")
+  on.exit(system2("umount", disk))
+  for (backend in c("reticulate", "process")) {
+    expect_refused(
+      ImputeSCMVP(
+        object, "peaks",
+        file = file.path(disk, "x.h5"), backend = backend, verbose = FALSE
+      ),
+      "cannot be written or read: .*No space left on device",
+      class = "scmvp_error_file"
+    )
+    expect_identical(list.files(disk, all.files = TRUE, no.. = TRUE), character())
+  }
 })

@@ -55,7 +55,7 @@ test_that("arguments out of range or unknown are refused by name", {
     RunSCMVP(object, nclusters = 3), "unknown argument 'nclusters'; did you mean n.clusters"
   )
   expect_refused(
-    do.call(RunSCMVP, unname(c(list(object), rep(list(NULL), 22)))), "1 unnamed argument too many"
+    do.call(RunSCMVP, unname(c(list(object), rep(list(NULL), 23)))), "1 unnamed argument too many"
   )
   expect_refused(
     RunSCMVP(object, impute.peaks = "chr9-1-2", verbose = FALSE),
@@ -64,7 +64,8 @@ test_that("arguments out of range or unknown are refused by name", {
   expect_refused(
     RunSCMVP(object, rna.features = c("Gene1", "SOX2"), verbose = FALSE), "rna.features: 1 of 2"
   )
-  expect_refused(RunSCMVP("file.rds"), "Seurat object or two matrices .* class character")
+  expect_refused(RunSCMVP("file.rds"), "file.rds does not exist")
+  expect_refused(RunSCMVP(1i), "Seurat object, a SingleCellExperiment, .* class complex")
 })
 
 test_that("pairs of matrices that do not fit each other are refused", {

@@ -1,0 +1,73 @@
+# The core inside R, through reticulate.
+
+inside_engine <- function() {
+  if (in_fork()) {
+    refuse(
+      "this R process is a fork of one that already runs Python, where it would wait forever: use ",
+      "backend = \"process\".",
+      class = "python"
+    )
+  }
+  scmvp <- core(torch = TRUE)
+  numpy <- reticulate::import("numpy", convert = FALSE)
+  model <- NULL
+  # a copy that PyTorch may write to: R's own memory is read-only
+  points <- function(latent) numpy$array(unname(latent), dtype = "float32")
+  features <- function() list(genes = py_strings(model$genes), peaks = py_strings(model$peaks))
+  list(
+    name = "reticulate",
+    build = function(rna, peaks, options) {
+      model <<- with_python_warnings(from_core(do.call(
+        scmvp$SCMVP, c(list(to_mudata(rna, peaks)), options)
+      )))
+      c(list(account = reticulate::py_to_r(model$account)), features())
+    },
+    load = function(folder) {
+      model <<- from_core(scmvp$SCMVP$load(folder))
+      features()
+    },
+    train = function(options, on_epoch) {
+      stopped <- interruptible(from_core(do.call(model$train, c(options, list(
+        callback = if (!is.null(on_epoch)) interruptible_callback(on_epoch)
+      )))))
+      list(stopped = stopped, interrupted = isTRUE(reticulate::py_to_r(model$interrupted)))
+    },
+    fitted = function() {
+      list(
+        latent = from_core(reticulate::py_to_r(model$get_latent_representation())),
+        probabilities = from_core(reticulate::py_to_r(model$predict_proba())),
+        history = reticulate::py_to_r(model$history),
+        summary = reticulate::py_to_r(model$summary())
+      )
+    },
+    embed = function(rna, peaks, modality) {
+      with_python_warnings(from_core(reticulate::py_to_r(
+        model$get_latent_representation(to_mudata(rna, peaks), modality = modality)
+      )))
+    },
+    responsibilities = function(latent) {
+      from_core(reticulate::py_to_r(model$responsibilities(points(latent))))
+    },
+    decode = function(latent, modality, features, library.size) {
+      decoded <- from_core(model$decode(
+        points(latent),
+        modality = modality, features = as.list(features), library_size = library.size
+      ))
+      reticulate::py_to_r(decoded$T)
+    },
+    decode_to_file = function(path, latent, modality, cells, features, library.size, threshold,
+                              log) {
+      from_core(model$decode_to_file(
+        path, points(latent),
+        modality = modality, cells = as.list(cells), features = as.list(features),
+        library_size = library.size, threshold = threshold, log = log
+      ))
+      invisible()
+    },
+    save = function(folder) {
+      from_core(model$save(folder))
+      invisible()
+    },
+    close = function() invisible()
+  )
+}

@@ -1,0 +1,253 @@
+# The core in a process of its own (python -m scmvp.worker): requests as JSON files, matrices as raw
+# files beside them, events as lines of JSON. R needs nothing of Python here, and a crash, a lack of
+# memory or a clash of libraries there does not reach R.
+
+process_engine <- function(choice) {
+  worker <- start_worker(choice)
+  ask <- function(verb, ..., on_epoch = NULL) ask_worker(worker, verb, list(...), on_epoch)
+  file_for <- function(name) file.path(worker$folder, name)
+  # named lists of strings stay lists in JSON, also of one element
+  names_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
+  list(
+    name = "process",
+    build = function(rna, peaks, options) {
+      do.call(ask, c(list("build"), send_counts(worker, rna, peaks), options))
+    },
+    load = function(folder) ask("load", folder = folder),
+    train = function(options, on_epoch) {
+      reply <- do.call(ask, c(
+        list("train", tell = !is.null(on_epoch)), options, list(on_epoch = on_epoch)
+      ))
+      # an interrupt before the first epoch was complete has failed the request already
+      list(stopped = FALSE, interrupted = reply$interrupted)
+    },
+    fitted = function() {
+      reply <- ask("fitted", latent = file_for("latent"), probabilities = file_for("probabilities"))
+      reply$latent <- receive_matrix(reply$latent)
+      reply$probabilities <- receive_matrix(reply$probabilities)
+      reply
+    },
+    embed = function(rna, peaks, modality) {
+      reply <- do.call(ask, c(
+        list("embed", modality = modality, latent = file_for("latent")),
+        send_counts(worker, rna, peaks)
+      ))
+      receive_matrix(reply$latent)
+    },
+    responsibilities = function(latent) {
+      sent <- send_matrix(latent, file_for("points"))
+      reply <- ask("responsibilities", latent = sent, probabilities = file_for("probabilities"))
+      receive_matrix(reply$probabilities)
+    },
+    decode = function(latent, modality, features, library.size) {
+      reply <- ask(
+        "decode",
+        latent = send_matrix(latent, file_for("points")), values = file_for("values"),
+        modality = modality, features = names_of(features), library_size = library.size
+      )
+      t(receive_matrix(reply$values))
+    },
+    decode_to_file = function(path, latent, modality, cells, features, library.size, threshold,
+                              log) {
+      ask(
+        "decode_to_file",
+        latent = send_matrix(latent, file_for("points")), path = path, modality = modality,
+        cells = names_of(cells), features = names_of(features), library_size = library.size,
+        threshold = threshold, log = log
+      )
+      invisible()
+    },
+    save = function(folder) {
+      ask("save", folder = folder)
+      invisible()
+    },
+    close = function() stop_worker(worker)
+  )
+}
+
+# ---- the process ---------------------------------------------------------------------------------
+
+start_worker <- function(choice) {
+  folder <- tempfile("scmvp-worker-")
+  dir.create(folder)
+  restore <- hide_r_libraries()
+  on.exit(restore())
+  worker <- new.env()
+  worker$choice <- choice
+  worker$folder <- folder
+  worker$requests <- 0
+  places <- c(core_source(), Filter(nzchar, Sys.getenv("PYTHONPATH")))
+  worker$process <- tryCatch(
+    processx::process$new(
+      choice$python, c("-m", "scmvp.worker"),
+      stdin = "|", stdout = "|", stderr = file.path(folder, "stderr"), encoding = "UTF-8",
+      env = c("current", PYTHONPATH = paste(places, collapse = .Platform$path.sep)),
+      cleanup_tree = TRUE
+    ),
+    error = function(e) {
+      unlink(folder, recursive = TRUE)
+      refuse(
+        "the Python at '", choice$python, "' (found by: ", choice$found_by, ") cannot be started: ",
+        first_line(conditionMessage(e)), ": run install_scMVP(), or set SCMVP_PYTHON.",
+        class = "python", details = e
+      )
+    }
+  )
+  reg.finalizer(worker, stop_worker, onexit = TRUE)
+  worker
+}
+
+stop_worker <- function(worker) {
+  if (!is.null(worker$process)) {
+    try(worker$process$kill(), silent = TRUE)
+    worker$process <- NULL
+    unlink(worker$folder, recursive = TRUE)
+  }
+  invisible()
+}
+
+# One request and its reply. An interrupt of R is passed on, once: what the worker then makes of it
+# is the reply. A second one ends the worker.
+ask_worker <- function(worker, verb, arguments, on_epoch = NULL) {
+  if (is.null(worker$process)) refuse("the Python process is closed already.", class = "core")
+  worker$requests <- worker$requests + 1
+  request <- file.path(worker$folder, paste0(worker$requests, ".json"))
+  text <- jsonlite::toJSON(
+    c(list(do = verb), arguments),
+    auto_unbox = TRUE, null = "null", na = "null", digits = NA
+  )
+  writeLines(enc2utf8(text), request, useBytes = TRUE)
+  interrupts <- 0
+  sent <- FALSE
+  repeat {
+    event <- tryCatch(
+      {
+        if (!sent) {
+          sent <- TRUE
+          write_line(worker, request)
+        }
+        next_event(worker)
+      },
+      interrupt = function(i) list(interrupt = TRUE)
+    )
+    if (isTRUE(event$interrupt)) {
+      interrupts <- interrupts + 1
+      if (interrupts > 1) {
+        stop_worker(worker)
+        rlang::interrupt()
+      }
+      worker$process$interrupt()
+    } else if (!is.null(event$done)) {
+      return(jsonlite::fromJSON(event$done, simplifyDataFrame = FALSE, simplifyMatrix = FALSE))
+    } else {
+      heed_event(worker, event, on_epoch)
+    }
+  }
+}
+
+# What is said on the way to a reply, or instead of one.
+heed_event <- function(worker, event, on_epoch) {
+  if (!is.null(event$epoch)) {
+    if (isTRUE(on_epoch(event$epoch))) worker$process$interrupt()
+  } else if (!is.null(event$note)) {
+    message(as_sentence(event$note))
+  } else if (!is.null(event$failed)) {
+    refuse_python_error(event$failed$type, event$failed$message, event$failed$traceback)
+  }
+}
+
+# A worker that is gone already is found out when its answer is awaited.
+write_line <- function(worker, text) {
+  left <- charToRaw(paste0(text, "\n"))
+  while (length(left) > 0 && worker$process$is_alive()) {
+    left <- tryCatch(worker$process$write_input(left), error = function(e) raw())
+  }
+}
+
+# The next event, as soon as there is one; refused when the process has ended.
+next_event <- function(worker) {
+  repeat {
+    if (length(worker$lines) > 0) {
+      line <- worker$lines[1]
+      worker$lines <- worker$lines[-1]
+      return(jsonlite::fromJSON(line, simplifyVector = TRUE))
+    }
+    worker$process$poll_io(200)
+    worker$lines <- worker$process$read_output_lines()
+    if (length(worker$lines) == 0 && !worker$process$is_alive() &&
+      !worker$process$is_incomplete_output()) {
+      refuse_dead_worker(worker)
+    }
+  }
+}
+
+refuse_dead_worker <- function(worker) {
+  status <- worker$process$get_exit_status()
+  errors <- file.path(worker$folder, "stderr")
+  said <- if (file.exists(errors)) readLines(errors, warn = FALSE) else character()
+  last <- utils::tail(said[nzchar(said)], 1)
+  choice <- worker$choice
+  stop_worker(worker)
+  killed <- is.numeric(status) && (status < 0 || status > 128)
+  if (killed) {
+    refuse(
+      "the Python process of scMVP was killed (signal ", if (status < 0) -status else status - 128,
+      "), most often because memory ran out; nothing was changed: model fewer features ",
+      "(rna.features, peak.features, min.cells) or free memory, and run it again.",
+      class = "core", details = said
+    )
+  }
+  refuse(
+    "the Python process of scMVP (", choice$python, ") ended with status ", status,
+    if (length(last) > 0) paste0(" (", trimws(last), ")"),
+    "; nothing was changed: see scMVP_config(), or run install_scMVP() to mend the environment.",
+    class = if (worker$requests <= 1) "python" else "core", details = said
+  )
+}
+
+# ---- matrices ------------------------------------------------------------------------------------
+
+# The three vectors of each dgCMatrix and the names, as files.
+send_counts <- function(worker, rna, peaks) {
+  lapply(list(rna = rna, atac = peaks), function(counts) {
+    file <- tempfile("counts-", worker$folder)
+    parts <- list(x = counts@x, i = counts@i, p = counts@p)
+    files <- lapply(names(parts), function(part) {
+      write_vector(parts[[part]], paste0(file, ".", part))
+    })
+    names(files) <- names(parts)
+    c(files, list(
+      cells = write_names(colnames(counts), paste0(file, ".cells")),
+      features = write_names(rownames(counts), paste0(file, ".features"))
+    ))
+  })
+}
+
+# In pieces: one call of writeBin() takes less than 2 GB.
+write_vector <- function(x, path) {
+  connection <- file(path, "wb")
+  on.exit(close(connection))
+  piece <- 2^24
+  for (first in seq(1, max(1, length(x)), by = piece)) {
+    last <- min(length(x), first + piece - 1)
+    if (last >= first) writeBin(x[first:last], connection)
+  }
+  path
+}
+
+write_names <- function(x, path) {
+  connection <- file(path, "wb")
+  on.exit(close(connection))
+  writeLines(enc2utf8(x), connection, sep = "\n", useBytes = TRUE)
+  path
+}
+
+send_matrix <- function(x, path) {
+  list(file = write_vector(as.double(x), path), dim = dim(x))
+}
+
+receive_matrix <- function(at) {
+  values <- readBin(at$file, "double", prod(at$dim), size = 4)
+  unlink(at$file)
+  matrix(values, at$dim[1], at$dim[2])
+}

@@ -1,0 +1,252 @@
+# What ImputeSCMVP() computes, whatever the object: dense, sparse, on disk, or means of groups.
+
+# The checked arguments of one call.
+imputation_request <- function(modality, features, cells, library.size, log, file, threshold,
+                               by, max.gb, backend, verbose) {
+  modality <- check_modality(modality)
+  if (is.null(log)) log <- modality == "rna"
+  if (!is.null(file) && !is.null(by)) {
+    refuse("give either file (all cells, on disk) or by (means of groups), not both.")
+  }
+  if (!is.null(threshold) && !is.null(by)) {
+    refuse("give either threshold (sparse values of cells) or by (means of groups), not both.")
+  }
+  list(
+    modality = modality,
+    features = features,
+    cells = cells,
+    library.size = check_number(library.size, "library.size", min = 0, above = TRUE),
+    log = check_flag(log, "log"),
+    file = check_model_file(file, "file"),
+    threshold = check_number(threshold, "threshold", min = 0, above = TRUE, optional = TRUE),
+    by = by,
+    max.gb = check_number(max.gb, "max.gb", min = 0),
+    backend = check_choice(backend, backends, "backend"),
+    verbose = check_flag(verbose, "verbose")
+  )
+}
+
+# The core's name of a modality.
+check_modality <- function(modality) {
+  if (identical(modality, "atac")) modality <- "peaks" # as the command line and Python say
+  modality <- check_choice(modality, c("rna", "peaks"), "modality")
+  if (modality == "rna") "rna" else "atac"
+}
+
+# What tells one imputed assay from another.
+request_mark <- function(request, reduction, record) {
+  list(
+    reduction = reduction, fit = record$fit, modality = request$modality,
+    library.size = request$library.size, log = request$log, threshold = request$threshold
+  )
+}
+
+# Values of the features asked for, less those `already` there; features x cells (or groups).
+impute_values <- function(record, latent, request, already = character(), groups = NULL) {
+  if (!is.null(request$cells)) {
+    cells <- check_names_known(request$cells, rownames(latent), "cells", "in the object")
+    groups <- groups[match(cells, rownames(latent))]
+    latent <- latent[cells, , drop = FALSE]
+  }
+  if (!is.null(request$file)) check_hdf5(request)
+  with_engine(request$backend, function(engine) {
+    model <- restore_model(record$model, engine)
+    modelled <- if (request$modality == "rna") model$genes else model$peaks
+    shown <- record$spelling[[request$modality]]
+    if (is.null(shown)) shown <- modelled
+    features <- if (is.null(request$features)) {
+      shown
+    } else {
+      check_names_known(
+        request$features, shown, "features", "in the model",
+        remedy = paste0(
+          "it has names such as '", shown[1], "', and none for features seen in too few cells at ",
+          "the fit (min.cells)"
+        )
+      )
+    }
+    wanted <- setdiff(features, already)
+    decoder <- block_decoder(engine, latent, modelled[match(wanted, shown)], wanted, request)
+    n_all <- length(union(already, features))
+    if (!is.null(groups)) {
+      impute_means(decoder, groups, request)
+    } else if (!is.null(request$file)) {
+      impute_to_file(engine, decoder, latent, modelled, shown, request)
+    } else if (!is.null(request$threshold)) {
+      impute_sparse(decoder, n_all, request)
+    } else {
+      impute_dense(decoder, n_all, request)
+    }
+  })
+}
+
+# Decodes blocks of cells: block(rows, log) is features x cells without names.
+block_decoder <- function(engine, latent, modelled, shown, request) {
+  list(
+    features = shown,
+    modelled = modelled,
+    cells = rownames(latent),
+    block = function(rows, log = request$log) {
+      values <- engine$decode(
+        latent[rows, , drop = FALSE], request$modality, modelled, request$library.size
+      )
+      if (log) log1p(values) else values
+    }
+  )
+}
+
+# f(block, rows) over all cells in turn; says how far it is when it takes long.
+over_blocks <- function(decoder, request, f) {
+  n <- length(decoder$cells)
+  said <- proc.time()[["elapsed"]]
+  for (rows in cell_blocks(n, length(decoder$features))) {
+    f(rows)
+    now <- proc.time()[["elapsed"]]
+    if (request$verbose && now - said > 5) {
+      message(sprintf("imputed %.0f %% of the cells", 100 * max(rows) / n))
+      said <- now
+    }
+  }
+}
+
+impute_dense <- function(decoder, n_features, request) {
+  n <- length(decoder$cells)
+  check_memory(
+    n_features, n, request$max.gb, "the imputed values",
+    paste0(
+      "ask for fewer features or cells, means of groups (by =), values above a threshold ",
+      "(threshold =), or a file on disk (file =)"
+    )
+  )
+  if (length(decoder$features) == 0) {
+    return(NULL)
+  }
+  values <- matrix(
+    0, length(decoder$features), n,
+    dimnames = list(decoder$features, decoder$cells)
+  )
+  over_blocks(decoder, request, function(rows) values[, rows] <<- decoder$block(rows))
+  values
+}
+
+# Values of at least the threshold. How many there are is estimated from some of the cells first.
+impute_sparse <- function(decoder, n_features, request) {
+  n <- length(decoder$cells)
+  if (length(decoder$features) == 0) {
+    return(NULL)
+  }
+  # few cells, spread over all: enough for an estimate, nothing in time or memory
+  at_most <- max(1, 2^23 %/% length(decoder$features))
+  some <- unique(round(seq(1, n, length.out = min(n, 64, at_most))))
+  share <- mean(decoder$block(some) >= request$threshold)
+  gb <- share * n_features * n * 12 / 1e9
+  if (gb > request$max.gb) {
+    refuse(
+      "the imputed values would take about ", format(gb, digits = 2), " GB (",
+      sprintf("%.1f %%", 100 * share), " of ", format_count(n_features), " features x ",
+      format_count(n), " cells are at least ", request$threshold, "), more than max.gb = ",
+      request$max.gb, ": raise the threshold, ask for fewer features or cells, or raise max.gb.",
+      class = "memory"
+    )
+  }
+  parts <- list()
+  over_blocks(decoder, request, function(rows) {
+    block <- decoder$block(rows)
+    block[block < request$threshold] <- 0
+    parts[[length(parts) + 1]] <<- methods::as(
+      methods::as(block, "CsparseMatrix"), "generalMatrix"
+    )
+  })
+  values <- do.call(cbind, parts)
+  dimnames(values) <- list(decoder$features, decoder$cells)
+  values
+}
+
+# Means over the cells of each group, of values before the logarithm (as AverageExpression()).
+impute_means <- function(decoder, groups, request) {
+  groups <- droplevels(groups)
+  check_memory(
+    length(decoder$features), nlevels(groups), request$max.gb, "the means", "ask for fewer features"
+  )
+  sums <- matrix(
+    0, length(decoder$features), nlevels(groups),
+    dimnames = list(decoder$features, levels(groups))
+  )
+  over_blocks(decoder, request, function(rows) {
+    block <- decoder$block(rows, log = FALSE)
+    members <- stats::model.matrix(~ 0 + g, list(g = factor(groups[rows], levels(groups))))
+    known <- !is.na(groups[rows])
+    sums <<- sums + block[, known, drop = FALSE] %*% members
+  })
+  means <- sweep(sums, 2, as.numeric(table(groups)), "/")
+  if (request$log) log1p(means) else means
+}
+
+# HDF5 on disk, cells x features as AnnData has it, which is features x cells to R.
+impute_to_file <- function(engine, decoder, latent, modelled, shown, request) {
+  n <- length(decoder$cells)
+  gb <- as.numeric(length(decoder$features)) * n * 4 / 1e9
+  if (is.null(request$threshold) && gb > request$max.gb) {
+    refuse(
+      "the imputed values would take up to ", format(gb, digits = 2), " GB on disk (",
+      format_count(length(decoder$features)), " features x ", format_count(n), " cells, before ",
+      "compression), more than max.gb = ", request$max.gb, ": ask for fewer features or cells, ",
+      "keep values above a threshold (threshold =), or raise max.gb.",
+      class = "memory"
+    )
+  }
+  if (request$verbose) {
+    message(
+      "writing ", format_count(length(decoder$features)), " features x ", format_count(n),
+      " cells to ", request$file,
+      if (is.null(request$threshold)) paste0(" (up to ", format(gb, digits = 2), " GB)")
+    )
+  }
+  engine$decode_to_file(
+    request$file, latent, request$modality, decoder$cells, decoder$modelled, request$library.size,
+    request$threshold, request$log
+  )
+  values <- if (is.null(request$threshold)) {
+    bioc("HDF5Array", "HDF5Array")(request$file, "X")
+  } else {
+    bioc("HDF5Array", "H5SparseMatrix")(request$file, "X")
+  }
+  dimnames(values) <- list(decoder$features, decoder$cells)
+  values
+}
+
+check_hdf5 <- function(request) {
+  needs_package("HDF5Array", "values on disk come back as HDF5Matrix")
+  # 1.26 opens a group as if it were a dataset, and fails
+  if (!is.null(request$threshold) && utils::packageVersion("HDF5Array") < "1.28") {
+    refuse(
+      "HDF5Array ", utils::packageVersion("HDF5Array"), " cannot open sparse HDF5: leave out ",
+      "threshold or file, or update it to 1.28 or later."
+    )
+  }
+}
+
+# Groups of the cells: the name of a column of `data`, or one value per cell. A factor in the order
+# of `cells`.
+groups_of <- function(by, cells, data) {
+  if (is.character(by) && length(by) == 1 && length(cells) != 1) {
+    if (!by %in% colnames(data)) {
+      refuse(
+        "by: the object has no cell metadata '", by, "' (it has ",
+        some_names(colnames(data), 6), ")."
+      )
+    }
+    by <- data[[by]]
+  } else if (length(by) != length(cells)) {
+    refuse(
+      "by must be the name of a column of the cell metadata or one value per cell (",
+      format_count(length(cells)), "), not ", in_words(by), "."
+    )
+  } else if (!is.null(names(by))) {
+    if (!setequal(names(by), cells)) refuse("by: its names are not those of the cells.")
+    by <- by[cells]
+  }
+  groups <- factor(by)
+  if (nlevels(groups) == 0) refuse("by: no cell belongs to a group.")
+  groups
+}

@@ -1,0 +1,234 @@
+# Plots of a fit, as ggplot objects that the caller may go on with.
+
+#' Plot the training of a model
+#'
+#' The ELBO of training and held-out cells after each epoch, in nats per cell. A good training ends
+#' on a plateau of the held-out cells; dotted lines part the phases.
+#'
+#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param reduction Name of the reduction with the model.
+#' @return A ggplot object.
+#' @section Errors:
+#' `scmvp_error_model` when there is no stored model.
+#' @examples
+#' if (scMVP_available() && requireNamespace("ggplot2", quietly = TRUE)) {
+#'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 10, verbose = FALSE)
+#'   PlotSCMVPHistory(object)
+#' }
+#' @export
+PlotSCMVPHistory <- function(object, reduction = "scmvp") {
+  needs_package("ggplot2", "plots are made with ggplot2")
+  history <- record_of(object, reduction)$history
+  long <- data.frame(
+    epoch = rep(history$epoch, 2),
+    elbo = c(history$elbo_train, history$elbo_validation),
+    cells = rep(c("training", "held-out"), each = nrow(history))
+  )
+  long <- long[is.finite(long$elbo), ]
+  change <- history$epoch[which(diff(as.integer(factor(history$phase, unique(history$phase)))) > 0)]
+  ggplot2::ggplot(long, ggplot2::aes(.data$epoch, .data$elbo, colour = .data$cells)) +
+    ggplot2::geom_vline(xintercept = change + 0.5, linetype = "dotted", colour = "grey50") +
+    ggplot2::geom_line() +
+    ggplot2::geom_point(size = 0.8) +
+    ggplot2::scale_colour_manual(values = c(training = "grey60", "held-out" = "#0072B2")) +
+    ggplot2::labs(
+      x = "Epoch", y = "ELBO (nats per cell)", colour = NULL,
+      caption = paste("phases:", paste(unique(history$phase), collapse = " | "))
+    ) +
+    seurat_theme()
+}
+
+#' Plot measured against imputed values
+#'
+#' For each feature, the imputed value of every cell beside what was measured there: without
+#' `group.by` one point per cell (measured, jittered, against imputed), with it the distributions of
+#' both over groups, scaled to the same total.
+#'
+#' @param object A Seurat object that [RunSCMVP()] returned.
+#' @param features Names of modelled genes or peaks.
+#' @param modality `"rna"` or `"peaks"`.
+#' @param group.by Name of a metadata column, such as `"scmvp_cluster"`; `NULL` for one point per
+#'   cell.
+#' @param reduction Name of the reduction with the model.
+#' @param ncol Columns of panels.
+#' @return A ggplot object.
+#' @section Errors:
+#' Those of [ImputeSCMVP()]; `scmvp_error_input` when the measured assay or `group.by` is not there.
+#' @examples
+#' if (scMVP_available() && requireNamespace("ggplot2", quietly = TRUE)) {
+#'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 10, verbose = FALSE)
+#'   PlotSCMVPImputation(object, rownames(object)[1:2])
+#'   PlotSCMVPImputation(object, rownames(object)[1:2], group.by = "scmvp_cluster")
+#' }
+#' @export
+PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), group.by = NULL,
+                                reduction = "scmvp", ncol = NULL) {
+  needs_package("ggplot2", "plots are made with ggplot2")
+  if (!inherits(object, "Seurat")) {
+    refuse("object must be a Seurat object, not class ", class(object)[1], ".")
+  }
+  modality <- check_modality(modality)
+  record <- stored_results(object, reduction)
+  name <- record$options[[if (modality == "rna") "rna.assay" else "peak.assay"]]
+  if (is.null(name) || !name %in% SeuratObject::Assays(object)) {
+    refuse("the assay that was measured is not in the object: there is nothing to compare with.")
+  }
+  imputed <- ImputeSCMVP(
+    object, if (modality == "rna") "rna" else "peaks",
+    features = features, as = "matrix", reduction = reduction, verbose = FALSE
+  )
+  measured <- scaled_counts(object, name, rownames(imputed), log = modality == "rna")
+  data <- data.frame(
+    feature = factor(rep(rownames(imputed), ncol(imputed)), rownames(imputed)),
+    measured = as.vector(measured),
+    imputed = as.vector(imputed)
+  )
+  scale <- if (modality == "rna") "log(1 + counts per 10,000)" else "counts per 10,000"
+  if (is.null(group.by)) {
+    return(plot_measured_imputed(data, scale, ncol))
+  }
+  groups <- groups_of(check_string(group.by, "group.by"), colnames(imputed), object[[]])
+  data$group <- rep(groups, each = nrow(imputed))
+  plot_by_group(data, scale, group.by, ncol)
+}
+
+plot_measured_imputed <- function(data, scale, ncol) {
+  ggplot2::ggplot(data, ggplot2::aes(.data$imputed, .data$measured)) +
+    ggplot2::geom_point(size = 0.6, alpha = 0.4, colour = "#0072B2") +
+    ggplot2::facet_wrap("feature", scales = "free", ncol = ncol) +
+    ggplot2::labs(x = paste0("Imputed, ", scale), y = "Measured, same scale") +
+    seurat_theme()
+}
+
+plot_by_group <- function(data, scale, group.by, ncol) {
+  long <- data.frame(
+    feature = rep(data$feature, 2), group = rep(data$group, 2),
+    value = c(data$measured, data$imputed),
+    kind = factor(rep(c("measured", "imputed"), each = nrow(data)), c("measured", "imputed"))
+  )
+  ggplot2::ggplot(long, ggplot2::aes(.data$group, .data$value, fill = .data$kind)) +
+    ggplot2::geom_boxplot(outlier.size = 0.3, linewidth = 0.3) +
+    ggplot2::facet_wrap("feature", scales = "free_y", ncol = ncol) +
+    ggplot2::scale_fill_manual(values = c(measured = "grey80", imputed = "#56B4E9")) +
+    ggplot2::labs(x = group.by, y = scale, fill = NULL) +
+    seurat_theme()
+}
+
+#' Plot how sure the clusters are
+#'
+#' `"probability"`: a heat map of the posterior probability of each cluster in each cell, cells
+#' grouped by their cluster. `"entropy"`: how spread these probabilities are in the cells of each
+#' cluster, 0 when a cell belongs to one cluster, 1 when to all alike.
+#'
+#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param what `"probability"` or `"entropy"`.
+#' @param reduction Name of the reduction with the model.
+#' @return A ggplot object.
+#' @section Errors:
+#' `scmvp_error_model` when there is no stored model.
+#' @examples
+#' if (scMVP_available() && requireNamespace("ggplot2", quietly = TRUE)) {
+#'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 10, verbose = FALSE)
+#'   PlotSCMVPClusters(object)
+#'   PlotSCMVPClusters(object, "entropy")
+#' }
+#' @export
+PlotSCMVPClusters <- function(object, what = c("probability", "entropy"), reduction = "scmvp") {
+  needs_package("ggplot2", "plots are made with ggplot2")
+  what <- check_choice(what, c("probability", "entropy"), "what")
+  probabilities <- cluster_probabilities(object, reduction)
+  label <- max.col(probabilities, ties.method = "first")
+  cluster <- factor(colnames(probabilities)[label], colnames(probabilities))
+  plot <- if (what == "entropy") plot_entropy else plot_shares
+  plot(probabilities, cluster)
+}
+
+plot_shares <- function(probabilities, cluster) {
+  sure <- probabilities[cbind(seq_along(cluster), as.integer(cluster))]
+  rows <- order(cluster, -sure)
+  shown <- data.frame(
+    rank = rep(seq_along(rows), ncol(probabilities)),
+    cluster = factor(
+      rep(colnames(probabilities), each = length(rows)), rev(colnames(probabilities))
+    ),
+    probability = as.vector(probabilities[rows, ])
+  )
+  ggplot2::ggplot(shown, ggplot2::aes(.data$rank, .data$cluster, fill = .data$probability)) +
+    ggplot2::geom_raster() +
+    ggplot2::scale_fill_gradient(low = "grey95", high = "#08306B", limits = c(0, 1)) +
+    ggplot2::scale_x_continuous(expand = c(0, 0)) +
+    ggplot2::labs(
+      x = "Cells, by cluster and probability", y = "Cluster", fill = "Posterior\nprobability"
+    ) +
+    seurat_theme()
+}
+
+plot_entropy <- function(probabilities, cluster) {
+  p <- pmax(probabilities, .Machine$double.xmin)
+  entropy <- -rowSums(p * log(p)) / log(max(2, ncol(p)))
+  data <- data.frame(cluster = cluster, entropy = pmax(entropy, 0))
+  ggplot2::ggplot(data, ggplot2::aes(.data$cluster, .data$entropy, fill = .data$cluster)) +
+    ggplot2::geom_boxplot(outlier.size = 0.4, linewidth = 0.3, show.legend = FALSE) +
+    ggplot2::coord_cartesian(ylim = c(0, 1)) +
+    ggplot2::labs(x = "Cluster", y = "Entropy of the posterior (0 to 1)") +
+    seurat_theme()
+}
+
+# cells x clusters of the cells that are in the object now. Those of the fit where they are all
+# there, else (cells renamed or added) from the latent.
+cluster_probabilities <- function(object, reduction) {
+  record <- record_of(object, reduction)
+  latent <- latent_of_object(object, reduction)
+  kept <- record$probabilities
+  if (!is.null(kept) && all(rownames(latent) %in% rownames(kept))) {
+    return(kept[rownames(latent), , drop = FALSE])
+  }
+  with_engine("auto", function(engine) {
+    restore_model(record$model, engine)
+    name_cells(latent, engine$responsibilities(latent), rownames(latent))$probabilities
+  })
+}
+
+record_of <- function(object, reduction) {
+  if (inherits(object, "scMVPFit")) {
+    return(object)
+  }
+  check_has_results(object)
+  stored_results(object, reduction)
+}
+
+check_has_results <- function(object) {
+  if (!inherits(object, c("Seurat", "SummarizedExperiment", "MultiAssayExperiment"))) {
+    refuse("object must be what RunSCMVP() returned, not class ", class(object)[1], ".")
+  }
+}
+
+latent_of_object <- function(object, reduction) {
+  if (inherits(object, "scMVPFit")) {
+    return(object$latent)
+  }
+  if (inherits(object, "MultiAssayExperiment")) object <- object[[holder_of(object, reduction)]]
+  if (inherits(object, "SummarizedExperiment")) {
+    return(bioc("SingleCellExperiment", "reducedDim")(object, reduction))
+  }
+  SeuratObject::Embeddings(object[[reduction]])
+}
+
+# Counts of some features, scaled to 10,000 counts per cell over all features of the assay.
+scaled_counts <- function(object, assay, features, log) {
+  counts <- cells_of(object[[assay]], object, assay)
+  total <- pmax(Matrix::colSums(counts), 1)
+  values <- t(t(as.matrix(counts[features, , drop = FALSE])) / total * 1e4)
+  if (log) log1p(values) else values
+}
+
+seurat_theme <- function() {
+  ggplot2::theme_classic() +
+    ggplot2::theme(
+      strip.background = ggplot2::element_blank(),
+      strip.text = ggplot2::element_text(face = "bold")
+    )
+}

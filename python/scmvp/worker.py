@@ -1,0 +1,209 @@
+"""One model in a process of its own, driven by another program: how R runs the core beside itself.
+
+A request is a line on standard input that names a JSON file, `{"do": ..., ...}`; matrices are raw
+files beside it. Standard output has one line of JSON per event: `{"epoch": {...}}` while training,
+`{"note": ...}` for a warning, and `{"done": FILE}` or `{"failed": {...}}` at the end of a request,
+where FILE is JSON again. What other code prints goes to standard error. When standard input ends,
+so does the process, in the middle of a training too. SIGINT ends a training with the best state so
+far, and any other request as failed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+import scmvp
+
+
+class Worker:
+    """Answers requests one after another; holds at most one model."""
+
+    def __init__(self, events: TextIO):
+        self._events = events
+        self._model: Any = None
+
+    def say(self, **event: Any) -> None:
+        """One line to whoever drives us."""
+        print(json.dumps(plain(event)), file=self._events, flush=True)
+
+    def answer(self, request: Path) -> None:
+        """Carry out one request and say how it went; nothing but the end of the process escapes."""
+        try:
+            arguments = json.loads(request.read_text())
+            verb = VERBS[arguments.pop("do")]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("default", UserWarning)
+                warnings.showwarning = self._note
+                answer = verb(self, **arguments)
+            reply = request.with_suffix(".reply")
+            reply.write_text(json.dumps(plain(answer)))
+            self.say(done=str(reply))
+        except BaseException as error:  # noqa: B902 - also KeyboardInterrupt and SystemExit
+            self.say(
+                failed={
+                    "type": type(error).__name__,
+                    "message": message_of(error),
+                    "traceback": traceback.format_exc(),
+                }
+            )
+
+    def _note(self, message: Warning | str, category: type[Warning], *_: Any) -> None:
+        if category is UserWarning:
+            self.say(note=str(message))
+
+    # ---- the verbs
+
+    def build(self, rna: dict, atac: dict, **options: Any) -> dict[str, Any]:
+        """Make a model of these cells, untrained."""
+        self._model = scmvp.SCMVP(_mudata(rna, atac), **options)
+        return {"account": self._model.account} | self._features()
+
+    def load(self, folder: str) -> dict[str, Any]:
+        """Take a saved model."""
+        self._model = scmvp.SCMVP.load(folder)
+        return self._features()
+
+    def train(self, tell: bool, **options: Any) -> dict[str, Any]:
+        """Fit it; with `tell`, an event after each epoch."""
+        callback = (lambda epoch: self.say(epoch=epoch)) if tell else None
+        self._model.train(callback=callback, **options)
+        return {"interrupted": self._model.interrupted}
+
+    def fitted(self, latent: str, probabilities: str) -> dict[str, Any]:
+        """What came of it; the two matrices go to these files."""
+        model = self._model
+        return {
+            "latent": write_matrix(latent, model.get_latent_representation()),
+            "probabilities": write_matrix(probabilities, model.predict_proba()),
+            "history": model.history,
+            "summary": model.summary(),
+        }
+
+    def embed(self, rna: dict, atac: dict, modality: str, latent: str) -> dict[str, Any]:
+        """Latent of other cells."""
+        values = self._model.get_latent_representation(_mudata(rna, atac), modality=modality)
+        return {"latent": write_matrix(latent, values)}
+
+    def responsibilities(self, latent: dict, probabilities: str) -> dict[str, Any]:
+        """p(c|z) of points of the latent."""
+        values = self._model.responsibilities(read_matrix(latent))
+        return {"probabilities": write_matrix(probabilities, values)}
+
+    def decode(self, latent: dict, values: str, **options: Any) -> dict[str, Any]:
+        """Imputed profiles of points of the latent, cells x features."""
+        return {"values": write_matrix(values, self._model.decode(read_matrix(latent), **options))}
+
+    def decode_to_file(self, latent: dict, **options: Any) -> dict[str, Any]:
+        """The same into HDF5."""
+        self._model.decode_to_file(latent=read_matrix(latent), **options)
+        return {}
+
+    def save(self, folder: str) -> dict[str, Any]:
+        """The model as a folder."""
+        self._model.save(folder)
+        return {}
+
+    def _features(self) -> dict[str, Any]:
+        return {"genes": self._model.genes.tolist(), "peaks": self._model.peaks.tolist()}
+
+
+VERBS: dict[str, Callable[..., dict[str, Any]]] = {
+    verb.__name__: verb
+    for verb in (
+        Worker.build, Worker.load, Worker.train, Worker.fitted, Worker.embed,
+        Worker.responsibilities, Worker.decode, Worker.decode_to_file, Worker.save,
+    )
+}  # fmt: skip
+
+
+def message_of(error: BaseException) -> str:
+    """The sentence of an error; of a failure of the system, with the file it is about."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def plain(value: Any) -> Any:
+    """A value that every JSON parser takes: no NumPy types, no NaN (null instead)."""
+    if isinstance(value, dict):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_matrix(path: str, values: np.ndarray) -> dict[str, Any]:
+    """A matrix as raw float32, column after column, as R keeps its matrices."""
+    np.asarray(values, dtype=np.float32).T.tofile(path)
+    return {"file": path, "dim": list(values.shape)}
+
+
+def read_matrix(at: dict[str, Any]) -> np.ndarray:
+    """A matrix of doubles that R has written."""
+    rows, columns = at["dim"]
+    return np.fromfile(at["file"]).reshape(columns, rows).T
+
+
+def _mudata(rna: dict[str, Any], atac: dict[str, Any]) -> Any:
+    return scmvp.from_parts(
+        rna=_parts(rna), atac=_parts(atac), cells=_lines(rna["cells"]),
+        genes=_lines(rna["features"]), peaks=_lines(atac["features"]),
+    )  # fmt: skip
+
+
+def _parts(at: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    files = [(at["x"], np.float64), (at["i"], np.int32), (at["p"], np.int32)]
+    data, indices, indptr = (np.fromfile(path, kind) for path, kind in files)
+    for path, _ in files:  # a copy on disk of all counts is not needed any more
+        os.unlink(path)
+    return data, indices, indptr
+
+
+def _lines(path: str) -> list[str]:
+    # not splitlines(), which also splits at characters that a name may have
+    return Path(path).read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def main() -> int:
+    """Answer the requests on standard input until it ends."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not look like an event
+    worker = Worker(events)
+    requests: queue.Queue[Path] = queue.Queue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    worker.say(ready={"pid": os.getpid(), "version": scmvp.__version__, "python": sys.executable})
+    while True:
+        try:
+            request = requests.get()
+        except KeyboardInterrupt:  # nobody is waiting for anything
+            continue
+        worker.answer(request)
+
+
+def _listen(requests: queue.Queue[Path]) -> None:
+    for line in sys.stdin:
+        requests.put(Path(line.rstrip("\n")))
+    os._exit(0)  # whoever drove us is gone
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & has it ignored
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The worker: requests in, events and raw files out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scmvp
+from scmvp import worker
+
+
+def test_plain_is_what_every_json_parser_takes():
+    value = {"a": np.float32(0.5), "b": (np.int64(1), float("nan")), 1: np.bool_(True)}
+    assert json.dumps(worker.plain(value)) == '{"a": 0.5, "b": [1, null], "1": true}'
+
+
+def test_matrices_go_column_after_column(tmp_path):
+    values = np.arange(6.0).reshape(2, 3)
+    at = worker.write_matrix(str(tmp_path / "m"), values)
+    assert at["dim"] == [2, 3]
+    assert np.fromfile(at["file"], np.float32).tolist() == [0, 3, 1, 4, 2, 5]
+    values.T.tofile(tmp_path / "d")
+    back = worker.read_matrix({"file": str(tmp_path / "d"), "dim": [2, 3]})
+    assert (back == values).all()
+
+
+@pytest.fixture
+def running():
+    root = Path(scmvp.__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scmvp.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+    )
+    assert "ready" in json.loads(process.stdout.readline())
+    yield process
+    process.kill()
+
+
+def ask(process, tmp_path, **request):
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
+    path.write_text(json.dumps(request))
+    process.stdin.write(f"{path}\n")
+    process.stdin.flush()
+
+
+def reply(process):
+    event = json.loads(process.stdout.readline())
+    return json.loads(Path(event["done"]).read_text()) if "done" in event else event
+
+
+def counts_as_files(matrix, features, cells, folder, name):
+    parts = {"x": np.float64, "i": np.int32, "p": np.int32}
+    vectors = dict(zip(parts, (matrix.data, matrix.indices, matrix.indptr), strict=True))
+    at = {}
+    for part, kind in parts.items():
+        at[part] = str(folder / f"{name}.{part}")
+        vectors[part].astype(kind).tofile(at[part])
+    for part, names in (("features", features), ("cells", cells)):
+        at[part] = str(folder / f"{name}.{part}")
+        Path(at[part]).write_text("".join(f"{n}\n" for n in names))
+    return at
+
+
+def test_a_fit_in_the_worker_is_that_in_this_process(running, tmp_path):
+    cells = scmvp.simulate(n_cells=60, n_genes=50, n_peaks=60, n_types=2, seed=1)
+    sent = {
+        name: counts_as_files(
+            cells[name].X.tocsr(), cells[name].var_names, cells.obs_names, tmp_path, name
+        )
+        for name in ("rna", "atac")
+    }
+    ask(running, tmp_path, do="build", **sent, n_clusters=2)
+    assert reply(running)["genes"] == list(scmvp.SCMVP(cells, n_clusters=2).genes)
+    ask(running, tmp_path, do="train", tell=True, max_epochs=2)
+    assert [reply(running)["epoch"]["epoch"] for _ in range(2)] == [1, 2]
+    assert reply(running) == {"interrupted": False}
+    ask(
+        running,
+        tmp_path,
+        do="fitted",
+        latent=str(tmp_path / "l"),
+        probabilities=str(tmp_path / "p"),
+    )
+    at = reply(running)["latent"]
+    got = np.fromfile(at["file"], np.float32).reshape(at["dim"][::-1]).T
+    model = scmvp.SCMVP(cells, n_clusters=2).train(max_epochs=2, threads=1)
+    np.testing.assert_allclose(got, model.get_latent_representation(), atol=1e-4)
+
+
+def test_failures_are_events_and_the_worker_lives(running, tmp_path):
+    ask(running, tmp_path, do="load", folder=str(tmp_path / "none"))
+    failed = reply(running)["failed"]
+    assert failed["type"] == "ModelFileError" and "has no model.json" in failed["message"]
+    running.send_signal(signal.SIGINT)  # with nothing to interrupt
+    ask(running, tmp_path, do="load", folder=str(tmp_path / "none"))
+    assert "failed" in reply(running)
+    running.stdin.close()
+    assert running.wait(timeout=60) == 0

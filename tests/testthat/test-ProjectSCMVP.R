@@ -1,0 +1,149 @@
+only <- function(object, assay) {
+  SeuratObject::DefaultAssay(object) <- assay
+  for (other in setdiff(SeuratObject::Assays(object), assay)) object[[other]] <- NULL
+  object
+}
+
+embedding <- function(object) SeuratObject::Embeddings(object[["scmvp"]])
+
+test_that("the fitted cells are embedded where the fit has put them", {
+  object <- fitted_object()
+  query <- ProjectSCMVP(object, paired_object(), verbose = FALSE)
+  expect_equal(embedding(query), embedding(object), tolerance = 1e-5)
+  expect_identical(query$scmvp_cluster, object$scmvp_cluster)
+  expect_equal(query$scmvp_cluster_prob, object$scmvp_cluster_prob, tolerance = 1e-5)
+  # with the model, so that everything else works on it
+  expect_equal(
+    ImputeSCMVP(query, as = "matrix"), ImputeSCMVP(object, as = "matrix"),
+    tolerance = 1e-5
+  )
+  expect_equal(results_of(query)$history, results_of(object)$history)
+  expect_true(results_of(query)$options$projected)
+  expect_s4_class(SeuratObject::Command(query, "ProjectSCMVP.scmvp"), "SeuratCommand")
+})
+
+test_that("a query with one modality is embedded, and the other one imputed", {
+  object <- SimulateSCMVP(n.cells = 400, n.genes = 300, n.peaks = 600, n.types = 3, seed = 2)
+  cells <- colnames(object)
+  reference <- quick_fit(subset(object, cells = cells[1:300]), max.epochs = 40, impute = "none")
+  held_out <- subset(object, cells = cells[301:400])
+  type <- held_out$cell_type
+  agree <- function(query) {
+    counts <- table(query$scmvp_cluster, type)
+    sum(apply(counts, 1, max)) / sum(counts)
+  }
+  expect_gt(agree(ProjectSCMVP(reference, held_out, verbose = FALSE)), 0.9)
+  rna <- ProjectSCMVP(reference, only(held_out, "RNA"), verbose = FALSE)
+  atac <- ProjectSCMVP(reference, only(held_out, "ATAC"), verbose = FALSE)
+  expect_identical(results_of(rna)$options$modality, "rna")
+  expect_identical(results_of(atac)$options$modality, "peaks")
+  expect_gt(agree(rna), 0.8)
+  expect_gt(agree(atac), 0.8)
+  # the accessibility that was never seen: that of the cells' own types, by the truth
+  rna <- ImputeSCMVP(rna, "peaks")
+  imputed <- layer_data(rna, "scMVP_ATAC", "data")
+  truth <- SeuratObject::Misc(object, "truth")$atac[rownames(imputed), as.character(type)]
+  profiles <- SeuratObject::Misc(object, "truth")$atac[rownames(imputed), ]
+  marked <- order(-apply(profiles, 1, sd))[1:50]
+  by_peak <- vapply(marked, function(i) cor(imputed[i, ], truth[i, ]), numeric(1))
+  expect_gt(median(by_peak), 0.7)
+})
+
+test_that("a model trained elsewhere is attached from its folder, whatever the spelling of peaks", {
+  skip_without_core()
+  script <- tempfile(fileext = ".py")
+  folder <- tempfile("model")
+  writeLines(c(
+    "import sys, scmvp",
+    "cells = scmvp.simulate(n_cells=120, n_genes=150, n_peaks=200, n_types=3, seed=3)",
+    "atac = cells.mod['atac']",
+    "atac.var_names = [n.replace('-', ':', 1) for n in atac.var_names]",
+    "scmvp.SCMVP((cells.mod['rna'], atac), n_clusters=3).train(max_epochs=3).save(sys.argv[1])"
+  ), script)
+  core()
+  system2(
+    reticulate::py_exe(), c(shQuote(script), shQuote(folder)),
+    env = c(paste0("PYTHONPATH=", core_source()), "OMP_NUM_THREADS=1"), stderr = FALSE
+  )
+  object <- SimulateSCMVP(n.cells = 120, n.genes = 150, n.peaks = 200, n.types = 3, seed = 3)
+  attached <- ProjectSCMVP(folder, object, verbose = FALSE)
+  here <- quick_fit(object, max.epochs = 3, impute = "none")
+  expect_equal(embedding(attached), embedding(here), tolerance = 1e-4)
+  expect_identical(nrow(results_of(attached)$history), 3L)
+  peaks <- rownames(object[["ATAC"]])[c(5, 2)]
+  attached <- ImputeSCMVP(attached, "peaks", features = peaks)
+  expect_identical(rownames(attached[["scMVP_ATAC"]]), peaks)
+  expect_equal(
+    layer_data(attached, "scMVP_ATAC", "data"),
+    ImputeSCMVP(here, "peaks", features = peaks, as = "matrix"),
+    tolerance = 1e-4
+  )
+})
+
+test_that("features are matched by name, then by what the name means, and never twice", {
+  modelled <- c("chr1:100-200", "chrUn_X1:5-10", "chr2-7-9", "spike")
+  expect_identical(
+    match_features(modelled, c("spike", "chr2-7-9", "chrUn-X1-5-10", "chr1_100_200"), "peak"),
+    c(4L, 3L, 2L, 1L)
+  )
+  # two columns that mean the same peak: neither is taken for it
+  expect_identical(
+    match_features("chr1:100-200", c("chr1-100-200", "chr1_100_200"), "peak"), NA_integer_
+  )
+  expect_identical(match_features(c("A_1", "B"), c("B", "A-1"), "gene"), c(2L, 1L))
+  counts <- rna_counts()[1:3, 1:4]
+  moved <- rows_or_zero(counts, c(3L, NA, 1L))
+  expect_equal(
+    as.matrix(moved), rbind(as.matrix(counts)[3, ], 0, as.matrix(counts)[1, ]),
+    ignore_attr = TRUE
+  )
+})
+
+test_that("features that the query lacks count as zero, up to a limit", {
+  object <- fitted_object()
+  few <- paired_object()
+  some <- SeuratObject::CreateSeuratObject(rna_counts()[1:55, ])
+  some[["ATAC"]] <- few[["ATAC"]]
+  expect_message(query <- ProjectSCMVP(object, some), "5 genes of the model \\(8.3 %\\)")
+  zeroed <- rna_counts()
+  zeroed[56:60, ] <- 0
+  zero <- SeuratObject::CreateSeuratObject(zeroed)
+  zero[["ATAC"]] <- few[["ATAC"]]
+  expect_equal(embedding(query), embedding(ProjectSCMVP(object, zero, verbose = FALSE)))
+  other <- rna_counts()
+  rownames(other) <- paste0("ENSG", 1:60)
+  expect_refused(
+    ProjectSCMVP(object, other, verbose = FALSE), "the query has only 0 of the model's 60 genes"
+  )
+})
+
+test_that("matrices, alone or together", {
+  object <- fitted_object()
+  both <- ProjectSCMVP(object, rna_counts(), atac_counts(), verbose = FALSE)
+  expect_equal(both$latent, embedding(object), tolerance = 1e-5, ignore_attr = TRUE)
+  expect_s3_class(both, "scMVPFit")
+  atac <- ProjectSCMVP(object, peaks = atac_counts(), impute.genes = "Gene7", verbose = FALSE)
+  expect_identical(dim(atac$rna), c(1L, 90L))
+  expect_identical(rownames(atac$rna), "Gene7")
+  expect_equal(
+    ImputeSCMVP(atac, features = "Gene7"), atac$rna,
+    tolerance = 1e-6
+  )
+})
+
+test_that("what cannot be projected is refused in one sentence", {
+  object <- fitted_object()
+  rna <- only(paired_object(), "RNA")
+  expect_refused(ProjectSCMVP(object, rna, modality = "joint"), "needs peak counts, and the query")
+  expect_refused(ProjectSCMVP(object, rna, peak.assay = "ATAC"), "the object has no assay 'ATAC'")
+  expect_refused(ProjectSCMVP(object, 1), "query must be a Seurat object")
+  expect_refused(ProjectSCMVP(1, rna), "model must be an object that RunSCMVP")
+  expect_refused(ProjectSCMVP(object, rna, modality = "both"), "modality must be one of")
+  expect_refused(ProjectSCMVP(object, rna, peaks = "x"), "unknown argument 'peaks'")
+  expect_refused(
+    ProjectSCMVP(paired_object(), rna), "no reduction 'scmvp'", class = "scmvp_error_model"
+  )
+  expect_refused(
+    ProjectSCMVP(tempfile(), rna), "not a folder with a saved model", class = "scmvp_error_model"
+  )
+})

@@ -1,0 +1,174 @@
+skip_if_not_installed("SingleCellExperiment")
+
+sce_of <- function(rna = rna_counts(), peaks = atac_counts()) {
+  SingleCellExperiment::SingleCellExperiment(
+    list(counts = rna),
+    altExps = list(peaks = SummarizedExperiment::SummarizedExperiment(list(counts = peaks)))
+  )
+}
+
+latent_of <- function(object) SingleCellExperiment::reducedDim(object, "scmvp")
+
+fitted_sce <- function() {
+  skip_without_core()
+  if (is.null(remembered$sce)) {
+    remembered$sce <- quick_fit(
+      sce_of(),
+      impute.genes = gene_names[1:20], impute.peaks = peak_names[1:4]
+    )
+  }
+  remembered$sce
+}
+
+test_that("a SingleCellExperiment comes back with what the Seurat object of it has", {
+  sce <- fitted_sce()
+  object <- fitted_object()
+  expect_equal(
+    latent_of(sce), SeuratObject::Embeddings(object[["scmvp"]]),
+    ignore_attr = TRUE
+  )
+  expect_identical(dimnames(latent_of(sce)), dimnames(SeuratObject::Embeddings(object[["scmvp"]])))
+  expect_identical(sce$scmvp_cluster, unname(object$scmvp_cluster))
+  expect_identical(sce$scmvp_cluster_prob, unname(object$scmvp_cluster_prob))
+  rna <- SingleCellExperiment::altExp(sce, "scMVP_RNA")
+  expect_equal(
+    SummarizedExperiment::assay(rna, "logcounts")[gene_names[1:20], ],
+    layer_data(object, "scMVP_RNA", "data")[gene_names[1:20], ],
+    ignore_attr = TRUE
+  )
+  atac <- SingleCellExperiment::altExp(sce, "scMVP_ATAC")
+  expect_identical(rownames(atac), peak_names[1:4])
+  expect_identical(
+    GenomicRanges::start(SummarizedExperiment::rowRanges(atac)), 1000L * 1:4
+  )
+  expect_identical(SummarizedExperiment::assay(sce, "counts"), rna_counts())
+})
+
+test_that("imputation extends the altExp, saves, loads and survives readRDS()", {
+  sce <- fitted_sce()
+  more <- ImputeSCMVP(sce, "peaks", features = peak_names[9])
+  expect_identical(
+    rownames(SingleCellExperiment::altExp(more, "scMVP_ATAC")), peak_names[c(1:4, 9)]
+  )
+  expect_refused(ImputeSCMVP(sce, "peaks", library.size = 1), "imputed with another library.size")
+  file <- tempfile(fileext = ".rds")
+  saveRDS(sce, file)
+  expect_equal(
+    ImputeSCMVP(readRDS(file), as = "matrix"), ImputeSCMVP(fitted_object(), as = "matrix"),
+    tolerance = 1e-6
+  )
+  means <- ImputeSCMVP(sce, "peaks", by = "scmvp_cluster")
+  expect_identical(dim(means), c(120L, 3L))
+  folder <- tempfile("model")
+  SaveSCMVP(sce, folder)
+  expect_identical(LoadSCMVP(folder)$weights, results_of(fitted_object())$model$weights)
+})
+
+test_that("peaks may be the main experiment, or come in an object of their own", {
+  skip_without_core()
+  turned <- SingleCellExperiment::SingleCellExperiment(
+    list(counts = atac_counts()),
+    altExps = list(rna = SummarizedExperiment::SummarizedExperiment(list(counts = rna_counts())))
+  )
+  turned <- quick_fit(turned)
+  expect_equal(latent_of(turned), latent_of(fitted_sce()))
+  rna <- SingleCellExperiment::SingleCellExperiment(list(counts = rna_counts()))
+  ranged <- SummarizedExperiment::SummarizedExperiment(
+    list(counts = Matrix::Matrix(unname(atac_counts()[, n_cells:1]))),
+    rowRanges = GenomicRanges::GRanges(
+      rep(paste0("chr", 1:4), each = 30), IRanges::IRanges(1000 * 1:120, 1000 * 1:120 + 500)
+    )
+  )
+  colnames(ranged) <- rev(cell_names)
+  two <- quick_fit(rna, peaks = ranged, impute.peaks = "chr1:1000-1500")
+  expect_equal(latent_of(two), latent_of(fitted_sce()))
+  expect_identical(
+    rownames(SingleCellExperiment::altExp(two, "scMVP_ATAC")), "chr1:1000-1500"
+  )
+})
+
+test_that("other assays than counts are taken by name", {
+  skip_without_core()
+  sce <- sce_of()
+  SummarizedExperiment::assayNames(sce) <- "umi"
+  expect_refused(quick_fit(sce), "experiment 'main' has no assay 'counts' \\(its assays: umi\\)")
+})
+
+test_that("a MultiAssayExperiment: cells by the sample map, results with the RNA", {
+  skip_if_not_installed("MultiAssayExperiment")
+  skip_without_core()
+  object <- MultiAssayExperiment::MultiAssayExperiment(
+    list(rna = rna_counts(), atac = atac_counts()[, n_cells:1])
+  )
+  object <- quick_fit(object)
+  expect_s4_class(object, "MultiAssayExperiment")
+  expect_equal(latent_of(object[["rna"]]), latent_of(fitted_sce()))
+  expect_identical(object$scmvp_cluster, fitted_sce()$scmvp_cluster)
+  object <- ImputeSCMVP(object, "peaks", features = peak_names[2])
+  expect_identical(
+    rownames(SingleCellExperiment::altExp(object[["rna"]], "scMVP_ATAC")), peak_names[2]
+  )
+  # other cell names in either: the sample map knows which belong together
+  renamed <- atac_counts()
+  colnames(renamed) <- paste0("atac_", cell_names)
+  map <- rbind(
+    data.frame(assay = "rna", primary = cell_names, colname = cell_names),
+    data.frame(assay = "atac", primary = cell_names, colname = colnames(renamed))
+  )
+  mapped <- MultiAssayExperiment::MultiAssayExperiment(
+    list(rna = sce_of(), atac = renamed[, n_cells:1]),
+    colData = S4Vectors::DataFrame(row.names = cell_names),
+    sampleMap = S4Vectors::DataFrame(
+      assay = factor(map$assay), primary = map$primary, colname = map$colname
+    )
+  )
+  expect_equal(latent_of(quick_fit(mapped)[["rna"]]), latent_of(fitted_sce()))
+  expect_refused(
+    quick_fit(MultiAssayExperiment::MultiAssayExperiment(
+      list(rna = rna_counts(), atac = atac_counts()[, 1:80])
+    )),
+    "10 only in 'rna', 0 only in 'atac'; keep the shared ones with intersectColumns"
+  )
+})
+
+test_that("queries of these classes are projected", {
+  skip_if_not_installed("MultiAssayExperiment")
+  sce <- fitted_sce()
+  both <- ProjectSCMVP(sce, sce_of(), verbose = FALSE)
+  expect_equal(latent_of(both), latent_of(sce), tolerance = 1e-5)
+  rna <- SingleCellExperiment::SingleCellExperiment(list(counts = rna_counts()))
+  rna <- ProjectSCMVP(sce, rna, impute.peaks = peak_names[1:2], verbose = FALSE)
+  inside <- ProjectSCMVP(sce, rna_counts(), verbose = FALSE)
+  expect_equal(latent_of(rna), inside$latent, ignore_attr = TRUE)
+  expect_identical(rownames(SingleCellExperiment::altExp(rna, "scMVP_ATAC")), peak_names[1:2])
+  atac <- MultiAssayExperiment::MultiAssayExperiment(list(atac = atac_counts()))
+  atac <- ProjectSCMVP(sce, atac, verbose = FALSE)
+  expect_identical(dim(latent_of(atac[["atac"]])), c(90L, 20L))
+  expect_s4_class(ImputeSCMVP(atac, "rna", features = "Gene1"), "MultiAssayExperiment")
+})
+
+test_that("matrices on disk or delayed become the same dgCMatrix, block by block", {
+  skip_if_not_installed("HDF5Array")
+  counts <- rna_counts()
+  on_disk <- HDF5Array::writeHDF5Array(as.matrix(counts), tempfile(), "x", with.dimnames = TRUE)
+  expect_identical(as_dgc(on_disk), counts)
+  delayed <- DelayedArray::DelayedArray(counts)[60:1, ]
+  expect_equal(as_dgc(delayed), counts[60:1, ])
+  expect_equal(as_dgc(on_disk * 2), counts * 2)
+  expect_equal(delayed_to_dgc(on_disk, block = 100), counts)
+})
+
+test_that("experiments that cannot be told apart, or are missing, are refused", {
+  expect_refused(
+    RunSCMVP(SingleCellExperiment::SingleCellExperiment(list(counts = rna_counts()))),
+    "no peak experiment found"
+  )
+  two <- sce_of()
+  SingleCellExperiment::altExp(two, "more") <- SingleCellExperiment::altExp(two, "peaks")
+  expect_refused(RunSCMVP(two), "2 experiments could be the peak experiment \\(peaks, more\\)")
+  expect_refused(RunSCMVP(two, peak.experiment = "no"), "the object has no experiment 'no'")
+  expect_refused(RunSCMVP(sce_of(), max.epoch = 3), "unknown argument 'max.epoch'; did you mean")
+  expect_refused(
+    ImputeSCMVP(sce_of()), "no model is stored as 'scmvp'", class = "scmvp_error_model"
+  )
+})
