@@ -27,8 +27,8 @@
 #' (residuals, when there are covariates), pooled over genes. With `fdr`, all pairs up to that rate
 #' are returned instead of those of the cross-validated penalty. The null hypothesis is that no peak
 #' has to do with the gene beyond the covariates; a peak that is open in the same cells as the true
-#' one for another reason is not covered, and neither is an imputed or smoothed peak that follows the
-#' program of its cells without a signal of its own: on imputed accessibility take the rate as a
+#' one for another reason is not covered, and neither is an imputed or smoothed peak that follows
+#' the program of its cells without a signal of its own: on imputed accessibility take the rate as a
 #' ranking, not as a rate. For smoothed responses the rate is not given (`NA`): their
 #' cells cannot be exchanged.
 #'

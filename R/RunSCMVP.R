@@ -70,7 +70,7 @@
 #'   some tens of cells of each type: give the number when you have an idea of it. Components may
 #'   end up unused.
 #' @param max.epochs Passes over the cells, at most; training stops early when the held-out cells no
-#'   longer gain.
+#'   longer gain. `NULL` for 60, from 10,000 cells on fewer (600,000 cells in all), at least 12.
 #' @param batch.size Cells per minibatch.
 #' @param learning.rate Learning rate of Adam.
 #' @param impute Which modelled genes to impute: the `"variable"` features of the RNA assay (all
@@ -115,7 +115,7 @@ RunSCMVP <- function(object, ...) {
 #' @rdname RunSCMVP
 #' @export
 RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.latent = NULL,
-                            n.clusters = NULL, max.epochs = 60, batch.size = 128,
+                            n.clusters = NULL, max.epochs = NULL, batch.size = 128,
                             learning.rate = 5e-3, impute = c("variable", "none", "all"),
                             impute.peaks = NULL, rna.features = NULL, peak.features = NULL,
                             min.cells = 10, reduction.name = "scmvp", reduction.key = NULL,
@@ -200,7 +200,7 @@ RunSCMVP.character <- function(object, ...) {
 
 #' @rdname RunSCMVP
 #' @export
-RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, max.epochs = 60,
+RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, max.epochs = NULL,
                              batch.size = 128, learning.rate = 5e-3, impute = c("none", "all"),
                              impute.peaks = NULL, min.cells = 10, device = "auto",
                              threads = NULL, preset = "default", model.file = NULL, max.gb = 4,
@@ -279,7 +279,7 @@ fit_settings <- function(given) {
     options = list(
       n.latent = number("n.latent", min = 1, whole = TRUE, optional = TRUE),
       n.clusters = number("n.clusters", min = 1, whole = TRUE, optional = TRUE),
-      max.epochs = number("max.epochs", min = 1, whole = TRUE),
+      max.epochs = number("max.epochs", min = 1, whole = TRUE, optional = TRUE),
       batch.size = number("batch.size", min = 2, whole = TRUE),
       learning.rate = number("learning.rate", min = 0, above = TRUE),
       min.cells = number("min.cells", min = 0, whole = TRUE),

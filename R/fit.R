@@ -128,9 +128,10 @@ epoch_message <- function(epoch) {
 epoch_line <- function(epoch) {
   left <- epoch$seconds_left
   sprintf(
-    "epoch %d/%d  %-7s  ELBO %s, held-out %s  %s%s",
+    "epoch %d/%d  %-7s  ELBO %s, held-out %s  %s, %s cells/s%s",
     as.integer(epoch$epoch), as.integer(epoch$max_epochs), epoch$phase,
     in_short(epoch$elbo_train), in_short(epoch$elbo_validation), duration(epoch$seconds),
+    format_count(round(epoch$cells_per_second)),
     if (is.numeric(left) && is.finite(left)) paste0(", ", duration(left), " left") else ""
   )
 }

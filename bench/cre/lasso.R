@@ -1,7 +1,7 @@
 # LinkPeaksLASSO() against a loop over cv.glmnet() on the same folds, in one run:
 #   Rscript bench/cre/lasso.R [GENES=100]
-# The loop gets the transformed matrix for nothing: only its cv.glmnet() calls are timed. Ours is the
-# whole call, from counts to the table of links, without permutations. Needs the Python core.
+# The loop gets the transformed matrix for nothing: only its cv.glmnet() calls are timed. Ours is
+# the whole call, from counts to the table of links, without permutations. Needs the Python core.
 
 options <- list(GENES = "100")
 for (argument in strsplit(commandArgs(TRUE), "=")) options[[argument[1]]] <- argument[2]

@@ -507,7 +507,8 @@ class SCMVP:
                 raise InputError("this model was loaded from a file; pass the cells as data")
             return self._data
         paired = check_paired(data, *self._layers)
-        if counts_insertions(paired.atac):
+        # as in the fitted cells: of a few cells or peaks it could not be told
+        if self.account["atac_insertions"]:
             paired = _in_fragments(paired)
         columns = {
             "rna": _positions(paired.genes, self.genes, "model gene", "the data"),

@@ -562,3 +562,8 @@ def test_insertions_are_read_as_fragments(mdata):
     np.testing.assert_array_equal(insertions.get_latent_representation(), expected)
     embedded = insertions.get_latent_representation((mdata["rna"], doubled))
     np.testing.assert_allclose(embedded, expected, atol=1e-4)
+    # whatever the query by itself looks like: odd ends, one of each fragment
+    odd = doubled.copy()
+    odd.X.data -= 1
+    embedded = insertions.get_latent_representation((mdata["rna"], odd))
+    np.testing.assert_allclose(embedded, expected, atol=1e-4)
