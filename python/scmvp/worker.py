@@ -34,32 +34,56 @@ class Worker:
     def __init__(self, events: TextIO):
         self._events = events
         self._model: Any = None
+        self._interruptible, self._interrupted = False, False
 
     def say(self, **event: Any) -> None:
-        """One line to whoever drives us."""
+        """One line to whoever drives us, whole: an interrupt waits until it is said."""
+        may, self._interruptible = self._interruptible, False
         print(json.dumps(plain(event)), file=self._events, flush=True)
+        self._interruptible = may
+        if may and self._interrupted:
+            self.interrupt()
+
+    def interrupt(self, *_: Any) -> None:
+        """What SIGINT does: it ends what is being computed."""
+        self._interrupted = True
+        if self._interruptible:
+            self._interruptible = False
+            raise KeyboardInterrupt
 
     def answer(self, request: Path) -> None:
         """Carry out one request and say how it went; nothing but the end of the process escapes."""
         try:
+            self._answer(request)
+        except KeyboardInterrupt as error:  # it came in the moment in which something else failed
+            self._fail(error)
+
+    def _answer(self, request: Path) -> None:
+        try:
             arguments = json.loads(request.read_text())
             verb = VERBS[arguments.pop("do")]
+            self._interruptible, self._interrupted = True, False
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 warnings.simplefilter("default", UserWarning)
                 warnings.showwarning = self._note
                 answer = verb(self, **arguments)
+            self._interruptible = False
             reply = request.with_suffix(".reply")
             reply.write_text(json.dumps(plain(answer)))
             self.say(done=str(reply))
         except BaseException as error:  # noqa: B902 - also KeyboardInterrupt and SystemExit
-            self.say(
-                failed={
-                    "type": type(error).__name__,
-                    "message": message_of(error),
-                    "traceback": traceback.format_exc(),
-                }
-            )
+            self._interruptible = False
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.say(
+            failed={
+                "type": type(error).__name__,
+                "message": message_of(error),
+                "traceback": traceback.format_exc(),
+            }
+        )
 
     def _note(self, message: Warning | str, category: type[Warning], *_: Any) -> None:
         if category is UserWarning:
@@ -187,15 +211,12 @@ def main() -> int:
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not look like an event
     worker = Worker(events)
+    signal.signal(signal.SIGINT, worker.interrupt)  # also where a shell's & has it ignored
     requests: queue.Queue[Path] = queue.Queue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     worker.say(ready={"pid": os.getpid(), "version": scmvp.__version__, "python": sys.executable})
     while True:
-        try:
-            request = requests.get()
-        except KeyboardInterrupt:  # nobody is waiting for anything
-            continue
-        worker.answer(request)
+        worker.answer(requests.get())
 
 
 def _listen(requests: queue.Queue[Path]) -> None:
@@ -205,5 +226,4 @@ def _listen(requests: queue.Queue[Path]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & has it ignored
     sys.exit(main())
