@@ -72,6 +72,11 @@ start_worker <- function(choice) {
   dir.create(folder)
   restore <- hide_r_libraries()
   on.exit(restore())
+  # else the forks of parallel are never seen to end in a session that has started a process, and R
+  # cannot shut down (processx reads it at its first process)
+  if (Sys.getenv("PROCESSX_NOTIFY_OLD_SIGCHLD") == "") {
+    Sys.setenv(PROCESSX_NOTIFY_OLD_SIGCHLD = "true")
+  }
   worker <- new.env()
   worker$choice <- choice
   worker$folder <- folder
