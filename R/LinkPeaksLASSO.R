@@ -644,7 +644,7 @@ find_rna_assay <- function(object, assay) {
 }
 
 stored_annotation <- function(assay, name) {
-  annotation <- if (.hasSlot(assay, "annotation")) methods::slot(assay, "annotation")
+  annotation <- if (methods::.hasSlot(assay, "annotation")) methods::slot(assay, "annotation")
   if (!methods::is(annotation, "GRanges") || length(annotation) == 0) {
     refuse(
       "assay '", name, "' has no gene annotation: give gene.coords (a data frame, GRanges, GTF or ",

@@ -318,7 +318,7 @@ refuse_cicero_dots <- function(options, own) {
 }
 
 known_genome <- function(options, assay) {
-  if (is.null(options$genomic_coords) && .hasSlot(assay, "ranges")) {
+  if (is.null(options$genomic_coords) && methods::.hasSlot(assay, "ranges")) {
     options$genomic_coords <- known_seqinfo(methods::slot(assay, "ranges"))
   }
   options

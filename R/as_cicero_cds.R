@@ -11,7 +11,7 @@
 #'   (`chr1_100_200`).
 #' @section Errors:
 #' `scmvp_error_package` when cicero (for monocle 2) is not installed.
-#' @examplesIf requireNamespace("cicero", quietly = TRUE)
+#' @examplesIf rlang::is_installed(c("cicero", "monocle"))
 #' counts <- matrix(rpois(20 * 200, 1), 20, dimnames = list(
 #'   paste0("chr1-", 30000L * 1:20, "-", 30000L * 1:20 + 500L), paste0("cell", 1:200)
 #' ))

@@ -96,7 +96,7 @@ seurat_values <- function(object, name, layer, argument = "layer") {
 
 # Ranges of an assay's features: those it holds, else what their names say.
 assay_ranges <- function(assay) {
-  if (.hasSlot(assay, "ranges")) {
+  if (methods::.hasSlot(assay, "ranges")) {
     ranges <- methods::slot(assay, "ranges")
     if (length(ranges) == nrow(assay)) {
       return(ranges_table(ranges, rownames(assay)))

@@ -72,7 +72,7 @@ make_links <- function(seqnames, start, end, ...) {
 
 # An assay that can hold links: a ChromatinAssay of Signac 1 or one of Signac 2.
 check_links_home <- function(object, name) {
-  if (!.hasSlot(object[[name]], "links")) {
+  if (!methods::.hasSlot(object[[name]], "links")) {
     refuse(
       "assay '", name, "' is no ChromatinAssay, so it cannot hold links: make it one with ",
       "Signac::CreateChromatinAssay(), or take as = \"links\"."

@@ -87,7 +87,7 @@ imputed_assay <- function(values, parent, key, mark) {
     assay <- subset(parent, features = rownames(values))
     methods::slot(assay, "data") <- values[rownames(assay), colnames(assay), drop = FALSE]
     methods::slot(assay, "scale.data") <- methods::new("matrix")
-    assay <- keep_links(assay, parent)
+    assay <- with_links_of(assay, parent)
   } else {
     # Assay5 would turn dense values into a sparse matrix, larger than the dense one; only it takes
     # values on disk
@@ -102,7 +102,7 @@ imputed_assay <- function(values, parent, key, mark) {
 }
 
 # subset() of a ChromatinAssay drops its links: those of the peaks that are left stay.
-keep_links <- function(assay, parent) {
+with_links_of <- function(assay, parent) {
   links <- methods::slot(parent, "links")
   if (length(links) == 0) {
     return(assay)

@@ -1,4 +1,5 @@
-# Lints every R file of the project as .lintr says; exit status 1 when there are findings.
+# Lints every R file of the project as .lintr says; exit status 1 when there are
+# findings.
 
 files <- list.files(
   c("R", "tests", "inst", "tools", "bench", "vignettes"),
@@ -12,6 +13,15 @@ for (file in files) {
     cat(sprintf("%s:%d:%d: %s\n", file, lint$line_number, lint$column_number, lint$message))
     found <- found + 1
   }
+}
+# of a function defined in two files only one would be there
+defined <- unlist(lapply(list.files("R", "[.]R$", full.names = TRUE), function(file) {
+  of_calls <- Filter(function(line) is.call(line) && identical(line[[1]], as.name("<-")), parse(file))
+  vapply(as.list(of_calls), function(line) deparse(line[[2]])[1], "")
+}))
+for (name in unique(defined[duplicated(defined)])) {
+  cat("R: ", name, " is defined twice\n", sep = "")
+  found <- found + 1
 }
 cat(length(files), "files,", found, "findings\n")
 quit(status = found > 0)
