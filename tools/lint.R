@@ -16,8 +16,8 @@ for (file in files) {
 }
 # of a function defined in two files only one would be there
 defined <- unlist(lapply(list.files("R", "[.]R$", full.names = TRUE), function(file) {
-  of_calls <- Filter(function(line) is.call(line) && identical(line[[1]], as.name("<-")), parse(file))
-  vapply(as.list(of_calls), function(line) deparse(line[[2]])[1], "")
+  assigned <- Filter(function(x) is.call(x) && identical(x[[1]], as.name("<-")), parse(file))
+  vapply(as.list(assigned), function(x) deparse(x[[2]])[1], "")
 }))
 for (name in unique(defined[duplicated(defined)])) {
   cat("R: ", name, " is defined twice\n", sep = "")
