@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,18 +67,58 @@ def write_blocks(
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        with h5py.File(partial, "w") as file:
+        with _Target(partial, "w+b") as target, h5py.File(target, "w") as file:
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"} | about)
             write_elem(file, "obs", pd.DataFrame(index=pd.Index(cells, dtype=str)))
             write_elem(file, "var", pd.DataFrame(index=pd.Index(features, dtype=str)))
             shape = (len(cells), len(features))
+            blocks = target.checked(blocks)
             if threshold is None:
                 _write_dense(file, blocks, shape)
             else:
                 _write_sparse(file, blocks, shape, threshold)
+        target.check()
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+class _Target(io.FileIO):
+    """A file that remembers why it could not be written instead of saying so to HDF5.
+
+    HDF5 cannot close a file whose last writes fail, and tries again when the process ends, which
+    then may crash.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data) -> int:
+        rest = memoryview(data).cast("B")
+        n = len(rest)
+        try:
+            while len(rest):
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = self.error or error
+        return n
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+    def check(self) -> None:
+        """Say it."""
+        if self.error is not None:
+            raise OSError(self.error.errno, self.error.strerror, str(self.name))
+
+    def checked(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same blocks, as long as what came before them could be written."""
+        for block in blocks:
+            self.check()
+            yield block
 
 
 def _write_dense(file: h5py.File, blocks: Iterator[np.ndarray], shape: tuple[int, int]) -> None:
