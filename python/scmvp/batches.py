@@ -1,6 +1,6 @@
 """Minibatches of paired cells: which cells come together, and their counts as tensors.
 
-Matrices of counts are in memory (scipy's CSR) or on disk (`backed.DiskRows`); both give the rows
+Matrices of counts are in memory (scipy's CSR) or on disk (`matrices.DiskRows`); both give the rows
 asked for as CSR.
 """
 
@@ -162,12 +162,11 @@ class ResidentRows:
         # sizes are known here, so that no shape depends on what the device has computed
         size = self.start[cells + 1] - self.start[cells]
         offset = np.concatenate([np.zeros(1, np.int64), size.cumsum()])
-        shift = self.start[cells] - offset[:-1]
+        shift, total = self.start[cells] - offset[:-1], int(offset[-1])
         size, shift, offset = (
             torch.from_numpy(part).to(self.device, non_blocking=True)
             for part in (size, shift, offset)
         )
-        total = int((self.start[cells + 1] - self.start[cells]).sum())
         rows = torch.arange(len(cells), device=self.device)
         row = rows.repeat_interleave(size, output_size=total)
         place = torch.arange(total, device=self.device) + shift.index_select(0, row)

@@ -230,10 +230,10 @@ def estimate_n_clusters(rna: Matrix, atac: Matrix, seed: int = 0) -> int:
     """
     rng = np.random.default_rng(seed)
     n_cells = rna.shape[0]
-    chosen = slice(None)
     if n_cells > _RANK_CELLS:
         chosen = np.sort(rng.choice(n_cells, _RANK_CELLS, replace=False))
-    rna, atac = rna[chosen], atac[chosen]
+        rna, atac = rna[chosen], atac[chosen]
+    rna, atac = in_memory(rna), in_memory(atac)
     pairs = [_data_and_null(counts, rng) for counts in (rna, atac)]
     pairs = [pair for pair in pairs if pair is not None]
     if len(pairs) == 2:

@@ -15,7 +15,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
 
-from .matrices import Matrix
+from .matrices import Matrix, in_memory
 
 # A feature of expected 1e-4 counts that is seen once has a residual of 100: such accidents, not
 # groups of cells, would make the leading directions. Scaled entries are cut off here.
@@ -74,7 +74,7 @@ def _sampled(counts: Matrix, rng: np.random.Generator) -> sp.csr_matrix:
     per_cell = max(probe.nnz / max(probe.shape[0], 1), 1)
     n = min(n, max(_PROBE_CELLS, int(_SPECTRUM_ENTRIES / per_cell)))
     if n == n_cells:
-        return counts[:]
+        return in_memory(counts)
     return counts[np.sort(rng.choice(n_cells, n, replace=False))]
 
 
