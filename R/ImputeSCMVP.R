@@ -33,6 +33,9 @@
 #'   result.
 #' @param by Means over the cells of each group instead of values of cells: the name of a metadata
 #'   column (such as `"scmvp_cluster"`) or one value per cell. Means are taken before the logarithm.
+#' @param batch Of a model fitted with batches: the one to impute to, a level of its column, or
+#'   several named by their columns (`c(donor = "A")`). `NULL`: the average of the fitted cells'
+#'   batches, the same for all cells, so that imputed values are free of them.
 #' @param max.gb Largest result in GB, in memory (8 bytes per value, sparse 12) or, with `file`, on
 #'   disk (4, before compression).
 #' @param backend Where Python runs; see [RunSCMVP()].
@@ -65,11 +68,12 @@ ImputeSCMVP <- function(object, ...) {
 ImputeSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), features = NULL, cells = NULL,
                                reduction = "scmvp", library.size = 1e4, log = NULL,
                                assay.name = NULL, as = NULL, file = NULL, threshold = NULL,
-                               by = NULL, max.gb = 4, backend = c("auto", "reticulate", "process"),
-                               verbose = TRUE, ...) {
+                               by = NULL, batch = NULL, max.gb = 4,
+                               backend = c("auto", "reticulate", "process"), verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   request <- imputation_request(
-    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose
+    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose,
+    batch
   )
   as <- check_result_kind(as, request)
   record <- stored_results(object, reduction)
@@ -107,12 +111,14 @@ ImputeSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), features = 
 ImputeSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "peaks"), features = NULL,
                                              cells = NULL, reduction = "scmvp", library.size = 1e4,
                                              log = NULL, assay.name = NULL, as = NULL, file = NULL,
-                                             threshold = NULL, by = NULL, max.gb = 4,
+                                             threshold = NULL, by = NULL, batch = NULL,
+                                             max.gb = 4,
                                              backend = c("auto", "reticulate", "process"),
                                              verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   request <- imputation_request(
-    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose
+    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose,
+    batch
   )
   as <- check_result_kind(as, request)
   record <- stored_results(object, reduction)
@@ -164,12 +170,13 @@ ImputeSCMVP.default <- function(object, ...) {
 #' @export
 ImputeSCMVP.scMVPFit <- function(object, modality = c("rna", "peaks"), features = NULL,
                                  cells = NULL, library.size = 1e4, log = NULL, file = NULL,
-                                 threshold = NULL, by = NULL, max.gb = 4,
+                                 threshold = NULL, by = NULL, batch = NULL, max.gb = 4,
                                  backend = c("auto", "reticulate", "process"), verbose = TRUE,
                                  ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   request <- imputation_request(
-    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose
+    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose,
+    batch
   )
   groups <- if (!is.null(by)) {
     data <- data.frame(scmvp_cluster = object$cluster, row.names = rownames(object$latent))

@@ -16,7 +16,9 @@
 #'
 #' @section Batches:
 #' The model is not adapted to the query: a shift between laboratories or technologies stays
-#' visible in the latent.
+#' visible in the latent. A model that was fitted with `batch` looks for the same columns in the
+#' query's metadata (`colData`; for matrices, give `batch`); a level that it has not seen is read as
+#' if it were the average batch, and that is said.
 #'
 #' @param model A model: what [RunSCMVP()] returned, a model from [LoadSCMVP()], or the path of a
 #'   model folder (`SaveSCMVP()`, or `model/` in the output of `scmvp fit`).
@@ -32,6 +34,8 @@
 #' @param impute.genes,impute.peaks Names of features to impute at once, as in [RunSCMVP()].
 #' @param reduction.name,reduction.key Names of the result, as for [RunSCMVP()].
 #' @param model.reduction Name of the reduction that holds the model, when `model` is an object.
+#' @param batch For matrices and a model fitted with batches: those of the query's cells, as for
+#'   [RunSCMVP()].
 #' @param min.shared Smallest share of the model's genes, and of its peaks, that the query must
 #'   have.
 #' @param max.gb Largest imputed result in GB.
@@ -85,7 +89,8 @@ ProjectSCMVP.Seurat <- function(model, query, modality = NULL, rna.assay = NULL,
   fit <- project(
     projection,
     rna = if (!is.null(assays$rna)) cells_of(query[[assays$rna]], query, assays$rna),
-    peaks = if (!is.null(assays$peaks)) cells_of(query[[assays$peaks]], query, assays$peaks)
+    peaks = if (!is.null(assays$peaks)) cells_of(query[[assays$peaks]], query, assays$peaks),
+    batches = function(names, cells) batch_columns(names, cells, query[[]], "the metadata")
   )
   mark <- list(reduction = reduction.name, fit = fit$id, library.size = 1e4)
   query <- add_results(query, fit, names, assays, mark, verbose)
@@ -152,9 +157,9 @@ ProjectSCMVP.MultiAssayExperiment <- function(model, query, modality = NULL, rna
 #' @export
 ProjectSCMVP.default <- function(model, query = NULL, peaks = NULL, modality = NULL,
                                  impute.genes = NULL, impute.peaks = NULL,
-                                 model.reduction = "scmvp", min.shared = 0.8, max.gb = 4,
-                                 backend = c("auto", "reticulate", "process"), verbose = TRUE,
-                                 ...) {
+                                 batch = NULL, model.reduction = "scmvp", min.shared = 0.8,
+                                 max.gb = 4, backend = c("auto", "reticulate", "process"),
+                                 verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("model", "query", "...")))
   check_query_matrices(query, peaks)
   projection <- projection_settings(
@@ -165,7 +170,17 @@ ProjectSCMVP.default <- function(model, query = NULL, peaks = NULL, modality = N
   fit <- project(
     projection,
     rna = if (!is.null(query) && "rna" %in% projection$wanted) as_dgc(query),
-    peaks = if (!is.null(peaks) && "atac" %in% projection$wanted) as_dgc(peaks)
+    peaks = if (!is.null(peaks) && "atac" %in% projection$wanted) as_dgc(peaks),
+    batches = function(names, cells) {
+      if (is.null(batch)) {
+        refuse(
+          "the model was fitted with batches (", paste(names, collapse = ", "), "): give those of ",
+          "the query's cells as batch."
+        )
+      }
+      found <- batch_columns(batch, cells)
+      if (length(names) == 1 && ncol(found) == 1) stats::setNames(found, names) else found
+    }
   )
   structure(
     c(
@@ -215,18 +230,19 @@ projection_settings <- function(model, model.reduction, modality, impute.genes, 
   )
 }
 
-# From counts of one or both modalities to results, in the form of fit_core().
-project <- function(projection, rna, peaks) {
+# From counts of one or both modalities to results, in the form of fit_core(). `batches(names,
+# cells)`: the query's values of the columns that the model has as batches.
+project <- function(projection, rna, peaks, batches) {
   has <- c(rna = !is.null(rna), atac = !is.null(peaks))
   refuse_missing_modality(projection, has)
   from <- if (all(has)) "joint" else names(has)[has]
   cells <- colnames(if (has[["rna"]]) rna else peaks)
   with_engine(projection$backend, function(engine) {
-    project_with(engine, projection, rna, peaks, cells, from)
+    project_with(engine, projection, rna, peaks, cells, from, batches)
   })
 }
 
-project_with <- function(engine, projection, rna, peaks, cells, from) {
+project_with <- function(engine, projection, rna, peaks, cells, from, batches) {
   modelled <- restore_model(projection$model, engine)
   rna <- in_model_features(rna, modelled$genes, "gene", cells, projection)
   peaks <- in_model_features(peaks, modelled$peaks, "peak", cells, projection)
@@ -236,7 +252,9 @@ project_with <- function(engine, projection, rna, peaks, cells, from) {
     c(length(genes_wanted), length(peaks_wanted)), length(cells), projection$max.gb,
     "the imputed values", "use ImputeSCMVP() for chosen features"
   )
-  latent <- engine$embed(rna$counts, peaks$counts, from)
+  columns <- names(modelled$batch)
+  batch <- if (length(columns) > 0) batches(columns, cells)
+  latent <- engine$embed(rna$counts, peaks$counts, from, batch)
   result <- name_cells(latent, engine$responsibilities(latent), cells)
   made <- model_record(projection$model)
   c(result, list(
@@ -453,7 +471,9 @@ project_experiments <- function(holder, pair, assay.type, names, projection) {
       )
     }
   }
-  fit <- project(projection, counts$rna, counts$peaks)
+  fit <- project(projection, counts$rna, counts$peaks, function(names, cells) {
+    batch_columns(names, cells, bioc("SummarizedExperiment", "colData")(holder), "colData")
+  })
   fit$options <- c(fit$options, list(
     rna.experiment = pair$rna_name, peak.experiment = pair$peaks_name, assay.type = assay.type
   ))

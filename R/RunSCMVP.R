@@ -79,6 +79,14 @@
 #'   later.
 #' @param rna.features,peak.features Names of the features to model; `NULL` for all.
 #' @param min.cells Features with counts in fewer cells are left out of the model.
+#' @param batch What the cells' batches are (donor, replicate, chemistry), whose differences are to
+#'   be taken out of the latent and of imputed values: names of columns of the metadata or
+#'   `colData`; for two matrices, a vector or a data frame of the columns. Each batch should hold
+#'   cells of several kinds. `NULL`: none.
+#' @param mosaic Whether some cells may have been measured in one modality alone: columns that only
+#'   one of the matrices (or v5 assays) has. They are embedded beside the others, and the modality
+#'   that they lack can be imputed. Cells of a Seurat object without any count in an assay are such
+#'   cells whatever is said here.
 #' @param reduction.name Name of the new reduction; the other names follow it.
 #' @param reduction.key Key of the new reduction, letters and digits ending in `_`; `NULL` derives
 #'   it from `reduction.name` (`scMVP_` for `scmvp`).
@@ -118,7 +126,8 @@ RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.laten
                             n.clusters = NULL, max.epochs = NULL, batch.size = 128,
                             learning.rate = 5e-3, impute = c("variable", "none", "all"),
                             impute.peaks = NULL, rna.features = NULL, peak.features = NULL,
-                            min.cells = 10, reduction.name = "scmvp", reduction.key = NULL,
+                            min.cells = 10, batch = NULL, mosaic = FALSE,
+                            reduction.name = "scmvp", reduction.key = NULL,
                             device = "auto", threads = NULL, preset = "default",
                             model.file = NULL, max.gb = 4, seed.use = 0, verbose = TRUE,
                             backend = c("auto", "reticulate", "process"), ...) {
@@ -138,11 +147,13 @@ RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.laten
   )
   variable <- if (impute == "variable") SeuratObject::VariableFeatures(rna)
 
+  mosaic <- settings$mosaic
   fit <- fit_with(
     settings,
-    rna = cells_of(rna, object, assays$rna, rna.features, "rna.features"),
-    peaks = cells_of(peaks, object, assays$peaks, peak.features, "peak.features"),
-    impute = impute, variable = variable, impute.peaks = impute.peaks
+    rna = cells_of(rna, object, assays$rna, rna.features, "rna.features", mosaic),
+    peaks = cells_of(peaks, object, assays$peaks, peak.features, "peak.features", mosaic),
+    impute = impute, variable = variable, impute.peaks = impute.peaks,
+    batch = batch_columns(batch, colnames(object), object[[]], "the metadata")
   )
   on.exit(discard_model(fit$staged))
   mark <- list(reduction = reduction.name, fit = fit$id, library.size = 1e4)
@@ -202,8 +213,9 @@ RunSCMVP.character <- function(object, ...) {
 #' @export
 RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, max.epochs = NULL,
                              batch.size = 128, learning.rate = 5e-3, impute = c("none", "all"),
-                             impute.peaks = NULL, min.cells = 10, device = "auto",
-                             threads = NULL, preset = "default", model.file = NULL, max.gb = 4,
+                             impute.peaks = NULL, min.cells = 10, batch = NULL, mosaic = FALSE,
+                             device = "auto", threads = NULL, preset = "default",
+                             model.file = NULL, max.gb = 4,
                              seed.use = 0, verbose = TRUE,
                              backend = c("auto", "reticulate", "process"), ...) {
   if (!is_matrix_like(object)) {
@@ -219,11 +231,13 @@ RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, 
   }
   impute <- check_choice(impute, c("none", "all"), "impute")
   settings <- fit_settings(mget(names(fit_defaults()), environment()))
-  peaks <- check_matrix_pair(object, peaks)
+  peaks <- check_matrix_pair(object, peaks, settings$mosaic)
+  cells <- union(colnames(object), colnames(peaks))
   impute.peaks <- check_wanted_peaks(impute.peaks, rownames(peaks), "among the peaks")
   fit <- fit_with(
     settings,
-    rna = as_dgc(object), peaks = as_dgc(peaks), impute = impute, impute.peaks = impute.peaks
+    rna = cells_or_empty(object, cells), peaks = cells_or_empty(peaks, cells), impute = impute,
+    impute.peaks = impute.peaks, batch = batch_columns(batch, cells)
   )
   on.exit(discard_model(fit$staged))
   keep_model(fit$staged)
@@ -288,6 +302,8 @@ fit_settings <- function(given) {
       preset = check_choice(given$preset, c("default", "paper"), "preset"),
       seed.use = number("seed.use", min = 0, whole = TRUE)
     ),
+    batch = given$batch,
+    mosaic = check_flag(given$mosaic, "mosaic"),
     max.gb = number("max.gb", min = 0),
     verbose = check_flag(given$verbose, "verbose"),
     model.file = check_model_file(given$model.file),

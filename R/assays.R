@@ -71,15 +71,16 @@ only_candidate <- function(given, candidates, searched, what, argument, needed, 
   candidates
 }
 
-# Counts of the chosen features in all cells of the object, in its order.
-cells_of <- function(assay, object, name, features = NULL, argument = NULL) {
+# Counts of the chosen features in all cells of the object, in its order. `mosaic`: cells that the
+# assay lacks have none.
+cells_of <- function(assay, object, name, features = NULL, argument = NULL, mosaic = FALSE) {
   counts <- assay_counts(assay)
   missing <- setdiff(colnames(object), colnames(counts))
-  if (length(missing) > 0) {
+  if (length(missing) > 0 && !mosaic) {
     refuse(
       "assay '", name, "' lacks ", count_of(length(missing), "cell"), " of the object (",
-      some_names(missing), "): both modalities are needed, so take subset(object, cells = ",
-      "colnames(object[[\"", name, "\"]]))."
+      some_names(missing), "): take subset(object, cells = colnames(object[[\"", name,
+      "\"]])), or use these cells, too, with mosaic = TRUE."
     )
   }
   if (!is.null(features)) {
@@ -88,8 +89,5 @@ cells_of <- function(assay, object, name, features = NULL, argument = NULL) {
     )
     counts <- counts[features, , drop = FALSE]
   }
-  if (!identical(colnames(counts), colnames(object))) {
-    counts <- counts[, colnames(object), drop = FALSE]
-  }
-  counts
+  cells_or_empty(counts, colnames(object))
 }

@@ -237,7 +237,11 @@ run_on_experiments <- function(holder, pair, assay.type, impute, impute.genes, i
   )
   fit <- fit_with(
     settings, counts$rna, counts$peaks,
-    impute = impute, impute.genes = impute.genes, impute.peaks = impute.peaks
+    impute = impute, impute.genes = impute.genes, impute.peaks = impute.peaks,
+    batch = batch_columns(
+      settings$batch, colnames(holder), bioc("SummarizedExperiment", "colData")(holder),
+      paste0("colData of experiment '", pair$rna_name, "'")
+    )
   )
   on.exit(discard_model(fit$staged))
   fit$options <- c(fit$options, list(

@@ -153,7 +153,7 @@ check_memory <- function(n_features, n_cells, max.gb, what, remedy) {
 
 # Two features x cells matrices of the same cells; the peaks' cells are put in the order of the
 # RNA's.
-check_matrix_pair <- function(rna, peaks) {
+check_matrix_pair <- function(rna, peaks, mosaic = FALSE) {
   matrices <- list(object = rna, peaks = peaks)
   for (name in names(matrices)) {
     m <- matrices[[name]]
@@ -178,6 +178,9 @@ check_matrix_pair <- function(rna, peaks) {
   }
   only <- list(genes = setdiff(cells, colnames(peaks)), peaks = setdiff(colnames(peaks), cells))
   only <- only[lengths(only) > 0]
+  if (mosaic) {
+    return(peaks)
+  }
   if (length(only) > 0) {
     parts <- mapply(
       function(x, name) {
@@ -187,7 +190,8 @@ check_matrix_pair <- function(rna, peaks) {
     )
     refuse(
       "the two matrices do not hold the same cells: ", paste(parts, collapse = " and "),
-      "; keep the ", length(intersect(cells, colnames(peaks))), " shared cells in both."
+      "; keep the ", length(intersect(cells, colnames(peaks))), " shared cells in both, or use ",
+      "the others, too, with mosaic = TRUE."
     )
   }
   if (identical(colnames(peaks), cells)) peaks else peaks[, cells, drop = FALSE]

@@ -218,7 +218,7 @@ with_python_warnings <- function(expr) {
   for (i in seq_len(reticulate::py_len(caught))) {
     entry <- caught$`__getitem__`(i - 1L)
     kind <- reticulate::py_to_r(entry$category$`__name__`)
-    if (identical(kind, "UserWarning")) {
+    if (kind %in% c("UserWarning", "InputNote")) {
       message(as_sentence(reticulate::py_to_r(builtins$str(entry$message))))
     }
   }

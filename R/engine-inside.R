@@ -13,12 +13,18 @@ inside_engine <- function() {
   model <- NULL
   # a copy that PyTorch may write to: R's own memory is read-only
   points <- function(latent) numpy$array(unname(latent), dtype = "float32")
-  features <- function() list(genes = py_strings(model$genes), peaks = py_strings(model$peaks))
+  features <- function() {
+    list(
+      genes = py_strings(model$genes), peaks = py_strings(model$peaks),
+      batch = reticulate::py_to_r(model$batch_levels)
+    )
+  }
   list(
     name = "reticulate",
-    build = function(rna, peaks, options) {
+    build = function(rna, peaks, options, batch = NULL) {
       model <<- with_python_warnings(from_core(do.call(
-        scmvp$SCMVP, c(list(to_mudata(rna, peaks)), options)
+        scmvp$SCMVP,
+        c(list(to_mudata(rna, peaks, batch)), options, list(batch = as.list(names(batch))))
       )))
       c(list(account = reticulate::py_to_r(model$account)), features())
     },
@@ -40,27 +46,28 @@ inside_engine <- function() {
         summary = reticulate::py_to_r(model$summary())
       )
     },
-    embed = function(rna, peaks, modality) {
+    embed = function(rna, peaks, modality, batch = NULL) {
       with_python_warnings(from_core(reticulate::py_to_r(
-        model$get_latent_representation(to_mudata(rna, peaks), modality = modality)
+        model$get_latent_representation(to_mudata(rna, peaks, batch), modality = modality)
       )))
     },
     responsibilities = function(latent) {
       from_core(reticulate::py_to_r(model$responsibilities(points(latent))))
     },
-    decode = function(latent, modality, features, library.size) {
+    decode = function(latent, modality, features, library.size, batch = NULL) {
       decoded <- from_core(model$decode(
         points(latent),
-        modality = modality, features = as.list(features), library_size = library.size
+        modality = modality, features = as.list(features), library_size = library.size,
+        batch = batch
       ))
       reticulate::py_to_r(decoded$T)
     },
     decode_to_file = function(path, latent, modality, cells, features, library.size, threshold,
-                              log) {
+                              log, batch = NULL) {
       from_core(model$decode_to_file(
         path, points(latent),
         modality = modality, cells = as.list(cells), features = as.list(features),
-        library_size = library.size, threshold = threshold, log = log
+        library_size = library.size, threshold = threshold, log = log, batch = batch
       ))
       invisible()
     },

@@ -8,10 +8,14 @@ process_engine <- function(choice) {
   file_for <- function(name) file.path(worker$folder, name)
   # named lists of strings stay lists in JSON, also of one element
   names_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
+  columns_of <- function(batch) if (!is.null(batch)) lapply(as.list(batch), names_of)
   list(
     name = "process",
-    build = function(rna, peaks, options) {
-      do.call(ask, c(list("build"), send_counts(worker, rna, peaks), options))
+    build = function(rna, peaks, options, batch = NULL) {
+      do.call(ask, c(
+        list("build"), send_counts(worker, rna, peaks), options,
+        list(batch = as.list(names(batch)), obs = columns_of(batch))
+      ))
     },
     load = function(folder) ask("load", folder = folder),
     train = function(options, on_epoch) {
@@ -27,9 +31,12 @@ process_engine <- function(choice) {
       reply$probabilities <- receive_matrix(reply$probabilities)
       reply
     },
-    embed = function(rna, peaks, modality) {
+    embed = function(rna, peaks, modality, batch = NULL) {
       reply <- do.call(ask, c(
-        list("embed", modality = modality, latent = file_for("latent")),
+        list(
+          "embed",
+          modality = modality, latent = file_for("latent"), obs = columns_of(batch)
+        ),
         send_counts(worker, rna, peaks)
       ))
       receive_matrix(reply$latent)
@@ -39,21 +46,22 @@ process_engine <- function(choice) {
       reply <- ask("responsibilities", latent = sent, probabilities = file_for("probabilities"))
       receive_matrix(reply$probabilities)
     },
-    decode = function(latent, modality, features, library.size) {
+    decode = function(latent, modality, features, library.size, batch = NULL) {
       reply <- ask(
         "decode",
         latent = send_matrix(latent, file_for("points")), values = file_for("values"),
-        modality = modality, features = names_of(features), library_size = library.size
+        modality = modality, features = names_of(features), library_size = library.size,
+        batch = batch
       )
       t(receive_matrix(reply$values))
     },
     decode_to_file = function(path, latent, modality, cells, features, library.size, threshold,
-                              log) {
+                              log, batch = NULL) {
       ask(
         "decode_to_file",
         latent = send_matrix(latent, file_for("points")), path = path, modality = modality,
         cells = names_of(cells), features = names_of(features), library_size = library.size,
-        threshold = threshold, log = log
+        threshold = threshold, log = log, batch = batch
       )
       invisible()
     },

@@ -41,9 +41,9 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, min
 
 # The fit of checked settings.
 fit_with <- function(settings, rna, peaks, impute, variable = NULL, impute.genes = NULL,
-                     impute.peaks = NULL) {
+                     impute.peaks = NULL, batch = NULL) {
   fit_core(
-    rna, peaks, settings$options,
+    rna, peaks, c(settings$options, list(batch = names(batch))), batch,
     plan = function(modelled) {
       plan_imputation(
         modelled, impute, variable, impute.genes, impute.peaks, settings$options$min.cells,
@@ -55,15 +55,15 @@ fit_with <- function(settings, rna, peaks, impute, variable = NULL, impute.genes
 }
 
 # From two dgCMatrix (features x the same cells) to results in R. `plan` is called between building
-# the model and training it, with the features that are modelled.
-fit_core <- function(rna, peaks, options, plan, model.file, verbose, backend = "auto") {
+# the model and training it, with the features that are modelled. `batch`: see batch_columns().
+fit_core <- function(rna, peaks, options, batch, plan, model.file, verbose, backend = "auto") {
   cells <- colnames(rna)
   with_engine(backend, function(engine) {
     if (verbose && engine$name == "process") message("training in a Python process of its own")
     built <- engine$build(rna, peaks, list(
       n_latent = options$n.latent, n_clusters = options$n.clusters, preset = options$preset,
       min_cells = options$min.cells
-    ))
+    ), batch)
     wanted <- plan(list(rna = built$genes, atac = built$peaks, n_cells = length(cells)))
     if (verbose) tell_account(built$account)
     ended <- engine$train(

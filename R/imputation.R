@@ -2,7 +2,7 @@
 
 # The checked arguments of one call.
 imputation_request <- function(modality, features, cells, library.size, log, file, threshold,
-                               by, max.gb, backend, verbose) {
+                               by, max.gb, backend, verbose, batch = NULL) {
   modality <- check_modality(modality)
   if (is.null(log)) log <- modality == "rna"
   if (!is.null(file) && !is.null(by)) {
@@ -20,6 +20,7 @@ imputation_request <- function(modality, features, cells, library.size, log, fil
     file = check_model_file(file, "file"),
     threshold = check_number(threshold, "threshold", min = 0, above = TRUE, optional = TRUE),
     by = by,
+    batch = check_batch_level(batch),
     max.gb = check_number(max.gb, "max.gb", min = 0),
     backend = check_choice(backend, backends, "backend"),
     verbose = check_flag(verbose, "verbose")
@@ -35,10 +36,11 @@ check_modality <- function(modality) {
 
 # What tells one imputed assay from another.
 request_mark <- function(request, reduction, record) {
-  list(
+  mark <- list(
     reduction = reduction, fit = record$fit, modality = request$modality,
     library.size = request$library.size, log = request$log, threshold = request$threshold
   )
+  c(mark, if (!is.null(request$batch)) list(batch = request$batch))
 }
 
 # Values of the features asked for, less those `already` there; features x cells (or groups).
@@ -88,7 +90,8 @@ block_decoder <- function(engine, latent, modelled, shown, request) {
     cells = rownames(latent),
     block = function(rows, log = request$log) {
       values <- engine$decode(
-        latent[rows, , drop = FALSE], request$modality, modelled, request$library.size
+        latent[rows, , drop = FALSE], request$modality, modelled, request$library.size,
+        request$batch
       )
       if (log) log1p(values) else values
     }
@@ -204,7 +207,7 @@ impute_to_file <- function(engine, decoder, latent, modelled, shown, request) {
   }
   engine$decode_to_file(
     request$file, latent, request$modality, decoder$cells, decoder$modelled, request$library.size,
-    request$threshold, request$log
+    request$threshold, request$log, request$batch
   )
   values <- if (is.null(request$threshold)) {
     bioc("HDF5Array", "HDF5Array")(request$file, "X")

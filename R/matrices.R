@@ -136,10 +136,11 @@ csr_parts <- function(x) {
   reticulate::tuple(as.array(x@x), as.array(x@i), as.array(x@p))
 }
 
-to_mudata <- function(rna, peaks) {
+to_mudata <- function(rna, peaks, batch = NULL) {
   from_core(core("io")$from_parts(
     rna = csr_parts(rna), atac = csr_parts(peaks), cells = as.array(colnames(rna)),
-    genes = as.array(rownames(rna)), peaks = as.array(rownames(peaks))
+    genes = as.array(rownames(rna)), peaks = as.array(rownames(peaks)),
+    obs = if (!is.null(batch)) lapply(batch, as.array)
   ))
 }
 

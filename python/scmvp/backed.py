@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 from anndata.io import read_elem
 
-from .checks import LABEL, MODALITIES, Paired, as_names, holds_counts, paired_of
-from .errors import InputError
+from .checks import LABEL, MODALITIES, Paired, as_names, columns_of, holds_counts, paired_of
+from .errors import InputError, InputNote
 from .io import (
-    InputNote,
     columns_by_type,
     damage_reported,
     in_file,
@@ -24,16 +25,23 @@ from .io import (
 )
 from .matrices import DiskRows, StoredCsr, StoredDense
 
-Opened = tuple[DiskRows, np.ndarray, np.ndarray]  # counts, names of the cells and of the features
+# counts, names of the cells and of the features, columns of the cells
+Opened = tuple[DiskRows, np.ndarray, np.ndarray, pd.DataFrame]
 
 
-def read_backed(path: Path, rna_layer: str | None = None, atac_layer: str | None = None) -> Paired:
+def read_backed(
+    path: Path,
+    rna_layer: str | None = None,
+    atac_layer: str | None = None,
+    mosaic: bool = False,
+) -> Paired:
     """Open paired cells; see `io.read`.
 
     Args:
         path: h5ad, h5mu, zarr or 10x h5.
         rna_layer: Layer with the RNA counts; X when None.
         atac_layer: Layer with the ATAC counts; X when None.
+        mosaic: Keep cells that only one modality has.
 
     Raises:
         InputError: Not a file whose rows can be read one by one, or not paired counts.
@@ -41,11 +49,13 @@ def read_backed(path: Path, rna_layer: str | None = None, atac_layer: str | None
     with damage_reported(path, "file of paired cells"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         opened = _open(path, {"rna": rna_layer, "atac": atac_layer})
-    values, cells, features = (
+    values, cells, features, tables = (
         dict(zip(MODALITIES, parts, strict=True)) for parts in zip(*opened, strict=True)
     )
     with in_file(path):
-        return paired_of(values, cells, features)
+        paired = paired_of(values, cells, features, mosaic)
+        columns = list(dict.fromkeys(name for table in tables.values() for name in table))
+        return replace(paired, obs=columns_of(list(tables.values()), columns, paired.cells))
 
 
 def bytes_in_memory(path: Path) -> int | None:
@@ -93,14 +103,15 @@ def _open_10x(path: Path) -> list[Opened]:
     names = np.array(make_unique(var.index), dtype=object)
     stored = StoredCsr(group["data"], group["indices"], group["indptr"][:], (len(cells), len(var)))
     return [
-        (DiskRows(stored, chosen), as_names(cells), as_names(names[chosen]))
+        (DiskRows(stored, chosen), as_names(cells), as_names(names[chosen]), pd.DataFrame())
         for chosen in columns_by_type(var, path).values()
     ]
 
 
 def _open_anndata(group: Any, modality: str, path: Path, layer: str | None) -> Opened:
     """Counts of an AnnData: a layer, or X, or the layer 'counts' or `.raw` where X is none."""
-    cells = as_names(read_elem(group["obs"]).index)
+    obs = read_elem(group["obs"])
+    cells = as_names(obs.index)
     places = [(name, where) for name, where in _PLACES if name in group]
     if layer is not None:
         places = [(f"layers/{layer}", layer)]
@@ -124,7 +135,7 @@ def _open_anndata(group: Any, modality: str, path: Path, layer: str | None) -> O
             stacklevel=5,
         )
     features = read_elem(group["raw/var" if name == "raw/X" else "var"]).index
-    return counts, cells, as_names(features)
+    return counts, cells, as_names(features), obs
 
 
 _PLACES = (("X", "X"), ("layers/counts", "the layer 'counts'"), ("raw/X", ".raw"))

@@ -28,10 +28,11 @@ class PairedBatch(NamedTuple):
 
     rna: SparseRows  # (B, G)
     atac: SparseRows  # (B, P)
+    design: torch.Tensor | None = None  # (B, S), the cells' batches (module `covariates`)
 
     def to(self, device: torch.device) -> PairedBatch:
-        """The same on another device."""
-        return PairedBatch(self.rna.to(device), self.atac.to(device))
+        """The same on another device, where the design is already."""
+        return self._replace(rna=self.rna.to(device), atac=self.atac.to(device))
 
 
 def take(rna: Matrix, atac: Matrix, cells: np.ndarray | slice) -> PairedBatch:
@@ -55,8 +56,16 @@ def n_chunks(n_cells: int, size: int) -> int:
 class Cells:
     """Paired counts as training and embedding read them, on one device."""
 
-    def __init__(self, rna: Matrix, atac: Matrix, device: torch.device, ranks: Ranks = ALONE):
+    def __init__(
+        self,
+        rna: Matrix,
+        atac: Matrix,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        design: np.ndarray | None = None,
+    ):
         self.rna, self.atac = rna, atac
+        self.design = None if design is None else torch.from_numpy(design).to(device)
         self.device = device
         self.ranks = ranks
         self.on_disk = isinstance(rna, DiskRows)
@@ -70,9 +79,17 @@ class Cells:
     def take(self, cells: np.ndarray) -> PairedBatch:
         """Counts of some cells, in the order asked for."""
         if self._resident is not None:
-            return PairedBatch(*(rows.take(cells) for rows in self._resident))
-        batch = take(self.rna, self.atac, cells)
-        return batch if self.device.type == "cpu" else batch.to(self.device)
+            batch = PairedBatch(*(rows.take(cells) for rows in self._resident))
+        else:
+            batch = take(self.rna, self.atac, cells)
+            batch = batch if self.device.type == "cpu" else batch.to(self.device)
+        return self._with_design(batch, cells)
+
+    def _with_design(self, batch: PairedBatch, cells: np.ndarray) -> PairedBatch:
+        if self.design is None:
+            return batch
+        rows = torch.from_numpy(cells).to(self.device, non_blocking=True)
+        return batch._replace(design=self.design.index_select(0, rows))
 
     def ordered(self, cells: np.ndarray | None = None) -> Iterator[PairedBatch]:
         """Every one of `cells`, all when None, in their order."""
@@ -133,7 +150,8 @@ class Cells:
                 for part in parts:
                     rows = slice(start, start + len(part))
                     start += len(part)
-                    yield Part(part, len(part) * world), take(rna, atac, rows).to(self.device)
+                    batch = take(rna, atac, rows).to(self.device)
+                    yield Part(part, len(part) * world), self._with_design(batch, part)
 
 
 class Part(NamedTuple):

@@ -7,8 +7,8 @@ canonical float32 CSR matrix comes back as itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .errors import InputError
-from .matrices import DiskRows, Matrix, StoredCsr, StoredDense, entries_of_cells
+from .matrices import DiskRows, Matrix, StoredCsr, StoredDense, entries_of_cells, rows_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -44,6 +44,7 @@ class Paired:
         cells: Cell names, in the order of the RNA modality.
         genes: Gene names.
         peaks: Peak names, spelled as given.
+        obs: Columns of the cells that were asked for, or all that a file has.
     """
 
     rna: Matrix
@@ -51,12 +52,16 @@ class Paired:
     cells: np.ndarray
     genes: np.ndarray
     peaks: np.ndarray
+    obs: pd.DataFrame | None = None
 
 
 def check_paired(
     data: MuData | tuple[AnnData, AnnData] | Paired,
     rna_layer: str | None = None,
     atac_layer: str | None = None,
+    mosaic: bool = False,
+    absent: dict[str, np.ndarray] | None = None,
+    columns: Sequence[str] = (),
 ) -> Paired:
     """Take paired counts out of a container, or say in one sentence why they cannot be used.
 
@@ -65,9 +70,13 @@ def check_paired(
             The cells of the two may be in different order: they are matched by name.
         rna_layer: Layer of the RNA modality that holds counts; X when None.
         atac_layer: Layer of the ATAC modality that holds counts; X when None.
+        mosaic: Keep cells that only one modality has.
+        absent: Feature names of each modality, for cells of which one was not measured at all:
+            then `data` may lack it (a MuData without it, or None in the pair).
+        columns: Of `obs`, that are wanted in the result.
 
     Returns:
-        Paired, with the cells in the order of the RNA modality.
+        Paired, with the cells in the order of the RNA modality; those of ATAC alone come last.
 
     Raises:
         InputError: A modality or layer is missing or empty; names are duplicated; the two do not
@@ -75,36 +84,90 @@ def check_paired(
             count in either modality.
     """
     if isinstance(data, Paired):
+        _refuse_missing_columns(columns, () if data.obs is None else data.obs)
         return data
     values, cells, features = {}, {}, {}
     layers = {"rna": rna_layer, "atac": atac_layer}
-    for modality, adata in zip(MODALITIES, modality_pair(data), strict=True):
+    pair = dict(zip(MODALITIES, modality_pair(data, one_is_enough=absent is not None), strict=True))
+    for modality, adata in pair.items():
+        if adata is None:
+            continue
         values[modality] = layer_values(adata, modality, layers[modality])
         cells[modality] = as_names(adata.obs_names)
         features[modality] = as_names(adata.var_names)
-    return paired_of(values, cells, features)
+    for modality in set(MODALITIES) - set(values):
+        cells[modality] = next(iter(cells.values()))
+        features[modality] = absent[modality]
+        values[modality] = sp.csr_matrix(
+            (len(cells[modality]), len(features[modality])), dtype=np.float32
+        )
+    paired = paired_of(values, cells, features, mosaic)
+    if not columns:
+        return paired
+    tables = [data.obs] if hasattr(data, "mod") else []
+    tables += [adata.obs for adata in pair.values() if adata is not None]
+    return replace(paired, obs=columns_of(tables, columns, paired.cells))
+
+
+def columns_of(
+    tables: Sequence[pd.DataFrame], columns: Sequence[str], cells: np.ndarray
+) -> pd.DataFrame:
+    """Columns of the first tables that have them; a cell that one lacks is looked up in the next.
+
+    Raises:
+        InputError: No table has a column.
+    """
+    _refuse_missing_columns(columns, [name for table in tables for name in table])
+    found = pd.DataFrame(index=pd.Index(cells, dtype=str))
+    for name in columns:
+        parts = [table[name].astype(object) for table in tables if name in table]
+        parts = [part.set_axis(as_names(part.index)).reindex(cells) for part in parts]
+        found[name] = parts[0]
+        for part in parts[1:]:
+            found[name] = found[name].where(found[name].notna(), part)
+    return found
+
+
+def _refuse_missing_columns(columns: Sequence[str], has: Iterable[str]) -> None:
+    has = list(has)
+    for name in columns:
+        if name not in has:
+            known = name_some(has) if has else "none"
+            raise InputError(f"there is no column '{name}' in obs (columns: {known})")
 
 
 def paired_of(
-    values: dict[str, Any], cells: dict[str, np.ndarray], features: dict[str, np.ndarray]
+    values: dict[str, Any],
+    cells: dict[str, np.ndarray],
+    features: dict[str, np.ndarray],
+    mosaic: bool = False,
 ) -> Paired:
     """`check_paired` of matrices and names by modality."""
     for modality in MODALITIES:
         check_names(modality, cells[modality], features[modality])
-    order = match_cells(cells["rna"], cells["atac"])
-    rna, atac = (
-        count_matrix(values[modality], modality, cells[modality], features[modality])
-        for modality in MODALITIES
-    )
-    if order is not None:
-        atac = atac.of_rows(order) if isinstance(atac, DiskRows) else atac[order]
-    refuse_empty_cells(rna, atac, cells["rna"])
-    return Paired(rna, atac, cells["rna"], features["rna"], features["atac"])
+    if mosaic:
+        names, orders = all_cells(cells["rna"], cells["atac"])
+    else:
+        names, orders = cells["rna"], (None, match_cells(cells["rna"], cells["atac"]))
+    found = []
+    for modality, order in zip(MODALITIES, orders, strict=True):
+        counts = count_matrix(values[modality], modality, cells[modality], features[modality])
+        found.append(counts if order is None else rows_of(counts, order))
+    refuse_empty_cells(*found, names)
+    return Paired(*found, names, features["rna"], features["atac"])
 
 
-def modality_pair(data: MuData | tuple[AnnData, AnnData]) -> tuple[AnnData, AnnData]:
-    """The RNA and the ATAC AnnData of a MuData or of a pair; InputError when one is missing."""
+def modality_pair(
+    data: MuData | tuple[AnnData, AnnData], one_is_enough: bool = False
+) -> tuple[AnnData | None, AnnData | None]:
+    """The RNA and the ATAC AnnData of a MuData or of a pair; InputError when one is missing.
+
+    With `one_is_enough`, only when both are; None in the place of the missing one.
+    """
     if hasattr(data, "mod"):
+        found = tuple(data.mod.get(modality) for modality in MODALITIES)
+        if one_is_enough and any(part is not None for part in found):
+            return found
         for modality in MODALITIES:
             if modality not in data.mod:
                 found = ", ".join(repr(name) for name in data.mod) or "none"
@@ -113,9 +176,10 @@ def modality_pair(data: MuData | tuple[AnnData, AnnData]) -> tuple[AnnData, AnnD
                     f"'rna' and 'atac' and has {found}; rename or add them"
                 )
         return data.mod["rna"], data.mod["atac"]
-    is_pair = isinstance(data, Sequence) and len(data) == 2
-    if is_pair and all(hasattr(part, "obs_names") and hasattr(part, "X") for part in data):
-        return data[0], data[1]
+    if isinstance(data, Sequence) and len(data) == 2:
+        given = [part for part in data if not (one_is_enough and part is None)]
+        if given and all(hasattr(part, "obs_names") and hasattr(part, "X") for part in given):
+            return data[0], data[1]
     raise InputError(
         f"cannot read paired cells from {_type_name(data)}; give a MuData with modalities 'rna' "
         "and 'atac', or a pair (rna, atac) of AnnData objects"
@@ -158,9 +222,21 @@ def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | N
         ]
         raise InputError(
             f"the two modalities do not hold the same cells: {' and '.join(parts)}; keep the "
-            f"{int((order >= 0).sum())} shared cells in both"
+            f"{int((order >= 0).sum())} shared cells in both, or say mosaic=True to use the "
+            "others, too"
         )
     return order
+
+
+def all_cells(
+    rna_cells: np.ndarray, atac_cells: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray | None, np.ndarray | None]]:
+    """Cells of either modality, those of RNA first, and where each is in both; -1: it is not."""
+    if np.array_equal(rna_cells, atac_cells):
+        return rna_cells, (None, None)
+    rna, atac = pd.Index(rna_cells), pd.Index(atac_cells)
+    names = np.concatenate([rna_cells, atac_cells[~atac.isin(rna)]])
+    return names, (rna.get_indexer(names), atac.get_indexer(names))
 
 
 def layer_values(adata: AnnData, modality: str, layer: str | None) -> Any:

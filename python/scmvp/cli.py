@@ -26,8 +26,8 @@ import numpy as np
 import scmvp
 
 from .checks import Paired, check_paired, writable
-from .errors import InputError
-from .io import InputNote, read_for_fit
+from .errors import InputError, InputNote
+from .io import read_for_fit
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
 FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
@@ -75,6 +75,8 @@ def _fit_and_write(
     layers = {} if isinstance(cells, Paired) else _layers(arguments)
     model = SCMVP(
         cells,
+        batch=arguments.batch,
+        mosaic=arguments.mosaic,
         n_latent=arguments.n_latent,
         n_clusters=arguments.n_clusters,
         preset=arguments.preset,
@@ -122,7 +124,7 @@ def _fit_and_write(
 
 def _embed(arguments: argparse.Namespace, say: _Messages) -> int:
     model = _load(arguments.model)
-    data = _other_cells(arguments)
+    data = _other_cells(arguments, model)
     latent = model.get_latent_representation(data, modality=arguments.modality)
     out = _output_file(arguments.out)
     partial = out.with_name(f".{out.name}.{os.getpid()}")
@@ -139,7 +141,7 @@ def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
     features = _names_in(arguments.features)
     cells = _names_in(arguments.cells)
     model = _load(arguments.model)
-    data = _other_cells(arguments)
+    data = _other_cells(arguments, model)
     out = _output_file(arguments.out)
     model.impute_to_file(
         out,
@@ -149,6 +151,7 @@ def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
         cells=cells,
         library_size=arguments.library_size,
         threshold=arguments.threshold,
+        batch=_batch_level(arguments.batch),
     )
     say(f"{arguments.out}: imputed {arguments.modality} written")
     return 0
@@ -177,6 +180,8 @@ def describe_account(account: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{number:,} cells have no {modality} count; the other modality places them"
             )
+    if account["batch"]:
+        lines.append(f"batches: {', '.join(account['batch'])}")
     if account["atac_insertions"]:
         lines.append("ATAC counts are of insertions (most are even); the model reads fragments")
     how = "estimated" if account["n_clusters_estimated"] else "as given"
@@ -249,6 +254,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="state after each epoch; where the file exists, its training goes on",
     )
+    fit.add_argument(
+        "--batch",
+        nargs="+",
+        metavar="COLUMN",
+        help="columns of obs (donor, replicate) whose differences are taken out of the latent",
+    )
     fit.add_argument("--preset", choices=("default", "paper"), default="default")
     fit.add_argument(
         "--min-cells",
@@ -282,6 +293,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="L",
         help="counts per cell that the values of all features sum to (10,000); not logged",
     )
+    impute.add_argument(
+        "--batch",
+        nargs="+",
+        metavar="LEVEL",
+        help="batch to impute to, or COLUMN=LEVEL for several columns (default: the average)",
+    )
     impute.add_argument("--threshold", type=float, metavar="T", help="smaller values become zero")
     impute.set_defaults(run=_impute)
 
@@ -306,6 +323,9 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rna-layer", metavar="NAME", help="layer with RNA counts (default: X)")
     parser.add_argument("--atac-layer", metavar="NAME", help="layer with ATAC counts (default: X)")
+    parser.add_argument(
+        "--mosaic", action="store_true", help="take cells that only one of the modalities has, too"
+    )
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
 
@@ -320,11 +340,25 @@ def _layers(arguments: argparse.Namespace) -> dict[str, str | None]:
 def _cells(arguments: argparse.Namespace) -> Any:
     """The input, in memory or on disk."""
     backed = {"auto": None, "yes": True, "no": False}[arguments.backed]
-    return read_for_fit(arguments.input, backed, **_layers(arguments))
+    return read_for_fit(arguments.input, backed, **_layers(arguments), mosaic=arguments.mosaic)
 
 
-def _other_cells(arguments: argparse.Namespace) -> Paired:
-    return check_paired(_cells(arguments), **_layers(arguments))
+def _other_cells(arguments: argparse.Namespace, model: Any) -> Paired:
+    columns = list(model.batch_levels)
+    return check_paired(
+        _cells(arguments), **_layers(arguments), mosaic=arguments.mosaic, columns=columns
+    )
+
+
+def _batch_level(given: list[str] | None) -> Any:
+    """A level of the only batch column, or levels by column, from LEVEL or COLUMN=LEVEL."""
+    if given is None:
+        return None
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    if not all("=" in part for part in given):
+        raise InputError(f"--batch {' '.join(given)}: write COLUMN=LEVEL for each of several")
+    return dict(part.split("=", 1) for part in given)
 
 
 def _names_in(path: str | None) -> list[str] | None:

@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class ModelFileError(InputError):
     """A saved model cannot be read: another format version, missing parts or other shapes."""
+
+
+class InputNote(UserWarning):
+    """Something that was decided about the input and that its owner should know."""

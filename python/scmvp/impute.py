@@ -26,6 +26,7 @@ def decode_blocks(
     modality: str,
     features: np.ndarray | None,
     library_size: float,
+    design: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Mean counts at a stated library size, block of cells by block of cells.
 
@@ -35,6 +36,7 @@ def decode_blocks(
         modality: 'rna' (NB mean) or 'atac' (Poisson mean, before zero inflation).
         features: Column numbers wanted, or None for all.
         library_size: Counts per cell that the means of all modelled features sum to.
+        design: Batch of all cells, (S,), where the model has batches.
 
     Yields:
         (block, f) float32.
@@ -43,10 +45,12 @@ def decode_blocks(
     parameter = decoder.output.bias
     block = max(1, BLOCK_BYTES // (4 * len(parameter)))
     columns = None if features is None else torch.as_tensor(features, device=parameter.device)
+    row = None if design is None else torch.as_tensor(design, device=parameter.device)
     for start in range(0, len(latent), block):
         z = torch.as_tensor(latent[start : start + block], dtype=torch.float32)
         z = module.prior.from_frame(z.to(parameter.device))
-        share = decoder(z, module.gate_input(z))
+        batch = None if row is None else row.expand(len(z), -1)
+        share = decoder(z, module.gate_input(z), batch)
         if columns is not None:
             share = share[:, columns]
         yield (share * library_size).cpu().numpy()

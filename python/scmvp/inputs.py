@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .likelihood import Scoring
 from .preprocess import TFIDF_SCALE
 from .sparse import SparseRows
 from .spectral import CLIP, Spectrum
@@ -39,17 +40,40 @@ class SpectralScores(nn.Module):
 
     def layer(self, n_out: int) -> nn.Module:
         """A first layer of an encoder."""
-        return nn.Linear(len(self.centre), n_out)
+        return nn.Linear(self.n_scores, n_out)
 
-    def forward(self, x: SparseRows) -> Tensor:
+    @property
+    def n_scores(self) -> int:
+        """D."""
+        return self.loading.shape[1]
+
+    def forward(self, x: SparseRows, design: Tensor | None = None) -> Tensor:
         """Scores of measured cells, (B, d); zero up to the centre for a cell without counts."""
+        if design is not None:
+            kind, factor = self._kinds(design)
+            x = x.with_values(x.value / factor[kind[x.row], x.column])
         size = x.sums()[x.row]
         value = torch.minimum(x.value, CLIP * (size * self.share[x.column]).sqrt()) / size
         return _summed(x, value, self.loading) - self.centre
 
-    def imputed(self, share: Tensor, size: Tensor) -> Tensor:
+    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
         """Scores of imputed profiles, (B, d): those of infinitely many counts of these shares."""
+        if design is not None:
+            share = share / (design @ self.log_factor).exp()
+            share = share / share.sum(1, keepdim=True)
         return share @ self.loading - self.centre
+
+    def scoring(self, design: Tensor | None) -> Scoring:
+        """How scores, but for the centre, are made of imputed shares as they are computed."""
+        if design is None:
+            return Scoring((_with_ones(self.loading),), None)
+        kind, factor = self._kinds(design)
+        return Scoring(tuple(_with_ones(self.loading) / one[:, None] for one in factor), kind)
+
+    def _kinds(self, design: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of the different rows of a design each is, (B,), and their factors, (n, F)."""
+        kinds, kind = design.unique(dim=0, return_inverse=True)
+        return kind, (kinds @ self.log_factor).exp()
 
 
 class LogCounts(nn.Module):
@@ -63,11 +87,11 @@ class LogCounts(nn.Module):
         """A first layer of an encoder."""
         return InputLinear(self.n_features, n_out)
 
-    def forward(self, x: SparseRows) -> SparseRows:
-        """Of measured cells, as sparse as they are."""
+    def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows:
+        """Of measured cells, as sparse as they are, whatever their batch."""
         return x.with_values(x.value.log1p())
 
-    def imputed(self, share: Tensor, size: Tensor) -> Tensor:
+    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
         """Of imputed profiles (B, F) at the library sizes (B, 1)."""
         return (share * size).log1p()
 
@@ -79,14 +103,18 @@ class TfIdf(LogCounts):
         super().__init__(len(idf))
         self.register_buffer("idf", idf)
 
-    def forward(self, x: SparseRows) -> SparseRows:
-        """Of measured cells, as sparse as they are."""
+    def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows:
+        """Of measured cells, as sparse as they are, whatever their batch."""
         tf = x.value / x.sums()[x.row]
         return x.with_values((TFIDF_SCALE * tf * self.idf[x.column]).log1p())
 
-    def imputed(self, share: Tensor, size: Tensor) -> Tensor:
+    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
         """Of imputed profiles (B, F); they do not depend on the library size."""
         return (share * (TFIDF_SCALE * self.idf)).log1p()
+
+
+def _with_ones(loading: Tensor) -> Tensor:
+    return torch.cat([loading, loading.new_ones(len(loading), 1)], 1)
 
 
 def _summed(x: SparseRows, value: Tensor, weight: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import gzip
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anndata
@@ -32,7 +33,7 @@ from .checks import (
     holds_counts,
     match_cells,
 )
-from .errors import InputError
+from .errors import InputError, InputNote
 
 # Feature types as Cell Ranger ARC writes them, and the modality each becomes.
 FEATURE_TYPES = {"Gene Expression": "rna", "Peaks": "atac"}
@@ -45,14 +46,10 @@ PAIR_KINDS = (".h5ad", ".zarr")
 _MATRIX_FILES = ("matrix.mtx", "features.tsv", "barcodes.tsv")
 
 
-class InputNote(UserWarning):
-    """Something the reader decided about a file that its owner should know."""
-
-
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def read(path: str | Path, backed: bool = False) -> MuData | Paired:
+def read(path: str | Path, backed: bool = False, mosaic: bool = False) -> MuData | Paired:
     """Read paired cells from a file or folder.
 
     Counts are kept as stored. Where X is not counts but a layer 'counts' or `.raw` is, that is
@@ -64,6 +61,7 @@ def read(path: str | Path, backed: bool = False) -> MuData | Paired:
             features.tsv, barcodes.tsv, gzipped or not); .rds.
         backed: Leave the counts on disk, to be read as they are needed; not for MatrixMarket and
             .rds. The file must stay where it is.
+        mosaic: Keep cells that only one modality has, in h5ad, h5mu and zarr.
 
     Returns:
         MuData with modalities 'rna' and 'atac' holding the same cells in the order of the RNA;
@@ -78,11 +76,12 @@ def read(path: str | Path, backed: bool = False) -> MuData | Paired:
     if backed:
         from .backed import read_backed
 
-        return read_backed(path)
+        return read_backed(path, mosaic=mosaic)
     if path.is_dir():
-        return _read_zarr(path) if path.suffix == ".zarr" else _read_folder(path)
+        reader = _read_zarr if path.suffix == ".zarr" else _read_folder
+        return reader(path, mosaic)
     readers: dict[str, Callable[[Path], MuData]] = {
-        ".h5mu": _read_h5mu,
+        ".h5mu": partial(_read_h5mu, mosaic=mosaic),
         ".h5": _read_10x_h5,
         ".rds": _read_rds,
     }
@@ -102,6 +101,7 @@ def read_for_fit(
     backed: bool | None = None,
     rna_layer: str | None = None,
     atac_layer: str | None = None,
+    mosaic: bool = False,
 ) -> MuData | Paired:
     """`read`, with the counts left on disk where they would fill the memory.
 
@@ -111,13 +111,16 @@ def read_for_fit(
             eighth of the machine's memory (a fit in memory takes about three times the counts).
         rna_layer: Layer with the RNA counts of a backed file.
         atac_layer: Layer with the ATAC counts of a backed file.
+        mosaic: Keep cells that only one modality has.
     """
     from .backed import bytes_in_memory, read_backed
 
     if backed is None and Path(path).exists():
         size = bytes_in_memory(Path(path))
         backed = size is not None and size > _physical_memory() / 8
-    return read_backed(Path(path), rna_layer, atac_layer) if backed else read(path)
+    if backed:
+        return read_backed(Path(path), rna_layer, atac_layer, mosaic)
+    return read(path, mosaic=mosaic)
 
 
 def _physical_memory() -> float:
@@ -133,6 +136,7 @@ def from_parts(
     cells: Sequence[str],
     genes: Sequence[str],
     peaks: Sequence[str],
+    obs: Mapping[str, Sequence[str]] | None = None,
 ) -> MuData:
     """Build paired cells from the three vectors of each sparse matrix, without copying them.
 
@@ -143,6 +147,7 @@ def from_parts(
         cells: Cell names, length n_cells.
         genes: Gene names, length n_genes.
         peaks: Peak names, length n_peaks.
+        obs: Columns for `mdata.obs`, n_cells values each.
 
     Raises:
         InputError: The vectors and the names do not fit each other.
@@ -151,6 +156,7 @@ def from_parts(
     return join(
         modality_from_parts("rna", rna, named, genes),
         modality_from_parts("atac", atac, named, peaks),
+        obs=None if obs is None else pd.DataFrame(dict(obs), index=named),
     )
 
 
@@ -162,33 +168,37 @@ def modality_from_parts(
     return _adata(_csr_from_parts(parts, (len(cells), len(features)), modality), cells, features)
 
 
-def join(rna: AnnData, atac: AnnData, obs: pd.DataFrame | None = None) -> MuData:
+def join(
+    rna: AnnData, atac: AnnData, obs: pd.DataFrame | None = None, mosaic: bool = False
+) -> MuData:
     """One MuData of two modalities, the ATAC cells put in the order of the RNA cells.
 
     Args:
         rna: RNA modality, cells x genes.
         atac: ATAC modality, cells x peaks.
         obs: Further columns for `mdata.obs`, indexed by cell name.
+        mosaic: Leave both as they are, also where one lacks cells of the other.
 
     Raises:
         InputError: Names are duplicated or the two do not hold the same cells.
     """
     for modality, adata in zip(MODALITIES, (rna, atac), strict=True):
         check_names(modality, as_names(adata.obs_names), as_names(adata.var_names))
-    order = match_cells(as_names(rna.obs_names), as_names(atac.obs_names))
-    if order is not None:
-        atac = atac[order].copy()
+    if not mosaic:
+        order = match_cells(as_names(rna.obs_names), as_names(atac.obs_names))
+        if order is not None:
+            atac = atac[order].copy()
     with warnings.catch_warnings():
         # MuData announces its coming defaults; the columns wanted are set below.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", UserWarning)
         mdata = MuData({"rna": rna, "atac": atac})
-    columns = pd.DataFrame(index=rna.obs_names)
+    columns = pd.DataFrame(index=mdata.obs_names)
     if obs is not None:
         columns = columns.join(obs)
     for name in rna.obs:
         columns[name] = rna.obs[name]
-    mdata.obs = columns.loc[mdata.obs_names]
+    mdata.obs = columns
     return mdata
 
 
@@ -213,12 +223,12 @@ def make_unique(names: Iterable[str]) -> list[str]:
     return unique
 
 
-def _read_folder(path: Path) -> MuData:
+def _read_folder(path: Path, mosaic: bool) -> MuData:
     pair = pair_files(path)
     if pair is not None:
         modalities = [_read_anndata(pair[modality], modality) for modality in MODALITIES]
         with in_file(path):
-            return join(*modalities)
+            return join(*modalities, mosaic=mosaic)
     found = {name: _plain_or_gzipped(path, name) for name in _MATRIX_FILES}
     if found["matrix.mtx"] is not None:
         lacking = [name for name, file in found.items() if file is None]
@@ -272,15 +282,15 @@ def name_of_modality(modality: str, names: Iterable[str], path: Path) -> str:
     return name
 
 
-def _read_h5mu(path: Path) -> MuData:
-    return _of_mudata(read_h5mu, path)
+def _read_h5mu(path: Path, mosaic: bool) -> MuData:
+    return _of_mudata(read_h5mu, path, mosaic)
 
 
-def _read_zarr(path: Path) -> MuData:
-    return _of_mudata(read_zarr, path)
+def _read_zarr(path: Path, mosaic: bool) -> MuData:
+    return _of_mudata(read_zarr, path, mosaic)
 
 
-def _of_mudata(reader: Callable[[Path], MuData], path: Path) -> MuData:
+def _of_mudata(reader: Callable[[Path], MuData], path: Path, mosaic: bool) -> MuData:
     with damage_reported(path, f"MuData {path.suffix[1:]} file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mdata = reader(path)
@@ -293,7 +303,7 @@ def _of_mudata(reader: Callable[[Path], MuData], path: Path) -> MuData:
     prefixes = tuple(f"{name}:" for name in mdata.mod)
     own = [name for name in mdata.obs if not str(name).startswith(prefixes)]
     with in_file(path):
-        return join(chosen["rna"], chosen["atac"], obs=mdata.obs[own])
+        return join(chosen["rna"], chosen["atac"], obs=mdata.obs[own], mosaic=mosaic)
 
 
 def _read_10x_h5(path: Path) -> MuData:

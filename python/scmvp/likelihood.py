@@ -188,36 +188,57 @@ def _column_sums(block: Tensor) -> Tensor:
     return block.t().mv(block.new_ones(len(block)))
 
 
+class Scoring(NamedTuple):
+    """How scores are made of shares f: Σ_j f_j w_j, over what the last column of w gives.
+
+    That column is all ones where there is only one w.
+    """
+
+    weight: tuple[Tensor, ...]  # (F, d + 1) each, w
+    kind: Tensor | None  # (B,) int64, which of them each cell has; None: the only one
+
+    def add(self, sums: Tensor, e: Tensor, j: slice) -> None:
+        """Add to the sums (B, d + 1) those over the features j of e, (B, f)."""
+        if self.kind is None:
+            sums.addmm_(e, self.weight[0][j])
+            return
+        for number, weight in enumerate(self.weight):
+            rows = (self.kind == number).nonzero()[:, 0]
+            sums.index_add_(0, rows, e.index_select(0, rows) @ weight[j])
+
+
 class Likelihood(NamedTuple):
     """What a decoder says of a batch."""
 
     log_lik: Tensor  # log p(counts|z), mean over cells
-    scores: Tensor  # (B, d), Σ_j f_ij loading_j; without gradient
+    scores: Tensor  # (B, d), of the shares; without gradient
 
 
 def of_counts(
     family: type[Family],
     parameter: Tensor,
     h: Tensor,
-    output: nn.Linear,
+    weight: Tensor,
+    bias: Tensor,
     counts: SparseRows,
-    loading: Tensor,
+    scoring: Scoring,
     pool: Pool | None = None,
 ) -> Likelihood:
-    """Log-likelihood of counts whose means are their library sizes times softmax(output(h)).
+    """Log-likelihood of counts whose means are their library sizes times softmax(h W' + b).
 
     Args:
         family: Which distribution.
         parameter: (F,), its parameter.
         h: (B, H), last hidden layer of the decoder.
-        output: H to F.
+        weight: (F, H), W.
+        bias: (F,), b.
         counts: (B, F).
-        loading: (F, d), of which the scores of the shares are made.
+        scoring: How the scores of the shares are made.
         pool: Where memory is taken from; then only one backward pass can be made.
     """
-    tensors = (h, output.weight, output.bias, parameter)
+    tensors = (h, weight, bias, parameter)
     with_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return Likelihood(*_OfCounts.apply(*tensors, family, counts, loading, pool, with_gradient))
+    return Likelihood(*_OfCounts.apply(*tensors, family, counts, scoring, pool, with_gradient))
 
 
 class Pool:
@@ -270,7 +291,7 @@ class _Blocks:
 
 class _OfCounts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, h, weight, bias, parameter, family, counts, loading, pool, with_gradient):
+    def forward(ctx, h, weight, bias, parameter, family, counts, scoring, pool, with_gradient):
         n_cells, n_features = len(h), len(weight)
         blocks = _Blocks(n_cells, n_features, h.device)
         family = family(parameter)
@@ -284,12 +305,13 @@ class _OfCounts(torch.autograd.Function):
         for j in blocks.slices():
             logit = torch.addmm(bias[j], h, weight[j].t(), out=blocks.of(e, j))
             shift = torch.maximum(shift, logit.amax(1))
-        # scores and sums of the rows in one product
-        loading = torch.cat([loading, loading.new_ones(n_features, 1)], 1)
-        sums = h.new_zeros(n_cells, loading.shape[1])
+        sums = h.new_zeros(n_cells, scoring.weight[0].shape[1])
+        total = sums[:, -1] if scoring.kind is None else h.new_zeros(n_cells)
         for j in blocks.slices():
-            sums.addmm_(blocks.of(e, j).sub_(shift[:, None]).exp_(), loading[j])
-        total = sums[:, -1]
+            part = blocks.of(e, j).sub_(shift[:, None]).exp_()
+            scoring.add(sums, part, j)
+            if scoring.kind is not None:
+                total += part.sum(1)
         size = counts.sums()
         per_e = size / total
 
@@ -328,7 +350,7 @@ class _OfCounts(torch.autograd.Function):
             ctx.slope, ctx.blocks, ctx.pool = family.slope, blocks, pool
         elif pool is not None:
             pool.give_back(e, *([] if p is None else [p]))
-        scores = sums[:, :-1] / total[:, None]
+        scores = sums[:, :-1] / sums[:, -1:]
         ctx.mark_non_differentiable(scores)
         return log_lik.to(h.dtype), scores
 

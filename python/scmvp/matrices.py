@@ -86,7 +86,7 @@ class DiskRows:
         Args:
             stored: The matrix.
             columns: Which of its columns, in which order; all when None.
-            order: Which of its rows, in which order; all when None.
+            order: Which of its rows, in which order, -1 for one without counts; all when None.
             fragments: Give (y + 1) // 2 in the place of y (docs/MODEL.md, D6).
         """
         self.stored, self.columns, self.order, self.fragments = stored, columns, order, fragments
@@ -104,8 +104,9 @@ class DiskRows:
         return DiskRows(self.stored, columns, self.order, self.fragments)
 
     def of_rows(self, order: np.ndarray) -> DiskRows:
-        """Some of the rows, in the order asked for."""
-        order = order if self.order is None else self.order[order]
+        """Some of the rows, in the order asked for; -1 for a row without counts."""
+        if self.order is not None:
+            order = np.where(order < 0, -1, self.order[order])
         return DiskRows(self.stored, self.columns, order, self.fragments)
 
     def in_fragments(self) -> DiskRows:
@@ -122,6 +123,11 @@ class DiskRows:
             rows = np.arange(*rows.indices(self.shape[0]))
         if self.order is not None:
             rows = self.order[rows]
+        if (here := rows >= 0).all():
+            return self._stored_rows(rows)
+        return _with_empty_rows(self._stored_rows(rows[here]), here)
+
+    def _stored_rows(self, rows: np.ndarray) -> sp.csr_matrix:
         if not len(rows):
             return sp.csr_matrix((0, self.shape[1]), dtype=np.float32)
         wanted, position = np.unique(rows, return_inverse=True)
@@ -165,6 +171,24 @@ class DiskRows:
 
 
 Matrix = sp.csr_matrix | DiskRows
+
+
+def rows_of(counts: Matrix, order: np.ndarray) -> Matrix:
+    """Some of the rows, in the order asked for; -1 for a row without counts."""
+    if isinstance(counts, DiskRows):
+        return counts.of_rows(order)
+    if (here := order >= 0).all():
+        return counts[order]
+    return _with_empty_rows(counts[order[here]], here)
+
+
+def _with_empty_rows(counts: sp.csr_matrix, here: np.ndarray) -> sp.csr_matrix:
+    """The rows of `counts` where `here` (n_rows,) is true, none of them moved; empty ones else."""
+    size = np.zeros(len(here), np.int64)
+    size[here] = np.diff(counts.indptr)
+    indptr = np.concatenate([np.zeros(1, np.int64), size.cumsum()])
+    parts = (counts.data, counts.indices, indptr.astype(counts.indptr.dtype))
+    return sp.csr_matrix(parts, shape=(len(here), counts.shape[1]))
 
 
 def blocks_of(counts: Matrix) -> Iterator[sp.csr_matrix]:

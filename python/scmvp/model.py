@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,9 @@ import torch
 from . import impute, storage
 from .batches import Cells
 from .checks import FEATURE_WORD, LABEL, Paired, check_paired, name_some, writable
+from .covariates import Covariates, column_names
 from .distributed import ranks
-from .errors import InputError
+from .errors import InputError, InputNote
 from .inputs import LogCounts, SpectralScores, TfIdf
 from .matrices import DiskRows, Matrix, entries_of_cells, feature_cells, feature_totals
 from .module import Features, ModelOptions, PairedMixtureVAE
@@ -26,7 +27,7 @@ from .preprocess import (
     insertions_to_fragments,
     inverse_document_frequency,
 )
-from .spectral import fit_spectrum
+from .spectral import batches_of, fit_spectrum
 from .training import (
     Callback,
     Trainer,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     PairedData = MuData | tuple[AnnData, AnnData] | Paired
+
+Batch = str | Mapping[str, str] | None  # level of the only batch column, or levels by column
 
 LATENTS = ("joint", "rna", "atac")
 FEWEST_CELLS = 20
@@ -86,6 +89,8 @@ class SCMVP:
         rna_layer: str | None = None,
         atac_layer: str | None = None,
         min_cells: int = 10,
+        batch: str | Sequence[str] | None = None,
+        mosaic: bool = False,
         options: dict[str, Any] | None = None,
     ):
         """Check the cells and choose the features to model; nothing is trained yet.
@@ -99,6 +104,9 @@ class SCMVP:
             rna_layer: Layer with the RNA counts; X when None.
             atac_layer: Layer with the ATAC counts; X when None.
             min_cells: Features seen in fewer cells are left out of the model.
+            batch: Column of obs, or several, whose differences are to be taken out of the latent
+                (donor, replicate, chemistry): categories, each with cells of the same kinds.
+            mosaic: Also use cells that only one of the modalities has; some must have both.
             options: Fields of `scmvp.module.ModelOptions` to change.
 
         Raises:
@@ -116,8 +124,10 @@ class SCMVP:
             raise InputError(
                 "these counts were chosen when the file is read; name their layer there, not here"
             )
-        given = check_paired(data, rna_layer, atac_layer)
+        columns = column_names(batch)
+        given = check_paired(data, rna_layer, atac_layer, mosaic, columns=columns)
         self._layers = (rna_layer, atac_layer)
+        self.covariates = Covariates.of(given.obs[columns]) if columns else None
         insertions = counts_insertions(given.atac)
         if insertions:
             given = _in_fragments(given)
@@ -129,6 +139,11 @@ class SCMVP:
                 f"there are {len(self.cells)} cells, too few to fit a model; "
                 f"give at least {FEWEST_CELLS}"
             )
+        if (n_paired := int((~(empty_rna | empty_atac)).sum())) < FEWEST_CELLS:
+            raise InputError(
+                f"{n_paired} cells have counts in both modalities, too few to learn how the two "
+                f"belong together; give at least {FEWEST_CELLS}"
+            )
         self.account: dict[str, Any] = {
             "n_cells": len(self.cells),
             "n_genes": len(self.genes),
@@ -139,10 +154,13 @@ class SCMVP:
             "atac_insertions": insertions,
             "cells_without_rna": int(empty_rna.sum()),
             "cells_without_atac": int(empty_atac.sum()),
+            "batch": columns,
             "n_clusters_estimated": n_clusters is None,
         }
         if n_clusters is None:
-            n_clusters = estimate_n_clusters(self._data.rna, self._data.atac)
+            n_clusters = estimate_n_clusters(
+                self._data.rna, self._data.atac, design=self._design(self._data)
+            )
         n_clusters = _whole_number("n_clusters", n_clusters)
         if n_clusters > len(self.cells) // 2:
             raise InputError(
@@ -219,15 +237,20 @@ class SCMVP:
             threads = _whole_number("threads", threads, at_most=os.cpu_count())
         picked = pick_device(device)
         checkpoint_file = None if checkpoint is None else writable(checkpoint)
-        rna, atac = self._data.rna, self._data.atac
+        rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
         with limited_threads(threads), seeded(training.seed, picked):
-            module = self._untrained(rna, atac, training.seed)
-            trainer = Trainer(module, Cells(rna, atac, picked, ranks()), training)
+            module = self._untrained(rna, atac, training.seed, design)
+            trainer = Trainer(module, Cells(rna, atac, picked, ranks(), design), training)
             result = trainer.run(callback, checkpoint_file)
             latent = trainer.latent()
         # assigned together, so that a failed second training leaves the first one whole
         self._module, self._training, self._result, self._latent = module, training, result, latent
         return self
+
+    @property
+    def batch_levels(self) -> dict[str, list[str]]:
+        """Columns of obs that were fitted as batches, and their levels."""
+        return {} if self.covariates is None else self.covariates.levels
 
     @property
     def history(self) -> dict[str, list]:
@@ -295,6 +318,7 @@ class SCMVP:
         genes: Sequence[str] | None = None,
         cells: Sequence[str] | None = None,
         library_size: float = 1e4,
+        batch: Batch = None,
     ) -> np.ndarray:
         """Imputed RNA: the NB mean at the posterior mean of z; nothing is sampled.
 
@@ -303,11 +327,13 @@ class SCMVP:
             genes: Names wanted, in the order wanted; all modelled genes when None.
             cells: Names wanted, in the order wanted; all when None.
             library_size: Counts per cell over all modelled genes.
+            batch: Level of the batch to impute to, or a dict of column and level; when None the
+                average of the fitted cells' batches, the same for all cells.
 
         Returns:
             (cells, genes) float32.
         """
-        return self._imputed("rna", data, genes, cells, library_size)
+        return self._imputed("rna", data, genes, cells, library_size, batch)
 
     def get_accessibility_estimates(
         self,
@@ -316,6 +342,7 @@ class SCMVP:
         peaks: Sequence[str] | None = None,
         cells: Sequence[str] | None = None,
         library_size: float = 1e4,
+        batch: Batch = None,
     ) -> np.ndarray:
         """Imputed accessibility: the Poisson mean at the posterior mean of z; nothing is sampled.
 
@@ -326,11 +353,13 @@ class SCMVP:
             peaks: Names wanted, in the order wanted; all modelled peaks when None.
             cells: Names wanted, in the order wanted; all when None.
             library_size: Counts per cell over all modelled peaks.
+            batch: Level of the batch to impute to, or a dict of column and level; when None the
+                average of the fitted cells' batches, the same for all cells.
 
         Returns:
             (cells, peaks) float32.
         """
-        return self._imputed("atac", data, peaks, cells, library_size)
+        return self._imputed("atac", data, peaks, cells, library_size, batch)
 
     def decode(
         self,
@@ -338,9 +367,10 @@ class SCMVP:
         modality: str,
         features: Sequence[str] | None = None,
         library_size: float = 1e4,
+        batch: Batch = None,
     ) -> np.ndarray:
         """Imputed profiles of given points of the latent, (n, f) float32; needs no counts."""
-        blocks = list(self._decode_blocks(latent, modality, features, library_size))
+        blocks = list(self._decode_blocks(latent, modality, features, library_size, batch))
         return np.concatenate(blocks)
 
     def impute_to_file(
@@ -352,6 +382,7 @@ class SCMVP:
         cells: Sequence[str] | None = None,
         library_size: float = 1e4,
         threshold: float | None = None,
+        batch: Batch = None,
     ) -> None:
         """Write imputed profiles to HDF5, block by block.
 
@@ -364,10 +395,13 @@ class SCMVP:
             cells: Names wanted; all when None.
             library_size: Counts per cell over all modelled features.
             threshold: Keep values of at least this, as a sparse matrix; dense when None.
+            batch: As in `get_normalized_expression`.
         """
         path = writable(path)
         latent, names = self._latent_of(data, cells)
-        self.decode_to_file(path, latent, modality, names, features, library_size, threshold)
+        self.decode_to_file(
+            path, latent, modality, names, features, library_size, threshold, batch=batch
+        )
 
     def decode_to_file(
         self,
@@ -379,6 +413,7 @@ class SCMVP:
         library_size: float = 1e4,
         threshold: float | None = None,
         log: bool = False,
+        batch: Batch = None,
     ) -> None:
         """Write imputed profiles of given points of the latent, as `impute_to_file` does.
 
@@ -391,15 +426,18 @@ class SCMVP:
             library_size: Counts per cell over all modelled features.
             threshold: Keep values of at least this, as a sparse matrix; dense when None.
             log: Write log(1 + x); the threshold is on that scale.
+            batch: As in `get_normalized_expression`.
         """
         path = writable(path)
-        blocks = self._decode_blocks(latent, modality, features, library_size)
+        blocks = self._decode_blocks(latent, modality, features, library_size, batch)
         if log:
             blocks = map(np.log1p, blocks)
         features = self._features(modality) if features is None else features
         about = {"scmvp_modality": modality, "scmvp_library_size": float(library_size)}
         if log:
             about["scmvp_log"] = True
+        if batch is not None:
+            about["scmvp_batch"] = str(batch)
         if threshold is not None:
             about["scmvp_threshold"] = threshold = _number("threshold", threshold)
         impute.write_blocks(path, blocks, cells, features, threshold, about)
@@ -439,8 +477,10 @@ class SCMVP:
         model._training = storage.options_of(TrainingOptions, info["training_options"], directory)
         model._training_changes = {}
         model._result = storage.options_of(TrainingResult, info["training"], directory)
+        model.covariates = Covariates.from_info(info["covariates"])
         blank = (sp.csr_matrix((1, len(names))) for names in (model.genes, model.peaks))
-        module = model._untrained(*blank, seed=0)
+        levels = None if model.covariates is None else model.covariates.row(None)[None]
+        module = model._untrained(*blank, seed=0, design=levels)
         storage.load_weights(directory, module, info["weights_sha256"])
         model._module = module.to(pick_device(device)).eval()
         return model
@@ -454,6 +494,7 @@ class SCMVP:
             "preset": self.preset,
             "account": self.account,
             "layers": list(self._layers),
+            "covariates": None if self.covariates is None else self.covariates.info(),
             "model_options": dataclasses.asdict(self.options),
             "training_options": dataclasses.asdict(self._trained()),
             "training": dataclasses.asdict(self._result),
@@ -506,7 +547,13 @@ class SCMVP:
             if self._data is None:
                 raise InputError("this model was loaded from a file; pass the cells as data")
             return self._data
-        paired = check_paired(data, *self._layers)
+        paired = check_paired(
+            data,
+            *self._layers,
+            mosaic=True,
+            absent={"rna": self.genes, "atac": self.peaks},
+            columns=() if self.covariates is None else self.covariates.names,
+        )
         # as in the fitted cells: of a few cells or peaks it could not be told
         if self.account["atac_insertions"]:
             paired = _in_fragments(paired)
@@ -520,23 +567,37 @@ class SCMVP:
             paired.cells,
             self.genes,
             self.peaks,
+            paired.obs,
         )
         _empty_cells(matched)
         return matched
 
-    def _untrained(self, rna: Matrix, atac: Matrix, seed: int) -> PairedMixtureVAE:
+    def _design(self, paired: Paired) -> np.ndarray | None:
+        """Batches of the cells, (n, S)."""
+        return None if self.covariates is None else self.covariates.design(paired.obs)
+
+    def _untrained(
+        self, rna: Matrix, atac: Matrix, seed: int, design: np.ndarray | None = None
+    ) -> PairedMixtureVAE:
         """A module that knows how often and in which cells features are seen, and nothing else."""
+        batches = [None, None]
+        if design is not None:
+            batches = [batches_of(counts, design) for counts in (rna, atac)]
         if self.options.encoder_input == "counts":
             idf = torch.from_numpy(inverse_document_frequency(atac))
-            readers = LogCounts(rna.shape[1]), TfIdf(idf)
+            readers = [LogCounts(rna.shape[1]), TfIdf(idf)]
         else:
             n = self.options.n_components
-            readers = (SpectralScores(fit_spectrum(counts, n, seed)) for counts in (rna, atac))
-        features = map(Features, (_totals(rna), _totals(atac)), readers)
+            readers = [
+                SpectralScores(fit_spectrum(counts, n, seed, of_modality))
+                for counts, of_modality in zip((rna, atac), batches, strict=True)
+            ]
+        factors = [part and torch.from_numpy(part.log_factor) for part in batches]
+        features = map(Features, (_totals(rna), _totals(atac)), readers, factors)
         return PairedMixtureVAE(self.options, self.n_clusters, *features)
 
     def _embedded(self, paired: Paired, modality: str = "joint") -> np.ndarray:
-        cells = Cells(paired.rna, paired.atac, self._device())
+        cells = Cells(paired.rna, paired.atac, self._device(), design=self._design(paired))
         return in_frame(self._fitted(), embed(self._fitted(), cells, modality=modality))
 
     def _latent_of(
@@ -558,9 +619,10 @@ class SCMVP:
         features: Sequence[str] | None,
         cells: Sequence[str] | None,
         library_size: float,
+        batch: Batch,
     ) -> np.ndarray:
         latent, _ = self._latent_of(data, cells)
-        return self.decode(latent, modality, features, library_size)
+        return self.decode(latent, modality, features, library_size, batch)
 
     def _points(self, latent: np.ndarray) -> np.ndarray:
         latent = np.asarray(latent)
@@ -579,6 +641,7 @@ class SCMVP:
         modality: str,
         features: Sequence[str] | None,
         library_size: float,
+        batch: Batch = None,
     ):
         module = self._fitted()
         modelled = self._features(modality)
@@ -588,7 +651,10 @@ class SCMVP:
         if features is not None:
             word = FEATURE_WORD[modality]
             columns = _positions(modelled, features, word, f"the {LABEL[modality]} model")
-        return impute.decode_blocks(module, latent, modality, columns, library_size)
+        if self.covariates is None and batch is not None:
+            raise InputError(f"batch is {batch!r}, but the model was fitted without batches")
+        row = None if self.covariates is None else self.covariates.row(batch)
+        return impute.decode_blocks(module, latent, modality, columns, library_size, row)
 
 
 def _options_from(kind: type, values: dict[str, Any]) -> Any:
@@ -650,7 +716,7 @@ def _modelled_features(given: Paired, min_cells: int) -> Paired:
             )
         parts[modality] = (modelled, names[kept])
     (rna, genes), (atac, peaks) = parts["rna"], parts["atac"]
-    return Paired(rna, atac, given.cells, genes, peaks)
+    return Paired(rna, atac, given.cells, genes, peaks, given.obs)
 
 
 def _warn_of_empty_rows(paired: Paired, modality: str) -> None:
@@ -659,6 +725,7 @@ def _warn_of_empty_rows(paired: Paired, modality: str) -> None:
         warnings.warn(
             f"{int(empty.sum())} cells have no {LABEL[modality]} count "
             f"({name_some(paired.cells[empty])}): their {LABEL[modality]} latent means nothing",
+            InputNote,
             stacklevel=3,
         )
 

@@ -11,6 +11,7 @@ f_x and f_y are softmax outputs of decoders gated by p(c|z).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ class ModelOptions:
     n_components: int = 30  # of either modality, that "spectral" encoders read
     input_noise: float = 0.5  # sd added to these in training; a cell's own counts have about 1
     decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: none
+    batch_precision: float = 10.0  # of the prior of what a batch does to a feature's log share
     distil: bool = True  # the consistency terms teach the single encoders, not the joint one
     weight_atac: float = 1.0  # of log p(y|z), log p(x|z) having 1
     weight_consistency_measured: float = 0.3  # of KL(q(z|x,y) || q(z|x)) and of the same with y
@@ -62,6 +64,20 @@ class Inputs(NamedTuple):
 
     rna: SparseRows | Tensor  # (B, G) sparse, or (B, d)
     atac: SparseRows | Tensor  # (B, P) sparse, or (B, d)
+    present: Tensor | None = None  # (B, 2) bool, which modalities a cell has; None: both, all cells
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """The same change of every part."""
+        return Inputs(*(None if part is None else change(part) for part in self))
+
+
+class Posteriors(NamedTuple):
+    """The three posteriors of a batch, of which a cell has those that its modalities allow."""
+
+    joint: Gaussian  # q(z|x,y); q(z|x) or q(z|y) of a cell with one modality
+    rna: Gaussian  # q(z|x); of a cell without RNA it means nothing
+    atac: Gaussian  # q(z|y)
+    paired: Tensor | None  # (B,) bool; None: all cells
 
 
 class Noise(NamedTuple):
@@ -176,12 +192,19 @@ class Features(NamedTuple):
 
     totals: Tensor  # (F,) counts of each feature over the cells to fit
     read: nn.Module  # what its encoders read of counts (module `inputs`)
+    log_factor: Tensor | None = None  # (S, F), what the batches do to the features' shares
 
 
 class PairedMixtureVAE(nn.Module):
     """Tensors in, loss out. Knows nothing of files, cells' names or progress."""
 
-    def __init__(self, options: ModelOptions, n_clusters: int, rna: Features, atac: Features):
+    def __init__(
+        self,
+        options: ModelOptions,
+        n_clusters: int,
+        rna: Features,
+        atac: Features,
+    ):
         """Build the untrained model.
 
         Args:
@@ -211,12 +234,13 @@ class PairedMixtureVAE(nn.Module):
         self.encoder_rna = Encoder({"rna": genes()}, h, o.n_latent)
         self.encoder_atac = Encoder({"atac": peaks()}, h, o.n_latent)
         self.prior = MixturePrior(n_clusters, o.n_latent)
-        self.decoder_rna = Decoder(
-            rna_branch(nn.Linear(o.n_latent, h)), h, n_clusters, log_share(rna.totals)
-        )
-        self.decoder_atac = Decoder(
-            atac_branch(nn.Linear(o.n_latent, h)), h, n_clusters, log_share(atac.totals)
-        )
+
+        def decoder(branch: Callable[[nn.Module], nn.Module], of: Features) -> Decoder:
+            first = branch(nn.Linear(o.n_latent, h))
+            return Decoder(first, h, n_clusters, log_share(of.totals), of.log_factor)
+
+        self.decoder_rna = decoder(rna_branch, rna)
+        self.decoder_atac = decoder(atac_branch, atac)
         n_genes, n_peaks = len(rna.totals), len(atac.totals)
         self.log_theta = nn.Parameter(torch.full((n_genes,), START_LOG_THETA))
         self.zero_logit = nn.Parameter(torch.full((n_peaks,), START_ZERO_LOGIT))
@@ -229,13 +253,37 @@ class PairedMixtureVAE(nn.Module):
 
     def read(self, batch: PairedBatch) -> Inputs:
         """What the encoders read of measured cells."""
-        return Inputs(self.read_rna(batch.rna), self.read_atac(batch.atac))
+        rna = self.read_rna(batch.rna, batch.design)
+        atac = self.read_atac(batch.atac, batch.design)
+        if not isinstance(rna, Tensor):
+            return Inputs(rna, atac)
+        return Inputs(rna, atac, torch.stack([batch.rna.sums(), batch.atac.sums()], 1) > 0)
 
     def encode(self, read: Inputs, modality: str = "joint") -> Gaussian:
-        """q(z|x,y), q(z|x) or q(z|y) of what was read of cells."""
+        """q(z|x,y), q(z|x) or q(z|y) of what was read of cells.
+
+        In the place of q(z|x,y), a cell of one modality has the posterior given that one.
+        """
         if modality == "joint":
-            return self.encoder_joint(*read)
+            return self.posteriors(read).joint
         return self.encoder_rna(read.rna) if modality == "rna" else self.encoder_atac(read.atac)
+
+    def posteriors(self, read: Inputs) -> Posteriors:
+        """All posteriors of what was read; no encoder sees a cell whose modality is missing."""
+        if read.present is None:
+            joint = self.encoder_joint(read.rna, read.atac)
+            return Posteriors(joint, self.encoder_rna(read.rna), self.encoder_atac(read.atac), None)
+        has_rna, has_atac = read.present.unbind(1)
+        paired = has_rna & has_atac
+        rna = _spread(self.encoder_rna(read.rna[has_rna]), has_rna)
+        atac = _spread(self.encoder_atac(read.atac[has_atac]), has_atac)
+        joint = _spread(self.encoder_joint(read.rna[paired], read.atac[paired]), paired)
+        parts = zip(joint, rna, atac, strict=True)
+        chosen = (
+            torch.where(paired[:, None], both, torch.where(has_rna[:, None], of_rna, of_atac))
+            for both, of_rna, of_atac in parts
+        )
+        return Posteriors(Gaussian(*chosen), rna, atac, paired)
 
     def gate_input(self, z: Tensor) -> Tensor | None:
         """p(c|z) where the decoders are gated by it, else None."""
@@ -243,21 +291,22 @@ class PairedMixtureVAE(nn.Module):
             return self.prior.responsibilities(self.prior.to_frame(z))
         return None
 
-    def decode(self, z: Tensor) -> Decoded:
-        """Parameters of both likelihoods at z, (B, D)."""
+    def decode(self, z: Tensor, design: Tensor | None = None) -> Decoded:
+        """Parameters of both likelihoods at z, (B, D), in batches (B, S)."""
         p_c = self.gate_input(z)
         h = self.decoder_atac.hidden(z, p_c)
         zero_logit = self.zero_logit
         if self.zero_head is not None:
             zero_logit = zero_logit + self.zero_head(h)
-        return Decoded(self.decoder_rna(z, p_c), self.decoder_atac.share(h), zero_logit)
+        rna, atac = self.decoder_rna(z, p_c, design), self.decoder_atac.share(h, design)
+        return Decoded(rna, atac, zero_logit)
 
     def noise(self, n_cells: int) -> Noise:
         """Draw what a training step of so many cells needs."""
         o = self.options
         blurred = isinstance(self.read_rna, SpectralScores) and o.input_noise > 0
         readers = (self.read_rna, self.read_atac)
-        widths = [o.n_latent, *(len(reader.centre) if blurred else 0 for reader in readers)]
+        widths = [o.n_latent, *(reader.n_scores if blurred else 0 for reader in readers)]
         drawn = torch.randn(n_cells, sum(widths), device=self.log_theta.device)
         return Noise(*drawn.split(widths, 1))
 
@@ -277,13 +326,15 @@ class PairedMixtureVAE(nn.Module):
         noise = self.noise(batch.rna.n_rows) if noise is None else noise
         if self.training and noise.rna.shape[1]:
             blur = self.options.input_noise
-            read = Inputs(read.rna + blur * noise.rna, read.atac + blur * noise.atac)
-        q = self.encoder_joint(*read)
+            blurred = read.rna + blur * noise.rna, read.atac + blur * noise.atac
+            read = Inputs(*blurred, read.present)
+        found = self.posteriors(read)
+        q = found.joint
         z = q.sample(noise.z)
         one_pass = self.zero_head is None and isinstance(self.read_rna, SpectralScores)
         likelihoods = self._in_one_pass if one_pass else self._of_shares
         log_x, log_y, imputed = likelihoods(batch, z)
-        kl, consistency = self.prior.kl(q, z), self._consistency(q, read, imputed)
+        kl, consistency = self.prior.kl(q, z), self._consistency(found, imputed)
         return LossTerms(-log_x, -log_y, kl.mean(), consistency.mean())
 
     def _in_one_pass(self, batch: PairedBatch, z: Tensor) -> tuple[Tensor, Tensor, Inputs]:
@@ -306,9 +357,11 @@ class PairedMixtureVAE(nn.Module):
                 self.read_atac,
             ),
         ):
-            h = decoder.hidden(z, p_c)
+            h, weight = decoder.with_design(decoder.hidden(z, p_c), batch.design)
+            bias = decoder.output.bias
+            scoring = reader.scoring(batch.design)
             found = likelihood.of_counts(
-                family, parameter, h, decoder.output, counts, reader.loading, self.pool
+                family, parameter, h, weight, bias, counts, scoring, self.pool
             )
             log_lik.append(found.log_lik)
             scores.append(found.scores - reader.centre)
@@ -316,7 +369,7 @@ class PairedMixtureVAE(nn.Module):
 
     def _of_shares(self, batch: PairedBatch, z: Tensor) -> tuple[Tensor, Tensor, Inputs]:
         """The same by way of the shares of all features."""
-        decoded = self.decode(z)
+        decoded = self.decode(z, batch.design)
         size_rna, size_atac = batch.rna.sums()[:, None], batch.atac.sums()[:, None]
         log_x = dist.negative_binomial(batch.rna, decoded.share_rna * size_rna, self.log_theta)
         mean_atac = decoded.share_atac * size_atac
@@ -327,8 +380,8 @@ class PairedMixtureVAE(nn.Module):
         else:
             log_y = dist.poisson(batch.atac, mean_atac)
         imputed = Inputs(
-            self.read_rna.imputed(decoded.share_rna.detach(), size_rna),
-            self.read_atac.imputed(decoded.share_atac.detach(), size_atac),
+            self.read_rna.imputed(decoded.share_rna.detach(), size_rna, batch.design),
+            self.read_atac.imputed(decoded.share_atac.detach(), size_atac, batch.design),
         )
         return log_x.mean(), log_y.mean(), imputed
 
@@ -342,34 +395,47 @@ class PairedMixtureVAE(nn.Module):
         The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
         gradient precision W: per cell, that is a weight decay.
         """
-        outputs = [layer.weight for layer in self.outputs()]
-        known = set(map(id, outputs))
+        decoders = (self.decoder_rna, self.decoder_atac)
+        of_latent = [decoder.output.weight for decoder in decoders]
+        of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
+        known = set(map(id, of_latent + of_batches))
         learnt = [part for part in self.parameters() if part.requires_grad]
-        decay = self.options.decoder_precision / n_cells
-        return [
-            {"params": outputs, "weight_decay": decay},
+        o = self.options
+        groups = [
+            {"params": of_latent, "weight_decay": o.decoder_precision / n_cells},
             {"params": [part for part in learnt if id(part) not in known]},
         ]
+        if of_batches:
+            groups.append({"params": of_batches, "weight_decay": o.batch_precision / n_cells})
+        return groups
 
-    def _consistency(self, q: Gaussian, measured: Inputs, imputed: Inputs) -> Tensor:
+    def _consistency(self, found: Posteriors, imputed: Inputs) -> Tensor:
         """KLs of the joint posterior to the single encoders, on measured and on imputed data.
 
         The imputed data come detached: the decoder answers to the data, not to what the single
         encoders make of it. So does the joint encoder, where the options say so.
         """
+        q = found.joint
         if self.options.distil:
             q = Gaussian(q.mean.detach(), q.log_var.detach())
         total = q.mean.new_zeros(len(q.mean))
         if weight := self.options.weight_consistency_measured:
-            total = total + weight * self._single_kls(q, measured)
+            measured = dist.gaussian_kl(*q, *found.rna) + dist.gaussian_kl(*q, *found.atac)
+            # a cell of one modality has nothing that its posterior could be held against
+            paired = 1.0 if found.paired is None else found.paired
+            total = total + weight * measured * paired
         if weight := self.options.weight_consistency_imputed:
-            total = total + weight * self._single_kls(q, imputed, measured=False)
+            rna = self.encoder_rna(imputed.rna, measured=False)
+            atac = self.encoder_atac(imputed.atac, measured=False)
+            total = total + weight * (dist.gaussian_kl(*q, *rna) + dist.gaussian_kl(*q, *atac))
         return total
 
-    def _single_kls(self, q: Gaussian, read: Inputs, measured: bool = True) -> Tensor:
-        return dist.gaussian_kl(*q, *self.encoder_rna(read.rna, measured=measured)) + (
-            dist.gaussian_kl(*q, *self.encoder_atac(read.atac, measured=measured))
-        )
+
+def _spread(q: Gaussian, where: Tensor) -> Gaussian:
+    """Posteriors of the cells `where` (B,) is true among those of all, 0 for the others."""
+    return Gaussian(
+        *(part.new_zeros(len(where), part.shape[1]).index_put((where,), part) for part in q)
+    )
 
 
 def log_share(totals: Tensor) -> Tensor:

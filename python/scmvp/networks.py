@@ -39,6 +39,8 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, h: Tensor, measured: bool = True) -> Tensor:
         if self.training and ranks().world > 1:
             return self._of_all_ranks(h, measured)
+        if self.training and len(h) < 2:  # no statistics of its own: where few cells have it all
+            return F.batch_norm(h, self.running_mean, self.running_var, self.weight, self.bias)
         if measured or not self.training:
             return super().forward(h)
         return F.batch_norm(h, None, None, self.weight, self.bias, True, 0.0, self.eps)
@@ -173,9 +175,20 @@ class ClusterGate(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z to the share of each feature in the cell's counts."""
+    """z, and the cell's batches, to the share of each feature in the cell's counts.
 
-    def __init__(self, branch: nn.Module, n_hidden: int, n_clusters: int, log_share: Tensor):
+    A batch moves the log shares of all cells alike: what it does to one type more than to another
+    is left to the latent.
+    """
+
+    def __init__(
+        self,
+        branch: nn.Module,
+        n_hidden: int,
+        n_clusters: int,
+        log_share: Tensor,
+        log_factor: Tensor | None = None,
+    ):
         super().__init__()
         self.branch = branch
         self.gate = ClusterGate(n_clusters, n_hidden)
@@ -184,15 +197,25 @@ class Decoder(nn.Module):
             # the mean profile is known before training starts; only what differs is to be learnt
             self.output.bias.copy_(log_share)
             nn.init.normal_(self.output.weight, std=0.01)
+        self.of_level: nn.Parameter | None = None  # (F, S)
+        if log_factor is not None:
+            # known, too: were it to be learnt, the latent would be faster
+            self.of_level = nn.Parameter(log_factor.t().contiguous())
 
     def hidden(self, z: Tensor, p_c: Tensor | None) -> Tensor:
         """The last hidden layer, (B, H)."""
         h = self.branch(z)
         return h if p_c is None else self.gate(h, p_c)
 
-    def share(self, h: Tensor) -> Tensor:
-        """(B, F), rows that sum to 1."""
-        return self.output(h).softmax(-1)
+    def with_design(self, h: Tensor, design: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Hidden layer and batches side by side, and the weights of both."""
+        if self.of_level is None:
+            return h, self.output.weight
+        return torch.cat([h, design], 1), torch.cat([self.output.weight, self.of_level], 1)
 
-    def forward(self, z: Tensor, p_c: Tensor | None) -> Tensor:
-        return self.share(self.hidden(z, p_c))
+    def share(self, h: Tensor, design: Tensor | None = None) -> Tensor:
+        """(B, F), rows that sum to 1."""
+        return F.linear(*self.with_design(h, design), self.output.bias).softmax(-1)
+
+    def forward(self, z: Tensor, p_c: Tensor | None, design: Tensor | None = None) -> Tensor:
+        return self.share(self.hidden(z, p_c), design)

@@ -29,11 +29,19 @@ from .matrices import (
     DiskRows,
     Matrix,
     blocks_of,
+    entries_of_cells,
     feature_cells,
     feature_totals,
     in_memory,
 )
-from .spectral import leading, operator, residuals, scaled_counts
+from .spectral import (
+    batches_of,
+    leading,
+    operator,
+    residuals,
+    scaled_counts,
+    without_batches,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -212,29 +220,43 @@ def describe_filter(account: dict[str, Any]) -> str:
     )
 
 
-def estimate_n_clusters(rna: Matrix, atac: Matrix, seed: int = 0) -> int:
+def estimate_n_clusters(
+    rna: Matrix, atac: Matrix, seed: int = 0, design: np.ndarray | None = None
+) -> int:
     """Number of clusters from the rank of the cell-cell correlation matrix.
 
     K clusters span K - 1 directions among cells. A direction counts where its singular value
     exceeds the largest one of the same matrix with each feature's values permuted over cells of the
     same depth. This is done for both modalities side by side, which sees what either only hints at,
-    and for each alone, which the noise of the other does not reach; the largest rank counts.
+    and for each alone, which the noise of the other does not reach; the largest rank counts. Cells
+    without counts in one modality are left out; means of batches are taken out.
 
     Args:
         rna: Counts, cells x genes.
         atac: Counts of the same cells, cells x peaks.
         seed: Seed of the subsampled cells (at most 3,000), of the permutation and of the search.
+        design: Batches of the cells, (n_cells, n_levels) (module `covariates`).
 
     Returns:
         K between 2 and 50, and never more than the number of cells minus one (at least 1).
     """
     rng = np.random.default_rng(seed)
-    n_cells = rna.shape[0]
-    if n_cells > _RANK_CELLS:
-        chosen = np.sort(rng.choice(n_cells, _RANK_CELLS, replace=False))
+    has_rna, has_atac = entries_of_cells(rna) > 0, entries_of_cells(atac) > 0
+    paired = has_rna & has_atac
+    chosen = np.flatnonzero(paired if paired.any() else has_rna | has_atac)
+    if len(chosen) > _RANK_CELLS:
+        chosen = np.sort(rng.choice(chosen, _RANK_CELLS, replace=False))
+    n_cells, batch = len(chosen), np.zeros(len(chosen), np.int64)
+    if design is not None:
+        batch = np.unique(design[chosen], axis=0, return_inverse=True)[1].ravel()
+    if n_cells < rna.shape[0]:
         rna, atac = rna[chosen], atac[chosen]
     rna, atac = in_memory(rna), in_memory(atac)
-    pairs = [_data_and_null(counts, rng) for counts in (rna, atac)]
+    if design is not None:
+        rna, atac = (
+            without_batches(counts, batches_of(counts, design[chosen])) for counts in (rna, atac)
+        )
+    pairs = [_data_and_null(counts, batch, rng) for counts in (rna, atac)]
     pairs = [pair for pair in pairs if pair is not None]
     if len(pairs) == 2:
         pairs.append(tuple(map(_side_by_side, *pairs)))
@@ -244,22 +266,28 @@ def estimate_n_clusters(rna: Matrix, atac: Matrix, seed: int = 0) -> int:
 
 
 def _data_and_null(
-    counts: sp.csr_matrix, rng: np.random.Generator
+    counts: sp.csr_matrix, batch: np.ndarray, rng: np.random.Generator
 ) -> tuple[LinearOperator, LinearOperator] | None:
     """Residuals of the log counts and of permuted ones, over the largest singular value of these.
 
-    None where there are too few cells or features to have a rank.
+    Values stay within their `batch`, (n_cells,). None where there are too few cells or features to
+    have a rank.
     """
     logs = _log_counts(counts, rng)
     if min(logs.shape) < 3:
         return None
-    by_depth = np.argsort(np.asarray(logs.sum(1)).ravel(), kind="stable")
-    strata = np.array_split(by_depth, max(1, round(len(by_depth) / _STRATUM_CELLS)))
+    depth = np.asarray(logs.sum(1)).ravel()
+    strata = []
+    for cells in (np.flatnonzero(batch == number) for number in np.unique(batch)):
+        by_depth = cells[np.argsort(depth[cells], kind="stable")]
+        strata += np.array_split(by_depth, max(1, round(len(cells) / _STRATUM_CELLS)))
     stratum = np.repeat(np.arange(len(strata)), [len(cells) for cells in strata])
     # types differ in depth: what the strata have of that is no noise
     null = _residuals(_permuted(logs, strata, rng), stratum)
     largest = float(leading(null, 1, rng)[0][0])
-    return (_residuals(logs) / largest, null / largest) if largest > 0 else None
+    if largest == 0:
+        return None
+    return _residuals(logs, batch if batch.any() else None) / largest, null / largest
 
 
 def _side_by_side(first: LinearOperator, second: LinearOperator) -> LinearOperator:

@@ -8,7 +8,7 @@ cells x features is ever held.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +50,8 @@ def simulate(
     separated_by: str = "both",
     ordered: bool = False,
     n_chromosomes: int = 10,
+    n_batches: int = 1,
+    batch_effect: float = 0.5,
     seed: int = 0,
 ) -> MuData:
     """Simulate paired RNA and ATAC counts of cells with known truth.
@@ -80,10 +82,13 @@ def simulate(
         ordered: Spread the cells along the path from the first type to the last instead of in
             clusters; obs['pseudotime'] in [0, 1] then holds each cell's place.
         n_chromosomes: Number of chromosomes.
+        n_batches: Number of batches; each has its own mix of the types.
+        batch_effect: Standard deviation of the log factor by which a batch changes a feature.
         seed: Seed of the only random generator used.
 
     Returns:
         MuData with modalities 'rna' and 'atac', float32 CSR counts. obs: 'cell_type', 'ambient',
+        'batch' if there are several,
         'pseudotime' if ordered, and 'library_size' per modality (the expected total). var: 'chrom',
         'start', 'end', 'marker_of', 'ambient_profile', for genes 'tss' and 'strand'.
         varm['true_profile']: features x types, each column sums to one, without ambient.
@@ -106,6 +111,7 @@ def simulate(
 
     weights = _draw_mixture(rng, n_cells, n_types, ambient, ordered)
     depth = _draw_depth(rng, n_cells, depth_spread)
+    batches = _draw_batches(weights, n_types, n_batches, batch_effect, seed)
     modalities = {}
     for modality, marks, features, median, theta, fold, base_spread in (
         ("rna", gene_marks, genes, median_umi, rna_theta, gene_fold, 1.2),
@@ -114,9 +120,8 @@ def simulate(
         profile = _profiles(rng, marks, shape, modality, fold, base_spread)
         library = median * depth[modality]
         mean_profile = _ambient_profile(profile, weights)
-        counts = _draw_counts(
-            rng, np.column_stack([profile, mean_profile]), weights, library, theta
-        )
+        profiles = np.column_stack([profile, mean_profile])
+        counts = _draw_counts_of(batches, rng, profiles, weights, library, theta)
         features["marker_of"] = _marker_names(marks, shape, types, modality)
         features["ambient_profile"] = mean_profile
         modalities[modality] = (counts, features, profile, library)
@@ -128,6 +133,9 @@ def simulate(
         },
         index=_barcodes(rng, n_cells),
     )
+    if n_batches > 1:
+        names = [f"batch{number + 1}" for number in range(n_batches)]
+        cells["batch"] = pd.Categorical.from_codes(batches.label, names)
     if ordered:
         cells["pseudotime"] = weights.pseudotime
     links = pd.DataFrame(
@@ -169,6 +177,13 @@ class _Mixture:
     share: np.ndarray
     ambient: np.ndarray
     pseudotime: np.ndarray
+
+
+@dataclass
+class _Batches:
+    label: np.ndarray
+    effect: float
+    rng: np.random.Generator  # of its own, so that one batch is what it is without this part
 
 
 def _type_shape(n_types: int, separated_by: str) -> _TypeShape:
@@ -323,6 +338,38 @@ def _draw_depth(rng: np.random.Generator, n_cells: int, spread: float) -> dict[s
     return {"rna": np.exp(spread * rna), "atac": np.exp(spread * atac)}
 
 
+def _draw_batches(
+    weights: _Mixture, n_types: int, n_batches: int, effect: float, seed: int
+) -> _Batches:
+    rng = np.random.default_rng([seed, n_batches])
+    share = rng.dirichlet(np.full(n_batches, 2.0), n_types)
+    place = rng.random(len(weights.label))[:, None] > share.cumsum(1)[weights.label]
+    return _Batches(np.minimum(place.sum(1), n_batches - 1), effect, rng)
+
+
+def _draw_counts_of(
+    batches: _Batches,
+    rng: np.random.Generator,
+    profiles: np.ndarray,
+    weights: _Mixture,
+    library: np.ndarray,
+    theta: float,
+) -> sp.csr_matrix:
+    """`_draw_counts` with each batch's own changes of the profiles."""
+    numbers = np.unique(batches.label)
+    if len(numbers) == 1:
+        return _draw_counts(rng, profiles, weights, library, theta)
+    order, parts = [], []
+    for number in numbers:
+        factor = np.exp(batches.effect * batches.rng.standard_normal(len(profiles)))
+        changed = profiles * factor[:, None]
+        cells = np.flatnonzero(batches.label == number)
+        some = _Mixture(*(getattr(weights, field.name)[cells] for field in fields(_Mixture)))
+        parts.append(_draw_counts(rng, changed / changed.sum(0), some, library[cells], theta))
+        order.append(cells)
+    return sp.vstack(parts, format="csr")[np.argsort(np.concatenate(order))]
+
+
 def _profiles(
     rng: np.random.Generator,
     marks: np.ndarray,
@@ -449,7 +496,7 @@ def _assemble(
 
 
 def _refuse_arguments(arguments: dict[str, object]) -> None:
-    for name in ("n_cells", "n_genes", "n_peaks", "n_types", "n_chromosomes"):
+    for name in ("n_cells", "n_genes", "n_peaks", "n_types", "n_chromosomes", "n_batches"):
         if int(arguments[name]) != arguments[name] or arguments[name] < 1:
             raise InputError(f"{name} must be a whole number of at least 1, not {arguments[name]}")
     for name in (
@@ -462,6 +509,8 @@ def _refuse_arguments(arguments: dict[str, object]) -> None:
     ):
         if not arguments[name] > 0:
             raise InputError(f"{name} must be positive, not {arguments[name]}")
+    if not arguments["batch_effect"] >= 0:
+        raise InputError(f"batch_effect must be at least 0, not {arguments['batch_effect']}")
     if not 0 <= arguments["ambient"] < 1:
         raise InputError(f"ambient must be at least 0 and below 1, not {arguments['ambient']}")
     if arguments["n_types"] > arguments["n_cells"]:

@@ -15,7 +15,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
 
-from .matrices import Matrix, in_memory
+from .matrices import Matrix, blocks_of, in_memory
 
 # A feature of expected 1e-4 counts that is seen once has a residual of 100: such accidents, not
 # groups of cells, would make the leading directions. Scaled entries are cut off here.
@@ -24,6 +24,7 @@ CLIP = 10.0
 _SPECTRUM_CELLS = 20_000
 _SPECTRUM_ENTRIES = 20_000_000
 _PROBE_CELLS = 1_000
+_FEW_COUNTS = 10
 _KRYLOV_BLOCK = 16
 _KRYLOV_STEPS = 12
 
@@ -32,24 +33,39 @@ class Spectrum(NamedTuple):
     """How to score cells on the leading directions of the cells it was fitted to.
 
     A cell's scores are Σ_j min(x_j, CLIP sqrt(l p_j)) / l · loading_j - centre, (d,), in units of
-    the noise of a cell of mean library size.
+    the noise of a cell of mean library size; x are its counts, divided by the factors of its batch.
     """
 
     loading: np.ndarray  # (F, d) float32
     centre: np.ndarray  # (d,) float32, scores of the mean profile
     share: np.ndarray  # (F,) float32, p
+    log_factor: np.ndarray  # (n_levels, F) float32, by which a batch changes a feature's share
 
 
-def fit_spectrum(counts: Matrix, n_components: int, seed: int) -> Spectrum:
+class Batches(NamedTuple):
+    """Which batches cells are of, and what these do to the features."""
+
+    design: np.ndarray  # (n_cells, n_levels) float32
+    log_factor: np.ndarray  # (n_levels, F) float32, of the features' shares
+
+
+def fit_spectrum(
+    counts: Matrix, n_components: int, seed: int, batches: Batches | None = None
+) -> Spectrum:
     """The leading directions of at most 20,000 cells and about 20 million non-zeros.
 
     Args:
         counts: Cells x features.
         n_components: d; those beyond the smaller side of the matrix are all zero.
         seed: Of the cells drawn and of the search.
+        batches: Of the cells.
     """
     rng = np.random.default_rng(seed)
-    counts = _sampled(counts, rng)
+    counts, rows = _sampled(counts, rng)
+    log_factor = np.zeros((0, counts.shape[1]))
+    if batches is not None:
+        counts = without_batches(counts, Batches(batches.design[rows], batches.log_factor))
+        log_factor = batches.log_factor
     size = np.asarray(counts.sum(1), dtype=np.float64).ravel()
     share = np.asarray(counts.sum(0), dtype=np.float64).ravel() / max(size.sum(), 1)
     scaled = scaled_counts(counts)
@@ -62,20 +78,58 @@ def fit_spectrum(counts: Matrix, n_components: int, seed: int) -> Spectrum:
     unit = np.sqrt(size.mean())
     inverse = np.divide(unit, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
     centre = unit * ((scaled.T @ depth)[:, 0] @ right) / np.sqrt(max(size.sum(), 1))
-    parts = (right * inverse[:, None], centre, share)
+    parts = (right * inverse[:, None], centre, share, log_factor)
     return Spectrum(*(part.astype(np.float32) for part in parts))
 
 
-def _sampled(counts: Matrix, rng: np.random.Generator) -> sp.csr_matrix:
-    """All cells, or as many of them as bounds time and memory."""
+def batches_of(counts: Matrix, design: np.ndarray) -> Batches:
+    """Log ratio of the counts of every feature in a batch to what its share in all cells makes.
+
+    Both get ten counts more, so that a feature seldom seen is left as it is. What an earlier column
+    of batches explains is not counted twice.
+
+    Args:
+        counts: Cells x features.
+        design: Of the cells, (n_cells, n_levels).
+    """
+    kinds, kind = np.unique(design, axis=0, return_inverse=True)
+    seen, start = np.zeros((len(kinds), counts.shape[1])), 0
+    for block in blocks_of(counts):
+        rows = kind.ravel()[start : start + block.shape[0]]
+        start += len(rows)
+        member = (np.ones(len(rows)), (rows, np.arange(len(rows))))
+        seen += (sp.csr_matrix(member, (len(kinds), len(rows))) @ block).toarray()
+    share = seen.sum(0) / max(seen.sum(), 1)
+    expected = seen.sum(1, keepdims=True) * share
+    found = np.zeros((design.shape[1], counts.shape[1]))
+    for level in range(design.shape[1]):
+        here = kinds[:, level] > 0
+        of_level = seen[here].sum(0), expected[here].sum(0)
+        found[level] = np.log((of_level[0] + _FEW_COUNTS) / (of_level[1] + _FEW_COUNTS))
+        expected[here] *= np.exp(found[level])
+    return Batches(design, found.astype(np.float32))
+
+
+def without_batches(counts: sp.csr_matrix, batches: Batches) -> sp.csr_matrix:
+    """Counts divided by the factors of their cell's batch."""
+    kinds, kind = np.unique(batches.design, axis=0, return_inverse=True)
+    factor = np.exp(kinds @ batches.log_factor)
+    row = np.repeat(kind.ravel(), np.diff(counts.indptr))
+    parts = (counts.data / factor[row, counts.indices], counts.indices, counts.indptr)
+    return sp.csr_matrix(parts, shape=counts.shape)
+
+
+def _sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, np.ndarray | slice]:
+    """All cells, or as many of them as bounds time and memory; and which these are."""
     n_cells = counts.shape[0]
     n = min(n_cells, _SPECTRUM_CELLS)
     probe = counts[np.sort(rng.choice(n_cells, min(n, _PROBE_CELLS), replace=False))]
     per_cell = max(probe.nnz / max(probe.shape[0], 1), 1)
     n = min(n, max(_PROBE_CELLS, int(_SPECTRUM_ENTRIES / per_cell)))
     if n == n_cells:
-        return in_memory(counts)
-    return counts[np.sort(rng.choice(n_cells, n, replace=False))]
+        return in_memory(counts), slice(None)
+    rows = np.sort(rng.choice(n_cells, n, replace=False))
+    return counts[rows], rows
 
 
 def scaled_counts(counts: sp.csr_matrix) -> sp.csr_matrix:

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from .errors import InputError, ModelFileError
 
 FORMAT = "scmvp-model"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 INFO_KEYS = (
     "summary", "preset", "account", "genes", "peaks", "model_options", "training_options",
-    "training", "layers", "weights_sha256",
+    "training", "layers", "covariates", "weights_sha256",
 )  # fmt: skip
 
 

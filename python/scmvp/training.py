@@ -349,7 +349,7 @@ class Trainer:
         if self._read is None:
             return None
         rows = torch.from_numpy(cells).to(self.device, non_blocking=True)
-        return Inputs(*(part.index_select(0, rows) for part in self._read))
+        return self._read.each(lambda part: part.index_select(0, rows))
 
     def _start_mixture(self) -> None:
         """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
@@ -429,7 +429,14 @@ def read_all(module: PairedMixtureVAE, cells: Cells) -> Inputs | None:
         parts.append(module.read(batch))
         if not isinstance(parts[0].rna, torch.Tensor):
             return None
-    return Inputs(*map(torch.cat, zip(*parts, strict=True)))
+    return _known_complete(Inputs(*map(torch.cat, zip(*parts, strict=True))))
+
+
+def _known_complete(read: Inputs) -> Inputs:
+    """The same, with nothing to look at where every cell has both modalities."""
+    if read.present is None or not bool(read.present.all()):
+        return read
+    return read._replace(present=None)
 
 
 @torch.no_grad()
@@ -452,10 +459,10 @@ def embed(
     module.eval()
     rows = np.arange(len(cells)) if rows is None else rows
     if read is None:
-        inputs = (module.read(batch) for batch in cells.ordered(rows))
+        inputs = (_known_complete(module.read(batch)) for batch in cells.ordered(rows))
     else:
         places = torch.from_numpy(rows).to(cells.device).split(ORDERED_CELLS)
-        inputs = (Inputs(*(part.index_select(0, some) for part in read)) for some in places)
+        inputs = (read.each(lambda part, i=some: part.index_select(0, i)) for some in places)
     parts = [[part.cpu() for part in module.encode(some, modality)] for some in inputs]
     return Gaussian(*(torch.cat(part) for part in zip(*parts, strict=True)))
 

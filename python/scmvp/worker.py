@@ -26,6 +26,7 @@ from typing import Any, TextIO
 import numpy as np
 
 import scmvp
+from scmvp.errors import InputNote
 
 
 class Worker:
@@ -86,14 +87,16 @@ class Worker:
         )
 
     def _note(self, message: Warning | str, category: type[Warning], *_: Any) -> None:
-        if category is UserWarning:
+        if category in (UserWarning, InputNote):
             self.say(note=str(message))
 
     # ---- the verbs
 
-    def build(self, rna: dict, atac: dict, **options: Any) -> dict[str, Any]:
-        """Make a model of these cells, untrained."""
-        self._model = scmvp.SCMVP(_mudata(rna, atac), **options)
+    def build(
+        self, rna: dict, atac: dict, obs: dict | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Make a model of these cells, untrained; `obs` has the columns of their batches."""
+        self._model = scmvp.SCMVP(_mudata(rna, atac, obs), **options)
         return {"account": self._model.account} | self._features()
 
     def load(self, folder: str) -> dict[str, Any]:
@@ -117,9 +120,12 @@ class Worker:
             "summary": model.summary(),
         }
 
-    def embed(self, rna: dict, atac: dict, modality: str, latent: str) -> dict[str, Any]:
+    def embed(
+        self, rna: dict, atac: dict, modality: str, latent: str, obs: dict | None = None
+    ) -> dict[str, Any]:
         """Latent of other cells."""
-        values = self._model.get_latent_representation(_mudata(rna, atac), modality=modality)
+        cells = _mudata(rna, atac, obs)
+        values = self._model.get_latent_representation(cells, modality=modality)
         return {"latent": write_matrix(latent, values)}
 
     def responsibilities(self, latent: dict, probabilities: str) -> dict[str, Any]:
@@ -142,7 +148,9 @@ class Worker:
         return {}
 
     def _features(self) -> dict[str, Any]:
-        return {"genes": self._model.genes.tolist(), "peaks": self._model.peaks.tolist()}
+        model = self._model
+        features = {"genes": model.genes.tolist(), "peaks": model.peaks.tolist()}
+        return features | {"batch": model.batch_levels}
 
 
 VERBS: dict[str, Callable[..., dict[str, Any]]] = {
@@ -186,10 +194,10 @@ def read_matrix(at: dict[str, Any]) -> np.ndarray:
     return np.fromfile(at["file"]).reshape(columns, rows).T
 
 
-def _mudata(rna: dict[str, Any], atac: dict[str, Any]) -> Any:
+def _mudata(rna: dict[str, Any], atac: dict[str, Any], obs: dict | None = None) -> Any:
     return scmvp.from_parts(
         rna=_parts(rna), atac=_parts(atac), cells=_lines(rna["cells"]),
-        genes=_lines(rna["features"]), peaks=_lines(atac["features"]),
+        genes=_lines(rna["features"]), peaks=_lines(atac["features"]), obs=obs,
     )  # fmt: skip
 
 

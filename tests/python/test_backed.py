@@ -11,7 +11,8 @@ import scmvp
 from scmvp import batches, cli
 from scmvp.backed import bytes_in_memory, read_backed
 from scmvp.batches import Cells
-from scmvp.io import InputNote, read_for_fit
+from scmvp.errors import InputNote
+from scmvp.io import read_for_fit
 from scmvp.matrices import DiskRows
 
 

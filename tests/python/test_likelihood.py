@@ -7,7 +7,14 @@ import torch
 
 from scmvp import distributions as dist
 from scmvp import likelihood
-from scmvp.likelihood import NegativeBinomial, Poisson, Pool, ZeroInflatedPoisson, of_counts
+from scmvp.likelihood import (
+    NegativeBinomial,
+    Poisson,
+    Pool,
+    Scoring,
+    ZeroInflatedPoisson,
+    of_counts,
+)
 from scmvp.sparse import SparseRows
 
 B, H, F = 6, 4, 13
@@ -33,7 +40,13 @@ def parts(dtype: torch.dtype = torch.float64):
     h = torch.randn(B, H, dtype=dtype, requires_grad=True)
     output = torch.nn.Linear(H, F, dtype=dtype)
     parameter = torch.randn(F, dtype=dtype, requires_grad=True)
-    return h, output, parameter, torch.randn(F, 3, dtype=dtype)
+    loading = torch.randn(F, 3, dtype=dtype)
+    return (
+        h,
+        output,
+        parameter,
+        Scoring((torch.cat([loading, torch.ones(F, 1)], 1).to(dtype),), None),
+    )
 
 
 def by_shares(family, parameter, h, output, counts) -> torch.Tensor:
@@ -48,13 +61,13 @@ def by_shares(family, parameter, h, output, counts) -> torch.Tensor:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("pool", [None, Pool()])
 def test_value_and_gradients_are_those_of_the_shares(family, pool, counts):
-    h, output, parameter, loading = parts()
+    h, output, parameter, scoring = parts()
     inputs = (h, output.weight, output.bias, parameter)
     for _ in range(2):  # the second time in memory that has been used
-        found = of_counts(family, parameter, h, output, counts, loading, pool)
+        found = of_counts(family, parameter, h, *output.parameters(), counts, scoring, pool)
         expected = by_shares(family, parameter, h, output, counts)
         torch.testing.assert_close(found.log_lik, expected)
-        torch.testing.assert_close(found.scores, output(h).softmax(-1) @ loading)
+        torch.testing.assert_close(found.scores, output(h).softmax(-1) @ scoring.weight[0][:, :-1])
         assert not found.scores.requires_grad
         gradients = (torch.autograd.grad(3 * value, inputs) for value in (found.log_lik, expected))
         for one, other in zip(*gradients, strict=True):
@@ -63,12 +76,10 @@ def test_value_and_gradients_are_those_of_the_shares(family, pool, counts):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_finite_differences(family, counts):
-    h, output, parameter, loading = parts()
+    h, output, parameter, scoring = parts()
 
     def value(h, weight, bias, parameter):
-        layer = torch.nn.Module()
-        layer.weight, layer.bias = weight, bias
-        return of_counts(family, parameter, h, layer, counts, loading).log_lik
+        return of_counts(family, parameter, h, weight, bias, counts, scoring).log_lik
 
     inputs = (h, output.weight.detach(), output.bias.detach(), parameter)
     assert torch.autograd.gradcheck(value, [i.detach().requires_grad_() for i in inputs])
@@ -77,25 +88,23 @@ def test_gradients_are_finite_differences(family, counts):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("shift", [-500.0, 0.0, 500.0])
 def test_the_level_of_the_logits_does_not_matter(family, counts, shift):
-    h, output, parameter, loading = parts()
+    h, output, parameter, scoring = parts()
     with torch.no_grad():
-        expected = of_counts(family, parameter, h, output, counts, loading)
+        expected = of_counts(family, parameter, h, *output.parameters(), counts, scoring)
         output.bias += shift
-        moved = of_counts(family, parameter, h, output, counts, loading)
+        moved = of_counts(family, parameter, h, *output.parameters(), counts, scoring)
     torch.testing.assert_close(moved.log_lik, expected.log_lik)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_where_a_share_underflows_all_is_finite(family, counts):
     """A mean of 0 at a count, the worst a softmax can hand over."""
-    h, output, parameter, loading = (
-        part.float() for part in (*parts()[:1], parts()[1], *parts()[2:])
-    )
+    h, output, parameter, scoring = parts(torch.float32)
     with torch.no_grad():
         output.bias[3] = -200.0
     h = h.detach().requires_grad_()
     rows = counts.with_values(counts.value.float())
-    found = of_counts(family, parameter, h, output, rows, loading).log_lik
+    found = of_counts(family, parameter, h, *output.parameters(), rows, scoring).log_lik
     assert torch.isfinite(found)
     for gradient in torch.autograd.grad(found, [h, output.weight, output.bias]):
         assert torch.isfinite(gradient).all()
@@ -104,17 +113,17 @@ def test_where_a_share_underflows_all_is_finite(family, counts):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dispersions_of_any_size_keep_their_digits(family, counts):
     """At theta to infinity the NB is the Poisson; differences of lgamma must not cancel."""
-    h, output, _, loading = parts()
+    h, output, _, scoring = parts()
     for level in (-12.0, 12.0, 18.0):
         parameter = torch.full((F,), level).double()
-        exact = of_counts(family, parameter, h, output, counts, loading).log_lik
+        exact = of_counts(family, parameter, h, *output.parameters(), counts, scoring).log_lik
         single = of_counts(
             family,
             parameter.float(),
             h.float(),
-            _single(output),
+            *_single(output).parameters(),
             counts.with_values(counts.value.float()),
-            loading.float(),
+            Scoring((scoring.weight[0].float(),), None),
         ).log_lik
         torch.testing.assert_close(single.double(), exact, rtol=2e-5, atol=1e-4)
 
@@ -126,8 +135,8 @@ def _single(layer: torch.nn.Linear) -> torch.nn.Linear:
 
 
 def test_memory_of_a_pool_serves_one_backward_pass(counts):
-    h, output, parameter, loading = parts()
-    found = of_counts(NegativeBinomial, parameter, h, output, counts, loading, Pool())
+    h, output, parameter, scoring = parts()
+    found = of_counts(NegativeBinomial, parameter, h, *output.parameters(), counts, scoring, Pool())
     found.log_lik.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="one backward pass"):
         found.log_lik.backward()
@@ -136,11 +145,24 @@ def test_memory_of_a_pool_serves_one_backward_pass(counts):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_looking_at_the_counts_it_is_the_same(family, counts, monkeypatch):
     """On a GPU nothing may depend on how many counts are large."""
-    h, output, parameter, loading = parts()
-    expected = of_counts(family, parameter, h, output, counts, loading).log_lik
+    h, output, parameter, scoring = parts()
+    expected = of_counts(family, parameter, h, *output.parameters(), counts, scoring).log_lik
     known = likelihood._Counts.of
     monkeypatch.setattr(
         likelihood._Counts, "of", classmethod(lambda cls, rows: known(rows)._replace(large=None))
     )
-    found = of_counts(family, parameter, h, output, counts, loading).log_lik
+    found = of_counts(family, parameter, h, *output.parameters(), counts, scoring).log_lik
     torch.testing.assert_close(found, expected)
+
+
+def test_scores_of_cells_of_several_kinds(counts):
+    """Each kind's own weights, over their own sums."""
+    h, output, parameter, _ = parts()
+    weight = tuple(torch.rand(2, F, 4).double())
+    kind = torch.tensor([0, 1, 1, 0, 1, 0])
+    found = of_counts(Poisson, parameter, h, *output.parameters(), counts, Scoring(weight, kind))
+    share = output(h).softmax(-1)
+    for i, number in enumerate(kind):
+        expected = share[i] @ weight[number]
+        torch.testing.assert_close(found.scores[i], expected[:-1] / expected[-1])
+    torch.testing.assert_close(found.log_lik, by_shares(Poisson, parameter, h, output, counts))

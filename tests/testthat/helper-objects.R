@@ -118,3 +118,5 @@ quick_fit_all <- function() {
   }
   remembered$all
 }
+
+latent_of <- function(object, reduction = "scmvp") SeuratObject::Embeddings(object[[reduction]])

@@ -1,0 +1,73 @@
+# Batches of cells, and cells that only one modality has.
+
+# Columns of batches as a data frame with one row per cell, or NULL. `batch`: names of columns of
+# `table`, where there is one; else the values themselves (a vector or factor, or a data frame).
+batch_columns <- function(batch, cells, table = NULL, where = NULL) {
+  if (is.null(batch)) {
+    return(NULL)
+  }
+  if (!is.null(table)) {
+    if (!is.character(batch)) {
+      refuse("batch must be the name of a column of ", where, ", or several, not ", class(batch)[1])
+    }
+    check_names_known(batch, colnames(table), "batch", paste("among the columns of", where))
+    found <- as.data.frame(table)[batch]
+    rownames(found) <- rownames(table)
+  } else {
+    found <- if (is.data.frame(batch)) batch else data.frame(batch = batch)
+    if (!is.data.frame(batch) && !is.null(names(batch))) rownames(found) <- names(batch)
+    unnamed <- identical(attr(found, "row.names"), seq_len(nrow(found)))
+    if (unnamed && nrow(found) == length(cells)) rownames(found) <- cells
+  }
+  absent <- setdiff(cells, rownames(found))
+  if (length(absent) > 0) {
+    refuse(
+      "batch has no value for ", count_of(length(absent), "cell"), " (", some_names(absent),
+      "): give one for each cell, with the cells' names or in their order."
+    )
+  }
+  found <- found[cells, , drop = FALSE]
+  found[] <- lapply(found, as.character)
+  unknown <- vapply(found, anyNA, logical(1))
+  if (any(unknown)) {
+    column <- names(found)[unknown][1]
+    refuse(
+      count_of(sum(is.na(found[[column]])), "cell"), " have no value in '", column, "' (",
+      some_names(cells[is.na(found[[column]])]), "): give every cell its batch."
+    )
+  }
+  found
+}
+
+# The batch to impute to, as the core takes it: NULL, a level, or a list of column and level.
+check_batch_level <- function(batch) {
+  if (is.null(batch)) {
+    return(NULL)
+  }
+  if (!is.atomic(batch) || anyNA(batch) || length(batch) == 0 ||
+    (length(batch) > 1 && is.null(names(batch)))) {
+    refuse(
+      "batch must be a level of the model's batch column, or levels named by their columns, such ",
+      "as c(donor = \"A\", lane = \"2\")."
+    )
+  }
+  level <- as.list(stats::setNames(as.character(batch), names(batch)))
+  if (is.null(names(batch))) level[[1]] else level
+}
+
+# Columns of `counts` for these cells; empty ones for cells it does not have.
+cells_or_empty <- function(counts, cells) {
+  if (identical(colnames(counts), cells)) {
+    return(as_dgc(counts))
+  }
+  at <- match(cells, colnames(counts))
+  here <- !is.na(at)
+  found <- as_dgc(counts[, at[here], drop = FALSE])
+  size <- integer(length(cells))
+  size[here] <- diff(found@p)
+  methods::new(
+    "dgCMatrix",
+    x = found@x, i = found@i, p = c(0L, as.integer(cumsum(size))),
+    Dim = c(nrow(found), length(cells)), Dimnames = list(rownames(found), cells)
+  )
+}

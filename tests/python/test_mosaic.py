@@ -1,0 +1,172 @@
+"""Cells of one modality: in the loss, in a fit, and as a query."""
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import KNeighborsClassifier
+from test_module import G, P, build, poisson
+
+import scmvp
+from scmvp import cli
+from scmvp import distributions as dist
+from scmvp.batches import take
+from scmvp.matrices import DiskRows, StoredCsr, rows_of
+from scmvp.module import Noise
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return scmvp.simulate(n_cells=450, n_genes=400, n_peaks=900, n_types=4, seed=5)
+
+
+@pytest.fixture(scope="module")
+def part(cells):
+    """0: both modalities, 1: RNA alone, 2: ATAC alone."""
+    return np.random.default_rng(0).integers(0, 3, cells.n_obs)
+
+
+@pytest.fixture(scope="module")
+def mosaic(cells, part):
+    return cells["rna"][part != 2].copy(), cells["atac"][part != 1].copy()
+
+
+@pytest.fixture(scope="module")
+def model(mosaic):
+    return scmvp.SCMVP(mosaic, n_clusters=4, mosaic=True).train(seed=0, threads=1)
+
+
+def without_rows(matrix: sp.csr_matrix, rows: np.ndarray) -> sp.csr_matrix:
+    order = np.arange(matrix.shape[0])
+    order[rows] = -1
+    return rows_of(matrix, order)
+
+
+def test_rows_that_are_not_there_are_empty():
+    matrix = poisson(G)
+    order = np.array([3, -1, 0, -1, 5])
+    expected = matrix.toarray()[order] * (order >= 0)[:, None]
+    stored = DiskRows(StoredCsr(matrix.data, matrix.indices, matrix.indptr, matrix.shape))
+    for counts in (matrix, stored, stored.of_rows(np.arange(matrix.shape[0]))):
+        np.testing.assert_array_equal(rows_of(counts, order)[:].toarray(), expected)
+    again = rows_of(rows_of(stored, order), np.array([1, 2, -1]))
+    np.testing.assert_array_equal(again[:].toarray(), expected[[1, 2, 1]])
+
+
+def test_loss_of_a_cell_of_one_modality_is_that_of_its_encoder_and_counts():
+    """By hand, term by term: no ATAC term, no measured consistency, z from q(z|x)."""
+    module = build(weight_consistency_imputed=0.0, input_noise=0.0).eval()
+    rna, atac = poisson(G, 0.7), without_rows(poisson(P, 0.4), np.arange(6))
+    batch = take(rna[:6], atac[:6], slice(None))
+    noise = Noise(torch.randn(6, 4), torch.zeros(6, 0), torch.zeros(6, 0))
+    found = module.loss(batch, noise=noise)
+    q = module.encoder_rna(module.read_rna(batch.rna))
+    z = q.sample(noise.z)
+    mean = module.decode(z).share_rna * batch.rna.sums()[:, None]
+    expected = -dist.negative_binomial(batch.rna, mean, module.log_theta).mean()
+    torch.testing.assert_close(found.reconstruction_rna, expected)
+    assert found.reconstruction_atac == 0
+    torch.testing.assert_close(found.kl, module.prior.kl(q, z).mean())
+    assert found.consistency == 0
+
+
+def test_encoders_do_not_see_cells_whose_modality_is_missing():
+    """Gradients and running statistics are those of the cells that have it."""
+    module = build(input_noise=0.0).train()
+    rna, atac = poisson(G, 0.7), without_rows(poisson(P, 0.4), np.arange(10))
+    read = module.read(take(rna, atac, slice(None)))
+    q = module.posteriors(read)
+    norm = module.encoder_atac.branches["atac"].batch_norm
+    alone = build(input_noise=0.0).train()
+    alone.encoder_atac(alone.read(take(rna, atac, slice(10, None))).atac)
+    torch.testing.assert_close(
+        norm.running_mean, alone.encoder_atac.branches["atac"].batch_norm.running_mean
+    )
+    np.testing.assert_array_equal(q.paired.numpy(), np.arange(len(q.paired)) >= 10)
+    q.joint.mean[:10].sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in module.encoder_joint.parameters())
+
+
+def test_cells_of_one_modality_join_the_others(cells, part, model):
+    labels = cells.obs["cell_type"].loc[model.cells].to_numpy()
+    part = part[cells.obs_names.get_indexer(model.cells)]
+    assert list(model.cells[: (part != 2).sum()]) == list(
+        cells.obs_names[cells.obs_names.isin(model.cells[part != 2])]
+    )
+    z, found = model.get_latent_representation(), model.predict()
+    for alone in (1, 2):
+        assert adjusted_rand_score(labels[part == alone], found[part == alone]) > 0.9
+        classifier = KNeighborsClassifier(15).fit(z[part == 0], labels[part == 0])
+        assert classifier.score(z[part == alone], labels[part == alone]) > 0.95
+
+
+def test_the_absent_modality_is_predicted(cells, part, model):
+    """Cells of ATAC alone: imputed RNA against the truth, beside the mean profile."""
+    alone = part == 2
+    names = cells.obs_names[alone]
+    imputed = model.get_normalized_expression(cells=list(names))
+    types = list(cells.uns["types"])
+    truth = cells["rna"].varm["true_profile"][cells["rna"].var_names.get_indexer(model.genes)].T
+    truth = truth[[types.index(label) for label in cells.obs["cell_type"][alone]]]
+    marker = (cells["rna"].var["marker_of"][model.genes] != "").to_numpy()
+    r = [np.corrcoef(imputed[:, j], truth[:, j])[0, 1] for j in np.flatnonzero(marker)]
+    assert np.nanmean(r) > 0.7
+
+
+def test_a_query_may_have_one_modality(cells, part, model):
+    rna, atac = cells["rna"][:40].copy(), cells["atac"][:40].copy()
+    z_rna = model.get_latent_representation((rna, None))
+    np.testing.assert_allclose(
+        z_rna, model.get_latent_representation((rna, atac), modality="rna"), atol=1e-5
+    )
+    z_atac = model.get_latent_representation((None, atac))
+    np.testing.assert_allclose(
+        z_atac, model.get_latent_representation((rna, atac), modality="atac"), atol=1e-5
+    )
+    some = part[:40] == 0
+    np.testing.assert_allclose(
+        model.get_latent_representation((rna[some].copy(), atac[some].copy())),
+        model.get_latent_representation((rna, atac))[some],
+        atol=1e-5,
+    )
+
+
+def test_a_mosaic_is_asked_for_in_words(mosaic, cells):
+    with pytest.raises(scmvp.InputError, match="mosaic=True"):
+        scmvp.SCMVP(mosaic)
+    apart = cells["rna"][:200].copy(), cells["atac"][190:].copy()
+    with pytest.raises(scmvp.InputError, match="10 cells have counts in both modalities"):
+        scmvp.SCMVP(apart, mosaic=True)
+
+
+def test_from_the_command_line_in_memory_and_from_disk(cells, part, tmp_path):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    donor = np.random.default_rng(1).choice(["a", "b"], cells.n_obs)
+    for modality, lacking in (("rna", 2), ("atac", 1)):
+        adata = cells[modality].copy()
+        adata.obs["donor"] = donor
+        adata[part != lacking].copy().write_h5ad(folder / f"{modality}.h5ad")
+    fit = ["--n-clusters", "4", "--max-epochs", "4", "--threads", "1", "--quiet", "--mosaic"]
+    latents = []
+    for backed in ("no", "yes"):
+        out = tmp_path / backed
+        arguments = ["fit", folder, "--out", out, "--batch", "donor", "--backed", backed, *fit]
+        assert cli.main(list(map(str, arguments))) == 0
+        latents.append(np.loadtxt(out / "latent.csv", delimiter=",", skiprows=1, usecols=[1, 2]))
+        assert len(latents[-1]) == cells.n_obs
+    again = ["embed", tmp_path / "no" / "model", folder, "--out", tmp_path / "latent.csv"]
+    assert cli.main([*map(str, again), "--mosaic", "--quiet"]) == 0
+    found = np.loadtxt(tmp_path / "latent.csv", delimiter=",", skiprows=1, usecols=[1, 2])
+    np.testing.assert_allclose(found, latents[0], atol=1e-4)
+    imputed = []
+    for batch in ("a", "donor=b"):
+        path = tmp_path / f"{batch}.h5"
+        given = ["impute", tmp_path / "no" / "model", folder, "--modality", "rna", "--out", path]
+        assert cli.main([*map(str, given), "--mosaic", "--quiet", "--batch", batch]) == 0
+        imputed.append(ad.read_h5ad(path).X)
+    assert imputed[0].shape[0] == cells.n_obs
+    assert not np.allclose(*imputed)
+    assert cli.main([*map(str, given), "--mosaic", "--batch", "a", "b"]) == 2

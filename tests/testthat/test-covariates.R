@@ -1,0 +1,127 @@
+# Batches, and cells of one modality, from every front door.
+
+batched_object <- function() {
+  object <- paired_object()
+  object$donor <- rep(c("a", "b"), each = n_cells / 2)
+  object
+}
+
+test_that("batches are columns of the metadata, and the model knows them", {
+  skip_without_core()
+  object <- batched_object()
+  fitted <- quick_fit(object, batch = "donor")
+  expect_identical(results_of(fitted)$options$batch, "donor")
+  plain <- quick_fit(object)
+  expect_false(isTRUE(all.equal(latent_of(fitted), latent_of(plain))))
+
+  one <- ImputeSCMVP(fitted, "rna", gene_names[1:5], batch = "a", as = "matrix")
+  named <- ImputeSCMVP(fitted, "rna", gene_names[1:5], batch = c(donor = "a"), as = "matrix")
+  average <- ImputeSCMVP(fitted, "rna", gene_names[1:5], as = "matrix")
+  expect_identical(one, named)
+  expect_false(isTRUE(all.equal(one, average)))
+  expect_error(
+    ImputeSCMVP(fitted, "rna", gene_names[1:5], batch = "c", as = "matrix"),
+    "has no level 'c'", class = "scmvp_error_input"
+  )
+  expect_error(
+    ImputeSCMVP(plain, "rna", gene_names[1:5], batch = "a", as = "matrix"),
+    "without batches", class = "scmvp_error_input"
+  )
+
+  # its own cells come back where they were, and a query must say its batches
+  again <- ProjectSCMVP(fitted, object, reduction.name = "again", verbose = FALSE)
+  expect_equal(unname(latent_of(again, "again")), unname(latent_of(fitted)), tolerance = 1e-4)
+  expect_error(
+    ProjectSCMVP(fitted, paired_object(), verbose = FALSE), "donor",
+    class = "scmvp_error_input"
+  )
+})
+
+test_that("the worker is told the same batches", {
+  skip_without_core()
+  object <- batched_object()
+  inside <- quick_fit(object, batch = "donor")
+  beside <- quick_fit(object, batch = "donor", backend = "process")
+  expect_equal(latent_of(beside), latent_of(inside), tolerance = 1e-4)
+  expect_equal(
+    ImputeSCMVP(beside, "rna", gene_names[1:3], batch = "b", as = "matrix", backend = "process"),
+    ImputeSCMVP(inside, "rna", gene_names[1:3], batch = "b", as = "matrix"),
+    tolerance = 1e-3
+  )
+})
+
+test_that("matrices and experiments take batches, too", {
+  skip_without_core()
+  donor <- rep(c("a", "b"), each = n_cells / 2)
+  seurat <- quick_fit(batched_object(), batch = "donor")
+  by_order <- quick_fit(rna_counts(), atac_counts(), batch = data.frame(donor = donor))
+  expect_equal(unname(by_order$latent), unname(latent_of(seurat)), tolerance = 1e-4)
+  shuffled <- sample(n_cells)
+  by_name <- quick_fit(
+    rna_counts(), atac_counts(),
+    batch = data.frame(donor = donor, row.names = cell_names)[shuffled, , drop = FALSE]
+  )
+  expect_identical(by_name$latent, by_order$latent)
+  projected <- ProjectSCMVP(by_order, rna_counts(), atac_counts(), batch = donor, verbose = FALSE)
+  expect_equal(projected$latent, by_order$latent, tolerance = 1e-4)
+  expect_error(
+    ProjectSCMVP(by_order, rna_counts(), atac_counts(), verbose = FALSE), "fitted with batches",
+    class = "scmvp_error_input"
+  )
+  skip_if_not_installed("SingleCellExperiment")
+  sce <- SingleCellExperiment::SingleCellExperiment(
+    list(counts = rna_counts()),
+    colData = data.frame(donor = donor, row.names = cell_names),
+    altExps = list(peaks = SingleCellExperiment::SingleCellExperiment(
+      list(counts = atac_counts())
+    ))
+  )
+  sce <- quick_fit(sce, batch = "donor")
+  expect_equal(
+    unname(SingleCellExperiment::reducedDim(sce, "scmvp")), unname(latent_of(seurat)),
+    tolerance = 1e-4
+  )
+})
+
+test_that("what is no batch is refused before anything is computed", {
+  object <- batched_object()
+  object$depth <- NA
+  object$depth[3] <- 1
+  refused <- function(...) expect_error(quick_fit(object, ...), class = "scmvp_error_input")
+  expect_match(conditionMessage(refused(batch = "doner")), "doner")
+  expect_match(conditionMessage(refused(batch = 2)), "name of a column")
+  expect_match(conditionMessage(refused(batch = "depth")), "89 cells have no value in 'depth'")
+  expect_error(
+    quick_fit(rna_counts(), atac_counts(), batch = c("a", "b")), "batch has no value for 90 cells",
+    class = "scmvp_error_input"
+  )
+  skip_without_core()
+  object$lane <- "one"
+  expect_match(conditionMessage(refused(batch = "lane")), "all cells have 'one'")
+})
+
+test_that("cells of one modality are embedded, and the other is imputed", {
+  skip_without_core()
+  rna <- rna_counts()[, 1:75]
+  peaks <- atac_counts()[, c(90:30, 20:1)]
+  expect_error(quick_fit(rna, peaks), "mosaic = TRUE", class = "scmvp_error_input")
+  fit <- quick_fit(rna, peaks, mosaic = TRUE)
+  cells <- c(colnames(rna), setdiff(colnames(peaks), colnames(rna)))
+  expect_identical(rownames(fit$latent), cells)
+  imputed <- ImputeSCMVP(fit, "rna", gene_names[1:3], cells = "cell90")
+  expect_identical(dim(imputed), c(3L, 1L))
+
+  # the same in a Seurat object whose assays have zeros there
+  object <- SeuratObject::CreateSeuratObject(cells_or_empty(rna, cells), assay = "RNA")
+  object[["ATAC"]] <- SeuratObject::CreateAssayObject(cells_or_empty(peaks, cells))
+  expect_equal(unname(latent_of(quick_fit(object))), unname(fit$latent), tolerance = 1e-4)
+})
+
+test_that("an assay of Seurat 5 may lack cells", {
+  skip_without_core()
+  skip_if(utils::packageVersion("SeuratObject") < "5.0.0", "Seurat 4 has no such assays")
+  object <- SeuratObject::CreateSeuratObject(rna_counts(), assay = "RNA")
+  object[["ATAC"]] <- SeuratObject::CreateAssay5Object(atac_counts()[, 1:70])
+  expect_error(quick_fit(object), "mosaic = TRUE", class = "scmvp_error_input")
+  expect_identical(nrow(latent_of(quick_fit(object, mosaic = TRUE))), 90L)
+})
