@@ -135,17 +135,17 @@ def load(name: str, folder: Path) -> Paired:
         ValueError: There is no such data set or batch.
     """
     if name in SIMULATED:
-        return _seen_often(_paired(name, scmvp.simulate(**SIMULATED[name])))
+        return seen_often(of_mudata(name, scmvp.simulate(**SIMULATED[name])))
     base, _, batch = name.partition(":")
     if not (folder / base).is_dir():
         known = ", ".join(SIMULATED)
         raise ValueError(f"{name}: neither a folder in {folder} nor one of {known}")
-    paired = _paired(name, scmvp.read(folder / base))
+    paired = of_mudata(name, scmvp.read(folder / base))
     if batch:
         if paired.batch is None or batch not in paired.batch:
             raise ValueError(f"{base} has no batch {batch}")
         paired = paired.of_cells(np.flatnonzero(paired.batch == batch))
-    return _seen_often(paired)
+    return seen_often(paired)
 
 
 def expand(names: list[str], folder: Path) -> list[str]:
@@ -184,7 +184,8 @@ def thin(paired: Paired, seed: int) -> tuple[Paired, dict[str, sp.csr_matrix]]:
     )
 
 
-def _paired(name: str, mdata) -> Paired:
+def of_mudata(name: str, mdata) -> Paired:
+    """Counts of paired cells, ATAC as fragments, and their labels."""
     x, y = (sp.csr_matrix(mdata[m].X, dtype=np.float32) for m in ("rna", "atac"))
     if counts_insertions(y):
         y = insertions_to_fragments(y).astype(np.float32)
@@ -236,7 +237,8 @@ def _detectable_links(mdata) -> pd.DataFrame:
     return links.loc[differs, ["gene", "peak"]]
 
 
-def _seen_often(paired: Paired) -> Paired:
+def seen_often(paired: Paired) -> Paired:
+    """Without features seen in few cells and cells without counts; rare labels not scored."""
     kept = [np.flatnonzero(feature_cells(m) >= MIN_CELLS) for m in (paired.x, paired.y)]
     paired = paired.of_features(*kept)
     labels, n_cells = np.unique(paired.labels, return_counts=True)

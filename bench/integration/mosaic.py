@@ -1,0 +1,188 @@
+"""Cells of which one modality is hidden: where they are put, and what is predicted of it.
+
+A third of the cells keep both modalities, a third RNA alone, a third ATAC alone.
+
+foscttm     cells of one modality, embedded from it and, by the same model, from the hidden one:
+            the part of other cells that are nearer than the cell itself (0: none)
+transfer    accuracy of their types, taken from paired cells by 15 nearest neighbours
+gain_*      held-out log-likelihood of the hidden counts, nats per count above the feature means
+truth_*     on simulations, correlation over cells with the true profile, mean over markers
+auprc_atac  average precision of the hidden peaks, over cells and 500 peaks that vary most
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import methods
+import metrics
+import numpy as np
+import scipy.sparse as sp
+from data import SEED, Paired
+from data import load as load_paired
+from sklearn.metrics import average_precision_score
+from sklearn.neighbors import KNeighborsClassifier
+
+import scmvp
+
+DATA = ("sim_sparse", "multiome_pbmc2k")
+N_PEAKS = 500
+
+
+@dataclass
+class Mosaic:
+    """Paired cells and which of them keep what: 0 both modalities, 1 RNA, 2 ATAC."""
+
+    paired: Paired
+    part: np.ndarray
+
+    def shown(self) -> Paired:
+        """The counts without those that are hidden."""
+        x, y = (
+            sp.csr_matrix(sp.diags((self.part != hidden).astype(np.float32)) @ counts)
+            for hidden, counts in ((2, self.paired.x), (1, self.paired.y))
+        )
+        for counts in (x, y):
+            counts.eliminate_zeros()
+        return _replaced(self.paired, x, y)
+
+    def hidden(self) -> Paired:
+        """The counts that are hidden; paired cells have both."""
+        x, y = (
+            sp.csr_matrix(sp.diags((self.part != shown).astype(np.float32)) @ counts)
+            for shown, counts in ((1, self.paired.x), (2, self.paired.y))
+        )
+        for counts in (x, y):
+            counts.eliminate_zeros()
+        return _replaced(self.paired, x, y)
+
+
+@dataclass
+class Found:
+    """z (cells, D) for RNA and for ATAC cells, z from what is hidden, and shares by modality."""
+
+    z: dict[str, np.ndarray]
+    z_hidden: np.ndarray | None
+    shares: dict[str, np.ndarray]
+
+
+def _replaced(paired: Paired, x: sp.csr_matrix, y: sp.csr_matrix) -> Paired:
+    return replace(paired, x=x, y=y)
+
+
+def load(name: str, folder: Path) -> Mosaic:
+    """Cells with a part hidden, the same for all methods and seeds."""
+    paired = load_paired(name, folder)
+    part = np.random.default_rng(SEED).integers(0, 3, len(paired.labels))
+    return Mosaic(paired, part)
+
+
+def scored(mosaic: Mosaic, found: Found, seed: int) -> dict:
+    """All scores of one fit."""
+    paired, part = mosaic.paired, mosaic.part
+    alone, scores = part > 0, {}
+    if found.z_hidden is not None:
+        one, other = found.z["rna"][alone], found.z_hidden[alone]
+        scores["foscttm"] = _foscttm(one, other)
+    known = (part == 0) & paired.scored
+    for name, number in (("rna", 1), ("atac", 2)):
+        these, z = (part == number) & paired.scored, found.z[name]
+        classifier = KNeighborsClassifier(15).fit(z[known], paired.labels[known])
+        scores[f"transfer_{name}"] = classifier.score(z[these], paired.labels[these])
+    shown = mosaic.shown()
+    for modality, absent in (("rna", 2), ("atac", 1)):
+        these = np.flatnonzero(part == absent)
+        counts, seen = (paired.x, shown.x) if modality == "rna" else (paired.y, shown.y)
+        share = found.shares[modality][these]
+        scores[f"gain_{modality}"] = metrics.gain(share, seen, counts[these].tocsr())
+        if paired.truth is not None:
+            truth = paired.truth[modality]
+            marker = np.flatnonzero(truth.marker)
+            true = truth.shares(marker)[these]
+            correlation = metrics._correlations(share[:, marker], true)
+            scores[f"truth_{modality}"] = float(correlation.mean())
+        if modality == "atac":
+            often = np.asarray((seen > 0).mean(0)).ravel()
+            chosen = np.argsort(-often * (1 - often))[:N_PEAKS]
+            library = np.asarray(counts[these].sum(1))
+            observed = counts[these][:, chosen].toarray() > 0
+            expected = share[:, chosen] * library
+            scores["auprc_atac"] = float(
+                average_precision_score(observed.ravel(), expected.ravel())
+            )
+    return scores
+
+
+def _foscttm(one: np.ndarray, other: np.ndarray) -> float:
+    """Fraction of samples closer than the true match, mean over both directions."""
+    square = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
+    true = np.diag(square)
+    return float(((square < true[:, None]).mean() + (square < true[None]).mean()) / 2)
+
+
+def _scmvp(mosaic: Mosaic, seed: int) -> Found:
+    shown = mosaic.shown()
+    model = scmvp.SCMVP(methods._mdata(shown), n_clusters=shown.n_labels, min_cells=0)
+    model.train(seed=seed, threads=1)
+    z = model.get_latent_representation()
+    shares = {
+        modality: methods._as_shares(model.decode(z, modality)) for modality in ("rna", "atac")
+    }
+    z_hidden = model.get_latent_representation(methods._mdata(mosaic.hidden()))
+    return Found({"rna": z, "atac": z}, z_hidden, shares)
+
+
+def _multivi(mosaic: Mosaic, seed: int) -> Found:
+    """As its tutorial for missing modalities: which are there is the batch."""
+    model_class = methods._scvi(seed).model.MULTIVI
+
+    def cells(paired: Paired, part: np.ndarray):
+        mdata = methods._mdata(paired)
+        names = np.array(["paired", "rna", "atac"])[part]
+        mdata.obs["modality"] = mdata["rna"].obs["modality"] = names
+        return mdata
+
+    def setup(mdata) -> None:
+        model_class.setup_mudata(
+            mdata, batch_key="modality", modalities={"rna_layer": "rna", "atac_layer": "atac"}
+        )
+
+    shown = mosaic.shown()
+    mdata = cells(shown, mosaic.part)
+    setup(mdata)
+    model = model_class(mdata, n_genes=shown.x.shape[1], n_regions=shown.y.shape[1])
+    model.train(**methods._TRAIN)
+    other = cells(mosaic.hidden(), np.array([0, 2, 1])[mosaic.part])
+    rna = model.get_normalized_expression(return_numpy=True)
+    z = model.get_latent_representation()
+    return Found(
+        {"rna": z, "atac": z},
+        model.get_latent_representation(other),
+        {"rna": methods._as_shares(rna), "atac": methods._accessibility(model)},
+    )
+
+
+def _knn(mosaic: Mosaic, seed: int) -> Found:
+    """Baseline: 30 nearest paired cells in the PCA or LSI of the modality that is there."""
+    from sklearn.neighbors import NearestNeighbors
+
+    shown, part = mosaic.shown(), mosaic.part
+    paired = np.flatnonzero(part == 0)
+    both = {"rna": shown.x, "atac": shown.y}
+    shares = {name: np.zeros(counts.shape, np.float32) for name, counts in both.items()}
+    z = {name: np.zeros((len(part), 10)) for name in both}
+    for number, counts, reduce in ((1, shown.x, methods._pca), (2, shown.y, methods._lsi)):
+        these = np.flatnonzero((part == number) | (part == 0))
+        scores = reduce(counts[these], 10, seed).z
+        own = scores[part[these] == 0]
+        here = np.flatnonzero(part[these] == number)
+        near = NearestNeighbors(n_neighbors=30).fit(own).kneighbors_graph(scores[here])
+        z["rna" if number == 1 else "atac"][these] = scores
+        for modality, all_counts in both.items():
+            pooled = (near @ all_counts[paired]).toarray()
+            shares[modality][these[here]] = methods._as_shares(pooled)
+    return Found(z, None, shares)
+
+
+METHODS = {"knn30": _knn, "scmvp": _scmvp, "multivi": _multivi}
