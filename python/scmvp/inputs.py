@@ -44,7 +44,7 @@ class SpectralScores(nn.Module):
 
     @property
     def n_scores(self) -> int:
-        """D."""
+        """How many there are, d."""
         return self.loading.shape[1]
 
     def forward(self, x: SparseRows, design: Tensor | None = None) -> Tensor:

@@ -39,7 +39,7 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, h: Tensor, measured: bool = True) -> Tensor:
         if self.training and ranks().world > 1:
             return self._of_all_ranks(h, measured)
-        if self.training and len(h) < 2:  # no statistics of its own: where few cells have it all
+        if self.training and len(h) < 2:  # no statistics of its own: few cells have both modalities
             return F.batch_norm(h, self.running_mean, self.running_var, self.weight, self.bias)
         if measured or not self.training:
             return super().forward(h)
@@ -54,6 +54,8 @@ class BatchNorm(nn.BatchNorm1d):
         total, squares, n = sum_over_ranks(torch.cat([h.sum(0), h.square().sum(0), n])).split(
             [self.num_features, self.num_features, 1]
         )
+        if float(n) < 2:  # see forward
+            return F.batch_norm(h, self.running_mean, self.running_var, self.weight, self.bias)
         mean = total / n
         variance = (squares / n - mean.square()).clamp_min(0)
         if measured:
