@@ -63,8 +63,20 @@ class Cells:
         device: torch.device,
         ranks: Ranks = ALONE,
         design: np.ndarray | None = None,
+        part_paired: float = 1.0,
     ):
+        """Take counts of the same cells.
+
+        Args:
+            rna: Cells x genes.
+            atac: Cells x peaks.
+            device: Where minibatches go.
+            ranks: This process among several.
+            design: The cells' batches (module `covariates`), (n_cells, n_levels).
+            part_paired: Which part of the cells has counts in both.
+        """
         self.rna, self.atac = rna, atac
+        self.part_paired = part_paired
         self.design = None if design is None else torch.from_numpy(design).to(device)
         self.device = device
         self.ranks = ranks

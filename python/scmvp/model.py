@@ -199,7 +199,7 @@ class SCMVP:
         Args:
             max_epochs: Passes over the cells, at most; when None 60, from 10,000 cells on fewer
                 (600,000 cells in all), at least 12.
-            batch_size: Cells per step.
+            batch_size: Cells per step; where some have one modality, those with both.
             lr: Learning rate of Adam at the start.
             seed: Of weights, order of the cells, held-out cells and samples of z. The caller's
                 random streams are left alone.
@@ -240,7 +240,8 @@ class SCMVP:
         rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
         with limited_threads(threads), seeded(training.seed, picked):
             module = self._untrained(rna, atac, training.seed, design)
-            trainer = Trainer(module, Cells(rna, atac, picked, ranks(), design), training)
+            cells = Cells(rna, atac, picked, ranks(), design, self._part_paired())
+            trainer = Trainer(module, cells, training)
             result = trainer.run(callback, checkpoint_file)
             latent = trainer.latent()
         # assigned together, so that a failed second training leaves the first one whole
@@ -571,6 +572,10 @@ class SCMVP:
         )
         _empty_cells(matched)
         return matched
+
+    def _part_paired(self) -> float:
+        single = self.account["cells_without_rna"] + self.account["cells_without_atac"]
+        return 1 - single / len(self.cells)
 
     def _design(self, paired: Paired) -> np.ndarray | None:
         """Batches of the cells, (n, S)."""

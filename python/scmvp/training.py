@@ -28,6 +28,7 @@ from .networks import Gaussian, start_epoch
 Callback = Callable[[dict], None]
 
 MOST_EM_STEPS = 100  # when the mixture starts
+_MOST_UNPAIRED = 8  # times as many cells in a minibatch, at most, where few have both modalities
 
 
 class Phase(NamedTuple):
@@ -50,7 +51,7 @@ class TrainingOptions:
     """How the weights are found. Reasons and measurements: docs/MODEL.md."""
 
     max_epochs: int = 60
-    batch_size: int = 128  # at most: small data get smaller ones, for the sake of steps
+    batch_size: int = 128  # paired cells, at most: small data get less, for the sake of steps
     fewest_steps: int = 32  # per epoch, as long as batches stay above smallest_batch
     smallest_batch: int = 32
     lr: float = 5e-3
@@ -171,10 +172,7 @@ class Trainer:
         self.held_out = np.sort(shuffled[:n_held_out])
         self.training_cells = np.sort(shuffled[n_held_out:])
         self.mixture_cells = np.sort(shuffled[n_held_out:][: options.max_mixture_cells])
-        self.batch_size = min(
-            options.batch_size,
-            max(options.smallest_batch, len(self.training_cells) // options.fewest_steps),
-        )
+        self.batch_size = self._batch_size(len(self.training_cells))
         self.n_batches = n_chunks(len(self.training_cells), self.batch_size)
         # with "refit" the prior is fitted to the posteriors once per epoch, not by gradient steps
         module.prior.requires_grad_(options.mixture_update == "gradient")
@@ -190,6 +188,16 @@ class Trainer:
         self.progress = Progress()
         # the biases start as the log of the features' shares in all counts
         self.fingerprint = [float(layer.bias.detach().double().sum()) for layer in module.outputs()]
+
+    def _batch_size(self, n_cells: int) -> int:
+        """Cells of a minibatch, so many of which have both modalities as the options say.
+
+        The joint encoder's batch norm has the statistics of these; from a dozen of them it learns
+        little (docs/MODEL.md, D19).
+        """
+        o, part = self.options, self.cells.part_paired
+        paired = min(o.batch_size, max(o.smallest_batch, round(part * n_cells) // o.fewest_steps))
+        return round(paired / max(part, 1 / _MOST_UNPAIRED))
 
     def run(
         self, callback: Callback | None = None, checkpoint_file: Path | None = None

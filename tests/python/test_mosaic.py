@@ -12,9 +12,10 @@ from test_module import G, P, build, poisson
 import scmvp
 from scmvp import cli
 from scmvp import distributions as dist
-from scmvp.batches import take
+from scmvp.batches import Cells, take
 from scmvp.matrices import DiskRows, StoredCsr, rows_of
 from scmvp.module import Noise
+from scmvp.training import Trainer, TrainingOptions
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +171,11 @@ def test_from_the_command_line_in_memory_and_from_disk(cells, part, tmp_path):
     assert imputed[0].shape[0] == cells.n_obs
     assert not np.allclose(*imputed)
     assert cli.main([*map(str, given), "--mosaic", "--batch", "a", "b"]) == 2
+
+
+@pytest.mark.parametrize(("part_paired", "expected"), [(1.0, 32), (0.5, 64), (0.01, 256)])
+def test_a_minibatch_has_paired_cells_enough_for_a_batch_norm(part_paired, expected):
+    module = build()
+    counts = poisson(G), poisson(P)
+    cells = Cells(*counts, torch.device("cpu"), part_paired=part_paired)
+    assert Trainer(module, cells, TrainingOptions()).batch_size == expected
