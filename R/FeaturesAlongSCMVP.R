@@ -153,6 +153,7 @@ plot_along_trend <- function(long, ncol) {
     ggplot2::geom_line(colour = "#0072B2", linewidth = 0.8) +
     ggplot2::facet_wrap("feature", scales = "free_y", ncol = ncol) +
     ggplot2::expand_limits(y = 0) +
+    ggplot2::scale_x_continuous(n.breaks = 3) +
     ggplot2::labs(x = "Pseudotime", y = "Counts per cell of mean size") +
     seurat_theme()
 }
