@@ -1,6 +1,6 @@
 """Trajectories and label transfer: scMVP and what users have otherwise.
 
-    python bench/trajectory [--tasks path course features transfer novelty] [--results FILE.csv]
+    python bench/trajectory [--tasks path lead course ...] [--results FILE.csv]
     python bench/trajectory --report --results FILE.csv
 
 A task with one seed is a unit; its scores are added to the CSV file when it is done, and units that
@@ -25,7 +25,7 @@ from pathlib import Path  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
 
 COLUMNS = ("task", "seed", "method", "metric", "value")
-TASKS = ("path", "course", "features", "transfer", "novelty")
+TASKS = ("path", "lead", "course", "features", "transfer", "novelty")
 
 
 def parsed() -> argparse.Namespace:
@@ -95,6 +95,7 @@ def main() -> None:
 
         run = {
             "path": order.path,
+            "lead": order.lead,
             "course": order.course,
             "features": features.features,
             "transfer": labels.transfer,

@@ -49,7 +49,7 @@ def novelty(seed: int, folder: Path) -> Scores:
     novel = np.isin(paired.labels, NOVEL)
     hidden = (rng.random(len(paired.labels)) < HIDDEN_PART) | novel
     scores: Scores = []
-    for name, (label, _, strange) in _all(paired, ~hidden, hidden, seed):
+    for name, (label, _, strange) in _all(paired, ~hidden, hidden, seed, True):
         scores.append((name, "AUROC of unknown types", roc_auc_score(novel[hidden], strange)))
         if name.startswith("scmvp"):
             off = label == "unassigned"
@@ -68,7 +68,11 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, n_bins: int = 1
 
 
 def _all(
-    paired: data.Paired, known: np.ndarray, hidden: np.ndarray, seed: int
+    paired: data.Paired,
+    known: np.ndarray,
+    hidden: np.ndarray,
+    seed: int,
+    with_unassigned: bool = False,
 ) -> Iterator[tuple[str, Found]]:
     reference, query = (paired.of_cells(np.flatnonzero(part)) for part in (known, hidden))
     labels = reference.labels
@@ -80,10 +84,9 @@ def _all(
         of_query = model.get_latent_representation(methods._mdata(query), modality)
         own = model.get_latent_representation(modality=modality)
         table = scmvp.transfer_labels(z, labels, of_query, calibration=own)
-        yield (
-            f"scmvp, query {modality}",
-            (table["label"].to_numpy(), table["confidence"].to_numpy(), -table["p_value"]),
-        )
+        label = table["label" if with_unassigned else "best_label"].to_numpy()
+        strange = -table["p_value"].to_numpy()
+        yield f"scmvp, query {modality}", (label, table["confidence"].to_numpy(), strange)
     blocks = {
         "rna": _pca(reference.x, query.x, seed),
         "atac": _lsi(reference.y, query.y, seed),
