@@ -1,15 +1,15 @@
 #' Genes and peaks that change along pseudotime
 #'
-#' `FeaturesAlongSCMVP()` tests every feature of an assay for a change along a pseudotime and says how
-#' much and where it changes; `PlotAlongSCMVP()` draws smooth trends of chosen ones, as curves or as
-#' a heat map. Both go over raw counts, and stay sparse.
+#' `FeaturesAlongSCMVP()` tests every feature of an assay for a change along a pseudotime and says
+#' how much and where it changes; `PlotAlongSCMVP()` draws smooth trends of chosen ones, as curves
+#' or as a heat map. Both go over raw counts, and stay sparse.
 #'
 #' @section Test:
 #' Counts y of a feature have mean s f(t), s being the size of the cell (its counts over the mean of
 #' all cells), and a variance proportional to s (1 + a s), negative binomial where a is not 0; a is
 #' found by moments. f is constant or a cubic spline of pseudotime t (`splines::bs()`), and the F
-#' test is that of the regression of y / s on the spline with weights s / (1 + a s). With a = 0 it is
-#' Rao's score test of the quasi-Poisson regression with log link and offset log s,
+#' test is that of the regression of y / s on the spline with weights s / (1 + a s). With a = 0 it
+#' is Rao's score test of the quasi-Poisson regression with log link and offset log s,
 #' `anova(test = "Rao")`. The dispersion that the spline leaves is at least 1.
 #'
 #' Where pseudotime was made from the same counts, every feature has had a part in it: p-values say
@@ -18,11 +18,11 @@
 #' @param object A Seurat object or SingleCellExperiment with raw counts, or a matrix of counts,
 #'   features x cells.
 #' @param ... Not used; unknown arguments are refused by name.
-#' @param pseudotime Name of a column of the cell metadata, or one number per cell; cells in which it
-#'   is not finite are left out.
+#' @param pseudotime Name of a column of the cell metadata, or one number per cell; cells in which
+#'   it is not finite are left out.
 #' @param assay Name of an assay of a Seurat object; `NULL` for its default assay.
-#' @param experiment Name of an alternative experiment of a SingleCellExperiment; `NULL` for the main
-#'   one.
+#' @param experiment Name of an alternative experiment of a SingleCellExperiment; `NULL` for the
+#'   main one.
 #' @param assay.type Name of the assay with raw counts of a SingleCellExperiment.
 #' @param features Names of the features to test, or to draw; `NULL` tests all.
 #' @param cells Names of the cells to use, such as those of the trunk and of one branch; `NULL` for
@@ -30,10 +30,10 @@
 #' @param size Size of each cell; `NULL` for the sum of its counts.
 #' @param df Degrees of freedom of the spline, at least 3.
 #' @param min.cells Features seen in fewer cells have no p-value.
-#' @return `FeaturesAlongSCMVP()`: a data frame by p-value, one row per feature: `feature`, `n.cells`
-#'   it is seen in, `mean` (counts per cell of size 1), `log2.fold.change` (largest over smallest
-#'   value of the smoothed trend), `peak` (pseudotime of the largest), `f`, `p.value`, `q.value`
-#'   (Benjamini and Hochberg).
+#' @return `FeaturesAlongSCMVP()`: a data frame by p-value, one row per feature: `feature`,
+#'   `n.cells` it is seen in, `mean` (counts per cell of size 1), `log2.fold.change` (largest over
+#'   smallest value of the smoothed trend), `peak` (pseudotime of the largest), `f`, `p.value`,
+#'   `q.value` (Benjamini and Hochberg).
 #' @section Errors:
 #' `scmvp_error_input`: no such column, assay, feature or cell, counts that are not there, or fewer
 #' than 30 cells with a pseudotime.
@@ -115,9 +115,9 @@ FeaturesAlongSCMVP.default <- function(object, pseudotime, features = NULL, cell
 #' @param type `"trend"`: a curve for each feature; `"heatmap"`: a row for each, scaled from its
 #'   smallest to its largest value, in the order in which they are highest.
 #' @param ncol Columns of panels.
-#' @return `PlotAlongSCMVP()`: a ggplot object. A trend is a Gaussian kernel smoother over the rank of
-#'   the cells (standard deviation 7 % of them), drawn to the mean by half a count, in counts per cell
-#'   of size 1.
+#' @return `PlotAlongSCMVP()`: a ggplot object. A trend is a Gaussian kernel smoother over the rank
+#'   of the cells (standard deviation 7 % of them), drawn to the mean by half a count, in counts
+#'   per cell of size 1.
 #' @export
 PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", assay = NULL,
                            experiment = NULL, assay.type = "counts", cells = NULL, size = NULL,

@@ -6,8 +6,8 @@
 #'
 #' @section Root:
 #' Where the order starts is for you to say. `root` is the name of a cell, or, with `group.by`, a
-#' group, such as the first hour of a time course. Of a group it is the cell that is farthest, by the
-#' same distance, from the cells outside the group: its tip, not its middle.
+#' group, such as the first hour of a time course. Of a group it is the cell that is farthest, by
+#' the same distance, from the cells outside the group: its tip, not its middle.
 #'
 #' @section Branches:
 #' destiny looks for three branches that meet. Where it finds none, as on a simple path, `branch` is

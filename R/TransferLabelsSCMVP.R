@@ -31,11 +31,11 @@
 #' @param prefix Of the columns in the query's cell metadata.
 #' @param ... Not used; unknown arguments are refused by name.
 #' @return The query with metadata `<prefix>_label` (factor), `<prefix>_confidence` and
-#'   `<prefix>_p_value`. Of a matrix, a data frame of these, of `best_label` (also of the unassigned)
-#'   and of one column `probability_<label>` for each label.
+#'   `<prefix>_p_value`. Of a matrix, a data frame of these, of `best_label` (also of the
+#'   unassigned) and of one column `probability_<label>` for each label.
 #' @section Errors:
-#' `scmvp_error_input`: reference and query of different models or dimensions, fewer than 20 labelled
-#' cells, a single label, or no such column or reduction.
+#' `scmvp_error_input`: reference and query of different models or dimensions, fewer than 20
+#' labelled cells, a single label, or no such column or reduction.
 #' @examples
 #' latent <- matrix(rnorm(600), 200, dimnames = list(paste0("cell", 1:200), NULL))
 #' type <- rep(c("A", "B"), 100)
