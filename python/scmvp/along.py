@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from scipy.stats import f as f_distribution
 
 from .checks import name_some
 from .errors import InputError
@@ -85,6 +84,8 @@ def features_along(
     Raises:
         InputError: No such column, layer or feature, or fewer than 30 cells with a pseudotime.
     """
+    from scipy.stats import f as f_distribution
+
     counts, names, t = _counts_of(data, modality, pseudotime, features, layer)
     use, t, s = _cells_to_use(counts, t, cells, size)
     df = _whole("df", df, 3, max(3, len(use) // 10))
