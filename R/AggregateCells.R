@@ -83,11 +83,11 @@ AggregateCells.default <- function(object, k = 50, seed.use = 0, silent = FALSE,
   groups
 }
 
-check_coordinates <- function(x) {
+check_coordinates <- function(x, taker = "AggregateCells()") {
   if (is.data.frame(x)) x <- as.matrix(x)
   if (!is.matrix(x) || !is.numeric(x) || nrow(x) == 0 || ncol(x) == 0) {
     refuse(
-      "AggregateCells() takes a Seurat object, a SingleCellExperiment or a numeric matrix of ",
+      taker, " takes a Seurat object, a SingleCellExperiment or a numeric matrix of ",
       "coordinates (cells x dimensions), not ", in_words(x), "."
     )
   }

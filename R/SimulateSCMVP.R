@@ -11,6 +11,9 @@
 #'   `"atac"`, or only the two `"together"`.
 #' @param ordered Spread the cells along a path from the first type to the last instead of in
 #'   clusters; metadata `pseudotime` then holds each cell's place.
+#' @param branches Ends of the path of ordered cells. With two or more, the first types are a trunk
+#'   that parts into branches; metadata `branch` then is `trunk`, `branch1`, ...
+#' @param atac.lead How far chromatin is ahead of expression along the path, in units of pseudotime.
 #' @param seed Seed; R's own random numbers are not touched.
 #' @param ... Not used; unknown arguments are refused by name.
 #' @return A Seurat object with assays `RNA` and `ATAC` (counts; peak names like `chr1-100-600`) and
@@ -30,7 +33,7 @@
 SimulateSCMVP <- function(n.cells = 1000, n.genes = 2000, n.peaks = 5000, n.types = 8,
                           median.umi = 1500, median.fragments = 2000, ambient = 0.1,
                           separated.by = c("both", "rna", "atac", "together"), ordered = FALSE,
-                          seed = 0, ...) {
+                          branches = 1, atac.lead = 0, seed = 0, ...) {
   refuse_dots(list(...), setdiff(names(formals()), "..."))
   whole <- function(x, name, min = 1) check_number(x, name, min = min, whole = TRUE)
   mdata <- from_core(core()$simulate(
@@ -41,6 +44,8 @@ SimulateSCMVP <- function(n.cells = 1000, n.genes = 2000, n.peaks = 5000, n.type
     ambient = check_number(ambient, "ambient", min = 0),
     separated_by = check_choice(separated.by, c("both", "rna", "atac", "together"), "separated.by"),
     ordered = check_flag(ordered, "ordered"),
+    branches = whole(branches, "branches"),
+    atac_lead = check_number(atac.lead, "atac.lead", min = 0),
     seed = whole(seed, "seed", min = 0)
   ))
   object <- seurat_of(mdata)

@@ -344,7 +344,8 @@ def _embed_mofa(paired: Paired, seed: int, options: dict[str, Any]) -> list[Resu
     return [Result("mofa", mdata.obsm["X_mofa"], scores=used)]
 
 
-def _embed_wnn_muon(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+def wnn_muon(paired: Paired, seed: int) -> mudata.MuData:
+    """The cells with muon's graph of weighted nearest neighbors, obsp['wnn_connectivities']."""
     import muon
     import scanpy as sc
 
@@ -361,6 +362,13 @@ def _embed_wnn_muon(paired: Paired, seed: int, options: dict[str, Any]) -> list[
         sc.pp.neighbors(adata, n_neighbors=10, n_pcs=n_pcs, use_rep=rep, random_state=seed)
     n_candidates = min(200, len(paired.labels) - 1)
     muon.pp.neighbors(mdata, key_added="wnn", n_multineighbors=n_candidates, random_state=seed)
+    return mdata
+
+
+def _embed_wnn_muon(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+    import muon
+
+    mdata = wnn_muon(paired, seed)
     muon.tl.umap(mdata, neighbors_key="wnn", random_state=seed)
     return [
         Result("wnn-muon-umap", mdata.obsm["X_umap"]),

@@ -8,10 +8,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .along import features_along, trends_along
 from .errors import InputError, ModelFileError
 from .io import from_parts, read
 from .preprocess import estimate_n_clusters, filter_paired
 from .simulate import simulate
+from .trajectory import diffusion
+from .transfer import transfer_labels
 
 if TYPE_CHECKING:
     from .model import SCMVP
@@ -23,11 +26,15 @@ __all__ = [
     "InputError",
     "ModelFileError",
     "__version__",
+    "diffusion",
     "estimate_n_clusters",
+    "features_along",
     "filter_paired",
     "from_parts",
     "read",
     "simulate",
+    "transfer_labels",
+    "trends_along",
 ]
 
 

@@ -8,7 +8,7 @@ cells x features is ever held.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +49,8 @@ def simulate(
     atac_theta: float = 5.0,
     separated_by: str = "both",
     ordered: bool = False,
+    branches: int = 1,
+    atac_lead: float = 0.0,
     n_chromosomes: int = 10,
     n_batches: int = 1,
     batch_effect: float = 0.5,
@@ -81,6 +83,11 @@ def simulate(
             'atac'; or only the two 'together' (RNA for every other pair, ATAC for the rest).
         ordered: Spread the cells along the path from the first type to the last instead of in
             clusters; obs['pseudotime'] in [0, 1] then holds each cell's place.
+        branches: Ends of the path of ordered cells. With two or more, the first stages are a trunk,
+            at whose last stage the path parts into branches of n_types // (branches + 2) stages
+            each; obs['branch'] then is 'trunk', 'branch1', ...
+        atac_lead: How far chromatin is ahead of expression along the path, in units of pseudotime,
+            which is that of the RNA; beyond the end of the path it waits there.
         n_chromosomes: Number of chromosomes.
         n_batches: Number of batches; each has its own mix of the types.
         batch_effect: Standard deviation of the log factor by which a batch changes a feature.
@@ -88,9 +95,9 @@ def simulate(
 
     Returns:
         MuData with modalities 'rna' and 'atac', float32 CSR counts. obs: 'cell_type', 'ambient',
-        'batch' if there are several,
-        'pseudotime' if ordered, and 'library_size' per modality (the expected total). var: 'chrom',
-        'start', 'end', 'marker_of', 'ambient_profile', for genes 'tss' and 'strand'.
+        'batch' if there are several, 'pseudotime' if ordered, 'branch' if the path has any, and
+        'library_size' per modality (the expected total). var: 'chrom', 'start', 'end', 'marker_of', 'ambient_profile', for genes
+        'tss' and 'strand'.
         varm['true_profile']: features x types, each column sums to one, without ambient.
         uns['types']: the names of its columns. uns['links']: DataFrame of peak, gene, distance.
         uns['simulation']: the arguments.
@@ -109,7 +116,9 @@ def simulate(
     peaks, links = _place_peaks(rng, genes, gene_marks, n_peaks, peaks_per_gene)
     peak_marks = _draw_peak_marks(rng, gene_marks, links, n_peaks, marker_fraction, shape)
 
-    weights = _draw_mixture(rng, n_cells, n_types, ambient, ordered)
+    path = _path(n_types, branches) if ordered else None
+    weights = _draw_mixture(rng, n_cells, n_types, ambient, path)
+    mixtures = {"rna": weights, "atac": _ahead(weights, path, atac_lead) if ordered else weights}
     depth = _draw_depth(rng, n_cells, depth_spread)
     batches = _draw_batches(weights, n_types, n_batches, batch_effect, seed)
     modalities = {}
@@ -119,9 +128,10 @@ def simulate(
     ):
         profile = _profiles(rng, marks, shape, modality, fold, base_spread)
         library = median * depth[modality]
-        mean_profile = _ambient_profile(profile, weights)
+        mixture = mixtures[modality]
+        mean_profile = _ambient_profile(profile, mixture)
         profiles = np.column_stack([profile, mean_profile])
-        counts = _draw_counts_of(batches, rng, profiles, weights, library, theta)
+        counts = _draw_counts_of(batches, rng, profiles, mixture, library, theta)
         features["marker_of"] = _marker_names(marks, shape, types, modality)
         features["ambient_profile"] = mean_profile
         modalities[modality] = (counts, features, profile, library)
@@ -138,6 +148,8 @@ def simulate(
         cells["batch"] = pd.Categorical.from_codes(batches.label, names)
     if ordered:
         cells["pseudotime"] = weights.pseudotime
+    if ordered and branches > 1:
+        cells["branch"] = _branch_names(path, weights)
     links = pd.DataFrame(
         {
             "peak": peaks.index[links.peak].to_numpy(),
@@ -177,6 +189,42 @@ class _Mixture:
     share: np.ndarray
     ambient: np.ndarray
     pseudotime: np.ndarray
+    branch: np.ndarray
+
+
+# The stages of a path, one row for each of its ends: from the first stage to that end.
+_Path = np.ndarray
+
+
+def _path(n_types: int, branches: int) -> _Path:
+    each = n_types // (branches + 2) if branches > 1 else 0
+    trunk = n_types - branches * each
+    ends = trunk + np.arange(branches * each).reshape(branches, each)
+    return np.hstack([np.tile(np.arange(trunk), (branches, 1)), ends])
+
+
+def _places(path: _Path, branch: np.ndarray, pseudotime: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Stage before and after each place, and how far it is from the one to the other."""
+    place = pseudotime * (path.shape[1] - 1)
+    step = np.minimum(place.astype(int), max(path.shape[1] - 2, 0))
+    after = np.minimum(step + 1, path.shape[1] - 1)
+    return path[branch, step], path[branch, after], place - step
+
+
+def _ahead(mixture: _Mixture, path: _Path, lead: float) -> _Mixture:
+    """The same cells further along the path."""
+    if lead == 0:
+        return mixture
+    moved = np.clip(mixture.pseudotime + lead, 0, 1)
+    first, second, share = _places(path, mixture.branch, moved)
+    return replace(mixture, first=first, second=second, share=share)
+
+
+def _branch_names(path: _Path, mixture: _Mixture) -> pd.Categorical:
+    """'trunk' up to the last stage that all ends have in common, then the branch."""
+    on_trunk = np.isin(mixture.second, path[:, (path == path[0]).all(axis=0)])
+    names = ["trunk", *(f"branch{number + 1}" for number in range(len(path)))]
+    return pd.Categorical.from_codes(np.where(on_trunk, 0, mixture.branch + 1), names)
 
 
 @dataclass
@@ -307,15 +355,15 @@ def _place_peaks(
 
 
 def _draw_mixture(
-    rng: np.random.Generator, n_cells: int, n_types: int, ambient: float, ordered: bool
+    rng: np.random.Generator, n_cells: int, n_types: int, ambient: float, path: _Path | None
 ) -> _Mixture:
-    if ordered:
+    branch = np.zeros(n_cells, dtype=int)
+    if path is not None:
         pseudotime = rng.uniform(0, 1, n_cells)
-        place = pseudotime * (n_types - 1)
-        first = np.minimum(place.astype(int), max(n_types - 2, 0))
-        second = np.minimum(first + 1, n_types - 1)
-        share = place - first
-        label = np.rint(place).astype(int)
+        if len(path) > 1:
+            branch = rng.integers(len(path), size=n_cells)
+        first, second, share = _places(path, branch, pseudotime)
+        label = np.where(np.rint(share) > 0, second, first)
     else:
         # Unequal types, none of them rare enough to vanish.
         proportion = 0.3 / n_types + 0.7 * rng.dirichlet(np.full(n_types, 4.0))
@@ -329,7 +377,7 @@ def _draw_mixture(
     level = np.zeros(n_cells)
     if ambient > 0:
         level = rng.beta(concentration * ambient, concentration * (1 - ambient), n_cells)
-    return _Mixture(label, first, second, share, level, pseudotime)
+    return _Mixture(label, first, second, share, level, pseudotime, branch)
 
 
 def _draw_depth(rng: np.random.Generator, n_cells: int, spread: float) -> dict[str, np.ndarray]:
@@ -495,6 +543,21 @@ def _assemble(
     return mdata
 
 
+def _refuse_path(arguments: dict[str, object]) -> None:
+    branches, lead = arguments["branches"], arguments["atac_lead"]
+    if int(branches) != branches or branches < 1:
+        raise InputError(f"branches must be a whole number of at least 1, not {branches}")
+    if not 0 <= lead < 1:
+        raise InputError(f"atac_lead must be at least 0 and below 1, not {lead}")
+    if (branches > 1 or lead > 0) and not arguments["ordered"]:
+        raise InputError("branches and atac_lead are of cells along a path: set ordered")
+    if branches > 1 and arguments["n_types"] < branches + 2:
+        raise InputError(
+            f"{branches} branches need at least {branches + 2} types (n_types), not "
+            f"{arguments['n_types']}"
+        )
+
+
 def _refuse_arguments(arguments: dict[str, object]) -> None:
     for name in ("n_cells", "n_genes", "n_peaks", "n_types", "n_chromosomes", "n_batches"):
         if int(arguments[name]) != arguments[name] or arguments[name] < 1:
@@ -513,6 +576,7 @@ def _refuse_arguments(arguments: dict[str, object]) -> None:
         raise InputError(f"batch_effect must be at least 0, not {arguments['batch_effect']}")
     if not 0 <= arguments["ambient"] < 1:
         raise InputError(f"ambient must be at least 0 and below 1, not {arguments['ambient']}")
+    _refuse_path(arguments)
     if arguments["n_types"] > arguments["n_cells"]:
         raise InputError(
             f"n_types ({arguments['n_types']}) is larger than n_cells ({arguments['n_cells']})"

@@ -70,7 +70,7 @@ def test_counts_are_negative_binomial():
     profile = np.array([0.5, 0.3, 0.15, 0.05])
     one = np.zeros(n_cells, dtype=int)
     zero = np.zeros(n_cells)
-    mixture = _Mixture(one, one, one, zero, zero, zero)
+    mixture = _Mixture(one, one, one, zero, zero, zero, one)
     library = np.full(n_cells, 10.0)
     profiles = np.column_stack([profile, profile])
     rng = np.random.default_rng(0)
@@ -125,6 +125,34 @@ def test_ordered_cells_move_from_stage_to_stage():
     first = (mdata["rna"].var["marker_of"] == "Type01").to_numpy()
     share = np.asarray(mdata["rna"].X[:, first].sum(axis=1) / mdata["rna"].X.sum(axis=1)).ravel()
     assert np.corrcoef(pseudotime, share)[0, 1] < -0.5
+
+
+def test_a_path_with_branches_parts_at_the_end_of_its_trunk(refused):
+    mdata = scmvp.simulate(400, 300, 500, 8, ordered=True, branches=2, ambient=0, seed=4)
+    obs = mdata.obs
+    stages = obs.groupby("branch", observed=True)["cell_type"].agg(set)
+    assert stages["trunk"] == {"Type01", "Type02", "Type03", "Type04"}
+    assert stages["branch1"] == {"Type04", "Type05", "Type06"}
+    assert stages["branch2"] == {"Type04", "Type07", "Type08"}
+    assert ((obs["branch"] == "trunk") == (obs["pseudotime"] <= 0.6)).all()
+    last = obs["cell_type"] == "Type08"
+    assert (obs["branch"][last] == "branch2").all() and obs["pseudotime"][last].min() > 0.9
+    refused(lambda: scmvp.simulate(branches=2), "ordered")
+    refused(lambda: scmvp.simulate(ordered=True, branches=2, n_types=3), "4 types")
+    refused(lambda: scmvp.simulate(ordered=True, branches=1.5), "branches")
+    refused(lambda: scmvp.simulate(ordered=True, atac_lead=1), "atac_lead")
+
+
+def test_chromatin_can_be_ahead_of_expression():
+    plain, ahead = (
+        scmvp.simulate(400, 300, 500, 4, ordered=True, atac_lead=lead, ambient=0, seed=4)
+        for lead in (0, 0.2)
+    )
+    assert (plain["rna"].X != ahead["rna"].X).nnz == 0
+    last = (plain["atac"].var["marker_of"] == "Type04").to_numpy()
+    late = plain.obs["pseudotime"].between(0.6, 0.7).to_numpy()
+    share = [m["atac"].X[late][:, last].sum() / m["atac"].X[late].sum() for m in (plain, ahead)]
+    assert share[1] > 1.1 * share[0]
 
 
 def test_default_types_can_be_told_apart():

@@ -24,3 +24,13 @@ test_that("impossible simulations are refused", {
   expect_refused(SimulateSCMVP(n.genes = 5), "types need at least")
   expect_refused(SimulateSCMVP(cells = 5), "unknown argument 'cells'; did you mean n.cells")
 })
+
+test_that("a path can part into branches", {
+  skip_without_core()
+  object <- SimulateSCMVP(
+    n.cells = 100, n.genes = 200, n.peaks = 300, ordered = TRUE, branches = 2, atac.lead = 0.1
+  )
+  expect_setequal(as.character(object$branch), c("trunk", "branch1", "branch2"))
+  expect_true(all(object$pseudotime[object$branch == "trunk"] <= 0.6))
+  expect_refused(SimulateSCMVP(branches = 2), "ordered")
+})

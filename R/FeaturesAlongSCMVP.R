@@ -1,0 +1,324 @@
+#' Genes and peaks that change along pseudotime
+#'
+#' `FeaturesAlongSCMVP()` tests every feature of an assay for a change along a pseudotime and says
+#' how much and where it changes; `PlotAlongSCMVP()` draws smooth trends of chosen ones, as curves
+#' or as a heat map. Both go over raw counts, and stay sparse.
+#'
+#' @section Test:
+#' Counts y of a feature have mean s f(t), s being the size of the cell (its counts over the mean of
+#' all cells), and a variance proportional to s (1 + a s), negative binomial where a is not 0; a is
+#' found by moments. f is constant or a cubic spline of pseudotime t (`splines::bs()`), and the F
+#' test is that of the regression of y / s on the spline with weights s / (1 + a s). With a = 0 it
+#' is Rao's score test of the quasi-Poisson regression with log link and offset log s,
+#' `anova(test = "Rao")`. The dispersion that the spline leaves is at least 1.
+#'
+#' Where pseudotime was made from the same counts, every feature has had a part in it: p-values say
+#' how features follow this order, not that there is one.
+#'
+#' @param object A Seurat object or SingleCellExperiment with raw counts, or a matrix of counts,
+#'   features x cells.
+#' @param ... Not used; unknown arguments are refused by name.
+#' @param pseudotime Name of a column of the cell metadata, or one number per cell; cells in which
+#'   it is not finite are left out.
+#' @param assay Name of an assay of a Seurat object; `NULL` for its default assay.
+#' @param experiment Name of an alternative experiment of a SingleCellExperiment; `NULL` for the
+#'   main one.
+#' @param assay.type Name of the assay with raw counts of a SingleCellExperiment.
+#' @param features Names of the features to test, or to draw; `NULL` tests all.
+#' @param cells Names of the cells to use, such as those of the trunk and of one branch; `NULL` for
+#'   all.
+#' @param size Size of each cell; `NULL` for the sum of its counts.
+#' @param df Degrees of freedom of the spline, at least 3.
+#' @param min.cells Features seen in fewer cells have no p-value.
+#' @return `FeaturesAlongSCMVP()`: a data frame by p-value, one row per feature: `feature`,
+#'   `n.cells` it is seen in, `mean` (counts per cell of size 1), `log2.fold.change` (largest over
+#'   smallest value of the smoothed trend), `peak` (pseudotime of the largest), `f`, `p.value`,
+#'   `q.value` (Benjamini and Hochberg).
+#' @section Errors:
+#' `scmvp_error_input`: no such column, assay, feature or cell, counts that are not there, or fewer
+#' than 30 cells with a pseudotime.
+#' @seealso [RunDiffusionSCMVP()] makes the pseudotime.
+#' @examples
+#' time <- runif(300)
+#' counts <- rbind(
+#'   rising = rpois(300, 1 + 5 * time), constant = rpois(300, 3), other = rpois(300, 10)
+#' )
+#' colnames(counts) <- paste0("cell", 1:300)
+#' FeaturesAlongSCMVP(counts, pseudotime = time)
+#' if (requireNamespace("ggplot2", quietly = TRUE)) {
+#'   PlotAlongSCMVP(counts, features = c("rising", "constant"), pseudotime = time)
+#' }
+#' @export
+FeaturesAlongSCMVP <- function(object, ...) {
+  UseMethod("FeaturesAlongSCMVP")
+}
+
+#' @rdname FeaturesAlongSCMVP
+#' @export
+FeaturesAlongSCMVP.Seurat <- function(object, pseudotime = "scmvp_pseudotime", assay = NULL,
+                                      features = NULL, cells = NULL, size = NULL, df = 4,
+                                      min.cells = 10, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  FeaturesAlongSCMVP(
+    along_counts(object, assay),
+    pseudotime = along_column(pseudotime, object[[]]), features = features, cells = cells,
+    size = size, df = df, min.cells = min.cells
+  )
+}
+
+#' @rdname FeaturesAlongSCMVP
+#' @export
+FeaturesAlongSCMVP.SingleCellExperiment <- function(object, pseudotime = "scmvp_pseudotime",
+                                                    experiment = NULL, assay.type = "counts",
+                                                    features = NULL, cells = NULL, size = NULL,
+                                                    df = 4, min.cells = 10, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  data <- bioc("SummarizedExperiment", "colData")(object)
+  FeaturesAlongSCMVP(
+    along_experiment(object, experiment, assay.type),
+    pseudotime = along_column(pseudotime, data), features = features, cells = cells, size = size,
+    df = df, min.cells = min.cells
+  )
+}
+
+#' @rdname FeaturesAlongSCMVP
+#' @export
+FeaturesAlongSCMVP.default <- function(object, pseudotime, features = NULL, cells = NULL,
+                                       size = NULL, df = 4, min.cells = 10, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  along <- along_inputs(object, pseudotime, features, cells, size)
+  df <- check_number(df, "df", min = 3, whole = TRUE)
+  min.cells <- check_number(min.cells, "min.cells", min = 1, whole = TRUE)
+  sums <- along_sums(along$counts, along$size)
+  basis <- along_basis(along$time, df)
+  f <- along_f(along$counts, along$size, basis, sums)
+  f[sums$n_seen < min.cells | !is.finite(f)] <- NA
+  trend <- along_trend(along$counts, along$time, along$size)
+  p <- stats::pf(f, df, length(along$time) - 1 - df, lower.tail = FALSE)
+  highest <- max.col(trend$values, ties.method = "first")
+  table <- data.frame(
+    feature = rownames(along$counts),
+    n.cells = sums$n_seen,
+    mean = sums$mean,
+    log2.fold.change = log2(apply(trend$values, 1, max) / apply(trend$values, 1, min)),
+    peak = ifelse(is.na(f), NA, trend$grid[highest]),
+    f = f,
+    p.value = p,
+    q.value = stats::p.adjust(p, "BH")
+  )
+  table <- table[order(table$p.value, -table$f), ]
+  rownames(table) <- NULL
+  table
+}
+
+#' @rdname FeaturesAlongSCMVP
+#' @param type `"trend"`: a curve for each feature; `"heatmap"`: a row for each, scaled from its
+#'   smallest to its largest value, in the order in which they are highest.
+#' @param ncol Columns of panels.
+#' @return `PlotAlongSCMVP()`: a ggplot object. A trend is a Gaussian kernel smoother over the rank
+#'   of the cells (standard deviation 7 % of them), drawn to the mean by half a count, in counts
+#'   per cell of size 1.
+#' @export
+PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", assay = NULL,
+                           experiment = NULL, assay.type = "counts", cells = NULL, size = NULL,
+                           type = c("trend", "heatmap"), ncol = NULL) {
+  needs_package("ggplot2", "plots are made with ggplot2")
+  type <- check_choice(type, c("trend", "heatmap"), "type")
+  if (inherits(object, "Seurat")) {
+    pseudotime <- along_column(pseudotime, object[[]])
+    object <- along_counts(object, assay)
+  } else if (inherits(object, "SingleCellExperiment")) {
+    pseudotime <- along_column(pseudotime, bioc("SummarizedExperiment", "colData")(object))
+    object <- along_experiment(object, experiment, assay.type)
+  }
+  along <- along_inputs(object, pseudotime, features, cells, size)
+  trend <- along_trend(along$counts, along$time, along$size)
+  names <- rownames(along$counts)
+  if (type == "heatmap") {
+    low <- apply(trend$values, 1, min)
+    trend$values <- (trend$values - low) / (apply(trend$values, 1, max) - low)
+    names <- names[order(max.col(trend$values, ties.method = "first"), decreasing = TRUE)]
+  }
+  long <- data.frame(
+    feature = factor(rep(rownames(along$counts), length(trend$grid)), names),
+    place = rep(seq_along(trend$grid), each = length(names)) / length(trend$grid),
+    time = rep(trend$grid, each = length(names)),
+    value = as.vector(trend$values)
+  )
+  if (type == "heatmap") plot_along_heatmap(long, trend$grid) else plot_along_trend(long, ncol)
+}
+
+plot_along_trend <- function(long, ncol) {
+  ggplot2::ggplot(long, ggplot2::aes(.data$time, .data$value)) +
+    ggplot2::geom_line(colour = "#0072B2", linewidth = 0.8) +
+    ggplot2::facet_wrap("feature", scales = "free_y", ncol = ncol) +
+    ggplot2::expand_limits(y = 0) +
+    ggplot2::scale_x_continuous(n.breaks = 3) +
+    ggplot2::labs(x = "Pseudotime", y = "Counts per cell of mean size") +
+    seurat_theme()
+}
+
+plot_along_heatmap <- function(long, grid) {
+  shown <- round(seq(1, length(grid), length.out = 5))
+  ggplot2::ggplot(long, ggplot2::aes(.data$place, .data$feature, fill = .data$value)) +
+    ggplot2::geom_raster() +
+    ggplot2::scale_fill_gradient(
+      low = "grey95", high = "#08306B", breaks = c(0, 1), labels = c("lowest", "highest")
+    ) +
+    ggplot2::scale_x_continuous(
+      expand = c(0, 0), breaks = shown / length(grid), labels = format(grid[shown], digits = 2)
+    ) +
+    ggplot2::labs(x = "Pseudotime (equally many cells per column)", y = NULL, fill = "Trend") +
+    seurat_theme() +
+    ggplot2::theme(axis.line = ggplot2::element_blank(), axis.ticks.y = ggplot2::element_blank())
+}
+
+# ---- what goes in --------------------------------------------------------------------------------
+
+fewest_along <- 30
+
+along_column <- function(pseudotime, data) {
+  if (!is.character(pseudotime)) {
+    return(pseudotime)
+  }
+  check_string(pseudotime, "pseudotime")
+  if (!pseudotime %in% colnames(data)) {
+    refuse(
+      "the object has no cell metadata '", pseudotime, "': run RunDiffusionSCMVP() first, or name ",
+      "the column with pseudotime =."
+    )
+  }
+  data[[pseudotime]]
+}
+
+along_counts <- function(object, assay) {
+  assay <- check_string(assay, "assay", optional = TRUE)
+  if (is.null(assay)) assay <- SeuratObject::DefaultAssay(object)
+  check_assay_name(object, assay, "assay")
+  if (!has_counts(object[[assay]])) {
+    refuse("assay '", assay, "' has no raw counts: name one that has with assay =.")
+  }
+  cells_of(object[[assay]], object, assay)
+}
+
+along_experiment <- function(object, experiment, assay.type) {
+  experiments <- experiments_of(object)
+  check_experiment(experiments, experiment, "experiment")
+  name <- if (is.null(experiment)) names(experiments)[1] else experiment
+  experiment_cells(experiments[[name]], assay.type, name, colnames(object))
+}
+
+# Counts of the features and cells to use, their pseudotimes, and sizes of mean 1.
+along_inputs <- function(counts, pseudotime, features, cells, size) {
+  if (!is_matrix_like(counts)) {
+    refuse(
+      "object must be a Seurat object, a SingleCellExperiment or a matrix of counts ",
+      "(features x cells), not class ", class(counts)[1], "."
+    )
+  }
+  counts <- as_dgc(counts)
+  if (is.null(rownames(counts))) refuse("the matrix of counts needs row names, its features.")
+  if (!is.null(features)) {
+    features <- check_names_known(features, rownames(counts), "features", "in the counts")
+  }
+  time <- along_numbers(pseudotime, "pseudotime", counts)
+  size <- if (is.null(size)) Matrix::colSums(counts) else along_numbers(size, "size", counts)
+  use <- is.finite(time) & is.finite(size) & size > 0
+  if (!is.null(cells)) {
+    cells <- check_names_known(cells, colnames(counts), "cells", "in the counts")
+    use <- use & colnames(counts) %in% cells
+  }
+  if (sum(use) < fewest_along) {
+    refuse(
+      "only ", count_of(sum(use), "cell"), " of ", format_count(length(use)), " have a pseudotime ",
+      "and counts: give at least ", fewest_along, "."
+    )
+  }
+  time <- time[use]
+  if (min(time) == max(time)) {
+    refuse("all cells have the same pseudotime: nothing can change along it.")
+  }
+  counts <- counts[, use, drop = FALSE]
+  if (!is.null(features)) counts <- counts[features, , drop = FALSE]
+  list(counts = counts, time = time, size = size[use] / mean(size[use]))
+}
+
+along_numbers <- function(x, name, counts) {
+  if (!is.numeric(x) || length(x) != ncol(counts)) {
+    refuse(
+      name, " must be one number per cell (", format_count(ncol(counts)), "), not ", in_words(x),
+      "."
+    )
+  }
+  unname(as.numeric(x))
+}
+
+# ---- the test ------------------------------------------------------------------------------------
+
+# Overdispersion of a cell of size 1 for which weights are made.
+along_levels <- c(0, 0.1 * 2^(0:13))
+
+along_basis <- function(time, df) {
+  inner <- stats::quantile(time, seq(0, 1, length.out = df - 1))[-c(1, df - 1)]
+  unclass(splines::bs(time, knots = inner, degree = 3))[, seq_len(df), drop = FALSE]
+}
+
+along_sums <- function(counts, size) {
+  total <- Matrix::rowSums(counts)
+  squared <- counts
+  squared@x <- squared@x^2
+  square <- Matrix::rowSums(squared)
+  mean <- total / sum(size)
+  excess <- square - 2 * mean * as.vector(counts %*% size) + mean^2 * sum(size^2) - total
+  a <- pmax(excess / (mean * sum(size^2)), 0)
+  a[!is.finite(a)] <- 0
+  between <- sqrt(along_levels[-c(1, 15)] * along_levels[-(1:2)])
+  list(
+    n_seen = Matrix::rowSums(counts != 0), mean = mean, squared = squared,
+    level = findInterval(a, c(along_levels[2] / sqrt(2), between), left.open = TRUE) + 1
+  )
+}
+
+# F of the weighted regression of y / s on the basis: with weights w and functions q orthonormal
+# under them and orthogonal to 1, the spline explains sum_k (sum w q_k y / s)^2 of
+# sum w (y / s - m)^2, m being the weighted mean.
+along_f <- function(counts, size, basis, sums) {
+  rest <- length(size) - 1 - ncol(basis)
+  f <- numeric(nrow(counts))
+  for (level in unique(sums$level)) {
+    rows <- which(sums$level == level)
+    shrink <- 1 / (1 + along_levels[level] * size)
+    q <- along_whitened(basis, size * shrink)
+    y <- counts[rows, , drop = FALSE]
+    total <- as.vector(y %*% shrink)
+    mean <- total / sum(size * shrink)
+    explained <- rowSums(as.matrix(y %*% (shrink * q))^2)
+    whole <- as.vector(sums$squared[rows, , drop = FALSE] %*% (shrink / size)) - total * mean
+    f[rows] <- explained / mean / ncol(basis) / pmax((whole - explained) / mean / rest, 1)
+  }
+  f
+}
+
+# The same functions, orthogonal to the constant and orthonormal under the weights.
+along_whitened <- function(basis, weight) {
+  centred <- sweep(basis, 2, colSums(weight * basis) / sum(weight))
+  decomposed <- qr(sqrt(weight) * centred)
+  if (decomposed$rank < ncol(basis)) {
+    refuse("too few different values of pseudotime for a spline: lower df.")
+  }
+  qr.Q(decomposed) / sqrt(weight)
+}
+
+# Smoothed trends: features x 50, and the pseudotimes of the columns.
+along_trend <- function(counts, time, size) {
+  places <- (seq_len(50) - 0.5) / 50
+  rank <- (rank(time, ties.method = "first") - 0.5) / length(time)
+  kernel <- exp(-0.5 * (outer(rank, places, `-`) / 0.07)^2)
+  half <- 0.5 * sum(size) / Matrix::rowSums(counts) # the size of cells that hold half a count
+  half <- pmin(half, 1e12)
+  smooth <- as.matrix(counts %*% kernel) + 0.5
+  weight <- as.vector(crossprod(kernel, size))
+  list(
+    values = smooth / outer(half, weight, `+`), grid = unname(stats::quantile(time, places))
+  )
+}

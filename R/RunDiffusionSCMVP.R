@@ -1,0 +1,240 @@
+#' Order cells along a trajectory
+#'
+#' Diffusion map and diffusion pseudotime (Haghverdi et al. 2016) of the cells in the joint latent,
+#' by the package destiny: components in which continuous change is seen, the distance of each cell
+#' from the root along them, and the branches of the path.
+#'
+#' @section Root:
+#' Where the order starts is for you to say. `root` is the name of a cell, or, with `group.by`, a
+#' group, such as the first hour of a time course. Of a group it is the cell that is farthest, by
+#' the same distance, from the cells outside the group: its tip, not its middle.
+#'
+#' @section Branches:
+#' destiny looks for three branches that meet. Where it finds none, as on a simple path, `branch` is
+#' `NA` for all cells; where cells lie between branches, for these.
+#'
+#' @param object A Seurat object or SingleCellExperiment with a reduction, or a numeric matrix of
+#'   coordinates, cells x dimensions.
+#' @param ... Not used; unknown arguments are refused by name.
+#' @param root Name of a cell, or with `group.by` of a group.
+#' @param group.by Name of a column of the cell metadata; of a matrix, one value per cell.
+#' @param reduction Name of the reduction.
+#' @param dims Which of its dimensions; `NULL` for all.
+#' @param n.neighbors Neighbors of a cell in the graph.
+#' @param n.components Components of the diffusion map.
+#' @param reduction.name,reduction.key Name and key of the diffusion map; `NULL`: `scmvp_diffusion`
+#'   for reduction `scmvp`.
+#' @param seed.use Seed of the eigenvectors; R's own random numbers are not touched.
+#' @return The object with a reduction of `n.components` columns and the metadata
+#'   `<reduction>_pseudotime` (0 at the root to 1) and `<reduction>_branch` (factor). Of a matrix, a
+#'   list: `components` (cells x components), `eigenvalues`, `pseudotime`, `branch` and `root`.
+#' @section Errors:
+#' `scmvp_error_input`: no such root or reduction, fewer than 20 cells, cells with the same
+#' coordinates, or cells that no path of neighbors joins; `scmvp_error_package`: destiny or igraph
+#' is not installed.
+#' @references Haghverdi L, Büttner M, Wolf FA, Buettner F, Theis FJ (2016). Diffusion pseudotime
+#'   robustly reconstructs lineage branching. *Nature Methods* 13:845-848.
+#' @seealso [FeaturesAlongSCMVP()] for what changes along the order.
+#' @examples
+#' if (requireNamespace("destiny", quietly = TRUE) && requireNamespace("igraph", quietly = TRUE)) {
+#'   time <- seq(0, 1, length.out = 200)
+#'   latent <- cbind(time * 10, matrix(rnorm(800, sd = 0.2), 200))
+#'   rownames(latent) <- paste0("cell", 1:200)
+#'   order <- RunDiffusionSCMVP(latent, root = "cell1")
+#'   cor(order$pseudotime, time, method = "spearman")
+#' }
+#' @export
+RunDiffusionSCMVP <- function(object, ...) {
+  UseMethod("RunDiffusionSCMVP")
+}
+
+#' @rdname RunDiffusionSCMVP
+#' @export
+RunDiffusionSCMVP.Seurat <- function(object, root, group.by = NULL, reduction = "scmvp",
+                                     dims = NULL, n.neighbors = 30, n.components = 10,
+                                     reduction.name = NULL, reduction.key = NULL, seed.use = 0,
+                                     ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  coordinates <- seurat_coordinates(object, reduction, dims)
+  name <- diffusion_name(reduction, reduction.name, names(object), SeuratObject::Reductions(object))
+  key <- check_string(reduction.key, "reduction.key", optional = TRUE)
+  if (is.null(key)) key <- key_for(if (reduction == "scmvp") "scMVPDC" else paste0(name, "DC"))
+  refuse_key_of_another(object, key, name, "reduction.key")
+  groups <- if (!is.null(group.by)) groups_of(group.by, rownames(coordinates), object[[]])
+  found <- diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
+  colnames(found$components) <- paste0(key, seq_len(ncol(found$components)))
+  object[[name]] <- SeuratObject::CreateDimReducObject(
+    embeddings = found$components, key = key, global = TRUE,
+    assay = SeuratObject::DefaultAssay(object[[reduction]]),
+    misc = found[c("eigenvalues", "root")]
+  )
+  columns <- data.frame(found$pseudotime, found$branch, row.names = rownames(coordinates))
+  SeuratObject::AddMetaData(
+    object, stats::setNames(columns, paste0(reduction, c("_pseudotime", "_branch")))
+  )
+}
+
+#' @rdname RunDiffusionSCMVP
+#' @export
+RunDiffusionSCMVP.SingleCellExperiment <- function(object, root, group.by = NULL,
+                                                   reduction = "scmvp", dims = NULL,
+                                                   n.neighbors = 30, n.components = 10,
+                                                   reduction.name = NULL, seed.use = 0, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  coordinates <- sce_coordinates(object, reduction, dims)
+  taken <- bioc("SingleCellExperiment", "reducedDimNames")(object)
+  name <- diffusion_name(reduction, reduction.name, character(), taken)
+  groups <- if (!is.null(group.by)) {
+    groups_of(group.by, rownames(coordinates), bioc("SummarizedExperiment", "colData")(object))
+  }
+  found <- diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
+  object <- bioc("SingleCellExperiment", "reducedDim<-")(
+    object, name, withDimnames = TRUE, value = found$components
+  )
+  data <- bioc("S4Vectors", "metadata")(object)
+  data[[name]] <- found[c("eigenvalues", "root")]
+  object <- bioc("S4Vectors", "metadata<-")(object, value = data)
+  set_col_data(object, stats::setNames(
+    found[c("pseudotime", "branch")], paste0(reduction, c("_pseudotime", "_branch"))
+  ))
+}
+
+#' @rdname RunDiffusionSCMVP
+#' @export
+RunDiffusionSCMVP.default <- function(object, root, group.by = NULL, n.neighbors = 30,
+                                      n.components = 10, seed.use = 0, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  coordinates <- check_coordinates(object, "RunDiffusionSCMVP()")
+  if (is.null(rownames(coordinates))) rownames(coordinates) <- seq_len(nrow(coordinates))
+  groups <- if (!is.null(group.by)) groups_of(group.by, rownames(coordinates), data.frame())
+  diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
+}
+
+diffusion_name <- function(reduction, reduction.name, taken, reductions) {
+  name <- check_string(reduction.name, "reduction.name", optional = TRUE)
+  if (is.null(name)) name <- paste0(reduction, "_diffusion")
+  if (name == reduction || name %in% setdiff(taken, reductions)) {
+    refuse("reduction.name '", name, "' is the name of something else: choose another.")
+  }
+  name
+}
+
+# ---- the order -----------------------------------------------------------------------------------
+
+fewest_ordered <- 20
+
+diffusion_order <- function(coordinates, root, groups, n.neighbors, n.components, seed.use) {
+  n <- nrow(coordinates)
+  if (n < fewest_ordered) {
+    refuse(
+      "there are only ", count_of(n, "cell"), ", too few to order: give at least ", fewest_ordered,
+      "."
+    )
+  }
+  n.neighbors <- check_number(n.neighbors, "n.neighbors", min = 2, whole = TRUE)
+  n.components <- check_number(n.components, "n.components", min = 1, whole = TRUE)
+  seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+  if (max(n.neighbors, n.components + 2) >= n) {
+    refuse("n.neighbors and n.components must be smaller than the number of cells (", n, ").")
+  }
+  start <- root_cells(root, groups, rownames(coordinates))
+  refuse_equal_cells(coordinates)
+  check_installed(
+    "destiny", "RunDiffusionSCMVP()", "BiocManager::install(\"destiny\")"
+  )
+  check_installed("igraph", "RunDiffusionSCMVP()")
+  map <- seeded(seed.use, diffusion_map(coordinates, n.neighbors, n.components))
+  scaled <- sweep(map$vectors, 2, map$values / (1 - map$values), "*")
+  place <- if (length(start) == 1) start else tip_of(scaled, start)
+  distance <- sqrt(rowSums(sweep(scaled, 2, scaled[place, ])^2))
+  list(
+    components = map$vectors,
+    eigenvalues = map$values,
+    pseudotime = stats::setNames(distance / max(distance), rownames(coordinates)),
+    branch = stats::setNames(
+      seeded(seed.use, branches_from(map$object, place)), rownames(coordinates)
+    ),
+    root = rownames(coordinates)[place]
+  )
+}
+
+diffusion_map <- function(coordinates, k, n) {
+  # destiny calls functions that newer versions of Matrix call deprecated
+  map <- withCallingHandlers(
+    bioc("destiny", "DiffusionMap")(unname(coordinates), k = k, n_eigs = n, verbose = FALSE),
+    warning = function(w) {
+      if (grepl("deprecated", conditionMessage(w))) tryInvokeRestart("muffleWarning")
+    }
+  )
+  refuse_parts(methods::slot(map, "transitions"))
+  vectors <- bioc("destiny", "eigenvectors")(map)
+  dimnames(vectors) <- list(rownames(coordinates), paste0("DC", seq_len(ncol(vectors))))
+  list(object = map, vectors = vectors, values = unname(bioc("destiny", "eigenvalues")(map)))
+}
+
+# destiny itself would go on, with the components of one part.
+refuse_parts <- function(transitions) {
+  graph <- igraph::graph_from_adjacency_matrix(
+    methods::as(transitions, "generalMatrix"),
+    mode = "max", weighted = TRUE
+  )
+  sizes <- sort(igraph::components(graph)$csize, decreasing = TRUE)
+  if (length(sizes) > 1) {
+    refuse(
+      "the cells fall into ", length(sizes), " parts that no path of neighbors joins (the largest ",
+      "of ", paste(utils::head(sizes, 2), collapse = " and "), " cells), so that they have no ",
+      "common order: order each part by itself, or raise n.neighbors."
+    )
+  }
+}
+
+# Diffusion distances are Euclidean ones of the scaled components, so that the mean square distance
+# to a set is that to its mean, up to a constant.
+tip_of <- function(scaled, start) {
+  outside <- colMeans(scaled[-start, , drop = FALSE])
+  start[which.max(rowSums(sweep(scaled[start, , drop = FALSE], 2, outside)^2))]
+}
+
+# destiny stops where a path has no branches.
+branches_from <- function(map, root) {
+  found <- tryCatch(
+    bioc("destiny", "DPT")(map, tips = root)@branch[, 1],
+    error = function(e) rep(NA_integer_, nrow(map@eigenvectors))
+  )
+  factor(found)
+}
+
+root_cells <- function(root, groups, cells) {
+  if (missing(root) || length(root) != 1 || is.na(root)) {
+    refuse("root must be the name of one cell, or with group.by of one group, where to start.")
+  }
+  if (is.null(groups)) {
+    place <- match(as.character(root), cells)
+    if (is.na(place)) {
+      refuse(
+        "root '", root, "' is not the name of a cell (cells are named like ", some_names(cells),
+        "): give a name, or a group together with group.by."
+      )
+    }
+    return(place)
+  }
+  start <- which(groups == as.character(root))
+  if (length(start) == 0) {
+    refuse("root '", root, "' is no group; the groups are ", some_names(levels(groups), 8), ".")
+  }
+  if (length(start) == length(cells)) {
+    refuse("all cells are in group '", root, "': it has no start to be found.")
+  }
+  start
+}
+
+refuse_equal_cells <- function(coordinates) {
+  repeated <- which(duplicated(coordinates))
+  if (length(repeated) > 0) {
+    refuse(
+      count_of(length(repeated), "cell"), " with the coordinates of another one (",
+      some_names(rownames(coordinates)[repeated]), "): leave these out, or embed them from their ",
+      "counts."
+    )
+  }
+}

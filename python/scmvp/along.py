@@ -1,0 +1,333 @@
+"""Genes and peaks that change along a pseudotime: an F test for all, smooth trends.
+
+Counts stay sparse and are gone through once, block of cells by block of cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from .checks import name_some
+from .errors import InputError
+from .matrices import Matrix, blocks_of
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+FEWEST_CELLS = 30
+GRID = 50
+_BANDWIDTH = 0.07  # standard deviation of the smoother, as a part of the cells
+
+
+# Overdispersion a of a cell of size 1 (variance = mean (1 + a s)), for which weights are made.
+_LEVELS = np.concatenate([[0.0], 0.1 * 2.0 ** np.arange(14)])
+
+
+class _Sums(NamedTuple):
+    """Sums over cells, for every feature."""
+
+    n_seen: np.ndarray  # (features,)
+    total: np.ndarray  # (features,): sum y
+    square: np.ndarray  # (features,): sum y^2
+    cross: np.ndarray  # (features,): sum y s
+    smooth: np.ndarray  # (features, GRID): sum k y
+
+
+def features_along(
+    data: MuData | Matrix,
+    modality: str | None = None,
+    *,
+    pseudotime: str | np.ndarray = "scmvp_pseudotime",
+    cells: np.ndarray | Sequence[bool] | None = None,
+    features: Sequence[str] | None = None,
+    size: np.ndarray | None = None,
+    layer: str | None = None,
+    df: int = 4,
+    min_cells: int = 10,
+) -> pd.DataFrame:
+    """Test every gene or peak for a change along pseudotime.
+
+    Counts y of a feature have mean s f(t), s being the cell's size (its counts over the mean of all
+    cells), and a variance proportional to s (1 + a s), negative binomial where a is not 0; a is
+    found by moments. f is constant or a cubic spline of t with knots at quantiles; the F test is
+    that of the regression of y / s on the spline with weights s / (1 + a s). With a = 0 it is Rao's
+    score test of the quasi-Poisson regression with log link and offset log s. The dispersion, that
+    the spline leaves, is at least 1. All of it are sums over the non-zero counts.
+
+    Where pseudotime was made from the same counts, every feature has had a part in it, and p-values
+    say how features follow this order, not that there is one (docs/benchmarks.md has what this
+    does to the false discovery rate).
+
+    Args:
+        data: MuData (or two AnnData behind it) with raw counts, or a CSR matrix or `DiskRows` of
+            cells x features.
+        modality: 'rna' or 'atac', of a MuData.
+        pseudotime: Column of obs, or (cells,); cells in which it is not finite are left out.
+        cells: Boolean mask or positions of the cells to use, such as those of trunk and one branch.
+        features: Names of the features, of a matrix; of a MuData, which of them to test (all when
+            None).
+        size: (cells,), size of each cell; its sum of counts in this modality when None.
+        layer: Layer with raw counts, of a MuData; X when None.
+        df: Degrees of freedom of the spline, at least 3.
+        min_cells: Features seen in fewer of the cells have no p-value.
+
+    Returns:
+        One row per feature, index its name: 'n_cells' it is seen in, 'mean' (per cell of size 1),
+        'log2_fold_change' (largest over smallest value of the smoothed trend), 'peak' (pseudotime
+        of the largest), 'f', 'p_value' and 'q_value' (Benjamini and Hochberg), by p-value.
+
+    Raises:
+        InputError: No such column, layer or feature, or fewer than 30 cells with a pseudotime.
+    """
+    from scipy.stats import f as f_distribution
+
+    counts, names, t = _counts_of(data, modality, pseudotime, features, layer)
+    use, t, s = _cells_to_use(counts, t, cells, size)
+    df = _whole("df", df, 3, max(3, len(use) // 10))
+    min_cells = _whole("min_cells", min_cells, 1, None)
+    basis = spline_basis(t, df)
+    grid, kernel = _smoother(t)
+    sums = _sums(counts, use, s, kernel)
+    f = _f_statistics(counts, use, s, basis, _levels(sums, s))
+    f[(sums.n_seen < min_cells) | ~np.isfinite(f)] = np.nan
+    table = pd.DataFrame({"n_cells": sums.n_seen, "mean": sums.total / s.sum(), "f": f})
+    table["p_value"] = f_distribution.sf(f, df, len(s) - 1 - df)
+    trend = _trend(sums, kernel, s)
+    table["log2_fold_change"] = np.log2(trend.max(1) / trend.min(1))
+    table["peak"] = np.where(np.isnan(table["f"]), np.nan, grid[trend.argmax(1)])
+    table.index = pd.Index(names, name="feature")
+    if isinstance(features, Sequence | np.ndarray) and modality is not None:
+        table = table.loc[list(features)]
+    table["q_value"] = _benjamini_hochberg(table["p_value"].to_numpy())
+    columns = ["n_cells", "mean", "log2_fold_change", "peak", "f", "p_value", "q_value"]
+    return table[columns].sort_values(["p_value", "f"], ascending=[True, False], kind="stable")
+
+
+def trends_along(
+    data: MuData | Matrix,
+    modality: str | None = None,
+    *,
+    features: Sequence[str] | None = None,
+    pseudotime: str | np.ndarray = "scmvp_pseudotime",
+    cells: np.ndarray | Sequence[bool] | None = None,
+    size: np.ndarray | None = None,
+    layer: str | None = None,
+) -> pd.DataFrame:
+    """The smoothed trend of features along pseudotime, in counts per cell of size 1.
+
+    A Gaussian kernel over the rank of the cells (standard deviation 7 % of them): sum k y over sum
+    k s, drawn to the feature's mean by half a count.
+
+    Args:
+        data: As for `features_along`.
+        modality: As there.
+        features: Names; all features when None.
+        pseudotime: As there.
+        cells: As there.
+        size: As there.
+        layer: As there.
+
+    Returns:
+        (features, 50), the columns being pseudotimes of as many cells between each two.
+    """
+    counts, names, t = _counts_of(data, modality, pseudotime, features, layer)
+    use, t, s = _cells_to_use(counts, t, cells, size)
+    grid, kernel = _smoother(t)
+    sums = _sums(counts, use, s, kernel)
+    table = pd.DataFrame(_trend(sums, kernel, s), index=pd.Index(names), columns=grid)
+    return table if modality is None or features is None else table.loc[list(features)]
+
+
+def spline_basis(t: np.ndarray, df: int) -> np.ndarray:
+    """Cubic B-splines without the constant, knots at quantiles; (n, df).
+
+    The functions are those of R's splines::bs(t, df = df).
+    """
+    from scipy.interpolate import BSpline
+
+    inner = np.quantile(t, np.linspace(0, 1, df - 1)[1:-1])
+    knots = np.concatenate([np.repeat(t.min(), 4), inner, np.repeat(t.max(), 4)])
+    return BSpline.design_matrix(t, knots, 3).toarray()[:, 1:]
+
+
+def _whitened(basis: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The same functions, orthogonal to the constant and orthonormal under the weights."""
+    root = np.sqrt(weight)[:, None]
+    orthonormal, triangle = np.linalg.qr(root * (basis - (weight @ basis) / weight.sum()))
+    diagonal = np.abs(np.diag(triangle))
+    if diagonal.min() < 1e-8 * diagonal.max():
+        raise InputError("too few different values of pseudotime for a spline; lower df")
+    return orthonormal / root
+
+
+def _smoother(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The grid, (GRID,), and the weight of each cell at each of its points, (cells, GRID)."""
+    rank = (t.argsort(kind="stable").argsort(kind="stable") + 0.5) / len(t)
+    places = (np.arange(GRID) + 0.5) / GRID
+    kernel = np.exp(-0.5 * ((rank[:, None] - places) / _BANDWIDTH) ** 2)
+    return np.quantile(t, places), kernel
+
+
+def _used_blocks(counts: Matrix, use: np.ndarray) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
+    """Blocks of the cells in use: their positions among these, and their counts."""
+    row_of = np.full(counts.shape[0], -1)
+    row_of[use] = np.arange(len(use))
+    start = 0
+    for block in blocks_of(counts):
+        rows = row_of[start : start + block.shape[0]]
+        start += block.shape[0]
+        taken = np.flatnonzero(rows >= 0)
+        if len(taken):
+            yield rows[taken], (block if len(taken) == len(rows) else block[taken]).astype(float)
+
+
+def _sums(counts: Matrix, use: np.ndarray, s: np.ndarray, kernel: np.ndarray) -> _Sums:
+    n = counts.shape[1]
+    vectors = (np.zeros(n) for _ in range(3))
+    sums = _Sums(np.zeros(n, dtype=np.int64), *vectors, np.zeros((n, kernel.shape[1])))
+    for at, y in _used_blocks(counts, use):
+        sums.n_seen[:] += np.bincount(y.indices[y.data != 0], minlength=n)
+        sums.total[:] += np.asarray(y.sum(0)).ravel()
+        sums.square[:] += np.asarray(y.power(2).sum(0)).ravel()
+        sums.cross[:] += y.T @ s[at]
+        sums.smooth[:] += y.T @ kernel[at]
+    return sums
+
+
+def _levels(sums: _Sums, s: np.ndarray) -> np.ndarray:
+    """Number in _LEVELS nearest to a of each feature, by moments around the constant."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = sums.total / s.sum()
+        excess = sums.square - 2 * mean * sums.cross + mean**2 * (s @ s) - sums.total
+        a = np.nan_to_num(np.maximum(excess / (mean * (s @ s)), 0))
+    between = np.sqrt(_LEVELS[1:-1] * _LEVELS[2:])
+    return np.searchsorted(np.concatenate([[_LEVELS[1] / np.sqrt(2)], between]), a)
+
+
+def _f_statistics(
+    counts: Matrix, use: np.ndarray, s: np.ndarray, basis: np.ndarray, level: np.ndarray
+) -> np.ndarray:
+    """F of the weighted regression of y / s on the basis, (features,).
+
+    With weights w = s / (1 + a s) and functions q orthonormal under them and orthogonal to 1, the
+    spline explains sum_k (sum w q_k y / s)^2 of sum w (y / s - m)^2, m being the weighted mean.
+    """
+    df, rest = basis.shape[1], len(s) - 1 - basis.shape[1]
+    explained, whole = np.zeros(len(level)), np.zeros(len(level))
+    mean = np.zeros(len(level))
+    for number in np.unique(level):
+        of_level = np.flatnonzero(level == number)
+        shrink = 1 / (1 + _LEVELS[number] * s)
+        q = _whitened(basis, s * shrink)
+        total, square = np.zeros(len(of_level)), np.zeros(len(of_level))
+        score = np.zeros((len(of_level), df))
+        for at, y in _used_blocks(counts, use):
+            y = y[:, of_level]
+            total += y.T @ shrink[at]
+            square += y.power(2).T @ (shrink[at] / s[at])
+            score += y.T @ (shrink[at][:, None] * q[at])
+        mean[of_level] = total / (s @ shrink)
+        explained[of_level] = (score**2).sum(1)
+        whole[of_level] = square - total * mean[of_level]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dispersion = np.maximum((whole - explained) / mean / rest, 1)
+        return explained / mean / df / dispersion
+
+
+def _trend(sums: _Sums, kernel: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """(features, GRID), drawn to the mean by half a count, so that no value is zero."""
+    with np.errstate(divide="ignore"):
+        half = 0.5 * s.sum() / sums.total  # the size of cells that hold half a count
+    return (sums.smooth + 0.5) / (kernel.T @ s + np.minimum(half, 1e12)[:, None])
+
+
+def _benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    q = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known])[::-1]]
+    n = len(order)
+    q[order] = np.minimum.accumulate(np.minimum(p[order] * n / np.arange(n, 0, -1), 1))
+    return q
+
+
+# ---- what goes in
+
+
+def _counts_of(
+    data: Any, modality: str | None, pseudotime: Any, features: Any, layer: str | None
+) -> tuple[Matrix, np.ndarray, np.ndarray]:
+    if not hasattr(data, "mod"):
+        counts = data if hasattr(data, "blocks") else sp.csr_matrix(data)
+        names = np.arange(counts.shape[1]) if features is None else np.asarray(features)
+        if len(names) != counts.shape[1]:
+            raise InputError(f"there are {len(names)} names for {counts.shape[1]} features")
+        if isinstance(pseudotime, str):
+            raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
+        return counts, names, _numbers("pseudotime", pseudotime, counts.shape[0])
+    if modality not in data.mod:
+        raise InputError(f"modality is {modality!r}; use one of {', '.join(data.mod)}")
+    adata = data.mod[modality]
+    if layer is not None and layer not in adata.layers:
+        raise InputError(f"there is no layer '{layer}' in '{modality}'")
+    names = adata.var_names.to_numpy()
+    if features is not None:
+        unknown = [str(name) for name in features if name not in adata.var_names]
+        if unknown:
+            raise InputError(f"features that are not in '{modality}': {name_some(unknown)}")
+    if isinstance(pseudotime, str):
+        if pseudotime not in data.obs:
+            raise InputError(
+                f"there is no column '{pseudotime}' in obs; call scmvp.diffusion() first, or name "
+                "the column"
+            )
+        pseudotime = data.obs[pseudotime].to_numpy()
+    counts = sp.csr_matrix(adata.X if layer is None else adata.layers[layer])
+    if list(adata.obs_names) != list(data.obs_names):
+        counts = counts[adata.obs_names.get_indexer_for(data.obs_names)]
+    return counts, names, _numbers("pseudotime", pseudotime, counts.shape[0])
+
+
+def _numbers(name: str, values: Any, n: int) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (n,):
+        raise InputError(f"{name} has shape {values.shape}; give {n} numbers, one per cell")
+    return values
+
+
+def _cells_to_use(
+    counts: Matrix, t: np.ndarray, cells: Any, size: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the cells, their pseudotimes and sizes (of mean 1)."""
+    n = counts.shape[0]
+    if size is None:
+        size = np.concatenate([np.asarray(block.sum(1)).ravel() for block in blocks_of(counts)])
+    size = _numbers("size", size, n)
+    usable = np.isfinite(t) & (size > 0)
+    if cells is not None:
+        cells = np.asarray(cells)
+        chosen = np.zeros(n, dtype=bool)
+        if cells.dtype == bool and cells.shape != (n,):
+            raise InputError(f"cells has shape {cells.shape}; give {n} values, or positions")
+        chosen[cells] = True
+        usable &= chosen
+    use = np.flatnonzero(usable)
+    if len(use) < FEWEST_CELLS:
+        raise InputError(
+            f"only {len(use)} cells have a pseudotime and counts; give at least {FEWEST_CELLS}"
+        )
+    t = t[use]
+    if t.min() == t.max():
+        raise InputError("all cells have the same pseudotime: nothing can change along it")
+    return use, t, size[use] / size[use].mean()
+
+
+def _whole(name: str, value: Any, least: int, most: int | None) -> int:
+    if isinstance(value, bool) or int(value) != value or value < least or value > (most or value):
+        limit = "" if most is None else f" and at most {most}"
+        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}{limit}")
+    return int(value)

@@ -1,0 +1,122 @@
+# Labels carried over, against the best possible and against the Python core.
+
+transfer_centres <- rbind(a = c(0, 0, 0), b = c(2.5, 0, 0), c = c(0, 6, 0))
+
+transfer_cells <- function(n, seed) {
+  with_seed(seed, {
+    which <- sample(3, n, replace = TRUE, prob = c(0.5, 0.3, 0.2))
+    points <- transfer_centres[which, ] + stats::rnorm(3 * n)
+    dimnames(points) <- list(paste0("s", seed, "cell", seq_len(n)), paste0("scMVP_", 1:3))
+    list(points = points, label = rownames(transfer_centres)[which])
+  })
+}
+
+test_that("labels are nearly as good as the best possible, and calibrated", {
+  known <- transfer_cells(1500, 1)
+  asked <- transfer_cells(1500, 2)
+  table <- TransferLabelsSCMVP(known$points, asked$points, labels = known$label)
+  joint <- sapply(1:3, function(k) {
+    c(0.5, 0.3, 0.2)[k] * exp(-colSums((t(asked$points) - transfer_centres[k, ])^2) / 2)
+  })
+  best <- rownames(transfer_centres)[max.col(joint)]
+  expect_gt(mean(table$best_label == asked$label), mean(best == asked$label) - 0.015)
+  expect_lt(mean(abs(as.matrix(table[5:7]) - joint / rowSums(joint))), 0.05)
+  expect_lt(abs(mean(table$confidence) - mean(table$best_label == asked$label)), 0.02)
+  expect_lt(mean(table$label == "unassigned"), 0.025)
+  far <- TransferLabelsSCMVP(known$points, asked$points + 9, labels = known$label)
+  expect_gt(mean(far$label == "unassigned"), 0.95)
+})
+
+test_that("R and Python say the same", {
+  skip_without_core()
+  known <- transfer_cells(300, 1)
+  asked <- transfer_cells(60, 2)
+  here <- TransferLabelsSCMVP(known$points, asked$points, labels = known$label)
+  there <- core_table(core()$transfer_labels(
+    unname(known$points), as.list(known$label), unname(asked$points)
+  ))
+  expect_identical(as.character(there$label), as.character(here$label))
+  for (name in c("confidence", "p_value", "probability_b")) {
+    expect_equal(as.numeric(there[[name]]), here[[name]], tolerance = 1e-6)
+  }
+})
+
+test_that("neighbors are those of all distances", {
+  z <- transfer_cells(80, 3)$points
+  found <- neighbors_in(z, z[5:9, ], 4, without = 5:9)
+  all <- as.matrix(stats::dist(z))
+  diag(all) <- Inf
+  for (i in 1:5) {
+    expect_equal(found$distance[i, ], sort(all[i + 4, ])[1:4], ignore_attr = TRUE)
+    expect_setequal(found$near[i, ], order(all[i + 4, ])[1:4])
+  }
+})
+
+transfer_object <- function(cells, label = NULL) {
+  counts <- matrix(1, 2, nrow(cells$points))
+  dimnames(counts) <- list(c("g1", "g2"), rownames(cells$points))
+  object <- SeuratObject::CreateSeuratObject(methods::as(counts, "CsparseMatrix"))
+  object[["scmvp"]] <- SeuratObject::CreateDimReducObject(
+    embeddings = cells$points, key = "scMVP_", assay = "RNA"
+  )
+  if (!is.null(label)) object$type <- label
+  object
+}
+
+test_that("Seurat objects and SingleCellExperiments, cells without a label, another latent", {
+  known <- transfer_cells(300, 1)
+  asked <- transfer_cells(50, 2)
+  label <- replace(known$label, 1:100, NA)
+  reference <- transfer_object(known, label)
+  query <- TransferLabelsSCMVP(reference, transfer_object(asked), labels = "type")
+  table <- TransferLabelsSCMVP(
+    known$points[-(1:100), ], asked$points,
+    labels = known$label[-(1:100)]
+  )
+  expect_equal(unname(query$scmvp_transfer_confidence), table$confidence)
+  expect_identical(as.character(query$scmvp_transfer_label), as.character(table$label))
+  noisy <- known$points + with_seed(9, stats::rnorm(900, sd = 1.5))
+  told <- TransferLabelsSCMVP(
+    reference, asked$points + with_seed(8, stats::rnorm(150, sd = 1.5)),
+    labels = "type", calibration = noisy
+  )
+  expect_lt(mean(told$label == "unassigned"), 0.1)
+  skip_if_not_installed("SingleCellExperiment")
+  sce <- SingleCellExperiment::SingleCellExperiment(
+    list(counts = matrix(1, 2, 50, dimnames = list(c("g1", "g2"), rownames(asked$points)))),
+    reducedDims = list(scmvp = asked$points)
+  )
+  sce <- TransferLabelsSCMVP(reference, sce, labels = "type")
+  expect_equal(sce$scmvp_transfer_confidence, table$confidence)
+})
+
+test_that("after ProjectSCMVP(), with RNA alone; latents of two models are refused", {
+  reference <- fitted_object()
+  reference$type <- rep(c("one", "two", "three"), length.out = n_cells)
+  query <- reference
+  query[["scmvp"]] <- NULL
+  SeuratObject::DefaultAssay(query) <- "RNA"
+  query[["ATAC"]] <- NULL
+  query <- ProjectSCMVP(reference, query, verbose = FALSE)
+  query <- TransferLabelsSCMVP(reference, query, labels = "type")
+  expect_true(all(query$scmvp_transfer_confidence > 0 & query$scmvp_transfer_confidence <= 1))
+  other <- quick_fit(paired_object(), seed.use = 5)
+  expect_refused(TransferLabelsSCMVP(reference, other, labels = "type"), "different models")
+})
+
+test_that("what cannot be transferred is refused", {
+  known <- transfer_cells(100, 1)
+  z <- known$points
+  expect_refused(TransferLabelsSCMVP(z, z[, 1:2], labels = known$label), "3 dimensions.*2")
+  expect_refused(TransferLabelsSCMVP(z, z, labels = known$label[1:9]), "one value per cell")
+  expect_refused(TransferLabelsSCMVP(z, z, labels = rep("a", 100)), "nothing to tell")
+  expect_refused(TransferLabelsSCMVP(z[1:19, ], z, labels = known$label[1:19]), "19 labelled")
+  strange <- sub("a", "unassigned", known$label)
+  expect_refused(TransferLabelsSCMVP(z, z, labels = strange), "'unassigned'")
+  expect_refused(
+    TransferLabelsSCMVP(z, z, labels = known$label, calibration = z[1:5, ]), "calibration"
+  )
+  expect_refused(TransferLabelsSCMVP(z, z, labels = known$label, unassigned.below = 1), "below 1")
+  expect_refused(TransferLabelsSCMVP(z, z * NA, labels = known$label), "not finite")
+  expect_refused(TransferLabelsSCMVP(z, z, labels = known$label, label = 1), "unknown argument")
+})
