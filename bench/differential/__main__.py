@@ -39,12 +39,14 @@ def measured(tested: Tested, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def run(method: str, data: str, seed: int) -> list[dict]:
+def run(method: str, data: str, seed: int, models: Path | None) -> list[dict]:
     """One fit and its tests."""
     mdata = cells(data, seed)
     start, note = time.process_time(), {}
-    tests = FITS[method](mdata, seed, note)
+    tests = FITS[method](mdata, seed, note, models, f"{data}{seed}")
     fit_seconds = time.process_time() - start
+    if note.pop("fitted_before", False):
+        fit_seconds = np.nan
     rows = []
     for comparison in comparisons(mdata, seed):
         for name, test in tests.items():
@@ -103,6 +105,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=FITS, default=list(FITS))
     parser.add_argument("--data", nargs="+", choices=DATA, default=["medium", "sparse"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--models", type=Path, help="folder in which fits of scMVP are kept")
     parser.add_argument("--report", action="store_true", help="print the tables, run nothing")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -113,7 +116,7 @@ def main() -> None:
                 key = ["run", "data", "seed"]
                 if len(results) and (results[key] == [method, data, seed]).all(axis=1).any():
                     continue
-                rows = pd.DataFrame(run(method, data, seed))
+                rows = pd.DataFrame(run(method, data, seed, arguments.models))
                 results = pd.concat([results, rows], ignore_index=True)
                 results.to_csv(arguments.results, index=False)
                 print(f"{data} {seed} {method}", flush=True)

@@ -12,6 +12,7 @@ from data import Comparison
 import scmvp
 
 FDR = 0.05
+MIN_CELLS = 5  # in which scMVP must see a feature to model it; the groups are small
 
 
 @dataclass
@@ -25,30 +26,41 @@ class Tested:
 Test = Callable[[str, Comparison], Tested]
 
 
-def fit_scmvp(mdata, seed: int, note: dict) -> dict[str, Test]:
+def fit_scmvp(mdata, seed: int, note: dict, models=None, name="") -> dict[str, Test]:
     """Our test, and Wilcoxon on what we impute, which is here as a warning."""
-    model = scmvp.SCMVP(mdata, min_cells=0).train(seed=seed, threads=1)
-    note["epochs"] = len(model.history["epoch"])
+    folder = None if models is None else models / name
+    if folder is not None and folder.exists():
+        model = scmvp.SCMVP.load(folder)
+        note["fitted_before"] = True
+    else:
+        model = scmvp.SCMVP(mdata, min_cells=MIN_CELLS).train(seed=seed, threads=1)
+        if folder is not None:
+            model.save(folder)
+    note["epochs"] = model.summary()["epochs"]
 
     def ours(modality: str, comparison: Comparison) -> Tested:
         test = {"rna": model.differential_expression, "atac": model.differential_accessibility}
         table = test[modality](
-            group1=comparison.group, group2=comparison.reference, fdr=FDR
+            mdata, group1=comparison.group, group2=comparison.reference, fdr=FDR
         ).set_index("feature")
-        table = table.loc[mdata[modality].var_names]
-        return Tested(table["is_de"].to_numpy(), table["prob_de"].to_numpy())
+        # what is seen in too few cells to be modelled is not called
+        table = table.reindex(mdata[modality].var_names)
+        called = table["is_de"].fillna(False).to_numpy(bool)
+        return Tested(called, table["prob_de"].fillna(0).to_numpy())
 
     def imputed(modality: str, comparison: Comparison) -> Tested:
         impute = {
             "rna": model.get_normalized_expression, "atac": model.get_accessibility_estimates
         }  # fmt: skip
-        values = np.log1p(impute[modality]())
-        return _wilcoxon(values, mdata[modality].var_names, comparison)
+        modelled = {"rna": model.genes, "atac": model.peaks}[modality]
+        tested = _wilcoxon(np.log1p(impute[modality](mdata)), modelled, comparison)
+        at = pd.Index(modelled).get_indexer(mdata[modality].var_names)
+        return Tested(*(np.where(at < 0, 0, part[at]) for part in (tested.called, tested.score)))
 
     return {"scMVP": ours, "Wilcoxon, imputed": imputed}
 
 
-def fit_raw(mdata, seed: int, note: dict) -> dict[str, Test]:
+def fit_raw(mdata, seed: int, note: dict, models=None, name="") -> dict[str, Test]:
     """Wilcoxon on log-normalized counts."""
     import scanpy as sc
 
@@ -61,7 +73,7 @@ def fit_raw(mdata, seed: int, note: dict) -> dict[str, Test]:
     return {"Wilcoxon, counts": test}
 
 
-def fit_scvi(mdata, seed: int, note: dict) -> dict[str, Test]:
+def fit_scvi(mdata, seed: int, note: dict, models=None, name="") -> dict[str, Test]:
     """scVI of the genes."""
     model_class = _scvi(seed).model.SCVI
     adata = mdata["rna"].copy()
@@ -81,7 +93,7 @@ def fit_scvi(mdata, seed: int, note: dict) -> dict[str, Test]:
     return {"scVI": test}
 
 
-def fit_multivi(mdata, seed: int, note: dict) -> dict[str, Test]:
+def fit_multivi(mdata, seed: int, note: dict, models=None, name="") -> dict[str, Test]:
     """MultiVI of both."""
     import mudata
 
