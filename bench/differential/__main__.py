@@ -51,7 +51,9 @@ def run(method: str, data: str, seed: int, models: Path | None) -> list[dict]:
     for comparison in comparisons(mdata, seed):
         for name, test in tests.items():
             for modality in MODALITIES:
-                rows += _row(name, test, modality, comparison, method, data, seed, fit_seconds, note)
+                rows += _row(
+                    name, test, modality, comparison, method, data, seed, fit_seconds, note
+                )
     return rows
 
 

@@ -798,7 +798,9 @@ def _column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
         if name in obs and obs.index.astype(str).isin(cells).sum() == len(cells):
             return obs[name].set_axis(obs.index.astype(str)).reindex(cells)
     known = sorted({str(column) for part in parts for column in part.obs})
-    raise InputError(f"the cells have no metadata '{name}' (they have {name_some(known) or 'none'})")
+    raise InputError(
+        f"the cells have no metadata '{name}' (they have {name_some(known) or 'none'})"
+    )
 
 
 def _columns(matrix: Matrix, columns: np.ndarray) -> Matrix:

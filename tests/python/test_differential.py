@@ -296,7 +296,7 @@ def test_command_line(fitted, simulated, pair_folder, tmp_path, capsys):
 
 
 def test_the_plain_way(fitted, simulated):
-    """Imputed values in scanpy: it works; what its p values are worth is in docs/differential.md."""
+    """Imputed values in scanpy: it works; docs/differential.md says what its p values are worth."""
     sc = pytest.importorskip("scanpy")
     import anndata
 
