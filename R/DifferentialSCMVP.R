@@ -59,8 +59,9 @@
 #'   `prob_de` (probability of a fold change beyond the threshold), `log_bayes_factor` (natural),
 #'   `q_value`, `is_de`. With a single comparison its row names are the features.
 #' @section Errors:
-#' `scmvp_error_input` for groups that are unknown, overlap or have fewer than 3 cells, and where the
-#' counts of the modality are not in the object; `scmvp_error_model` when there is no stored model.
+#' `scmvp_error_input` for groups that are unknown, overlap or have fewer than 3 cells, and where
+#' the counts of the modality are not in the object; `scmvp_error_model` when there is no stored
+#' model.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)
@@ -251,40 +252,17 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
   if (is.null(ident.1) && !is.null(ident.2)) {
     refuse("ident.2 is given without ident.1: name the group to compare with it.")
   }
-  of_cells <- function(ident) is.character(ident) && all(ident %in% cells)
-  labels <- if (is.null(group.by) && !is.null(ident.1) && of_cells(ident.1)) {
-    if (!is.null(ident.2) && !of_cells(ident.2)) {
-      refuse("ident.1 names cells, so ident.2 must, too (", some_names(setdiff(ident.2, cells)), ")")
-    }
-    both <- intersect(ident.1, ident.2)
-    if (length(both) > 0) {
-      refuse("ident.1 and ident.2 share cells (", some_names(both), "): take them apart.")
-    }
-    labels <- stats::setNames(rep(if (is.null(ident.2)) "rest" else NA, length(cells)), cells)
-    labels[ident.1] <- "ident.1"
-    if (!is.null(ident.2)) labels[ident.2] <- "ident.2"
-    ident.2 <- if (!is.null(ident.2)) "ident.2"
+  if (is.null(group.by) && names_cells(ident.1, cells)) {
+    labels <- labels_of_cells(ident.1, ident.2, cells)
     ident.1 <- "ident.1"
-    unname(labels)
+    if (!is.null(ident.2)) ident.2 <- "ident.2"
   } else {
     if (is.null(group.by)) group.by <- paste0(reduction, "_cluster")
-    as.character(groups_of(group.by, cells, data))
+    labels <- as.character(groups_of(group.by, cells, data))
   }
-  for (name in c("ident.1", "ident.2")) {
-    unknown <- setdiff(as.character(get(name)), labels)
-    if (length(unknown) > 0) {
-      refuse(
-        name, ": no cell has the label ", some_names(unknown), " (there are ",
-        some_names(sort(unique(labels)), 6), ")."
-      )
-    }
-  }
+  check_idents(as.character(ident.1), as.character(ident.2), labels)
   if (!is.null(ident.1)) {
     together <- paste(ident.1, collapse = "+")
-    both <- intersect(as.character(ident.1), as.character(ident.2))
-    if (length(both) > 0) {
-      refuse("ident.1 and ident.2 have both ", some_names(both), ": take it out of one.")
-    }
     labels[labels %in% as.character(ident.1)] <- together
     ident.1 <- together
   }
@@ -295,12 +273,49 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
   )
 }
 
+names_cells <- function(ident, cells) is.character(ident) && all(ident %in% cells)
+
+labels_of_cells <- function(ident.1, ident.2, cells) {
+  if (!is.null(ident.2) && !names_cells(ident.2, cells)) {
+    refuse(
+      "ident.1 names cells, so ident.2 must, too (", some_names(setdiff(ident.2, cells)),
+      " are none): give names of cells in both."
+    )
+  }
+  both <- intersect(ident.1, ident.2)
+  if (length(both) > 0) {
+    refuse("ident.1 and ident.2 share cells (", some_names(both), "): take them apart.")
+  }
+  labels <- rep(if (is.null(ident.2)) "rest" else NA, length(cells))
+  labels[cells %in% ident.1] <- "ident.1"
+  labels[cells %in% ident.2] <- "ident.2"
+  labels
+}
+
+check_idents <- function(ident.1, ident.2, labels) {
+  idents <- list(ident.1 = ident.1, ident.2 = ident.2)
+  for (name in names(idents)) {
+    unknown <- setdiff(idents[[name]], labels)
+    if (length(unknown) > 0) {
+      refuse(
+        name, ": no cell has the label ", some_names(unknown), " (there are ",
+        some_names(sort(unique(labels)), 6), "): check the spelling, and group.by."
+      )
+    }
+  }
+  both <- intersect(ident.1, ident.2)
+  if (length(both) > 0) {
+    refuse("ident.1 and ident.2 have both ", some_names(both), ": take it out of one.")
+  }
+}
+
 tell_groups <- function(groups, tested, n) {
   n_groups <- length(setdiff(groups$labels, ""))
   what <- if (is.null(groups$group1)) {
     paste(count_of(n_groups, "group"), "in turn")
   } else {
-    other <- if (is.null(groups$group2)) "the rest" else paste(unlist(groups$group2), collapse = "+")
+    other <- paste(unlist(groups$group2), collapse = "+")
+    if (is.null(groups$group2)) other <- "the rest"
     paste0("'", groups$group1[[1]], "' with ", other)
   }
   message("comparing ", what, ": ", count_of(n, if (tested == "rna") "gene" else "peak"))
@@ -313,7 +328,8 @@ read_differential <- function(file, modelled, shown) {
   kinds <- ifelse(header %in% text, "character", "numeric")
   table <- utils::read.csv(file, colClasses = kinds, na.strings = "", quote = "\"")
   table$feature <- shown[match(table$feature, modelled)]
-  for (name in c("group", "reference")) table[[name]] <- factor(table[[name]], unique(table[[name]]))
+  in_order <- function(x) factor(x, unique(x))
+  table[c("group", "reference")] <- lapply(table[c("group", "reference")], in_order)
   table$is_de <- table$is_de == "True"
   if (!anyDuplicated(table$feature)) rownames(table) <- table$feature
   table
