@@ -71,6 +71,16 @@ inside_engine <- function() {
       ))
       invisible()
     },
+    differential = function(rna, peaks, file, groups, modality, features, options) {
+      reticulate::py_to_r(with_python_warnings(from_core(do.call(core("differential")$to_file, c(
+        list(
+          model, file, to_mudata(rna, peaks), as.list(groups$labels), modality,
+          features = if (!is.null(features)) as.list(features),
+          group1 = groups$group1, group2 = groups$group2
+        ),
+        options
+      )))))
+    },
     save = function(folder) {
       from_core(model$save(folder))
       invisible()

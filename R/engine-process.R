@@ -65,6 +65,17 @@ process_engine <- function(choice) {
       )
       invisible()
     },
+    differential = function(rna, peaks, file, groups, modality, features, options) {
+      do.call(ask, c(
+        list(
+          "differential",
+          labels = write_names(groups$labels, file_for("labels")), table = file,
+          modality = modality, features = names_of(features),
+          group1 = groups$group1, group2 = groups$group2
+        ),
+        options, send_counts(worker, rna, peaks)
+      ))
+    },
     save = function(folder) {
       ask("save", folder = folder)
       invisible()

@@ -9,6 +9,7 @@
 #   responsibilities  of points of the latent, cells x clusters
 #   decode            points of the latent to features x cells
 #   decode_to_file    the same into HDF5
+#   differential      features that differ between groups of cells, into a CSV file
 #   save, close
 #
 # and `name`. What the core refuses comes back from either as the same R condition.

@@ -1,4 +1,4 @@
-"""The command line: `scmvp fit`, `embed`, `impute` and `info`.
+"""The command line: `scmvp fit`, `embed`, `impute`, `differential` and `info`.
 
 Messages go to stderr, results to files (`info` to stdout). Exit status: 0 done, 1 an installation
 that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted.
@@ -157,6 +157,37 @@ def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
     return 0
 
 
+def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
+    from .differential import labels_in
+
+    features = _names_in(arguments.features)
+    model = _load(arguments.model)
+    cells = _cells(arguments)
+    groupby = arguments.groupby
+    if arguments.labels is not None:
+        names = cells.cells if isinstance(cells, Paired) else cells.obs_names
+        groupby = labels_in(arguments.labels, names)
+    out = _output_file(arguments.out)
+    test, asked = {
+        "rna": (model.differential_expression, "genes"),
+        "atac": (model.differential_accessibility, "peaks"),
+    }[arguments.modality]
+    table = test(
+        cells, groupby=groupby, group1=arguments.group1, group2=arguments.group2,
+        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed, **{asked: features},
+    )  # fmt: skip
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        table.to_csv(partial, index=False)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    pairs = table.groupby(["group", "reference"], sort=False)["is_de"].sum()
+    for (group, reference), n in pairs.items():
+        say(f"{group} against {reference}: {n:,} {asked} at FDR {arguments.fdr:g}")
+    return 0
+
+
 def _info(arguments: argparse.Namespace, say: _Messages) -> int:
     info = _load(arguments.model).info()
     # The names of up to 10^5 features would bury the rest; model.json has them.
@@ -301,6 +332,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     impute.add_argument("--threshold", type=float, metavar="T", help="smaller values become zero")
     impute.set_defaults(run=_impute)
+
+    differential = commands.add_parser(
+        "differential", help="genes or peaks that differ between groups of cells, as CSV"
+    )
+    differential.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
+    _add_input(differential)
+    differential.add_argument("--modality", choices=("rna", "atac"), required=True)
+    differential.add_argument(
+        "--out", required=True, metavar="FILE.csv", help="CSV file to write or replace"
+    )
+    by = differential.add_mutually_exclusive_group()
+    by.add_argument("--groupby", metavar="NAME", help="column of the cells' metadata")
+    by.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="CSV with a header, cell and label in its first columns, such as clusters.csv "
+        "(default: the clusters of the model)",
+    )
+    differential.add_argument(
+        "--group1", nargs="+", metavar="LABEL", help="tested one after the other (default: all)"
+    )
+    differential.add_argument(
+        "--group2", nargs="+", metavar="LABEL", help="compared with (default: all other cells)"
+    )
+    differential.add_argument("--features", metavar="FILE", help="names, one a line (default: all)")
+    differential.add_argument(
+        "--delta", type=float, default=0.25, metavar="D", help="least log2 fold change (0.25)"
+    )
+    differential.add_argument(
+        "--fdr", type=float, default=0.05, metavar="Q", help="expected share of wrong calls (0.05)"
+    )
+    differential.add_argument("--seed", type=int, default=0, help="default 0")
+    differential.set_defaults(run=_differential)
 
     info = commands.add_parser("info", help="what made a model, as JSON")
     info.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from . import impute, storage
+from . import differential, impute, storage
 from .batches import Cells
 from .checks import FEATURE_WORD, LABEL, Paired, check_paired, name_some, writable
 from .covariates import Covariates, column_names
@@ -443,6 +444,117 @@ class SCMVP:
             about["scmvp_threshold"] = threshold = _number("threshold", threshold)
         impute.write_blocks(path, blocks, cells, features, threshold, about)
 
+    # ---- differential features
+
+    def differential_expression(
+        self,
+        data: PairedData | None = None,
+        *,
+        groupby: str | Sequence | None = None,
+        group1: Any = None,
+        group2: Any = None,
+        genes: Sequence[str] | None = None,
+        delta: float = 0.25,
+        fdr: float = 0.05,
+        library_size: float = 1e4,
+        n_samples: int = 10,
+        latent: str = "joint",
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Which genes differ between groups of cells, with their effects and a kept error rate.
+
+        The test is of counts (module `differential`, docs/differential.md); what the model itself
+        says stands beside it. Without any argument the clusters are compared, each with the rest.
+
+        Args:
+            data: The cells, with all genes and peaks of the model; the fitted cells when None.
+            groupby: Labels of the cells: a column of `data.obs`, or one value per cell (missing
+                ones are left out).
+            group1: With `groupby` the label or labels to test one after the other, all when None.
+                Without, the cells: a mask, or their names.
+            group2: What each is compared with: labels (taken together), mask or names; all other
+                cells when None.
+            genes: Genes to report, and to control the error rate over; all when None.
+            delta: log2 fold changes within it count as no difference.
+            fdr: Expected share of wrong ones among the genes called (`is_de`).
+            library_size: Counts per cell that means refer to.
+            n_samples: Samples of z behind `lfc_model`.
+            latent: What the cells are embedded from for `lfc_model`: 'joint', 'rna' or 'atac'.
+            seed: Of these samples and of the folds of features.
+
+        Returns:
+            One line per gene and comparison, the most probable ones of each comparison first:
+            `feature`; `group`, `reference`; `lfc`, `lfc_sd`, `lfc_low`, `lfc_high`, the posterior
+            log2 fold change, its sd and its 95 % interval; `lfc_model`, `lfc_model_sd`, that of the
+            decoded means over samples of z; `mean_*`, normalized counts, and `detected_*`, share of
+            the cells with a count, of both groups; `prob_de`, posterior probability of a fold
+            change beyond delta; `log_bayes_factor`, natural; `q_value`; `is_de`. `attrs` has the
+            log2 fold change of the typical gene, which was taken for none.
+
+        Raises:
+            InputError: A group is unknown or too small, or an argument out of range.
+        """
+        return self._differential(
+            "rna", data, groupby, group1, group2, genes, delta, fdr, library_size, n_samples,
+            latent, seed,
+        )  # fmt: skip
+
+    def differential_accessibility(
+        self,
+        data: PairedData | None = None,
+        *,
+        groupby: str | Sequence | None = None,
+        group1: Any = None,
+        group2: Any = None,
+        peaks: Sequence[str] | None = None,
+        delta: float = 0.25,
+        fdr: float = 0.05,
+        library_size: float = 1e4,
+        n_samples: int = 10,
+        latent: str = "joint",
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Which peaks differ between groups of cells; see `differential_expression`.
+
+        Where the model reads fragments of counted insertions, so does the test.
+        """
+        return self._differential(
+            "atac", data, groupby, group1, group2, peaks, delta, fdr, library_size, n_samples,
+            latent, seed,
+        )  # fmt: skip
+
+    def _differential(
+        self, modality, data, groupby, group1, group2, features, delta, fdr, library_size,
+        n_samples, latent, seed,
+    ) -> pd.DataFrame:  # fmt: skip
+        module = self._fitted()
+        if latent not in LATENTS:
+            raise InputError(f"latent '{latent}' is unknown; use one of {', '.join(LATENTS)}")
+        if not 0 <= (delta := _number("delta", delta)) <= 10:
+            raise InputError(f"delta is {delta!r}; give a log2 fold change from 0 to 10")
+        if not 0 < (fdr := _number("fdr", fdr)) < 1:
+            raise InputError(f"fdr is {fdr!r}; give a number above 0 and below 1")
+        library_size = _positive("library_size", library_size)
+        n_samples = _whole_number("n_samples", n_samples)
+        seed = _whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
+        names, wanted = self._features(modality), None
+        if features is not None:
+            word = FEATURE_WORD[modality]
+            wanted = _positions(names, features, word, f"the {LABEL[modality]} model")
+        paired = self._matched(data)
+        named = groupby if isinstance(groupby, str) else "groupby"
+        labels = _column_of(data, groupby, paired.cells) if isinstance(groupby, str) else groupby
+        if groupby is None and (group1 is None or np.ndim(group1) == 0):
+            labels, named = self.predict(data), "the clusters of the model"
+        groups = differential.groups_of(paired.cells, labels, group1, group2, named)
+        cells = Cells(paired.rna, paired.atac, self._device())
+        q = embed(module, cells, modality=latent)
+        means = differential.model_means(module, q, groups, modality, n_samples, seed)
+        return differential.compare(
+            paired.rna if modality == "rna" else paired.atac, names, groups, means,
+            delta=delta, fdr=fdr, library_size=library_size, wanted=wanted, seed=seed,
+        )  # fmt: skip
+
     # ---- files
 
     def save(self, directory: str | os.PathLike) -> None:
@@ -744,6 +856,23 @@ def _empty_cells(paired: Paired) -> tuple[np.ndarray, np.ndarray]:
             "remove them first (scmvp.filter_paired does)"
         )
     return rna, atac
+
+
+def _column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
+    """A column of obs, of the whole or of a modality, in the order of the cells."""
+    if data is None or isinstance(data, Paired):
+        raise InputError(
+            f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
+            "label per cell as groupby"
+        )
+    parts = list(data) if isinstance(data, tuple) else [data, *data.mod.values()]
+    for obs in (part.obs for part in parts):
+        if name in obs and obs.index.astype(str).isin(cells).sum() == len(cells):
+            return obs[name].set_axis(obs.index.astype(str)).reindex(cells)
+    known = sorted({str(column) for part in parts for column in part.obs})
+    raise InputError(
+        f"the cells have no metadata '{name}' (they have {name_some(known) or 'none'})"
+    )
 
 
 def _columns(matrix: Matrix, columns: np.ndarray) -> Matrix:

@@ -96,8 +96,8 @@ def simulate(
     Returns:
         MuData with modalities 'rna' and 'atac', float32 CSR counts. obs: 'cell_type', 'ambient',
         'batch' if there are several, 'pseudotime' if ordered, 'branch' if the path has any, and
-        'library_size' per modality (the expected total). var: 'chrom', 'start', 'end', 'marker_of', 'ambient_profile', for genes
-        'tss' and 'strand'.
+        'library_size' per modality (the expected total). var: 'chrom', 'start', 'end', 'marker_of',
+        'ambient_profile', for genes 'tss' and 'strand'.
         varm['true_profile']: features x types, each column sums to one, without ambient.
         uns['types']: the names of its columns. uns['links']: DataFrame of peak, gene, distance.
         uns['simulation']: the arguments.

@@ -28,6 +28,8 @@ import numpy as np
 import scmvp
 from scmvp.errors import InputNote
 
+from . import differential
+
 
 class Worker:
     """Answers requests one after another; holds at most one model."""
@@ -142,6 +144,13 @@ class Worker:
         self._model.decode_to_file(latent=read_matrix(latent), **options)
         return {}
 
+    def differential(
+        self, rna: dict, atac: dict, labels: str, table: str, **options: Any
+    ) -> dict[str, Any]:
+        """Differential features between groups, into a CSV file; an empty label is none."""
+        cells = _mudata(rna, atac)
+        return differential.to_file(self._model, table, cells, _lines(labels), **options)
+
     def save(self, folder: str) -> dict[str, Any]:
         """The model as a folder."""
         self._model.save(folder)
@@ -157,7 +166,8 @@ VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     verb.__name__: verb
     for verb in (
         Worker.build, Worker.load, Worker.train, Worker.fitted, Worker.embed,
-        Worker.responsibilities, Worker.decode, Worker.decode_to_file, Worker.save,
+        Worker.responsibilities, Worker.decode, Worker.decode_to_file, Worker.differential,
+        Worker.save,
     )
 }  # fmt: skip
 

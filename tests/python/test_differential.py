@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from scipy import stats
+
+import scmvp
+from scmvp import cli, differential
+from scmvp.differential import GRID, STEP, Evidence, Groups
+
+
+def counts(rng, mean, phi):
+    """NB counts around `mean`, (cells, features), of inverse dispersion 1 / phi."""
+    return sp.csr_matrix(rng.poisson(mean * rng.gamma(1 / phi, phi, mean.shape)).astype(np.float32))
+
+
+def population(seed, n=(120, 150), n_features=1500, n_different=120, fold=2.5, phi=0.4, null=False):
+    """Two groups of cells, whose first features differ by a fold in either direction."""
+    rng = np.random.default_rng(seed)
+    share = rng.lognormal(0, 1, n_features)
+    share /= share.sum()
+    effect = np.zeros(n_features)
+    effect[:n_different] = 0 if null else np.log(fold) * rng.choice([-1, 1], n_different)
+    size = 2000 * rng.lognormal(0, 0.4, sum(n))
+    group = np.arange(sum(n)) < n[0]
+    mean = size[:, None] * share * np.where(group[:, None], np.exp(effect), 1)
+    return counts(rng, mean, phi), group, effect
+
+
+def two(group):
+    return Groups(np.where(group, 0, 1), 2, [differential.Comparison("a", "b", ([0], [1]))])
+
+
+def table_of(matrix, group, **options):
+    names = np.array([f"f{i}" for i in range(matrix.shape[1])])
+    means = np.ones((2, 2, matrix.shape[1]), np.float32)
+    options = {"delta": 0.25, "fdr": 0.05, "library_size": 1e4} | options
+    table = differential.compare(matrix, names, two(group), means, **options)
+    return table.set_index("feature").loc[names]
+
+
+def test_sums_are_those_of_a_dense_matrix():
+    rng = np.random.default_rng(0)
+    matrix = sp.random(40, 7, 0.4, "csr", np.float32, rng)
+    matrix.data = np.ceil(matrix.data * 5)
+    unit = rng.integers(-1, 3, 40)
+    sums = differential.sums_of(matrix, Groups(unit, 3, []))
+    dense = matrix.toarray().astype(float)
+    for k in range(3):
+        mine = dense[unit == k]
+        size = dense.sum(1)[unit == k]
+        np.testing.assert_allclose(sums.count[k], mine.sum(0))
+        np.testing.assert_allclose(sums.square[k], (mine**2).sum(0))
+        np.testing.assert_allclose(sums.sized[k], size @ mine)
+        np.testing.assert_allclose(sums.seen[k], (mine > 0).sum(0))
+        np.testing.assert_allclose(sums.size[:, k], [(size**p).sum() for p in (1, 2, 3, 4)])
+
+
+def test_sums_do_not_depend_on_blocks(monkeypatch):
+    matrix, group, _ = population(1, n=(20, 30), n_features=30, n_different=3)
+    whole = differential.sums_of(matrix, two(group))
+    monkeypatch.setattr(differential, "BLOCK_ENTRIES", 50)
+    np.testing.assert_allclose(differential.sums_of(matrix, two(group)).sized, whole.sized)
+
+
+def test_likelihood_is_the_binomial_without_dispersion():
+    evidence = Evidence(np.array([[3.0, 0.0], [5.0, 4.0]]), np.log(2.0), np.full(2, -(STEP**2)))
+    p = 1 / (1 + np.exp(-(GRID + np.log(2.0))))
+    for row, first, total in zip(evidence.likelihood(slice(None)), (3, 0), (8, 4), strict=True):
+        truth = stats.binom.pmf(first, total, p)
+        np.testing.assert_allclose(row, truth / truth.max(), rtol=1e-8)
+
+
+def test_likelihood_of_many_counts_is_gaussian():
+    first, second, spread = 4e4, 2e4, 0.05
+    evidence = Evidence(np.array([[first], [second]]), 0.0, np.array([spread]))
+    row = evidence.likelihood(slice(None))[0]
+    row /= row.sum()
+    mean = row @ GRID
+    sd = np.sqrt(row @ (GRID - mean) ** 2)
+    assert mean == pytest.approx(np.log(2), abs=0.02)
+    assert sd == pytest.approx(np.sqrt(1 / first + 1 / second + spread + STEP**2), rel=0.03)
+
+
+def test_posterior_is_prior_times_likelihood(monkeypatch):
+    """Of a prior of two points, by Bayes by hand."""
+    shapes = np.zeros((2, len(GRID)))
+    up = np.argmin(np.abs(GRID - 1))
+    shapes[0, GRID == 0], shapes[1, up] = 1, 1
+    monkeypatch.setattr(differential, "components", lambda: shapes)
+    monkeypatch.setattr(differential, "fit_weights", lambda marginal: np.array([0.9, 0.1]))
+    first, second = np.array([9.0, 2.0]), np.array([3.0, 2.0])
+    evidence = Evidence(np.stack([first, second]), 0.0, np.full(2, -(STEP**2)))
+    found = differential.posterior_of(evidence, delta=0.25)
+    one = stats.binom.pmf(first, first + second, 1 / (1 + np.exp(-1)))
+    none = stats.binom.pmf(first, first + second, 0.5)
+    prob = 0.1 * one / (0.1 * one + 0.9 * none)
+    np.testing.assert_allclose(found.prob, prob)
+    np.testing.assert_allclose(found.mean, prob / np.log(2))
+    np.testing.assert_allclose(found.log_bayes_factor, np.log(one / none))
+
+
+def test_weights_of_the_prior_are_found():
+    """EM on effects known but for noise finds how many there are."""
+    rng = np.random.default_rng(3)
+    effect = np.where(rng.random(4000) < 0.3, rng.normal(0, 1.6, 4000), 0)
+    seen = effect + rng.normal(0, 0.2, 4000)
+    marginal = np.exp(-0.5 * ((seen[:, None] - GRID) / 0.2) ** 2) @ differential.components().T
+    weight = differential.fit_weights(marginal)
+    assert weight.sum() == pytest.approx(1)
+    beyond = weight @ differential.components() @ (np.abs(GRID) > 0.5)
+    assert beyond == pytest.approx(np.mean(np.abs(effect) > 0.5), abs=0.03)
+
+
+@pytest.mark.parametrize("phi", [0.1, 0.6])
+def test_overdispersion_is_found(phi):
+    matrix, group, _ = population(4, n=(200, 60), phi=phi)
+    sums = differential.sums_of(matrix, two(group))
+    for unit, within in ((0, 0.1), (1, 0.2)):
+        found = differential.overdispersion(sums.of([unit]))
+        assert np.median(found) == pytest.approx(phi, rel=within)
+
+
+def test_no_difference_gives_hardly_a_discovery():
+    calls = []
+    for seed in range(8):
+        matrix, group, _ = population(seed, n=(50, 80), null=True)
+        calls.append(table_of(matrix, group)["is_de"].sum())
+    assert np.sum(np.array(calls) > 0) <= 1
+    assert np.sum(calls) <= 3
+
+
+def test_error_rate_and_effects_of_known_differences():
+    wrong = called = right = covered = 0
+    for seed in range(6):
+        matrix, group, effect = population(10 + seed)
+        table = table_of(matrix, group)
+        is_de = table["is_de"].to_numpy()
+        wrong += (is_de & (effect == 0)).sum()
+        right += (is_de & (effect != 0)).sum()
+        called += is_de.sum()
+        lfc = effect / np.log(2)
+        covered += np.mean((table["lfc_low"] <= lfc + 0.04) & (table["lfc_high"] >= lfc - 0.04)) / 6
+        strong = (effect != 0) & (table["mean_group"] + table["mean_reference"] > 10)
+        assert np.median(np.abs(table["lfc"] - lfc)[strong]) < 0.25
+    assert wrong / called < 0.08
+    assert right / (6 * 120) > 0.75
+    assert covered > 0.93
+
+
+def test_shares_that_sum_to_one_are_allowed_for():
+    """One gene takes half of the counts of a group; the others have not changed."""
+    rng = np.random.default_rng(5)
+    share = rng.lognormal(0, 1, 600)
+    share /= share.sum()
+    group = np.arange(240) < 120
+    profile = np.where(group[:, None], share, share).copy()
+    profile[group, 0] = 1.0
+    mean = 2000 * profile / profile.sum(1, keepdims=True)
+    table = table_of(counts(rng, mean, 0.2), group)
+    assert table["is_de"].to_numpy()[0]
+    assert table["is_de"].sum() <= 2
+
+
+def test_dispersed_noise_of_small_groups_is_no_difference():
+    """A gene that one cell of a group has a lot of."""
+    matrix, group, _ = population(6, n=(30, 30), n_features=400, null=True)
+    dense = matrix.toarray()
+    dense[0, 5] += 60
+    table = table_of(sp.csr_matrix(dense), group)
+    assert not table["is_de"].to_numpy()[5]
+
+
+# ---- through the model
+
+
+@pytest.fixture(scope="module")
+def fitted(simulated):
+    pytest.importorskip("torch")
+    return scmvp.SCMVP(simulated, n_clusters=3, min_cells=5).train(max_epochs=4, threads=1)
+
+
+def test_table_of_the_model(fitted, simulated):
+    table = fitted.differential_expression(simulated, groupby="cell_type", n_samples=3)
+    assert list(table) == list(differential.COLUMNS)
+    assert list(table["group"].unique()) == ["Type01", "Type02", "Type03"]
+    assert len(table) == 3 * len(fitted.genes)
+    for _, part in table.groupby("group"):
+        assert part["q_value"].is_monotonic_increasing
+        assert (part["is_de"] == (part["q_value"] <= 0.05)).all()
+    assert table.drop(columns="log_bayes_factor").notna().all(axis=None)
+    # against the counts themselves
+    label = simulated["rna"].obs["cell_type"].to_numpy() == "Type02"
+    x = simulated["rna"][:, fitted.genes].X.toarray()
+    line = table[(table["group"] == "Type02") & (table["feature"] == fitted.genes[3])].iloc[0]
+    assert line["mean_group"] == pytest.approx(1e4 * x[label, 3].sum() / x[label].sum(), rel=1e-5)
+    assert line["detected_reference"] == pytest.approx((x[~label, 3] > 0).mean())
+
+
+def test_groups_may_be_given_in_any_way(fitted, simulated):
+    label = simulated["rna"].obs["cell_type"].to_numpy().astype(str)
+    options = {"n_samples": 1, "peaks": list(fitted.peaks[:40])}
+    test = fitted.differential_accessibility
+    first, second = label == "Type01", label == "Type03"
+    by_mask = test(group1=first, group2=second, **options)
+    names = np.array(fitted.cells)
+    by_name = test(group1=list(names[first]), group2=list(names[second]), **options)
+    by_label = test(groupby=label, group1="Type01", group2="Type03", **options)
+    by_column = test(simulated, groupby="cell_type", group1="Type01", group2=["Type03"], **options)
+    assert len(by_mask) == 40
+    numbers = ["lfc", "prob_de", "q_value", "mean_group", "detected_group"]
+    for other in (by_name, by_label, by_column):
+        pd.testing.assert_frame_equal(
+            by_mask.set_index("feature")[numbers], other.set_index("feature").loc[
+                by_mask["feature"]][numbers]
+        )  # fmt: skip
+
+
+def test_clusters_are_compared_without_arguments(fitted):
+    groups = fitted.differential_expression(n_samples=1)["group"].unique()
+    assert set(groups) == {str(c) for c in np.unique(fitted.predict())}
+
+
+def test_markers_are_found_with_their_effects(fitted, simulated):
+    table = fitted.differential_expression(simulated, groupby="cell_type", n_samples=3)
+    part = table[table["group"] == "Type03"].set_index("feature")
+    markers = simulated["rna"].var["marker_of"].reindex(part.index) == "Type03"
+    called = part["is_de"] & (part["lfc"] > 0)
+    assert called[markers].mean() > 0.8
+    assert np.corrcoef(part["lfc"], part["lfc_model"])[0, 1] > 0.5
+
+
+def test_same_seed_same_table_and_the_callers_stream_untouched(fitted):
+    np.random.seed(7)
+    before = np.random.get_state()[1].copy()
+    tables = [fitted.differential_expression(n_samples=2, seed=5) for _ in range(2)]
+    pd.testing.assert_frame_equal(*tables)
+    assert (np.random.get_state()[1] == before).all()
+
+
+def test_bad_input_is_refused(fitted, simulated, refused):
+    test, n = fitted.differential_expression, len(fitted.cells)
+    label = np.where(np.arange(n) < 2, "few", "many")
+    refused(lambda: test(groupby="cell_type"), "pass the cells as data")
+    refused(lambda: test(simulated, groupby="nothing"), "no metadata 'nothing'", "cell_type")
+    refused(lambda: test(simulated, groupby="cell_type", group1="X"), "group1 is 'X'", "Type01")
+    refused(lambda: test(groupby=label), "group 'few' has 2 cells")
+    refused(lambda: test(groupby=label[:5]), "5 labels for 240 cells")
+    refused(lambda: test(groupby=["a"] * n), "same label for all cells")
+    refused(lambda: test(groupby=label, group2="few"), "without group1")
+    refused(
+        lambda: test(simulated, groupby="cell_type", group1="Type01", group2="Type01"),
+        "both in group1 and in group2",
+    )
+    refused(lambda: test(group1=np.ones(3, bool)), "mask of 3 values for 240 cells")
+    refused(lambda: test(group1=["nobody", *fitted.cells[:5]]), "not in the data: 'nobody'")
+    refused(lambda: test(group1=fitted.cells[:9], group2=fitted.cells[5:20]), "share 4 cells")
+    refused(lambda: test(group1=np.zeros(n, bool)), "has 0 cells")
+    refused(lambda: test(genes=["none"]), "genes that are not in the RNA model")
+    refused(lambda: test(delta=-1), "delta")
+    refused(lambda: test(fdr=1), "fdr")
+    refused(lambda: test(n_samples=0), "n_samples")
+    refused(lambda: test(latent="x"), "latent 'x'")
+
+
+def test_a_group_without_counts_is_refused(refused):
+    matrix, group, _ = population(1, n=(20, 30), n_features=30, n_different=3)
+    dense = matrix.toarray()
+    dense[group] = 0
+    refused(lambda: table_of(sp.csr_matrix(dense), group), "group 'a' has no count")
+
+
+def test_command_line(fitted, simulated, pair_folder, tmp_path, capsys):
+    fitted.save(tmp_path / "model")
+    call = ["differential", str(tmp_path / "model"), str(pair_folder), "--modality", "rna"]
+    out = tmp_path / "table.csv"
+    assert cli.main([*call, "--groupby", "cell_type", "--group1", "Type02", "--out", str(out)]) == 0
+    assert "Type02 against rest" in capsys.readouterr().err
+    table = pd.read_csv(out)
+    truth = fitted.differential_expression(simulated, groupby="cell_type", group1="Type02")
+    pd.testing.assert_frame_equal(table, truth, check_dtype=False)
+    labels = tmp_path / "labels.csv"
+    with open(labels, "w", newline="") as file:
+        rows = zip(simulated.obs_names, simulated["rna"].obs["cell_type"], strict=True)
+        csv.writer(file).writerows([("cell", "cluster"), *list(rows)[20:]])
+    backed = [*call, "--labels", str(labels), "--backed", "yes", "--out", str(out), "--quiet"]
+    assert cli.main(backed) == 0
+    assert set(pd.read_csv(out)["group"]) == {"Type01", "Type02", "Type03"}
+    labels.write_text("cell,cluster\nnobody,a\n")
+    assert cli.main(backed) == 2
+    assert "none of the cells" in capsys.readouterr().err
+
+
+def test_the_plain_way(fitted, simulated):
+    """Imputed values in scanpy: it works; docs/differential.md says what its p values are worth."""
+    sc = pytest.importorskip("scanpy")
+    import anndata
+
+    adata = anndata.AnnData(
+        np.log1p(fitted.get_normalized_expression()),
+        obs=simulated["rna"].obs[["cell_type"]],
+        var=pd.DataFrame(index=fitted.genes),
+    )
+    sc.tl.rank_genes_groups(adata, "cell_type", method="wilcoxon")
+    top = sc.get.rank_genes_groups_df(adata, "Type03")["names"][:5]
+    assert (simulated["rna"].var["marker_of"][top].str.contains("Type03")).mean() >= 0.6
