@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, ModelFileError
+from .errors import InputError, ModelFileError, RError
 from .io import from_parts, read
 from .preprocess import estimate_n_clusters, filter_paired
+from .rbridge import add_to_rds, read_rds, write_rds
+from .regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cicero
 from .simulate import simulate
 
 if TYPE_CHECKING:
@@ -22,12 +24,20 @@ __all__ = [
     "SCMVP",
     "InputError",
     "ModelFileError",
+    "RError",
     "__version__",
+    "add_to_rds",
+    "aggregate_cells",
     "estimate_n_clusters",
     "filter_paired",
+    "find_ccans",
     "from_parts",
+    "link_peaks_lasso",
     "read",
+    "read_rds",
+    "run_cicero",
     "simulate",
+    "write_rds",
 ]
 
 

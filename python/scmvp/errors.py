@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class ModelFileError(InputError):
     """A saved model cannot be read: another format version, missing parts or other shapes."""
+
+
+class RError(InputError):
+    """R, one of its packages or rpy2 is missing or of the wrong version, or R itself failed."""
