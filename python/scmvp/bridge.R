@@ -6,7 +6,7 @@
 # assays are read by slot and v5 assays by layer: the accessors of one version silently return other
 # data in the other.
 
-`%||%` <- function(x, y) if (is.null(x)) y else x
+or_else <- function(x, y) if (is.null(x)) y else x
 
 refuse <- function(..., class = "input") {
   stop(structure(
@@ -153,20 +153,7 @@ with_coordinates <- function(table, coordinates) {
 # Columns Python has a counterpart of; the others are told.
 plain_frame <- function(frame, rows, what) {
   frame <- as.data.frame(frame, optional = TRUE)
-  columns <- lapply(frame, function(column) {
-    if (inherits(column, c("Date", "POSIXt"))) {
-      return(as.character(column))
-    }
-    if (is.factor(column)) {
-      return(factor(
-        as.character(column), levels = levels(column), ordered = is.ordered(column)
-      ))
-    }
-    plain <- is.character(column) || is.logical(column) || is.numeric(column)
-    if (plain && is.null(dim(column)) && !is.object(column)) return(unname(column))
-    if (is.numeric(column) && is.null(dim(column))) return(as.numeric(column))
-    NULL
-  })
+  columns <- lapply(frame, plain_column)
   lost <- vapply(columns, is.null, NA)
   if (any(lost)) {
     note(
@@ -175,6 +162,19 @@ plain_frame <- function(frame, rows, what) {
     )
   }
   structure(columns[!lost], row.names = as.character(rows), class = "data.frame")
+}
+
+plain_column <- function(x) {
+  if (inherits(x, c("Date", "POSIXt"))) {
+    return(as.character(x))
+  }
+  if (is.factor(x)) {
+    return(factor(as.character(x), levels = levels(x), ordered = is.ordered(x)))
+  }
+  if (!is.null(dim(x)) || !(is.character(x) || is.logical(x) || is.numeric(x))) {
+    return(NULL)
+  }
+  if (is.object(x)) as.numeric(x) else unname(x)
 }
 
 pick <- function(wanted, candidates, all, what, argument) {
@@ -454,8 +454,8 @@ call_add <- function(input, path, cells, only_these, obs, reductions, assays) {
   kind <- kind_of(object)
   if (kind == "MultiAssayExperiment") {
     refuse(
-      "results cannot be added to a MultiAssayExperiment from Python; take its experiment with the ",
-      "RNA, or add them in R"
+      "results cannot be added to a MultiAssayExperiment from Python; take its experiment with ",
+      "the RNA, or add them in R"
     )
   }
   here <- colnames(object)
@@ -519,8 +519,8 @@ differing_reductions <- function(new, object, kind) {
     lapply(attr(object, "reductions"), attr, "cell.embeddings")
   } else {
     experiment <- needs("SingleCellExperiment")
-    names <- experiment("reducedDimNames")(object)
-    stats::setNames(lapply(names, function(n) as.matrix(experiment("reducedDim")(object, n))), names)
+    names <- stats::setNames(nm = experiment("reducedDimNames")(object))
+    lapply(names, function(name) as.matrix(experiment("reducedDim")(object, name)))
   }
   same <- vapply(names(new), function(name) {
     name %in% names(there) && identical(dim(new[[name]]$values), dim(there[[name]])) &&
@@ -556,6 +556,14 @@ seurat_assay <- function(part, chromatin) {
       rownames(counts)[changed[1]], "' is now '", rownames(assay)[changed[1]], "')"
     )
   }
+  assay <- with_layers(assay, part)
+  assay <- with_features(assay, part, c(part$added, if (use_signac) c("chrom", "start", "end")))
+  key <- or_else(part$key, tolower(key_for(part$name)))
+  seurat("Key<-")(assay, value = key)
+}
+
+with_layers <- function(assay, part) {
+  seurat <- needs("SeuratObject")
   for (layer in names(part$layers)) {
     values <- part$layers[[layer]]
     dimnames(values) <- dimnames(assay)
@@ -570,11 +578,15 @@ seurat_assay <- function(part, chromatin) {
       )
     }
   }
+  assay
+}
+
+# Metadata of the features and the variable ones. `left_out`: columns that say what ranges say.
+with_features <- function(assay, part, left_out) {
+  seurat <- needs("SeuratObject")
   table <- part$var
   rank <- table$highly_variable_rank
-  table <- table[setdiff(names(table), c(
-    "highly_variable", "highly_variable_rank", part$added, if (use_signac) c("chrom", "start", "end")
-  ))]
+  table <- table[setdiff(names(table), c("highly_variable", "highly_variable_rank", left_out))]
   rownames(table) <- rownames(assay)
   if (ncol(table) > 0) assay <- seurat("AddMetaData")(assay, table)
   if (any(part$var$highly_variable %in% TRUE)) {
@@ -582,8 +594,7 @@ seurat_assay <- function(part, chromatin) {
     if (!is.null(rank)) variable <- rownames(assay)[order(rank, na.last = NA)]
     assay <- seurat("VariableFeatures<-")(assay, value = variable)
   }
-  key <- part$key %||% paste0(tolower(gsub("[^A-Za-z0-9]", "", part$name)), "_")
-  seurat("Key<-")(assay, value = key)
+  assay
 }
 
 # GRanges of chrom, start and end; NULL where there are none, or not for every feature.
@@ -604,7 +615,6 @@ to_seurat <- function(rna, atac, obs, identity, reductions) {
     seurat_assay(rna, FALSE), assay = rna$name, project = "scMVP"
   )
   object[[atac$name]] <- seurat_assay(atac, TRUE)
-  if (!setequal(rownames(obs), colnames(object))) refuse("the cells of obs are not those of the RNA")
   object <- add_to_seurat(object, obs, reductions, list(), identity)
   # in the order of obs, not after what CreateSeuratObject() has computed itself
   columns <- attr(object, "meta.data")
@@ -633,7 +643,7 @@ add_to_seurat <- function(object, obs, reductions, assays, identity = NULL) {
 seurat_dimreduc <- function(one, name, default, object) {
   seurat <- needs("SeuratObject")
   own <- name == "scmvp"
-  key <- one$key %||% if (own) "scMVP_" else key_for(name)
+  key <- or_else(one$key, if (own) "scMVP_" else key_for(name))
   keys <- unlist(seurat("Key")(object))
   owner <- setdiff(names(keys)[keys == key], name)
   if (length(owner) > 0) {
@@ -643,17 +653,18 @@ seurat_dimreduc <- function(one, name, default, object) {
     refuse("'", name, "' is the name of something else in the object; rename the reduction")
   }
   values <- one$values
-  dimnames(values) <- list(colnames(object), one$columns %||% paste0(key, seq_len(ncol(values))))
+  columns <- or_else(one$columns, paste0(key, seq_len(ncol(values))))
+  dimnames(values) <- list(colnames(object), columns)
   keep <- !is.na(rowSums(values))
   loadings <- one$loadings
   if (!is.null(loadings)) dimnames(loadings) <- list(one$loadings_features, colnames(values))
   assay <- if (isTRUE(one$assay %in% names(object))) one$assay else default
   seurat("CreateDimReducObject")(
     embeddings = values[keep, , drop = FALSE],
-    loadings = loadings %||% methods::new("matrix"),
+    loadings = or_else(loadings, methods::new("matrix")),
     # as RunSCMVP() does
-    stdev = as.numeric(one$stdev %||% if (own) apply(values, 2, stats::sd) else numeric()),
-    assay = assay, key = key, global = one$global %||% TRUE
+    stdev = as.numeric(or_else(one$stdev, if (own) apply(values, 2, stats::sd))),
+    assay = assay, key = key, global = or_else(one$global, TRUE)
   )
 }
 
@@ -673,10 +684,10 @@ imputed_mark <- function(one) {
 put_imputed <- function(object, name, one) {
   seurat <- needs("SeuratObject")
   if (name %in% setdiff(names(object), seurat("Assays")(object))) {
-    refuse("'", name, "' is the name of something else in the object; name the assay otherwise")
+    refuse("'", name, "' is the name of something else in the object; rename that")
   }
   if (name %in% names(object) && is.null(attr(object[[name]], "misc")$scMVP)) {
-    refuse("the object already has an assay '", name, "' that scMVP did not make; name it otherwise")
+    refuse("the object already has an assay '", name, "' that scMVP did not make; rename it")
   }
   assay <- imputed_assay(object, one)
   attr(assay, "misc") <- list(scMVP = imputed_mark(one), calcN = FALSE)
@@ -746,15 +757,16 @@ add_to_experiment <- function(object, obs, reductions, assays) {
   object <- summarized("colData<-")(object, value = data)
   for (name in names(reductions)) {
     one <- reductions[[name]]
-    key <- one$key %||% if (name == "scmvp") "scMVP_" else key_for(name)
+    key <- or_else(one$key, if (name == "scmvp") "scMVP_" else key_for(name))
     values <- one$values
-    dimnames(values) <- list(colnames(object), one$columns %||% paste0(key, seq_len(ncol(values))))
+    columns <- or_else(one$columns, paste0(key, seq_len(ncol(values))))
+  dimnames(values) <- list(colnames(object), columns)
     if (!is.null(one$loadings)) {
       attr(values, "rotation") <- structure(
         one$loadings, dimnames = list(one$loadings_features, colnames(values))
       )
     }
-    if (!is.null(one$percent_var)) attr(values, "percentVar") <- one$percent_var
+    if (!is.null(one$percent_var)) values <- structure(values, percentVar = one$percent_var)
     object <- experiment("reducedDim<-")(object, name, value = values)
   }
   for (name in names(assays)) {
@@ -762,7 +774,7 @@ add_to_experiment <- function(object, obs, reductions, assays) {
     taken <- name %in% experiment("altExpNames")(object)
     if (taken && !is_imputed(experiment("altExp")(object, name))) {
       refuse(
-        "the object already has an altExp '", name, "' that scMVP did not make; name it otherwise"
+        "the object already has an altExp '", name, "' that scMVP did not make; rename it"
       )
     }
     holder <- experiment("SingleCellExperiment")(
@@ -781,9 +793,8 @@ add_to_experiment <- function(object, obs, reductions, assays) {
 call_scmvp <- function(name, arguments, options) {
   scmvp <- needs("scMVP", at_least = "0.1.0")
   verb <- scmvp(name)
-  known <- names(formals(
-    utils::getS3method(name, "default", optional = TRUE, envir = asNamespace("scMVP")) %||% verb
-  ))
+  method <- utils::getS3method(name, "default", optional = TRUE, envir = asNamespace("scMVP"))
+  known <- names(formals(or_else(method, verb)))
   snake <- gsub(".", "_", known, fixed = TRUE)
   unknown <- setdiff(names(options), snake)
   if (length(unknown) > 0) {
@@ -847,7 +858,7 @@ answer <- function(request, result) {
           refuse(R.version.string, " is too old: R 4.2 or later is needed", class = "package")
         }
         requireNamespace("Matrix", quietly = TRUE)
-        asked <<- readRDS(request)
+        asked <- readRDS(request)
         verb <- get(paste0("call_", asked$verb), mode = "function")
         list(value = do.call(verb, asked$arguments))
       },
@@ -859,14 +870,19 @@ answer <- function(request, result) {
         invokeRestart("muffleMessage")
       },
       warning = function(w) {
-        # of objects only what is said here: classes without their package, renamed keys and the like
-        # are no news to who reads a file
+        # of objects only what is said here: classes without their package, renamed keys and the
+        # like are no news to who reads a file
         told <- inherits(w, "scmvp_warning") || !asked$verb %in% c("read", "write", "add")
         if (told) warnings <<- c(warnings, conditionMessage(w))
         invokeRestart("muffleWarning")
       }
     ),
-    error = function(e) list(error = conditionMessage(e), class = class(e))
+    error = function(e) {
+      where <- if (!inherits(e, c("scmvp_error", "scmvp_error_input", "scmvp_error_package"))) {
+        deparse(conditionCall(e))[1]
+      }
+      list(error = paste(c(conditionMessage(e), where), collapse = ", in "), class = class(e))
+    }
   )
   outcome$warnings <- enc2utf8(unique(warnings))
   connection <- file(result, "wb")

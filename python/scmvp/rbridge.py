@@ -143,13 +143,15 @@ def write_rds(
     if as_ not in _LAYERS:
         raise InputError(f"as_ must be 'Seurat' or 'SingleCellExperiment', not '{as_}'")
     out = writable(path)
-    record = mdata.uns.get(RECORD, {}) if hasattr(mdata, "uns") else {}
+    if not hasattr(mdata, "mod"):
+        raise InputError(f"write_rds takes a MuData, not {type(mdata).__name__}")
+    record = mdata.uns.get(RECORD, {})
     same = record.get("kind") == as_
     pair = dict(zip(MODALITIES, modality_pair(mdata), strict=True))
-    cells = as_names(pair["rna"].obs_names)
-    order = match_cells(cells, as_names(pair["atac"].obs_names))
-    if order is not None:
-        pair["atac"] = pair["atac"][order]
+    for modality in MODALITIES:
+        order = match_cells(as_names(mdata.obs_names), as_names(pair[modality].obs_names))
+        if order is not None:
+            pair[modality] = pair[modality][order]
     names = dict(_ASSAYS)
     if record:
         names = {modality: str(record[modality]["name"]) for modality in MODALITIES}
@@ -212,13 +214,14 @@ def add_to_rds(
     names = as_names(mdata.obs_names)
     check_names("rna", names, np.array(["any"]))
     pair = dict(mdata.mod) if hasattr(mdata, "mod") else {}
-    stand_in = _dict(mdata.uns.get(RECORD, {})).get("identity") == "ident"
-    obs = mdata.obs.drop(columns="ident") if stand_in and "ident" in mdata.obs else mdata.obs
+    obs = _cells_table(mdata, pair) if pair else mdata.obs.set_axis(names)
+    if _dict(mdata.uns.get(RECORD, {})).get("identity") == "ident":
+        obs = obs.drop(columns="ident", errors="ignore")  # it stands for what the object has
     arguments = {
         "input": str(path.resolve()),
         "cells": names.tolist(),
         "only_these": cells == "shared",
-        "obs": obs.set_axis(names),
+        "obs": obs,
         "reductions": _reductions(mdata, pair, everywhere=False),
         "assays": {
             _IMPUTED[modality]: _imputed_part(values, modality, names)
@@ -343,29 +346,32 @@ def _features_part(
 
 def _cells_table(mdata: MuData, pair: dict[str, AnnData]) -> pd.DataFrame:
     """Columns of all obs, once each; a modality's own column of a taken name gets its prefix."""
-    cells = pair["rna"].obs_names
+    cells = mdata.obs_names
     prefixed = tuple(f"{modality}:" for modality in MODALITIES)
     own = [name for name in mdata.obs if not str(name).startswith(prefixed)]
-    table = mdata.obs[own].loc[cells].copy() if hasattr(mdata, "obs") else pd.DataFrame(index=cells)
+    table = mdata.obs[own].copy()
     for modality, adata in pair.items():
-        for name in adata.obs:
+        columns = adata.obs.reindex(cells)
+        for name in columns:
             if name not in table:
-                table[name] = adata.obs[name].array
-            elif not _same(table[name], adata.obs[name]):
-                table[f"{modality}_{name}"] = adata.obs[name].array
+                table[name] = columns[name].array
+            elif not _same(table[name], columns[name]):
+                table[f"{modality}_{name}"] = columns[name].array
     return table.set_axis(as_names(cells))
 
 
 def _same(one: pd.Series, other: pd.Series) -> bool:
-    return one.astype(object).reset_index(drop=True).equals(
-        other.astype(object).reset_index(drop=True)
+    return (
+        one.astype(object)
+        .reset_index(drop=True)
+        .equals(other.astype(object).reset_index(drop=True))
     )
 
 
 def _reductions(
     mdata: MuData, pair: Mapping[str, AnnData], everywhere: bool = True
 ) -> dict[str, dict[str, Any]]:
-    """Embeddings by name: of the MuData, then of the modalities, which say their name when taken."""
+    """Embeddings by name, those of the MuData first; a taken name gets its modality before it."""
     record = _dict(mdata.uns.get(RECORD, {})).get("reductions", {})
     found: dict[str, dict[str, Any]] = {}
     for name, values in mdata.obsm.items():

@@ -332,8 +332,8 @@ def _gene_coordinates(given: Any, rna: AnnData) -> Any:
     places = [name for name in ("chrom", "start", "end", "tss", "strand") if name in var]
     if "chrom" not in places or not ("tss" in places or {"start", "end"} <= set(places)):
         raise InputError(
-            "gene_coordinates is needed: a table (gene; chrom, start, end, strand or tss), a GTF or "
-            "BED file; or columns 'chrom' and 'tss' in the var of the RNA modality"
+            "gene_coordinates is needed: a table (gene; chrom, start, end, strand or tss), a GTF "
+            "or BED file; or columns 'chrom' and 'tss' in the var of the RNA modality"
         )
     table = var[places].rename(columns={"chrom": "seqnames"})
     table.insert(0, "gene", as_names(rna.var_names))

@@ -155,7 +155,9 @@ def _process(request: Path, result: Path, say: Say) -> None:
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
     # Names beyond ASCII need a locale that has them.
-    locale = next((environment[k] for k in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(k)), "C")
+    locale = next(
+        (environment[k] for k in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(k)), "C"
+    )
     if "utf" not in locale.lower():
         environment.pop("LC_ALL", None)
         environment["LC_CTYPE"] = "C.UTF-8"

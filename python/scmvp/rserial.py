@@ -6,7 +6,7 @@ go to and from disk as they lie in memory. "R Internals", section 1.8, describes
 | Python | R |
 |---|---|
 | None; bool, int, float, str | NULL; vectors of length 1 |
-| 1-D arrays of NumPy and pandas, lists of strings (None is NA) | logical, integer, double, character |
+| 1-D arrays, lists of strings (None is NA) | logical, integer, double, character |
 | 2-D arrays | matrix |
 | dict; list | named list; list |
 | Categorical, DataFrame | factor, data.frame |
@@ -190,7 +190,11 @@ class _Writer:
         }
         self._head(_LIST, attributes, frame.shape[1])
         for number in range(frame.shape[1]):
-            self.item(frame.iloc[:, number].array)
+            column = frame.iloc[:, number].array
+            if column.dtype.kind == "f":  # pandas has one mark for what is missing, R's is NA
+                self._vector(column, missing=np.asarray(column.isna()))
+            else:
+                self.item(column)
         self._attributes(attributes)
 
     def _matrix(self, named: Named) -> None:

@@ -91,8 +91,7 @@ if (requireNamespace("SingleCellExperiment", quietly = TRUE)) {
   )
   names(parts) <- ranges
   rows <- S4Vectors::DataFrame(gc = seq_len(50) / 50, row.names = genes)
-  attr(pca, "rotation") <- loadings
-  attr(pca, "percentVar") <- c(30, 20, 10)
+  pca <- structure(pca, rotation = loadings, percentVar = c(30, 20, 10))
   sce <- SingleCellExperiment(
     list(counts = rna, logcounts = data), rowData = rows, colData = columns,
     reducedDims = list(PCA = pca), mainExpName = "genes"
