@@ -788,6 +788,18 @@ add_to_experiment <- function(object, obs, reductions, assays) {
 
 # ---- functions of the R package scMVP ------------------------------------------------------------
 
+# Sentences of R name its arguments: as they are called in Python.
+spelled <- new.env()
+
+in_python <- function(sentence) {
+  for (name in spelled$dotted) {
+    ours <- if (name == "gene.coords") "gene_coordinates" else gsub(".", "_", name, fixed = TRUE)
+    pattern <- paste0("(^|[^A-Za-z.])", gsub(".", "[.]", name, fixed = TRUE), "($|[^A-Za-z])")
+    sentence <- gsub(pattern, paste0("\\1", ours, "\\2"), sentence)
+  }
+  sentence
+}
+
 # Calls an exported function with arguments named in snake_case; what it has no argument for is
 # refused with the names it has.
 call_scmvp <- function(name, arguments, options) {
@@ -805,6 +817,7 @@ call_scmvp <- function(name, arguments, options) {
     )
   }
   names(options) <- known[match(names(options), snake)]
+  spelled$dotted <- setdiff(grep(".", known, fixed = TRUE, value = TRUE), "...")
   do.call(verb, c(arguments, options))
 }
 
@@ -884,7 +897,8 @@ answer <- function(request, result) {
       list(error = paste(c(conditionMessage(e), where), collapse = ", in "), class = class(e))
     }
   )
-  outcome$warnings <- enc2utf8(unique(warnings))
+  outcome$warnings <- enc2utf8(in_python(unique(warnings)))
+  if (!is.null(outcome$error)) outcome$error <- enc2utf8(in_python(outcome$error))
   connection <- file(result, "wb")
   on.exit(close(connection))
   serialize(outcome, connection, version = 2, xdr = FALSE)

@@ -350,6 +350,7 @@ def test_refusals_of_regulation(with_latent, refused):
     refused(lambda: scmvp.run_cicero(mdata, reduction="X_other"), "X_other", "'X_scmvp'")
     refused(lambda: scmvp.run_cicero(mdata, windows=1), "windows", "no argument", "sample_num")
     refused(lambda: scmvp.run_cicero(mdata, window=-1, verbose=False), "window must be")
+    refused(lambda: scmvp.link_peaks_lasso(mdata, min_cells=-1, verbose=False), "min_cells must")
     refused(lambda: scmvp.run_cicero(mdata, engine="java"), "engine must be")
     refused(lambda: scmvp.find_ccans(pd.DataFrame({"Peak1": []})), "coaccess")
     smooth = mdata.copy()
