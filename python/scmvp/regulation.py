@@ -269,7 +269,10 @@ def _values(
 
 
 def _ranges(adata: AnnData) -> pd.DataFrame | None:
-    if not all(name in adata.var for name in _RANGE) or adata.var[list(_RANGE)].isna().to_numpy().any():
+    if (
+        not all(name in adata.var for name in _RANGE)
+        or adata.var[list(_RANGE)].isna().to_numpy().any()
+    ):
         return None
     table = adata.var[list(_RANGE)].reset_index(drop=True)
     table["chrom"] = table["chrom"].astype(str)

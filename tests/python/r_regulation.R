@@ -2,7 +2,7 @@
 suppressMessages(library(scMVP))
 paths <- commandArgs(TRUE)
 object <- readRDS(paths[1])
-genes <- object[["RNA"]]@meta.features
+genes <- object[["RNA"]][[]]
 genes <- data.frame(
   gene = rownames(genes), seqnames = genes$chrom, tss = genes$tss, strand = genes$strand
 )
