@@ -535,7 +535,7 @@ seurat_assay <- function(part, chromatin) {
   ranges <- peak_ranges(part$var)
   use_signac <- chromatin && installed("Signac") && !is.null(ranges)
   renamed <- grep("[_|]", rownames(counts))
-  v5 <- utils::packageVersion("SeuratObject") >= "5.0.0" && part$class != "Assay" &&
+  v5 <- utils::packageVersion("SeuratObject") >= "5.0.0" && !identical(part$class, "Assay") &&
     identical(getOption("Seurat.object.assay.version", "v5"), "v5")
   assay <- withCallingHandlers(
     if (use_signac) {
