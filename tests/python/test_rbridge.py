@@ -417,7 +417,13 @@ def test_an_interrupt_ends_r(tmp_path):
         "try:\n    rengine.call('read', {}, 'process', verbose=True)\n"
         "except KeyboardInterrupt:\n    print('interrupted')\n"
     )
-    environment = {**os.environ, "SCMVP_RSCRIPT": script, "TMPDIR": str(tmp_path)}
+    package = str(Path(scmvp.__file__).parents[1])
+    environment = {
+        **os.environ,
+        "SCMVP_RSCRIPT": script,
+        "TMPDIR": str(tmp_path),
+        "PYTHONPATH": package,
+    }
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env=environment,
