@@ -14,7 +14,7 @@ help:
 	@echo "make demo         the main job on simulated cells; DATA=path for your own, K=, SEED=, EPOCHS=, OUT="
 	@echo "make test         all tests and style checks (also: test-python, test-r, style)"
 	@echo "make install      the R package into your own R library"
-	@echo "make setup-rpy2   rpy2 for reading .rds from Python (compiles; optional)"
+	@echo "make setup-rpy2   rpy2, for R inside Python (engine=\"rpy2\"; compiles; optional)"
 	@echo "make clean        remove what was built and drawn; distclean: .venv as well"
 
 setup:

@@ -379,7 +379,8 @@ entries_by_permutation <- function(x, y, covariates, permutations, options) {
   }
   x <- x[, keep, drop = FALSE]
   gram <- crossprod(x) / n
-  responses <- cbind(y, matrix(y[permutations], n))
+  # as a vector: two columns would be taken for pairs of row and column
+  responses <- cbind(y, matrix(y[as.vector(permutations)], n))
   moments <- crossprod(x, responses) / n
   moments[abs(moments) <= options$min.correlation] <- 0
   some <- colSums(moments != 0) > 0

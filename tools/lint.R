@@ -2,7 +2,7 @@
 # findings.
 
 files <- list.files(
-  c("R", "tests", "inst", "tools", "bench", "vignettes"),
+  c("R", "tests", "inst", "tools", "bench", "vignettes", "python/scmvp"),
   pattern = "[.](R|Rmd)$", recursive = TRUE, full.names = TRUE
 )
 found <- 0

@@ -3,7 +3,7 @@
 # Run it as often as you like: what is there is reused.
 #
 #   tools/setup.sh         the project
-#   tools/setup.sh rpy2    rpy2 into .venv as well (reads .rds from Python; compiles)
+#   tools/setup.sh rpy2    rpy2 into .venv as well (R inside Python, engine="rpy2"; compiles)
 #
 # Environment: PYTHON       the interpreter .venv is made from (3.10-3.13 with a shared libpython)
 #              SCMVP_TORCH  what pip is asked for (default: the CPU build, or CUDA's with a GPU)

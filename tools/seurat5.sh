@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# testthat with Seurat 5 and R 4.5, in a Debian trixie root that is made once and kept:
+# testthat, and the bridge from Python, with Seurat 5 and R 4.5, in a Debian trixie root that is made
+# once and kept:
 #   sudo tools/seurat5.sh RESULTS.tsv
 # Exit status 3 and one line on standard output: it cannot be done here, and why.
 # The Python side is this checkout's .venv, seen in the root at the same place.
@@ -59,5 +60,8 @@ in_root "$trixie" "$venv $python_files" env -i HOME=/root LANG=C.UTF-8 CI="${CI:
     cd /root/scMVP
     R CMD INSTALL --no-docs . >/root/install.log 2>&1 || { tail -n 20 /root/install.log; exit 1; }
     Rscript -e "cat(R.version.string, \"with Seurat\", format(packageVersion(\"Seurat\")), \"\n\")"
-    Rscript tools/test_r.R tests/testthat /root/results.tsv' >&2
+    Rscript tools/test_r.R tests/testthat /root/results.tsv
+    /root/venv/bin/python -m pytest -c python/pyproject.toml --rootdir . -q --tb=short \
+      --junitxml=/root/bridge.xml tests/python/test_rbridge.py || true
+    /root/venv/bin/python tools/junit_results.py /root/bridge.xml >>/root/results.tsv' >&2
 mv "$trixie/root/results.tsv" "$results"

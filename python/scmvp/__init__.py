@@ -9,9 +9,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .along import features_along, trends_along
-from .errors import InputError, ModelFileError
+from .errors import InputError, ModelFileError, RError
 from .io import from_parts, read
 from .preprocess import estimate_n_clusters, filter_paired
+from .rbridge import add_to_rds, read_rds, write_rds
+from .regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cicero
 from .simulate import simulate
 from .trajectory import diffusion
 from .transfer import transfer_labels
@@ -25,16 +27,24 @@ __all__ = [
     "SCMVP",
     "InputError",
     "ModelFileError",
+    "RError",
     "__version__",
     "diffusion",
+    "add_to_rds",
+    "aggregate_cells",
     "estimate_n_clusters",
     "features_along",
     "filter_paired",
+    "find_ccans",
     "from_parts",
+    "link_peaks_lasso",
     "read",
+    "read_rds",
+    "run_cicero",
     "simulate",
     "transfer_labels",
     "trends_along",
+    "write_rds",
 ]
 
 

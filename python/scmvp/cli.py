@@ -377,7 +377,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         "input",
         metavar="INPUT",
         help="folder with rna.h5ad and atac.h5ad, .h5mu, .zarr, 10x .h5, MatrixMarket folder, "
-        ".rds (rpy2)",
+        ".rds of a Seurat, SingleCellExperiment or MultiAssayExperiment object (needs R)",
     )
     parser.add_argument(
         "--backed",

@@ -9,5 +9,9 @@ class ModelFileError(InputError):
     """A saved model cannot be read: another format version, missing parts or other shapes."""
 
 
+class RError(InputError):
+    """R, one of its packages or rpy2 is missing or of the wrong version, or R itself failed."""
+
+
 class InputNote(UserWarning):
     """Something that was decided about the input and that its owner should know."""

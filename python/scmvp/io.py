@@ -1,7 +1,8 @@
 """Files of paired cells, in; one MuData with modalities 'rna' and 'atac' and the same cells, out.
 
 Accepted: a folder with rna.h5ad and atac.h5ad, .h5mu, the same in zarr, 10x .h5, a MatrixMarket
-folder as 10x writes it, and a Seurat or SingleCellExperiment .rds.
+folder as 10x writes it, and the .rds of a Seurat, SingleCellExperiment or MultiAssayExperiment
+object.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ FEATURE_TYPES = {"Gene Expression": "rna", "Peaks": "atac"}
 
 _ACCEPTED = (
     "give a folder with rna.h5ad and atac.h5ad, an .h5mu, a 10x .h5, a MatrixMarket folder or a "
-    "Seurat .rds"
+    "Seurat or SingleCellExperiment .rds"
 )
 PAIR_KINDS = (".h5ad", ".zarr")
 _MATRIX_FILES = ("matrix.mtx", "features.tsv", "barcodes.tsv")
@@ -58,7 +59,7 @@ def read(path: str | Path, backed: bool = False, mosaic: bool = False) -> MuData
     Args:
         path: Folder with rna.h5ad and atac.h5ad, or rna.zarr and atac.zarr; .h5mu or a MuData
             .zarr; 10x .h5 with Gene Expression and Peaks; MatrixMarket folder (matrix.mtx,
-            features.tsv, barcodes.tsv, gzipped or not); .rds.
+            features.tsv, barcodes.tsv, gzipped or not); .rds, which R reads (`read_rds` has more).
         backed: Leave the counts on disk, to be read as they are needed; not for MatrixMarket and
             .rds. The file must stay where it is.
         mosaic: Keep cells that only one modality has, in h5ad, h5mu and zarr.

@@ -1,228 +1,461 @@
-"""Seurat and SingleCellExperiment objects in .rds files, read by R itself through rpy2.
+"""Seurat and Bioconductor objects in .rds files: into a MuData, and back.
 
-Nothing imports this module but `io.read` for .rds, and rpy2 is imported only when it is called.
+R itself reads and writes them (`rengine`, `bridge.R`). What an object has and a MuData has no
+place for (names of assays, keys and loadings of reductions) is in `mdata.uns['r_object']`, so that
+`write_rds` gives it back.
 """
 
 from __future__ import annotations
 
-import warnings
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
+from .checks import (
+    LABEL,
+    MODALITIES,
+    as_names,
+    check_names,
+    holds_counts,
+    layer_values,
+    match_cells,
+    modality_pair,
+    writable,
+)
 from .errors import InputError
+from .rengine import call
+from .rserial import Named
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from mudata import MuData
 
-# Returns list(rna =, atac =, obs =), each matrix as its three vectors and its names, or
-# list(error = sentence). Slots are read as attributes, so that a ChromatinAssay can be read where
-# Signac is not installed. v3/v4 assays are read by slot and v5 assays by layer: the accessors of
-# one version silently return other data in the other.
-_R_READER = r"""
-function(path, rna_assay, peak_assay) {
-  refuse <- function(...) stop(paste0(...), call. = FALSE)
-  quoted <- function(x) if (length(x)) paste0("'", x, "'", collapse = ", ") else "none"
-  needs <- function(package) {
-    if (!requireNamespace(package, quietly = TRUE)) {
-      refuse("it needs the R package ", package, "; install it in R")
-    }
-    function(name) getExportedValue(package, name)
-  }
-  is_v5 <- function(assay) any(class(assay) %in% c("Assay5", "ChromatinAssay5", "StdAssay"))
-  counts_of <- function(assay) {
-    if (!is_v5(assay)) return(attr(assay, "counts"))
-    seurat <- needs("SeuratObject")
-    layers <- seurat("Layers")(assay, search = "counts")
-    if (length(layers) == 0) return(NULL)
-    if (length(layers) > 1) assay <- seurat("JoinLayers")(assay, layers = "counts")
-    seurat("LayerData")(assay, layer = "counts")
-  }
-  as_parts <- function(x, what) {
-    if (!inherits(x, "dgCMatrix")) {
-      if (is.matrix(x) || methods::is(x, "Matrix")) {
-        x <- methods::as(methods::as(x, "CsparseMatrix"), "dMatrix")
-        x <- methods::as(x, "generalMatrix")
-      } else {
-        x <- methods::as(x, "dgCMatrix")
-      }
-    }
-    if (is.null(rownames(x)) || is.null(colnames(x))) refuse(what, " has no names")
-    list(x = x@x, i = x@i, p = x@p, cells = colnames(x), features = rownames(x))
-  }
-  pick <- function(wanted, candidates, all, what, argument) {
-    if (!is.null(wanted)) {
-      if (wanted %in% all) return(wanted)
-      refuse("it has no assay '", wanted, "' (assays: ", quoted(all), ")")
-    }
-    if (length(candidates) == 1) return(candidates)
-    if (length(candidates) == 0) {
-      refuse("it has no ", what, " assay with counts (assays: ", quoted(all), ")")
-    }
-    refuse(
-      "it has several candidates for the ", what, " assay: ", quoted(candidates),
-      "; remove all but one from the object, or name it with ", argument,
-      " of scmvp.rbridge.read_rds"
-    )
-  }
-  are_ranges <- function(x) length(x) > 0 && mean(grepl("^.+[:_.-][0-9]+[-_.:][0-9]+$", x)) >= 0.9
-  plain <- function(column) {
-    if (is.factor(column)) return(list(codes = as.integer(column), levels = levels(column)))
-    if (is.character(column)) return(list(text = column))
-    if (is.logical(column)) return(list(logical = as.integer(column)))
-    if (is.numeric(column) && is.null(dim(column))) return(list(number = as.numeric(column)))
-    NULL
-  }
-  as_obs <- function(frame, cells) {
-    frame <- as.data.frame(frame)[cells, , drop = FALSE]
-    columns <- lapply(frame, plain)
-    columns[!vapply(columns, is.null, logical(1))]
-  }
-  from_seurat <- function(object) {
-    assays <- attr(object, "assays")
-    counts <- lapply(assays, counts_of)
-    # What scMVP imputed into the object says so, and is not data.
-    own <- vapply(assays, function(x) !is.null(attr(x, "misc")$scMVP), logical(1))
-    usable <- names(counts)[vapply(counts, function(x) all(dim(x) > 0) && length(x) > 0, NA) & !own]
-    chromatin <- c("ChromatinAssay", "ChromatinAssay5", "GRangesAssay")
-    peaks <- vapply(usable, function(name) {
-      any(class(assays[[name]]) %in% chromatin) || are_ranges(rownames(counts[[name]]))
-    }, NA)
-    rna <- pick(rna_assay, usable[!peaks], names(assays), "RNA", "rna_assay")
-    atac <- pick(peak_assay, usable[peaks], names(assays), "peak", "peak_assay")
-    list(
-      rna = as_parts(counts[[rna]], rna), atac = as_parts(counts[[atac]], atac),
-      obs = as_obs(attr(object, "meta.data"), colnames(counts[[rna]]))
-    )
-  }
-  from_experiment <- function(object) {
-    experiment <- needs("SingleCellExperiment")
-    summarized <- needs("SummarizedExperiment")
-    counts <- function(x, what) {
-      if (!"counts" %in% summarized("assayNames")(x)) refuse(what, " has no assay 'counts'")
-      summarized("assay")(x, "counts")
-    }
-    others <- experiment("altExpNames")(object)
-    peaks <- vapply(others, function(name) {
-      are_ranges(rownames(experiment("altExp")(object, name)))
-    }, NA)
-    atac <- pick(peak_assay, others[peaks], others, "peak (altExp)", "peak_assay")
-    rna <- as_parts(counts(object, "the main experiment"), "the main experiment")
-    peak_counts <- counts(experiment("altExp")(object, atac), atac)
-    colnames(peak_counts) <- colnames(object)
-    list(
-      rna = rna, atac = as_parts(peak_counts, atac),
-      obs = as_obs(summarized("colData")(object), rna$cells)
-    )
-  }
-  read <- function() {
-    object <- tryCatch(readRDS(path), error = function(e) {
-      refuse(
-        "it is not a readable .rds file (damaged or truncated?), ", conditionMessage(e),
-        "; copy or write it again"
-      )
-    })
-    kind <- class(object)
-    if ("Seurat" %in% kind) return(from_seurat(object))
-    if ("SingleCellExperiment" %in% kind) return(from_experiment(object))
-    refuse("it holds an object of class ", kind[1], ", not a Seurat or SingleCellExperiment object")
-  }
-  requireNamespace("Matrix", quietly = TRUE)
-  tryCatch(
-    suppressMessages(suppressWarnings(read())),
-    error = function(e) list(error = sub("\n.*", "", conditionMessage(e)))
-  )
-}
-"""
+Kind = Literal["Seurat", "SingleCellExperiment"]
+
+RECORD = "r_object"
+PREFIX = "X_"
+_ASSAYS = {"rna": "RNA", "atac": "ATAC"}
+# What the two call normalized values.
+_LAYERS = {"Seurat": {"logcounts": "data"}, "SingleCellExperiment": {"data": "logcounts"}}
+_IMPUTED = {"rna": "scMVP_RNA", "atac": "scMVP_ATAC"}
+# Columns of an embedding's record that are arrays of R, as they are named there.
+_REDUCTION_RECORD = (
+    "key",
+    "assay",
+    "global",
+    "columns",
+    "stdev",
+    "percent_var",
+    "loadings",
+    "loadings_features",
+)
 
 
 def read_rds(
-    path: str | Path, rna_assay: str | None = None, peak_assay: str | None = None
+    path: str | os.PathLike,
+    rna_assay: str | None = None,
+    peak_assay: str | None = None,
+    *,
+    layers: bool | Iterable[str] = False,
+    engine: str = "auto",
 ) -> MuData:
-    """Read a Seurat or SingleCellExperiment object with one RNA and one peak assay.
+    """Read a Seurat, SingleCellExperiment or MultiAssayExperiment object from an .rds file.
 
-    The vectors of the features x cells dgCMatrix are those of the cells x features CSR, so nothing
-    is transposed. Of a SingleCellExperiment, the main experiment is the RNA, an altExp the peaks.
+    Seurat: the assay with genes and the one with peaks, of any version of assay; layers that are
+    split by sample are joined. SingleCellExperiment: the main experiment is the RNA, an altExp the
+    peaks. MultiAssayExperiment: one experiment each, cells matched by the sample map.
 
     Args:
         path: The .rds file.
         rna_assay: Name of the RNA assay; the only candidate when None.
         peak_assay: Name of the peak assay, or of the altExp; the only candidate when None.
+        layers: Layers beside the counts to read into `layers` ('data', 'logcounts', ...): their
+            names, or True for all.
+        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto': the first that is there.
 
     Returns:
-        MuData with modalities 'rna' and 'atac'; the metadata of the cells is in `obs`.
+        MuData with modalities 'rna' and 'atac', X the counts as stored (float64). obs: metadata of
+        the cells; factors are categories in their order, NA stays missing, and 'ident' are a Seurat
+        object's identities where no column has them. obsm: 'X_<reduction>'. var of the
+        modalities: metadata of the features, 'highly_variable' and 'highly_variable_rank' of the
+        variable features, and for peaks 'chrom', 'start', 'end', as the object has them (1-based,
+        end included). uns['r_object']: names of assays, keys, loadings.
 
     Raises:
-        InputError: rpy2 or R is missing, or the file does not hold paired counts.
+        InputError: The file does not hold paired counts.
+        RError: R, or a package that the object needs, is missing.
     """
-    from .io import join, modality_from_parts
-
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
-    result = _call_reader(path, rna_assay, peak_assay)
-    if "error" in result:
-        raise InputError(f"{path} cannot be read: {result['error'][0]}")
-    modalities = []
-    for modality in ("rna", "atac"):
-        part = _named(result[modality])
-        vectors = tuple(_array(part[name]) for name in ("x", "i", "p"))
-        modalities.append(
-            modality_from_parts(modality, vectors, list(part["cells"]), list(part["features"]))
+    wanted = layers if isinstance(layers, bool) else [str(name) for name in layers]
+    parts = _in_file(
+        path,
+        "read",
+        {
+            "path": str(path.resolve()),
+            "rna_assay": rna_assay,
+            "peak_assay": peak_assay,
+            "layers": wanted,
+        },
+        engine,
+    )
+    return _mudata_of(parts, path)
+
+
+def write_rds(
+    mdata: MuData,
+    path: str | os.PathLike,
+    as_: Kind = "Seurat",
+    *,
+    rna_layer: str | None = None,
+    atac_layer: str | None = None,
+    engine: str = "auto",
+) -> None:
+    """Write paired cells as a Seurat or SingleCellExperiment object that `readRDS()` reads.
+
+    Counts, further layers (R's 'data' of v3/v4 assays, any of v5 assays and experiments), metadata
+    of cells and features, variable features, and every `obsm['X_<name>']` as reduction `<name>`.
+    Seurat makes assays of the kind of its version; peaks become a ChromatinAssay where Signac is
+    installed and `var` has 'chrom', 'start' and 'end'. In a SingleCellExperiment the peaks are an
+    altExp, with ranges.
+
+    What only R's object had (graphs, images, annotation, motifs) a MuData does not hold: to keep
+    it, add results to the object's own file with `add_to_rds`.
+
+    Args:
+        mdata: Modalities 'rna' and 'atac'.
+        path: File to make or replace; it is replaced when it is whole.
+        as_: Class of the object.
+        rna_layer: Layer with the RNA counts; X when None.
+        atac_layer: Layer with the ATAC counts; X when None.
+        engine: As for `read_rds`.
+
+    Raises:
+        InputError: A modality holds no counts, cells differ, or something has no counterpart in R.
+        RError: R, SeuratObject or SingleCellExperiment is missing.
+    """
+    if as_ not in _LAYERS:
+        raise InputError(f"as_ must be 'Seurat' or 'SingleCellExperiment', not '{as_}'")
+    out = writable(path)
+    if not hasattr(mdata, "mod"):
+        raise InputError(f"write_rds takes a MuData, not {type(mdata).__name__}")
+    record = mdata.uns.get(RECORD, {})
+    same = record.get("kind") == as_
+    pair = dict(zip(MODALITIES, modality_pair(mdata), strict=True))
+    for modality in MODALITIES:
+        order = match_cells(as_names(mdata.obs_names), as_names(pair[modality].obs_names))
+        if order is not None:
+            pair[modality] = pair[modality][order]
+    names = dict(_ASSAYS)
+    if record:
+        names = {modality: str(record[modality]["name"]) for modality in MODALITIES}
+    layers = {"rna": rna_layer, "atac": atac_layer}
+    obs = _cells_table(mdata, pair)
+    identity = record.get("identity") if same else None
+    arguments: dict[str, Any] = {
+        "kind": as_,
+        **{
+            modality: {
+                **_features_part(pair[modality], modality, layers[modality], _LAYERS[as_]),
+                "name": names[modality],
+                **({k: _of_record(record[modality], k) for k in ("class", "key")} if same else {}),
+                "added": _of_record(record.get(modality, {}), "added"),
+            }
+            for modality in MODALITIES
+        },
+        "obs": obs,
+        "identity": identity if identity in obs else None,
+        "reductions": _reductions(mdata, pair),
+    }
+    _written(out, lambda partial: call("write", {"path": str(partial), **arguments}, engine))
+
+
+def add_to_rds(
+    path: str | os.PathLike,
+    mdata: MuData,
+    out: str | os.PathLike,
+    *,
+    imputed: Mapping[str, AnnData | pd.DataFrame] | None = None,
+    cells: Literal["all", "shared"] = "all",
+    engine: str = "auto",
+) -> None:
+    """Add results to the Seurat or SingleCellExperiment object in a file; all else stays.
+
+    Added is what the object lacks or has otherwise: columns of `mdata.obs`, and `obsm['X_<name>']`
+    as reduction `<name>` (reducedDim). Cells are matched by name.
+
+    Args:
+        path: File with the object; it is not changed, unless `out` is the same.
+        mdata: The results.
+        out: File to make or replace; it is replaced when it is whole.
+        imputed: Imputed values by modality ('rna', 'atac'), cells x features, as the model gives
+            them; they become assay (altExp) scMVP_RNA or scMVP_ATAC. Those of the RNA are logged,
+            log(1 + x), as RunSCMVP() does.
+        cells: 'all': every cell of the object must have results. 'shared': the object keeps only
+            the cells with results.
+        engine: As for `read_rds`.
+
+    Raises:
+        InputError: Cells do not match, or a name is taken by something of another kind.
+        RError: R, or a package that the object needs, is missing.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path")
+    if cells not in ("all", "shared"):
+        raise InputError(f"cells must be 'all' or 'shared', not '{cells}'")
+    target = writable(out)
+    names = as_names(mdata.obs_names)
+    check_names("rna", names, np.array(["any"]))
+    pair = dict(mdata.mod) if hasattr(mdata, "mod") else {}
+    obs = _cells_table(mdata, pair) if pair else mdata.obs.set_axis(names)
+    if _dict(mdata.uns.get(RECORD, {})).get("identity") == "ident":
+        obs = obs.drop(columns="ident", errors="ignore")  # it stands for what the object has
+    arguments = {
+        "input": str(path.resolve()),
+        "cells": names.tolist(),
+        "only_these": cells == "shared",
+        "obs": obs,
+        "reductions": _reductions(mdata, pair, everywhere=False),
+        "assays": {
+            _IMPUTED[modality]: _imputed_part(values, modality, names)
+            for modality, values in (imputed or {}).items()
+        },
+    }
+    _written(
+        target,
+        lambda partial: _in_file(path, "add", {"path": str(partial), **arguments}, engine),
+    )
+
+
+# ---- from R --------------------------------------------------------------------------------------
+
+
+def _mudata_of(parts: dict[str, Any], path: Path) -> MuData:
+    from anndata import AnnData
+
+    from .io import in_file, join
+
+    record: dict[str, Any] = {"kind": parts["kind"][0]}
+    if parts.get("identity"):
+        record["identity"] = parts["identity"][0]
+    modalities = {}
+    for modality in MODALITIES:
+        part = parts[modality]
+        counts: Named = part["counts"]
+        cells, features = as_names(counts.cells), as_names(counts.features)
+        with in_file(path):
+            check_names(modality, cells, features)
+        adata = AnnData(
+            X=counts.matrix,
+            obs=pd.DataFrame(index=cells),
+            var=_without_strings(part["var"].set_axis(features)),
         )
-    columns = {name: _column(_named(values)) for name, values in _named(result["obs"]).items()}
-    rna = modalities[0]
-    rna.obs = pd.DataFrame(columns, index=rna.obs_names)
-    try:
-        return join(*modalities)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        for name, values in _dict(part["layers"]).items():
+            adata.layers[name] = values.matrix if isinstance(values, Named) else values.T
+        modalities[modality] = adata
+        about = {"name": part["name"], "class": part["class"], "key": part.get("key")}
+        record[modality] = {name: text[0] for name, text in about.items() if text}
+        if part.get("added"):
+            record[modality]["added"] = np.array(part["added"], dtype=object)
+    rna = modalities["rna"]
+    rna.obs = parts["obs"].set_axis(rna.obs_names)
+    with in_file(path):
+        mdata = join(rna, modalities["atac"])
+    record["reductions"] = {}
+    for name, one in _dict(parts["reductions"]).items():
+        mdata.obsm[PREFIX + name] = np.ascontiguousarray(one["values"])
+        record["reductions"][name] = {
+            key: _storable(one[key]) for key in _REDUCTION_RECORD if _present(one.get(key))
+        }
+    mdata.uns[RECORD] = record
+    return mdata
 
 
-def _call_reader(path: Path, rna_assay: str | None, peak_assay: str | None) -> dict[str, Any]:
-    try:
-        from rpy2 import rinterface
+def _dict(values: Any) -> dict[str, Any]:
+    # an empty list of R has no names
+    return values if isinstance(values, dict) else {}
 
-        with warnings.catch_warnings():
-            # Starting R redefines environment variables; rpy2 warns of each.
-            warnings.simplefilter("ignore")
-            rinterface.initr()
-    except Exception as error:  # rpy2 missing, R missing, or versions that do not go together
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+
+def _present(value: Any) -> bool:
+    return value is not None and len(value) > 0
+
+
+def _storable(value: Any) -> Any:
+    """What HDF5 and zarr can hold: one value, or an array."""
+    if isinstance(value, list):
+        return value[0] if len(value) == 1 else np.array(value, dtype=object)
+    return value[0].item() if value.shape == (1,) else value
+
+
+def _without_strings(table: pd.DataFrame) -> pd.DataFrame:
+    """A table all of whose labels are text, as AnnData wants them."""
+    table.columns = [str(name) for name in table.columns]
+    return table
+
+
+# ---- to R ----------------------------------------------------------------------------------------
+
+
+def features_by_cells(values: Any, cells: Iterable[str], features: Iterable[str]) -> Named:
+    """A matrix as R wants it: sparse where it is sparse, by its three vectors."""
+    if hasattr(values, "to_memory"):
+        values = values.to_memory()
+    if sp.issparse(values):
+        if values.format != "csr" or not isinstance(values, sp.csr_matrix):
+            values = sp.csr_matrix(values)
+    else:
+        values = np.asarray(values)
+    return Named(values, list(cells), list(features))
+
+
+def _features_part(
+    adata: AnnData, modality: str, layer: str | None, spelling: Mapping[str, str]
+) -> dict[str, Any]:
+    cells, features = as_names(adata.obs_names), as_names(adata.var_names)
+    check_names(modality, cells, features)
+    values = layer_values(adata, modality, layer)
+    named = features_by_cells(values, cells, features)
+    if not sp.issparse(named.matrix):
+        named.matrix = sp.csr_matrix(named.matrix)
+    if not holds_counts(named.matrix):
+        what = "X" if layer is None else f"layer '{layer}'"
+        has = ", ".join(f"'{name}'" for name in adata.layers) or "none"
         raise InputError(
-            f"{path} needs R and the Python package rpy2, which cannot be loaded here ({reason}); "
-            "install R and rpy2 (rpy2==3.5.17 for R before 4.5), or save the cells as .h5mu"
-        ) from error
-    reader = rinterface.baseenv["eval"](rinterface.parse(_R_READER))
-    names = [
-        rinterface.NULL if name is None else rinterface.StrSexpVector([name])
-        for name in (rna_assay, peak_assay)
-    ]
-    return _named(reader(rinterface.StrSexpVector([str(path)]), *names))
+            f"{what} of the {LABEL[modality]} modality is not counts; name the layer that is with "
+            f"{modality}_layer (layers: {has})"
+        )
+    others = {name: adata.layers[name] for name in adata.layers if name not in (layer, "counts")}
+    if layer is not None and adata.X is not None and "data" not in others:
+        others["data"] = adata.X  # what is modelled is in the layer, X is made of it
+    return {
+        "counts": named,
+        "var": adata.var.set_axis(features),
+        "layers": {
+            spelling.get(name, str(name)): features_by_cells(values, cells, features)
+            for name, values in others.items()
+        },
+    }
 
 
-def _named(values: Any) -> dict[str, Any]:
-    """A named R list as a dict; R has no names for an empty one."""
-    return dict(zip(values.names, values, strict=True)) if len(values) else {}
+def _cells_table(mdata: MuData, pair: dict[str, AnnData]) -> pd.DataFrame:
+    """Columns of all obs, once each; a modality's own column of a taken name gets its prefix."""
+    cells = mdata.obs_names
+    prefixed = tuple(f"{modality}:" for modality in MODALITIES)
+    own = [name for name in mdata.obs if not str(name).startswith(prefixed)]
+    table = mdata.obs[own].copy()
+    for modality, adata in pair.items():
+        columns = adata.obs.reindex(cells)
+        for name in columns:
+            if name not in table:
+                table[name] = columns[name].array
+            elif not _same(table[name], columns[name]):
+                table[f"{modality}_{name}"] = columns[name].array
+    return table.set_axis(as_names(cells))
 
 
-def _array(vector: Any) -> np.ndarray:
-    # A copy: R may free or move what it owns as soon as the call is over.
-    return np.array(vector.memoryview()) if len(vector) else np.zeros(0)
+def _same(one: pd.Series, other: pd.Series) -> bool:
+    return (
+        one.astype(object)
+        .reset_index(drop=True)
+        .equals(other.astype(object).reset_index(drop=True))
+    )
 
 
-def _column(values: dict[str, Any]) -> Any:
-    from rpy2.rinterface import NA_Character, NA_Integer
+def _reductions(
+    mdata: MuData, pair: Mapping[str, AnnData], everywhere: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Embeddings by name, those of the MuData first; a taken name gets its modality before it."""
+    record = _dict(mdata.uns.get(RECORD, {})).get("reductions", {})
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in mdata.obsm.items():
+        if str(name).startswith(PREFIX):
+            short = str(name)[len(PREFIX) :]
+            known = dict(record.get(short, {}))
+            if len(known.get("columns", ())) != _matrix(values).shape[1]:
+                known = {key: known[key] for key in ("key", "assay", "global") if key in known}
+            found[short] = {
+                "values": _matrix(values),
+                **{key: _of_record(known, key) for key in known},
+            }
+    for modality, adata in pair.items() if everywhere else ():
+        for name, values in adata.obsm.items():
+            if str(name).startswith(PREFIX):
+                short = str(name)[len(PREFIX) :]
+                short = f"{modality}_{short}" if short in found else short
+                found[short] = {"values": _matrix(values)}
+    return found
 
-    if "number" in values:
-        return _array(values["number"])
-    if "text" in values:
-        return [None if text is NA_Character else text for text in values["text"]]
-    if "logical" in values:
-        logical = [None if flag is NA_Integer else bool(flag) for flag in values["logical"]]
-        return pd.array(logical, dtype="boolean") if None in logical else np.array(logical)
-    codes = _array(values["codes"]).astype(np.int64) - 1
-    # NA is the smallest integer in R.
-    return pd.Categorical.from_codes(np.where(codes < 0, -1, codes), list(values["levels"]))
+
+def _matrix(values: Any) -> np.ndarray:
+    values = values.toarray() if sp.issparse(values) else np.asarray(values)
+    return values.astype(np.float64, copy=False)
+
+
+def _of_record(record: Mapping[str, Any], key: str) -> Any:
+    """A value of `uns['r_object']`, which may have been in a file in between."""
+    value = record.get(key)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OUS":
+        return [str(text) for text in value]
+    if key == "columns" and isinstance(value, str):
+        return [value]
+    return value
+
+
+def _imputed_part(values: Any, modality: str, cells: np.ndarray) -> dict[str, Any]:
+    if modality not in _IMPUTED:
+        raise InputError(f"imputed has values of '{modality}'; use 'rna' and 'atac'")
+    if isinstance(values, pd.DataFrame):
+        rows, features, matrix = values.index, values.columns, values.to_numpy()
+    elif hasattr(values, "obs_names"):
+        rows, features, matrix = values.obs_names, values.var_names, values.X
+    else:
+        raise InputError(
+            f"imputed['{modality}'] must be an AnnData or a DataFrame of cells x features, so that "
+            "its names are known"
+        )
+    at = pd.Index(as_names(rows)).get_indexer(pd.Index(cells))
+    if (at < 0).any():
+        raise InputError(
+            f"imputed['{modality}'] lacks {int((at < 0).sum())} of the {len(cells)} cells of mdata"
+        )
+    matrix = matrix[at] if not np.array_equal(at, np.arange(len(rows))) else matrix
+    dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
+    log = modality == "rna"
+    return {
+        "values": (np.log1p(dense) if log else dense).T.astype(np.float64),
+        "features": as_names(features).tolist(),
+        "modality": modality,
+        "library_size": 1e4,
+        "log": log,
+    }
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def _in_file(path: Path, verb: str, arguments: dict[str, Any], engine: str) -> Any:
+    from .errors import RError
+
+    try:
+        return call(verb, arguments, engine)
+    except RError as error:
+        raise RError(f"{path}: {error}") from error
+    except InputError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _written(out: Path, write: Any) -> None:
+    """Let R write beside the file, which is replaced only by a whole one."""
+    partial = out.absolute().with_name(f".{out.name}.{os.getpid()}")
+    try:
+        write(partial)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -40,6 +40,12 @@ test_that("a gene's fit is the published recipe with cv.glmnet", {
   }
 })
 
+test_that("two permutations are two orders of the cells", {
+  case <- lasso_case()
+  genes <- attr(link_case(case, n.permutations = 2), "genes")
+  expect_identical(genes$links, attr(link_case(case, n.permutations = 3), "genes")$links)
+})
+
 test_that("sparse, dense, any order of cells and two workers give the same", {
   case <- lasso_case()
   expected <- link_case(case)

@@ -1,0 +1,496 @@
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import scipy.sparse as sp
+from conftest import TenX
+from mudata import read_h5mu
+
+import scmvp
+from scmvp import rengine, rserial
+from scmvp.cli import main
+from scmvp.io import InputNote
+
+HERE = Path(__file__).parent
+KINDS = ("v3", "v5", "v5_split", "chromatin", "sce", "mae")
+needs_r = pytest.mark.skipif(shutil.which("Rscript") is None, reason="R is not installed")
+
+
+def rscript(*arguments: object) -> str:
+    done = subprocess.run(["Rscript", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@functools.cache
+def r_has(package: str) -> bool:
+    code = f"cat(nzchar(system.file(package = '{package}')))"
+    return bool(shutil.which("Rscript")) and rscript("-e", code).endswith("TRUE")
+
+
+@pytest.fixture(params=["process", "rpy2"])
+def engine(request):
+    if request.param == "rpy2":
+        pytest.importorskip("rpy2")
+    return request.param
+
+
+# ---- R's own format
+
+
+def awkward_values() -> dict:
+    frame = pd.DataFrame(
+        {
+            "whole": [1, 2],
+            "large": [2**31, 1],
+            "real": [0.1, np.nan],
+            "flag": [True, False],
+            "type": pd.Categorical(["x", None], categories=["y", "x"]),
+            "stage": pd.Categorical(["b", "a"], categories=["b", "a"], ordered=True),
+            "text": ["é", None],
+            "lost": pd.array([1, None], dtype="Int64"),
+            "maybe": pd.array([True, None], dtype="boolean"),
+            "string": pd.array(["q", None], dtype="string"),
+        },
+        index=["r1", "r2"],
+    )
+    csr = sp.random(5, 4, 0.5, format="csr", random_state=0)
+    return {
+        "frame": frame,
+        "sparse": rserial.Named(csr, list("abcde"), list("wxyz")),
+        "dense": rserial.Named(np.arange(6.0).reshape(2, 3), ["c1", "c2"], ["f1", "f2", "f3"]),
+        "array": np.arange(6).reshape(2, 3),
+        "list": [1, "a", None, {}],
+        "long": np.random.default_rng(0).normal(size=100_000),
+    }
+
+
+@needs_r
+def test_r_reads_what_is_written_and_writes_it_again(tmp_path):
+    values = awkward_values()
+    with open(tmp_path / "in", "wb") as file:
+        rserial.dump(values, file)
+    said = rscript(
+        "-e",
+        f"""suppressMessages(library(Matrix)); x <- readRDS("{tmp_path}/in")
+        f <- x$frame
+        stopifnot(methods::validObject(x$sparse), identical(rownames(f), c("r1", "r2")),
+          is.integer(f$whole), identical(f$large, c(2^31, 1)), identical(f$real, c(0.1, NA)),
+          identical(f$flag, c(TRUE, FALSE)), identical(f$type, factor(c("x", NA), c("y", "x"))),
+          identical(f$stage, factor(c("b", "a"), c("b", "a"), ordered = TRUE)),
+          identical(f$text, c("\\u00e9", NA)), identical(f$lost, c(1L, NA)),
+          identical(f$maybe, c(TRUE, NA)), identical(f$string, c("q", NA)),
+          identical(dim(x$sparse), c(4L, 5L)), identical(rownames(x$sparse), c("w", "x", "y", "z")),
+          identical(x$dense, matrix(0:5 + 0, 3, dimnames = list(paste0("f", 1:3), c("c1", "c2")))),
+          identical(x$array, matrix(0:5, 2, byrow = TRUE)), is.null(x$list[[3]]))
+        out <- file("{tmp_path}/out", "wb")
+        serialize(x[names(x) != "dense"], out, version = 2, xdr = FALSE)
+        close(out); cat("good")""",
+    )
+    assert said.endswith("good")
+    with open(tmp_path / "out", "rb") as file:
+        back = rserial.load(file)
+    frame = values["frame"]
+    for name in ("whole", "large", "real", "flag", "type", "stage"):
+        assert back["frame"][name].tolist()[0] == frame[name].tolist()[0]
+    pd.testing.assert_series_equal(back["frame"]["type"], frame["type"])
+    pd.testing.assert_series_equal(back["frame"]["stage"], frame["stage"])
+    assert back["frame"]["text"].tolist() == ["é", None]
+    assert back["frame"]["maybe"].tolist() == [True, pd.NA]
+    assert (back["sparse"].matrix != values["sparse"].matrix).nnz == 0
+    assert (back["long"] == values["long"]).all()
+
+
+def test_what_r_cannot_hold_is_refused(refused):
+    import io
+
+    refused(lambda: rserial.dump(np.array([1j]), io.BytesIO()), "complex", "no counterpart")
+    refused(lambda: rserial.dump(["a\0b"], io.BytesIO()), "NUL")
+
+
+# ---- objects
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory) -> Path:
+    """A folder with an object of each kind that R can make here; `written` names them."""
+    if not r_has("SeuratObject"):
+        pytest.skip("R with SeuratObject is not installed")
+    folder = tmp_path_factory.mktemp("objects")
+    (folder / "written").write_text(rscript(HERE / "r_objects.R", folder))
+    return folder
+
+
+@pytest.fixture
+def object_of(objects):
+    def find(kind: str) -> Path:
+        if kind not in (objects / "written").read_text().split():
+            pytest.skip(f"the R packages of an object '{kind}' are not installed")
+        return objects / f"{kind}.rds"
+
+    return find
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_object_to_mudata_and_back(kind, object_of, objects, tmp_path):
+    path = object_of(kind)
+    mdata = scmvp.read_rds(path, layers=True)
+    for modality in ("rna", "atac"):
+        written = sp.csr_matrix(scipy.io.mmread(objects / f"{modality}.mtx").T)
+        assert (mdata[modality].X != written).nnz == 0
+    assert list(mdata.obs["type"].cat.categories) == ["C", "B", "A"]
+    assert list(mdata.obs["type"].astype(object).fillna("-")[:3]) == ["A", "B", "-"]
+    assert mdata.obs["stage"].cat.ordered
+    assert mdata.obs["good"].tolist()[:3] == [True, False, pd.NA]
+    assert mdata.obs["sample"].tolist()[:3] == ["s1", None, "sé3"]
+    assert np.isnan(mdata.obs["score"].iloc[0]) and mdata.obs["all_good"].dtype == bool
+    peaks = mdata["atac"].var
+    assert peaks.loc["chr2-41000-41500", ["chrom", "start", "end"]].tolist() == [
+        "chr2",
+        41000,
+        41500,
+    ]
+    if kind in ("v3", "v5", "v5_split", "chromatin"):
+        ranked = mdata["rna"].var.sort_values("highly_variable_rank")
+        assert list(ranked.index[:3]) == ["Gene7", "Gene3", "Gene11"]
+        assert "data" in mdata["rna"].layers
+    # also after a file in between
+    mdata.copy().write_h5mu(tmp_path / "x.h5mu")
+    filed = read_h5mu(tmp_path / "x.h5mu")
+    assert filed.uns["r_object"]["kind"] == mdata.uns["r_object"]["kind"]
+    if kind == "mae":
+        return
+    scmvp.write_rds(mdata, tmp_path / "back.rds", mdata.uns["r_object"]["kind"])
+    assert rscript(HERE / "r_compare.R", path, tmp_path / "back.rds", "same") == ""
+    filed.uns["r_object"]["reductions"]["x"] = {}
+    scmvp.write_rds(filed, tmp_path / "filed.rds", mdata.uns["r_object"]["kind"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path):
+    path = object_of(kind)
+    mdata = scmvp.read_rds(path)
+    latent = np.random.default_rng(0).normal(size=(30, 4))
+    mdata.obsm["X_scmvp"] = latent
+    mdata.obs["scmvp_cluster"] = pd.Categorical(["a", "b", "c"] * 10)
+    genes = ["Gene5", "Gene2"]
+    rna = pd.DataFrame(np.arange(60.0).reshape(30, 2), index=mdata.obs_names, columns=genes)
+    mixed = mdata[::-1].copy()
+    before = path.read_bytes()
+    if kind == "mae":
+        with pytest.raises(scmvp.InputError, match="MultiAssayExperiment"):
+            scmvp.add_to_rds(path, mixed, tmp_path / "new.rds")
+        return
+    scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", imputed={"rna": rna})
+    assert path.read_bytes() == before
+    assert rscript(HERE / "r_compare.R", path, tmp_path / "new.rds", "added") == ""
+    back = scmvp.read_rds(tmp_path / "new.rds")
+    np.testing.assert_array_equal(back.obsm["X_scmvp"], latent)
+    assert list(back.obs["scmvp_cluster"]) == ["a", "b", "c"] * 10
+    new = set(back.obs) - set(mdata.obs)
+    assert new <= {"scmvp_cluster", "nCount_scMVP_RNA", "nFeature_scMVP_RNA"}
+    # assays of scMVP are not taken for data, and hold what was given, logged
+    assert back["rna"].n_vars == 50
+    get = (
+        'SingleCellExperiment::logcounts(SingleCellExperiment::altExp(x, "scMVP_RNA"))'
+        if kind == "sce"
+        else 'attr(x@assays[["scMVP_RNA"]], "data")'
+    )
+    code = f'x <- readRDS("{tmp_path}/new.rds"); cat(as.matrix({get})[c("Gene2", "Gene5"), 2])'
+    values = [float(x) for x in rscript("-e", f"suppressMessages({{{code}}})").split()]
+    np.testing.assert_allclose(values, np.log1p([3, 2]), rtol=1e-6)
+
+
+def test_cells_of_results_and_of_the_object(object_of, tmp_path, refused):
+    path = object_of("v3")
+    some = scmvp.read_rds(path)[5:25].copy()
+    some.obsm["X_scmvp"] = np.ones((20, 2))
+    out = tmp_path / "out.rds"
+    refused(lambda: scmvp.add_to_rds(path, some, out), "lack 10 of its 30 cells", "shared")
+    assert not out.exists()
+    scmvp.add_to_rds(path, some, out, cells="shared")
+    assert list(scmvp.read_rds(out).obs_names) == list(some.obs_names)
+    strange = some.copy()
+    strange.obs_names = [f"other{i}" for i in range(20)]
+    refused(lambda: scmvp.add_to_rds(path, strange, out), "20 cells", "are not in it")
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("as_", ["Seurat", "SingleCellExperiment"])
+def test_cells_that_never_were_in_r(as_, simulated, tmp_path):
+    if not r_has("SeuratObject" if as_ == "Seurat" else "SingleCellExperiment"):
+        pytest.skip(f"R packages for {as_} are not installed")
+    mdata = simulated.copy()
+    mdata.obsm["X_scmvp"] = np.random.default_rng(1).normal(size=(240, 3)).astype(np.float32)
+    mdata["rna"].obsm["X_pca"] = np.ones((240, 2))
+    scmvp.write_rds(mdata, tmp_path / "new.rds", as_)
+    back = scmvp.read(tmp_path / "new.rds")
+    for modality in ("rna", "atac"):
+        assert (back[modality].X != mdata[modality].X).nnz == 0
+        assert list(back[modality].var["chrom"]) == list(mdata[modality].var["chrom"])
+    np.testing.assert_array_equal(back.obsm["X_scmvp"], mdata.obsm["X_scmvp"])
+    assert {"X_pca", "X_scmvp"} <= set(back.obsm)
+    assert list(back.obs["cell_type"]) == list(mdata.obs["cell_type"])
+
+
+@needs_r
+def test_writing_refuses_what_is_not_counts_and_leaves_the_file(simulated, tmp_path, refused):
+    out = tmp_path / "x.rds"
+    out.write_text("earlier")
+    mdata = simulated.copy()
+    mdata["rna"].X = mdata["rna"].X * 0.5
+    refused(lambda: scmvp.write_rds(mdata, out), "RNA", "not counts", "rna_layer")
+    refused(lambda: scmvp.write_rds(simulated, out, "Loom"), "as_ must be")
+    refused(lambda: scmvp.write_rds(simulated, tmp_path / "no" / "x.rds"), "no folder")
+    assert out.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_files_that_cannot_be_used(objects, tmp_path, refused, engine):
+    def read(path, **more):
+        return scmvp.read_rds(path, engine=engine, **more)
+
+    refused(lambda: read(objects / "two.rds"), "several candidates", "'RNA', 'again'")
+    assert read(objects / "two.rds", rna_assay="again")["rna"].n_vars == 50
+    refused(lambda: read(objects / "no_peaks.rds"), "no peak assay")
+    refused(lambda: read(objects / "numbers.rds"), "class integer")
+    content = (objects / "v3.rds").read_bytes()
+    (tmp_path / "cut.rds").write_bytes(content[: len(content) // 2])
+    refused(lambda: read(tmp_path / "cut.rds"), "cut.rds", "truncated")
+
+
+def test_command_line_with_an_experiment(object_of, tmp_path, capsys):
+    path = object_of("sce")
+    arguments = ["fit", str(path), "--out", str(tmp_path / "fit"), "--n-clusters", "2"]
+    assert main([*arguments, "--max-epochs", "1", "--min-cells", "1", "--quiet"]) == 0
+    summary = json.loads((tmp_path / "fit" / "summary.json").read_text())
+    assert summary["n_cells"] == 30
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    assert "SingleCellExperiment" in " ".join(capsys.readouterr().out.split())
+
+
+# ---- regulatory elements
+
+
+@pytest.fixture(scope="module")
+def with_latent(simulated):
+    if not (r_has("scMVP") and r_has("glasso") and r_has("igraph")):
+        pytest.skip("the R packages scMVP, glasso and igraph are not installed")
+    mdata = simulated.copy()
+    types = pd.get_dummies(mdata.obs["cell_type"]).to_numpy(float)
+    noise = np.random.default_rng(2).normal(size=(mdata.n_obs, 4))
+    mdata.obsm["X_scmvp"] = np.hstack([3 * types, noise])
+    return mdata
+
+
+@pytest.fixture(scope="module")
+def of_r(with_latent, tmp_path_factory):
+    """What R answers for the object that write_rds makes of the same cells."""
+    folder = tmp_path_factory.mktemp("regulation")
+    scmvp.write_rds(with_latent, folder / "object.rds")
+    rscript(HERE / "r_regulation.R", folder / "object.rds", folder / "out")
+    with open(folder / "out", "rb") as file:
+        return rserial.load(file)
+
+
+def identical(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
+    assert list(ours) == list(theirs) and len(ours) > 0
+    pd.testing.assert_frame_equal(ours, theirs, check_dtype=False, check_exact=True)
+
+
+@pytest.mark.filterwarnings("ignore::scmvp.io.InputNote")
+def test_python_answers_as_r_does(with_latent, of_r, engine):
+    quiet = {"verbose": False, "engine": engine}
+    groups = scmvp.aggregate_cells(with_latent, k=15, seed_use=5, **quiet)
+    assert list(groups.obs_names) == list(with_latent.obs_names)
+    assert list(groups.var_names) == of_r["groups"]["names"]
+    csc = groups.X.tocsc()
+    np.testing.assert_array_equal(csc.indptr, of_r["groups"]["p"])
+    np.testing.assert_array_equal(csc.indices, of_r["groups"]["i"])
+
+    connections = scmvp.run_cicero(with_latent, groups=groups, sample_num=8, seed_use=3, **quiet)
+    identical(connections, of_r["connections"]["table"])
+    about = of_r["connections"]["about"]
+    assert connections.attrs["distance_parameter"] == about["distance_parameter"][0]
+
+    options = {"coaccess_cutoff_override": 0.05, "seed_use": 4}
+    ccans = scmvp.find_ccans(connections, **options, **quiet)
+    identical(ccans, of_r["ccans"]["table"])
+
+    links = scmvp.link_peaks_lasso(with_latent, seed_use=6, n_permutations=2, **quiet)
+    identical(links, of_r["links"]["table"])
+    identical(links.attrs["genes"], of_r["links"]["about"]["genes"])
+
+
+@pytest.mark.filterwarnings("ignore::scmvp.io.InputNote")
+def test_groups_are_made_on_the_way_and_progress_is_shown(with_latent, capfd):
+    fast = {"sample_num": 2, "k": 15}
+    made = scmvp.aggregate_cells(with_latent, k=15, verbose=False)
+    given = scmvp.run_cicero(with_latent["atac"], groups=made, verbose=False, sample_num=2)
+    capfd.readouterr()
+    pd.testing.assert_frame_equal(scmvp.run_cicero(with_latent, **fast), given)
+    assert "distance parameter" in capfd.readouterr().err
+
+
+def test_refusals_of_regulation(with_latent, refused):
+    mdata = with_latent
+    refused(lambda: scmvp.run_cicero(mdata, reduction="X_other"), "X_other", "'X_scmvp'")
+    refused(lambda: scmvp.run_cicero(mdata, windows=1), "windows", "no argument", "sample_num")
+    refused(lambda: scmvp.run_cicero(mdata, window=-1, verbose=False), "window must be")
+    refused(lambda: scmvp.link_peaks_lasso(mdata, min_cells=-1, verbose=False), "min_cells must")
+    refused(lambda: scmvp.run_cicero(mdata, engine="java"), "engine must be")
+    refused(lambda: scmvp.find_ccans(pd.DataFrame({"Peak1": []})), "coaccess")
+    smooth = mdata.copy()
+    smooth["atac"].X = smooth["atac"].X * 0.3
+    refused(lambda: scmvp.link_peaks_lasso(smooth), "not counts", "peaks_imputed")
+    bare = mdata.copy()
+    bare["rna"].var = bare["rna"].var[[]]
+    refused(lambda: scmvp.link_peaks_lasso(bare), "gene_coordinates is needed")
+
+
+# ---- R that is missing, old, killed or interrupted
+
+
+def test_without_r(tmp_path, refused, monkeypatch):
+    (tmp_path / "x.rds").write_bytes(b"")
+    monkeypatch.setenv("SCMVP_RSCRIPT", "/nowhere/Rscript")
+    sentence = refused(
+        lambda: scmvp.read_rds(tmp_path / "x.rds", engine="process"), "x.rds", "SCMVP_RSCRIPT"
+    )
+    assert "R 4.2" in sentence
+    monkeypatch.setitem(sys.modules, "rpy2", None)
+    with pytest.raises(scmvp.RError, match="SCMVP_RSCRIPT"):
+        scmvp.read(tmp_path / "x.rds")
+    with pytest.raises(scmvp.RError, match="rpy2.*engine='process'"):
+        scmvp.read_rds(tmp_path / "x.rds", engine="rpy2")
+
+
+def fake_rscript(folder: Path, body: str) -> str:
+    path = folder / "Rscript"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="shell scripts")
+def test_r_that_dies_leaves_python_alive(tmp_path, monkeypatch):
+    for body, words in (
+        ("echo 'cannot allocate' >&2; exit 3", "status 3: cannot allocate"),
+        ("kill -9 $$", "SIGKILL, most often for lack of memory"),
+    ):
+        monkeypatch.setenv("SCMVP_RSCRIPT", fake_rscript(tmp_path, body))
+        with pytest.raises(scmvp.RError, match=words):
+            rengine.call("read", {}, "process")
+
+
+@needs_r
+def test_without_the_r_package(simulated, monkeypatch, tmp_path, refused):
+    mdata = simulated.copy()
+    mdata.obsm["X_scmvp"] = np.zeros((mdata.n_obs, 2))
+    for name in ("R_LIBS", "R_LIBS_USER", "R_LIBS_SITE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    code = 'cat(nzchar(system.file(package = "scMVP")))'
+    if rscript("-e", code).endswith("TRUE"):
+        pytest.skip("scMVP is in R's own library")
+    refused(lambda: scmvp.run_cicero(mdata, verbose=False), "R package scMVP", "R CMD INSTALL")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupt_ends_r(tmp_path):
+    marker = tmp_path / "alive"
+    script = fake_rscript(tmp_path, f"sleep 60 & echo $! > {marker}; echo begun >&2; wait")
+    code = (
+        "from scmvp import rengine\n"
+        "try:\n    rengine.call('read', {}, 'process', verbose=True)\n"
+        "except KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    package = str(Path(scmvp.__file__).parents[1])
+    environment = {
+        **os.environ,
+        "SCMVP_RSCRIPT": script,
+        "TMPDIR": str(tmp_path),
+        "PYTHONPATH": package,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == "interrupted\n"
+    worker = int(marker.read_text())
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            break
+        if Path(f"/proc/{worker}/stat").exists():
+            if Path(f"/proc/{worker}/stat").read_text().split(")")[1].split()[0] == "Z":
+                break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the worker of R goes on")
+    assert not list(tmp_path.glob("scmvp-r-*"))
+
+
+def test_notes_point_at_the_caller(object_of, tmp_path):
+    mdata = scmvp.read_rds(object_of("sce"), layers=["logcounts"])
+    mdata["rna"].layers["spliced"] = mdata["rna"].X.copy()
+    if r_has("SeuratObject") and "5" > rscript("-e", 'cat(format(packageVersion("SeuratObject")))'):
+        with pytest.warns(InputNote, match="'spliced' is left out") as caught:
+            scmvp.write_rds(mdata, tmp_path / "x.rds")
+        assert caught[0].filename == __file__
+
+
+# ---- the walk-through
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_walk_through_runs(tmp_path, monkeypatch):
+    if not (r_has("scMVP") and r_has("glasso") and r_has("igraph") and r_has("SeuratObject")):
+        pytest.skip("the R packages scMVP, glasso, igraph and SeuratObject are not installed")
+    if not r_has("SingleCellExperiment"):
+        pytest.skip("the R package SingleCellExperiment is not installed")
+    mdata = scmvp.simulate(
+        n_cells=200,
+        n_genes=700,
+        n_peaks=1400,
+        n_types=3,
+        median_umi=2500,
+        median_fragments=3000,
+        seed=1,
+    )
+    TenX(mdata).write_h5(tmp_path / "filtered_feature_bc_matrix.h5")
+    var = mdata["rna"].var
+    bed = pd.DataFrame({"chrom": var["chrom"], "start": var["tss"] - 1, "end": var["tss"]})
+    bed = bed.assign(gene=var.index, score=0, strand=var["strand"])
+    bed.to_csv(tmp_path / "genes.bed", sep="\t", header=False, index=False)
+    text = (HERE.parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    assert len(blocks) == 5
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)
+    assert len(names["networks"]) and len(names["links"]) and len(names["connections"])
+    back = scmvp.read("with_results.rds")
+    np.testing.assert_array_equal(back.obsm["X_scmvp"], names["mdata"].obsm["X_scmvp"])
+    truth = mdata.obs["cell_type"][back.obs_names]
+    table = pd.crosstab(truth.to_numpy(), back.obs["scmvp_cluster"].to_numpy())
+    assert table.max(axis=1).sum() > 0.9 * back.n_obs
