@@ -1,6 +1,6 @@
-# The core inside R, through reticulate.
+# The core inside R, through reticulate. `torch`: whether it will be needed (reading files does not).
 
-inside_engine <- function() {
+inside_engine <- function(torch = TRUE) {
   if (in_fork()) {
     refuse(
       "this R process is a fork of one that already runs Python, where it would wait forever: use ",
@@ -8,7 +8,7 @@ inside_engine <- function() {
       class = "python"
     )
   }
-  scmvp <- core(torch = TRUE)
+  scmvp <- core(torch = torch)
   numpy <- reticulate::import("numpy", convert = FALSE)
   model <- NULL
   # a copy that PyTorch may write to: R's own memory is read-only
@@ -16,6 +16,11 @@ inside_engine <- function() {
   features <- function() list(genes = py_strings(model$genes), peaks = py_strings(model$peaks))
   list(
     name = "reticulate",
+    read = function(path) paired_of(with_python_warnings(from_core(core("io")$read(path)))),
+    simulate = function(options) {
+      mdata <- from_core(do.call(scmvp$simulate, options))
+      c(paired_of(mdata), list(truth = truth_of(mdata)))
+    },
     build = function(rna, peaks, options) {
       model <<- with_python_warnings(from_core(do.call(
         scmvp$SCMVP, c(list(to_mudata(rna, peaks)), options)

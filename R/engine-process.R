@@ -10,6 +10,11 @@ process_engine <- function(choice) {
   names_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
   list(
     name = "process",
+    read = function(path) receive_paired(ask("read", path = path, out = worker$folder)),
+    simulate = function(options) {
+      reply <- do.call(ask, c(list("simulate", out = worker$folder), options))
+      c(receive_paired(reply), list(truth = receive_truth(reply$truth)))
+    },
     build = function(rna, peaks, options) {
       do.call(ask, c(list("build"), send_counts(worker, rna, peaks), options))
     },
@@ -255,4 +260,70 @@ receive_matrix <- function(at) {
   values <- readBin(at$file, "double", prod(at$dim), size = 4)
   unlink(at$file)
   matrix(values, at$dim[1], at$dim[2])
+}
+
+# What the verbs `read` and `simulate` have written, as paired_of() has it.
+receive_paired <- function(reply) {
+  list(
+    rna = receive_modality(reply$rna, reply$cells),
+    atac = receive_modality(reply$atac, reply$cells),
+    cells = receive_table(reply$obs)
+  )
+}
+
+receive_modality <- function(at, cells) {
+  cells <- receive_names(cells)
+  features <- receive_names(at$features)
+  list(
+    counts = methods::new(
+      "dgCMatrix",
+      x = receive_vector(at$x, "double"),
+      i = receive_vector(at$i, "integer"),
+      p = receive_vector(at$p, "integer"),
+      Dim = c(length(features), length(cells)),
+      Dimnames = list(features, cells)
+    ),
+    features = receive_table(at$var)
+  )
+}
+
+receive_truth <- function(at) {
+  types <- as.character(unlist(at$types))
+  profiles <- lapply(at[c("rna", "atac")], function(profile) {
+    values <- receive_vector(profile$file, "double")
+    matrix(
+      values, profile$dim[1], profile$dim[2],
+      dimnames = list(receive_names(profile$features), types)
+    )
+  })
+  c(list(links = receive_table(at$links)), profiles)
+}
+
+receive_vector <- function(path, what) {
+  size <- c(double = 8, integer = 4)[[what]]
+  readBin(path, what, file.size(path) / size)
+}
+
+receive_names <- function(path) readLines(path, encoding = "UTF-8", warn = FALSE)
+
+# A data frame column by column: kind, values, and levels of a factor.
+receive_table <- function(at) {
+  table <- data.frame(row.names = receive_names(at$index))
+  for (name in names(at$columns)) table[[name]] <- receive_column(at$columns[[name]])
+  table
+}
+
+receive_column <- function(column) {
+  values <- lapply(column$values, function(value) if (is.null(value)) NA else value)
+  values <- unlist(values)
+  switch(column$kind,
+    factor = factor(column$levels[values + 1], levels = as.character(unlist(column$levels))),
+    logical = as.logical(values),
+    number = {
+      values <- as.numeric(values)
+      values[is.na(values)] <- NaN
+      values
+    },
+    as.character(values)
+  )
 }

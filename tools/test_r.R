@@ -1,4 +1,4 @@
-# Rscript tools/test_r.R tests/testthat results.tsv
+# Rscript tools/test_r.R tests/testthat results.tsv [filter]
 # Runs testthat on the installed scMVP and writes a line per test:
 #   passed|failed|skipped <tab> name <tab> reason
 
@@ -25,6 +25,7 @@ core <- system2("Rscript", c("-e", shQuote("quit(status = !scMVP::scMVP_availabl
 
 results <- testthat::test_dir(
   args[1],
+  filter = if (length(args) > 2) args[3],
   package = "scMVP",
   load_package = "installed",
   reporter = "check",
