@@ -10,6 +10,7 @@ process_engine <- function(choice) {
   names_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
   list(
     name = "process",
+    worker = worker,
     read = function(path) receive_paired(ask("read", path = path, out = worker$folder)),
     simulate = function(options) {
       reply <- do.call(ask, c(list("simulate", out = worker$folder), options))
