@@ -223,27 +223,42 @@ send_counts <- function(worker, rna, peaks) {
   lapply(list(rna = rna, atac = peaks), function(counts) {
     file <- tempfile("counts-", worker$folder)
     parts <- list(x = counts@x, i = counts@i, p = counts@p)
+    short <- fit_float32(counts@x)
     files <- lapply(names(parts), function(part) {
-      write_vector(parts[[part]], paste0(file, ".", part))
+      size <- if (part == "x" && short) 4 else NA_integer_
+      write_vector(parts[[part]], paste0(file, ".", part), size)
     })
     names(files) <- names(parts)
     c(files, list(
+      type = if (short) "float32" else "float64",
       cells = write_names(colnames(counts), paste0(file, ".cells")),
       features = write_names(rownames(counts), paste0(file, ".features"))
     ))
   })
 }
 
+# Whether all values are whole numbers that float32 holds exactly, as counts are: the core keeps
+# float32, and would hold both while it turns doubles into it.
+fit_float32 <- function(x) {
+  all(vapply(pieces_of(length(x)), function(at) {
+    isTRUE(all(x[at] == trunc(x[at]) & abs(x[at]) <= 2^24))
+  }, logical(1)))
+}
+
 # In pieces: one call of writeBin() takes less than 2 GB.
-write_vector <- function(x, path) {
+write_vector <- function(x, path, size = NA_integer_) {
   connection <- file(path, "wb")
   on.exit(close(connection))
-  piece <- 2^24
-  for (first in seq(1, max(1, length(x)), by = piece)) {
-    last <- min(length(x), first + piece - 1)
-    if (last >= first) writeBin(x[first:last], connection)
-  }
+  for (at in pieces_of(length(x))) writeBin(x[at], connection, size = size)
   path
+}
+
+# Positions 1 to n, some millions at a time.
+pieces_of <- function(n, piece = 2^22) {
+  if (n == 0) {
+    return(list())
+  }
+  lapply(seq(1, n, by = piece), function(first) seq(first, min(n, first + piece - 1)))
 }
 
 write_names <- function(x, path) {

@@ -271,7 +271,8 @@ def _mudata(rna: dict[str, Any], atac: dict[str, Any]) -> Any:
 
 
 def _parts(at: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    files = [(at["x"], np.float64), (at["i"], np.int32), (at["p"], np.int32)]
+    kind = at.get("type", "float64")  # whatever holds the values exactly
+    files = [(at["x"], kind), (at["i"], "int32"), (at["p"], "int32")]
     data, indices, indptr = (np.fromfile(path, kind) for path, kind in files)
     for path, _ in files:  # a copy on disk of all counts is not needed any more
         os.unlink(path)
