@@ -2,10 +2,10 @@
 
 #' What scMVP runs on
 #'
-#' Versions of R and its packages, the backend that `backend = "auto"` would take and why, the Python
-#' interpreter inside R and that of a worker process, how each was found and what it has, whether
-#' PyTorch runs at full speed inside R, and where the core's source is. Attach its output to a bug
-#' report. Starts Python when there is one to start.
+#' Versions of R and its packages, the backend that `backend = "auto"` would take and why, the
+#' Python interpreter inside R and that of a worker process, how each was found and what it has,
+#' whether PyTorch runs at full speed inside R, and where the core's source is. Attach its output to
+#' a bug report. Starts Python when there is one to start.
 #'
 #' PyTorch inside R can be 4 to 12 times slower than in plain Python: its matrix products end up in
 #' R's own BLAS when it was loaded by another package before scMVP. scMVP loads it apart from R, and
@@ -159,7 +159,8 @@ print.scMVP_config <- function(x, ...) {
 # Whether torch's products go to torch's own BLAS or have ended up in R's.
 print_blas <- function(x, line) {
   line(
-    "BLAS", if (x$torch$full_speed) "torch at full speed" else "SLOW: torch multiplies with R's BLAS",
+    "BLAS",
+    if (x$torch$full_speed) "torch at full speed" else "SLOW: torch multiplies with R's BLAS",
     sprintf(
       " (700 x 700 product: torch %.1f ms, NumPy %.1f ms)", 1000 * x$torch$seconds[["torch"]],
       1000 * x$torch$seconds[["numpy"]]
@@ -167,7 +168,7 @@ print_blas <- function(x, line) {
     if (nzchar(x$blas)) paste0("; R's own is ", x$blas)
   )
   if (isFALSE(x$torch$apart_from_R)) {
-    line("", "torch was loaded before scMVP by something else: restart R and use scMVP first, or use")
-    line("", "backend = \"process\"")
+    line("", "torch was loaded before scMVP by something else: restart R and use scMVP first,")
+    line("", "or use backend = \"process\"")
   }
 }

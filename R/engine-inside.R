@@ -1,4 +1,5 @@
-# The core inside R, through reticulate. `torch`: whether it will be needed (reading files does not).
+# The core inside R, through reticulate. `torch`: whether it will be needed (to read files it is
+# not).
 
 inside_engine <- function(torch = TRUE) {
   if (in_fork()) {

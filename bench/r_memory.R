@@ -76,7 +76,7 @@ cat(sprintf("model (command line, counts on disk) %.0f MB\n", model))
 for (backend in c("reticulate", "process")) {
   m <- in_r(backend)
   cat(sprintf(
-    "%-10s  object %.0f MB, counts %.0f MB, peak %.0f MB: %.2f x the counts beyond object and model\n",
+    "%-10s  object %.0f MB, counts %.0f MB, peak %.0f MB: %.2f x counts beyond object and model\n",
     backend, m[["object"]], m[["counts"]], m[["peak"]],
     (m[["peak"]] - m[["object"]] - model) / m[["counts"]]
   ))

@@ -171,7 +171,8 @@ class Worker:
 VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     verb.__name__: verb
     for verb in (
-        Worker.read, Worker.simulate, Worker.build, Worker.load, Worker.train, Worker.fitted, Worker.embed,
+        Worker.read, Worker.simulate, Worker.build, Worker.load, Worker.train, Worker.fitted,
+        Worker.embed,
         Worker.responsibilities, Worker.decode, Worker.decode_to_file, Worker.save,
     )
 }  # fmt: skip

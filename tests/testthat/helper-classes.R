@@ -149,7 +149,7 @@ object_cases <- list(
   "SingleCellExperiment, altExp" = list(
     needs = packages("SingleCellExperiment"),
     make = function() {
-      counts <- named_counts(genes = c("A_1", odd_genes[-1]), peaks = odd_peaks("_", "_", "KI711.1"))
+      counts <- named_counts(c("A_1", odd_genes[-1]), odd_peaks("_", "_", "KI711.1"))
       case(sce_with(counts$rna, altExps = list(peaks = sce_with(counts$peaks))), counts)
     }
   ),
@@ -256,7 +256,7 @@ impute_matrix <- function(fit, ...) {
 
 # ---- one fit of each -----------------------------------------------------------------------------
 
-verb_on <- function(verb, object, arguments, ...) do.call(verb, c(list(object), arguments, list(...)))
+verb_on <- function(verb, object, arguments) do.call(verb, c(list(object), arguments))
 
 # The case and its fit, made once: list(object, arguments, rna, peaks, fit, seen).
 fitted_case <- function(name) {

@@ -107,7 +107,10 @@ test_that("what Signac and Seurat draw and test of an assay, they do of the impu
     ))
   }
   # the reads are those of the same cells, so that their coverage is the same
-  expect_equal(ggplot2::layer_data(draw("scMVP_ATAC")[[1]]), ggplot2::layer_data(draw("peaks")[[1]]))
+  coverage <- lapply(c("scMVP_ATAC", "peaks"), function(assay) {
+    ggplot2::layer_data(draw(assay)[[1]])
+  })
+  expect_equal(coverage[[1]], coverage[[2]])
   whole <- suppressWarnings(Signac::CoveragePlot(
     object, "chr1-700000-780000",
     assay = "scMVP_ATAC", features = NULL, annotation = TRUE, peaks = TRUE, links = TRUE

@@ -242,7 +242,7 @@ test_that("a worker that is killed while it builds, imputes or reads is told, to
   expect_identical(dim(ImputeSCMVP(object, features = "Gene1", as = "matrix")), c(1L, 90L))
 })
 
-test_that("a NumPy that reticulate cannot use: auto takes the process, reticulate says what to do", {
+test_that("with a NumPy that reticulate cannot use, auto takes the process", {
   skip_on_os("windows")
   skip_if(utils::packageVersion("reticulate") >= "1.38", "this reticulate can use NumPy 2")
   python <- tempfile("python")
@@ -281,7 +281,8 @@ test_that("a second interrupt ends the worker, and R goes on with the object as 
     "  message = function(m) {",
     "    if (is.null(state$sent) && grepl('^epoch 2/', conditionMessage(m))) {",
     "      state$sent <- TRUE",
-    "      workers <- system(sprintf('pgrep -P %d -f [s]cmvp.worker', Sys.getpid()), intern = TRUE)",
+    "      find <- sprintf('pgrep -P %d -f [s]cmvp.worker', Sys.getpid())",
+    "      workers <- system(find, intern = TRUE)",
     "      system(paste('kill -STOP', workers))",
     "      system(sprintf('(for i in 1 2; do sleep 1; kill -INT %d; done) &', Sys.getpid()))",
     "    }",

@@ -1,5 +1,5 @@
-# Drawings of fixed values, compared with those in _snaps/. No fit is in them: its last digits differ
-# between machines. Other versions of ggplot2 lay the same plot out a little differently.
+# Drawings of fixed values, compared with those in _snaps/. No fit is in them: its last digits
+# differ between machines. Other versions of ggplot2 lay the same plot out a little differently.
 
 drawings <- c("history", "probability", "entropy", "measured-imputed", "by-group", "links")
 
