@@ -241,7 +241,10 @@ send_counts <- function(worker, rna, peaks) {
 # float32, and would hold both while it turns doubles into it.
 fit_float32 <- function(x) {
   all(vapply(pieces_of(length(x)), function(at) {
-    isTRUE(all(x[at] == trunc(x[at]) & abs(x[at]) <= 2^24))
+    value <- x[at]
+    whole <- isTRUE(all(value == trunc(value))) && max(abs(range(value))) <= 2^24
+    free_piece(at)
+    whole
   }, logical(1)))
 }
 
@@ -249,8 +252,16 @@ fit_float32 <- function(x) {
 write_vector <- function(x, path, size = NA_integer_) {
   connection <- file(path, "wb")
   on.exit(close(connection))
-  for (at in pieces_of(length(x))) writeBin(x[at], connection, size = size)
+  for (at in pieces_of(length(x))) {
+    writeBin(x[at], connection, size = size)
+    free_piece(at)
+  }
   path
+}
+
+# R would let the pieces of a large matrix pile up to the size of the matrix before it frees them.
+free_piece <- function(at) {
+  if (at[1] > 1) gc(verbose = FALSE, full = FALSE)
 }
 
 # Positions 1 to n, some millions at a time.

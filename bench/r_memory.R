@@ -4,8 +4,8 @@
 #
 # `object`: resident memory of an R session that holds the object, before the call. `peak`: the most
 # that this session and the processes it starts hold together during the call, looked at ten times a
-# second. `counts`: the two count matrices in R. `model`: the peak of `scmvp fit --backed yes` on the
-# same data, which reads counts from disk: libraries, parameters, optimizer and minibatches.
+# second. `counts`: the two count matrices in R. `model`: the peak of `scmvp fit --backed yes` on
+# the same data, which reads counts from disk: libraries, parameters, optimizer and minibatches.
 # (peak - object - model) / counts is what the way into Python and the core's own counts cost; the
 # aim is 1.2.
 
