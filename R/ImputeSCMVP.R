@@ -42,7 +42,9 @@
 #' @param verbose Say how far it is when it takes long.
 #' @return The object with the imputed assay, its default assay unchanged; or features x cells: a
 #'   dense matrix, a dgCMatrix with `threshold`, a matrix on disk with `file`; or features x groups
-#'   with `by`. From a ChromatinAssay the assay is a ChromatinAssay with ranges, annotation,
+#'   with `by`. In Seurat's plots a feature of the imputed assay has its key in front, as the
+#'   measured assay has the same names: `scmvprna_MS4A1`, `scmvpatac_chr1-100-200`. From a
+#'   ChromatinAssay the assay is a ChromatinAssay with ranges, annotation,
 #'   fragments, motifs and the measured counts of these peaks.
 #' @section Errors:
 #' `scmvp_error_model` when there is no stored model or it cannot be read; `scmvp_error_input` for

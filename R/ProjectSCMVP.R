@@ -22,9 +22,9 @@
 #'
 #' @param model A model: what [RunSCMVP()] returned, a model from [LoadSCMVP()], or the path of a
 #'   model folder (`SaveSCMVP()`, or `model/` in the output of `scmvp fit`).
-#' @param query A Seurat object, SingleCellExperiment, MultiAssayExperiment or matrix of RNA counts
-#'   (genes x cells).
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param query A Seurat object, SingleCellExperiment, MultiAssayExperiment, matrix of RNA counts
+#'   (genes x cells) or the path of a file that [ReadSCMVP()] reads.
+#' @param ... For a path: arguments of the Seurat method. Unknown ones are refused by name.
 #' @param modality What the cells are embedded from: `"joint"` (both), `"rna"` or `"peaks"`; `NULL`:
 #'   all that the query has.
 #' @param rna.assay,peak.assay Names of the assays of a Seurat object; `NULL` finds them.
@@ -151,6 +151,13 @@ ProjectSCMVP.MultiAssayExperiment <- function(model, query, modality = NULL, rna
   names <- experiment_names_for(holder, reduction.name, reduction.key)
   holder <- project_experiments(holder, pair, assay.type, names, projection)
   put_experiment(query, pair, holder, names, pair[[paste0(home, "_name")]])
+}
+
+#' @rdname ProjectSCMVP
+#' @export
+ProjectSCMVP.character <- function(model, query, ...,
+                                   backend = c("auto", "reticulate", "process")) {
+  ProjectSCMVP(model, ReadSCMVP(query, backend = backend), ..., backend = backend)
 }
 
 #' @rdname ProjectSCMVP

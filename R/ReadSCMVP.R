@@ -8,6 +8,7 @@
 #'   * a 10x `.h5` file with Gene Expression and Peaks (`filtered_feature_bc_matrix.h5`);
 #'   * a folder with `matrix.mtx`, `features.tsv` and `barcodes.tsv`, gzipped or not;
 #'   * a `.rds` file with a Seurat object, which is returned as it is.
+#' @param backend Where Python runs; see [RunSCMVP()].
 #' @return A Seurat object with the counts as stored, the metadata of the cells (such as
 #'   `cell_type`) and of the features. Both assays are plain ones;
 #'   `Signac::CreateChromatinAssay(counts)` makes a ChromatinAssay of the peaks. Seurat turns `_` in
@@ -20,7 +21,8 @@
 #' object <- RunSCMVP(object)
 #' }
 #' @export
-ReadSCMVP <- function(path) {
+ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process")) {
+  backend <- check_choice(backend, backends, "backend")
   path <- path.expand(check_string(path, "path"))
   if (!file.exists(path)) {
     refuse(path, " does not exist; check the path.")
@@ -28,8 +30,7 @@ ReadSCMVP <- function(path) {
   if (grepl("[.]rds$", path, ignore.case = TRUE)) {
     return(read_rds(path))
   }
-  mdata <- with_python_warnings(from_core(core("io")$read(path)))
-  seurat_of(mdata)
+  seurat_of(with_engine(backend, function(engine) engine$read(normalizePath(path)), torch = FALSE))
 }
 
 read_rds <- function(path) {

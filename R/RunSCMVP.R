@@ -205,8 +205,8 @@ RunSCMVP.MultiAssayExperiment <- function(object, rna.experiment = NULL, peak.ex
 
 #' @rdname RunSCMVP
 #' @export
-RunSCMVP.character <- function(object, ...) {
-  RunSCMVP(ReadSCMVP(object), ...)
+RunSCMVP.character <- function(object, ..., backend = c("auto", "reticulate", "process")) {
+  RunSCMVP(ReadSCMVP(object, backend = backend), ..., backend = backend)
 }
 
 #' @rdname RunSCMVP

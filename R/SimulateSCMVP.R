@@ -14,7 +14,10 @@
 #' @param branches Ends of the path of ordered cells. With two or more, the first types are a trunk
 #'   that parts into branches; metadata `branch` then is `trunk`, `branch1`, ...
 #' @param atac.lead How far chromatin is ahead of expression along the path, in units of pseudotime.
+#' @param n.batches Number of batches, each with its own mix of the types; metadata `batch`.
+#' @param batch.effect Standard deviation of the log factor by which a batch changes a feature.
 #' @param seed Seed; R's own random numbers are not touched.
+#' @param backend Where Python runs; see [RunSCMVP()].
 #' @param ... Not used; unknown arguments are refused by name.
 #' @return A Seurat object with assays `RNA` and `ATAC` (counts; peak names like `chr1-100-600`) and
 #'   metadata `cell_type`. `Misc(object, "truth")` is a list: `links` (data frame of peak, gene,
@@ -33,10 +36,11 @@
 SimulateSCMVP <- function(n.cells = 1000, n.genes = 2000, n.peaks = 5000, n.types = 8,
                           median.umi = 1500, median.fragments = 2000, ambient = 0.1,
                           separated.by = c("both", "rna", "atac", "together"), ordered = FALSE,
-                          branches = 1, atac.lead = 0, seed = 0, ...) {
+                          branches = 1, atac.lead = 0, n.batches = 1, batch.effect = 0.5, seed = 0,
+                          backend = c("auto", "reticulate", "process"), ...) {
   refuse_dots(list(...), setdiff(names(formals()), "..."))
   whole <- function(x, name, min = 1) check_number(x, name, min = min, whole = TRUE)
-  mdata <- from_core(core()$simulate(
+  options <- list(
     n_cells = whole(n.cells, "n.cells"), n_genes = whole(n.genes, "n.genes"),
     n_peaks = whole(n.peaks, "n.peaks"), n_types = whole(n.types, "n.types"),
     median_umi = check_number(median.umi, "median.umi", min = 0, above = TRUE),
@@ -46,17 +50,13 @@ SimulateSCMVP <- function(n.cells = 1000, n.genes = 2000, n.peaks = 5000, n.type
     ordered = check_flag(ordered, "ordered"),
     branches = whole(branches, "branches"),
     atac_lead = check_number(atac.lead, "atac.lead", min = 0),
+    n_batches = whole(n.batches, "n.batches"),
+    batch_effect = check_number(batch.effect, "batch.effect", min = 0),
     seed = whole(seed, "seed", min = 0)
-  ))
-  object <- seurat_of(mdata)
-  types <- py_strings(mdata$uns$`__getitem__`("types"))
-  profiles <- lapply(c(rna = "rna", atac = "atac"), function(modality) {
-    adata <- mdata$mod$`__getitem__`(modality)
-    profile <- reticulate::py_to_r(adata$varm$`__getitem__`("true_profile"))
-    dimnames(profile) <- list(py_strings(adata$var_names), types)
-    profile
-  })
-  links <- data_frame_of(mdata$uns$`__getitem__`("links"))
-  SeuratObject::Misc(object, slot = "truth") <- c(list(links = links), profiles)
+  )
+  backend <- check_choice(backend, backends, "backend")
+  paired <- with_engine(backend, function(engine) engine$simulate(options), torch = FALSE)
+  object <- seurat_of(paired)
+  SeuratObject::Misc(object, slot = "truth") <- paired$truth
   object
 }

@@ -2,30 +2,34 @@
 
 #' What scMVP runs on
 #'
-#' Versions of R and its packages, the Python interpreter and how it was found, versions of the
-#' Python packages, whether PyTorch runs at full speed inside R, and where the core's source is.
-#' Attach its output to a bug report. Starts Python when there is one to start.
+#' Versions of R and its packages, the backend that `backend = "auto"` would take and why, the
+#' Python interpreter inside R and that of a worker process, how each was found and what it has,
+#' whether PyTorch runs at full speed inside R, and where the core's source is. Attach its output to
+#' a bug report. Starts Python when there is one to start.
 #'
 #' PyTorch inside R can be 4 to 12 times slower than in plain Python: its matrix products end up in
 #' R's own BLAS when it was loaded by another package before scMVP. scMVP loads it apart from R, and
-#' this function times a small product against NumPy's to see that it worked.
+#' this function times a small product against NumPy's to see that it worked. A worker process
+#' (`backend = "process"`) is free of this.
 #'
-#' @return A list of class `scMVP_config` with elements `R`, `packages`, `python`, `modules`,
-#'   `torch` and `core`, invisibly; printed as a table.
+#' @return A list of class `scMVP_config` with elements `R`, `blas` (R's own), `packages`, `backend`
+#'   (`name`, `why`), `python`, `modules` and `torch` (inside R), `worker` (`python`, `found_by`,
+#'   `versions`, or `problem`), `core`, and `problem` (why Python cannot run inside R, or `NULL`),
+#'   invisibly; printed as a table.
 #' @examples
 #' if (scMVP_available()) scMVP_config()
 #' @export
 scMVP_config <- function() { # nolint: object_name.
-  config <- structure(
-    list(
-      R = paste(R.version.string, "on", R.version$platform),
-      packages = vapply(
-        c("scMVP", "Seurat", "SeuratObject", "Signac", "reticulate", "Matrix"), package_version_or,
-        character(1)
-      ),
-      python = NULL, modules = NULL, torch = NULL, core = NULL, problem = NULL
+  config <- list(
+    R = paste(R.version.string, "on", R.version$platform),
+    blas = r_blas(),
+    packages = vapply(
+      c("scMVP", "Seurat", "SeuratObject", "Signac", "SingleCellExperiment", "reticulate",
+        "processx", "Matrix"),
+      package_version_or, character(1)
     ),
-    class = "scMVP_config"
+    backend = choose_backend("auto")[c("name", "why")],
+    worker = describe_worker()
   )
   config$problem <- tryCatch(
     {
@@ -47,8 +51,49 @@ scMVP_config <- function() { # nolint: object_name.
       source = dirname(reticulate::py_to_r(session$core$`__file__`))
     )
   }
+  config <- structure(config, class = "scMVP_config")
   print(config)
   invisible(config)
+}
+
+# The library that R's matrix products go to; "" where R cannot tell.
+r_blas <- function() {
+  path <- unname(extSoftVersion()["BLAS"])
+  if (is.na(path)) "" else path
+}
+
+# What a worker process would run on: python, found_by and versions; or problem.
+describe_worker <- function() {
+  tryCatch(
+    {
+      choice <- process_python()
+      c(choice[c("python", "found_by")], list(versions = installed_versions(choice$python)))
+    },
+    scmvp_error = function(e) list(problem = conditionMessage(e))
+  )
+}
+
+# Versions of Python and of what the core needs, as an interpreter outside R has them.
+installed_versions <- function(python) {
+  restore <- hide_r_libraries()
+  on.exit(restore())
+  script <- tempfile(fileext = ".py")
+  on.exit(unlink(script), add = TRUE)
+  writeLines(c(
+    "import platform",
+    "from importlib.metadata import version",
+    "print('Python', platform.python_version())",
+    sprintf("for name in '%s'.split():", paste(core_needs, collapse = " ")),
+    "    print(name, version(name))"
+  ), script)
+  answer <- suppressWarnings(tryCatch(
+    system2(python, shQuote(script), stdout = TRUE, stderr = FALSE),
+    error = function(e) character()
+  ))
+  parts <- strsplit(answer[grepl("^[^ ]+ [^ ]+$", answer)], " ", fixed = TRUE)
+  stats::setNames(
+    vapply(parts, `[`, character(1), 2), vapply(parts, `[`, character(1), 1)
+  )
 }
 
 package_version_or <- function(package) {
@@ -86,25 +131,44 @@ fastest <- function(run, times = 5) {
 #' @export
 print.scMVP_config <- function(x, ...) {
   line <- function(name, ...) cat(formatC(name, width = -14), ..., "\n", sep = "")
+  versions <- function(x) paste(names(x), x, collapse = ", ")
   line("R", x$R)
-  line("R packages", paste(names(x$packages), x$packages, collapse = ", "))
+  line("R packages", versions(x$packages))
+  line("backend", x$backend$name, " (", x$backend$why, ")")
   if (!is.null(x$problem)) {
     line("problem", x$problem)
-    return(invisible(x))
+  } else {
+    line(
+      "Python in R", x$python$python, " (", x$python$version, "; found by: ", x$python$found_by, ")"
+    )
+    line("modules", versions(x$modules))
+    line("torch", count_of(x$torch$threads, "thread"), ", GPU: ", x$torch$gpu)
+    print_blas(x, line)
+    line("core", x$core$version, ", ", x$core$source)
   }
-  line("Python", x$python$python, " (", x$python$version, "; found by: ", x$python$found_by, ")")
-  line("modules", paste(names(x$modules), x$modules, collapse = ", "))
-  line("torch", count_of(x$torch$threads, "thread"), ", GPU: ", x$torch$gpu)
+  if (!is.null(x$worker$problem)) {
+    line("worker", "none: ", x$worker$problem)
+  } else {
+    line("worker", x$worker$python, " (found by: ", x$worker$found_by, ")")
+    same <- identical(unname(x$worker$versions[core_needs]), unname(x$modules))
+    line("", if (same) "the same modules" else versions(x$worker$versions))
+  }
+  invisible(x)
+}
+
+# Whether torch's products go to torch's own BLAS or have ended up in R's.
+print_blas <- function(x, line) {
   line(
-    "BLAS", if (x$torch$full_speed) "full speed" else "SLOW",
+    "BLAS",
+    if (x$torch$full_speed) "torch at full speed" else "SLOW: torch multiplies with R's BLAS",
     sprintf(
       " (700 x 700 product: torch %.1f ms, NumPy %.1f ms)", 1000 * x$torch$seconds[["torch"]],
       1000 * x$torch$seconds[["numpy"]]
-    )
+    ),
+    if (nzchar(x$blas)) paste0("; R's own is ", x$blas)
   )
   if (isFALSE(x$torch$apart_from_R)) {
-    line("", "torch was loaded before scMVP by something else: restart R and use scMVP first")
+    line("", "torch was loaded before scMVP by something else: restart R and use scMVP first,")
+    line("", "or use backend = \"process\"")
   }
-  line("core", x$core$version, ", ", x$core$source)
-  invisible(x)
 }

@@ -1,6 +1,7 @@
-# The core inside R, through reticulate.
+# The core inside R, through reticulate. `torch`: whether it will be needed (to read files it is
+# not).
 
-inside_engine <- function() {
+inside_engine <- function(torch = TRUE) {
   if (in_fork()) {
     refuse(
       "this R process is a fork of one that already runs Python, where it would wait forever: use ",
@@ -8,7 +9,7 @@ inside_engine <- function() {
       class = "python"
     )
   }
-  scmvp <- core(torch = TRUE)
+  scmvp <- core(torch = torch)
   numpy <- reticulate::import("numpy", convert = FALSE)
   model <- NULL
   # a copy that PyTorch may write to: R's own memory is read-only
@@ -21,6 +22,11 @@ inside_engine <- function() {
   }
   list(
     name = "reticulate",
+    read = function(path) paired_of(with_python_warnings(from_core(core("io")$read(path)))),
+    simulate = function(options) {
+      mdata <- from_core(do.call(scmvp$simulate, options))
+      c(paired_of(mdata), list(truth = truth_of(mdata)))
+    },
     build = function(rna, peaks, options, batch = NULL) {
       model <<- with_python_warnings(from_core(do.call(
         scmvp$SCMVP,

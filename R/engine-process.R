@@ -11,6 +11,12 @@ process_engine <- function(choice) {
   columns_of <- function(batch) if (!is.null(batch)) lapply(as.list(batch), names_of)
   list(
     name = "process",
+    worker = worker,
+    read = function(path) receive_paired(ask("read", path = path, out = worker$folder)),
+    simulate = function(options) {
+      reply <- do.call(ask, c(list("simulate", out = worker$folder), options))
+      c(receive_paired(reply), list(truth = receive_truth(reply$truth)))
+    },
     build = function(rna, peaks, options, batch = NULL) {
       do.call(ask, c(
         list("build"), send_counts(worker, rna, peaks), options,
@@ -236,27 +242,53 @@ send_counts <- function(worker, rna, peaks) {
   lapply(list(rna = rna, atac = peaks), function(counts) {
     file <- tempfile("counts-", worker$folder)
     parts <- list(x = counts@x, i = counts@i, p = counts@p)
+    short <- fit_float32(counts@x)
     files <- lapply(names(parts), function(part) {
-      write_vector(parts[[part]], paste0(file, ".", part))
+      size <- if (part == "x" && short) 4 else NA_integer_
+      write_vector(parts[[part]], paste0(file, ".", part), size)
     })
     names(files) <- names(parts)
     c(files, list(
+      type = if (short) "float32" else "float64",
       cells = write_names(colnames(counts), paste0(file, ".cells")),
       features = write_names(rownames(counts), paste0(file, ".features"))
     ))
   })
 }
 
+# Whether all values are whole numbers that float32 holds exactly, as counts are: the core keeps
+# float32, and would hold both while it turns doubles into it.
+fit_float32 <- function(x) {
+  all(vapply(pieces_of(length(x)), function(at) {
+    value <- x[at]
+    whole <- isTRUE(all(value == trunc(value))) && max(abs(range(value))) <= 2^24
+    free_piece(at)
+    whole
+  }, logical(1)))
+}
+
 # In pieces: one call of writeBin() takes less than 2 GB.
-write_vector <- function(x, path) {
+write_vector <- function(x, path, size = NA_integer_) {
   connection <- file(path, "wb")
   on.exit(close(connection))
-  piece <- 2^24
-  for (first in seq(1, max(1, length(x)), by = piece)) {
-    last <- min(length(x), first + piece - 1)
-    if (last >= first) writeBin(x[first:last], connection)
+  for (at in pieces_of(length(x))) {
+    writeBin(x[at], connection, size = size)
+    free_piece(at)
   }
   path
+}
+
+# R would let the pieces of a large matrix pile up to the size of the matrix before it frees them.
+free_piece <- function(at) {
+  if (at[1] > 1) gc(verbose = FALSE, full = FALSE)
+}
+
+# Positions 1 to n, some millions at a time.
+pieces_of <- function(n, piece = 2^22) {
+  if (n == 0) {
+    return(list())
+  }
+  lapply(seq(1, n, by = piece), function(first) seq(first, min(n, first + piece - 1)))
 }
 
 write_names <- function(x, path) {
@@ -274,4 +306,70 @@ receive_matrix <- function(at) {
   values <- readBin(at$file, "double", prod(at$dim), size = 4)
   unlink(at$file)
   matrix(values, at$dim[1], at$dim[2])
+}
+
+# What the verbs `read` and `simulate` have written, as paired_of() has it.
+receive_paired <- function(reply) {
+  list(
+    rna = receive_modality(reply$rna, reply$cells),
+    atac = receive_modality(reply$atac, reply$cells),
+    cells = receive_table(reply$obs)
+  )
+}
+
+receive_modality <- function(at, cells) {
+  cells <- receive_names(cells)
+  features <- receive_names(at$features)
+  list(
+    counts = methods::new(
+      "dgCMatrix",
+      x = receive_vector(at$x, "double"),
+      i = receive_vector(at$i, "integer"),
+      p = receive_vector(at$p, "integer"),
+      Dim = c(length(features), length(cells)),
+      Dimnames = list(features, cells)
+    ),
+    features = receive_table(at$var)
+  )
+}
+
+receive_truth <- function(at) {
+  types <- as.character(unlist(at$types))
+  profiles <- lapply(at[c("rna", "atac")], function(profile) {
+    values <- receive_vector(profile$file, "double")
+    matrix(
+      values, profile$dim[1], profile$dim[2],
+      dimnames = list(receive_names(profile$features), types)
+    )
+  })
+  c(list(links = receive_table(at$links)), profiles)
+}
+
+receive_vector <- function(path, what) {
+  size <- c(double = 8, integer = 4)[[what]]
+  readBin(path, what, file.size(path) / size)
+}
+
+receive_names <- function(path) readLines(path, encoding = "UTF-8", warn = FALSE)
+
+# A data frame column by column: kind, values, and levels of a factor.
+receive_table <- function(at) {
+  table <- data.frame(row.names = receive_names(at$index))
+  for (name in names(at$columns)) table[[name]] <- receive_column(at$columns[[name]])
+  table
+}
+
+receive_column <- function(column) {
+  values <- lapply(column$values, function(value) if (is.null(value)) NA else value)
+  values <- unlist(values)
+  switch(column$kind,
+    factor = factor(column$levels[values + 1], levels = as.character(unlist(column$levels))),
+    logical = as.logical(values),
+    number = {
+      values <- as.numeric(values)
+      values[is.na(values)] <- NaN
+      values
+    },
+    as.character(values)
+  )
 }

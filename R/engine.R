@@ -1,6 +1,7 @@
 # Where the Python core runs: inside this R process (reticulate), or in a process of its own
 # (processx). Both are lists of the same functions around at most one model:
 #
+#   read, simulate    paired cells, as paired_of() has them; simulate() with `truth`
 #   build             of counts (features x cells): list of account, genes, peaks
 #   load              a saved model: list of genes, peaks
 #   train             calls on_epoch (or NULL) after each; list of stopped, interrupted
@@ -16,14 +17,14 @@
 
 backends <- c("auto", "reticulate", "process")
 
-open_engine <- function(backend = "auto") {
+open_engine <- function(backend = "auto", torch = TRUE) {
   chosen <- choose_backend(backend)
-  if (chosen$name == "process") process_engine(chosen) else inside_engine()
+  if (chosen$name == "process") process_engine(chosen) else inside_engine(torch)
 }
 
 # Runs `f` on an engine and closes it, whatever happens.
-with_engine <- function(backend, f) {
-  engine <- open_engine(backend)
+with_engine <- function(backend, f, torch = TRUE) {
+  engine <- open_engine(backend, torch)
   on.exit(engine$close())
   f(engine)
 }

@@ -207,11 +207,32 @@ new_assay <- function(counts) {
   }
 }
 
-# A MuData of paired cells as Seurat object with assays RNA and ATAC.
-seurat_of <- function(mdata) {
-  modalities <- list(RNA = mdata$mod$`__getitem__`("rna"), ATAC = mdata$mod$`__getitem__`("atac"))
-  assays <- mapply(assay_of, modalities, c("rna_", "atac_"))
-  cells <- data_frame_of(mdata$obs)
+# A MuData of paired cells in R: for each modality counts (features x cells) and a data frame of the
+# features, and a data frame of the cells.
+paired_of <- function(mdata) {
+  modality <- function(name) {
+    adata <- mdata$mod$`__getitem__`(name)
+    list(counts = modality_counts(adata), features = data_frame_of(adata$var))
+  }
+  list(rna = modality("rna"), atac = modality("atac"), cells = data_frame_of(mdata$obs))
+}
+
+# What simulate() knows of its cells: links, and the profile of each type.
+truth_of <- function(mdata) {
+  types <- py_strings(mdata$uns$`__getitem__`("types"))
+  profiles <- lapply(c(rna = "rna", atac = "atac"), function(modality) {
+    adata <- mdata$mod$`__getitem__`(modality)
+    profile <- reticulate::py_to_r(adata$varm$`__getitem__`("true_profile"))
+    dimnames(profile) <- list(py_strings(adata$var_names), types)
+    profile
+  })
+  c(list(links = data_frame_of(mdata$uns$`__getitem__`("links"))), profiles)
+}
+
+# Paired cells as Seurat object with assays RNA and ATAC.
+seurat_of <- function(paired) {
+  assays <- list(RNA = assay_of(paired$rna, "rna_"), ATAC = assay_of(paired$atac, "atac_"))
+  cells <- paired$cells
   object <- SeuratObject::CreateSeuratObject(assays$RNA, assay = "RNA", project = "scMVP")
   object[["ATAC"]] <- assays$ATAC
   # what Seurat has computed itself (nCount_RNA, ...) stays
@@ -220,9 +241,9 @@ seurat_of <- function(mdata) {
   object
 }
 
-assay_of <- function(adata, key) {
-  counts <- modality_counts(adata)
-  features <- data_frame_of(adata$var)
+assay_of <- function(modality, key) {
+  counts <- modality$counts
+  features <- modality$features
   renamed <- grep("[_|]", rownames(counts))
   # Seurat warns about each of the two characters; one sentence with the number is said instead
   assay <- withCallingHandlers(

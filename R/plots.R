@@ -45,16 +45,19 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #' `group.by` one point per cell (measured, jittered, against imputed), with it the distributions of
 #' both over groups, scaled to the same total.
 #'
-#' @param object A Seurat object that [RunSCMVP()] returned.
+#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
 #' @param features Names of modelled genes or peaks.
 #' @param modality `"rna"` or `"peaks"`.
-#' @param group.by Name of a metadata column, such as `"scmvp_cluster"`; `NULL` for one point per
-#'   cell.
+#' @param group.by Name of a metadata column, such as `"scmvp_cluster"`, or one value per cell;
+#'   `NULL` for one point per cell.
 #' @param reduction Name of the reduction with the model.
 #' @param ncol Columns of panels.
+#' @param measured Counts to compare with, features x cells, where the object does not hold them:
+#'   for the result on two matrices, and for peaks that were given beside an object.
 #' @return A ggplot object.
 #' @section Errors:
-#' Those of [ImputeSCMVP()]; `scmvp_error_input` when the measured assay or `group.by` is not there.
+#' Those of [ImputeSCMVP()]; `scmvp_error_input` when the measured counts or `group.by` are not
+#' there.
 #' @examples
 #' if (scMVP_available() && requireNamespace("ggplot2", quietly = TRUE)) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
@@ -64,34 +67,99 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #' }
 #' @export
 PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), group.by = NULL,
-                                reduction = "scmvp", ncol = NULL) {
+                                reduction = "scmvp", ncol = NULL, measured = NULL) {
   needs_package("ggplot2", "plots are made with ggplot2")
-  if (!inherits(object, "Seurat")) {
-    refuse("object must be a Seurat object, not class ", class(object)[1], ".")
-  }
-  modality <- check_modality(modality)
-  record <- stored_results(object, reduction)
-  name <- record$options[[if (modality == "rna") "rna.assay" else "peak.assay"]]
-  if (is.null(name) || !name %in% SeuratObject::Assays(object)) {
-    refuse("the assay that was measured is not in the object: there is nothing to compare with.")
-  }
-  imputed <- ImputeSCMVP(
-    object, if (modality == "rna") "rna" else "peaks",
-    features = features, as = "matrix", reduction = reduction, verbose = FALSE
+  record <- record_of(object, reduction)
+  latent <- latent_of_object(object, reduction)
+  request <- imputation_request(
+    modality, features,
+    cells = NULL, library.size = 1e4, log = NULL, file = NULL, threshold = NULL, by = NULL,
+    max.gb = 4, backend = "auto", verbose = FALSE
   )
-  measured <- scaled_counts(object, name, rownames(imputed), log = modality == "rna")
+  groups <- if (!is.null(group.by)) {
+    groups_of(group.by, rownames(latent), cell_data_of(object, reduction))
+  }
+  counts <- if (is.null(measured)) {
+    measured_counts(object, record, request$modality, reduction)
+  } else {
+    check_measured(measured, rownames(latent))
+  }
+  imputed <- impute_values(record, latent, request)
+  shown <- scaled_counts(counts, rownames(imputed), log = request$log)
   data <- data.frame(
     feature = factor(rep(rownames(imputed), ncol(imputed)), rownames(imputed)),
-    measured = as.vector(measured),
+    measured = as.vector(shown),
     imputed = as.vector(imputed)
   )
-  scale <- if (modality == "rna") "log(1 + counts per 10,000)" else "counts per 10,000"
-  if (is.null(group.by)) {
+  scale <- if (request$log) "log(1 + counts per 10,000)" else "counts per 10,000"
+  if (is.null(groups)) {
     return(plot_measured_imputed(data, scale, ncol))
   }
-  groups <- groups_of(check_string(group.by, "group.by"), colnames(imputed), object[[]])
   data$group <- rep(groups, each = nrow(imputed))
-  plot_by_group(data, scale, group.by, ncol)
+  label <- if (is.character(group.by) && length(group.by) == 1) group.by else "group"
+  plot_by_group(data, scale, label, ncol)
+}
+
+# The metadata of the cells that have the latent.
+cell_data_of <- function(object, reduction) {
+  if (inherits(object, "scMVPFit")) {
+    return(data.frame(scmvp_cluster = object$cluster, row.names = rownames(object$latent)))
+  }
+  if (inherits(object, "Seurat")) {
+    return(object[[]])
+  }
+  if (inherits(object, "MultiAssayExperiment")) object <- object[[holder_of(object, reduction)]]
+  bioc("SummarizedExperiment", "colData")(object)
+}
+
+# The counts that a modality was read from, features x cells of the latent.
+measured_counts <- function(object, record, modality, reduction) {
+  nowhere <- function() {
+    refuse(
+      "the counts that were measured are not in the object: give them (features x cells) with ",
+      "measured =."
+    )
+  }
+  kind <- if (inherits(object, "Seurat")) "assay" else "experiment"
+  name <- record$options[[paste0(if (modality == "rna") "rna." else "peak.", kind)]]
+  if (inherits(object, "scMVPFit") || is.null(name)) nowhere()
+  if (inherits(object, "Seurat")) {
+    if (!name %in% SeuratObject::Assays(object)) nowhere()
+    return(cells_of(object[[name]], object, name))
+  }
+  experiments <- experiments_of(object)
+  if (!name %in% names(experiments)) nowhere()
+  cells <- rownames(latent_of_object(object, reduction))
+  assay.type <- record$options$assay.type
+  if (inherits(object, "MultiAssayExperiment")) {
+    pair <- list(rna_name = record$options$rna.experiment)
+    pair$peaks_name <- record$options$peak.experiment
+    # a modality alone has the cells of the latent under their own names
+    if (all(lengths(pair) > 0)) {
+      pair$rna <- experiments[[pair$rna_name]]
+      pair$peaks <- experiments[[pair$peaks_name]]
+      pair <- pair_cells(object, pair)
+      experiments[[name]] <- if (modality == "rna") pair$rna else pair$peaks
+    }
+  }
+  experiment_cells(experiments[[name]], assay.type, name, cells)
+}
+
+check_measured <- function(measured, cells) {
+  if (!is_matrix_like(measured) || is.null(rownames(measured)) || is.null(colnames(measured))) {
+    refuse(
+      "measured must be a matrix of counts with the names of features (rows) and cells (columns), ",
+      "not ", in_words(measured), "."
+    )
+  }
+  missing <- setdiff(cells, colnames(measured))
+  if (length(missing) > 0) {
+    refuse(
+      "measured lacks ", count_of(length(missing), "cell"), " of the fit (", some_names(missing),
+      "): give the counts of the same cells."
+    )
+  }
+  as_dgc(measured)[, cells, drop = FALSE]
 }
 
 plot_measured_imputed <- function(data, scale, ncol) {
@@ -217,9 +285,15 @@ latent_of_object <- function(object, reduction) {
   SeuratObject::Embeddings(object[[reduction]])
 }
 
-# Counts of some features, scaled to 10,000 counts per cell over all features of the assay.
-scaled_counts <- function(object, assay, features, log) {
-  counts <- cells_of(object[[assay]], object, assay)
+# Counts of some features, scaled to 10,000 counts per cell over all features.
+scaled_counts <- function(counts, features, log) {
+  missing <- setdiff(features, rownames(counts))
+  if (length(missing) > 0) {
+    refuse(
+      "the measured counts lack ", count_of(length(missing), "feature"), " (", some_names(missing),
+      "): there is nothing to compare them with."
+    )
+  }
   total <- pmax(Matrix::colSums(counts), 1)
   values <- t(t(as.matrix(counts[features, , drop = FALSE])) / total * 1e4)
   if (log) log1p(values) else values

@@ -15,7 +15,7 @@ torch_version=2.13.0
 torch_cpu_index=https://download.pytorch.org/whl/cpu
 ruff=ruff==0.17.6 # each version formats a little differently
 r_packages="Seurat SeuratObject reticulate Matrix rlang ggplot2 ggrepel patchwork testthat lintr
-  processx jsonlite glasso glmnet igraph knitr rmarkdown"
+  processx jsonlite glasso glmnet igraph knitr rmarkdown vdiffr"
 bioc_packages="BiocParallel destiny GenomicRanges HDF5Array MultiAssayExperiment rtracklayer
  SingleCellExperiment"
 bioc_packages=${bioc_packages//$'\n'/}

@@ -1,8 +1,9 @@
-# Rscript tools/test_r.R tests/testthat results.tsv
+# Rscript tools/test_r.R tests/testthat results.tsv [filter]
 # Runs testthat on the installed scMVP and writes a line per test:
 #   passed|failed|skipped <tab> name <tab> reason
 
 args <- commandArgs(TRUE)
+Sys.setenv(NOT_CRAN = "true") # or drawings would not be compared
 
 first_line <- function(condition) {
   gsub("\t", " ", strsplit(conditionMessage(condition), "\n")[[1]][1])
@@ -25,6 +26,7 @@ core <- system2("Rscript", c("-e", shQuote("quit(status = !scMVP::scMVP_availabl
 
 results <- testthat::test_dir(
   args[1],
+  filter = if (length(args) > 2) args[3],
   package = "scMVP",
   load_package = "installed",
   reporter = "check",

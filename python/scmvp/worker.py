@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import pandas as pd
+import scipy.sparse
 
 import scmvp
 from scmvp.errors import InputNote
@@ -93,6 +95,27 @@ class Worker:
             self.say(note=str(message))
 
     # ---- the verbs
+
+    def read(self, path: str, out: str) -> dict[str, Any]:
+        """Paired cells of a file or folder; counts and names go to files in `out`."""
+        return write_cells(scmvp.read(path), Path(out))
+
+    def simulate(self, out: str, **options: Any) -> dict[str, Any]:
+        """Simulated cells, and what is true of them."""
+        mdata = scmvp.simulate(**options)
+        folder = Path(out)
+        truth: dict[str, Any] = {
+            "types": list(mdata.uns["types"]),
+            "links": write_table(mdata.uns["links"], folder / "links"),
+        }
+        for name, adata in mdata.mod.items():
+            profile = np.asarray(adata.varm["true_profile"], np.float64)
+            truth[name] = {
+                "file": _write(folder / f"{name}.profile", profile.T),
+                "dim": list(profile.shape),
+                "features": write_names(adata.var_names, folder / f"{name}.profiled"),
+            }
+        return write_cells(mdata, folder) | {"truth": truth}
 
     def build(
         self, rna: dict, atac: dict, obs: dict | None = None, **options: Any
@@ -165,9 +188,9 @@ class Worker:
 VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     verb.__name__: verb
     for verb in (
-        Worker.build, Worker.load, Worker.train, Worker.fitted, Worker.embed,
-        Worker.responsibilities, Worker.decode, Worker.decode_to_file, Worker.differential,
-        Worker.save,
+        Worker.read, Worker.simulate, Worker.build, Worker.load, Worker.train, Worker.fitted,
+        Worker.embed, Worker.responsibilities, Worker.decode, Worker.decode_to_file,
+        Worker.differential, Worker.save,
     )
 }  # fmt: skip
 
@@ -204,6 +227,60 @@ def read_matrix(at: dict[str, Any]) -> np.ndarray:
     return np.fromfile(at["file"]).reshape(columns, rows).T
 
 
+def write_cells(mdata: Any, folder: Path) -> dict[str, Any]:
+    """Paired cells as files: the parts of each CSR matrix, names, and the columns of the tables."""
+    written: dict[str, Any] = {
+        "cells": write_names(mdata.obs_names, folder / "cells"),
+        "obs": write_table(mdata.obs, folder / "obs"),
+    }
+    for name, adata in mdata.mod.items():
+        matrix = scipy.sparse.csr_matrix(adata.X)
+        matrix.sum_duplicates()
+        parts = {"x": np.float64, "i": np.int32, "p": np.int32}
+        vectors = (matrix.data, matrix.indices, matrix.indptr)
+        files = {
+            part: _write(folder / f"{name}.{part}", np.asarray(vector, kind))
+            for (part, kind), vector in zip(parts.items(), vectors, strict=True)
+        }
+        written[name] = files | {
+            "features": write_names(adata.var_names, folder / f"{name}.features"),
+            "var": write_table(adata.var, folder / f"{name}.var"),
+        }
+    return written
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> dict[str, Any]:
+    """A table column by column, each of a kind that R knows; missing values are None."""
+    columns = {str(name): _column(frame[name]) for name in frame.columns}
+    return {"index": write_names(frame.index, path), "columns": columns}
+
+
+def _column(series: pd.Series) -> dict[str, Any]:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes = [None if code < 0 else int(code) for code in series.cat.codes]
+        levels = [str(level) for level in series.cat.categories]
+        return {"kind": "factor", "values": codes, "levels": levels}
+    if series.dtype.kind == "b":
+        return {"kind": "logical", "values": series.tolist()}
+    if series.dtype.kind in "iuf":
+        return {"kind": "number", "values": series.astype(float).tolist()}
+    missing = series.isna()
+    texts = [None if gone else str(value) for value, gone in zip(series, missing, strict=True)]
+    return {"kind": "text", "values": texts}
+
+
+def write_names(names: Any, path: Path) -> str:
+    """One name a line."""
+    text = "".join(f"{name}\n" for name in names)
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return str(path)
+
+
+def _write(path: Path, values: np.ndarray) -> str:
+    values.tofile(path)
+    return str(path)
+
+
 def _mudata(rna: dict[str, Any], atac: dict[str, Any], obs: dict | None = None) -> Any:
     return scmvp.from_parts(
         rna=_parts(rna), atac=_parts(atac), cells=_lines(rna["cells"]),
@@ -212,7 +289,8 @@ def _mudata(rna: dict[str, Any], atac: dict[str, Any], obs: dict | None = None) 
 
 
 def _parts(at: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    files = [(at["x"], np.float64), (at["i"], np.int32), (at["p"], np.int32)]
+    kind = at.get("type", "float64")  # whatever holds the values exactly
+    files = [(at["x"], kind), (at["i"], "int32"), (at["p"], "int32")]
     data, indices, indptr = (np.fromfile(path, kind) for path, kind in files)
     for path, _ in files:  # a copy on disk of all counts is not needed any more
         os.unlink(path)

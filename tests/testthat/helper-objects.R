@@ -30,7 +30,7 @@ with_seed <- function(seed, expr) {
 
 cell_names <- paste0("cell", seq_len(n_cells))
 gene_names <- paste0("Gene", 1:60)
-peak_names <- paste0("chr", rep(1:4, each = 30), "-", 1000 * 1:120, "-", 1000 * 1:120 + 500)
+peak_names <- sprintf("chr%d-%d-%d", rep(1:4, each = 30), 1000L * 1:120, 1000L * 1:120 + 500L)
 
 rna_counts <- function() block_counts(gene_names, cell_names, 0.6, seed = 1)
 atac_counts <- function(names = peak_names) block_counts(names, cell_names, 0.3, seed = 2)

@@ -52,3 +52,124 @@ test_that("Signac's own example object, with motifs and annotation, keeps them a
     tolerance = 1e-4
   )
 })
+
+# A fragment file with one fragment per count in the middle of its peak, bgzipped and indexed.
+write_fragments <- function(counts, path) {
+  skip_if_not_installed("Rsamtools")
+  triplets <- methods::as(counts, "TsparseMatrix")
+  ranges <- parse_ranges(rownames(counts))
+  peak <- triplets@i + 1
+  middle <- (ranges$start[peak] + ranges$end[peak]) %/% 2
+  lines <- data.frame(
+    ranges$seqnames[peak], middle - 50, middle + 50, colnames(counts)[triplets@j + 1], triplets@x
+  )
+  lines <- lines[order(lines[[1]], lines[[2]]), ]
+  lines[2:3] <- lapply(lines[2:3], as.integer)
+  plain <- tempfile()
+  utils::write.table(lines, plain, sep = "\t", quote = FALSE, row.names = FALSE, col.names = FALSE)
+  Rsamtools::bgzip(plain, path)
+  Rsamtools::indexTabix(path, format = "bed")
+  path
+}
+
+with_fragments <- function(object, assay) {
+  counts <- methods::slot(object[[assay]], "counts")
+  path <- write_fragments(counts, tempfile(fileext = ".tsv.gz"))
+  Signac::Fragments(object[[assay]]) <- Signac::CreateFragmentObject(
+    path, cells = colnames(object), verbose = FALSE
+  )
+  object
+}
+
+test_that("what Signac and Seurat draw and test of an assay, they do of the imputed one", {
+  skip_if_not_installed("Signac")
+  skip_if_not_installed("Seurat")
+  skip_without_core()
+  place <- new.env()
+  utils::data("atac_small", package = "Signac", envir = place)
+  object <- with_fragments(place$atac_small, "peaks")
+  counts <- methods::slot(object[["peaks"]], "counts")
+  some <- rownames(counts)[Matrix::rowSums(counts > 0) >= 3][1:40]
+  object <- quick_fit(
+    object,
+    rna.assay = "RNA", peak.assay = "peaks", n.clusters = 2, min.cells = 3, impute = "none",
+    impute.peaks = some, max.epochs = 2
+  )
+  imputed <- object[["scMVP_ATAC"]]
+  expect_identical(
+    Signac::Fragments(imputed)[[1]]@path, Signac::Fragments(object[["peaks"]])[[1]]@path
+  )
+  draw <- function(assay) {
+    suppressWarnings(Signac::CoveragePlot(
+      object,
+      region = some[1], assay = assay, group.by = "orig.ident", extend.upstream = 2000,
+      annotation = FALSE
+    ))
+  }
+  # the reads are those of the same cells, so that their coverage is the same
+  coverage <- lapply(c("scMVP_ATAC", "peaks"), function(assay) {
+    ggplot2::layer_data(draw(assay)[[1]])
+  })
+  expect_equal(coverage[[1]], coverage[[2]])
+  whole <- suppressWarnings(Signac::CoveragePlot(
+    object, "chr1-700000-780000",
+    assay = "scMVP_ATAC", features = NULL, annotation = TRUE, peaks = TRUE, links = TRUE
+  ))
+  expect_s3_class(whole, "gg")
+  feature <- paste0("scmvpatac_", some[2])
+  shown <- Seurat::FeaturePlot(object, feature, reduction = "umap")
+  expect_equal(
+    sort(shown$data[[4]]), sort(unname(methods::slot(imputed, "data")[some[2], ])),
+    tolerance = 1e-6
+  )
+  object$half <- rep(c("a", "b"), length.out = ncol(object))
+  for (test in c("wilcox", "LR")) {
+    markers <- suppressWarnings(Seurat::FindMarkers(
+      object, "a", "b",
+      group.by = "half", assay = "scMVP_ATAC", logfc.threshold = 0, min.pct = 0, test.use = test,
+      verbose = FALSE
+    ))
+    expect_setequal(rownames(markers), some)
+    expect_true(all(is.finite(markers$p_val)))
+  }
+})
+
+test_that("LinkPeaks() finds true links in imputed accessibility", {
+  skip_if_not_installed("Signac")
+  skip_if_not_installed("Seurat")
+  skip_without_core()
+  cells <- SimulateSCMVP(n.cells = 300, n.genes = 200, n.peaks = 600, n.types = 4, seed = 1)
+  truth <- SeuratObject::Misc(cells, "truth")$links
+  object <- SeuratObject::CreateSeuratObject(assay_counts(cells[["RNA"]]))
+  peaks <- assay_counts(cells[["ATAC"]])
+  object[["ATAC"]] <- Signac::CreateChromatinAssay(counts = peaks, sep = c("-", "-"))
+  data <- data.frame(
+    GC.percent = with_seed(1, stats::runif(nrow(peaks), 40, 60)), sequence.length = 500,
+    count = Matrix::rowSums(peaks), row.names = rownames(peaks)
+  )
+  object[["ATAC"]] <- SeuratObject::AddMetaData(object[["ATAC"]], data)
+  object <- Seurat::NormalizeData(object, verbose = FALSE)
+  object <- quick_fit(
+    object, n.clusters = 4, max.epochs = 30, impute = "none", impute.peaks = rownames(peaks)
+  )
+  expect_identical(object[["scMVP_ATAC"]][["GC.percent"]], object[["ATAC"]][["GC.percent"]])
+  genes <- unique(truth$gene)[1:6]
+  # a gene lies where the first of its peaks does
+  at <- parse_ranges(truth$peak[match(genes, truth$gene)])
+  coords <- GenomicRanges::GRanges(at$seqnames, IRanges::IRanges(at$start, at$end), strand = "+")
+  coords$gene_name <- genes
+  found <- with_seed(1, suppressWarnings(suppressMessages(Signac::LinkPeaks(
+    object,
+    peak.assay = "scMVP_ATAC", expression.assay = "RNA", peak.slot = "data", gene.coords = coords,
+    genes.use = genes, n_sample = 50, min.cells = 3, pvalue_cutoff = 1, score_cutoff = 0,
+    verbose = FALSE
+  ))))
+  links <- Signac::Links(found[["scMVP_ATAC"]])
+  expect_gt(length(links), 0)
+  expect_true(all(links$peak %in% rownames(peaks)) && all(links$gene %in% genes))
+  is_true <- paste(links$peak, links$gene) %in% paste(truth$peak, truth$gene)
+  expect_gt(mean(links$score[is_true]), mean(links$score[!is_true]))
+  # and imputing on keeps them
+  more <- ImputeSCMVP(found, "peaks", features = rownames(peaks)[1:2], assay.name = "some")
+  expect_s4_class(more[["some"]], "ChromatinAssay")
+})

@@ -36,6 +36,50 @@ test_that("imputation and projection run in a process as well", {
   )
 })
 
+test_that("files are read and cells simulated in a process as well, all the same", {
+  skip_without_core()
+  arguments <- list(n.cells = 40, n.genes = 60, n.peaks = 80, n.types = 2, seed = 3)
+  inside <- do.call(SimulateSCMVP, c(arguments, backend = "reticulate"))
+  apart <- do.call(SimulateSCMVP, c(arguments, backend = "process"))
+  expect_identical(assay_counts(apart[["RNA"]]), assay_counts(inside[["RNA"]]))
+  expect_identical(assay_counts(apart[["ATAC"]]), assay_counts(inside[["ATAC"]]))
+  expect_identical(apart[[]], inside[[]])
+  expect_identical(apart[["ATAC"]][[]], inside[["ATAC"]][[]])
+  expect_identical(SeuratObject::Misc(apart, "truth"), SeuratObject::Misc(inside, "truth"))
+
+  folder <- tempfile("pair")
+  dir.create(folder)
+  mdata <- to_mudata(rna_counts(), atac_counts())
+  pandas <- reticulate::import("pandas", convert = FALSE)
+  columns <- list(
+    type = pandas$Categorical(rep(c("b", "none", "a"), 30), categories = c("b", "a")),
+    number = c(NaN, 1.25, 1 / 3, seq_len(87)), whole = seq_len(90), flag = rep(c(TRUE, FALSE), 45),
+    text = rep(c("\u00e4", "b c", ""), 30)
+  )
+  for (modality in c("rna", "atac")) {
+    adata <- mdata$mod$`__getitem__`(modality)
+    for (name in names(columns)) {
+      value <- columns[[name]]
+      adata$obs$`__setitem__`(name, if (name == "type") value else as.list(value))
+    }
+    adata$write_h5ad(file.path(folder, paste0(modality, ".h5ad")))
+  }
+  read <- lapply(c(inside = "reticulate", apart = "process"), function(backend) {
+    ReadSCMVP(folder, backend = backend)
+  })
+  expect_identical(read$apart[[]], read$inside[[]])
+  expect_identical(levels(read$apart$type), c("b", "a"))
+  expect_identical(assay_counts(read$apart[["RNA"]]), rna_counts())
+  expect_identical(assay_counts(read$apart[["ATAC"]]), atac_counts())
+  fit <- RunSCMVP(
+    folder, backend = "process", n.clusters = 3, max.epochs = 1, verbose = FALSE, impute = "none"
+  )
+  expect_identical(results_of(fit)$options$backend, "process")
+  expect_refused(ReadSCMVP(folder, backend = "gpu"), "backend must be one of")
+  unlink(file.path(folder, "atac.h5ad"))
+  expect_refused(ReadSCMVP(folder, backend = "process"), "holds rna.h5ad but no atac.h5ad")
+})
+
 test_that("what the core refuses is the same sentence from either", {
   skip_without_core()
   wrong <- rna_counts()
@@ -129,4 +173,131 @@ test_that("an interrupt keeps the best state of the worker, and a forked R uses 
   expect_length(grep("^KEPT [0-9]+ TRUE", lines), 1)
   expect_length(grep("^FORKS process process", lines), 1)
   if (!any(grepl("^FORKS", lines))) fail(shown)
+})
+
+test_that("workers of future and of BiocParallel fit at the same time, in their own order", {
+  skip_without_core()
+  skip_on_os("windows")
+  skip_if_not_installed("future")
+  skip_if_not_installed("BiocParallel")
+  # in a session of its own: other tests need not pay for its workers
+  lines <- in_new_session(c(
+    "object <- SimulateSCMVP(n.cells = 60, n.genes = 60, n.peaks = 80, n.types = 2)",
+    "fit <- function(seed, backend = 'auto') {",
+    "  done <- scMVP::RunSCMVP(object, n.clusters = 2, max.epochs = 2, seed.use = seed,",
+    "    impute = 'none', verbose = FALSE, backend = backend, threads = 1)",
+    "  c(SeuratObject::Misc(done[['scmvp']])$options$backend,",
+    "    sprintf('%.5f', SeuratObject::Embeddings(done[['scmvp']])[1, 1]))",
+    "}",
+    "show <- function(name, fits) cat(name, unlist(fits), '\\n')",
+    "seeds <- c(3, 4)",
+    "show('HERE', lapply(seeds, fit))",
+    # forks of a session that runs Python
+    "show('BIOC', BiocParallel::bplapply(seeds, fit,",
+    "  BPPARAM = BiocParallel::MulticoreParam(2)))",
+    "future::plan(future::multicore, workers = 2)",
+    "jobs <- lapply(seeds, function(seed) future::future(fit(seed), seed = TRUE))",
+    "show('FORK', future::value(jobs))",
+    # sessions of their own, which start Python themselves
+    "future::plan(future::multisession, workers = 2)",
+    "jobs <- lapply(seeds, function(seed) future::future(fit(seed, 'process'), seed = TRUE))",
+    "show('SESSION', future::value(jobs))",
+    "future::plan(future::sequential)"
+  ))
+  got <- lapply(c("HERE", "BIOC", "FORK", "SESSION"), function(name) {
+    line <- grep(paste0("^", name, " "), lines, value = TRUE)
+    strsplit(c(line, "")[1], " ", fixed = TRUE)[[1]][-1]
+  })
+  if (any(lengths(got) != 4)) fail(paste(utils::tail(lines, 15), collapse = "\n"))
+  expect_identical(got[[1]][c(1, 3)], c("reticulate", "reticulate"))
+  for (other in got[-1]) {
+    expect_identical(other[c(1, 3)], c("process", "process"))
+    expect_equal(as.numeric(other[c(2, 4)]), as.numeric(got[[1]][c(2, 4)]), tolerance = 1e-3)
+  }
+})
+
+# ---- what may go wrong ---------------------------------------------------------------------------
+
+test_that("a worker that is killed while it builds, imputes or reads is told, too", {
+  skip_without_core()
+  object <- fitted_object()
+  dead <- function(verb) {
+    engine <- open_engine("process")
+    on.exit(engine$close())
+    restore_model(results_of(object)$model, engine)
+    tools::pskill(engine$worker$process$get_pid(), tools::SIGKILL)
+    verb(engine)
+  }
+  latent <- SeuratObject::Embeddings(object[["scmvp"]])
+  verbs <- list(
+    function(engine) engine$build(rna_counts(), atac_counts(), list(n_clusters = 3)),
+    function(engine) engine$decode(latent, "rna", "Gene1", 1e4),
+    function(engine) engine$embed(rna_counts(), atac_counts(), "joint"),
+    function(engine) engine$read(tempfile())
+  )
+  for (verb in verbs) {
+    expect_refused(dead(verb), "was killed .*nothing was changed", class = "scmvp_error_core")
+  }
+  # and the session lives on
+  expect_identical(dim(ImputeSCMVP(object, features = "Gene1", as = "matrix")), c(1L, 90L))
+})
+
+test_that("with a NumPy that reticulate cannot use, auto takes the process", {
+  skip_on_os("windows")
+  skip_if(utils::packageVersion("reticulate") >= "1.38", "this reticulate can use NumPy 2")
+  python <- tempfile("python")
+  writeLines(c("#!/bin/sh", "echo 3.11.2", "echo", "echo 2.4.0"), python)
+  Sys.chmod(python, "755")
+  lines <- in_new_session(c(
+    "cat('CHOSEN', scMVP:::choose_backend()$name, '\\n')",
+    "cat('WHY', scMVP:::choose_backend()$why, '\\n')",
+    "counts <- matrix(1, 30, 30, dimnames = list(paste0('g', 1:30), paste0('c', 1:30)))",
+    "before <- counts",
+    "tryCatch(RunSCMVP(counts, counts, n.clusters = 2, backend = 'reticulate'),",
+    "  scmvp_error_python = function(e) cat('SAID', conditionMessage(e), '\\n'))",
+    "cat('SAME', identical(before, counts), '\\n')",
+    "scMVP_config()"
+  ), environment = paste0("SCMVP_PYTHON=", python))
+  said <- function(pattern) expect_true(any(grepl(pattern, lines)), info = pattern)
+  said("^CHOSEN process")
+  said("^WHY .* has NumPy 2.4.0, which reticulate .* cannot use")
+  said("^SAID .* has NumPy 2.4.0.*-m pip install 'numpy<2'` or update reticulate")
+  said("^SAME TRUE")
+  said("^backend +process \\(.*NumPy 2.4.0")
+  said("^problem .*NumPy 2.4.0")
+  said("^worker +/.*python")
+})
+
+test_that("a second interrupt ends the worker, and R goes on with the object as it was", {
+  skip_without_core()
+  skip_on_os("windows")
+  lines <- in_new_session(c(
+    "object <- SimulateSCMVP(n.cells = 100, n.genes = 100, n.peaks = 150, n.types = 2)",
+    "before <- object",
+    # a worker that does not heed the first
+    "state <- new.env()",
+    "result <- tryCatch(withCallingHandlers(",
+    "  RunSCMVP(object, n.clusters = 2, max.epochs = 5000, batch.size = 8, backend = 'process'),",
+    "  message = function(m) {",
+    "    if (is.null(state$sent) && grepl('^epoch 2/', conditionMessage(m))) {",
+    "      state$sent <- TRUE",
+    "      find <- sprintf('pgrep -P %d -f [s]cmvp.worker', Sys.getpid())",
+    "      workers <- system(find, intern = TRUE)",
+    "      system(paste('kill -STOP', workers))",
+    "      system(sprintf('(for i in 1 2; do sleep 1; kill -INT %d; done) &', Sys.getpid()))",
+    "    }",
+    "  }), interrupt = function(i) 'interrupted')",
+    "cat('RESULT', result, identical(before, object), '\\n')",
+    "left <- suppressWarnings(system(sprintf('pgrep -P %d -f [s]cmvp.worker', Sys.getpid()),",
+    "  intern = TRUE))",
+    "cat('LEFT', length(left), '\\n')",
+    "cat('NEXT', dim(RunSCMVP(object, n.clusters = 2, max.epochs = 1, impute = 'none',",
+    "  verbose = FALSE)[['scmvp']]), '\\n')"
+  ))
+  if (!any(grepl("^RESULT interrupted TRUE", lines))) {
+    fail(paste(utils::tail(lines, 15), collapse = "\n"))
+  }
+  expect_length(grep("^RESULT interrupted TRUE", lines), 1)
+  expect_length(grep("^LEFT 0", lines), 1)
+  expect_length(grep("^NEXT 100 20", lines), 1)
 })
