@@ -260,7 +260,7 @@ send_counts <- function(worker, rna, peaks) {
 # float32, and would hold both while it turns doubles into it.
 fit_float32 <- function(x) {
   all(vapply(pieces_of(length(x)), function(at) {
-    value <- x[at]
+    value <- x[at[1]:at[2]]
     whole <- isTRUE(all(value == trunc(value))) && max(abs(range(value))) <= 2^24
     free_piece(at)
     whole
@@ -272,7 +272,7 @@ write_vector <- function(x, path, size = NA_integer_) {
   connection <- file(path, "wb")
   on.exit(close(connection))
   for (at in pieces_of(length(x))) {
-    writeBin(x[at], connection, size = size)
+    writeBin(x[at[1]:at[2]], connection, size = size)
     free_piece(at)
   }
   path
@@ -283,12 +283,12 @@ free_piece <- function(at) {
   if (at[1] > 1) gc(verbose = FALSE, full = FALSE)
 }
 
-# Positions 1 to n, some millions at a time.
+# First and last of positions 1 to n, some millions at a time.
 pieces_of <- function(n, piece = 2^22) {
   if (n == 0) {
     return(list())
   }
-  lapply(seq(1, n, by = piece), function(first) seq(first, min(n, first + piece - 1)))
+  lapply(seq(1, n, by = piece), function(first) c(first, min(n, first + piece - 1)))
 }
 
 write_names <- function(x, path) {
