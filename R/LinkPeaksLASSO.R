@@ -37,10 +37,10 @@
 #'   (residuals, when there are covariates). A false pair is one in which peak and gene have nothing
 #'   to do with each other beyond the covariates; a peak that is open in the same cells as the true
 #'   one for another reason is not covered.
-#' * `null = "background"`, for imputed or smoothed peaks, which all follow the programs of the cells:
-#'   the gene's peaks are replaced by peaks of other chromosomes that are as accessible. A false pair
-#'   is one which is no closer than peaks of the rest of the genome are. With few programs many peaks
-#'   of other chromosomes follow that of the gene, and few pairs can be called at 5 %.
+#' * `null = "background"`, for imputed or smoothed peaks, which all follow the programs of the
+#'   cells: the gene's peaks are replaced by peaks of other chromosomes that are as accessible. A
+#'   false pair is one which is no closer than peaks of the rest of the genome are. With few programs
+#'   many peaks of other chromosomes follow that of the gene, and few pairs can be called at 5 %.
 #'
 #' For smoothed responses the rate is not given (`NA`): their cells cannot be exchanged.
 #'
@@ -494,9 +494,9 @@ entries_by_background <- function(x, y, covariates, background, options) {
 }
 
 # Peaks of other chromosomes for each gene: list by gene of peaks (rows) x draws, each as accessible
-# as the gene's own peak in that row. They come from a pool of 500, so that few peaks are read. Where
-# other chromosomes have fewer than 20 of these, any that is not near the gene. NULL when a gene has
-# fewer still.
+# as the gene's own peak in that row. They come from a pool of 500, so that few peaks are read.
+# Where other chromosomes have fewer than 20 of these, any that is not near the gene. NULL when a
+# gene has fewer still.
 background_pool <- function(pairs, peaks, ranges, options) {
   usable <- which(Matrix::rowSums(peaks != 0) >= options$min.cells)
   total <- Matrix::rowSums(peaks)

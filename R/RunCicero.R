@@ -76,8 +76,8 @@
 #'   the digits of a number and gives the same to 1e-4 at four times the cost.
 #' @param max_elements Windows with more peaks are left out.
 #' @param max_sample_windows Most windows drawn to find `sample_num` usable ones.
-#' @param scale `"counts"`, as cicero does, or `"relative"` to the mean of each peak, the default for
-#'   imputed assays; see below.
+#' @param scale `"counts"`, as cicero does, or `"relative"` to the mean of each peak, the default
+#'   for imputed assays; see below.
 #' @param search `"cicero"`, `"extended"` or `"none"`, see below.
 #' @param seed.use Seed of the groups and of the sampled windows. R's own random numbers are not
 #'   touched; the result does not depend on the number of workers.

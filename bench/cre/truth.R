@@ -69,8 +69,8 @@ cicero_row <- function(name, values, groups, truth, ...) {
   score[is.na(score)] <- 0
   same <- truth$same_program
   false_at <- function(cutoff) if (any(score > cutoff)) mean(!same[score > cutoff]) else NA
-  # nearer than 200 kb, and without the pairs of one program but different genes, which open together
-  # in truth
+  # nearer than 200 kb, and without the pairs of one program but different genes, which open
+  # together in truth
   clear <- truth$near & !(same & !truth$same_gene)
   data.frame(
     RunCicero = name, AP.program = average_precision(score, same),
