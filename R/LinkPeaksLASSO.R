@@ -39,8 +39,9 @@
 #'   one for another reason is not covered.
 #' * `null = "background"`, for imputed or smoothed peaks, which all follow the programs of the
 #'   cells: the gene's peaks are replaced by peaks of other chromosomes that are as accessible. A
-#'   false pair is one which is no closer than peaks of the rest of the genome are. With few programs
-#'   many peaks of other chromosomes follow that of the gene, and few pairs can be called at 5 %.
+#'   false pair is one which is no closer than peaks of the rest of the genome are. With few
+#'   programs many peaks of other chromosomes follow that of the gene, and few pairs can be called
+#'   at 5 %.
 #'
 #' For smoothed responses the rate is not given (`NA`): their cells cannot be exchanged.
 #'
@@ -206,11 +207,7 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
   for (flag in c("rna.imputed", "peaks.imputed", "rna.log", "peaks.log", "verbose")) {
     check_flag(get(flag), flag)
   }
-  options$standardize <- check_flag(standardize, "standardize")
-  options$null <- check_choice(null, c("permutation", "background"), "null")
-  options$ridge <- check_number(ridge, "ridge", min = 0)
-  # covariances of values that are not standardized are smaller
-  options$lowest.entry <- max(utils::tail(lambda.sequence, 1), if (options$standardize) 0.01 else 0)
+  options <- add_scale_options(options, standardize, ridge, null)
   workers <- check_workers(workers, BPPARAM)
   rna <- as_values(object, "object")
   peaks <- check_matrix_pair(rna, check_accessibility(as_values(peaks, "peaks")))
@@ -238,20 +235,9 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
   scale <- lapply(c(rna = "rna", peaks = "peaks"), function(side) {
     if (!imputed[[side]] && !logged[[side]]) size_factors(data$totals[[side]], side)
   })
-  if (options$ridge > 0 && !options$standardize) {
-    options$ridge <- options$ridge *
-      typical_variance(data$peaks, scale$peaks, logged[["peaks"]], options)
-  }
-  pool <- NULL
-  if (options$null == "background" && options$n.permutations > 0) {
-    pool <- background_pool(pairs, peaks, ranges, options)
-    if (is.null(pool)) {
-      tell <- "null = \"background\" needs at least 20 peaks that are not near the gene"
-      if (!is.null(fdr)) refuse(tell, ": there are fewer, so no rate can be given.")
-      warn_of("background", tell, "; there are fewer, and fdr is NA.")
-      options$n.permutations <- 0
-    }
-  }
+  options$ridge <- ridge_of(data$peaks, scale$peaks, logged[["peaks"]], options)
+  pool <- pool_or_warning(pairs, peaks, ranges, options)
+  if (options$null == "background" && is.null(pool)) options$n.permutations <- 0
   result <- link_genes(
     data$rna, data$peaks, pairs, scale, logged, data$covariates, folds, pool, options, workers,
     BPPARAM, verbose
@@ -327,6 +313,38 @@ link_genes <- function(rna, peaks, pairs, scale, logged, covariates, folds, pool
       )
     })
   }, workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "genes")
+}
+
+add_scale_options <- function(options, standardize, ridge, null) {
+  options$standardize <- check_flag(standardize, "standardize")
+  options$null <- check_choice(null, c("permutation", "background"), "null")
+  options$ridge <- check_number(ridge, "ridge", min = 0)
+  # covariances of values that are not standardized are smaller
+  options$lowest.entry <- max(
+    utils::tail(options$lambda.sequence, 1), if (options$standardize) 0.01 else 0
+  )
+  options
+}
+
+# The ridge in the units of the peaks.
+ridge_of <- function(peaks, factors, logged, options) {
+  if (options$ridge == 0 || options$standardize) {
+    return(options$ridge)
+  }
+  options$ridge * typical_variance(peaks, factors, logged, options)
+}
+
+pool_or_warning <- function(pairs, peaks, ranges, options) {
+  if (options$null != "background" || options$n.permutations == 0) {
+    return(NULL)
+  }
+  pool <- background_pool(pairs, peaks, ranges, options)
+  if (is.null(pool)) {
+    tell <- "null = \"background\" needs at least 20 peaks that are not near the gene"
+    if (!is.null(options$fdr)) refuse(tell, ": there are fewer, so no rate can be given.")
+    warn_of("background", tell, "; there are fewer, and fdr is NA.")
+  }
+  pool
 }
 
 # The variance over cells of the middle peak, logged.
