@@ -21,16 +21,29 @@
 #' Then a warning says so, and the folds must be blocks of similar cells (`folds = "block"`, k-means
 #' on the reduction) or your own.
 #'
+#' @section Imputed peaks:
+#' Imputed values have no counting noise, and all follow few programs. A peak without a program has
+#' hardly any variation left, which standardizing would blow up to that of the others; and of two
+#' true peaks a LASSO keeps one, for they are copies. So imputed peaks are not standardized, and to
+#' the diagonal of their Gram matrix `ridge` times the variance of the middle peak is added, as an
+#' elastic net does: what varies no more than most peaks is shrunk away, and copies share their
+#' coefficient. Coefficients are given for standardized peaks all the same.
+#'
 #' @section False discovery rate:
 #' The statistic of a pair is the penalty at which its peak enters the LASSO of the gene. It is
-#' compared with those from `n.permutations` permutations of the cells of the gene's expression
-#' (residuals, when there are covariates), pooled over genes. With `fdr`, all pairs up to that rate
-#' are returned instead of those of the cross-validated penalty. The null hypothesis is that no peak
-#' has to do with the gene beyond the covariates; a peak that is open in the same cells as the true
-#' one for another reason is not covered, and neither is an imputed or smoothed peak that follows
-#' the program of its cells without a signal of its own: on imputed accessibility take the rate as a
-#' ranking, not as a rate. For smoothed responses the rate is not given (`NA`): their
-#' cells cannot be exchanged.
+#' compared with those of a null hypothesis, pooled over genes, `n.permutations` times. With `fdr`,
+#' all pairs up to that rate are returned instead of those of the cross-validated penalty.
+#' * `null = "permutation"`, for measured peaks: the cells of the gene's expression are permuted
+#'   (residuals, when there are covariates). A false pair is one in which peak and gene have nothing
+#'   to do with each other beyond the covariates; a peak that is open in the same cells as the true
+#'   one for another reason is not covered.
+#' * `null = "background"`, for imputed or smoothed peaks, which all follow the programs of the
+#'   cells: the gene's peaks are replaced by peaks of other chromosomes that are as accessible. A
+#'   false pair is one which is no closer than peaks of the rest of the genome are. With few
+#'   programs many peaks of other chromosomes follow that of the gene, and few pairs can be called
+#'   at 5 %.
+#'
+#' For smoothed responses the rate is not given (`NA`): their cells cannot be exchanged.
 #'
 #' @section Errors:
 #' `scmvp_error_input`: no or several assays to choose from; no gene in the coordinates; no peak
@@ -73,6 +86,10 @@
 #' @param rna.imputed,peaks.imputed Whether a side was imputed or smoothed; known for scMVP's
 #'   assays.
 #' @param rna.log,peaks.log Whether a side is logged already.
+#' @param standardize Standardize the peaks, as `cv.glmnet()` does; not for imputed ones.
+#' @param ridge Added to the diagonal of the peaks' Gram matrix: as it is where they are
+#'   standardized, else in units of the variance of the middle peak.
+#' @param null `"permutation"` of the cells or `"background"` peaks, see below.
 #' @param coordinates Coordinates of the cells, cells x dimensions, for `folds = "block"`.
 #' @param seed.use Seed of folds and permutations; R's own random numbers are not touched, and the
 #'   result does not depend on the number of workers.
@@ -177,6 +194,8 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
                                    lambda.sequence = exp(seq(log(10), log(0.001), length = 100)),
                                    n.permutations = 10, fdr = NULL, rna.imputed = FALSE,
                                    peaks.imputed = FALSE, rna.log = FALSE, peaks.log = FALSE,
+                                   standardize = !peaks.imputed, ridge = if (standardize) 0 else 3,
+                                   null = if (peaks.imputed) "background" else "permutation",
                                    coordinates = NULL, seed.use = 0, workers = 1, BPPARAM = NULL,
                                    verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
@@ -188,13 +207,13 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
   for (flag in c("rna.imputed", "peaks.imputed", "rna.log", "peaks.log", "verbose")) {
     check_flag(get(flag), flag)
   }
+  options <- add_scale_options(options, standardize, ridge, null)
   workers <- check_workers(workers, BPPARAM)
   rna <- as_values(object, "object")
   peaks <- check_matrix_pair(rna, check_accessibility(as_values(peaks, "peaks")))
   if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")
-  pairs <- gene_peak_pairs(
-    rna, peaks, ranges_table(ranges, rownames(peaks)), genes, gene_starts(gene.coords), options
-  )
+  ranges <- ranges_table(ranges, rownames(peaks))
+  pairs <- gene_peak_pairs(rna, peaks, ranges, genes, gene_starts(gene.coords), options)
   imputed <- c(rna = rna.imputed, peaks = peaks.imputed)
   data <- list(
     rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks, coordinates = coordinates,
@@ -216,9 +235,12 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
   scale <- lapply(c(rna = "rna", peaks = "peaks"), function(side) {
     if (!imputed[[side]] && !logged[[side]]) size_factors(data$totals[[side]], side)
   })
+  options$ridge <- ridge_of(data$peaks, scale$peaks, logged[["peaks"]], options)
+  pool <- pool_or_warning(pairs, peaks, ranges, options)
+  if (options$null == "background" && is.null(pool)) options$n.permutations <- 0
   result <- link_genes(
-    data$rna, data$peaks, pairs, scale, logged, data$covariates, folds, options, workers, BPPARAM,
-    verbose
+    data$rna, data$peaks, pairs, scale, logged, data$covariates, folds, pool, options, workers,
+    BPPARAM, verbose
   )
   links <- chosen_links(result, pairs, rownames(peaks), options)
   if (verbose) {
@@ -259,7 +281,7 @@ sum_over_groups <- function(data, groups) {
 # ---- the fits ------------------------------------------------------------------------------------
 
 # Fits of all genes, in pieces of neighboring genes that share peaks.
-link_genes <- function(rna, peaks, pairs, scale, logged, covariates, folds, options, workers,
+link_genes <- function(rna, peaks, pairs, scale, logged, covariates, folds, pool, options, workers,
                        BPPARAM, verbose) {
   order <- order(folds)
   ends <- cumsum(tabulate(folds))
@@ -277,14 +299,63 @@ link_genes <- function(rna, peaks, pairs, scale, logged, covariates, folds, opti
     # cells x features from here on
     x <- transform(peaks[used, , drop = FALSE], "peaks")
     y <- transform(rna[names(rows), , drop = FALSE], "rna")
+    drawn <- unique(unlist(pool[names(rows)], use.names = FALSE))
+    elsewhere <- if (length(drawn) > 0) transform(peaks[drawn, , drop = FALSE], "peaks")
     lapply(seq_along(rows), function(g) {
       near <- match(pairs$peak[rows[[g]]], used)
+      draws <- pool[[names(rows)[g]]]
       fit_gene(
         as.matrix(x[, near, drop = FALSE]), as.vector(y[, g]), covariates, ends, permutations,
-        options
+        options,
+        background = lapply(seq_len(if (is.null(draws)) 0 else ncol(draws)), function(i) {
+          as.matrix(elsewhere[, match(draws[, i], drawn), drop = FALSE])
+        })
       )
     })
   }, workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "genes")
+}
+
+add_scale_options <- function(options, standardize, ridge, null) {
+  options$standardize <- check_flag(standardize, "standardize")
+  options$null <- check_choice(null, c("permutation", "background"), "null")
+  options$ridge <- check_number(ridge, "ridge", min = 0)
+  # covariances of values that are not standardized are smaller
+  options$lowest.entry <- max(
+    utils::tail(options$lambda.sequence, 1), if (options$standardize) 0.01 else 0
+  )
+  options
+}
+
+# The ridge in the units of the peaks.
+ridge_of <- function(peaks, factors, logged, options) {
+  if (options$ridge == 0 || options$standardize) {
+    return(options$ridge)
+  }
+  options$ridge * typical_variance(peaks, factors, logged, options)
+}
+
+pool_or_warning <- function(pairs, peaks, ranges, options) {
+  if (options$null != "background" || options$n.permutations == 0) {
+    return(NULL)
+  }
+  pool <- background_pool(pairs, peaks, ranges, options)
+  if (is.null(pool)) {
+    tell <- "null = \"background\" needs at least 20 peaks that are not near the gene"
+    if (!is.null(options$fdr)) refuse(tell, ": there are fewer, so no rate can be given.")
+    warn_of("background", tell, "; there are fewer, and fdr is NA.")
+  }
+  pool
+}
+
+# The variance over cells of the middle peak, logged.
+typical_variance <- function(peaks, factors, logged, options) {
+  blocks <- split(seq_len(nrow(peaks)), (seq_len(nrow(peaks)) - 1) %/% 1000)
+  variances <- lapply(blocks, function(rows) {
+    x <- log_transform(peaks[rows, , drop = FALSE], factors, options$pseudocount, logged)
+    column_sd(as.matrix(x))^2
+  })
+  variances <- unlist(variances, use.names = FALSE)
+  stats::median(variances[variances > 0])
 }
 
 # log(x / size factor + pseudocount) up to a constant, cells x features: where x is 0 it is 0, so
@@ -307,56 +378,73 @@ log_transform <- function(x, factors, pseudocount, logged) {
 }
 
 # One gene. `x`: cells x near peaks, `y`: its expression, cells sorted by fold.
-fit_gene <- function(x, y, covariates, ends, permutations, options) {
+fit_gene <- function(x, y, covariates, ends, permutations, options, background = NULL) {
   n <- length(y)
   p <- ncol(x)
   empty <- list(
     coefficients = numeric(p), r.squared = 0, lambda = NA_real_, entered = numeric(p),
     permuted = numeric(), tried = 0L
   )
-  x <- standardize(x)
   y <- standardize(matrix(y))
   if (!any(y != 0)) {
     return(empty)
   }
+  spread <- if (options$standardize) rep(1, p) else column_sd(x)
+  x <- standardize(x, spread)
   n_free <- if (is.null(covariates)) 0 else ncol(covariates)
-  correlation <- as.vector(crossprod(x, y)) / (n - 1)
+  correlation <- as.vector(crossprod(x, y)) / (n - 1) / pmax(spread, 1e-12)
   tried <- which(abs(correlation) > options$min.correlation)
   result <- empty
   result$tried <- length(tried)
   if (length(tried) > 0) {
     design <- cbind(1, covariates, x[, tried, drop = FALSE], y)
     fit <- cross_validate(
-      fold_products(design, ends), n_free, options$lambda.sequence, options$alpha
+      fold_products(design, ends), n_free, options$lambda.sequence, options$alpha,
+      options$standardize, options$ridge
     )
+    # from here on those of standardized peaks, so that they can be compared
+    chosen <- 1 + n_free + seq_along(tried)
+    fit$coefficients[chosen, ] <- fit$coefficients[chosen, ] * spread[tried]
     at <- fit[[options$lambda]]
     result$lambda <- options$lambda.sequence[at]
     result$r.squared <- max(0, 1 - fit$cvm[at] / fit$cvm[1])
-    result$coefficients[tried] <- fit$coefficients[1 + n_free + seq_along(tried), at]
-    result$path <- list(tried = tried, coefficients = fit$coefficients[
-      1 + n_free + seq_along(tried), ,
-      drop = FALSE
-    ])
+    result$coefficients[tried] <- fit$coefficients[chosen, at]
+    result$path <- list(tried = tried, coefficients = fit$coefficients[chosen, , drop = FALSE])
   }
-  if (ncol(permutations) > 0) {
-    null <- entries_by_permutation(x, y, covariates, permutations, options)
+  null <- if (length(background) > 0) {
+    background <- lapply(background, function(other) {
+      standardize(other, if (options$standardize) 1 else column_sd(other))
+    })
+    entries_by_background(x, y, covariates, background, options)
+  } else if (ncol(permutations) > 0) {
+    entries_by_permutation(x, y, covariates, permutations, options)
+  }
+  if (!is.null(null)) {
     result$entered <- null$observed
     result$permuted <- null$permuted
   }
   result
 }
 
-standardize <- function(x) {
+column_sd <- function(x) {
+  sqrt(colSums((x - rep(colMeans(x), each = nrow(x)))^2) / (nrow(x) - 1))
+}
+
+# Columns centered and brought to the standard deviations asked for; constant ones become 0.
+standardize <- function(x, to = 1) {
   n <- nrow(x)
   x <- x - rep(colMeans(x), each = n)
   sd <- sqrt(colSums(x^2) / (n - 1))
   sd[sd < 1e-12] <- Inf
-  x / rep(sd, each = n)
+  x * rep(to / sd, each = n)
 }
 
 # Orders of the cells for the permutations, the same for every gene, so that the correlation of
 # genes is the same in them.
 permuted_cells <- function(n, options) {
+  if (options$null != "permutation") {
+    return(matrix(0L, n, 0))
+  }
   seeded(
     options$seed.use + 1,
     vapply(seq_len(options$n.permutations), function(i) sample.int(n), integer(n))
@@ -378,7 +466,7 @@ entries_by_permutation <- function(x, y, covariates, permutations, options) {
     return(list(observed = observed, permuted = numeric()))
   }
   x <- x[, keep, drop = FALSE]
-  gram <- crossprod(x) / n
+  gram <- crossprod(x) / n + diag(options$ridge, ncol(x))
   # as a vector: two columns would be taken for pairs of row and column
   responses <- cbind(y, matrix(y[as.vector(permutations)], n))
   moments <- crossprod(x, responses) / n
@@ -393,6 +481,77 @@ entries_by_permutation <- function(x, y, covariates, permutations, options) {
   }
   observed[keep] <- entered[, 1]
   list(observed = observed, permuted = entered[, -1][entered[, -1] > 0])
+}
+
+# The same against peaks of other chromosomes in the place of the gene's own (`background`: a list
+# of matrices like x).
+entries_by_background <- function(x, y, covariates, background, options) {
+  n <- nrow(x)
+  p <- ncol(x)
+  basis <- qr(cbind(rep(1, n), covariates))
+  y <- as.vector(qr.resid(basis, y))
+  all <- lapply(c(list(x), background), function(one) qr.resid(basis, one))
+  moments <- vapply(all, function(one) as.vector(crossprod(one, y)) / n, numeric(p))
+  moments <- matrix(moments, p)
+  sd <- matrix(vapply(all, function(one) sqrt(colSums(one^2) / n), numeric(p)), p)
+  moments[sd < 1e-7 | abs(moments) <= options$min.correlation * sd] <- 0
+  some <- colSums(moments != 0) > 0
+  entered <- matrix(0, p, ncol(moments))
+  if (any(some)) {
+    grams <- vapply(all[some], function(one) {
+      gram <- crossprod(one) / n
+      gone <- which(diag(gram) < 1e-14)
+      gram[cbind(gone, gone)] <- 1
+      as.vector(gram + diag(options$ridge, p))
+    }, numeric(p * p))
+    entered[, some] <- follow_paths(
+      matrix(grams, p * p), moments[, some, drop = FALSE],
+      lowest = options$lowest.entry
+    )$entered
+  }
+  list(observed = entered[, 1], permuted = entered[, -1][entered[, -1] > 0])
+}
+
+# Peaks of other chromosomes for each gene: list by gene of peaks (rows) x draws, each as accessible
+# as the gene's own peak in that row. They come from a pool of 500, so that few peaks are read.
+# Where other chromosomes have fewer than 20 of these, any that is not near the gene. NULL when a
+# gene has fewer still.
+background_pool <- function(pairs, peaks, ranges, options) {
+  usable <- which(Matrix::rowSums(peaks != 0) >= options$min.cells)
+  total <- Matrix::rowSums(peaks)
+  rows_of <- split(seq_len(nrow(pairs)), factor(pairs$gene, unique(pairs$gene)))
+  seeded(options$seed.use + 1, {
+    pool <- usable[sample.int(length(usable), min(500, length(usable)))]
+    pool <- pool[order(total[pool])]
+    draws <- lapply(rows_of, function(rows) {
+      near <- pairs$peak[rows]
+      other <- pool[!ranges$seqnames[pool] %in% ranges$seqnames[near]]
+      if (length(other) < 20) other <- setdiff(pool, near)
+      if (length(other) < 20) {
+        return(NULL)
+      }
+      at <- findInterval(total[near], total[other])
+      place <- vapply(seq_len(options$n.permutations), function(i) {
+        closest_at_random(at, length(other))
+      }, integer(length(near)))
+      matrix(other[place], length(near))
+    })
+  })
+  if (any(lengths(draws) == 0)) NULL else draws
+}
+
+# For each place one of the 20 around it (1 to n), none twice while there are others.
+closest_at_random <- function(at, n) {
+  first <- pmin(pmax(at - 10L, 0L), n - 20L)
+  taken <- first + sample.int(20, length(at), replace = TRUE)
+  again <- which(duplicated(taken))
+  left <- setdiff(seq_len(n), taken)
+  for (i in again[seq_len(min(length(again), length(left)))]) {
+    nearest <- which.min(abs(left - taken[i]))
+    taken[i] <- left[nearest]
+    left <- left[-nearest]
+  }
+  as.integer(taken)
 }
 
 # From the fits to the table of links.
@@ -525,7 +684,6 @@ check_lasso_options <- function(distance, lambda, alpha, nfolds, min.cells, min.
   )
   if (options$alpha > 1) refuse("alpha must be at most 1, not ", alpha, ".")
   options$lambda.sequence <- check_lambda_sequence(lambda.sequence)
-  options$lowest.entry <- max(lambda.sequence[length(lambda.sequence)], 0.01)
   options["fdr"] <- list(check_number(fdr, "fdr", min = 0, above = TRUE, optional = TRUE))
   if (!is.null(options$fdr) && options$n.permutations == 0) {
     refuse("fdr needs permutations: n.permutations is 0.")

@@ -15,11 +15,23 @@
 #' estimated covariance. Windows overlap by half: a pair in several of them gets their mean, or `NA`
 #' where their signs disagree.
 #'
+#' @section Imputed accessibility:
+#' The covariance of sums is that of the most accessible peaks, and in imputed values, which have no
+#' counting noise, a peak that does not vary at all has some small variation in step with others.
+#' With `scale = "relative"`, the default for imputed assays, each peak is divided by its mean over
+#' the groups, and in place of \eqn{10^{-4}} three times the variance of the middle peak is added
+#' to the diagonal of \eqn{S}: two peaks which vary as little as most do get a co-accessibility of
+#' at most 1/4, and only those which vary more can exceed it. A tenth of that ridge is then the
+#' distance parameter (`search = "none"`). Scores are higher than those of counts: rank them, or
+#' set a cutoff of their own. How this was chosen and what it gains: `docs/benchmarks.md` in the
+#' sources.
+#'
 #' @section Which search:
 #' Cicero's own search starts at 2 and doubles once, so it cannot return a distance parameter above
 #' 4: a window that needs more silently gets 2. `search = "cicero"` reproduces that and warns how
 #' many windows were hit; `search = "extended"` doubles until long edges are gone. Counts rarely
-#' need it. Smooth values do, and there it makes the penalty several times larger.
+#' need it. Smooth values do, and there it makes the penalty several times larger. `search = "none"`
+#' is for relative values, see above.
 #'
 #' @section Errors:
 #' `scmvp_error_input`: no or several peak assays; features that are no ranges; groups of other
@@ -64,7 +76,9 @@
 #'   the digits of a number and gives the same to 1e-4 at four times the cost.
 #' @param max_elements Windows with more peaks are left out.
 #' @param max_sample_windows Most windows drawn to find `sample_num` usable ones.
-#' @param search `"cicero"` or `"extended"`, see below.
+#' @param scale `"counts"`, as cicero does, or `"relative"` to the mean of each peak, the default
+#'   for imputed assays; see below.
+#' @param search `"cicero"`, `"extended"` or `"none"`, see below.
 #' @param seed.use Seed of the groups and of the sampled windows. R's own random numbers are not
 #'   touched; the result does not depend on the number of workers.
 #' @param workers Processes to use.
@@ -109,7 +123,7 @@ RunCicero.Seurat <- function(object, assay = NULL, layer = NULL, reduction = "sc
   input <- seurat_values(object, name, layer)
   options <- known_genome(options, object[[name]])
   if (is.null(groups)) options$reduced_coordinates <- seurat_coordinates(object, reduction, dims)
-  if (is.null(options$search) && input$imputed) options$search <- search_for_imputed
+  if (is.null(options$scale) && input$imputed) options$scale <- scale_for_imputed
   connections <- do.call(RunCicero.default, c(
     list(input$values, groups = groups, ranges = assay_ranges(object[[name]])), options
   ))
@@ -131,7 +145,7 @@ RunCicero.SingleCellExperiment <- function(object, assay = NULL, layer = NULL, r
   input <- sce_peaks(object, assay, layer)
   if (is.null(options$genomic_coords)) options$genomic_coords <- known_seqinfo(input$ranges)
   if (is.null(groups)) options$reduced_coordinates <- sce_coordinates(object, reduction, dims)
-  if (is.null(options$search) && input$imputed) options$search <- search_for_imputed
+  if (is.null(options$scale) && input$imputed) options$scale <- scale_for_imputed
   values <- as_values(input$values, "the peaks")
   if (is.null(rownames(values))) rownames(values) <- input$names
   connections <- do.call(
@@ -141,7 +155,7 @@ RunCicero.SingleCellExperiment <- function(object, assay = NULL, layer = NULL, r
 }
 
 # Decided by measurement: bench/cre/truth.R, docs/benchmarks.md.
-search_for_imputed <- "extended"
+scale_for_imputed <- "relative"
 
 #' @rdname RunCicero
 #' @export
@@ -151,7 +165,8 @@ RunCicero.default <- function(object, ranges = NULL, reduced_coordinates = NULL,
                               binarize = FALSE, distance_parameter = NULL, maxit = 100, s = 0.75,
                               distance_constraint = 250000,
                               distance_parameter_convergence = 1e-4, max_elements = 200,
-                              max_sample_windows = 500, search = c("cicero", "extended"),
+                              max_sample_windows = 500, scale = c("counts", "relative"),
+                              search = if (scale == "relative") "none" else "cicero",
                               seed.use = 0, workers = 1, BPPARAM = NULL, verbose = !silent, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   check_installed("glasso", "RunCicero()")
@@ -163,6 +178,7 @@ RunCicero.default <- function(object, ranges = NULL, reduced_coordinates = NULL,
   }
   check_flag(silent, "silent")
   check_flag(verbose, "verbose")
+  scale <- check_choice(scale, c("counts", "relative"), "scale")
   options <- check_cicero_options(
     window = window, sample_num = sample_num, maxit = maxit, s = s,
     distance_constraint = distance_constraint,
@@ -178,8 +194,15 @@ RunCicero.default <- function(object, ranges = NULL, reduced_coordinates = NULL,
   genome <- genome_table(genomic_coords, ranges, verbose)
   groups <- groups_for(values, groups, reduced_coordinates, k, seed.use, silent = !verbose)
   if (binarize) values <- (values > 0) * 1
+  grouped <- grouped_accessibility(values, groups, size_factor_normalize)
+  if (scale == "relative") {
+    grouped <- relative_accessibility(grouped)
+    if (options$search == "none" && is.null(options$distance_parameter)) {
+      options$distance_parameter <- grouped$ridge / 10
+    }
+  }
   connections <- cicero_connections(
-    grouped_accessibility(values, groups, size_factor_normalize), ranges, genome, options,
+    grouped, ranges, genome, options,
     workers = workers, BPPARAM = BPPARAM, verbose = verbose
   )
   attr(connections, "groups") <- if (is.null(groups)) ncol(values) else ncol(groups)
@@ -198,6 +221,9 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
     )
   }
   if (is.null(options$distance_parameter)) {
+    if (options$search == "none") {
+      refuse("search = \"none\" needs a distance_parameter, or scale = \"relative\".")
+    }
     if (verbose) message("distance parameter from up to ", options$sample_num, " windows")
     sampled <- sample_distance_parameters(
       grouped, position, windows, options,
@@ -293,7 +319,7 @@ check_cicero_options <- function(window, sample_num, maxit, s, distance_constrai
     ),
     max_elements = check_number(max_elements, "max_elements", min = 2, whole = TRUE),
     max_sample_windows = check_number(max_sample_windows, "max_sample_windows", 1, whole = TRUE),
-    search = check_choice(search, c("cicero", "extended"), "search"),
+    search = check_choice(search, c("cicero", "extended", "none"), "search"),
     seed.use = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
   )
   if (options$s >= 1) refuse("s must be below 1, not ", options$s, ".")

@@ -1,6 +1,6 @@
 # The algorithm of Cicero (Pliner et al. 2018) on glasso: numbers in, numbers out. Objects, genomes
 # and words are elsewhere. Symbols as in the paper: S is the covariance of the peaks of a window
-# over the groups, with 1e-4 on its diagonal; D their distances; the penalty of a pair is
+# over the groups, with a ridge (1e-4) on its diagonal; D their distances; the penalty of a pair is
 # rho = a (1 - (1000 / D)^s), not below 0, with a the distance parameter.
 
 # Accessibility of groups, computed when it is asked for: as sums over 50 cells nearly nothing is 0,
@@ -10,7 +10,7 @@ grouped_accessibility <- function(values, groups, size_factor_normalize = TRUE) 
   grouped <- list(
     # columns of a sparse matrix are taken fast, rows are not
     values = if (is.matrix(values)) values else Matrix::t(values),
-    by_row = is.matrix(values), groups = groups, n_peaks = nrow(values),
+    by_row = is.matrix(values), groups = groups, n_peaks = nrow(values), ridge = 1e-4,
     names = if (is.null(groups)) colnames(values) else colnames(groups)
   )
   grouped$n_groups <- if (is.null(groups)) ncol(values) else ncol(groups)
@@ -26,8 +26,31 @@ grouped_accessibility <- function(values, groups, size_factor_normalize = TRUE) 
   grouped
 }
 
+# Accessibility relative to each peak's mean over groups. The ridge is three times the variance of
+# the middle peak, so that two peaks which vary as little as most do have a correlation of at most
+# 1/4. Peaks without any accessibility stay 0.
+relative_accessibility <- function(grouped) {
+  blocks <- peak_blocks(grouped)
+  moments <- lapply(blocks, function(peaks) {
+    x <- group_values(grouped, peaks)
+    mean <- colMeans(x)
+    rbind(mean, colSums((x - rep(mean, each = nrow(x)))^2) / (nrow(x) - 1))
+  })
+  moments <- do.call(cbind, moments)
+  mean <- moments[1, ]
+  typical <- stats::median(moments[2, mean > 0] / mean[mean > 0]^2)
+  grouped$relative_to <- ifelse(mean > 0, mean, 1)
+  grouped$ridge <- max(3 * typical, 1e-4)
+  grouped
+}
+
 # Dense, groups x the peaks asked for.
 group_values <- function(grouped, peaks) {
+  x <- group_sums(grouped, peaks)
+  if (is.null(grouped$relative_to)) x else x / rep(grouped$relative_to[peaks], each = nrow(x))
+}
+
+group_sums <- function(grouped, peaks) {
   x <- if (grouped$by_row) {
     t(grouped$values[peaks, , drop = FALSE])
   } else {
@@ -145,15 +168,20 @@ window_without_links <- function(covariance) {
 # The values of all peaks of a piece of windows: neighboring windows share half of them.
 piece_of_windows <- function(members, grouped) {
   used <- sort(unique(unlist(members, use.names = FALSE)))
-  list(values = group_values(grouped, used), columns = lapply(members, match, used))
+  list(
+    values = group_values(grouped, used), columns = lapply(members, match, used),
+    ridge = grouped$ridge
+  )
 }
 
-window_covariance <- function(values, columns) {
+window_covariance <- function(piece, window) {
+  values <- piece$values
+  columns <- piece$columns[[window]]
   n <- length(columns)
   values <- values[, columns, drop = FALSE]
   covariance <- crossprod(values - rep(colMeans(values), each = nrow(values))) / (nrow(values) - 1)
   on_diagonal <- seq.int(1L, n * n, n + 1L)
-  covariance[on_diagonal] <- covariance[on_diagonal] + 1e-4
+  covariance[on_diagonal] <- covariance[on_diagonal] + piece$ridge
   covariance
 }
 
@@ -257,7 +285,7 @@ sample_distance_parameters <- function(grouped, position, windows, options, ...)
   found <- in_pieces(pieces, function(some) {
     piece <- piece_of_windows(members[some], grouped)
     vapply(seq_along(some), function(i) {
-      covariance <- window_covariance(piece$values, piece$columns[[i]])
+      covariance <- window_covariance(piece, i)
       window_distance_parameter(covariance, position[members[[some[i]]]], options)
     }, numeric(3))
   }, ...)
@@ -277,7 +305,7 @@ window_connections <- function(members, grouped, position, distance_parameter, s
     n <- length(peaks)
     first <- rep.int(seq_len(n - 1), (n - 1):1)
     second <- sequence((n - 1):1, 2:n)
-    covariance <- window_covariance(piece$values, piece$columns[[w]])
+    covariance <- window_covariance(piece, w)
     rho <- distance_penalty(window_distance(position[peaks]), distance_parameter, s)
     estimate <- window_glasso(covariance, rho)$w
     scale <- 1 / sqrt(estimate[seq.int(1L, n * n, n + 1L)])

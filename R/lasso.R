@@ -3,8 +3,10 @@
 # cells, everything about a fold is in a matrix of p x p.
 #
 # The objective is 1/(2n) |y - a - X b|^2 + lambda (alpha |b|_1 + (1 - alpha)/2 |b|_2^2) with the
-# columns of X standardized within the cells used for the fit, as glmnet does; as there, the second
-# penalty is divided by the standard deviation of y. Covariates are not penalized (glmnet's
+# columns of X standardized within the cells used for the fit, as glmnet does, unless `standardize`
+# is FALSE; as there, the second penalty is divided by the standard deviation of y. A `ridge` on the
+# diagonal of the Gram matrix is a quadratic penalty of that weight at every lambda, which leaves
+# the paths piecewise linear. Covariates are not penalized (glmnet's
 # penalty.factor = 0, whose rescaling of the other factors is not copied).
 
 # Cross products by fold. `design`: cells x (1, covariates, peaks, y), rows sorted by fold; `ends`:
@@ -18,7 +20,7 @@ fold_products <- function(design, ends) {
 
 # What a fit needs of the cross products of some cells: Gram matrix and moments of the standardized
 # peaks with the covariates projected out, and what brings coefficients back to the design's scale.
-gram_problem <- function(products, n_free) {
+gram_problem <- function(products, n_free, standardize = TRUE, ridge = 0) {
   q <- ncol(products)
   n <- products[1, 1]
   means <- products[1, ] / n
@@ -29,10 +31,11 @@ gram_problem <- function(products, n_free) {
   divide <- sd
   divide[constant] <- 1
   divide[q] <- 1 # y keeps its scale
-  scaled <- covariance / tcrossprod(divide)
-  if (any(constant)) scaled[constant, ] <- scaled[, constant] <- 0
   free <- seq_len(n_free) + 1
   peaks <- seq_len(q - n_free - 2) + n_free + 1
+  if (!standardize) divide[peaks] <- 1
+  scaled <- covariance / tcrossprod(divide)
+  if (any(constant)) scaled[constant, ] <- scaled[, constant] <- 0
   free <- free[!constant[free]]
   gram <- scaled[peaks, peaks, drop = FALSE]
   moment <- scaled[peaks, q]
@@ -47,6 +50,7 @@ gram_problem <- function(products, n_free) {
   }
   gone <- constant[peaks]
   if (any(gone)) diag(gram)[gone] <- 1
+  if (ridge > 0) diag(gram) <- diag(gram) + ridge
   list(
     gram = gram, moment = moment, y_sd = sd[q], projection = projection, free = free, peaks = peaks,
     divide = divide, means = means, q = q
@@ -69,10 +73,11 @@ unscale_coefficients <- function(problem, b) {
 
 # cv.glmnet() on cross products by fold. Returns the mean squared errors over folds (cvm, cvsd), the
 # positions of lambda.min and lambda.1se, and the coefficients of all cells at every lambda.
-cross_validate <- function(products, n_free, lambda, alpha = 1) {
+cross_validate <- function(products, n_free, lambda, alpha = 1, standardize = TRUE, ridge = 0) {
   total <- Reduce(`+`, products)
   problems <- lapply(
-    c(lapply(products, function(held_out) total - held_out), list(total)), gram_problem, n_free
+    c(lapply(products, function(held_out) total - held_out), list(total)), gram_problem, n_free,
+    standardize, ridge
   )
   solutions <- lasso_paths(problems, lambda, alpha)
   k <- length(products)

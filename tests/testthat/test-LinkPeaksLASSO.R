@@ -193,7 +193,7 @@ test_that("Seurat objects and SingleCellExperiments give what their matrices giv
     case$peaks, object[["ATAC"]], "imputed_", list(reduction = "x", log = FALSE)
   )
   expect_setequal(
-    run(object, peak.assay = "imputed")$peak[1], rownames(case$peaks)[2]
+    run(object, peak.assay = "imputed", standardize = TRUE)$peak[1], rownames(case$peaks)[2]
   )
   skip_if_not_installed("SingleCellExperiment")
   sce <- SingleCellExperiment::SingleCellExperiment(
@@ -229,4 +229,62 @@ test_that("a ChromatinAssay with an annotation needs nothing else and keeps the 
   linked <- LinkPeaksLASSO(object, genes = paste0("G", 1:5), as = "object", verbose = FALSE)
   expect_equal(SeuratObject::Misc(linked, "lasso_links"), link_case(case))
   expect_setequal(Signac::Links(linked[["peaks"]])$gene, c("G1", "G2"))
+})
+
+test_that("background peaks are of other chromosomes, as accessible, none twice", {
+  place <- with_seed(3, closest_at_random(c(1, 50, 50, 50, 100), 100))
+  expect_lt(max(abs(place - c(1, 50, 50, 50, 100))), 25)
+  expect_length(unique(with_seed(4, closest_at_random(rep(50, 90), 100))), 90)
+  case <- lasso_case()
+  ranges <- ranges_table(NULL, rownames(case$peaks))
+  pairs <- data.frame(gene = rep(c("G1", "G2"), c(4, 2)), peak = c(1:4, 5:6))
+  options <- list(n.permutations = 3, min.cells = 10, seed.use = 0)
+  draws <- background_pool(pairs, case$peaks, ranges, options)
+  expect_identical(lapply(draws, dim), list(G1 = c(4L, 3L), G2 = c(2L, 3L)))
+  expect_true(all(ranges$seqnames[unlist(draws)] == "chr2"))
+  expect_identical(background_pool(pairs, case$peaks, ranges, options), draws)
+  # one chromosome: those not near the gene; too few of them: no rate
+  one <- ranges
+  one$seqnames <- "chr1"
+  expect_false(any(background_pool(pairs, case$peaks, one, options)$G1 %in% 1:4))
+  few <- case
+  few$peaks <- case$peaks[1:12, ]
+  expect_warning(
+    links <- link_case(few, null = "background"), "at least 20 peaks",
+    class = "scmvp_warning_background"
+  )
+  expect_true(all(is.na(links$fdr)))
+  expect_refused(link_case(few, null = "background", fdr = 0.1), "so no rate can be given")
+})
+
+test_that("imputed peaks: copies share their coefficient, what hardly varies gets none", {
+  made <- with_seed(8, {
+    activity <- stats::rexp(400)
+    other <- matrix(stats::rexp(400 * 30), 30)
+    list(
+      rna = rbind(G = stats::rpois(400, 3 * activity), H = stats::rpois(400, 3)),
+      # two of the gene's peaks, one that hardly varies but in step with it, and 30 elsewhere
+      peaks = rbind(1 + activity, 2 + 2 * activity, 5 + 0.01 * activity, 3 + 0.2 * other)
+    )
+  })
+  colnames(made$rna) <- colnames(made$peaks) <- paste0("cell", 1:400)
+  rownames(made$peaks) <- c(
+    paste0("chr1-", 11000 * 1:3, "-", 11000 * 1:3 + 500),
+    paste0("chr2-", 5000 + 1:30, "-", 6001:6030)
+  )
+  run <- function(...) {
+    LinkPeaksLASSO(
+      made$rna, made$peaks,
+      gene.coords = data.frame(gene = "G", seqnames = "chr1", tss = 15000, strand = "+"),
+      genes = "G", lambda = "min", verbose = FALSE, ...
+    )
+  }
+  links <- run(peaks.imputed = TRUE)
+  expect_identical(links$peak[1:2], rownames(made$peaks)[1:2])
+  expect_equal(links$coefficient[1], links$coefficient[2], tolerance = 0.25) # nearly copies
+  third <- links$coefficient[links$peak == rownames(made$peaks)[3]]
+  expect_lt(max(0, third), 0.05 * links$coefficient[1])
+  expect_lt(max(links$fdr[1:2]), 0.05)
+  # standardized, the three cannot be told apart
+  expect_gt(max(abs(run(peaks.imputed = TRUE, standardize = TRUE)$coefficient)), 0.3)
 })

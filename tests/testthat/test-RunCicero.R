@@ -232,7 +232,8 @@ test_that("Seurat objects, plain or imputed, give what their matrices give", {
   )
   expect_identical(SeuratObject::DefaultAssay(object), "ATAC")
   expect_identical(run(object), plain)
-  expect_equal(run(object, assay = "imputed")$coaccess, plain$coaccess, tolerance = 1e-10)
+  as_counts <- run(object, assay = "imputed", scale = "counts")
+  expect_equal(as_counts$coaccess, plain$coaccess, tolerance = 1e-10)
   expect_refused(run(object, assay = "peaks"), "no assay 'peaks' \\(assay\\); its assays are ATAC")
   expect_refused(run(object, layer = "scaled"), "no layer 'scaled'")
   expect_refused(run(object, as = "object"), "no ChromatinAssay")
@@ -259,6 +260,42 @@ test_that("a SingleCellExperiment gives them too, from rows or an alternative ex
   expect_refused(run(rna), "no peak assay found")
   SingleCellExperiment::altExp(rna, "peaks") <- sce
   expect_identical(run(rna), expected)
+})
+
+test_that("relative accessibility: glasso by hand, whatever the unit of a peak", {
+  x <- with_seed(4, {
+    activity <- matrix(stats::rexp(3 * 60), 3)
+    t(t(0.2 + activity[rep(1:3, 4), ]) + stats::rexp(60, 20)) * stats::rlnorm(12)
+  })
+  at <- 260000 + 7000 * 1:12 # all within the same windows
+  rownames(x) <- paste0("chr1-", at, "-", at + 500)
+  run <- function(x, ...) {
+    RunCicero(
+      x,
+      groups = "none", size_factor_normalize = FALSE, scale = "relative", silent = TRUE, ...
+    )
+  }
+  found <- run(x)
+  values <- t(x / rowMeans(x))
+  ridge <- 3 * stats::median(apply(values, 2, stats::var))
+  expect_equal(attr(found, "distance_parameter"), ridge / 10)
+  distance <- abs(outer(at, at, "-"))
+  diag(distance) <- 1000 # no penalty on the diagonal
+  rho <- pmax((1 - (1000 / distance)^0.75) * ridge / 10, 0)
+  w <- stats::cov2cor(glasso::glasso(stats::cov(values) + diag(ridge, 12), rho)$w)
+  by_hand <- w[cbind(match(found$Peak1, rownames(x)), match(found$Peak2, rownames(x)))]
+  expect_equal(found$coaccess, by_hand, tolerance = 1e-5)
+  expect_equal(run(x * stats::rlnorm(12))$coaccess, found$coaccess, tolerance = 1e-6)
+  # sparse, and with a peak that is never open
+  sparse <- methods::as(rbind(x, "chr1-400000-400500" = 0), "CsparseMatrix")
+  closed <- run(sparse, distance_parameter = ridge / 10)
+  one <- closed$Peak1 == "chr1-400000-400500" | closed$Peak2 == "chr1-400000-400500"
+  expect_true(all(closed$coaccess[one] == 0))
+  expect_equal(closed$coaccess[!one], found$coaccess, tolerance = 1e-6)
+  expect_refused(
+    RunCicero(x, groups = "none", search = "none", silent = TRUE),
+    "search = \"none\" needs a distance_parameter, or scale"
+  )
 })
 
 test_that("wrong input is refused in one sentence", {

@@ -98,3 +98,20 @@ test_that("the permutation rate is expected false calls over calls, made monoton
   expect_equal(permutation_fdr(rev(observed), permuted, 2), rev(c(0, 0, 0.5 / 3, 1 / 4)))
   expect_length(permutation_fdr(numeric(), permuted, 2), 0)
 })
+
+test_that("peaks that are not standardized, with a ridge, are glmnet's on augmented data", {
+  skip_if_not_installed("glmnet")
+  data <- lasso_data(300, 6, seed = 33)
+  x <- scale(data$x * rep(c(0.1, 1, 3, 1, 0.5, 2), each = 300), scale = FALSE)
+  ridge <- 0.3
+  products <- fold_products(
+    cbind(1, x, data$y)[order(data$fold), ], cumsum(tabulate(data$fold))
+  )
+  fit <- cross_validate(products, 0, lambdas, standardize = FALSE, ridge = ridge)
+  y <- data$y - mean(data$y)
+  theirs <- glmnet::glmnet(
+    rbind(x, diag(sqrt(300 * ridge), 6)), c(y, numeric(6)),
+    lambda = lambdas * 300 / 306, standardize = FALSE, intercept = FALSE, thresh = 1e-15
+  )
+  expect_lt(max(abs(fit$coefficients[-1, ] - as.matrix(theirs$beta))), 1e-5)
+})
