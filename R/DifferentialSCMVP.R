@@ -97,7 +97,7 @@ DifferentialSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), group
     if (is.null(name) || !name %in% SeuratObject::Assays(object) || !has_counts(object[[name]])) {
       return(NULL)
     }
-    cells_of(object[[name]], object, name)
+    cells_of(object[[name]], object, name, mosaic = isTRUE(record$options$mosaic))
   })
   data <- object[[]]
   data$ident <- SeuratObject::Idents(object)
@@ -174,10 +174,13 @@ DifferentialSCMVP.scMVPFit <- function(object, modality = c("rna", "peaks"), rna
     if (!is_matrix_like(counts[[name]])) {
       refuse(name, " must be a matrix of counts, features x cells, not ", in_words(counts[[name]]))
     }
-    check_names_known(cells, colnames(counts[[name]]), "cells of the fit", paste("in", name))
-    as_dgc(counts[[name]])[, cells, drop = FALSE]
+    if (!isTRUE(object$options$mosaic)) {
+      check_names_known(cells, colnames(counts[[name]]), "cells of the fit", paste("in", name))
+    }
+    cells_or_empty(counts[[name]], cells)
   })
   data <- data.frame(scmvp_cluster = object$cluster, row.names = cells)
+  if (!is.null(object$batch)) data <- cbind(data, object$batch)
   compare_groups(object, counts, group.by, ident.1, ident.2, data, "scmvp", request)
 }
 
@@ -238,8 +241,12 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
     ))
     file <- tempfile("scmvp-differential-", fileext = ".csv")
     on.exit(unlink(file))
+    columns <- names(model$batch)
+    batch <- if (length(columns) > 0) {
+      batch_columns(columns, cells, data, "the data of the cells (the model's batches)")
+    }
     typical <- engine$differential(
-      rna$counts, peaks$counts, file, groups, request$modality, features, options
+      rna$counts, peaks$counts, file, groups, request$modality, features, options, batch
     )
     table <- read_differential(file, modelled, shown)
     attr(table, "typical_lfc") <- unlist(typical)

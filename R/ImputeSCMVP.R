@@ -34,7 +34,7 @@
 #' @param by Means over the cells of each group instead of values of cells: the name of a metadata
 #'   column (such as `"scmvp_cluster"`) or one value per cell. Means are taken before the logarithm.
 #' @param batch Of a model fitted with batches: the one to impute to, a level of its column, or
-#'   several named by their columns (`c(donor = "A")`). `NULL`: the average of the fitted cells'
+#'   several, named by their columns. `NULL`: the average of the fitted cells'
 #'   batches, the same for all cells, so that imputed values are free of them.
 #' @param max.gb Largest result in GB, in memory (8 bytes per value, sparse 12) or, with `file`, on
 #'   disk (4, before compression).

@@ -204,9 +204,7 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
     distance, lambda, alpha, nfolds, min.cells, min.correlation, pseudocount, lambda.sequence,
     n.permutations, fdr, seed.use
   )
-  for (flag in c("rna.imputed", "peaks.imputed", "rna.log", "peaks.log", "verbose")) {
-    check_flag(get(flag), flag)
-  }
+  check_flags(c("rna.imputed", "peaks.imputed", "rna.log", "peaks.log", "verbose"), environment())
   options <- add_scale_options(options, standardize, ridge, null)
   workers <- check_workers(workers, BPPARAM)
   rna <- as_values(object, "object")
@@ -224,29 +222,43 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
   folds <- check_folds(
     folds, ncol(data$peaks), colnames(data$peaks), options, data$smooth, data$coordinates
   )
-  if (data$smooth[["rna"]]) options$n.permutations <- 0
-  if (verbose) {
-    message(
-      count_of(length(unique(pairs$gene)), "gene"), " with ", count_of(nrow(pairs), "pair"),
-      ", ", count_of(ncol(data$peaks), if (is.null(groups)) "cell" else "group")
-    )
-  }
+  if (verbose) tell_pairs(pairs, ncol(data$peaks), if (is.null(groups)) "cell" else "group")
   logged <- c(rna = rna.log, peaks = peaks.log)
   scale <- lapply(c(rna = "rna", peaks = "peaks"), function(side) {
     if (!imputed[[side]] && !logged[[side]]) size_factors(data$totals[[side]], side)
   })
   options$ridge <- ridge_of(data$peaks, scale$peaks, logged[["peaks"]], options)
-  pool <- pool_or_warning(pairs, peaks, ranges, options)
-  if (options$null == "background" && is.null(pool)) options$n.permutations <- 0
+  null <- null_hypothesis(pairs, peaks, ranges, options, data$smooth)
+  options <- null$options
   result <- link_genes(
-    data$rna, data$peaks, pairs, scale, logged, data$covariates, folds, pool, options, workers,
-    BPPARAM, verbose
+    data$rna, data$peaks, pairs, scale, logged, data$covariates, folds, null$pool, options,
+    workers, BPPARAM, verbose
   )
   links <- chosen_links(result, pairs, rownames(peaks), options)
   if (verbose) {
     message(count_of(nrow(links), "link"), " of ", count_of(length(unique(links$gene)), "gene"))
   }
   links
+}
+
+check_flags <- function(names, values) {
+  for (name in names) check_flag(get(name, values), name)
+}
+
+tell_pairs <- function(pairs, n, what) {
+  message(
+    count_of(length(unique(pairs$gene)), "gene"), " with ", count_of(nrow(pairs), "pair"), ", ",
+    count_of(n, what)
+  )
+}
+
+# The peaks that a null hypothesis needs, and options without permutations where none can be had or
+# the response is smooth.
+null_hypothesis <- function(pairs, peaks, ranges, options, smooth) {
+  if (smooth[["rna"]]) options$n.permutations <- 0
+  pool <- pool_or_warning(pairs, peaks, ranges, options)
+  if (options$null == "background" && is.null(pool)) options$n.permutations <- 0
+  list(pool = pool, options = options)
 }
 
 check_two_matrices <- function(rna, peaks, gene.coords) {

@@ -105,7 +105,8 @@
 #'   it can, else the process. The result is the same.
 #' @return For Seurat, the object; see below. For matrices, a list of class `scMVPFit`: `latent`
 #'   (n x `n.latent`), `cluster`, `cluster_prob`, `probabilities` (n x clusters), `rna` and `peaks`
-#'   (imputed, features x cells, or `NULL`), `model`, `options`, `history` and `summary`.
+#'   (imputed, features x cells, or `NULL`), `model`, `options`, `history`, `summary` and `batch`
+#'   (of the cells, a data frame or `NULL`).
 #' @references Li G, Fu S, Wang S, et al. (2022). A deep generative model for multi-view profiling
 #'   of single-cell RNA-seq and ATAC-seq data. *Genome Biology* 23:20.
 #' @seealso [ImputeSCMVP()] for more imputed features; [SaveSCMVP()] to use the model elsewhere.
@@ -147,7 +148,7 @@ RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.laten
   )
   variable <- if (impute == "variable") SeuratObject::VariableFeatures(rna)
 
-  mosaic <- settings$mosaic
+  mosaic <- settings$options$mosaic
   fit <- fit_with(
     settings,
     rna = cells_of(rna, object, assays$rna, rna.features, "rna.features", mosaic),
@@ -231,13 +232,14 @@ RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, 
   }
   impute <- check_choice(impute, c("none", "all"), "impute")
   settings <- fit_settings(mget(names(fit_defaults()), environment()))
-  peaks <- check_matrix_pair(object, peaks, settings$mosaic)
+  peaks <- check_matrix_pair(object, peaks, settings$options$mosaic)
   cells <- union(colnames(object), colnames(peaks))
+  batch <- batch_columns(batch, cells)
   impute.peaks <- check_wanted_peaks(impute.peaks, rownames(peaks), "among the peaks")
   fit <- fit_with(
     settings,
     rna = cells_or_empty(object, cells), peaks = cells_or_empty(peaks, cells), impute = impute,
-    impute.peaks = impute.peaks, batch = batch_columns(batch, cells)
+    impute.peaks = impute.peaks, batch = batch
   )
   on.exit(discard_model(fit$staged))
   keep_model(fit$staged)
@@ -247,7 +249,7 @@ RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, 
       latent = fit$latent, cluster = fit$cluster, cluster_prob = fit$cluster_prob,
       probabilities = fit$probabilities, rna = fit$imputed$rna, peaks = fit$imputed$atac,
       model = fit$staged$model, options = fit$options, history = fit$history, summary = fit$summary,
-      fit = fit$id
+      batch = batch, fit = fit$id
     ),
     class = "scMVPFit"
   )
@@ -300,10 +302,10 @@ fit_settings <- function(given) {
       device = check_string(given$device, "device"),
       threads = number("threads", min = 1, whole = TRUE, optional = TRUE),
       preset = check_choice(given$preset, c("default", "paper"), "preset"),
-      seed.use = number("seed.use", min = 0, whole = TRUE)
+      seed.use = number("seed.use", min = 0, whole = TRUE),
+      mosaic = check_flag(given$mosaic, "mosaic")
     ),
     batch = given$batch,
-    mosaic = check_flag(given$mosaic, "mosaic"),
     max.gb = number("max.gb", min = 0),
     verbose = check_flag(given$verbose, "verbose"),
     model.file = check_model_file(given$model.file),

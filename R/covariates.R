@@ -6,18 +6,10 @@ batch_columns <- function(batch, cells, table = NULL, where = NULL) {
   if (is.null(batch)) {
     return(NULL)
   }
-  if (!is.null(table)) {
-    if (!is.character(batch)) {
-      refuse("batch must be the name of a column of ", where, ", or several, not ", class(batch)[1])
-    }
-    check_names_known(batch, colnames(table), "batch", paste("among the columns of", where))
-    found <- as.data.frame(table)[batch]
-    rownames(found) <- rownames(table)
+  found <- if (is.null(table)) {
+    given_batches(batch, cells)
   } else {
-    found <- if (is.data.frame(batch)) batch else data.frame(batch = batch)
-    if (!is.data.frame(batch) && !is.null(names(batch))) rownames(found) <- names(batch)
-    unnamed <- identical(attr(found, "row.names"), seq_len(nrow(found)))
-    if (unnamed && nrow(found) == length(cells)) rownames(found) <- cells
+    batches_in(batch, table, where)
   }
   absent <- setdiff(cells, rownames(found))
   if (length(absent) > 0) {
@@ -39,13 +31,39 @@ batch_columns <- function(batch, cells, table = NULL, where = NULL) {
   found
 }
 
+batches_in <- function(batch, table, where) {
+  if (!is.character(batch)) {
+    refuse("batch must be the name of a column of ", where, ", or several, not ", class(batch)[1])
+  }
+  check_names_known(batch, colnames(table), "batch", paste("among the columns of", where))
+  found <- as.data.frame(table)[batch]
+  rownames(found) <- rownames(table)
+  found
+}
+
+given_batches <- function(batch, cells) {
+  found <- as_batch_frame(batch)
+  # rows without names are in the order of the cells
+  numbered <- is.integer(attr(found, "row.names"))
+  if (numbered && nrow(found) == length(cells)) rownames(found) <- cells
+  found
+}
+
+as_batch_frame <- function(batch) {
+  if (is.data.frame(batch)) {
+    return(batch)
+  }
+  data.frame(batch = unname(batch), row.names = names(batch))
+}
+
 # The batch to impute to, as the core takes it: NULL, a level, or a list of column and level.
 check_batch_level <- function(batch) {
   if (is.null(batch)) {
     return(NULL)
   }
-  if (!is.atomic(batch) || anyNA(batch) || length(batch) == 0 ||
-    (length(batch) > 1 && is.null(names(batch)))) {
+  one <- is.atomic(batch) && length(batch) == 1
+  several <- is.atomic(batch) && length(batch) > 1 && !is.null(names(batch))
+  if (!(one || several) || anyNA(batch)) {
     refuse(
       "batch must be a level of the model's batch column, or levels named by their columns, such ",
       "as c(donor = \"A\", lane = \"2\")."

@@ -77,10 +77,10 @@ inside_engine <- function(torch = TRUE) {
       ))
       invisible()
     },
-    differential = function(rna, peaks, file, groups, modality, features, options) {
+    differential = function(rna, peaks, file, groups, modality, features, options, batch = NULL) {
       reticulate::py_to_r(with_python_warnings(from_core(do.call(core("differential")$to_file, c(
         list(
-          model, file, to_mudata(rna, peaks), as.list(groups$labels), modality,
+          model, file, to_mudata(rna, peaks, batch), as.list(groups$labels), modality,
           features = if (!is.null(features)) as.list(features),
           group1 = groups$group1, group2 = groups$group2
         ),

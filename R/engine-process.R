@@ -71,13 +71,13 @@ process_engine <- function(choice) {
       )
       invisible()
     },
-    differential = function(rna, peaks, file, groups, modality, features, options) {
+    differential = function(rna, peaks, file, groups, modality, features, options, batch = NULL) {
       do.call(ask, c(
         list(
           "differential",
           labels = write_names(groups$labels, file_for("labels")), table = file,
           modality = modality, features = names_of(features),
-          group1 = groups$group1, group2 = groups$group2
+          group1 = groups$group1, group2 = groups$group2, obs = columns_of(batch)
         ),
         options, send_counts(worker, rna, peaks)
       ))

@@ -41,8 +41,8 @@ def simulated(seed: int, lead: float = 0) -> mudata.MuData:
 
 def paired_of(name: str, mdata: mudata.MuData) -> data.Paired:
     """The cells as bench/accuracy's methods take them."""
-    paired = data._paired(name, mdata)
-    return data._seen_often(paired)
+    paired = data.of_mudata(name, mdata)
+    return data.seen_often(paired)
 
 
 def latents(paired: data.Paired, seed: int) -> Iterator[tuple[str, np.ndarray]]:

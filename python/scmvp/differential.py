@@ -76,6 +76,12 @@ class Groups:
     n_units: int
     comparisons: list[Comparison]
 
+    def without(self, left_out: np.ndarray) -> Groups:
+        """The same without some cells, (n,) bool, as those in which nothing was counted."""
+        found = Groups(np.where(left_out, -1, self.unit), self.n_units, self.comparisons)
+        _refuse_small(found)
+        return found
+
 
 # ---- who is compared
 
@@ -475,11 +481,17 @@ def q_values(prob: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def model_means(
-    module: PairedMixtureVAE, q: Gaussian, groups: Groups, modality: str, n_samples: int, seed: int
+    module: PairedMixtureVAE,
+    q: Gaussian,
+    groups: Groups,
+    modality: str,
+    n_samples: int,
+    seed: int,
+    design: np.ndarray | None = None,
 ) -> np.ndarray:
     """Mean decoded share of each unit at samples of z, (samples, units, features) float32.
 
-    Of a unit of more cells, 1,000 of them drawn at random are decoded.
+    Of a unit of more cells, 1,000 of them drawn at random are decoded; all in the batch `design`.
     """
     rng = np.random.default_rng(seed)
     chosen = []
@@ -497,7 +509,7 @@ def model_means(
         noise = torch.from_numpy(rng.standard_normal(mean.shape).astype(np.float32))
         z = module.prior.to_frame((mean + sd * noise).to(module.log_theta.device)).cpu().numpy()
         sums, start = 0.0, 0
-        for block in impute.decode_blocks(module, z, modality, None, 1.0):
+        for block in impute.decode_blocks(module, z, modality, None, 1.0, design):
             here = unit[start : start + len(block)]
             start += len(block)
             member = sp.csr_matrix(

@@ -546,12 +546,24 @@ class SCMVP:
         labels = _column_of(data, groupby, paired.cells) if isinstance(groupby, str) else groupby
         if groupby is None and (group1 is None or np.ndim(group1) == 0):
             labels, named = self.predict(data), "the clusters of the model"
+        counts = paired.rna if modality == "rna" else paired.atac
         groups = differential.groups_of(paired.cells, labels, group1, group2, named)
-        cells = Cells(paired.rna, paired.atac, self._device())
+        groups = groups.without(entries_of_cells(counts) == 0)
+        cells = Cells(paired.rna, paired.atac, self._device(), design=self._design(paired))
         q = embed(module, cells, modality=latent)
-        means = differential.model_means(module, q, groups, modality, n_samples, seed)
+        row = None
+        if self.covariates is not None:
+            row = self.covariates.row(None)
+            warnings.warn(
+                "counts are tested as they are, also what batches do to them; where the groups "
+                f"differ in their mix of batches ({', '.join(self.covariates.names)}), compare "
+                "cells of one batch",
+                InputNote,
+                stacklevel=3,
+            )
+        means = differential.model_means(module, q, groups, modality, n_samples, seed, row)
         return differential.compare(
-            paired.rna if modality == "rna" else paired.atac, names, groups, means,
+            counts, names, groups, means,
             delta=delta, fdr=fdr, library_size=library_size, wanted=wanted, seed=seed,
         )  # fmt: skip
 

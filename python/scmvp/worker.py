@@ -168,10 +168,16 @@ class Worker:
         return {}
 
     def differential(
-        self, rna: dict, atac: dict, labels: str, table: str, **options: Any
+        self,
+        rna: dict,
+        atac: dict,
+        labels: str,
+        table: str,
+        obs: dict | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         """Differential features between groups, into a CSV file; an empty label is none."""
-        cells = _mudata(rna, atac)
+        cells = _mudata(rna, atac, obs)
         return differential.to_file(self._model, table, cells, _lines(labels), **options)
 
     def save(self, folder: str) -> dict[str, Any]:

@@ -125,3 +125,25 @@ test_that("an assay of Seurat 5 may lack cells", {
   expect_error(quick_fit(object), "mosaic = TRUE", class = "scmvp_error_input")
   expect_identical(nrow(latent_of(quick_fit(object, mosaic = TRUE))), 90L)
 })
+
+test_that("differential tests know of batches and of cells of one modality", {
+  skip_without_core()
+  fit <- quick_fit(
+    rna_counts()[, 1:75], atac_counts()[, 20:90],
+    mosaic = TRUE, batch = stats::setNames(rep(c("a", "b"), each = 45), cell_names)
+  )
+  type <- stats::setNames(rep(c("one", "two", "three"), length.out = n_cells), cell_names)
+  groups <- unname(type[rownames(fit$latent)])
+  expect_message(
+    found <- DifferentialSCMVP(
+      fit, "rna", rna = rna_counts()[, 1:75], peaks = atac_counts()[, 20:90], group.by = groups,
+      ident.1 = "one", ident.2 = "two", verbose = FALSE
+    ),
+    "mix of batches"
+  )
+  # every third gene marks a type, and the cells without RNA are no zeros
+  marks <- gene_names[rep(1:3, length.out = length(gene_names)) == 1]
+  expect_setequal(utils::head(found$feature[found$lfc > 0], 10), intersect(
+    utils::head(found$feature[found$lfc > 0], 10), marks
+  ))
+})
