@@ -65,10 +65,11 @@ class SpectralScores(nn.Module):
 
     def scoring(self, design: Tensor | None) -> Scoring:
         """How scores, but for the centre, are made of imputed shares as they are computed."""
+        weight = torch.cat([self.loading, self.loading.new_ones(len(self.loading), 1)], 1)
         if design is None:
-            return Scoring((_with_ones(self.loading),), None)
+            return Scoring(weight)
         kind, factor = self._kinds(design)
-        return Scoring(tuple(_with_ones(self.loading) / one[:, None] for one in factor), kind)
+        return Scoring(weight, 1 / factor, kind)
 
     def _kinds(self, design: Tensor) -> tuple[Tensor, Tensor]:
         """Which of the different rows of a design each is, (B,), and their factors, (n, F)."""
@@ -111,10 +112,6 @@ class TfIdf(LogCounts):
     def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
         """Of imputed profiles (B, F); they do not depend on the library size."""
         return (share * (TFIDF_SCALE * self.idf)).log1p()
-
-
-def _with_ones(loading: Tensor) -> Tensor:
-    return torch.cat([loading, loading.new_ones(len(loading), 1)], 1)
 
 
 def _summed(x: SparseRows, value: Tensor, weight: Tensor) -> Tensor:

@@ -189,22 +189,21 @@ def _column_sums(block: Tensor) -> Tensor:
 
 
 class Scoring(NamedTuple):
-    """How scores are made of shares f: Σ_j f_j w_j, over what the last column of w gives.
+    """How scores are made of shares f: Σ_j f_j r_j w_j / Σ_j f_j r_j, r the cell's row of `factor`.
 
-    That column is all ones where there is only one w.
+    The last column of w is all ones.
     """
 
-    weight: tuple[Tensor, ...]  # (F, d + 1) each, w
-    kind: Tensor | None  # (B,) int64, which of them each cell has; None: the only one
+    weight: Tensor  # (F, d + 1), w
+    factor: Tensor | None = None  # (n, F); None: r is 1
+    kind: Tensor | None = None  # (B,) int64, which row of `factor` each cell has
 
-    def add(self, sums: Tensor, e: Tensor, j: slice) -> None:
-        """Add to the sums (B, d + 1) those over the features j of e, (B, f)."""
-        if self.kind is None:
-            sums.addmm_(e, self.weight[0][j])
-            return
-        for number, weight in enumerate(self.weight):
-            rows = (self.kind == number).nonzero()[:, 0]
-            sums.index_add_(0, rows, e.index_select(0, rows) @ weight[j])
+    def add(self, sums: Tensor, total: Tensor, e: Tensor, j: slice) -> None:
+        """Add the sums over the features j of e (B, f) to those of scores (B, d + 1), and of e."""
+        if self.factor is not None:
+            total += e.mv(e.new_ones(e.shape[1]))
+            e = e * self.factor[:, j].index_select(0, self.kind)
+        sums.addmm_(e, self.weight[j])
 
 
 class Likelihood(NamedTuple):
@@ -305,13 +304,11 @@ class _OfCounts(torch.autograd.Function):
         for j in blocks.slices():
             logit = torch.addmm(bias[j], h, weight[j].t(), out=blocks.of(e, j))
             shift = torch.maximum(shift, logit.amax(1))
-        sums = h.new_zeros(n_cells, scoring.weight[0].shape[1])
-        total = sums[:, -1] if scoring.kind is None else h.new_zeros(n_cells)
+        sums = h.new_zeros(n_cells, scoring.weight.shape[1])
+        # scores and sums of the rows in one product, where that gives both
+        total = sums[:, -1] if scoring.factor is None else h.new_zeros(n_cells)
         for j in blocks.slices():
-            part = blocks.of(e, j).sub_(shift[:, None]).exp_()
-            scoring.add(sums, part, j)
-            if scoring.kind is not None:
-                total += part.sum(1)
+            scoring.add(sums, total, blocks.of(e, j).sub_(shift[:, None]).exp_(), j)
         size = counts.sums()
         per_e = size / total
 

@@ -40,13 +40,8 @@ def parts(dtype: torch.dtype = torch.float64):
     h = torch.randn(B, H, dtype=dtype, requires_grad=True)
     output = torch.nn.Linear(H, F, dtype=dtype)
     parameter = torch.randn(F, dtype=dtype, requires_grad=True)
-    loading = torch.randn(F, 3, dtype=dtype)
-    return (
-        h,
-        output,
-        parameter,
-        Scoring((torch.cat([loading, torch.ones(F, 1)], 1).to(dtype),), None),
-    )
+    weight = torch.cat([torch.randn(F, 3), torch.ones(F, 1)], 1)
+    return h, output, parameter, Scoring(weight.to(dtype))
 
 
 def by_shares(family, parameter, h, output, counts) -> torch.Tensor:
@@ -67,7 +62,7 @@ def test_value_and_gradients_are_those_of_the_shares(family, pool, counts):
         found = of_counts(family, parameter, h, *output.parameters(), counts, scoring, pool)
         expected = by_shares(family, parameter, h, output, counts)
         torch.testing.assert_close(found.log_lik, expected)
-        torch.testing.assert_close(found.scores, output(h).softmax(-1) @ scoring.weight[0][:, :-1])
+        torch.testing.assert_close(found.scores, output(h).softmax(-1) @ scoring.weight[:, :-1])
         assert not found.scores.requires_grad
         gradients = (torch.autograd.grad(3 * value, inputs) for value in (found.log_lik, expected))
         for one, other in zip(*gradients, strict=True):
@@ -123,7 +118,7 @@ def test_dispersions_of_any_size_keep_their_digits(family, counts):
             h.float(),
             *_single(output).parameters(),
             counts.with_values(counts.value.float()),
-            Scoring((scoring.weight[0].float(),), None),
+            Scoring(scoring.weight.float()),
         ).log_lik
         torch.testing.assert_close(single.double(), exact, rtol=2e-5, atol=1e-4)
 
@@ -158,11 +153,11 @@ def test_without_looking_at_the_counts_it_is_the_same(family, counts, monkeypatc
 def test_scores_of_cells_of_several_kinds(counts):
     """Each kind's own weights, over their own sums."""
     h, output, parameter, _ = parts()
-    weight = tuple(torch.rand(2, F, 4).double())
-    kind = torch.tensor([0, 1, 1, 0, 1, 0])
-    found = of_counts(Poisson, parameter, h, *output.parameters(), counts, Scoring(weight, kind))
-    share = output(h).softmax(-1)
-    for i, number in enumerate(kind):
-        expected = share[i] @ weight[number]
-        torch.testing.assert_close(found.scores[i], expected[:-1] / expected[-1])
+    scoring = parts()[3]._replace(
+        factor=torch.rand(2, F).double(), kind=torch.tensor([0, 1, 1, 0, 1, 0])
+    )
+    found = of_counts(Poisson, parameter, h, *output.parameters(), counts, scoring)
+    share = output(h).softmax(-1) * scoring.factor[scoring.kind]
+    expected = (share / share.sum(1, keepdim=True)) @ scoring.weight[:, :-1]
+    torch.testing.assert_close(found.scores, expected)
     torch.testing.assert_close(found.log_lik, by_shares(Poisson, parameter, h, output, counts))
