@@ -154,6 +154,7 @@ def _multivi(mosaic: Mosaic, seed: int) -> Found:
     model = model_class(mdata, n_genes=shown.x.shape[1], n_regions=shown.y.shape[1])
     model.train(**methods._TRAIN)
     other = cells(mosaic.hidden(), np.array([0, 2, 1])[mosaic.part])
+    other.obs["_indices"] = np.arange(other.n_obs)  # which setup_mudata makes
     rna = model.get_normalized_expression(return_numpy=True)
     z = model.get_latent_representation()
     return Found(
