@@ -39,23 +39,20 @@ class Mosaic:
 
     def shown(self) -> Paired:
         """The counts without those that are hidden."""
-        x, y = (
-            sp.csr_matrix(sp.diags((self.part != hidden).astype(np.float32)) @ counts)
-            for hidden, counts in ((2, self.paired.x), (1, self.paired.y))
-        )
-        for counts in (x, y):
-            counts.eliminate_zeros()
-        return _replaced(self.paired, x, y)
+        return self._without(rna=2, atac=1)
 
     def hidden(self) -> Paired:
         """The counts that are hidden; paired cells have both."""
-        x, y = (
-            sp.csr_matrix(sp.diags((self.part != shown).astype(np.float32)) @ counts)
-            for shown, counts in ((1, self.paired.x), (2, self.paired.y))
-        )
-        for counts in (x, y):
-            counts.eliminate_zeros()
-        return _replaced(self.paired, x, y)
+        return self._without(rna=1, atac=2)
+
+    def _without(self, rna: int, atac: int) -> Paired:
+        """No counts of a modality in the cells of one part."""
+        kept = []
+        for part, counts in ((rna, self.paired.x), (atac, self.paired.y)):
+            here = sp.diags((self.part != part).astype(np.float32))
+            kept.append(sp.csr_matrix(here @ counts))
+            kept[-1].eliminate_zeros()
+        return replace(self.paired, x=kept[0], y=kept[1])
 
 
 @dataclass
@@ -65,10 +62,6 @@ class Found:
     z: dict[str, np.ndarray]
     z_hidden: np.ndarray | None
     shares: dict[str, np.ndarray]
-
-
-def _replaced(paired: Paired, x: sp.csr_matrix, y: sp.csr_matrix) -> Paired:
-    return replace(paired, x=x, y=y)
 
 
 def load(name: str, folder: Path) -> Mosaic:

@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from . import rserial
-from .errors import InputError, RError
-from .io import InputNote
+from .errors import InputError, InputNote, RError
 
 ENGINES = ("auto", "process", "rpy2")
 _SCRIPT = Path(__file__).with_name("bridge.R")
