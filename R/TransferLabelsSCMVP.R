@@ -54,13 +54,11 @@ TransferLabelsSCMVP.Seurat <- function(reference, query, labels, reduction = "sc
                                        n.neighbors = 50, unassigned.below = 0.01,
                                        prefix = "scmvp_transfer", ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("reference", "query", "...")))
-  if (is.null(query.reduction)) query.reduction <- reduction
-  refuse_two_models(reference, query, reduction, query.reduction)
-  table <- transferred(
-    reference, seurat_coordinates(query, query.reduction, NULL), labels, reduction, calibration,
-    n.neighbors, unassigned.below
+  columns <- transferred_columns(
+    seurat_coordinates, reference, query, labels, reduction, query.reduction, calibration,
+    n.neighbors, unassigned.below, prefix
   )
-  SeuratObject::AddMetaData(query, transfer_columns(table, prefix))
+  SeuratObject::AddMetaData(query, columns)
 }
 
 #' @rdname TransferLabelsSCMVP
@@ -70,13 +68,11 @@ TransferLabelsSCMVP.SingleCellExperiment <- function(reference, query, labels, r
                                                      n.neighbors = 50, unassigned.below = 0.01,
                                                      prefix = "scmvp_transfer", ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("reference", "query", "...")))
-  if (is.null(query.reduction)) query.reduction <- reduction
-  refuse_two_models(reference, query, reduction, query.reduction)
-  table <- transferred(
-    reference, sce_coordinates(query, query.reduction, NULL), labels, reduction, calibration,
-    n.neighbors, unassigned.below
+  columns <- transferred_columns(
+    sce_coordinates, reference, query, labels, reduction, query.reduction, calibration,
+    n.neighbors, unassigned.below, prefix
   )
-  set_col_data(query, as.list(transfer_columns(table, prefix)))
+  set_col_data(query, as.list(columns))
 }
 
 #' @rdname TransferLabelsSCMVP
@@ -91,7 +87,15 @@ TransferLabelsSCMVP.default <- function(reference, query, labels, reduction = "s
   )
 }
 
-transfer_columns <- function(table, prefix) {
+# The columns of an object that holds its latent, which `coordinates` gives.
+transferred_columns <- function(coordinates, reference, query, labels, reduction, query.reduction,
+                                calibration, n.neighbors, unassigned.below, prefix) {
+  if (is.null(query.reduction)) query.reduction <- reduction
+  refuse_two_models(reference, query, reduction, query.reduction)
+  table <- transferred(
+    reference, coordinates(query, query.reduction, NULL), labels, reduction, calibration,
+    n.neighbors, unassigned.below
+  )
   check_string(prefix, "prefix")
   columns <- table[c("label", "confidence", "p_value")]
   names(columns) <- paste0(prefix, "_", names(columns))

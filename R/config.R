@@ -75,20 +75,12 @@ describe_worker <- function() {
 
 # Versions of Python and of what the core needs, as an interpreter outside R has them.
 installed_versions <- function(python) {
-  restore <- hide_r_libraries()
-  on.exit(restore())
-  script <- tempfile(fileext = ".py")
-  on.exit(unlink(script), add = TRUE)
-  writeLines(c(
+  answer <- ask_python(python, c(
     "import platform",
     "from importlib.metadata import version",
     "print('Python', platform.python_version())",
     sprintf("for name in '%s'.split():", paste(core_needs, collapse = " ")),
     "    print(name, version(name))"
-  ), script)
-  answer <- suppressWarnings(tryCatch(
-    system2(python, shQuote(script), stdout = TRUE, stderr = FALSE),
-    error = function(e) character()
   ))
   parts <- strsplit(answer[grepl("^[^ ]+ [^ ]+$", answer)], " ", fixed = TRUE)
   stats::setNames(

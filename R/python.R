@@ -215,13 +215,22 @@ hide_r_libraries <- function() {
   function() Sys.setenv(LD_LIBRARY_PATH = before)
 }
 
-# What an interpreter has, asked in a process of its own: R can start only one Python, and for good.
-probe_python <- function(python) {
+# What a script prints, run in a process of its own: R can start only one Python, and for good.
+ask_python <- function(python, code) {
   restore <- hide_r_libraries()
   on.exit(restore())
   script <- tempfile(fileext = ".py")
   on.exit(unlink(script), add = TRUE)
-  writeLines(c(
+  writeLines(code, script)
+  suppressWarnings(tryCatch(
+    system2(python, shQuote(script), stdout = TRUE, stderr = FALSE),
+    error = function(e) character()
+  ))
+}
+
+# What an interpreter has.
+probe_python <- function(python) {
+  answer <- ask_python(python, c(
     "import sys",
     "from importlib.util import find_spec",
     "print('%d.%d.%d' % sys.version_info[:3])",
@@ -234,10 +243,6 @@ probe_python <- function(python) {
     "    print(version('numpy'))",
     "except Exception:",
     "    print('')"
-  ), script)
-  answer <- suppressWarnings(tryCatch(
-    system2(python, shQuote(script), stdout = TRUE, stderr = FALSE),
-    error = function(e) character()
   ))
   if (length(answer) != 3) {
     return(NULL)

@@ -1,6 +1,6 @@
 """Genes and peaks that change along a pseudotime: an F test for all, smooth trends.
 
-Counts stay sparse and are gone through once, block of cells by block of cells.
+Counts stay sparse and are gone through block of cells by block of cells.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from .checks import name_some
 from .errors import InputError
-from .matrices import Matrix, blocks_of
+from .matrices import Matrix, blocks_of, pieces_of
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -178,7 +178,7 @@ def _used_blocks(counts: Matrix, use: np.ndarray) -> Iterator[tuple[np.ndarray, 
     row_of = np.full(counts.shape[0], -1)
     row_of[use] = np.arange(len(use))
     start = 0
-    for block in blocks_of(counts):
+    for block in pieces_of(counts):
         rows = row_of[start : start + block.shape[0]]
         start += block.shape[0]
         taken = np.flatnonzero(rows >= 0)
@@ -218,22 +218,24 @@ def _f_statistics(
     spline explains sum_k (sum w q_k y / s)^2 of sum w (y / s - m)^2, m being the weighted mean.
     """
     df, rest = basis.shape[1], len(s) - 1 - basis.shape[1]
-    explained, whole = np.zeros(len(level)), np.zeros(len(level))
-    mean = np.zeros(len(level))
+    n = len(level)
+    total, square, size, score = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((n, df))
+    weighted = []
     for number in np.unique(level):
         of_level = np.flatnonzero(level == number)
         shrink = 1 / (1 + _LEVELS[number] * s)
-        q = _whitened(basis, s * shrink)
-        total, square = np.zeros(len(of_level)), np.zeros(len(of_level))
-        score = np.zeros((len(of_level), df))
-        for at, y in _used_blocks(counts, use):
-            y = y[:, of_level]
-            total += y.T @ shrink[at]
-            square += y.power(2).T @ (shrink[at] / s[at])
-            score += y.T @ (shrink[at][:, None] * q[at])
-        mean[of_level] = total / (s @ shrink)
-        explained[of_level] = (score**2).sum(1)
-        whole[of_level] = square - total * mean[of_level]
+        size[of_level] = s @ shrink
+        weighted.append((of_level, shrink, _whitened(basis, s * shrink)))
+    for at, block in _used_blocks(counts, use):
+        by_feature = block.tocsc()
+        for of_level, shrink, q in weighted:
+            y = by_feature[:, of_level]
+            total[of_level] += y.T @ shrink[at]
+            square[of_level] += y.power(2).T @ (shrink[at] / s[at])
+            score[of_level] += y.T @ (shrink[at][:, None] * q[at])
+    mean = total / size
+    explained = (score**2).sum(1)
+    whole = square - total * mean
     with np.errstate(divide="ignore", invalid="ignore"):
         dispersion = np.maximum((whole - explained) / mean / rest, 1)
         return explained / mean / df / dispersion

@@ -127,12 +127,8 @@ def _embed(arguments: argparse.Namespace, say: _Messages) -> int:
     data = _other_cells(arguments, model)
     latent = model.get_latent_representation(data, modality=arguments.modality)
     out = _output_file(arguments.out)
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with _replacing_file(out) as partial:
         _write_latent(partial, data.cells, latent)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
     say(f"{arguments.out}: {latent.shape[0]:,} cells in {latent.shape[1]} dimensions")
     return 0
 
@@ -176,12 +172,8 @@ def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
         cells, groupby=groupby, group1=arguments.group1, group2=arguments.group2,
         delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed, **{asked: features},
     )  # fmt: skip
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with _replacing_file(out) as partial:
         table.to_csv(partial, index=False)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
     pairs = table.groupby(["group", "reference"], sort=False)["is_de"].sum()
     for (group, reference), n in pairs.items():
         say(f"{group} against {reference}: {n:,} {asked} at FDR {arguments.fdr:g}")
@@ -480,6 +472,17 @@ def _replacing_folder(out: Path) -> Iterator[Path]:
             partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _replacing_file(out: Path) -> Iterator[Path]:
+    """A sibling to write into that takes the place of `out` only when everything is written."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        yield partial
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _output_file(path: str) -> Path:

@@ -21,7 +21,7 @@ of the test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,7 +34,7 @@ from scipy.special import xlogy
 from . import impute
 from .checks import name_some
 from .errors import InputError
-from .matrices import BLOCK_ENTRIES, DiskRows, Matrix
+from .matrices import Matrix, pieces_of
 from .module import PairedMixtureVAE
 from .networks import Gaussian
 
@@ -239,7 +239,7 @@ def sums_of(counts: Matrix, groups: Groups) -> Sums:
     n_units, n_features = groups.n_units, counts.shape[1]
     count, square, sized, seen = (np.zeros((n_units, n_features)) for _ in range(4))
     size, start = np.zeros((4, n_units)), 0
-    for block in _row_blocks(counts):
+    for block in pieces_of(counts):
         unit = groups.unit[start : start + block.shape[0]]
         start += block.shape[0]
         rows = np.flatnonzero(unit >= 0)
@@ -259,18 +259,6 @@ def sums_of(counts: Matrix, groups: Groups) -> Sums:
             size[power] += member @ library ** (power + 1)
     n = np.bincount(groups.unit[groups.unit >= 0], minlength=n_units)
     return Sums(count, square, sized, seen, size, n)
-
-
-def _row_blocks(counts: Matrix) -> Iterator[sp.csr_matrix]:
-    if isinstance(counts, DiskRows):
-        yield from counts.blocks()
-        return
-    start, n_rows = 0, counts.shape[0]
-    while start < n_rows:
-        full = counts.indptr[start] + BLOCK_ENTRIES
-        stop = min(max(int(np.searchsorted(counts.indptr, full)) - 1, start + 1), n_rows)
-        yield counts[start:stop]
-        start = stop
 
 
 def overdispersion(sums: Sums) -> np.ndarray:

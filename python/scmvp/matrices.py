@@ -31,6 +31,12 @@ class Stored(Protocol):
         """End of the rows from `start` on that together hold about BLOCK_ENTRIES."""
 
 
+def _full_block(indptr: np.ndarray, start: int) -> int:
+    """End of the rows from `start` on that together hold at most BLOCK_ENTRIES, or of one row."""
+    full = np.searchsorted(indptr, int(indptr[start]) + BLOCK_ENTRIES, side="right") - 1
+    return int(min(max(full, start + 1), len(indptr) - 1))
+
+
 class StoredCsr:
     """The three vectors of a CSR matrix; `data` and `indices` stay on disk."""
 
@@ -49,8 +55,7 @@ class StoredCsr:
 
     def row_limit(self, start: int) -> int:
         """End of a block of rows."""
-        full = np.searchsorted(self.indptr, self.indptr[start] + BLOCK_ENTRIES, side="right") - 1
-        return int(min(max(full, start + 1), start + _BLOCK_CELLS, self.shape[0]))
+        return min(_full_block(self.indptr, start), start + _BLOCK_CELLS)
 
 
 class StoredDense:
@@ -197,6 +202,18 @@ def blocks_of(counts: Matrix) -> Iterator[sp.csr_matrix]:
         yield from counts.blocks()
     else:
         yield counts
+
+
+def pieces_of(counts: Matrix) -> Iterator[sp.csr_matrix]:
+    """`blocks_of` for what copies a block: one in memory comes part by part, too."""
+    if isinstance(counts, DiskRows):
+        yield from counts.blocks()
+        return
+    start = 0
+    while start < counts.shape[0]:
+        stop = _full_block(counts.indptr, start)
+        yield counts[start:stop]
+        start = stop
 
 
 def in_memory(counts: Matrix) -> sp.csr_matrix:

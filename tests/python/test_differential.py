@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from scipy import stats
 
 import scmvp
-from scmvp import cli, differential
+from scmvp import cli, differential, matrices
 from scmvp.differential import GRID, STEP, Evidence, Groups
 
 
@@ -63,7 +63,7 @@ def test_sums_are_those_of_a_dense_matrix():
 def test_sums_do_not_depend_on_blocks(monkeypatch):
     matrix, group, _ = population(1, n=(20, 30), n_features=30, n_different=3)
     whole = differential.sums_of(matrix, two(group))
-    monkeypatch.setattr(differential, "BLOCK_ENTRIES", 50)
+    monkeypatch.setattr(matrices, "BLOCK_ENTRIES", 50)
     np.testing.assert_allclose(differential.sums_of(matrix, two(group)).sized, whole.sized)
 
 
