@@ -317,10 +317,9 @@ link_genes <- function(rna, peaks, pairs, scale, logged, covariates, folds, pool
       near <- match(pairs$peak[rows[[g]]], used)
       draws <- pool[[names(rows)[g]]]
       fit_gene(
-        as.matrix(x[, near, drop = FALSE]), as.vector(y[, g]), covariates, ends, permutations,
-        options,
+        x[, near, drop = FALSE], as.vector(y[, g]), covariates, ends, permutations, options,
         background = lapply(seq_len(if (is.null(draws)) 0 else ncol(draws)), function(i) {
-          as.matrix(elsewhere[, match(draws[, i], drawn), drop = FALSE])
+          elsewhere[, match(draws[, i], drawn), drop = FALSE]
         })
       )
     })
@@ -364,7 +363,7 @@ typical_variance <- function(peaks, factors, logged, options) {
   blocks <- split(seq_len(nrow(peaks)), (seq_len(nrow(peaks)) - 1) %/% 1000)
   variances <- lapply(blocks, function(rows) {
     x <- log_transform(peaks[rows, , drop = FALSE], factors, options$pseudocount, logged)
-    column_sd(as.matrix(x))^2
+    column_sd(x)^2
   })
   variances <- unlist(variances, use.names = FALSE)
   stats::median(variances[variances > 0])
@@ -401,15 +400,14 @@ fit_gene <- function(x, y, covariates, ends, permutations, options, background =
   if (!any(y != 0)) {
     return(empty)
   }
-  spread <- if (options$standardize) rep(1, p) else column_sd(x)
-  x <- standardize(x, spread)
   n_free <- if (is.null(covariates)) 0 else ncol(covariates)
-  correlation <- as.vector(crossprod(x, y)) / (n - 1) / pmax(spread, 1e-12)
+  spread <- column_sd(x)
+  correlation <- as.vector(Matrix::crossprod(x, y)) / (n - 1) / pmax(spread, 1e-12)
   tried <- which(abs(correlation) > options$min.correlation)
   result <- empty
   result$tried <- length(tried)
   if (length(tried) > 0) {
-    design <- cbind(1, covariates, x[, tried, drop = FALSE], y)
+    design <- cbind(1, covariates, centered(as.matrix(x[, tried, drop = FALSE])), y)
     fit <- cross_validate(
       fold_products(design, ends), n_free, options$lambda.sequence, options$alpha,
       options$standardize, options$ridge
@@ -423,13 +421,14 @@ fit_gene <- function(x, y, covariates, ends, permutations, options, background =
     result$coefficients[tried] <- fit$coefficients[chosen, at]
     result$path <- list(tried = tried, coefficients = fit$coefficients[chosen, , drop = FALSE])
   }
+  scaled <- function(x) {
+    x <- as.matrix(x)
+    if (options$standardize) standardize(x) else centered(x)
+  }
   null <- if (length(background) > 0) {
-    background <- lapply(background, function(other) {
-      standardize(other, if (options$standardize) 1 else column_sd(other))
-    })
-    entries_by_background(x, y, covariates, background, options)
+    entries_by_background(scaled(x), y, covariates, lapply(background, scaled), options)
   } else if (ncol(permutations) > 0) {
-    entries_by_permutation(x, y, covariates, permutations, options)
+    entries_by_permutation(scaled(x), y, covariates, permutations, options)
   }
   if (!is.null(null)) {
     result$entered <- null$observed
@@ -438,17 +437,23 @@ fit_gene <- function(x, y, covariates, ends, permutations, options, background =
   result
 }
 
+# Standard deviations of columns; of sparse ones from their moments, since centered they are dense.
 column_sd <- function(x) {
-  sqrt(colSums((x - rep(colMeans(x), each = nrow(x)))^2) / (nrow(x) - 1))
+  if (is.matrix(x)) {
+    return(sqrt(colSums(centered(x)^2) / (nrow(x) - 1)))
+  }
+  n <- nrow(x)
+  sqrt(pmax(Matrix::colSums(x^2) - Matrix::colSums(x)^2 / n, 0) / (n - 1))
 }
 
-# Columns centered and brought to the standard deviations asked for; constant ones become 0.
-standardize <- function(x, to = 1) {
-  n <- nrow(x)
-  x <- x - rep(colMeans(x), each = n)
-  sd <- sqrt(colSums(x^2) / (n - 1))
+centered <- function(x) x - rep(colMeans(x), each = nrow(x))
+
+# Columns centered and brought to a standard deviation of 1; constant ones become 0.
+standardize <- function(x) {
+  x <- centered(x)
+  sd <- sqrt(colSums(x^2) / (nrow(x) - 1))
   sd[sd < 1e-12] <- Inf
-  x * rep(to / sd, each = n)
+  x * rep(1 / sd, each = nrow(x))
 }
 
 # Orders of the cells for the permutations, the same for every gene, so that the correlation of

@@ -46,8 +46,8 @@ CiceroLinks <- function(connections, ccans = NULL, threshold = 0) {
   make_links(
     table$seqnames[one], ifelse(swap, center[other], center[one]),
     ifelse(swap, center[one], center[other]),
-    score = score[once], group = group, peak1 = ifelse(swap, second, first),
-    peak2 = ifelse(swap, first, second)
+    score = score[once], group = group, peak1 = as.character(ifelse(swap, second, first)),
+    peak2 = as.character(ifelse(swap, first, second))
   )
 }
 
@@ -66,6 +66,12 @@ check_connections <- function(connections) {
 make_links <- function(seqnames, start, end, ...) {
   check_installed("GenomicRanges", "links")
   table <- data.frame(seqnames = seqnames, start = start, end = end, ...)
+  if (nrow(table) == 0) {
+    # makeGRangesFromDataFrame() of Bioconductor 3.16 refuses a table without rows
+    links <- GenomicRanges::GRanges()
+    S4Vectors::mcols(links) <- S4Vectors::DataFrame(list(...))
+    return(links)
+  }
   table <- table[order(seqnames, start, end, method = "radix"), ]
   GenomicRanges::makeGRangesFromDataFrame(table, keep.extra.columns = TRUE)
 }
@@ -100,10 +106,10 @@ keep_links <- function(object, name, links, key, table) {
 
 # Signac 2's form: both ends as ranges.
 as_interactions <- function(links) {
-  table <- as.data.frame(links)
-  ends <- function(at) {
-    GenomicRanges::GRanges(paste0(table$seqnames, ":", table[[at]], "-", table[[at]]))
-  }
-  table <- table[setdiff(names(table), c("seqnames", "start", "end", "width", "strand"))]
-  do.call(InteractionSet::GInteractions, c(list(ends("start"), ends("end")), table))
+  bare <- GenomicRanges::granges(links)
+  pairs <- InteractionSet::GInteractions(
+    IRanges::narrow(bare, start = 1, width = 1), IRanges::narrow(bare, end = -1, width = 1)
+  )
+  S4Vectors::mcols(pairs) <- S4Vectors::mcols(links)
+  pairs
 }

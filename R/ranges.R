@@ -6,10 +6,9 @@
 parse_ranges <- function(x) {
   parts <- regmatches(x, regexec("^(.+)[:_.-]([0-9]+)[-_.:]([0-9]+)$", x))
   parsed <- lengths(parts) == 4
+  none <- rep(NA, length(x)) # a lone NA would not become zero rows
   ranges <- data.frame(
-    seqnames = rep(NA_character_, length(x)),
-    start = NA_real_,
-    end = NA_real_
+    seqnames = as.character(none), start = as.numeric(none), end = as.numeric(none)
   )
   found <- do.call(rbind, parts[parsed])
   if (any(parsed)) {

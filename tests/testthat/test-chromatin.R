@@ -173,3 +173,33 @@ test_that("LinkPeaks() finds true links in imputed accessibility", {
   more <- ImputeSCMVP(found, "peaks", features = rownames(peaks)[1:2], assay.name = "some")
   expect_s4_class(more[["some"]], "ChromatinAssay")
 })
+
+test_that("links in Signac 2's form keep both ends and all columns", {
+  skip_if_not_installed("InteractionSet")
+  links <- CiceroLinks(data.frame(
+    Peak1 = c("chr1-1000-1500", "chr2-9000-9500"), Peak2 = c("chr1-9000-9500", "chr2-100-700"),
+    coaccess = c(0.4, 0.2)
+  ))
+  pairs <- as_interactions(links)
+  ends <- as.data.frame(InteractionSet::anchors(pairs))
+  expect_identical(as.character(ends$first.seqnames), c("chr1", "chr2"))
+  expect_equal(ends$first.start, c(1250, 400))
+  expect_equal(ends$second.start, c(9250, 9250))
+  expect_identical(as.data.frame(S4Vectors::mcols(pairs)), as.data.frame(S4Vectors::mcols(links)))
+  none <- CiceroLinks(data.frame(Peak1 = "chr1-1-5", Peak2 = "chr1-9-12", coaccess = 0))
+  expect_length(as_interactions(none), 0)
+
+  # an assay whose slot is a list, as Signac 2's is
+  where <- environment()
+  setClass("TwoLinks", contains = "Assay", slots = list(links = "list"), where = where)
+  object <- SeuratObject::CreateSeuratObject(
+    matrix(1, 2, 3, dimnames = list(c("chr1-1-5", "chr1-9-12"), letters[1:3])),
+    assay = "ATAC"
+  )
+  assay <- new("TwoLinks", object[["ATAC"]], links = list(other = 1))
+  object@assays$ATAC <- assay
+  table <- data.frame(Peak1 = "chr1-1-5")
+  kept <- keep_links(object, "ATAC", links, "scMVP_cicero", table)
+  expect_identical(names(kept@assays$ATAC@links), c("other", "scMVP_cicero"))
+  expect_identical(kept@misc$scMVP_cicero, table)
+})
