@@ -142,7 +142,7 @@ DifferentialSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "
 #' @rdname DifferentialSCMVP
 #' @export
 DifferentialSCMVP.MultiAssayExperiment <- function(object, ..., reduction = "scmvp") {
-  holder <- object[[holder_of(object, reduction)]]
+  holder <- described_holder(object, reduction)
   options <- stored_results(holder, reduction)$options
   pair <- list(rna_name = options$rna.experiment, peaks_name = options$peak.experiment)
   peaks <- if (length(pair) == 2 && all(unlist(pair) %in% names(object))) {

@@ -4,7 +4,8 @@
 #' ggplot2 and without Signac. Several tables are drawn one above the other, such as links from raw
 #' and from imputed accessibility.
 #'
-#' @param links The data frame of [RunCicero()] or [LinkPeaksLASSO()], or a named list of them.
+#' @param links What [RunCicero()] or [LinkPeaksLASSO()] returned, or a named list of such: the data
+#'   frame, or links as a GRanges with a `score`, of [CiceroLinks()] or of an assay's `Links()` too.
 #' @param region A region such as `"chr1:1000000-1500000"` or `"chr1-1000000-1500000"`, or the name
 #'   of a gene in `gene.coords`.
 #' @param gene.coords Genes to draw, in any form that [LinkPeaksLASSO()] takes, or `NULL`.
@@ -30,7 +31,7 @@ PlotLinks <- function(links, region, gene.coords = NULL, threshold = 0, extend =
   check_installed("ggplot2", "PlotLinks()")
   threshold <- check_number(threshold, "threshold", min = 0)
   extend <- check_number(extend, "extend", min = 0)
-  if (is.data.frame(links)) links <- list(links)
+  if (is.data.frame(links) || methods::is(links, "GRanges")) links <- list(links)
   if (!is.list(links) || length(links) == 0) {
     refuse("links must be a data frame of links or a list of them, not ", in_words(links), ".")
   }
@@ -41,13 +42,14 @@ PlotLinks <- function(links, region, gene.coords = NULL, threshold = 0, extend =
   region <- find_region(region, genes, extend)
   arcs <- do.call(rbind, lapply(names(links), function(name) {
     arcs <- link_ends(links[[name]])
-    if (nrow(arcs) > 0) arcs$panel <- name
+    arcs$panel <- rep(name, nrow(arcs))
     arcs
   }))
   inside <- function(seqnames, start, end) {
     bare_chromosome(seqnames) == region$chromosome & end >= region$start & start <= region$end
   }
-  boxes <- ranges_table(NULL, unique(if (is.null(peaks)) unlist(arcs$peaks) else peaks))
+  if (is.null(peaks)) peaks <- as.character(unlist(arcs$peaks))
+  boxes <- ranges_table(NULL, unique(peaks))
   boxes <- boxes[inside(boxes$seqnames, boxes$start, boxes$end), ]
   arcs <- arcs[which(abs(arcs$score) > threshold & inside(arcs$seqnames, arcs$from, arcs$to) &
     arcs$from >= region$start & arcs$to <= region$end), ]
@@ -56,6 +58,9 @@ PlotLinks <- function(links, region, gene.coords = NULL, threshold = 0, extend =
 
 # from, to (the ends), score and the peaks of each link, each once.
 link_ends <- function(links) {
+  if (methods::is(links, "GRanges")) {
+    return(ends_of_ranges(links))
+  }
   if (all(c("Peak1", "Peak2", "coaccess") %in% names(links))) {
     one <- as.character(links$Peak1)
     other <- as.character(links$Peak2)
@@ -87,6 +92,20 @@ link_ends <- function(links) {
     "coefficient and tss (of LinkPeaksLASSO()); they have ", paste(names(links), collapse = ", "),
     "."
   )
+}
+
+# The same of links as Signac keeps them.
+ends_of_ranges <- function(links) {
+  data <- S4Vectors::mcols(links)
+  if (!is.numeric(data$score)) refuse("links as a GRanges need a numeric column score.")
+  ends <- data.frame(
+    seqnames = as.character(GenomicRanges::seqnames(links)), from = GenomicRanges::start(links),
+    to = GenomicRanges::end(links), score = data$score
+  )
+  peaks <- lapply(intersect(c("peak1", "peak2", "peak"), names(data)), function(name) data[[name]])
+  none <- vector("list", nrow(ends))
+  ends$peaks <- if (length(peaks) > 0) do.call(Map, c(list(c), peaks)) else none
+  ends
 }
 
 # Bodies of genes where the coordinates have them, else their starts: one row per gene.

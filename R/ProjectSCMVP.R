@@ -479,7 +479,7 @@ project_experiments <- function(holder, pair, assay.type, names, projection) {
     }
   }
   fit <- project(projection, counts$rna, counts$peaks, function(names, cells) {
-    batch_columns(names, cells, bioc("SummarizedExperiment", "colData")(holder), "colData")
+    batch_columns(names, cells, cell_data(holder, pair$unit_data), "colData")
   })
   fit$options <- c(fit$options, list(
     rna.experiment = pair$rna_name, peak.experiment = pair$peaks_name, assay.type = assay.type

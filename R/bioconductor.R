@@ -170,6 +170,7 @@ pair_cells <- function(object, pair) {
     )
   }
   pair$units <- if (pair$by_unit) key
+  pair$unit_data <- data_of_units(object, pair$rna_name, cells)
   pair$peaks <- pair$peaks[, match(as.character(peaks$colname)[at], colnames(pair$peaks))]
   colnames(pair$peaks) <- cells
   pair
@@ -180,7 +181,36 @@ own_units <- function(object, name, cells) {
   map <- as.data.frame(bioc("MultiAssayExperiment", "sampleMap")(object))
   map <- map[as.character(map$assay) == name, ]
   by_unit <- !anyDuplicated(map$primary)
-  list(by_unit = by_unit, units = if (by_unit) map$primary[match(cells, map$colname)])
+  list(
+    by_unit = by_unit, units = if (by_unit) map$primary[match(cells, map$colname)],
+    unit_data = data_of_units(object, name, cells)
+  )
+}
+
+# What the colData of a MultiAssayExperiment says of cells of an experiment, one row per cell: of
+# the cells themselves, or of the donors or samples they come from.
+data_of_units <- function(object, name, cells) {
+  map <- as.data.frame(bioc("MultiAssayExperiment", "sampleMap")(object))
+  map <- map[as.character(map$assay) == name, ]
+  data <- bioc("SummarizedExperiment", "colData")(object)
+  data[match(map$primary[match(cells, map$colname)], rownames(data)), , drop = FALSE]
+}
+
+# colData of an experiment and, of what it lacks, of the MultiAssayExperiment it is in.
+cell_data <- function(holder, unit_data = NULL) {
+  data <- bioc("SummarizedExperiment", "colData")(holder)
+  more <- setdiff(colnames(unit_data), colnames(data))
+  if (length(more) > 0) data[more] <- unit_data[more]
+  data
+}
+
+# The experiment of a MultiAssayExperiment that has the results, with all that is known of its
+# cells.
+described_holder <- function(object, reduction) {
+  name <- holder_of(object, reduction)
+  holder <- object[[name]]
+  data <- cell_data(holder, data_of_units(object, name, colnames(holder)))
+  bioc("SummarizedExperiment", "colData<-")(holder, value = data)
 }
 
 # The RNA experiment with the results goes back; where a unit is a cell, clusters are colData of the
@@ -239,7 +269,7 @@ run_on_experiments <- function(holder, pair, assay.type, impute, impute.genes, i
     settings, counts$rna, counts$peaks,
     impute = impute, impute.genes = impute.genes, impute.peaks = impute.peaks,
     batch = batch_columns(
-      settings$batch, colnames(holder), bioc("SummarizedExperiment", "colData")(holder),
+      settings$batch, colnames(holder), cell_data(holder, pair$unit_data),
       paste0("colData of experiment '", pair$rna_name, "'")
     )
   )

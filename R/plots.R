@@ -108,7 +108,7 @@ cell_data_of <- function(object, reduction) {
   if (inherits(object, "Seurat")) {
     return(object[[]])
   }
-  if (inherits(object, "MultiAssayExperiment")) object <- object[[holder_of(object, reduction)]]
+  if (inherits(object, "MultiAssayExperiment")) object <- described_holder(object, reduction)
   bioc("SummarizedExperiment", "colData")(object)
 }
 

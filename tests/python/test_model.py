@@ -98,8 +98,9 @@ def test_kl_warm_up_rises(model):
     assert weights[0] < 0.5
 
 
-def test_single_encoders_are_trained(mdata):
+def test_single_encoders_are_trained():
     """Published pretraining never reached the joint encoder; here one loss trains all three."""
+    mdata = small(n_cells=240, median_umi=600, median_fragments=600)
     model = SCMVP(mdata, n_clusters=3).train(max_epochs=15, threads=1)
     joint = model.get_latent_representation()
     for modality in ("rna", "atac"):
@@ -107,7 +108,7 @@ def test_single_encoders_are_trained(mdata):
         assert not np.allclose(single, joint)
         # three clusters span two directions, the first ones; in the others there is only noise
         for d in range(2):
-            assert np.corrcoef(joint[:, d], single[:, d])[0, 1] > 0.4
+            assert np.corrcoef(joint[:, d], single[:, d])[0, 1] > 0.8
 
 
 def test_few_cells_of_few_counts_do_not_end_in_one_cluster(mdata):

@@ -26,6 +26,30 @@ test_that("links of a region are arcs from center to center, as high as their sc
   expect_s3_class(ggplot2::ggplot_build(empty), "ggplot_built")
 })
 
+test_that("links as a GRanges and tables without links are drawn", {
+  skip_if_not_installed("ggplot2")
+  skip_if_not_installed("GenomicRanges")
+  connections <- data.frame(
+    Peak1 = "chr1-1000-1200", Peak2 = c("chr1-5000-5200", "chr1-7000-7200"), coaccess = c(0.4, 0.2)
+  )
+  region <- "chr1:1-10000"
+  table <- PlotLinks(connections, region)
+  ranges <- PlotLinks(CiceroLinks(connections), region)
+  expect_equal(plot_data(ranges, 1)[c("x", "y")], plot_data(table, 1)[c("x", "y")])
+  expect_equal(plot_data(ranges, 3), plot_data(table, 3)) # the peaks
+  none <- CiceroLinks(connections, threshold = 1)
+  expect_length(none, 0)
+  for (empty in list(none, connections[0, ])) {
+    both <- PlotLinks(list(raw = empty, imputed = connections), region)
+    expect_setequal(as.integer(unique(plot_data(both, 1)$PANEL)), 2L)
+    expect_s3_class(ggplot2::ggplot_build(PlotLinks(empty, region)), "ggplot_built")
+  }
+  bare <- GenomicRanges::granges(CiceroLinks(connections))
+  expect_refused(PlotLinks(bare, region), "need a numeric column score")
+  bare$score <- 0.5
+  expect_s3_class(ggplot2::ggplot_build(PlotLinks(bare, region)), "ggplot_built")
+})
+
 test_that("wrong input is refused in one sentence", {
   skip_if_not_installed("ggplot2")
   table <- data.frame(Peak1 = "chr1-1-2", Peak2 = "chr1-5-6", coaccess = 1)

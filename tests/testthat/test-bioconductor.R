@@ -131,6 +131,33 @@ test_that("a MultiAssayExperiment: cells by the sample map, results with the RNA
   )
 })
 
+test_that("columns of the whole MultiAssayExperiment describe its cells", {
+  skip_if_not_installed("MultiAssayExperiment")
+  skip_without_core()
+  # of donors with half of the cells each; the experiment's own colData gets none of it
+  donor <- rep(c("d1", "d2"), length.out = n_cells)
+  map <- data.frame(
+    assay = rep(c("rna", "atac"), each = n_cells), primary = rep(donor, 2), colname = cell_names
+  )
+  mae <- MultiAssayExperiment::MultiAssayExperiment(
+    list(rna = sce_of(), atac = atac_counts()),
+    colData = S4Vectors::DataFrame(lane = c("A", "B"), row.names = c("d1", "d2")),
+    sampleMap = S4Vectors::DataFrame(
+      assay = factor(map$assay), primary = map$primary, colname = map$colname
+    )
+  )
+  fitted <- quick_fit(mae, batch = "lane")
+  lanes <- data.frame(lane = ifelse(donor == "d1", "A", "B"), row.names = cell_names)
+  same <- quick_fit(rna_counts(), atac_counts(), batch = lanes)
+  expect_equal(latent_of(fitted[["rna"]]), same$latent, ignore_attr = TRUE)
+  holder <- SummarizedExperiment::colData(fitted[["rna"]])
+  expect_false("lane" %in% names(holder))
+  table <- DifferentialSCMVP(fitted, group.by = "lane", ident.1 = "A", verbose = FALSE)
+  expect_identical(as.character(unique(table$group)), "A")
+  query <- ProjectSCMVP(fitted, mae, verbose = FALSE)
+  expect_equal(latent_of(query[["rna"]]), latent_of(fitted[["rna"]]), tolerance = 1e-5)
+})
+
 test_that("queries of these classes are projected", {
   skip_if_not_installed("MultiAssayExperiment")
   sce <- fitted_sce()
