@@ -12,6 +12,10 @@
 #' `q_value`, is at most `fdr`; wrong means a fold change within `logfc.threshold`. Fold changes
 #' are relative to the typical feature (attribute `typical_lfc`), since shares sum to one.
 #'
+#' Where the model was fitted with batches, cells are compared with those of their own batch, so
+#' that what a batch does to a feature cancels. Batches of which a group has fewer than three cells
+#' say nothing; groups that share no batch are refused.
+#'
 #' `lfc_model` is the log fold change of what the model decodes, averaged over samples of its
 #' latent. It takes no part in the test: the decoder was fitted to the same counts, and follows
 #' their noise as well (for features without a difference its effect and that of the counts

@@ -313,8 +313,8 @@ class Evidence:
     log_ratio: float
     spread: np.ndarray
 
-    def likelihood(self, features: slice | np.ndarray) -> np.ndarray:
-        """L on the grid, (features, grid), the largest of each feature being 1."""
+    def log_likelihood(self, features: slice | np.ndarray) -> np.ndarray:
+        """Logarithm of L on the grid, (features, grid), up to a constant of each feature."""
         first, second = self.count[:, features]
         total = first + second
         logit = GRID + self.log_ratio
@@ -323,8 +323,34 @@ class Evidence:
         half_deviance = most[:, None] - np.outer(first, log_p) - np.outer(second, log_q)
         # a step of the grid as least variance: what is narrower would fall between its points
         dispersion = np.outer((self.spread[features] + STEP**2) * total, np.exp(log_p + log_q)) + 1
-        log_l = -half_deviance / dispersion - 0.5 * np.log(dispersion)
-        return np.exp(log_l - log_l.max(1, keepdims=True))
+        return -half_deviance / dispersion - 0.5 * np.log(dispersion)
+
+    def likelihood(self, features: slice | np.ndarray) -> np.ndarray:
+        """L on the grid, (features, grid), the largest of each feature being 1."""
+        return _scaled(self.log_likelihood(features))
+
+
+@dataclass
+class StratifiedEvidence:
+    """Evidence from several batches, in each of which its own cells are compared.
+
+    What a batch multiplies a feature by is the same in both groups of its cells and cancels.
+    """
+
+    parts: list[Evidence]
+
+    @property
+    def count(self) -> np.ndarray:
+        """(2, features), over all batches."""
+        return np.sum([part.count for part in self.parts], axis=0)
+
+    def likelihood(self, features: slice | np.ndarray) -> np.ndarray:
+        """The product of the batches' likelihoods, as `Evidence.likelihood`."""
+        return _scaled(np.sum([part.log_likelihood(features) for part in self.parts], axis=0))
+
+
+def _scaled(log_l: np.ndarray) -> np.ndarray:
+    return np.exp(log_l - log_l.max(1, keepdims=True))
 
 
 def evidence_of(group: Sums, reference: Sums) -> tuple[Evidence, float]:
@@ -342,6 +368,30 @@ def evidence_of(group: Sums, reference: Sums) -> tuple[Evidence, float]:
     variance = (1 / (count + 0.5)).sum(0) + spread
     centre = _centre(rough, variance, seen=count.sum(0) > 0)
     return Evidence(count, log_ratio + centre, spread), centre
+
+
+def evidence_within(
+    batches: list[tuple[Sums, Sums]], comparison: Comparison
+) -> tuple[StratifiedEvidence, float]:
+    """The same from the batches that both groups have cells of, and the mean over them.
+
+    Args:
+        batches: Sums of group and reference in each batch.
+        comparison: For the error.
+
+    Raises:
+        InputError: There is no such batch.
+    """
+    shared = [pair for pair in batches if min(side.n for side in pair) >= FEWEST_CELLS]
+    if not shared:
+        raise InputError(
+            f"no batch has {FEWEST_CELLS} cells of '{comparison.group}' and of "
+            f"'{comparison.reference}', so that their difference cannot be told from that of the "
+            "batches; compare groups that share batches, or fit a model without batches"
+        )
+    parts, centres = zip(*(evidence_of(*pair) for pair in shared), strict=True)
+    weights = [part.count.sum() for part in parts]
+    return StratifiedEvidence(list(parts)), float(np.average(centres, weights=weights))
 
 
 def _centre(effect: np.ndarray, variance: np.ndarray, seen: np.ndarray) -> float:
@@ -407,7 +457,7 @@ class Posterior:
     log_bayes_factor: np.ndarray
 
 
-def posterior_of(evidence: Evidence, delta: float, seed: int = 0) -> Posterior:
+def posterior_of(evidence: Evidence | StratifiedEvidence, delta: float, seed: int = 0) -> Posterior:
     """Learn the prior and apply it; block of features by block of features.
 
     The prior of a feature is learnt from other features (of other folds): learnt from itself too,
@@ -530,6 +580,7 @@ def compare(
     fdr: float,
     library_size: float,
     wanted: np.ndarray | None = None,
+    batch: np.ndarray | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Test every comparison.
@@ -544,24 +595,37 @@ def compare(
         library_size: Counts per cell that means are given for.
         wanted: Features the table and its q-values are of; all when None. The prior is learnt
             from all.
+        batch: Number of each cell's batch, (n,): cells are compared with those of their own
+            batch. All are one batch when None.
         seed: Of the folds of features.
 
     Returns:
         `COLUMNS`, one line per feature and comparison, the most probable first within each.
     """
-    sums = sums_of(counts, groups)
+    batch = np.zeros(len(groups.unit), np.int64) if batch is None else batch
+    n_batches = int(batch.max()) + 1
+    parts = np.where(groups.unit < 0, -1, groups.unit * n_batches + batch)
+    sums = sums_of(counts, Groups(parts, groups.n_units * n_batches, []))
+    n_cells = sums.n.reshape(groups.n_units, n_batches).sum(1)
     wanted = np.arange(len(names)) if wanted is None else wanted
     tables, shifts = [], {}
     for comparison in groups.comparisons:
-        sides = [sums.of(units) for units in comparison.units]
+        by_batch = [
+            [sums.of([unit * n_batches + b for unit in units]) for units in comparison.units]
+            for b in range(n_batches)
+        ]
+        sides = [
+            sums.of([unit * n_batches + b for unit in units for b in range(n_batches)])
+            for units in comparison.units
+        ]
         for name, side in zip(comparison[:2], sides, strict=True):
             if not side.count.any():
                 raise InputError(
                     f"group '{name}' has no count in this modality; there is nothing to compare"
                 )
-        evidence, centre = evidence_of(*sides)
+        evidence, centre = evidence_within(by_batch, comparison)
         posterior = posterior_of(evidence, delta, seed)
-        lfc_model, lfc_model_sd = _model_effect(means, sums.n, comparison, centre)
+        lfc_model, lfc_model_sd = _model_effect(means, n_cells, comparison, centre)
         q = q_values(posterior.prob[wanted])
         of_group, of_reference = (
             (side.count / side.size[0] * library_size, side.seen / side.n) for side in sides

@@ -465,6 +465,9 @@ class SCMVP:
 
         The test is of counts (module `differential`, docs/differential.md); what the model itself
         says stands beside it. Without any argument the clusters are compared, each with the rest.
+        Where the model has batches, cells are compared with those of their own batch (of several
+        columns: with the same levels of all); batches that a group has fewer than 3 cells of say
+        nothing.
 
         Args:
             data: The cells, with all genes and peaks of the model; the fitted cells when None.
@@ -492,7 +495,8 @@ class SCMVP:
             log2 fold change of the typical gene, which was taken for none.
 
         Raises:
-            InputError: A group is unknown or too small, or an argument out of range.
+            InputError: A group is unknown or too small, shares no batch with what it is compared
+                with, or an argument is out of range.
         """
         return self._differential(
             "rna", data, groupby, group1, group2, genes, delta, fdr, library_size, n_samples,
@@ -549,22 +553,17 @@ class SCMVP:
         counts = paired.rna if modality == "rna" else paired.atac
         groups = differential.groups_of(paired.cells, labels, group1, group2, named)
         groups = groups.without(entries_of_cells(counts) == 0)
-        cells = Cells(paired.rna, paired.atac, self._device(), design=self._design(paired))
-        q = embed(module, cells, modality=latent)
-        row = None
+        design, row, batch = self._design(paired), None, None
         if self.covariates is not None:
             row = self.covariates.row(None)
-            warnings.warn(
-                "counts are tested as they are, also what batches do to them; where the groups "
-                f"differ in their mix of batches ({', '.join(self.covariates.names)}), compare "
-                "cells of one batch",
-                InputNote,
-                stacklevel=3,
-            )
+            batch = np.unique(design, axis=0, return_inverse=True)[1].ravel()
+        q = embed(
+            module, Cells(paired.rna, paired.atac, self._device(), design=design), modality=latent
+        )
         means = differential.model_means(module, q, groups, modality, n_samples, seed, row)
         return differential.compare(
             counts, names, groups, means,
-            delta=delta, fdr=fdr, library_size=library_size, wanted=wanted, seed=seed,
+            delta=delta, fdr=fdr, library_size=library_size, wanted=wanted, batch=batch, seed=seed,
         )  # fmt: skip
 
     # ---- files

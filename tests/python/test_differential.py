@@ -152,6 +152,37 @@ def test_error_rate_and_effects_of_known_differences():
     assert covered > 0.93
 
 
+def test_cells_are_compared_within_their_batch():
+    """Batches that change every feature, and of which the groups have other shares."""
+    rng = np.random.default_rng(7)
+    matrix, group, effect = population(7, n=(200, 200))
+    batch = (rng.random(400) < np.where(group, 0.8, 0.3)).astype(int)
+    share = rng.lognormal(0, 1, 1500) / 2500
+    factor = np.exp(rng.normal(0, 1, (2, 1500)))
+    size = 2000 * rng.lognormal(0, 0.4, 400)
+    mean = size[:, None] * share * factor[batch] * np.where(group[:, None], np.exp(effect), 1)
+    matrix = counts(rng, mean, 0.4)
+    differs = effect != 0
+    told = table_of(matrix, group, batch=batch)
+    wrong = (told["is_de"].to_numpy() & ~differs).sum()
+    assert wrong <= 0.1 * told["is_de"].sum()
+    assert told["is_de"].to_numpy()[differs].mean() > 0.6
+    untold = table_of(matrix, group)
+    assert (untold["is_de"].to_numpy() & ~differs).sum() > 5 * wrong + 100
+    # the order of the numbers means nothing, and a batch that one group lacks says nothing
+    again = table_of(matrix, group, batch=1 - batch)
+    np.testing.assert_allclose(again["lfc"], told["lfc"], atol=1e-9)
+    alone = np.where(group & (np.arange(400) % 2 == 0), 2, batch)
+    left = alone < 2
+    kept = table_of(matrix[left], group[left], batch=alone[left])
+    np.testing.assert_allclose(table_of(matrix, group, batch=alone)["lfc"], kept["lfc"], atol=1e-9)
+
+
+def test_groups_without_a_common_batch_are_refused(refused):
+    matrix, group, _ = population(1)
+    refused(lambda: table_of(matrix, group, batch=group.astype(int)), "no batch has 3 cells of 'a'")
+
+
 def test_shares_that_sum_to_one_are_allowed_for():
     """One gene takes half of the counts of a group; the others have not changed."""
     rng = np.random.default_rng(5)

@@ -23,7 +23,8 @@ test_that("cicero goes on from our groups and finds what RunCicero() finds", {
 
   # without size factors: the plain sums of the groups
   plain <- as_cicero_cds(case$counts, groups, size_factor_normalize = FALSE)
-  expect_equal(colSums(Biobase::exprs(plain)), Matrix::colSums(case$counts %*% groups))
+  sums <- getExportedValue("Biobase", "exprs")(plain)
+  expect_equal(colSums(sums), Matrix::colSums(case$counts %*% groups))
 })
 
 test_that("without cicero it says what to install", {

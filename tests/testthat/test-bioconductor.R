@@ -152,7 +152,7 @@ test_that("columns of the whole MultiAssayExperiment describe its cells", {
   expect_equal(latent_of(fitted[["rna"]]), same$latent, ignore_attr = TRUE)
   holder <- SummarizedExperiment::colData(fitted[["rna"]])
   expect_false("lane" %in% names(holder))
-  table <- DifferentialSCMVP(fitted, group.by = "lane", ident.1 = "A", verbose = FALSE)
+  table <- DifferentialSCMVP(quick_fit(mae), group.by = "lane", ident.1 = "A", verbose = FALSE)
   expect_identical(as.character(unique(table$group)), "A")
   query <- ProjectSCMVP(fitted, mae, verbose = FALSE)
   expect_equal(latent_of(query[["rna"]]), latent_of(fitted[["rna"]]), tolerance = 1e-5)

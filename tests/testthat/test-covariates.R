@@ -134,12 +134,17 @@ test_that("differential tests know of batches and of cells of one modality", {
   )
   type <- stats::setNames(rep(c("one", "two", "three"), length.out = n_cells), cell_names)
   groups <- unname(type[rownames(fit$latent)])
-  expect_message(
-    found <- DifferentialSCMVP(
-      fit, "rna", rna = rna_counts()[, 1:75], peaks = atac_counts()[, 20:90], group.by = groups,
-      ident.1 = "one", ident.2 = "two", verbose = FALSE
-    ),
-    "mix of batches"
+  compare <- function(groups, ...) {
+    DifferentialSCMVP(
+      fit, "rna",
+      rna = rna_counts()[, 1:75], peaks = atac_counts()[, 20:90], group.by = groups, ...,
+      verbose = FALSE
+    )
+  }
+  found <- compare(groups, ident.1 = "one", ident.2 = "two")
+  # a group that is a batch cannot be told from it
+  expect_refused(
+    compare(unname(fit$batch[rownames(fit$latent), 1]), ident.1 = "a"), "no batch has 3 cells"
   )
   # every third gene marks a type, and the cells without RNA are no zeros
   marks <- gene_names[rep(1:3, length.out = length(gene_names)) == 1]
