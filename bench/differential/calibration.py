@@ -1,10 +1,11 @@
 """The error rate of our differential test over many simulations, and what a known prior would give.
 
-    python bench/differential/calibration.py [--data medium sparse] [--seeds 20]
+    python bench/differential/calibration.py [--data medium sparse batches] [--seeds 20]
 
 The test reads counts alone (docs/differential.md), so nothing is fitted. "Known prior" is the same
 likelihood with the true effects as the prior of the features: what is left of a deviation there is
-the likelihood's, the rest is that of the learnt prior. Needs scmvp alone.
+the likelihood's, the rest is that of the learnt prior. Cells are compared within their batches
+where there are some. Needs scmvp alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def calls(prob: np.ndarray, differs: np.ndarray) -> dict[str, int]:
     return {"called": called.sum(), "wrong": (called & ~differs).sum()}
 
 
-def known_prior(evidence: differential.Evidence, effect: np.ndarray) -> np.ndarray:
+def known_prior(evidence: differential.StratifiedEvidence, effect: np.ndarray) -> np.ndarray:
     """Probability of a difference where the prior is the histogram of the true effects, log."""
     grid = differential.GRID
     prior = np.histogram(effect, np.append(grid, np.inf) - differential.STEP / 2)[0]
@@ -42,9 +43,15 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     counts = mdata[modality].X.tocsr()
     kept = counts.getnnz(0) >= MIN_CELLS
     unit = np.where(comparison.group, 0, np.where(comparison.reference, 1, -1))
-    groups = differential.Groups(unit, 2, [])
+    batch = np.zeros(len(unit), int)
+    if "batch" in mdata.obs:
+        batch = mdata.obs["batch"].astype("category").cat.codes.to_numpy().astype(int)
+    n = batch.max() + 1
+    groups = differential.Groups(np.where(unit < 0, -1, unit * n + batch), 2 * n, [])
     sums = differential.sums_of(counts[:, kept], groups)
-    evidence, centre = differential.evidence_of(sums.of([0]), sums.of([1]))
+    pairs = [(sums.of([b]), sums.of([n + b])) for b in range(n)]
+    named = differential.Comparison(comparison.name, "reference", ([0], [1]))
+    evidence, centre = differential.evidence_within(pairs, named)
     fold = comparison.log2_fold[modality][kept]
     differs = np.abs(fold) > NULL_FOLD
     probs = {
@@ -61,7 +68,7 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
 def main() -> None:
     """Print a table with the standard error over simulations."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", choices=DATA, default=["medium", "sparse"])
+    parser.add_argument("--data", nargs="+", choices=DATA, default=["medium", "sparse", "batches"])
     parser.add_argument("--seeds", type=int, default=20)
     arguments = parser.parse_args()
     rows = []

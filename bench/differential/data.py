@@ -13,6 +13,9 @@ _SIZE = {"n_cells": 1200, "n_genes": 1000, "n_peaks": 2500, "n_types": 6}
 DATA: dict[str, dict[str, Any]] = {
     "medium": _SIZE | {"median_umi": 1500, "median_fragments": 2000},
     "sparse": _SIZE | {"median_umi": 400, "median_fragments": 500, "ambient": 0.2},
+    # two batches of other shares of the types, each with its own factor for every feature
+    "batches": _SIZE
+    | {"median_umi": 1500, "median_fragments": 2000, "n_batches": 2, "batch_effect": 1.0},
     # only to try whether everything runs
     "tiny": _SIZE | {"n_cells": 300, "n_genes": 200, "n_peaks": 400, "n_types": 3},
 }
