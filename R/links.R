@@ -64,7 +64,7 @@ check_connections <- function(connections) {
 
 # A sorted GRanges of links.
 make_links <- function(seqnames, start, end, ...) {
-  check_installed("GenomicRanges", "links")
+  check_installed("GenomicRanges", "a GRanges of links")
   table <- data.frame(seqnames = seqnames, start = start, end = end, ...)
   if (nrow(table) == 0) {
     # makeGRangesFromDataFrame() of Bioconductor 3.16 refuses a table without rows
