@@ -410,35 +410,48 @@ def _cobolt_rates() -> Iterator[float]:
     yield from (5e-3, 1e-3, 2e-4)
 
 
-def _embed_cobolt(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
-    import torch
-    from cobolt.model import Cobolt
+def _cobolt_cells(paired: Paired, kept: tuple = (slice(None), slice(None))):
+    """Cobolt's data set; `kept`: which cells have RNA, and which ATAC."""
     from cobolt.utils import MultiomicDataset, SingleData
 
-    torch.set_num_threads(1)
     cells = np.array(_names("cell", len(paired.labels)))
-    dataset = MultiomicDataset.from_singledata(
+    counts = {"GeneExpr": paired.x, "ChromAccess": paired.y}
+    return MultiomicDataset.from_singledata(
         *(
-            SingleData(modality, "cells", np.array(_names("f", m.shape[1])), m, cells)
-            for modality, m in (("GeneExpr", paired.x), ("ChromAccess", paired.y))
+            SingleData(modality, "cells", np.array(_names("f", m.shape[1])), m[these], cells[these])
+            for (modality, m), these in zip(counts.items(), kept, strict=True)
         )
     )
+
+
+def _fit_cobolt(dataset, seed: int):
+    """A fitted model, and the learning rate that did not diverge."""
+    import torch
+    from cobolt.model import Cobolt
+
+    torch.set_num_threads(1)
     for rate in _cobolt_rates():
         torch.manual_seed(seed)
         np.random.seed(seed)
         model = Cobolt(dataset=dataset, lr=rate, n_latent=10, device="cpu")
         try:
             model.train(num_epochs=100)
-            break
+            return model, rate
         except ValueError as error:
             if "DIVERGED" not in str(error):
                 raise
-    else:
-        raise RuntimeError("diverged at each of the learning rates")
-    # the names sort in the order of the cells, which is the order Cobolt gives back
-    z, barcodes = model.get_all_latent()
-    assert [str(name).split("~")[1] for name in barcodes] == cells.tolist()
-    return [Result("cobolt", z, scores={"learning_rate": rate})]
+    raise RuntimeError("diverged at each of the learning rates")
+
+
+def _cobolt_latent(model) -> np.ndarray:
+    """In the order of the cells, whose names sort in it."""
+    model.calc_all_latent()
+    return model.latent["latent"][np.argsort(model.latent["barcode"].astype(str))]
+
+
+def _embed_cobolt(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+    model, rate = _fit_cobolt(_cobolt_cells(paired), seed)
+    return [Result("cobolt", _cobolt_latent(model), scores={"learning_rate": rate})]
 
 
 # Cheap ones first: an interrupted run then has the most.

@@ -57,7 +57,10 @@ class Mosaic:
 
 @dataclass
 class Found:
-    """z (cells, D) for RNA and for ATAC cells, z from what is hidden, and shares by modality."""
+    """z (cells, D) for RNA and for ATAC cells, z from what is hidden, and shares by modality.
+
+    Cobolt predicts no counts: it has no shares.
+    """
 
     z: dict[str, np.ndarray]
     z_hidden: np.ndarray | None
@@ -85,6 +88,8 @@ def scored(mosaic: Mosaic, found: Found, seed: int) -> dict:
         scores[f"transfer_{name}"] = classifier.score(z[these], paired.labels[these])
     shown = mosaic.shown()
     for modality, absent in (("rna", 2), ("atac", 1)):
+        if modality not in found.shares:
+            continue
         these = np.flatnonzero(part == absent)
         counts, seen = (paired.x, shown.x) if modality == "rna" else (paired.y, shown.y)
         share = found.shares[modality][these]
@@ -157,6 +162,16 @@ def _multivi(mosaic: Mosaic, seed: int) -> Found:
     )
 
 
+def _cobolt(mosaic: Mosaic, seed: int) -> Found:
+    """Single cells in the joint latent by its regression from their own."""
+    rna, atac = mosaic.part != 2, mosaic.part != 1
+    model, _ = methods._fit_cobolt(methods._cobolt_cells(mosaic.paired, (rna, atac)), seed)
+    z = methods._cobolt_latent(model)
+    # the same model on the other modality of each: the paired cells, and so the regression, stay
+    model.dataset = methods._cobolt_cells(mosaic.paired, (mosaic.part != 1, mosaic.part != 2))
+    return Found({"rna": z, "atac": z}, methods._cobolt_latent(model), {})
+
+
 def _knn(mosaic: Mosaic, seed: int) -> Found:
     """Baseline: 30 nearest paired cells in the PCA or LSI of the modality that is there."""
     from sklearn.neighbors import NearestNeighbors
@@ -179,4 +194,4 @@ def _knn(mosaic: Mosaic, seed: int) -> Found:
     return Found(z, None, shares)
 
 
-METHODS = {"knn30": _knn, "scmvp": _scmvp, "multivi": _multivi}
+METHODS = {"knn30": _knn, "scmvp": _scmvp, "cobolt": _cobolt, "multivi": _multivi}
