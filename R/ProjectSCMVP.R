@@ -147,10 +147,12 @@ ProjectSCMVP.MultiAssayExperiment <- function(model, query, modality = NULL, rna
   } else {
     c(pair, own_units(query, pair[[paste0(home, "_name")]], colnames(pair[[home]])))
   }
+  home_name <- pair[[paste0(home, "_name")]]
+  pair$unit_data <- data_of_units(query, home_name, colnames(pair[[home]]))
   holder <- as_sce(pair[[home]], assay.type)
   names <- experiment_names_for(holder, reduction.name, reduction.key)
   holder <- project_experiments(holder, pair, assay.type, names, projection)
-  put_experiment(query, pair, holder, names, pair[[paste0(home, "_name")]])
+  put_experiment(query, pair, holder, names, home_name)
 }
 
 #' @rdname ProjectSCMVP

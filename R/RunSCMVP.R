@@ -195,6 +195,7 @@ RunSCMVP.MultiAssayExperiment <- function(object, rna.experiment = NULL, peak.ex
   needs_package("SingleCellExperiment", "results of scMVP are kept in a SingleCellExperiment")
   pair <- find_experiments(experiments_of(object), rna.experiment, peak.experiment)
   pair <- pair_cells(object, pair)
+  pair$unit_data <- data_of_units(object, pair$rna_name, colnames(pair$rna))
   holder <- as_sce(pair$rna, assay.type)
   names <- experiment_names_for(holder, reduction.name, reduction.key)
   holder <- run_on_experiments(

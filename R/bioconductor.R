@@ -151,10 +151,8 @@ experiment_cells <- function(experiment, assay.type, name, cells) {
 # matched through the sample map where each primary unit is one cell, else (units are donors) by
 # their names.
 pair_cells <- function(object, pair) {
-  map <- as.data.frame(bioc("MultiAssayExperiment", "sampleMap")(object))
-  of <- function(name) map[as.character(map$assay) == name, ]
-  rna <- of(pair$rna_name)
-  peaks <- of(pair$peaks_name)
+  rna <- sample_map(object, pair$rna_name)
+  peaks <- sample_map(object, pair$peaks_name)
   pair$by_unit <- !anyDuplicated(rna$primary) && !anyDuplicated(peaks$primary)
   column <- if (pair$by_unit) "primary" else "colname"
   cells <- colnames(pair$rna)
@@ -170,7 +168,6 @@ pair_cells <- function(object, pair) {
     )
   }
   pair$units <- if (pair$by_unit) key
-  pair$unit_data <- data_of_units(object, pair$rna_name, cells)
   pair$peaks <- pair$peaks[, match(as.character(peaks$colname)[at], colnames(pair$peaks))]
   colnames(pair$peaks) <- cells
   pair
@@ -178,20 +175,21 @@ pair_cells <- function(object, pair) {
 
 # The same of one experiment alone.
 own_units <- function(object, name, cells) {
-  map <- as.data.frame(bioc("MultiAssayExperiment", "sampleMap")(object))
-  map <- map[as.character(map$assay) == name, ]
+  map <- sample_map(object, name)
   by_unit <- !anyDuplicated(map$primary)
-  list(
-    by_unit = by_unit, units = if (by_unit) map$primary[match(cells, map$colname)],
-    unit_data = data_of_units(object, name, cells)
-  )
+  list(by_unit = by_unit, units = if (by_unit) map$primary[match(cells, map$colname)])
+}
+
+# Which primary unit each cell of an experiment belongs to.
+sample_map <- function(object, name) {
+  map <- as.data.frame(bioc("MultiAssayExperiment", "sampleMap")(object))
+  map[as.character(map$assay) == name, ]
 }
 
 # What the colData of a MultiAssayExperiment says of cells of an experiment, one row per cell: of
 # the cells themselves, or of the donors or samples they come from.
 data_of_units <- function(object, name, cells) {
-  map <- as.data.frame(bioc("MultiAssayExperiment", "sampleMap")(object))
-  map <- map[as.character(map$assay) == name, ]
+  map <- sample_map(object, name)
   data <- bioc("SummarizedExperiment", "colData")(object)
   data[match(map$primary[match(cells, map$colname)], rownames(data)), , drop = FALSE]
 }

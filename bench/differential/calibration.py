@@ -43,15 +43,11 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     counts = mdata[modality].X.tocsr()
     kept = counts.getnnz(0) >= MIN_CELLS
     unit = np.where(comparison.group, 0, np.where(comparison.reference, 1, -1))
-    batch = np.zeros(len(unit), int)
-    if "batch" in mdata.obs:
-        batch = mdata.obs["batch"].astype("category").cat.codes.to_numpy().astype(int)
-    n = batch.max() + 1
-    groups = differential.Groups(np.where(unit < 0, -1, unit * n + batch), 2 * n, [])
-    sums = differential.sums_of(counts[:, kept], groups)
-    pairs = [(sums.of([b]), sums.of([n + b])) for b in range(n)]
+    batch = mdata.obs["batch"].factorize()[0] if "batch" in mdata.obs else None
+    groups = differential.Groups(unit, 2, [])
+    sums = differential.sums_by_batch(counts[:, kept], groups, batch)
     named = differential.Comparison(comparison.name, "reference", ([0], [1]))
-    evidence, centre = differential.evidence_within(pairs, named)
+    evidence, centre = differential.evidence_within(sums, named)
     fold = comparison.log2_fold[modality][kept]
     differs = np.abs(fold) > NULL_FOLD
     probs = {

@@ -168,7 +168,7 @@ def _cobolt(mosaic: Mosaic, seed: int) -> Found:
     model, _ = methods._fit_cobolt(methods._cobolt_cells(mosaic.paired, (rna, atac)), seed)
     z = methods._cobolt_latent(model)
     # the same model on the other modality of each: the paired cells, and so the regression, stay
-    model.dataset = methods._cobolt_cells(mosaic.paired, (mosaic.part != 1, mosaic.part != 2))
+    model.dataset = methods._cobolt_cells(mosaic.paired, (atac, rna))
     return Found({"rna": z, "atac": z}, methods._cobolt_latent(model), {})
 
 

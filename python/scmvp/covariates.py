@@ -131,6 +131,12 @@ class Covariates:
         return row
 
 
+def distinct(design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different rows of a design, (kinds, n_levels), and which of them is each cell's, (n,)."""
+    kinds, kind = np.unique(design, axis=0, return_inverse=True)
+    return kinds, kind.ravel()  # NumPy 2.0 gives it the shape of a column
+
+
 def column_names(batch: str | Sequence[str] | None) -> list[str]:
     """What a user may say as a list of columns."""
     if batch is None:

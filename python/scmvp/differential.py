@@ -22,7 +22,7 @@ of the test.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -261,6 +261,32 @@ def sums_of(counts: Matrix, groups: Groups) -> Sums:
     return Sums(count, square, sized, seen, size, n)
 
 
+def sums_by_batch(counts: Matrix, groups: Groups, batch: np.ndarray | None) -> list[Sums]:
+    """The same of each batch, from one pass.
+
+    Args:
+        counts: Cells x features.
+        groups: Units of cells.
+        batch: Number of each cell's batch, (n,); all are one when None.
+    """
+    if batch is None:
+        return [sums_of(counts, groups)]
+    n = int(batch.max()) + 1
+    parts = np.where(groups.unit < 0, -1, groups.unit * n + batch)
+    found = sums_of(counts, Groups(parts, groups.n_units * n, []))
+    by_unit = (found.count, found.square, found.sized, found.seen)
+    return [
+        Sums(*(part[b::n] for part in by_unit), found.size[:, b::n], found.n[b::n])
+        for b in range(n)
+    ]
+
+
+def _together(batches: list[Sums]) -> Sums:
+    """Sums over all batches."""
+    names = [field.name for field in fields(Sums)]
+    return Sums(*(np.sum([getattr(part, name) for part in batches], axis=0) for name in names))
+
+
 def overdispersion(sums: Sums) -> np.ndarray:
     """Squared coefficient of variation of each feature's share between the cells of a group.
 
@@ -371,18 +397,19 @@ def evidence_of(group: Sums, reference: Sums) -> tuple[Evidence, float]:
 
 
 def evidence_within(
-    batches: list[tuple[Sums, Sums]], comparison: Comparison
+    batches: list[Sums], comparison: Comparison
 ) -> tuple[StratifiedEvidence, float]:
     """The same from the batches that both groups have cells of, and the mean over them.
 
     Args:
-        batches: Sums of group and reference in each batch.
-        comparison: For the error.
+        batches: What `sums_by_batch` found.
+        comparison: Of their units.
 
     Raises:
         InputError: There is no such batch.
     """
-    shared = [pair for pair in batches if min(side.n for side in pair) >= FEWEST_CELLS]
+    pairs = [[sums.of(units) for units in comparison.units] for sums in batches]
+    shared = [pair for pair in pairs if min(side.n for side in pair) >= FEWEST_CELLS]
     if not shared:
         raise InputError(
             f"no batch has {FEWEST_CELLS} cells of '{comparison.group}' and of "
@@ -602,30 +629,20 @@ def compare(
     Returns:
         `COLUMNS`, one line per feature and comparison, the most probable first within each.
     """
-    batch = np.zeros(len(groups.unit), np.int64) if batch is None else batch
-    n_batches = int(batch.max()) + 1
-    parts = np.where(groups.unit < 0, -1, groups.unit * n_batches + batch)
-    sums = sums_of(counts, Groups(parts, groups.n_units * n_batches, []))
-    n_cells = sums.n.reshape(groups.n_units, n_batches).sum(1)
+    batches = sums_by_batch(counts, groups, batch)
+    sums = _together(batches)
     wanted = np.arange(len(names)) if wanted is None else wanted
     tables, shifts = [], {}
     for comparison in groups.comparisons:
-        by_batch = [
-            [sums.of([unit * n_batches + b for unit in units]) for units in comparison.units]
-            for b in range(n_batches)
-        ]
-        sides = [
-            sums.of([unit * n_batches + b for unit in units for b in range(n_batches)])
-            for units in comparison.units
-        ]
+        sides = [sums.of(units) for units in comparison.units]
         for name, side in zip(comparison[:2], sides, strict=True):
             if not side.count.any():
                 raise InputError(
                     f"group '{name}' has no count in this modality; there is nothing to compare"
                 )
-        evidence, centre = evidence_within(by_batch, comparison)
+        evidence, centre = evidence_within(batches, comparison)
         posterior = posterior_of(evidence, delta, seed)
-        lfc_model, lfc_model_sd = _model_effect(means, n_cells, comparison, centre)
+        lfc_model, lfc_model_sd = _model_effect(means, sums.n, comparison, centre)
         q = q_values(posterior.prob[wanted])
         of_group, of_reference = (
             (side.count / side.size[0] * library_size, side.seen / side.n) for side in sides

@@ -16,7 +16,7 @@ import torch
 from . import differential, impute, storage
 from .batches import Cells
 from .checks import FEATURE_WORD, LABEL, Paired, check_paired, name_some, writable
-from .covariates import Covariates, column_names
+from .covariates import Covariates, column_names, distinct
 from .distributed import ranks
 from .errors import InputError, InputNote
 from .inputs import LogCounts, SpectralScores, TfIdf
@@ -556,7 +556,7 @@ class SCMVP:
         design, row, batch = self._design(paired), None, None
         if self.covariates is not None:
             row = self.covariates.row(None)
-            batch = np.unique(design, axis=0, return_inverse=True)[1].ravel()
+            _, batch = distinct(design)
         q = embed(
             module, Cells(paired.rna, paired.atac, self._device(), design=design), modality=latent
         )

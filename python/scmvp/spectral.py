@@ -15,6 +15,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
 
+from .covariates import distinct
 from .matrices import Matrix, blocks_of, in_memory
 
 # A feature of expected 1e-4 counts that is seen once has a residual of 100: such accidents, not
@@ -92,10 +93,10 @@ def batches_of(counts: Matrix, design: np.ndarray) -> Batches:
         counts: Cells x features.
         design: Of the cells, (n_cells, n_levels).
     """
-    kinds, kind = np.unique(design, axis=0, return_inverse=True)
+    kinds, kind = distinct(design)
     seen, start = np.zeros((len(kinds), counts.shape[1])), 0
     for block in blocks_of(counts):
-        rows = kind.ravel()[start : start + block.shape[0]]
+        rows = kind[start : start + block.shape[0]]
         start += len(rows)
         member = (np.ones(len(rows)), (rows, np.arange(len(rows))))
         seen += (sp.csr_matrix(member, (len(kinds), len(rows))) @ block).toarray()
@@ -112,9 +113,9 @@ def batches_of(counts: Matrix, design: np.ndarray) -> Batches:
 
 def without_batches(counts: sp.csr_matrix, batches: Batches) -> sp.csr_matrix:
     """Counts divided by the factors of their cell's batch."""
-    kinds, kind = np.unique(batches.design, axis=0, return_inverse=True)
+    kinds, kind = distinct(batches.design)
     factor = np.exp(kinds @ batches.log_factor)
-    row = np.repeat(kind.ravel(), np.diff(counts.indptr))
+    row = np.repeat(kind, np.diff(counts.indptr))
     parts = (counts.data / factor[row, counts.indices], counts.indices, counts.indptr)
     return sp.csr_matrix(parts, shape=counts.shape)
 

@@ -155,7 +155,7 @@ def test_error_rate_and_effects_of_known_differences():
 def test_cells_are_compared_within_their_batch():
     """Batches that change every feature, and of which the groups have other shares."""
     rng = np.random.default_rng(7)
-    matrix, group, effect = population(7, n=(200, 200))
+    _, group, effect = population(7, n=(200, 200))
     batch = (rng.random(400) < np.where(group, 0.8, 0.3)).astype(int)
     share = rng.lognormal(0, 1, 1500) / 2500
     factor = np.exp(rng.normal(0, 1, (2, 1500)))
