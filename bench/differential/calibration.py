@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from data import DATA, NULL_FOLD, Comparison, cells, comparisons
 
-from scmvp import differential
+from scmvp import differential, effects
 
 FDR = 0.05
 MIN_CELLS = 5
@@ -25,14 +25,14 @@ MIN_CELLS = 5
 
 def calls(prob: np.ndarray, differs: np.ndarray) -> dict[str, int]:
     """How many features are called at 5 %, and how many of them are wrong."""
-    called = differential.q_values(prob) <= FDR
+    called = effects.q_values(prob) <= FDR
     return {"called": called.sum(), "wrong": (called & ~differs).sum()}
 
 
-def known_prior(evidence: differential.StratifiedEvidence, effect: np.ndarray) -> np.ndarray:
+def known_prior(evidence: effects.Evidence, effect: np.ndarray) -> np.ndarray:
     """Probability of a difference where the prior is the histogram of the true effects, log."""
-    grid = differential.GRID
-    prior = np.histogram(effect, np.append(grid, np.inf) - differential.STEP / 2)[0]
+    grid = effects.GRID
+    prior = np.histogram(effect, np.append(grid, np.inf) - effects.STEP / 2)[0]
     density = evidence.likelihood(slice(None)) * prior
     outside = np.abs(grid) > NULL_FOLD * np.log(2)
     return density @ outside / density.sum(1)
@@ -44,14 +44,13 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     kept = counts.getnnz(0) >= MIN_CELLS
     unit = np.where(comparison.group, 0, np.where(comparison.reference, 1, -1))
     batch = mdata.obs["batch"].factorize()[0] if "batch" in mdata.obs else None
-    groups = differential.Groups(unit, 2, [])
-    sums = differential.sums_by_batch(counts[:, kept], groups, batch)
+    sums = effects.sums_by_batch(counts[:, kept], unit, 2, batch)
     named = differential.Comparison(comparison.name, "reference", ([0], [1]))
-    evidence, centre = differential.evidence_within(sums, named)
+    evidence, centre = effects.evidence_of(differential.within_batches(sums, named))
     fold = comparison.log2_fold[modality][kept]
     differs = np.abs(fold) > NULL_FOLD
     probs = {
-        "learnt": differential.posterior_of(evidence, NULL_FOLD).prob,
+        "learnt": effects.posterior_of(evidence, NULL_FOLD).prob,
         "known": known_prior(evidence, fold * np.log(2) - centre),
     }
     return [

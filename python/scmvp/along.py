@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from .arguments import whole_number
 from .checks import name_some
 from .errors import InputError
 from .matrices import Matrix, blocks_of, pieces_of
@@ -88,8 +89,8 @@ def features_along(
 
     counts, names, t = _counts_of(data, modality, pseudotime, features, layer)
     use, t, s = _cells_to_use(counts, t, cells, size)
-    df = _whole("df", df, 3, max(3, len(use) // 10))
-    min_cells = _whole("min_cells", min_cells, 1, None)
+    df = whole_number("df", df, 3, max(3, len(use) // 10))
+    min_cells = whole_number("min_cells", min_cells)
     basis = spline_basis(t, df)
     grid, kernel = _smoother(t)
     sums = _sums(counts, use, s, kernel)
@@ -326,10 +327,3 @@ def _cells_to_use(
     if t.min() == t.max():
         raise InputError("all cells have the same pseudotime: nothing can change along it")
     return use, t, size[use] / size[use].mean()
-
-
-def _whole(name: str, value: Any, least: int, most: int | None) -> int:
-    if isinstance(value, bool) or int(value) != value or value < least or value > (most or value):
-        limit = "" if most is None else f" and at most {most}"
-        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}{limit}")
-    return int(value)

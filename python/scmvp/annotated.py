@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .checks import Paired, name_some
 from .errors import InputError
 
 LATENT = "X_scmvp"
@@ -54,3 +55,20 @@ def labels_of(data: Any, labels: Any, n_cells: int, argument: str) -> np.ndarray
         )
     missing = pd.isna(labels)
     return np.where(missing, None, np.where(missing, "", labels).astype(str))
+
+
+def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
+    """A column of obs, of the whole or of a modality, in the order of the model's cells."""
+    if data is None or isinstance(data, Paired):
+        raise InputError(
+            f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
+            "label per cell as groupby"
+        )
+    parts = list(data) if isinstance(data, tuple) else [data, *data.mod.values()]
+    for obs in (part.obs for part in parts):
+        if name in obs and obs.index.astype(str).isin(cells).sum() == len(cells):
+            return obs[name].set_axis(obs.index.astype(str)).reindex(cells)
+    known = sorted({str(column) for part in parts for column in part.obs})
+    raise InputError(
+        f"the cells have no metadata '{name}' (they have {name_some(known) or 'none'})"
+    )

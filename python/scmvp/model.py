@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +13,20 @@ import scipy.sparse as sp
 import torch
 
 from . import differential, impute, storage
+from .annotated import column_of
+from .arguments import number, options_from, positions, positive, whole_number
 from .batches import Cells
-from .checks import FEATURE_WORD, LABEL, Paired, check_paired, name_some, writable
+from .checks import FEATURE_WORD, LABEL, Paired, check_paired, writable
 from .covariates import Covariates, column_names, distinct
 from .distributed import ranks
-from .errors import InputError, InputNote
+from .errors import InputError
+from .features import empty_cells, in_features, in_fragments, modelled_features, warn_of_empty_rows
 from .inputs import LogCounts, SpectralScores, TfIdf
-from .matrices import DiskRows, Matrix, entries_of_cells, feature_cells, feature_totals
+from .matrices import Matrix, entries_of_cells, feature_totals
 from .module import Features, ModelOptions, PairedMixtureVAE
 from .preprocess import (
     counts_insertions,
     estimate_n_clusters,
-    insertions_to_fragments,
     inverse_document_frequency,
 )
 from .spectral import batches_of, fit_spectrum
@@ -115,12 +116,12 @@ class SCMVP:
         """
         if preset not in PRESETS:
             raise InputError(f"preset '{preset}' is unknown; use one of {', '.join(PRESETS)}")
-        min_cells = _whole_number("min_cells", min_cells, at_least=0)
+        min_cells = whole_number("min_cells", min_cells, at_least=0)
         model_changes, self._training_changes = PRESETS[preset]
         self.preset = preset
         if n_latent is not None:
-            model_changes = model_changes | {"n_latent": _whole_number("n_latent", n_latent)}
-        self.options = _options_from(ModelOptions, model_changes | (options or {}))
+            model_changes = model_changes | {"n_latent": whole_number("n_latent", n_latent)}
+        self.options = options_from(ModelOptions, model_changes | (options or {}))
         if isinstance(data, Paired) and (rna_layer, atac_layer) != (None, None):
             raise InputError(
                 "these counts were chosen when the file is read; name their layer there, not here"
@@ -131,9 +132,9 @@ class SCMVP:
         self.covariates = Covariates.of(given.obs[columns]) if columns else None
         insertions = counts_insertions(given.atac)
         if insertions:
-            given = _in_fragments(given)
-        self._data: Paired | None = _modelled_features(given, min_cells)
-        empty_rna, empty_atac = _empty_cells(self._data)
+            given = in_fragments(given)
+        self._data: Paired | None = modelled_features(given, min_cells)
+        empty_rna, empty_atac = empty_cells(self._data)
         self.cells, self.genes, self.peaks = self._data.cells, self._data.genes, self._data.peaks
         if len(self.cells) < FEWEST_CELLS:
             raise InputError(
@@ -162,7 +163,7 @@ class SCMVP:
             n_clusters = estimate_n_clusters(
                 self._data.rna, self._data.atac, design=self._design(self._data)
             )
-        n_clusters = _whole_number("n_clusters", n_clusters)
+        n_clusters = whole_number("n_clusters", n_clusters)
         if n_clusters > len(self.cells) // 2:
             raise InputError(
                 f"n_clusters is {n_clusters} but there are only {len(self.cells)} cells; "
@@ -226,16 +227,16 @@ class SCMVP:
         if max_epochs is None:
             max_epochs = default_epochs(len(self.cells))
         changes = {
-            "max_epochs": _whole_number("max_epochs", max_epochs),
-            "batch_size": _whole_number("batch_size", batch_size, at_least=2),
-            "lr": _positive("lr", lr, at_most=1),
-            "seed": _whole_number("seed", seed, at_least=0, at_most=2**32 - 1),
+            "max_epochs": whole_number("max_epochs", max_epochs),
+            "batch_size": whole_number("batch_size", batch_size, at_least=2),
+            "lr": positive("lr", lr, at_most=1),
+            "seed": whole_number("seed", seed, at_least=0, at_most=2**32 - 1),
         }
-        training = _options_from(
+        training = options_from(
             TrainingOptions, self._training_changes | changes | training_options
         )
         if threads is not None:
-            threads = _whole_number("threads", threads, at_most=os.cpu_count())
+            threads = whole_number("threads", threads, at_most=os.cpu_count())
         picked = pick_device(device)
         checkpoint_file = None if checkpoint is None else writable(checkpoint)
         rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
@@ -288,7 +289,7 @@ class SCMVP:
             return self._latent.copy()
         paired = self._matched(data)
         if modality != "joint":
-            _warn_of_empty_rows(paired, modality)
+            warn_of_empty_rows(paired, modality)
         return self._embedded(paired, modality)
 
     def predict_proba(self, data: PairedData | None = None) -> np.ndarray:
@@ -441,7 +442,7 @@ class SCMVP:
         if batch is not None:
             about["scmvp_batch"] = str(batch)
         if threshold is not None:
-            about["scmvp_threshold"] = threshold = _number("threshold", threshold)
+            about["scmvp_threshold"] = threshold = number("threshold", threshold)
         impute.write_blocks(path, blocks, cells, features, threshold, about)
 
     # ---- differential features
@@ -463,7 +464,7 @@ class SCMVP:
     ) -> pd.DataFrame:
         """Which genes differ between groups of cells, with their effects and a kept error rate.
 
-        The test is of counts (module `differential`, docs/differential.md); what the model itself
+        The test is of counts (module `effects`, docs/differential.md); what the model itself
         says stands beside it. Without any argument the clusters are compared, each with the rest.
         Where the model has batches, cells are compared with those of their own batch (of several
         columns: with the same levels of all); batches that a group has fewer than 3 cells of say
@@ -534,20 +535,20 @@ class SCMVP:
         module = self._fitted()
         if latent not in LATENTS:
             raise InputError(f"latent '{latent}' is unknown; use one of {', '.join(LATENTS)}")
-        if not 0 <= (delta := _number("delta", delta)) <= 10:
+        if not 0 <= (delta := number("delta", delta)) <= 10:
             raise InputError(f"delta is {delta!r}; give a log2 fold change from 0 to 10")
-        if not 0 < (fdr := _number("fdr", fdr)) < 1:
+        if not 0 < (fdr := number("fdr", fdr)) < 1:
             raise InputError(f"fdr is {fdr!r}; give a number above 0 and below 1")
-        library_size = _positive("library_size", library_size)
-        n_samples = _whole_number("n_samples", n_samples)
-        seed = _whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
+        library_size = positive("library_size", library_size)
+        n_samples = whole_number("n_samples", n_samples)
+        seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
         names, wanted = self._features(modality), None
         if features is not None:
             word = FEATURE_WORD[modality]
-            wanted = _positions(names, features, word, f"the {LABEL[modality]} model")
+            wanted = positions(names, features, word, f"the {LABEL[modality]} model")
         paired = self._matched(data)
         named = groupby if isinstance(groupby, str) else "groupby"
-        labels = _column_of(data, groupby, paired.cells) if isinstance(groupby, str) else groupby
+        labels = column_of(data, groupby, paired.cells) if isinstance(groupby, str) else groupby
         if groupby is None and (group1 is None or np.ndim(group1) == 0):
             labels, named = self.predict(data), "the clusters of the model"
         counts = paired.rna if modality == "rna" else paired.atac
@@ -680,20 +681,9 @@ class SCMVP:
         )
         # as in the fitted cells: of a few cells or peaks it could not be told
         if self.account["atac_insertions"]:
-            paired = _in_fragments(paired)
-        columns = {
-            "rna": _positions(paired.genes, self.genes, "model gene", "the data"),
-            "atac": _positions(paired.peaks, self.peaks, "model peak", "the data"),
-        }
-        matched = Paired(
-            _columns(paired.rna, columns["rna"]),
-            _columns(paired.atac, columns["atac"]),
-            paired.cells,
-            self.genes,
-            self.peaks,
-            paired.obs,
-        )
-        _empty_cells(matched)
+            paired = in_fragments(paired)
+        matched = in_features(paired, self.genes, self.peaks)
+        empty_cells(matched)
         return matched
 
     def _part_paired(self) -> float:
@@ -738,7 +728,7 @@ class SCMVP:
             latent, names = self.get_latent_representation(), self.cells
         if cells is None:
             return latent, names
-        return latent[_positions(names, cells, "cell", "the data")], cells
+        return latent[positions(names, cells, "cell", "the data")], cells
 
     def _imputed(
         self,
@@ -773,142 +763,17 @@ class SCMVP:
     ):
         module = self._fitted()
         modelled = self._features(modality)
-        library_size = _positive("library_size", library_size)
+        library_size = positive("library_size", library_size)
         latent = self._points(latent)
         columns = None
         if features is not None:
             word = FEATURE_WORD[modality]
-            columns = _positions(modelled, features, word, f"the {LABEL[modality]} model")
+            columns = positions(modelled, features, word, f"the {LABEL[modality]} model")
         if self.covariates is None and batch is not None:
             raise InputError(f"batch is {batch!r}, but the model was fitted without batches")
         row = None if self.covariates is None else self.covariates.row(batch)
         return impute.decode_blocks(module, latent, modality, columns, library_size, row)
 
 
-def _options_from(kind: type, values: dict[str, Any]) -> Any:
-    if not isinstance(values, dict):
-        raise InputError(f"options must be a dict of names and values, not {values!r}")
-    known = [field.name for field in dataclasses.fields(kind)]
-    if unknown := [name for name in values if name not in known]:
-        raise InputError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
-    return kind(**values)
-
-
-def _number(name: str, value: Any) -> float:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not np.isfinite(value):
-        raise InputError(f"{name} is {value!r}; give a number")
-    return float(value)
-
-
-def _whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
-    number = _number(name, value)
-    if number != int(number) or number < at_least or number > (at_most or number):
-        limit = "" if at_most is None else f" and at most {at_most}"
-        raise InputError(f"{name} is {value!r}; give a whole number of at least {at_least}{limit}")
-    return int(value)
-
-
-def _positive(name: str, value: Any, at_most: float = 1e12) -> float:
-    if not 0 < _number(name, value) <= at_most:
-        raise InputError(f"{name} is {value!r}; give a positive number of at most {at_most:g}")
-    return float(value)
-
-
 def _totals(matrix: Matrix) -> torch.Tensor:
     return torch.from_numpy(feature_totals(matrix).astype(np.float32))
-
-
-def _in_fragments(paired: Paired) -> Paired:
-    return dataclasses.replace(paired, atac=insertions_to_fragments(paired.atac))
-
-
-def _modelled_features(given: Paired, min_cells: int) -> Paired:
-    parts = {}
-    for modality, matrix, names in (
-        ("rna", given.rna, given.genes),
-        ("atac", given.atac, given.peaks),
-    ):
-        kept = np.flatnonzero(feature_cells(matrix) >= min_cells)
-        word = FEATURE_WORD[modality]
-        if not len(kept):
-            raise InputError(
-                f"none of the {len(names)} {word}s is seen in at least {min_cells} of the "
-                f"{len(given.cells)} cells; give more cells or a smaller min_cells"
-            )
-        modelled = _columns(matrix, kept)
-        if modelled is matrix and not isinstance(matrix, DiskRows):
-            # ours: the caller may go on to normalize theirs in place, before or after the fit
-            modelled = sp.csr_matrix(
-                (matrix.data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape
-            )
-        parts[modality] = (modelled, names[kept])
-    (rna, genes), (atac, peaks) = parts["rna"], parts["atac"]
-    return Paired(rna, atac, given.cells, genes, peaks, given.obs)
-
-
-def _warn_of_empty_rows(paired: Paired, modality: str) -> None:
-    empty = entries_of_cells(paired.rna if modality == "rna" else paired.atac) == 0
-    if empty.any():
-        warnings.warn(
-            f"{int(empty.sum())} cells have no {LABEL[modality]} count "
-            f"({name_some(paired.cells[empty])}): their {LABEL[modality]} latent means nothing",
-            InputNote,
-            stacklevel=3,
-        )
-
-
-def _empty_cells(paired: Paired) -> tuple[np.ndarray, np.ndarray]:
-    """Which cells have no RNA and which no ATAC count; those with neither are refused."""
-    rna, atac = (entries_of_cells(matrix) == 0 for matrix in (paired.rna, paired.atac))
-    if (empty := rna & atac).any():
-        raise InputError(
-            f"cells without a count in any modelled feature: {name_some(paired.cells[empty])}; "
-            "remove them first (scmvp.filter_paired does)"
-        )
-    return rna, atac
-
-
-def _column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
-    """A column of obs, of the whole or of a modality, in the order of the cells."""
-    if data is None or isinstance(data, Paired):
-        raise InputError(
-            f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
-            "label per cell as groupby"
-        )
-    parts = list(data) if isinstance(data, tuple) else [data, *data.mod.values()]
-    for obs in (part.obs for part in parts):
-        if name in obs and obs.index.astype(str).isin(cells).sum() == len(cells):
-            return obs[name].set_axis(obs.index.astype(str)).reindex(cells)
-    known = sorted({str(column) for part in parts for column in part.obs})
-    raise InputError(
-        f"the cells have no metadata '{name}' (they have {name_some(known) or 'none'})"
-    )
-
-
-def _columns(matrix: Matrix, columns: np.ndarray) -> Matrix:
-    """Columns in the order asked for; the matrix itself where that changes nothing."""
-    if len(columns) == matrix.shape[1] and (columns == np.arange(len(columns))).all():
-        return matrix
-    if isinstance(matrix, DiskRows):
-        return matrix.of_columns(columns)
-    picked = matrix[:, columns]
-    picked.sort_indices()
-    return picked
-
-
-def _positions(have: Sequence[str], wanted: Sequence[str], what: str, where: str) -> np.ndarray:
-    """Index of each wanted name, or a refusal that names the first ones missing."""
-    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
-        raise InputError(f"{what}s must be given as a list of names, not as {wanted!r}")
-    wanted = list(wanted)
-    position = {name: i for i, name in enumerate(have)}
-    missing = [str(name) for name in wanted if str(name) not in position]
-    if missing:
-        raise InputError(
-            f"{what}s that are not in {where}: {name_some(missing)}; "
-            "give names that are there, spelled the same way"
-        )
-    if not len(wanted):
-        raise InputError(f"no {what} is asked for; give at least one name, or none at all for all")
-    return np.fromiter((position[str(name)] for name in wanted), np.int64, len(wanted))

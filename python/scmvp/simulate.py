@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from .arguments import number, positive, whole_number
 from .checks import name_some
 from .errors import InputError
 
@@ -404,14 +405,14 @@ def _draw_counts_of(
     theta: float,
 ) -> sp.csr_matrix:
     """`_draw_counts` with each batch's own changes of the profiles."""
-    numbers = np.unique(batches.label)
-    if len(numbers) == 1:
+    labels = np.unique(batches.label)
+    if len(labels) == 1:
         return _draw_counts(rng, profiles, weights, library, theta)
     order, parts = [], []
-    for number in numbers:
+    for label in labels:
         factor = np.exp(batches.effect * batches.rng.standard_normal(len(profiles)))
         changed = profiles * factor[:, None]
-        cells = np.flatnonzero(batches.label == number)
+        cells = np.flatnonzero(batches.label == label)
         some = _Mixture(*(getattr(weights, field.name)[cells] for field in fields(_Mixture)))
         parts.append(_draw_counts(rng, changed / changed.sum(0), some, library[cells], theta))
         order.append(cells)
@@ -545,9 +546,8 @@ def _assemble(
 
 def _refuse_path(arguments: dict[str, object]) -> None:
     branches, lead = arguments["branches"], arguments["atac_lead"]
-    if int(branches) != branches or branches < 1:
-        raise InputError(f"branches must be a whole number of at least 1, not {branches}")
-    if not 0 <= lead < 1:
+    whole_number("branches", branches)
+    if not 0 <= number("atac_lead", lead) < 1:
         raise InputError(f"atac_lead must be at least 0 and below 1, not {lead}")
     if (branches > 1 or lead > 0) and not arguments["ordered"]:
         raise InputError("branches and atac_lead are of cells along a path: set ordered")
@@ -560,8 +560,7 @@ def _refuse_path(arguments: dict[str, object]) -> None:
 
 def _refuse_arguments(arguments: dict[str, object]) -> None:
     for name in ("n_cells", "n_genes", "n_peaks", "n_types", "n_chromosomes", "n_batches"):
-        if int(arguments[name]) != arguments[name] or arguments[name] < 1:
-            raise InputError(f"{name} must be a whole number of at least 1, not {arguments[name]}")
+        whole_number(name, arguments[name])
     for name in (
         "median_umi",
         "median_fragments",
@@ -570,11 +569,10 @@ def _refuse_arguments(arguments: dict[str, object]) -> None:
         "gene_fold",
         "peak_fold",
     ):
-        if not arguments[name] > 0:
-            raise InputError(f"{name} must be positive, not {arguments[name]}")
-    if not arguments["batch_effect"] >= 0:
+        positive(name, arguments[name])
+    if not number("batch_effect", arguments["batch_effect"]) >= 0:
         raise InputError(f"batch_effect must be at least 0, not {arguments['batch_effect']}")
-    if not 0 <= arguments["ambient"] < 1:
+    if not 0 <= number("ambient", arguments["ambient"]) < 1:
         raise InputError(f"ambient must be at least 0 and below 1, not {arguments['ambient']}")
     _refuse_path(arguments)
     if arguments["n_types"] > arguments["n_cells"]:

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from .annotated import LATENT, labels_of, latent_of
+from .arguments import whole_number
 from .checks import name_some
 from .errors import InputError
 
@@ -85,8 +86,8 @@ def diffusion(
         raise InputError(
             f"there are {len(latent)} cells, too few to order; give at least {FEWEST_CELLS}"
         )
-    n_components = _whole("n_components", n_components, 1, len(latent) - 3)
-    n_neighbors = _whole("n_neighbors", n_neighbors, 2, len(latent) - 1)
+    n_components = whole_number("n_components", n_components, 1, len(latent) - 3)
+    n_neighbors = whole_number("n_neighbors", n_neighbors, 2, len(latent) - 1)
     labels = None if groupby is None else labels_of(data, groupby, len(latent), "groupby")
     group = _root_cells(root, names, labels)
     _refuse_equal_points(latent, names)
@@ -267,9 +268,3 @@ def _refuse_parts(graph: sp.csr_matrix) -> None:
             f"{' and '.join(map(str, sizes[:2]))} cells), so that they have no common order: order "
             "each part by itself, or raise n_neighbors"
         )
-
-
-def _whole(name: str, value: Any, least: int, most: int) -> int:
-    if isinstance(value, bool) or int(value) != value or not least <= value <= most:
-        raise InputError(f"{name} is {value!r}; give a whole number from {least} to {most}")
-    return int(value)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .annotated import LATENT, labels_of, latent_of
+from .arguments import whole_number
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -80,14 +81,13 @@ def transfer_labels(
         raise InputError(
             f"unassigned_below is {unassigned_below!r}; give a share from 0 to below 1"
         )
-    if isinstance(n_neighbors, bool) or int(n_neighbors) != n_neighbors or n_neighbors < 2:
-        raise InputError(f"n_neighbors is {n_neighbors!r}; give a whole number of at least 2")
+    n_neighbors = whole_number("n_neighbors", n_neighbors, at_least=2)
     labelled = np.array([label is not None for label in known])
     z, own = z[labelled], own[labelled]
     groups, code = np.unique(known[labelled].astype(str), return_inverse=True)
     _refuse_labels(groups, len(z))
 
-    k = min(int(n_neighbors), len(z) - 1)
+    k = min(n_neighbors, len(z) - 1)
     tried = np.unique(np.linspace(0, len(z) - 1, min(len(z), _CALIBRATION_CELLS)).astype(int))
     distance, near = _neighbors(z, own[tried], k, without=tried)
     width = _best_width(distance, code[near], code[tried], code, len(groups))

@@ -6,29 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from scipy import stats
+from populations import counts, population
 
 import scmvp
-from scmvp import cli, differential, matrices
-from scmvp.differential import GRID, STEP, Evidence, Groups
-
-
-def counts(rng, mean, phi):
-    """NB counts around `mean`, (cells, features), of inverse dispersion 1 / phi."""
-    return sp.csr_matrix(rng.poisson(mean * rng.gamma(1 / phi, phi, mean.shape)).astype(np.float32))
-
-
-def population(seed, n=(120, 150), n_features=1500, n_different=120, fold=2.5, phi=0.4, null=False):
-    """Two groups of cells, whose first features differ by a fold in either direction."""
-    rng = np.random.default_rng(seed)
-    share = rng.lognormal(0, 1, n_features)
-    share /= share.sum()
-    effect = np.zeros(n_features)
-    effect[:n_different] = 0 if null else np.log(fold) * rng.choice([-1, 1], n_different)
-    size = 2000 * rng.lognormal(0, 0.4, sum(n))
-    group = np.arange(sum(n)) < n[0]
-    mean = size[:, None] * share * np.where(group[:, None], np.exp(effect), 1)
-    return counts(rng, mean, phi), group, effect
+from scmvp import cli, differential
+from scmvp.differential import Groups
 
 
 def two(group):
@@ -41,88 +23,6 @@ def table_of(matrix, group, **options):
     options = {"delta": 0.25, "fdr": 0.05, "library_size": 1e4} | options
     table = differential.compare(matrix, names, two(group), means, **options)
     return table.set_index("feature").loc[names]
-
-
-def test_sums_are_those_of_a_dense_matrix():
-    rng = np.random.default_rng(0)
-    matrix = sp.random(40, 7, 0.4, "csr", np.float32, rng)
-    matrix.data = np.ceil(matrix.data * 5)
-    unit = rng.integers(-1, 3, 40)
-    sums = differential.sums_of(matrix, Groups(unit, 3, []))
-    dense = matrix.toarray().astype(float)
-    for k in range(3):
-        mine = dense[unit == k]
-        size = dense.sum(1)[unit == k]
-        np.testing.assert_allclose(sums.count[k], mine.sum(0))
-        np.testing.assert_allclose(sums.square[k], (mine**2).sum(0))
-        np.testing.assert_allclose(sums.sized[k], size @ mine)
-        np.testing.assert_allclose(sums.seen[k], (mine > 0).sum(0))
-        np.testing.assert_allclose(sums.size[:, k], [(size**p).sum() for p in (1, 2, 3, 4)])
-
-
-def test_sums_do_not_depend_on_blocks(monkeypatch):
-    matrix, group, _ = population(1, n=(20, 30), n_features=30, n_different=3)
-    whole = differential.sums_of(matrix, two(group))
-    monkeypatch.setattr(matrices, "BLOCK_ENTRIES", 50)
-    np.testing.assert_allclose(differential.sums_of(matrix, two(group)).sized, whole.sized)
-
-
-def test_likelihood_is_the_binomial_without_dispersion():
-    evidence = Evidence(np.array([[3.0, 0.0], [5.0, 4.0]]), np.log(2.0), np.full(2, -(STEP**2)))
-    p = 1 / (1 + np.exp(-(GRID + np.log(2.0))))
-    for row, first, total in zip(evidence.likelihood(slice(None)), (3, 0), (8, 4), strict=True):
-        truth = stats.binom.pmf(first, total, p)
-        np.testing.assert_allclose(row, truth / truth.max(), rtol=1e-8)
-
-
-def test_likelihood_of_many_counts_is_gaussian():
-    first, second, spread = 4e4, 2e4, 0.05
-    evidence = Evidence(np.array([[first], [second]]), 0.0, np.array([spread]))
-    row = evidence.likelihood(slice(None))[0]
-    row /= row.sum()
-    mean = row @ GRID
-    sd = np.sqrt(row @ (GRID - mean) ** 2)
-    assert mean == pytest.approx(np.log(2), abs=0.02)
-    assert sd == pytest.approx(np.sqrt(1 / first + 1 / second + spread + STEP**2), rel=0.03)
-
-
-def test_posterior_is_prior_times_likelihood(monkeypatch):
-    """Of a prior of two points, by Bayes by hand."""
-    shapes = np.zeros((2, len(GRID)))
-    up = np.argmin(np.abs(GRID - 1))
-    shapes[0, GRID == 0], shapes[1, up] = 1, 1
-    monkeypatch.setattr(differential, "components", lambda: shapes)
-    monkeypatch.setattr(differential, "fit_weights", lambda marginal: np.array([0.9, 0.1]))
-    first, second = np.array([9.0, 2.0]), np.array([3.0, 2.0])
-    evidence = Evidence(np.stack([first, second]), 0.0, np.full(2, -(STEP**2)))
-    found = differential.posterior_of(evidence, delta=0.25)
-    one = stats.binom.pmf(first, first + second, 1 / (1 + np.exp(-1)))
-    none = stats.binom.pmf(first, first + second, 0.5)
-    prob = 0.1 * one / (0.1 * one + 0.9 * none)
-    np.testing.assert_allclose(found.prob, prob)
-    np.testing.assert_allclose(found.mean, prob / np.log(2))
-    np.testing.assert_allclose(found.log_bayes_factor, np.log(one / none))
-
-
-def test_weights_of_the_prior_are_found():
-    """EM on effects known but for noise finds how many there are."""
-    rng = np.random.default_rng(3)
-    effect = np.where(rng.random(4000) < 0.3, rng.normal(0, 1.6, 4000), 0)
-    seen = effect + rng.normal(0, 0.2, 4000)
-    marginal = np.exp(-0.5 * ((seen[:, None] - GRID) / 0.2) ** 2) @ differential.components().T
-    weight = differential.fit_weights(marginal)
-    assert weight.sum() == pytest.approx(1)
-    beyond = weight @ differential.components() @ (np.abs(GRID) > 0.5)
-    assert beyond == pytest.approx(np.mean(np.abs(effect) > 0.5), abs=0.03)
-
-
-@pytest.mark.parametrize("phi", [0.1, 0.6])
-def test_overdispersion_is_found(phi):
-    matrix, group, _ = population(4, n=(200, 60), phi=phi)
-    sums = differential.sums_of(matrix, two(group))
-    for unit, within in ((0, 0.1), (1, 0.2)):
-        found = differential.overdispersion(sums.of([unit]))
-        assert np.median(found) == pytest.approx(phi, rel=within)
 
 
 def test_no_difference_gives_hardly_a_discovery():

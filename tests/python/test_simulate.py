@@ -186,6 +186,7 @@ def test_written_and_read_back(tmp_path):
     [
         ({"n_cells": 0}, "n_cells"),
         ({"n_types": 2.5}, "n_types"),
+        ({"n_genes": "many"}, "n_genes is 'many'; give a number"),
         ({"n_cells": 5, "n_types": 8}, "n_types (8)"),
         ({"median_umi": -1}, "median_umi"),
         ({"ambient": 1.0}, "ambient"),

@@ -105,6 +105,7 @@ def test_what_cannot_be_transferred_is_refused(refused):
     refused(lambda: call(z, labels, z, calibration=z[:5]), "calibration")
     refused(lambda: call(z, labels, z, unassigned_below=1), "unassigned_below")
     refused(lambda: call(z, labels, z, n_neighbors=1), "n_neighbors")
+    refused(lambda: call(z, labels, z, n_neighbors="ten"), "n_neighbors is 'ten'; give a number")
     refused(lambda: call(z, labels, z * np.inf), "query", "not finite")
     refused(lambda: call(z, labels, z[:0]), "no cells")
     refused(lambda: call(z, "type", z), "one label per cell")

@@ -1,0 +1,63 @@
+"""What a caller gives beside cells: numbers, options and names, each checked in one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .checks import name_some
+from .errors import InputError
+
+
+def options_from(kind: type, values: dict[str, Any]) -> Any:
+    """A dataclass of options with some of its fields given."""
+    if not isinstance(values, dict):
+        raise InputError(f"options must be a dict of names and values, not {values!r}")
+    known = [field.name for field in dataclasses.fields(kind)]
+    if unknown := [name for name in values if name not in known]:
+        raise InputError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
+    return kind(**values)
+
+
+def number(name: str, value: Any) -> float:
+    """A finite number."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not np.isfinite(value):
+        raise InputError(f"{name} is {value!r}; give a number")
+    return float(value)
+
+
+def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
+    """A whole number, also one that comes as a float, as R's do."""
+    given = number(name, value)
+    if given != int(given) or given < at_least or given > (at_most or given):
+        limit = "" if at_most is None else f" and at most {at_most}"
+        raise InputError(f"{name} is {value!r}; give a whole number of at least {at_least}{limit}")
+    return int(value)
+
+
+def positive(name: str, value: Any, at_most: float = 1e12) -> float:
+    """A number above zero."""
+    if not 0 < number(name, value) <= at_most:
+        raise InputError(f"{name} is {value!r}; give a positive number of at most {at_most:g}")
+    return float(value)
+
+
+def positions(have: Sequence[str], wanted: Sequence[str], what: str, where: str) -> np.ndarray:
+    """Index of each wanted name, or a refusal that names the first ones missing."""
+    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        raise InputError(f"{what}s must be given as a list of names, not as {wanted!r}")
+    wanted = list(wanted)
+    position = {name: i for i, name in enumerate(have)}
+    missing = [str(name) for name in wanted if str(name) not in position]
+    if missing:
+        raise InputError(
+            f"{what}s that are not in {where}: {name_some(missing)}; "
+            "give names that are there, spelled the same way"
+        )
+    if not len(wanted):
+        raise InputError(f"no {what} is asked for; give at least one name, or none at all for all")
+    return np.fromiter((position[str(name)] for name in wanted), np.int64, len(wanted))
