@@ -287,19 +287,21 @@ descend <- function(state, gram, diagonal, l1, scale) {
   list(b = b, gradient = gradient, change = largest)
 }
 
-# Benjamini-Hochberg by permutation: for each observed statistic the expected number of permuted
-# ones at least as large (per permutation), over the number observed.
-permutation_fdr <- function(observed, permuted, n_permutations) {
-  if (length(observed) == 0) {
-    return(numeric())
+# Standard deviations of columns; of sparse ones from their moments, since centered they are dense.
+column_sd <- function(x) {
+  if (is.matrix(x)) {
+    return(sqrt(colSums(centered(x)^2) / (nrow(x) - 1)))
   }
-  order <- order(observed, decreasing = TRUE)
-  sorted <- observed[order]
-  expected <- (length(permuted) - findInterval(sorted, sort(permuted), left.open = TRUE)) /
-    n_permutations
-  called <- length(sorted) - findInterval(sorted, sort(sorted), left.open = TRUE)
-  rate <- pmin(1, expected / called)
-  fdr <- numeric(length(observed))
-  fdr[order] <- rev(cummin(rev(rate)))
-  fdr
+  n <- nrow(x)
+  sqrt(pmax(Matrix::colSums(x^2) - Matrix::colSums(x)^2 / n, 0) / (n - 1))
+}
+
+centered <- function(x) x - rep(colMeans(x), each = nrow(x))
+
+# Columns centered and brought to a standard deviation of 1; constant ones become 0.
+standardize <- function(x) {
+  x <- centered(x)
+  sd <- sqrt(colSums(x^2) / (nrow(x) - 1))
+  sd[sd < 1e-12] <- Inf
+  x * rep(1 / sd, each = nrow(x))
 }
