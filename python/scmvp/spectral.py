@@ -28,6 +28,8 @@ _PROBE_CELLS = 1_000
 _FEW_COUNTS = 10
 _KRYLOV_BLOCK = 16
 _KRYLOV_STEPS = 12
+_NEAR_STEPS = 4  # from directions that are nearly right
+_FOLDS = 10
 
 
 class Spectrum(NamedTuple):
@@ -61,26 +63,91 @@ def fit_spectrum(
         seed: Of the cells drawn and of the search.
         batches: Of the cells.
     """
+    log_factor = np.zeros((0, counts.shape[1])) if batches is None else batches.log_factor
     rng = np.random.default_rng(seed)
-    counts, rows = _sampled(counts, rng)
-    log_factor = np.zeros((0, counts.shape[1]))
-    if batches is not None:
-        counts = without_batches(counts, Batches(batches.design[rows], batches.log_factor))
-        log_factor = batches.log_factor
-    size = np.asarray(counts.sum(1), dtype=np.float64).ravel()
-    share = np.asarray(counts.sum(0), dtype=np.float64).ravel() / max(size.sum(), 1)
-    scaled = scaled_counts(counts)
-    np.minimum(scaled.data, CLIP, out=scaled.data)
-    depth = np.sqrt(size / max(size.sum(), 1))[:, None].astype(np.float32)
-    right = np.zeros((len(share), n_components), np.float32)
-    n = min(n_components, min(counts.shape) - 1)
-    if n > 0 and counts.nnz:
-        right[:, :n] = leading(residuals(scaled, depth), n, rng)[1]
+    known = _known(counts, rng, batches)
+    share, size = known.share, known.size
+    right = _directions(known, n_components, rng)
     unit = np.sqrt(size.mean())
     inverse = np.divide(unit, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
-    centre = unit * ((scaled.T @ depth)[:, 0] @ right) / np.sqrt(max(size.sum(), 1))
+    centre = unit * ((known.scaled.T @ known.depth)[:, 0] @ right) / np.sqrt(max(size.sum(), 1))
     parts = (right * inverse[:, None], centre, share, log_factor)
     return Spectrum(*(part.astype(np.float32) for part in parts))
+
+
+def held_out_scores(
+    counts: Matrix, spectrum: Spectrum, seed: int, batches: Batches | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the cells a spectrum was fitted to, each on directions that it had no part in.
+
+    The leading directions of some thousand cells lean towards the noise of each of them: on its own
+    account a cell scores many times what noise makes of another cell. Here each tenth of the cells
+    is scored on the directions of the others, in the coordinates of `spectrum`: projected onto
+    these, so that a direction that the tenths do not agree on hardly counts.
+
+    Args:
+        counts: Those that `spectrum` was fitted to, cells x features.
+        spectrum: What `fit_spectrum` made of them with the same seed and batches.
+        seed: Of the cells drawn, of the tenths and of the search.
+        batches: Of the cells.
+
+    Returns:
+        Which cells these are, and their scores, (cells, d) float32.
+    """
+    rng = np.random.default_rng(seed)
+    known = _known(counts, rng, batches)
+    unit = np.sqrt(known.size.mean())
+    right = spectrum.loading * np.sqrt(spectrum.share)[:, None] / unit
+    per_count = unit * _inverse_root(known.size)[:, None]
+    scores = np.zeros((len(known.rows), right.shape[1]), np.float32)
+    fold = rng.permutation(len(known.rows)) % _FOLDS
+    mean = (known.scaled.T @ known.depth).T
+    for k in range(_FOLDS):
+        own, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
+        directions = _directions(known.of(others), right.shape[1], rng, near=right)
+        found = known.scaled[own] @ directions - known.depth[own] @ (mean @ directions)
+        scores[own] = per_count[own] * (found @ (directions.T @ right))
+    return known.rows, scores
+
+
+class _Known(NamedTuple):
+    """Cells as their spectrum is fitted to them."""
+
+    rows: np.ndarray  # (n,), which cells
+    scaled: sp.csr_matrix  # `scaled_counts`, cut off at CLIP
+    depth: np.ndarray  # (n, 1) float32, sqrt(l) / sqrt(Σ l)
+    size: np.ndarray  # (n,), l
+    share: np.ndarray  # (F,), p
+
+    def of(self, cells: np.ndarray) -> _Known:
+        """Some of them, with the scale of all."""
+        depth = self.depth[cells] / np.linalg.norm(self.depth[cells])
+        parts = self.rows[cells], self.scaled[cells], depth, self.size[cells]
+        return _Known(*parts, self.share)
+
+
+def _known(counts: Matrix, rng: np.random.Generator, batches: Batches | None) -> _Known:
+    counts, rows = _sampled(counts, rng)
+    if batches is not None:
+        counts = without_batches(counts, Batches(batches.design[rows], batches.log_factor))
+    size = np.asarray(counts.sum(1), dtype=np.float64).ravel()
+    total = max(size.sum(), 1)
+    share = np.asarray(counts.sum(0), dtype=np.float64).ravel() / total
+    scaled = scaled_counts(counts)
+    np.minimum(scaled.data, CLIP, out=scaled.data)
+    depth = np.sqrt(size / total)[:, None].astype(np.float32)
+    return _Known(rows, scaled, depth, size, share)
+
+
+def _directions(
+    known: _Known, n_components: int, rng: np.random.Generator, near: np.ndarray | None = None
+) -> np.ndarray:
+    """Leading right vectors of the residuals, (F, n_components); zero where there are no more."""
+    right = np.zeros((known.scaled.shape[1], n_components), np.float32)
+    n = min(n_components, min(known.scaled.shape) - 1)
+    if n > 0 and known.scaled.nnz:
+        right[:, :n] = leading(residuals(known.scaled, known.depth), n, rng, near)[1]
+    return right
 
 
 def batches_of(counts: Matrix, design: np.ndarray) -> Batches:
@@ -120,7 +187,7 @@ def without_batches(counts: sp.csr_matrix, batches: Batches) -> sp.csr_matrix:
     return sp.csr_matrix(parts, shape=counts.shape)
 
 
-def _sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, np.ndarray | slice]:
+def _sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, np.ndarray]:
     """All cells, or as many of them as bounds time and memory; and which these are."""
     n_cells = counts.shape[0]
     n = min(n_cells, _SPECTRUM_CELLS)
@@ -128,7 +195,7 @@ def _sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, n
     per_cell = max(probe.nnz / max(probe.shape[0], 1), 1)
     n = min(n, max(_PROBE_CELLS, int(_SPECTRUM_ENTRIES / per_cell)))
     if n == n_cells:
-        return in_memory(counts), slice(None)
+        return in_memory(counts), np.arange(n_cells)
     rows = np.sort(rng.choice(n_cells, n, replace=False))
     return counts[rows], rows
 
@@ -168,13 +235,19 @@ def operator(shape: tuple[int, int], forward: Callable, backward: Callable) -> L
 
 
 def leading(
-    matrix: LinearOperator, n: int, rng: np.random.Generator
+    matrix: LinearOperator, n: int, rng: np.random.Generator, near: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Singular values (n,), descending, and right vectors (n_columns, n), by block Krylov.
 
     Golub, Luk and Overton (ACM TOMS 1981). Blocks, because a product of the sparse matrix with 16
     vectors costs a few times one with a single vector; a fixed number of them, because what stands
     out of the noise is exact long before the directions within the noise are, which nobody needs.
+
+    Args:
+        matrix: By its products.
+        n: How many.
+        rng: Of the block to start from.
+        near: Right vectors of a matrix that hardly differs, (n_columns, m), to start from.
     """
     rows = min(matrix.shape) == matrix.shape[0]
     if min(matrix.shape) <= _KRYLOV_BLOCK * (_KRYLOV_STEPS + 1):
@@ -182,10 +255,12 @@ def leading(
         dense = (matrix.T @ unit).T if rows else matrix @ unit
         _, values, right = scipy.linalg.svd(dense, full_matrices=False)
         return values[:n], right[:n].T
-    start = matrix @ rng.standard_normal((matrix.shape[1], _KRYLOV_BLOCK)).astype(np.float32)
-    basis = [_orthonormal(start, [])]
+    steps = _KRYLOV_STEPS if near is None else _NEAR_STEPS
+    if near is None:
+        near = rng.standard_normal((matrix.shape[1], _KRYLOV_BLOCK)).astype(np.float32)
+    basis = [_orthonormal(matrix @ near, [])]
     products = [matrix.T @ basis[0]]
-    for _ in range(_KRYLOV_STEPS):
+    for _ in range(steps):
         basis.append(_orthonormal(matrix @ products[-1], basis))
         products.append(matrix.T @ basis[-1])
     projected = np.hstack(products)

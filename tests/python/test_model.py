@@ -568,3 +568,21 @@ def test_insertions_are_read_as_fragments(mdata):
     odd.X.data -= 1
     embedded = insertions.get_latent_representation((mdata["rna"], odd))
     np.testing.assert_allclose(embedded, expected, atol=1e-4)
+
+
+def test_cross_fitted_cells_are_embedded_as_any_others(tmp_path):
+    """Batches and a cell without ATAC included; what it trains on depends on the seed alone."""
+    mdata = scmvp.simulate(n_cells=120, n_genes=200, n_peaks=300, n_types=3, n_batches=2, seed=1)
+    rna, atac = mdata["rna"].copy(), mdata["atac"][:-1].copy()
+    rna.obs["batch"] = mdata.obs["batch"]
+    options = {"n_clusters": 3, "batch": "batch", "mosaic": True, "options": {"cross_fit": True}}
+    first, again = (
+        scmvp.SCMVP((rna, atac), **options).train(max_epochs=4, seed=0, threads=1) for _ in range(2)
+    )
+    latent = first.get_latent_representation()
+    np.testing.assert_array_equal(latent, again.get_latent_representation())
+    first.save(tmp_path / "model")
+    loaded = scmvp.SCMVP.load(tmp_path / "model")
+    np.testing.assert_allclose(
+        loaded.get_latent_representation((rna, atac)), latent, atol=1e-5 * np.abs(latent).max()
+    )

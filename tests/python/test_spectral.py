@@ -7,7 +7,7 @@ import torch
 
 from scmvp.batches import take
 from scmvp.inputs import SpectralScores
-from scmvp.spectral import CLIP, fit_spectrum
+from scmvp.spectral import CLIP, fit_spectrum, held_out_scores
 
 N, F = 300, 40
 
@@ -99,3 +99,24 @@ def test_a_cell_or_a_modality_without_counts_scores_zero(counts):
 def test_identical_cells_have_no_directions(counts):
     same = np.tile(counts[:1], (40, 1))
     assert np.abs(scores(same, same, 3)).max() < 1e-3
+
+
+def test_held_out_scores_of_noise_have_its_variance():
+    """The leading directions of noise say much of the cells they come from, nothing of others."""
+    rng = np.random.default_rng(2)
+    noise = rng.poisson(0.5, (300, 1200)).astype(np.float32)
+    counts = sp.csr_matrix(noise)
+    rows, held_out = held_out_scores(counts, fit_spectrum(counts, 10, seed=0), seed=0)
+    np.testing.assert_array_equal(rows, np.arange(300))
+    assert held_out.var(0).max() < 1.6
+    assert scores(noise, noise, 10).var(0).min() > 4
+
+
+def test_held_out_scores_of_groups_are_those_of_new_cells(counts):
+    """Where groups differ much all tenths agree, and a cell adds little on its own account."""
+    new, fitted = counts[:30], sp.csr_matrix(counts)
+    _, held_out = held_out_scores(fitted, fit_spectrum(fitted, 2, seed=0), seed=0)
+    expected = dense_scores(new, counts[30:], 2)
+    for found, score in zip(held_out[:30].T, expected.T, strict=True):
+        assert abs(np.corrcoef(found, score)[0, 1]) > 0.995
+        assert np.std(found) == pytest.approx(np.std(score), rel=0.05)
