@@ -34,6 +34,18 @@ SIMULATED = {
     "sim_sparse": _SIZE
     | {"n_types": 8, "median_umi": 700, "median_fragments": 700, "ambient": 0.1},
     "sim_hard": _SIZE | {"n_types": 5, "median_umi": 600, "median_fragments": 950, "ambient": 0.35},
+    # deep, and the types hardly differ
+    "sim_subtle": _SIZE
+    | {
+        "n_cells": 2500,
+        "n_genes": 3000,
+        "n_peaks": 8000,
+        "n_types": 12,
+        "median_umi": 4000,
+        "median_fragments": 6000,
+        "gene_fold": 2.0,
+        "peak_fold": 1.4,
+    },
     "sim_rna": _MEDIUM | {"n_types": 8, "separated_by": "rna"},
     "sim_atac": _MEDIUM | {"n_types": 8, "separated_by": "atac"},
     "sim_together": _MEDIUM | {"n_types": 8, "separated_by": "together"},

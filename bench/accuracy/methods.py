@@ -137,12 +137,13 @@ def _embed_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> list[Res
     model = _fit_scmvp(paired, seed, options)
     summary = model.summary()
     scores = {name: summary[name] for name in ("n_clusters_used", "epochs", "best_epoch", "elbo")}
-    return [
-        Result("scmvp", model.get_latent_representation(), scores=scores),
-        Result("scmvp-argmax", clusters=model.predict()),
-        Result("scmvp-rna", model.get_latent_representation(modality="rna")),
-        Result("scmvp-atac", model.get_latent_representation(modality="atac")),
-    ]
+    results = []
+    for modality in ("joint", "rna", "atac"):
+        name = "scmvp" if modality == "joint" else f"scmvp-{modality}"
+        z = model.get_latent_representation(modality=modality)
+        results.append(Result(name, z, scores=scores if modality == "joint" else {}))
+        results.append(Result(f"{name}-argmax", clusters=model.responsibilities(z).argmax(1)))
+    return results
 
 
 def _impute_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
