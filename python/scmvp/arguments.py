@@ -12,14 +12,35 @@ from .checks import name_some
 from .errors import InputError
 
 
-def options_from(kind: type, values: dict[str, Any]) -> Any:
-    """A dataclass of options with some of its fields given."""
+def options_from(kind: type, values: dict[str, Any], defaults: dict[str, Any] | None = None) -> Any:
+    """A dataclass of options with some of its fields given.
+
+    Args:
+        kind: The class; its fields are of bool, int, float or str. Whole numbers are at least 1, or
+            what the field's metadata have as 'at_least'; others are not negative.
+        values: By name.
+        defaults: In the place of those of the class.
+    """
     if not isinstance(values, dict):
         raise InputError(f"options must be a dict of names and values, not {values!r}")
-    known = [field.name for field in dataclasses.fields(kind)]
-    if unknown := [name for name in values if name not in known]:
-        raise InputError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
-    return kind(**values)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if unknown := [str(name) for name in values if name not in fields]:
+        known = ", ".join(fields)
+        raise InputError(f"unknown option {', '.join(unknown)}; the options are {known}")
+    checked = {name: _of_field(fields[name], value) for name, value in values.items()}
+    return kind(**(defaults or {}) | checked)
+
+
+def _of_field(field: dataclasses.Field, value: Any) -> Any:
+    if isinstance(field.default, bool):
+        if not isinstance(value, bool | np.bool_):
+            raise InputError(f"{field.name} is {value!r}; give True or False")
+        return bool(value)
+    if isinstance(field.default, int):
+        return whole_number(field.name, value, field.metadata.get("at_least", 1))
+    if isinstance(field.default, float) and number(field.name, value) < 0:
+        raise InputError(f"{field.name} is {value!r}; give a number of at least 0")
+    return value
 
 
 def number(name: str, value: Any) -> float:

@@ -121,7 +121,7 @@ class SCMVP:
         self.preset = preset
         if n_latent is not None:
             model_changes = model_changes | {"n_latent": whole_number("n_latent", n_latent)}
-        self.options = options_from(ModelOptions, model_changes | (options or {}))
+        self.options = options_from(ModelOptions, {} if options is None else options, model_changes)
         if isinstance(data, Paired) and (rna_layer, atac_layer) != (None, None):
             raise InputError(
                 "these counts were chosen when the file is read; name their layer there, not here"

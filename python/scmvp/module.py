@@ -12,7 +12,7 @@ f_x and f_y are softmax outputs of decoders gated by p(c|z).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +36,8 @@ class ModelOptions:
 
     n_latent: int = 20  # D
     n_hidden: int = 128  # width of every hidden layer
-    n_heads: int = 8  # tokens of the self-attention (slices of the hidden layer); 0: none
+    # tokens of the self-attention (slices of the hidden layer); 0: none
+    n_heads: int = field(default=8, metadata={"at_least": 0})
     mask_attention: bool = True
     cluster_gate: bool = True
     zero_inflation: str = "none"  # phi: one logit per "peak", or per "entry" from the decoder
@@ -55,6 +56,11 @@ class ModelOptions:
         if self.zero_inflation not in ("none", "peak", "entry"):
             raise InputError(
                 f"zero_inflation is {self.zero_inflation!r}; use 'none', 'peak' or 'entry'"
+            )
+        if self.n_heads and self.n_hidden % self.n_heads:
+            raise InputError(
+                f"n_hidden is {self.n_hidden}, which n_heads, {self.n_heads}, does not divide; "
+                "give a multiple of it"
             )
         if self.encoder_input not in ("spectral", "counts"):
             raise InputError(f"encoder_input is {self.encoder_input!r}; use 'spectral' or 'counts'")

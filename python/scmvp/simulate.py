@@ -561,6 +561,7 @@ def _refuse_path(arguments: dict[str, object]) -> None:
 def _refuse_arguments(arguments: dict[str, object]) -> None:
     for name in ("n_cells", "n_genes", "n_peaks", "n_types", "n_chromosomes", "n_batches"):
         whole_number(name, arguments[name])
+    whole_number("seed", arguments["seed"], at_least=0)
     for name in (
         "median_umi",
         "median_fragments",

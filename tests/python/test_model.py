@@ -459,6 +459,11 @@ def test_a_broken_model_is_refused(saved):
         ({"preset": "best"}, "preset 'best' is unknown"),
         ({"min_cells": 1000}, "seen in at least 1000"),
         ({"options": {"magic": 1}}, "unknown option magic"),
+        ({"options": ["cross_fit"]}, "options must be a dict"),
+        ({"options": {"cross_fit": "yes"}}, "cross_fit is 'yes'; give True or False"),
+        ({"options": {"n_hidden": "big"}}, "n_hidden is 'big'; give a number"),
+        ({"options": {"n_hidden": 100}}, "n_hidden is 100, which n_heads, 8, does not divide"),
+        ({"options": {"input_noise": -1}}, "input_noise is -1; give a number of at least 0"),
     ],
 )
 def test_wrong_arguments_are_refused(mdata, arguments, sentence):
@@ -481,6 +486,7 @@ def test_wrong_arguments_are_refused(mdata, arguments, sentence):
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
         ({"patients": 3}, "unknown option patients"),
         ({"seed": -1}, "seed is -1"),
+        ({"patience": 0}, "patience is 0"),
     ],
 )
 def test_wrong_training_arguments_are_refused(mdata, arguments, sentence):

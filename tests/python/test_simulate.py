@@ -189,6 +189,7 @@ def test_written_and_read_back(tmp_path):
         ({"n_genes": "many"}, "n_genes is 'many'; give a number"),
         ({"n_cells": 5, "n_types": 8}, "n_types (8)"),
         ({"median_umi": -1}, "median_umi"),
+        ({"seed": "one"}, "seed is 'one'; give a number"),
         ({"ambient": 1.0}, "ambient"),
         ({"separated_by": "protein"}, "'protein'"),
         ({"n_genes": 10}, "8 types need"),
