@@ -46,7 +46,8 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     batch = mdata.obs["batch"].factorize()[0] if "batch" in mdata.obs else None
     sums = effects.sums_by_batch(counts[:, kept], unit, 2, batch)
     named = differential.Comparison(comparison.name, "reference", ([0], [1]))
-    evidence, centre = effects.evidence_of(differential.within_batches(sums, named))
+    pairs = differential.sums_of_sides(sums, named)
+    evidence, centre = effects.evidence_of(differential.shared_batches(pairs, named))
     fold = comparison.log2_fold[modality][kept]
     differs = np.abs(fold) > NULL_FOLD
     probs = {

@@ -278,19 +278,20 @@ def compare(
         `COLUMNS`, one line per feature and comparison, the most probable first within each.
     """
     batches = sums_by_batch(counts, groups.unit, groups.n_units, batch)
-    sums = together(batches)
+    n_cells = np.sum([part.n for part in batches], axis=0)
     wanted = np.arange(len(names)) if wanted is None else wanted
     tables, shifts = [], {}
     for comparison in groups.comparisons:
-        sides = [sums.of(units) for units in comparison.units]
+        pairs = sums_of_sides(batches, comparison)
+        sides = [together(side) for side in zip(*pairs, strict=True)]
         for name, side in zip(comparison[:2], sides, strict=True):
             if not side.count.any():
                 raise InputError(
                     f"group '{name}' has no count in this modality; there is nothing to compare"
                 )
-        evidence, centre = evidence_of(within_batches(batches, comparison))
+        evidence, centre = evidence_of(shared_batches(pairs, comparison))
         posterior = posterior_of(evidence, delta, seed)
-        lfc_model, lfc_model_sd = _model_effect(means, sums.n, comparison, centre)
+        lfc_model, lfc_model_sd = _model_effect(means, n_cells, comparison, centre)
         q = q_values(posterior.prob[wanted])
         of_group, of_reference = (
             (side.count / side.size[0] * library_size, side.seen / side.n) for side in sides
@@ -315,9 +316,15 @@ def compare(
     return table
 
 
-def within_batches(batches: list[Sums], comparison: Comparison) -> list[tuple[Sums, Sums]]:
-    """Sums of both groups in each batch that both have cells of; of no such batch a refusal."""
-    pairs = [tuple(sums.of(units) for units in comparison.units) for sums in batches]
+def sums_of_sides(batches: list[Sums], comparison: Comparison) -> list[tuple[Sums, Sums]]:
+    """Sums of both groups of a comparison in each batch."""
+    return [tuple(part.of(units) for units in comparison.units) for part in batches]
+
+
+def shared_batches(
+    pairs: list[tuple[Sums, Sums]], comparison: Comparison
+) -> list[tuple[Sums, Sums]]:
+    """Those of the batches that both groups have cells of; where there is none, a refusal."""
     shared = [pair for pair in pairs if min(side.n for side in pair) >= FEWEST_CELLS]
     if not shared:
         raise InputError(

@@ -18,6 +18,7 @@ features other than the one it is used for. All numbers of a feature follow from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -106,7 +107,7 @@ def sums_by_batch(
     ]
 
 
-def together(batches: list[Sums]) -> Sums:
+def together(batches: Sequence[Sums]) -> Sums:
     """Sums over all batches."""
     names = [field.name for field in fields(Sums)]
     return Sums(*(np.sum([getattr(part, name) for part in batches], axis=0) for name in names))

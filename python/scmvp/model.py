@@ -232,9 +232,7 @@ class SCMVP:
             "lr": positive("lr", lr, at_most=1),
             "seed": whole_number("seed", seed, at_least=0, at_most=2**32 - 1),
         }
-        training = options_from(
-            TrainingOptions, self._training_changes | changes | training_options
-        )
+        training = options_from(TrainingOptions, training_options, self._training_changes | changes)
         if threads is not None:
             threads = whole_number("threads", threads, at_most=os.cpu_count())
         picked = pick_device(device)

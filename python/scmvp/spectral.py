@@ -67,7 +67,7 @@ def fit_spectrum(
     rng = np.random.default_rng(seed)
     known = _known(counts, rng, batches)
     share, size = known.share, known.size
-    right = _directions(known, n_components, rng)
+    right = _directions(known.scaled, known.depth, n_components, rng)
     unit = np.sqrt(size.mean())
     inverse = np.divide(unit, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
     centre = unit * ((known.scaled.T @ known.depth)[:, 0] @ right) / np.sqrt(max(size.sum(), 1))
@@ -104,7 +104,8 @@ def held_out_scores(
     mean = (known.scaled.T @ known.depth).T
     for k in range(_FOLDS):
         own, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
-        directions = _directions(known.of(others), right.shape[1], rng, near=right)
+        depth = known.depth[others] / np.linalg.norm(known.depth[others])
+        directions = _directions(known.scaled[others], depth, right.shape[1], rng, near=right)
         found = known.scaled[own] @ directions - known.depth[own] @ (mean @ directions)
         scores[own] = per_count[own] * (found @ (directions.T @ right))
     return known.rows, scores
@@ -118,12 +119,6 @@ class _Known(NamedTuple):
     depth: np.ndarray  # (n, 1) float32, sqrt(l) / sqrt(Σ l)
     size: np.ndarray  # (n,), l
     share: np.ndarray  # (F,), p
-
-    def of(self, cells: np.ndarray) -> _Known:
-        """Some of them, with the scale of all."""
-        depth = self.depth[cells] / np.linalg.norm(self.depth[cells])
-        parts = self.rows[cells], self.scaled[cells], depth, self.size[cells]
-        return _Known(*parts, self.share)
 
 
 def _known(counts: Matrix, rng: np.random.Generator, batches: Batches | None) -> _Known:
@@ -140,13 +135,17 @@ def _known(counts: Matrix, rng: np.random.Generator, batches: Batches | None) ->
 
 
 def _directions(
-    known: _Known, n_components: int, rng: np.random.Generator, near: np.ndarray | None = None
+    scaled: sp.csr_matrix,
+    depth: np.ndarray,
+    n_components: int,
+    rng: np.random.Generator,
+    near: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Leading right vectors of the residuals, (F, n_components); zero where there are no more."""
-    right = np.zeros((known.scaled.shape[1], n_components), np.float32)
-    n = min(n_components, min(known.scaled.shape) - 1)
-    if n > 0 and known.scaled.nnz:
-        right[:, :n] = leading(residuals(known.scaled, known.depth), n, rng, near)[1]
+    """Leading right vectors of `residuals`, (F, n_components); zero where there are no more."""
+    right = np.zeros((scaled.shape[1], n_components), np.float32)
+    n = min(n_components, min(scaled.shape) - 1)
+    if n > 0 and scaled.nnz:
+        right[:, :n] = leading(residuals(scaled, depth), n, rng, near)[1]
     return right
 
 

@@ -56,7 +56,7 @@ class TrainingOptions:
     fewest_steps: int = 32  # per epoch, as long as batches stay above smallest_batch
     smallest_batch: int = 32
     lr: float = 5e-3
-    seed: int = field(default=0, metadata={"at_least": 0})
+    seed: int = 0
     kl_warm_up_epochs: int = 5  # KL and consistency weights rise linearly to 1
     warm_up_fraction: float = 1 / 3  # of max_epochs, at most, under N(0, I) before the mixture
     annealing_fraction: float = 1 / 6  # of max_epochs, at most, in which lr falls to lr / 50
