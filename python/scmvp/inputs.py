@@ -43,11 +43,6 @@ class SpectralScores(nn.Module):
         return nn.Linear(self.n_scores, n_out)
 
     @property
-    def spectrum(self) -> Spectrum:
-        """What it was made of."""
-        return Spectrum(*(getattr(self, name).cpu().numpy() for name in Spectrum._fields))
-
-    @property
     def n_scores(self) -> int:
         """How many there are, d."""
         return self.loading.shape[1]

@@ -29,7 +29,7 @@ from .preprocess import (
     estimate_n_clusters,
     inverse_document_frequency,
 )
-from .spectral import Batches, batches_of, fit_spectrum, held_out_scores
+from .spectral import batches_of, fit_spectrum
 from .training import (
     Callback,
     Trainer,
@@ -240,9 +240,8 @@ class SCMVP:
         rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
         with limited_threads(threads), seeded(training.seed, picked):
             module = self._untrained(rna, atac, training.seed, design)
-            scores = self._held_out_scores(module, training.seed, design)
             cells = Cells(rna, atac, picked, ranks(), design, self._part_paired())
-            trainer = Trainer(module, cells, training, scores)
+            trainer = Trainer(module, cells, training)
             result = trainer.run(callback, checkpoint_file)
             latent = trainer.latent()
         # assigned together, so that a failed second training leaves the first one whole
@@ -706,25 +705,12 @@ class SCMVP:
         else:
             n = self.options.n_components
             readers = [
-                SpectralScores(fit_spectrum(counts, n, seed, of_modality))
+                SpectralScores(fit_spectrum(counts, n, seed, of_modality, self.options.shrink))
                 for counts, of_modality in zip((rna, atac), batches, strict=True)
             ]
         factors = [part and torch.from_numpy(part.log_factor) for part in batches]
         features = map(Features, (_totals(rna), _totals(atac)), readers, factors)
         return PairedMixtureVAE(self.options, self.n_clusters, *features)
-
-    def _held_out_scores(
-        self, module: PairedMixtureVAE, seed: int, design: np.ndarray | None
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        if self.options.encoder_input == "counts" or not self.options.cross_fit:
-            return []
-        counts, readers = (self._data.rna, self._data.atac), (module.read_rna, module.read_atac)
-        found = []
-        for matrix, reader in zip(counts, readers, strict=True):
-            spectrum = reader.spectrum
-            batches = None if design is None else Batches(design, spectrum.log_factor)
-            found.append(held_out_scores(matrix, spectrum, seed, batches))
-        return found
 
     def _embedded(self, paired: Paired, modality: str = "joint") -> np.ndarray:
         cells = Cells(paired.rna, paired.atac, self._device(), design=self._design(paired))

@@ -44,7 +44,7 @@ class ModelOptions:
     encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as the paper has it
     n_components: int = 30  # of either modality, that "spectral" encoders read
     input_noise: float = 0.5  # sd added to these in training; a cell's own counts have about 1
-    cross_fit: bool = False  # train on scores of directions that a cell had no part in
+    shrink: bool = False  # scores to what a cell would score on directions it had no part in
     decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: none
     batch_precision: float = 10.0  # of the prior of what a batch does to a feature's log share
     distil: bool = True  # the consistency terms teach the single encoders, not the joint one

@@ -7,6 +7,7 @@ standard deviation (Greenacre, Correspondence Analysis in Practice). They are ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,8 +29,10 @@ _PROBE_CELLS = 1_000
 _FEW_COUNTS = 10
 _KRYLOV_BLOCK = 16
 _KRYLOV_STEPS = 12
-_NEAR_STEPS = 4  # from directions that are nearly right
-_FOLDS = 10
+_ZERO = 1e-5  # of the largest singular value
+_NO_ROWS = slice(0)
+_TENTHS = 10
+_TENTHS_CELLS = 1_000  # enough to tell by how much scores shrink
 
 
 class Spectrum(NamedTuple):
@@ -39,7 +42,7 @@ class Spectrum(NamedTuple):
     the noise of a cell of mean library size; x are its counts, divided by the factors of its batch.
     """
 
-    loading: np.ndarray  # (F, d) float32
+    loading: np.ndarray  # (F, d) float32, directions, times what scores shrink by
     centre: np.ndarray  # (d,) float32, scores of the mean profile
     share: np.ndarray  # (F,) float32, p
     log_factor: np.ndarray  # (n_levels, F) float32, by which a batch changes a feature's share
@@ -53,7 +56,11 @@ class Batches(NamedTuple):
 
 
 def fit_spectrum(
-    counts: Matrix, n_components: int, seed: int, batches: Batches | None = None
+    counts: Matrix,
+    n_components: int,
+    seed: int,
+    batches: Batches | None = None,
+    shrink: bool = False,
 ) -> Spectrum:
     """The leading directions of at most 20,000 cells and about 20 million non-zeros.
 
@@ -62,12 +69,18 @@ def fit_spectrum(
         n_components: d; those beyond the smaller side of the matrix are all zero.
         seed: Of the cells drawn and of the search.
         batches: Of the cells.
+        shrink: The leading directions of some thousand cells lean towards the noise of each of
+            them: on its own account a cell scores several times what it would on those of other
+            cells (Lee, Zou and Wright, Ann. Stat. 2010). Shrink scores to that, direction by
+            direction (docs/MODEL.md, D20).
     """
     log_factor = np.zeros((0, counts.shape[1])) if batches is None else batches.log_factor
     rng = np.random.default_rng(seed)
     known = _known(counts, rng, batches)
     share, size = known.share, known.size
     right = _directions(known.scaled, known.depth, n_components, rng)
+    if shrink:
+        right = right * _shrinkage(known, right, rng)
     unit = np.sqrt(size.mean())
     inverse = np.divide(unit, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
     centre = unit * ((known.scaled.T @ known.depth)[:, 0] @ right) / np.sqrt(max(size.sum(), 1))
@@ -75,46 +88,9 @@ def fit_spectrum(
     return Spectrum(*(part.astype(np.float32) for part in parts))
 
 
-def held_out_scores(
-    counts: Matrix, spectrum: Spectrum, seed: int, batches: Batches | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the cells a spectrum was fitted to, each on directions that it had no part in.
-
-    The leading directions of some thousand cells lean towards the noise of each of them: on its own
-    account a cell scores many times what noise makes of another cell. Here each tenth of the cells
-    is scored on the directions of the others, in the coordinates of `spectrum`: projected onto
-    these, so that a direction that the tenths do not agree on hardly counts.
-
-    Args:
-        counts: Those that `spectrum` was fitted to, cells x features.
-        spectrum: What `fit_spectrum` made of them with the same seed and batches.
-        seed: Of the cells drawn, of the tenths and of the search.
-        batches: Of the cells.
-
-    Returns:
-        Which cells these are, and their scores, (cells, d) float32.
-    """
-    rng = np.random.default_rng(seed)
-    known = _known(counts, rng, batches)
-    unit = np.sqrt(known.size.mean())
-    right = spectrum.loading * np.sqrt(spectrum.share)[:, None] / unit
-    per_count = unit * _inverse_root(known.size)[:, None]
-    scores = np.zeros((len(known.rows), right.shape[1]), np.float32)
-    fold = rng.permutation(len(known.rows)) % _FOLDS
-    mean = (known.scaled.T @ known.depth).T
-    for k in range(_FOLDS):
-        own, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
-        depth = known.depth[others] / np.linalg.norm(known.depth[others])
-        directions = _directions(known.scaled[others], depth, right.shape[1], rng, near=right)
-        found = known.scaled[own] @ directions - known.depth[own] @ (mean @ directions)
-        scores[own] = per_count[own] * (found @ (directions.T @ right))
-    return known.rows, scores
-
-
 class _Known(NamedTuple):
     """Cells as their spectrum is fitted to them."""
 
-    rows: np.ndarray  # (n,), which cells
     scaled: sp.csr_matrix  # `scaled_counts`, cut off at CLIP
     depth: np.ndarray  # (n, 1) float32, sqrt(l) / sqrt(Σ l)
     size: np.ndarray  # (n,), l
@@ -131,7 +107,7 @@ def _known(counts: Matrix, rng: np.random.Generator, batches: Batches | None) ->
     scaled = scaled_counts(counts)
     np.minimum(scaled.data, CLIP, out=scaled.data)
     depth = np.sqrt(size / total)[:, None].astype(np.float32)
-    return _Known(rows, scaled, depth, size, share)
+    return _Known(scaled, depth, size, share)
 
 
 def _directions(
@@ -139,14 +115,38 @@ def _directions(
     depth: np.ndarray,
     n_components: int,
     rng: np.random.Generator,
-    near: np.ndarray | None = None,
+    hidden: np.ndarray | slice = _NO_ROWS,
 ) -> np.ndarray:
     """Leading right vectors of `residuals`, (F, n_components); zero where there are no more."""
     right = np.zeros((scaled.shape[1], n_components), np.float32)
     n = min(n_components, min(scaled.shape) - 1)
     if n > 0 and scaled.nnz:
-        right[:, :n] = leading(residuals(scaled, depth), n, rng, near)[1]
+        right[:, :n] = leading(residuals(scaled, depth, hidden), n, rng)[1]
     return right
+
+
+def _shrinkage(known: _Known, right: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Slope of cells' scores on directions they had no part in, by those on `right`; (d,), 0 to 1.
+
+    Each tenth of the cells, up to some thousand cells, is scored on the directions of the others,
+    projected onto `right`, so that a direction the tenths do not agree on hardly counts.
+    """
+    n_cells = len(known.size)
+    tenth = rng.permutation(n_cells) % _TENTHS
+    mean = known.depth.T @ known.scaled
+    apart, whole = np.zeros(right.shape[1]), np.zeros(right.shape[1])
+    for k in range(min(_TENTHS, math.ceil(_TENTHS * _TENTHS_CELLS / n_cells))):
+        own = np.flatnonzero(tenth == k)
+        depth = known.depth.copy()
+        depth[own] = 0
+        depth /= max(np.linalg.norm(depth), np.finfo(np.float32).tiny)
+        directions = _directions(known.scaled, depth, right.shape[1], rng, own)
+        basis = np.hstack([right, directions])
+        scores = known.scaled[own] @ basis - known.depth[own] @ (mean @ basis)
+        here, there = np.hsplit(scores, 2)
+        apart += (here * (there @ (directions.T @ right))).sum(0)
+        whole += (here**2).sum(0)
+    return np.divide(apart, whole, out=np.zeros_like(whole), where=whole > 0).clip(0, 1)
 
 
 def batches_of(counts: Matrix, design: np.ndarray) -> Batches:
@@ -186,7 +186,7 @@ def without_batches(counts: sp.csr_matrix, batches: Batches) -> sp.csr_matrix:
     return sp.csr_matrix(parts, shape=counts.shape)
 
 
-def _sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, np.ndarray]:
+def _sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, np.ndarray | slice]:
     """All cells, or as many of them as bounds time and memory; and which these are."""
     n_cells = counts.shape[0]
     n = min(n_cells, _SPECTRUM_CELLS)
@@ -194,7 +194,7 @@ def _sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, n
     per_cell = max(probe.nnz / max(probe.shape[0], 1), 1)
     n = min(n, max(_PROBE_CELLS, int(_SPECTRUM_ENTRIES / per_cell)))
     if n == n_cells:
-        return in_memory(counts), np.arange(n_cells)
+        return in_memory(counts), slice(None)
     rows = np.sort(rng.choice(n_cells, n, replace=False))
     return counts[rows], rows
 
@@ -207,21 +207,27 @@ def scaled_counts(counts: sp.csr_matrix) -> sp.csr_matrix:
     return scaled.tocsr().astype(np.float32)
 
 
-def residuals(scaled: sp.csr_matrix, depth: np.ndarray) -> LinearOperator:
+def residuals(
+    scaled: sp.csr_matrix, depth: np.ndarray, hidden: np.ndarray | slice = _NO_ROWS
+) -> LinearOperator:
     """Scaled counts without what depth explains; never formed.
 
     Args:
         scaled: `scaled_counts`, cells x features.
         depth: Orthonormal columns, (n_cells, q); sqrt(l) / sqrt(Σ l) alone makes the residuals
             those of correspondence analysis.
+        hidden: Rows that are zero instead, as those of `depth` are: spares a copy without them.
     """
 
     def forward(x: np.ndarray) -> np.ndarray:
         product = scaled @ x
+        product[hidden] = 0
         return product - depth @ (depth.T @ product)
 
     def backward(y: np.ndarray) -> np.ndarray:
-        return scaled.T @ (y - depth @ (depth.T @ y))
+        rest = y - depth @ (depth.T @ y)
+        rest[hidden] = 0
+        return scaled.T @ rest
 
     return operator(scaled.shape, forward, backward)
 
@@ -234,32 +240,24 @@ def operator(shape: tuple[int, int], forward: Callable, backward: Callable) -> L
 
 
 def leading(
-    matrix: LinearOperator, n: int, rng: np.random.Generator, near: np.ndarray | None = None
+    matrix: LinearOperator, n: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Singular values (n,), descending, and right vectors (n_columns, n), by block Krylov.
 
     Golub, Luk and Overton (ACM TOMS 1981). Blocks, because a product of the sparse matrix with 16
     vectors costs a few times one with a single vector; a fixed number of them, because what stands
     out of the noise is exact long before the directions within the noise are, which nobody needs.
-
-    Args:
-        matrix: By its products.
-        n: How many.
-        rng: Of the block to start from.
-        near: Right vectors of a matrix that hardly differs, (n_columns, m), to start from.
     """
     rows = min(matrix.shape) == matrix.shape[0]
     if min(matrix.shape) <= _KRYLOV_BLOCK * (_KRYLOV_STEPS + 1):
         unit = np.eye(min(matrix.shape), dtype=np.float32)
         dense = (matrix.T @ unit).T if rows else matrix @ unit
         _, values, right = scipy.linalg.svd(dense, full_matrices=False)
-        return values[:n], right[:n].T
-    steps = _KRYLOV_STEPS if near is None else _NEAR_STEPS
-    if near is None:
-        near = rng.standard_normal((matrix.shape[1], _KRYLOV_BLOCK)).astype(np.float32)
-    basis = [_orthonormal(matrix @ near, [])]
+        return values[:n], right[:n].T * (values[:n] > _ZERO * values[0])
+    block = rng.standard_normal((matrix.shape[1], _KRYLOV_BLOCK)).astype(np.float32)
+    basis = [_orthonormal(matrix @ block, [])]
     products = [matrix.T @ basis[0]]
-    for _ in range(steps):
+    for _ in range(_KRYLOV_STEPS):
         basis.append(_orthonormal(matrix @ products[-1], basis))
         products.append(matrix.T @ basis[-1])
     projected = np.hstack(products)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -26,7 +26,6 @@ from .module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from .networks import Gaussian, start_epoch
 
 Callback = Callable[[dict], None]
-Scores = tuple[np.ndarray, np.ndarray]  # numbers of cells, and what encoders read of them
 
 MOST_EM_STEPS = 100  # when the mixture starts
 _MOST_UNPAIRED = 8  # times as many cells in a minibatch, at most, where few have both modalities
@@ -160,23 +159,7 @@ def limited_threads(threads: int | None) -> Iterator[None]:
 class Trainer:
     """One training run of a module on paired counts."""
 
-    def __init__(
-        self,
-        module: PairedMixtureVAE,
-        cells: Cells,
-        options: TrainingOptions,
-        held_out_scores: Sequence[Scores] = (),
-    ):
-        """Prepare a training.
-
-        Args:
-            module: To be trained.
-            cells: To be fitted.
-            options: How.
-            held_out_scores: What `spectral.held_out_scores` made of either modality: read in
-                training in the place of the scores that the module would read (docs/MODEL.md, D20).
-        """
-        self.held_out_scores = held_out_scores
+    def __init__(self, module: PairedMixtureVAE, cells: Cells, options: TrainingOptions):
         self.module = module.to(cells.device)
         self.cells = cells
         self.options = options
@@ -234,7 +217,7 @@ class Trainer:
         started = time.monotonic() - self.result.seconds
         self.module.pool = Pool()
         try:
-            self._read = self._read_all()
+            self._read = read_all(self.module, self.cells)
             phases = self.options.phases()
             for i in range(self.progress.phase, len(phases)):
                 if i > self.progress.phase:
@@ -369,15 +352,6 @@ class Trainer:
                 sums += torch.stack(list(terms)) * len(chunk)
         return LossTerms(*(sums / len(cells)))
 
-    def _read_all(self) -> Inputs | None:
-        """What the encoders read of every cell in training; None where that is long as counts."""
-        read = read_all(self.module, self.cells)
-        if read is None or not self.held_out_scores:
-            return read
-        for part, (rows, scores) in zip((read.rna, read.atac), self.held_out_scores, strict=True):
-            part[torch.from_numpy(rows).to(self.device)] = torch.from_numpy(scores).to(self.device)
-        return read
-
     def _read_of(self, cells: np.ndarray) -> Inputs | None:
         """What the encoders read of some cells, where that is kept."""
         if self._read is None:
@@ -419,9 +393,7 @@ class Trainer:
 
     def latent(self) -> np.ndarray:
         """Posterior means of all cells in the frame of the prior, (n, D)."""
-        # cells are embedded by their counts alone, whatever they were trained on
-        read = None if self.held_out_scores else self._read
-        return in_frame(self.module, embed(self.module, self.cells, read))
+        return in_frame(self.module, embed(self.module, self.cells, self._read))
 
     def _place(self, found: mixture.Mixture) -> None:
         """Make it the prior, in the frame of its covariance, or of the networks for "gradient"."""

@@ -459,8 +459,8 @@ def test_a_broken_model_is_refused(saved):
         ({"preset": "best"}, "preset 'best' is unknown"),
         ({"min_cells": 1000}, "seen in at least 1000"),
         ({"options": {"magic": 1}}, "unknown option magic"),
-        ({"options": ["cross_fit"]}, "options must be a dict"),
-        ({"options": {"cross_fit": "yes"}}, "cross_fit is 'yes'; give True or False"),
+        ({"options": ["n_latent"]}, "options must be a dict"),
+        ({"options": {"shrink": "yes"}}, "shrink is 'yes'; give True or False"),
         ({"options": {"n_hidden": "big"}}, "n_hidden is 'big'; give a number"),
         ({"options": {"n_hidden": 100}}, "n_hidden is 100, which n_heads, 8, does not divide"),
         ({"options": {"input_noise": -1}}, "input_noise is -1; give a number of at least 0"),
@@ -576,12 +576,12 @@ def test_insertions_are_read_as_fragments(mdata):
     np.testing.assert_allclose(embedded, expected, atol=1e-4)
 
 
-def test_cross_fitted_cells_are_embedded_as_any_others(tmp_path):
-    """Batches and a cell without ATAC included; what it trains on depends on the seed alone."""
+def test_shrunk_scores_depend_on_the_seed_alone_and_are_saved(tmp_path):
+    """Batches and a cell without ATAC included."""
     mdata = scmvp.simulate(n_cells=120, n_genes=200, n_peaks=300, n_types=3, n_batches=2, seed=1)
     rna, atac = mdata["rna"].copy(), mdata["atac"][:-1].copy()
     rna.obs["batch"] = mdata.obs["batch"]
-    options = {"n_clusters": 3, "batch": "batch", "mosaic": True, "options": {"cross_fit": True}}
+    options = {"n_clusters": 3, "batch": "batch", "mosaic": True, "options": {"shrink": True}}
     first, again = (
         scmvp.SCMVP((rna, atac), **options).train(max_epochs=4, seed=0, threads=1) for _ in range(2)
     )

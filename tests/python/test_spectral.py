@@ -7,7 +7,7 @@ import torch
 
 from scmvp.batches import take
 from scmvp.inputs import SpectralScores
-from scmvp.spectral import CLIP, fit_spectrum, held_out_scores
+from scmvp.spectral import CLIP, fit_spectrum
 
 N, F = 300, 40
 
@@ -31,8 +31,9 @@ def dense_scores(counts: np.ndarray, fitted: np.ndarray, d: int) -> np.ndarray:
     return np.sqrt(size.mean()) * ((profile - share) / np.sqrt(share)) @ right
 
 
-def scores(counts: np.ndarray, fitted: np.ndarray, d: int) -> np.ndarray:
-    reader = SpectralScores(fit_spectrum(sp.csr_matrix(fitted), d, seed=0))
+def scores(counts: np.ndarray, fitted: np.ndarray, d: int, shrink: bool = False) -> np.ndarray:
+    """As the encoders read them."""
+    reader = SpectralScores(fit_spectrum(sp.csr_matrix(fitted), d, seed=0, shrink=shrink))
     sparse = sp.csr_matrix(counts)
     return reader(take(sparse, sparse, slice(None)).rna).numpy()
 
@@ -101,22 +102,28 @@ def test_identical_cells_have_no_directions(counts):
     assert np.abs(scores(same, same, 3)).max() < 1e-3
 
 
-def test_held_out_scores_of_noise_have_its_variance():
+def test_shrunk_noise_is_no_more_in_fitted_cells_than_in_others():
     """The leading directions of noise say much of the cells they come from, nothing of others."""
     rng = np.random.default_rng(2)
-    noise = rng.poisson(0.5, (300, 1200)).astype(np.float32)
-    counts = sp.csr_matrix(noise)
-    rows, held_out = held_out_scores(counts, fit_spectrum(counts, 10, seed=0), seed=0)
-    np.testing.assert_array_equal(rows, np.arange(300))
-    assert held_out.var(0).max() < 1.6
+    noise = rng.poisson(0.5, (600, 1200)).astype(np.float32)
     assert scores(noise, noise, 10).var(0).min() > 4
+    assert scores(noise, noise, 10, shrink=True).var(0).max() < 1.6
 
 
-def test_held_out_scores_of_groups_are_those_of_new_cells(counts):
-    """Where groups differ much all tenths agree, and a cell adds little on its own account."""
-    new, fitted = counts[:30], sp.csr_matrix(counts)
-    _, held_out = held_out_scores(fitted, fit_spectrum(fitted, 2, seed=0), seed=0)
-    expected = dense_scores(new, counts[30:], 2)
-    for found, score in zip(held_out[:30].T, expected.T, strict=True):
-        assert abs(np.corrcoef(found, score)[0, 1]) > 0.995
-        assert np.std(found) == pytest.approx(np.std(score), rel=0.05)
+@pytest.mark.parametrize("n_cells", [160, 600])
+def test_shrunk_scores_of_fitted_cells_are_as_large_as_those_of_new_ones(n_cells):
+    """However many cells made the directions, and lean on them."""
+    rng = np.random.default_rng(3)
+    profiles = rng.dirichlet(np.full(3000, 2.0), 4)
+    counts = rng.poisson(800 * profiles[np.arange(n_cells + 1000) % 4]).astype(np.float32)
+    fitted, new = counts[:n_cells], counts[n_cells:]
+    of_new = scores(new, fitted, 3).std(0)
+    assert (scores(fitted, fitted, 3).std(0) > 1.02 * of_new).all()
+    np.testing.assert_allclose(scores(fitted, fitted, 3, shrink=True).std(0), of_new, rtol=0.1)
+
+
+@pytest.mark.parametrize("n_cells, n_features", [(2, 40), (1, 3), (300, 1)])
+def test_small_data_are_shrunk_to_numbers(counts, n_cells, n_features):
+    small = counts[:n_cells, :n_features] + 1
+    assert np.isfinite(scores(small, small, 6, shrink=True)).all()
+    assert (scores(0 * small, 0 * small, 2, shrink=True) == 0).all()
