@@ -64,6 +64,8 @@ class ModelOptions:
             )
         if self.encoder_input not in ("spectral", "counts"):
             raise InputError(f"encoder_input is {self.encoder_input!r}; use 'spectral' or 'counts'")
+        if self.shrink and self.encoder_input == "counts":
+            raise InputError("shrink is of scores, which encoder_input 'counts' has none of")
 
 
 class Inputs(NamedTuple):

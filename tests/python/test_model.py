@@ -461,6 +461,7 @@ def test_a_broken_model_is_refused(saved):
         ({"options": {"magic": 1}}, "unknown option magic"),
         ({"options": ["n_latent"]}, "options must be a dict"),
         ({"options": {"shrink": "yes"}}, "shrink is 'yes'; give True or False"),
+        ({"preset": "paper", "options": {"shrink": True}}, "shrink is of scores"),
         ({"options": {"n_hidden": "big"}}, "n_hidden is 'big'; give a number"),
         ({"options": {"n_hidden": 100}}, "n_hidden is 100, which n_heads, 8, does not divide"),
         ({"options": {"input_noise": -1}}, "input_noise is -1; give a number of at least 0"),
