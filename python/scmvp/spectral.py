@@ -42,7 +42,7 @@ class Spectrum(NamedTuple):
     the noise of a cell of mean library size; x are its counts, divided by the factors of its batch.
     """
 
-    loading: np.ndarray  # (F, d) float32, directions, times what scores shrink by
+    loading: np.ndarray  # (F, d) float32, directions; with `shrink` times what scores shrink by
     centre: np.ndarray  # (d,) float32, scores of the mean profile
     share: np.ndarray  # (F,) float32, p
     log_factor: np.ndarray  # (n_levels, F) float32, by which a batch changes a feature's share
@@ -83,7 +83,7 @@ def fit_spectrum(
         right = right * _shrinkage(known, right, rng)
     unit = np.sqrt(size.mean())
     inverse = np.divide(unit, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
-    centre = unit * ((known.scaled.T @ known.depth)[:, 0] @ right) / np.sqrt(max(size.sum(), 1))
+    centre = unit * (known.mean @ right) / np.sqrt(max(size.sum(), 1))
     parts = (right * inverse[:, None], centre, share, log_factor)
     return Spectrum(*(part.astype(np.float32) for part in parts))
 
@@ -93,6 +93,7 @@ class _Known(NamedTuple):
 
     scaled: sp.csr_matrix  # `scaled_counts`, cut off at CLIP
     depth: np.ndarray  # (n, 1) float32, sqrt(l) / sqrt(Σ l)
+    mean: np.ndarray  # (F,) float32, what depth explains of `scaled`, per unit of depth
     size: np.ndarray  # (n,), l
     share: np.ndarray  # (F,), p
 
@@ -107,7 +108,7 @@ def _known(counts: Matrix, rng: np.random.Generator, batches: Batches | None) ->
     scaled = scaled_counts(counts)
     np.minimum(scaled.data, CLIP, out=scaled.data)
     depth = np.sqrt(size / total)[:, None].astype(np.float32)
-    return _Known(scaled, depth, size, share)
+    return _Known(scaled, depth, (scaled.T @ depth)[:, 0], size, share)
 
 
 def _directions(
@@ -133,7 +134,6 @@ def _shrinkage(known: _Known, right: np.ndarray, rng: np.random.Generator) -> np
     """
     n_cells = len(known.size)
     tenth = rng.permutation(n_cells) % _TENTHS
-    mean = known.depth.T @ known.scaled
     apart, whole = np.zeros(right.shape[1]), np.zeros(right.shape[1])
     for k in range(min(_TENTHS, math.ceil(_TENTHS * _TENTHS_CELLS / n_cells))):
         own = np.flatnonzero(tenth == k)
@@ -142,7 +142,7 @@ def _shrinkage(known: _Known, right: np.ndarray, rng: np.random.Generator) -> np
         depth /= max(np.linalg.norm(depth), np.finfo(np.float32).tiny)
         directions = _directions(known.scaled, depth, right.shape[1], rng, own)
         basis = np.hstack([right, directions])
-        scores = known.scaled[own] @ basis - known.depth[own] @ (mean @ basis)
+        scores = known.scaled[own] @ basis - known.depth[own] * (known.mean @ basis)
         here, there = np.hsplit(scores, 2)
         apart += (here * (there @ (directions.T @ right))).sum(0)
         whole += (here**2).sum(0)

@@ -79,22 +79,24 @@ def test_one_accident_does_not_make_a_direction(counts):
     assert np.abs(found[7]).max() < 6 * found.std()
 
 
+@pytest.mark.parametrize("shrink", [False, True])
 @pytest.mark.parametrize("n_cells, n_features", [(2, 40), (1, 3), (300, 2), (300, 1)])
-def test_what_small_data_do_not_have_is_zero(counts, n_cells, n_features):
+def test_what_small_data_do_not_have_is_zero(counts, n_cells, n_features, shrink):
     small = counts[:n_cells, :n_features] + 1
-    found = scores(small, small, 6)
+    found = scores(small, small, 6, shrink)
     rank = min(small.shape) - 1
     assert found.shape == (n_cells, 6)
     assert np.isfinite(found).all()
     assert (found[:, rank:] == 0).all()
 
 
-def test_a_cell_or_a_modality_without_counts_scores_zero(counts):
+@pytest.mark.parametrize("shrink", [False, True])
+def test_a_cell_or_a_modality_without_counts_scores_zero(counts, shrink):
     nothing = counts.copy()
     nothing[3] = 0
-    found = scores(nothing, nothing, 2)
+    found = scores(nothing, nothing, 2, shrink)
     assert np.isfinite(found).all()
-    assert (scores(0 * counts, 0 * counts, 2) == 0).all()
+    assert (scores(0 * counts, 0 * counts, 2, shrink) == 0).all()
 
 
 def test_identical_cells_have_no_directions(counts):
@@ -120,10 +122,3 @@ def test_shrunk_scores_of_fitted_cells_are_as_large_as_those_of_new_ones(n_cells
     of_new = scores(new, fitted, 3).std(0)
     assert (scores(fitted, fitted, 3).std(0) > 1.02 * of_new).all()
     np.testing.assert_allclose(scores(fitted, fitted, 3, shrink=True).std(0), of_new, rtol=0.1)
-
-
-@pytest.mark.parametrize("n_cells, n_features", [(2, 40), (1, 3), (300, 1)])
-def test_small_data_are_shrunk_to_numbers(counts, n_cells, n_features):
-    small = counts[:n_cells, :n_features] + 1
-    assert np.isfinite(scores(small, small, 6, shrink=True)).all()
-    assert (scores(0 * small, 0 * small, 2, shrink=True) == 0).all()
