@@ -43,7 +43,7 @@ def run_scmvp(path: Path, whole: bool, backed: bool, device: str) -> dict[str, A
         times.append(clock())
 
     # the second phase, so that all terms of the loss are on in the last epochs
-    epochs = {} if whole else {"max_epochs": 2 * TIMED_EPOCHS, "kl_warm_up_epochs": 1}
+    epochs = {} if whole else {"max_epochs": 2 * TIMED_EPOCHS}
     model.train(threads=THREADS, callback=callback, device=device, **epochs)
     per_epoch = np.diff(np.array(times[-TIMED_EPOCHS - 1 :]), axis=0)
     found = {"epoch": np.median(per_epoch, 0).round(3).tolist(), "prepare": prepared}

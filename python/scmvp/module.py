@@ -44,7 +44,7 @@ class ModelOptions:
     encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as the paper has it
     n_components: int = 30  # of either modality, that "spectral" encoders read
     input_noise: float = 0.5  # sd added to these in training; a cell's own counts have about 1
-    shrink: bool = False  # scores to what a cell would score on directions it had no part in
+    shrink: bool = True  # scores to what a cell would score on directions it had no part in
     decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: none
     batch_precision: float = 10.0  # of the prior of what a batch does to a feature's log share
     distil: bool = True  # the consistency terms teach the single encoders, not the joint one
@@ -64,8 +64,6 @@ class ModelOptions:
             )
         if self.encoder_input not in ("spectral", "counts"):
             raise InputError(f"encoder_input is {self.encoder_input!r}; use 'spectral' or 'counts'")
-        if self.shrink and self.encoder_input == "counts":
-            raise InputError("shrink is of scores, which encoder_input 'counts' has none of")
 
 
 class Inputs(NamedTuple):

@@ -56,10 +56,10 @@ class TrainingOptions:
     smallest_batch: int = 32
     lr: float = 5e-3
     seed: int = 0
-    kl_warm_up_epochs: int = 5  # KL and consistency weights rise linearly to 1
-    warm_up_fraction: float = 1 / 3  # of max_epochs, at most, under N(0, I) before the mixture
+    # of max_epochs, under N(0, I) before the mixture; KL and consistency weights rise linearly to 1
+    warm_up_fraction: float = 1 / 3
     annealing_fraction: float = 1 / 6  # of max_epochs, at most, in which lr falls to lr / 50
-    patience: int = 3  # epochs without a better held-out ELBO that end a phase
+    patience: int = 3  # epochs without a better held-out ELBO that end the mixture phase
     validation_fraction: float = 0.05  # of cells, held out to tell when to stop
     max_validation_cells: int = 2000
     mixture_update: str = "refit"  # of the components: "refit" once per epoch, or "gradient" steps
@@ -252,7 +252,7 @@ class Trainer:
         for step in range(self.progress.step, phase.epochs):
             waited = self.result.epochs - max(self.result.best_epoch, self.progress.epochs_before)
             # the falling rate pays at the end of the annealing, not in its first epochs
-            if waited >= self.options.patience and phase.name != "annealing":
+            if waited >= self.options.patience and phase.name == "mixture":
                 break
             if phase.name != "warm-up" and self.options.mixture_update == "refit":
                 self._refit_mixture(reassign=phase.name == "annealing" and step == 0)
@@ -280,7 +280,7 @@ class Trainer:
 
     def _epoch(self, phase: Phase, step: int, started: float, callback: Callback | None) -> None:
         epoch = self.result.epochs + 1
-        warm_up = min(1.0, epoch / self.options.kl_warm_up_epochs)
+        warm_up = (step + 1) / phase.epochs if phase.name == "warm-up" else 1.0
         trained = self._train_epoch(warm_up, phase, step)
         held_out = self._evaluate(self.held_out).negative_elbo
         from_first([held_out])  # all processes stop at the same epoch
@@ -301,7 +301,8 @@ class Trainer:
             warm_up_weight=warm_up,
             seconds=seconds,
         )
-        if self.best is None or elbo > self.result.elbo or warm_up < 1:
+        # the warm-up ends with its last weights, the first that answer to the whole KL
+        if phase.name == "warm-up" or self.best is None or elbo > self.result.elbo:
             self.best = deepcopy(self.module.state_dict())
             self.result.elbo, self.result.best_epoch = elbo, epoch
         if callback is not None:

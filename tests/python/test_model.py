@@ -91,11 +91,12 @@ def test_more_cells_need_fewer_epochs():
     assert [default_epochs(n) for n in (200, 10_000, 20_000, 100_000)] == [60, 60, 30, 12]
 
 
-def test_kl_warm_up_rises(model):
+def test_kl_warm_up_rises(mdata):
     """The published weight was 1 from the first step."""
-    weights = model.history["warm_up_weight"]
-    assert weights == sorted(weights)
-    assert weights[0] < 0.5
+    history = scmvp.SCMVP(mdata, n_clusters=3).train(max_epochs=12, threads=1).history
+    rising = history["phase"].count("warm-up")
+    np.testing.assert_allclose(history["warm_up_weight"][:rising], [0.25, 0.5, 0.75, 1])
+    assert set(history["warm_up_weight"][rising:]) == {1}
 
 
 def test_single_encoders_are_trained():
@@ -461,7 +462,6 @@ def test_a_broken_model_is_refused(saved):
         ({"options": {"magic": 1}}, "unknown option magic"),
         ({"options": ["n_latent"]}, "options must be a dict"),
         ({"options": {"shrink": "yes"}}, "shrink is 'yes'; give True or False"),
-        ({"preset": "paper", "options": {"shrink": True}}, "shrink is of scores"),
         ({"options": {"n_hidden": "big"}}, "n_hidden is 'big'; give a number"),
         ({"options": {"n_hidden": 100}}, "n_hidden is 100, which n_heads, 8, does not divide"),
         ({"options": {"input_noise": -1}}, "input_noise is -1; give a number of at least 0"),
@@ -582,7 +582,7 @@ def test_shrunk_scores_depend_on_the_seed_alone_and_are_saved(tmp_path):
     mdata = scmvp.simulate(n_cells=120, n_genes=200, n_peaks=300, n_types=3, n_batches=2, seed=1)
     rna, atac = mdata["rna"].copy(), mdata["atac"][:-1].copy()
     rna.obs["batch"] = mdata.obs["batch"]
-    options = {"n_clusters": 3, "batch": "batch", "mosaic": True, "options": {"shrink": True}}
+    options = {"n_clusters": 3, "batch": "batch", "mosaic": True}
     first, again = (
         scmvp.SCMVP((rna, atac), **options).train(max_epochs=4, seed=0, threads=1) for _ in range(2)
     )
