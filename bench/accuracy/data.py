@@ -46,6 +46,15 @@ SIMULATED = {
         "gene_fold": 2.0,
         "peak_fold": 1.4,
     },
+    # few counts, and many types of small folds
+    "sim_faint": _SIZE
+    | {
+        "n_types": 16,
+        "median_umi": 700,
+        "median_fragments": 800,
+        "gene_fold": 3.0,
+        "peak_fold": 1.8,
+    },
     "sim_rna": _MEDIUM | {"n_types": 8, "separated_by": "rna"},
     "sim_atac": _MEDIUM | {"n_types": 8, "separated_by": "atac"},
     "sim_together": _MEDIUM | {"n_types": 8, "separated_by": "together"},
