@@ -56,10 +56,10 @@ class TrainingOptions:
     smallest_batch: int = 32
     lr: float = 5e-3
     seed: int = 0
-    # of max_epochs, under N(0, I) before the mixture; KL and consistency weights rise linearly to 1
-    warm_up_fraction: float = 1 / 3
+    warm_up_fraction: float = 1 / 3  # of max_epochs, at most, under N(0, I) before the mixture
+    kl_warm_up_fraction: float = 0.6  # of these epochs: KL and consistency weights rise to 1
     annealing_fraction: float = 1 / 6  # of max_epochs, at most, in which lr falls to lr / 50
-    patience: int = 3  # epochs without a better held-out ELBO that end the mixture phase
+    patience: int = 3  # epochs without a better held-out ELBO that end a phase
     validation_fraction: float = 0.05  # of cells, held out to tell when to stop
     max_validation_cells: int = 2000
     mixture_update: str = "refit"  # of the components: "refit" once per epoch, or "gradient" steps
@@ -74,6 +74,10 @@ class TrainingOptions:
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise InputError(f"{name} is {value!r}; give a number from 0 to less than 1")
+        if not 0 <= self.kl_warm_up_fraction <= 1:
+            raise InputError(
+                f"kl_warm_up_fraction is {self.kl_warm_up_fraction!r}; give a number from 0 to 1"
+            )
         if self.validation_fraction == 0:
             raise InputError("validation_fraction is 0; some cells are needed to tell when to stop")
 
@@ -252,7 +256,7 @@ class Trainer:
         for step in range(self.progress.step, phase.epochs):
             waited = self.result.epochs - max(self.result.best_epoch, self.progress.epochs_before)
             # the falling rate pays at the end of the annealing, not in its first epochs
-            if waited >= self.options.patience and phase.name == "mixture":
+            if waited >= self.options.patience and phase.name != "annealing":
                 break
             if phase.name != "warm-up" and self.options.mixture_update == "refit":
                 self._refit_mixture(reassign=phase.name == "annealing" and step == 0)
@@ -280,7 +284,7 @@ class Trainer:
 
     def _epoch(self, phase: Phase, step: int, started: float, callback: Callback | None) -> None:
         epoch = self.result.epochs + 1
-        warm_up = (step + 1) / phase.epochs if phase.name == "warm-up" else 1.0
+        warm_up = self._kl_weight(phase, step)
         trained = self._train_epoch(warm_up, phase, step)
         held_out = self._evaluate(self.held_out).negative_elbo
         from_first([held_out])  # all processes stop at the same epoch
@@ -301,8 +305,7 @@ class Trainer:
             warm_up_weight=warm_up,
             seconds=seconds,
         )
-        # the warm-up ends with its last weights, the first that answer to the whole KL
-        if phase.name == "warm-up" or self.best is None or elbo > self.result.elbo:
+        if self.best is None or elbo > self.result.elbo or warm_up < 1:
             self.best = deepcopy(self.module.state_dict())
             self.result.elbo, self.result.best_epoch = elbo, epoch
         if callback is not None:
@@ -311,6 +314,13 @@ class Trainer:
             speed = len(self.training_cells) * epoch / max(seconds, 1e-9)
             about = {"max_epochs": self.options.max_epochs, "seconds_left": left}
             callback(latest | about | {"cells_per_second": speed})
+
+    def _kl_weight(self, phase: Phase, step: int) -> float:
+        """Rising to 1 in the warm-up: a direction pruned before it is learnt does not come back."""
+        rising = self.options.kl_warm_up_fraction * phase.epochs
+        if phase.name != "warm-up" or step + 1 >= rising:
+            return 1.0
+        return (step + 1) / rising
 
     def _set_lr(self, phase: Phase, progress: float) -> None:
         """Constant, but in the annealing half a cosine from lr to lr / 50."""
