@@ -64,6 +64,7 @@ PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "decoder_precision": 0.0,
             "distil": False,
             "input_noise": 0.0,
+            "shrink": False,
             "zero_inflation": "entry",
         },
         {"annealing_fraction": 0.0, "mixture_update": "gradient"},

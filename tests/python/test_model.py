@@ -481,6 +481,7 @@ def test_wrong_arguments_are_refused(mdata, arguments, sentence):
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"mixture_update": "x"}, "mixture_update is 'x'"),
         ({"validation_fraction": 0}, "validation_fraction is 0"),
+        ({"kl_warm_up_fraction": 1.5}, "kl_warm_up_fraction is 1.5; give a number from 0 to 1"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"batch_size": 1}, "batch_size is 1"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
