@@ -135,7 +135,8 @@ def _shrinkage(known: _Known, right: np.ndarray, rng: np.random.Generator) -> np
     n_cells = len(known.size)
     tenth = rng.permutation(n_cells) % _TENTHS
     apart, whole = np.zeros(right.shape[1]), np.zeros(right.shape[1])
-    for k in range(min(_TENTHS, math.ceil(_TENTHS * _TENTHS_CELLS / n_cells))):
+    # of fewer than ten cells, as when a saved model is loaded into a blank one, tenths are empty
+    for k in range(min(_TENTHS, n_cells, math.ceil(_TENTHS * _TENTHS_CELLS / n_cells))):
         own = np.flatnonzero(tenth == k)
         depth = known.depth.copy()
         depth[own] = 0
