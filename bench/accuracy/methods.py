@@ -23,6 +23,8 @@ import scipy.io
 import scipy.sparse as sp
 from data import Paired
 from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.naive_bayes import MultinomialNB
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.extmath import randomized_svd
 
@@ -237,6 +239,18 @@ def _impute_means(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
         modality: np.repeat(_as_shares(np.asarray(mean)), n_cells, axis=0)
         for modality, mean in means.items()
     }
+
+
+def _embed_labels_known(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+    """No peer: the label that naive Bayes gives a cell when told those of nine tenths of all cells.
+
+    Where a method without labels is as good, little is left to find.
+    """
+    counts = sp.hstack([paired.x, paired.y], "csr")
+    folds = StratifiedKFold(10, shuffle=True, random_state=seed)
+    told = cross_val_predict(MultinomialNB(), counts, paired.labels, cv=folds)
+    accuracy = float((told == paired.labels)[paired.scored].mean())
+    return [Result("labels-known", clusters=told, scores={"accuracy": accuracy})]
 
 
 # ---- scvi-tools
@@ -464,6 +478,7 @@ METHODS: dict[str, Method] = {
     "lsi50": _linear("lsi", 50),
     "pca+lsi10": _linear("pca+lsi", 10),
     "pca+lsi50": _linear("pca+lsi", 50),
+    "labels-known": Method(_embed_labels_known, packages=("scikit-learn",)),
     "knn30": Method(impute=_impute_knn),
     "cluster-means": Method(impute=_impute_clusters),
     "scmvp": Method(_embed_scmvp, _impute_scmvp, ("scmvp", "torch"), takes_options=True),
