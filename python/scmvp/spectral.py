@@ -60,7 +60,7 @@ def fit_spectrum(
     n_components: int,
     seed: int,
     batches: Batches | None = None,
-    shrink: bool = False,
+    shrink: bool = True,
 ) -> Spectrum:
     """The leading directions of at most 20,000 cells and about 20 million non-zeros.
 
