@@ -60,7 +60,10 @@ def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="accuracy", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--data", nargs="+", metavar="NAME", help="'folder:*' stands for each batch of a folder"
+        "--data",
+        nargs="+",
+        metavar="NAME",
+        help="'folder:*' stands for each batch of a folder, 'NAME@0.2' for a fifth of the counts",
     )
     parser.add_argument("--methods", nargs="+", metavar="NAME")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
