@@ -207,7 +207,7 @@ def expand(names: list[str], folder: Path) -> list[str]:
 def thin(
     paired: Paired, seed: int, share: float = TRAINING_PART
 ) -> tuple[Paired, dict[str, sp.csr_matrix]]:
-    """Split the counts into a training part, of 90 %, and the held-out rest, count by count.
+    """Split the counts one by one into a training part, a `share` of them, and the held-out rest.
 
     Features that lose all their training counts are left out of both.
 
