@@ -162,7 +162,8 @@ def load(name: str, folder: Path) -> Paired:
     """
     whole, _, part = name.partition("@")
     if part:
-        paired, _ = thin(load(whole, folder), 0, part_of(part))
+        share = part_of(part)  # before the whole is read
+        paired, _ = thin(load(whole, folder), 0, share)
         return dataclasses.replace(seen_often(paired), name=name)
     if name in SIMULATED:
         return seen_often(of_mudata(name, scmvp.simulate(**SIMULATED[name])))
