@@ -159,3 +159,30 @@ def test_a_component_that_lost_its_cells_breaks_nothing(cells):
     found = mixture.em(z, np.zeros_like(z), far, 20)
     assert all(np.isfinite(part).all() for part in found)
     assert found.weight[-1] < 1e-6
+
+
+def test_expected_log_density_is_that_of_scipy():
+    """Of points, the log-density of the mixture; of posteriors, less what their variance costs."""
+    rng = np.random.default_rng(4)
+    z, variance = rng.normal(0, 2, (40, 3)), rng.gamma(1, 1, (40, 3))
+    root = rng.normal(0, 1, (3, 3))
+    one = mixture.Mixture(rng.dirichlet(np.ones(4)), rng.normal(0, 2, (4, 3)), root @ root.T)
+    parts = zip(one.weight, one.mean, strict=True)
+    density = sum(w * stats.multivariate_normal.pdf(z, mu, one.covariance) for w, mu in parts)
+    expected = np.log(density).mean() + 1.5 * np.log(2 * np.pi)
+    found = mixture.expected_log_density(z, np.zeros_like(z), one)
+    assert found == pytest.approx(expected)
+    lost = 0.5 * (variance @ np.diag(np.linalg.inv(one.covariance))).mean()
+    assert mixture.expected_log_density(z, variance, one) == pytest.approx(expected - lost)
+
+
+def test_em_climbs_the_expected_log_density():
+    rng = np.random.default_rng(5)
+    z = np.concatenate([rng.normal(centre, 1, (60, 2)) for centre in (-3, 0, 3)])
+    variance = np.full_like(z, 0.2)
+    found = mixture.start(z, variance, 3, 0)
+    levels = []
+    for _ in range(5):
+        levels.append(mixture.expected_log_density(z, variance, found))
+        found = mixture.maximized(z, variance, mixture.responsibilities(z, found))
+    assert np.diff(levels).min() > -1e-9
