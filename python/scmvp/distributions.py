@@ -81,18 +81,24 @@ def negative_binomial(counts: SparseRows, mean: Tensor, log_theta: Tensor) -> Te
     return _NegativeBinomial.apply(mean, log_theta, counts.row, counts.column, counts.value)
 
 
-def poisson(counts: SparseRows, mean: Tensor) -> Tensor:
-    """Log-likelihood of counts under a Poisson.
+def linear_negative_binomial(counts: SparseRows, mean: Tensor, log_dispersion: Tensor) -> Tensor:
+    """Log-likelihood of counts under an NB of variance mean (1 + c), "NB1" in econometrics.
 
     Args:
         counts: non-zeros of the (B, P) block.
         mean: (B, P), > 0.
+        log_dispersion: (P,), log of c.
 
     Returns:
         (B,) log-likelihood, summed over features.
     """
-    m, y = mean[counts.row, counts.column].clamp_min(SMALLEST), counts.value
-    return counts.row_sums(y * m.log() - torch.lgamma(y + 1)) - mean.sum(1)
+    c = log_dispersion.exp()
+    y, c_y = counts.value.double(), c[counts.column].double()
+    shape = (_at(mean, counts.row, counts.column) / c_y).clamp_min(SMALLEST)
+    at_nonzero = torch.lgamma(y + shape) - torch.lgamma(shape) - torch.lgamma(y + 1)
+    at_nonzero = at_nonzero + y * (c_y.log() - c_y.log1p())
+    of_zeros = mean @ (c.log1p() / c)
+    return _sum_by_row(at_nonzero, counts.row, len(mean)).to(mean.dtype) - of_zeros
 
 
 class _ZeroInflatedPoisson(torch.autograd.Function):

@@ -33,7 +33,7 @@ def decode_blocks(
     Args:
         module: A fitted module, in evaluation mode.
         latent: (n, D), in the frame of the prior.
-        modality: 'rna' (NB mean) or 'atac' (Poisson mean, before zero inflation).
+        modality: 'rna' or 'atac'.
         features: Column numbers wanted, or None for all.
         library_size: Counts per cell that the means of all modelled features sum to.
         design: Batch of all cells, (S,), where the model has batches.

@@ -17,12 +17,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .sparse import SparseRows
 
 SMALLEST = 1e-30  # keeps logarithms finite where float32 underflows to 0
+SMALLEST_DISPERSION = 1e-6  # of the linear NB: the Poisson to six digits
 BLOCK_FEATURES = 2048  # 128 cells of them are 1 MB, half of a usual level-2 cache
 _TABLE = 16  # counts below it are looked up, larger ones are computed
 
@@ -61,16 +62,17 @@ class _Counts(NamedTuple):
 
 
 class Family:
-    """A count distribution of mean m = scale_j * size_i * f_ij with one parameter per feature.
+    """A count distribution of mean m = size_i * f_ij with one parameter per feature.
 
     P is m d log p / d m. `slope` collects the derivative by the parameter.
     """
 
-    dense_terms = True  # whether a zero's P is anything but -m
-
     def __init__(self, parameter: Tensor):
-        self.scale: Tensor | None = None  # (F,), 1 when None
         self.slope = torch.zeros_like(parameter)
+        # (F,), a: the log-likelihood of a zero is -a_j m, its slope -m zero_slope_j; None: it is
+        # not linear in m, and `dense` has it
+        self.zero: Tensor | None = None
+        self.zero_slope: Tensor | None = None
 
     def dense(self, m: Tensor, j: slice) -> Tensor:
         """Log-likelihood (B,) as if every count of a block were zero; turns m into P.
@@ -94,20 +96,8 @@ class Family:
         raise NotImplementedError
 
 
-class Poisson(Family):
-    """Poisson, and as the sum of m over a cell's features is its size, the multinomial.
-
-    The parameter is not used.
-    """
-
-    dense_terms = False
-
-    def at_nonzero(self, m, counts):  # noqa: D102
-        return counts.value @ m.clamp_min(SMALLEST).log(), counts.value
-
-
 class NegativeBinomial(Family):
-    """NB of inverse dispersion exp(parameter); variance m + m^2 / theta."""
+    """NB of inverse dispersion theta = exp(parameter); variance m + m^2 / theta."""
 
     def __init__(self, log_theta: Tensor):
         super().__init__(log_theta)
@@ -151,37 +141,61 @@ class NegativeBinomial(Family):
         )
 
 
-class ZeroInflatedPoisson(Family):
-    """ZIP of mean m = size f: Poisson mean m / (1 - phi), phi = sigmoid(parameter)."""
+class LinearNegativeBinomial(Family):
+    """NB of dispersion c = exp(parameter); variance m (1 + c), the Poisson at c = 0.
 
-    def __init__(self, logit: Tensor):
-        super().__init__(logit)
-        self.inflated = torch.sigmoid(logit).clamp_min_(SMALLEST)
-        self.plain = torch.sigmoid(-logit)
-        self.log_plain = nn.functional.logsigmoid(-logit)
-        self.scale = 1 + logit.exp()
+    It is the sum of m log(1 + c) / c bursts on average, each of a logarithmic number of counts. A
+    zero's log-likelihood is linear in m, so that zeros cost what they cost under the Poisson.
+    """
 
-    def dense(self, m, j):  # noqa: D102
-        poisson_zero = torch.sub(self.log_plain[j], m).exp_()
-        zero = poisson_zero + self.inflated[j]
-        share = poisson_zero.div_(zero)  # P(a zero is a Poisson zero)
-        m.mul_(share).neg_()
-        # by the logit with m fixed, and by way of m
-        self.slope[j] = self.plain[j] * len(m) - _column_sums(share)
-        self.slope[j] += self.inflated[j] * _column_sums(m)
-        return zero.log_().sum(1)
+    def __init__(self, log_dispersion: Tensor):
+        super().__init__(log_dispersion)
+        self.c = log_dispersion.exp().clamp_min(SMALLEST_DISPERSION)
+        self.zero = self.c.log1p() / self.c
+        self.zero_slope = 1 / (1 + self.c) - self.zero
 
     def at_nonzero(self, m, counts):  # noqa: D102
+        # Γ(x + m / c) / Γ(m / c) (c / (1 + c))^x, as Π_{k<x} (m + k c) / (1 + c)^x
         x, column = counts.value, counts.column
-        log_plain = self.log_plain.index_select(0, column)
-        inflated = self.inflated.index_select(0, column)
-        poisson_zero = (log_plain - m).exp()
-        zero = poisson_zero + inflated
-        share = poisson_zero / zero
-        log_lik = x @ m.clamp_min(SMALLEST).log() + (log_plain - m - zero.log()).sum()
-        p = x - m * (1 - share)
-        self.slope.scatter_add_(0, column, share - 1 + inflated * p)
+        m, c = m.clamp_min(SMALLEST), self.c.index_select(0, column)
+        log_rising, p = self._after_first(m, c, counts)
+        log_lik = m.log().sum() + log_rising - x @ c.log1p()
+        p += 1
+        self.slope.scatter_add_(0, column, x / (1 + c) - p)
         return log_lik, p
+
+    @staticmethod
+    def _after_first(m: Tensor, c: Tensor, counts: _Counts) -> tuple[Tensor, Tensor]:
+        """Σ_{0<k<x} log(m + k c), summed over entries, and Σ_{0<k<x} m / (m + k c), (nnz,)."""
+        if counts.large is None:
+            log_rising, p = _after_first_exact(m, c, counts.value)
+            return log_rising.sum(), p.to(m.dtype)
+        total, p = m.new_zeros((), dtype=torch.float64), torch.zeros_like(m)
+        if len(counts.large):
+            at = counts.large
+            log_rising, p_large = _after_first_exact(m[at], c[at], counts.value[at])
+            total += log_rising.sum()
+            p[at] = p_large.to(m.dtype)
+        # most counts are 1 and few are more than 2: each round is over those that are left
+        left = ((counts.value > 1) & (counts.value <= _TABLE)).nonzero()[:, 0]
+        m, c, x = m[left], c[left], counts.value[left]
+        for k in range(1, _TABLE):
+            if not len(left):
+                break
+            part = torch.add(m, c, alpha=k)
+            total += part.log().sum()
+            p.index_add_(0, left, m / part)
+            more = (x > k + 1).nonzero()[:, 0]
+            left, m, c, x = left[more], m[more], c[more], x[more]
+        return total, p
+
+
+def _after_first_exact(m: Tensor, c: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_{0<k<x} log(m + k c) and Σ_{0<k<x} m / (m + k c), (nnz,) float64, for x > 0."""
+    m, c, x = m.double(), c.double(), x.double()
+    r = m / c
+    log_rising = (x + r).lgamma() - (1 + r).lgamma() + (x - 1) * c.log()
+    return log_rising, r * ((x + r).digamma() - (1 + r).digamma())
 
 
 def _column_sums(block: Tensor) -> Tensor:
@@ -313,34 +327,36 @@ class _OfCounts(torch.autograd.Function):
         per_e = size / total
 
         p = None
-        if family.dense_terms:
+        log_lik, row_p = h.new_zeros(n_cells), h.new_zeros(n_cells)
+        if family.zero is None:
             p = memory()
-            log_lik, row_p = h.new_zeros(n_cells), h.new_zeros(n_cells)
             for j in blocks.slices():
                 m = torch.mul(blocks.of(e, j), per_e[:, None], out=blocks.of(p, j))
-                if family.scale is not None:
-                    m.mul_(family.scale[j])
                 log_lik += family.dense(m, j)
                 row_p += m.sum(1)
         else:
-            log_lik = -size
+            for j in blocks.slices():
+                row_p -= blocks.of(e, j).mv(family.zero[j])
+                family.slope[j] = -family.zero_slope[j] * blocks.of(e, j).t().mv(per_e)
+            row_p *= per_e
+            log_lik += row_p
 
         place = blocks.places(counts.row, counts.column)
         m = e.index_select(0, place) * per_e.index_select(0, counts.row)
-        if family.scale is not None:
-            m *= family.scale.index_select(0, counts.column)
         nonzero = _Counts.of(counts)
         of_nonzeros, p_nonzero = family.at_nonzero(m, nonzero)
         log_lik = (log_lik.double().sum() + of_nonzeros - nonzero.log_factorial()) / n_cells
         if with_gradient:
-            if family.dense_terms:
-                row_p += counts.row_sums(p_nonzero)
-                ctx.p_per_e = row_p / total
+            row_p += counts.row_sums(p_nonzero)
+            p_per_e = row_p / total
+            if p is not None:
+                ctx.p_per_e = p_per_e
                 p.scatter_add_(0, place, p_nonzero)
             else:
-                # P is x - m, the sum of which over a cell is zero: it is the gradient of the logits
+                # P of a zero is -a m, so that the gradient of the logits takes the place of e
                 for j in blocks.slices():
-                    blocks.of(e, j).mul_(-per_e[:, None])
+                    per_m = torch.addcmul(p_per_e[:, None], per_e[:, None], family.zero[j])
+                    blocks.of(e, j).mul_(per_m.neg_())
                 e.scatter_add_(0, place, p_nonzero)
             ctx.save_for_backward(h, weight)
             ctx.inside = (e, p)

@@ -65,7 +65,7 @@ PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "distil": False,
             "input_noise": 0.0,
             "shrink": False,
-            "zero_inflation": "entry",
+            "likelihood_atac": "zip",
         },
         {"annealing_fraction": 0.0, "mixture_update": "gradient"},
     ),
@@ -346,7 +346,7 @@ class SCMVP:
         library_size: float = 1e4,
         batch: Batch = None,
     ) -> np.ndarray:
-        """Imputed accessibility: the Poisson mean at the posterior mean of z; nothing is sampled.
+        """Imputed accessibility: the mean count at the posterior mean of z; nothing is sampled.
 
         Ask for the peaks you need, or see `impute_to_file`: all cells x all peaks is a dense block.
 

@@ -4,7 +4,7 @@ Cell i has counts x (G genes) and y (P peaks), library sizes l_x and l_y, a late
 component c (of K):
 
     c ~ Cat(softmax(pi))    z | c ~ N(mu_c, diag sigma_c^2)
-    x | z ~ NB(l_x f_x(z), theta)    y | z ~ ZIP(l_y f_y(z), phi)
+    x | z ~ NB(l_x f_x(z), theta)    y | z ~ NB1(l_y f_y(z), c)
 
 f_x and f_y are softmax outputs of decoders gated by p(c|z).
 """
@@ -26,7 +26,10 @@ from .inputs import SpectralScores
 from .networks import AtacBranch, Decoder, Encoder, Gaussian, RnaBranch
 from .sparse import SparseRows
 
-START_LOG_THETA = 1.0  # variance mean + mean^2 / e: mild overdispersion until the data speak
+# Logarithms of the dispersions until these are learnt: mild ones (docs/MODEL.md, D23).
+START_LOG_THETA = 1.5  # of the genes: variance m + m^2 / 4.5
+NO_DISPERSION = -20.0  # of the peaks: the Poisson
+START_LOG_DISPERSION = -2.0  # of the peaks, where it begins to be learnt: variance 1.14 mean
 START_ZERO_LOGIT = -3.0  # 5 % structural zeros
 
 
@@ -40,7 +43,9 @@ class ModelOptions:
     n_heads: int = field(default=8, metadata={"at_least": 0})
     mask_attention: bool = True
     cluster_gate: bool = True
-    zero_inflation: str = "none"  # phi: one logit per "peak", or per "entry" from the decoder
+    # of the peaks' counts: negative binomial of variance m (1 + c), "poisson", or "zip", zero
+    # inflation per entry from the decoder
+    likelihood_atac: str = "nb1"
     encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as the paper has it
     n_components: int = 30  # of either modality, that "spectral" encoders read
     input_noise: float = 0.5  # sd added to these in training; a cell's own counts have about 1
@@ -53,9 +58,9 @@ class ModelOptions:
     weight_consistency_imputed: float = 1.0  # of KL(q(z|x,y) || q(z|x^)) and of the same with y^
 
     def __post_init__(self) -> None:
-        if self.zero_inflation not in ("none", "peak", "entry"):
+        if self.likelihood_atac not in ("nb1", "poisson", "zip"):
             raise InputError(
-                f"zero_inflation is {self.zero_inflation!r}; use 'none', 'peak' or 'entry'"
+                f"likelihood_atac is {self.likelihood_atac!r}; use 'nb1', 'poisson' or 'zip'"
             )
         if self.n_heads and self.n_hidden % self.n_heads:
             raise InputError(
@@ -100,14 +105,14 @@ class Decoded(NamedTuple):
 
     share_rna: Tensor  # (B, G), sums to 1 over genes
     share_atac: Tensor  # (B, P), sums to 1 over peaks
-    zero_logit: Tensor  # (P,) or (B, P)
+    zero_logit: Tensor | None  # (B, P), where the likelihood of the peaks is 'zip'
 
 
 class LossTerms(NamedTuple):
     """Means over the cells of a batch, in nats per cell."""
 
     reconstruction_rna: Tensor  # -log NB(x)
-    reconstruction_atac: Tensor  # -log ZIP(y)
+    reconstruction_atac: Tensor  # -log NB1(y)
     kl: Tensor  # KL(q(z,c|x,y) || p(z,c))
     consistency: Tensor  # the four KLs to the single-modality encoders, weighted
 
@@ -250,10 +255,13 @@ class PairedMixtureVAE(nn.Module):
         self.decoder_atac = decoder(atac_branch, atac)
         n_genes, n_peaks = len(rna.totals), len(atac.totals)
         self.log_theta = nn.Parameter(torch.full((n_genes,), START_LOG_THETA))
-        self.zero_logit = nn.Parameter(torch.full((n_peaks,), START_ZERO_LOGIT))
-        self.zero_inflated = o.zero_inflation != "none"
-        self.zero_logit.requires_grad_(self.zero_inflated)
-        self.zero_head = nn.Linear(h, n_peaks, bias=False) if o.zero_inflation == "entry" else None
+        self.log_dispersion = nn.Parameter(torch.full((n_peaks,), NO_DISPERSION))
+        for dispersion in self.dispersions():
+            dispersion.requires_grad_(False)  # until `learn_dispersions`
+        self.zero_head = None
+        if o.likelihood_atac == "zip":
+            self.zero_head = nn.Linear(h, n_peaks)
+            nn.init.constant_(self.zero_head.bias, START_ZERO_LOGIT)
         self.pool: likelihood.Pool | None = None  # set while training
 
     # ---- the model
@@ -302,9 +310,7 @@ class PairedMixtureVAE(nn.Module):
         """Parameters of both likelihoods at z, (B, D), in batches (B, S)."""
         p_c = self.gate_input(z)
         h = self.decoder_atac.hidden(z, p_c)
-        zero_logit = self.zero_logit
-        if self.zero_head is not None:
-            zero_logit = zero_logit + self.zero_head(h)
+        zero_logit = None if self.zero_head is None else self.zero_head(h)
         rna, atac = self.decoder_rna(z, p_c, design), self.decoder_atac.share(h, design)
         return Decoded(rna, atac, zero_logit)
 
@@ -357,8 +363,8 @@ class PairedMixtureVAE(nn.Module):
                 self.read_rna,
             ),
             (
-                likelihood.ZeroInflatedPoisson if self.zero_inflated else likelihood.Poisson,
-                self.zero_logit,
+                likelihood.LinearNegativeBinomial,
+                self.log_dispersion,
                 self.decoder_atac,
                 batch.atac,
                 self.read_atac,
@@ -380,12 +386,12 @@ class PairedMixtureVAE(nn.Module):
         size_rna, size_atac = batch.rna.sums()[:, None], batch.atac.sums()[:, None]
         log_x = dist.negative_binomial(batch.rna, decoded.share_rna * size_rna, self.log_theta)
         mean_atac = decoded.share_atac * size_atac
-        if self.zero_inflated:
+        if decoded.zero_logit is not None:
             # divided by 1 - phi, so that phi changes the shape of p(y|z) and not its mean
             poisson_mean = mean_atac * (1 + decoded.zero_logit.exp())
             log_y = dist.zero_inflated_poisson(batch.atac, poisson_mean, decoded.zero_logit)
         else:
-            log_y = dist.poisson(batch.atac, mean_atac)
+            log_y = dist.linear_negative_binomial(batch.atac, mean_atac, self.log_dispersion)
         imputed = Inputs(
             self.read_rna.imputed(decoded.share_rna.detach(), size_rna, batch.design),
             self.read_atac.imputed(decoded.share_atac.detach(), size_atac, batch.design),
@@ -396,8 +402,22 @@ class PairedMixtureVAE(nn.Module):
         """The output layers of both decoders."""
         return self.decoder_rna.output, self.decoder_atac.output
 
+    def dispersions(self) -> list[nn.Parameter]:
+        """The logarithms of theta and, where the peaks' likelihood has one, of c."""
+        of_atac = [self.log_dispersion] if self.options.likelihood_atac == "nb1" else []
+        return [self.log_theta, *of_atac]
+
+    @torch.no_grad()
+    def learn_dispersions(self) -> None:
+        """From now on gradients reach them."""
+        for dispersion in self.dispersions():
+            dispersion.requires_grad_()
+            dispersion[dispersion == NO_DISPERSION] = START_LOG_DISPERSION
+
     def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
         """What there is to learn from `n_cells` cells, as an optimizer takes it.
+
+        That of the dispersions says so.
 
         The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
         gradient precision W: per cell, that is a weight decay.
@@ -411,6 +431,7 @@ class PairedMixtureVAE(nn.Module):
         groups = [
             {"params": of_latent, "weight_decay": o.decoder_precision / n_cells},
             {"params": [part for part in learnt if id(part) not in known]},
+            {"params": self.dispersions(), "dispersions": True},
         ]
         if of_batches:
             groups.append({"params": of_batches, "weight_decay": o.batch_precision / n_cells})

@@ -28,6 +28,7 @@ from .networks import Gaussian, start_epoch
 Callback = Callable[[dict], None]
 
 MOST_EM_STEPS = 100  # when the mixture starts
+_CLEARLY_BETTER = 1e-5  # nats per cell, of one mixture of a latent over another
 _MOST_UNPAIRED = 8  # times as many cells in a minibatch, at most, where few have both modalities
 
 
@@ -226,6 +227,9 @@ class Trainer:
             for i in range(self.progress.phase, len(phases)):
                 if i > self.progress.phase:
                     self.progress = Progress(i, 0, self.result.epochs)
+                if phases[i].name == "annealing" or not phases[-1].epochs:
+                    # before, they would take types not yet found for noise (docs/MODEL.md, D23)
+                    self.module.learn_dispersions()
                 self._run_phase(phases[i], started, callback, checkpoint_file)
         except KeyboardInterrupt:
             if self.result.epochs == 0 or self.ranks.world > 1:
@@ -324,11 +328,15 @@ class Trainer:
 
     def _set_lr(self, phase: Phase, progress: float) -> None:
         """Constant, but in the annealing half a cosine from lr to lr / 50."""
-        factor = 1.0
+        factor = of_dispersions = 1.0
         if phase.name == "annealing":
             factor = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
+            # which are learnt only then, and have to be able to change e^8-fold in few steps
+            steps = phase.epochs * self.n_batches
+            of_dispersions = min(max(10, 16 / (self.options.lr * steps)), 50)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.lr * factor
+            rate = of_dispersions if group.get("dispersions") else 1.0
+            group["lr"] = self.options.lr * factor * rate
 
     def _train_epoch(self, warm_up: float, phase: Phase, step: int) -> LossTerms:
         start_epoch(self.module)
@@ -374,8 +382,7 @@ class Trainer:
         """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
         if self.ranks.rank == 0:
             z, variance = self._posteriors()
-            found = mixture.start(z, variance, len(self.module.prior.mean), self.options.seed)
-            found = mixture.em(z, variance, found, MOST_EM_STEPS)
+            found = self._fresh_mixture(z, variance)
             self.shares = mixture.responsibilities(z, found)
             self._place(found)
         self._share_prior()
@@ -386,16 +393,29 @@ class Trainer:
         The cells keep the shares they got at the start: a mixture that finds its cells anew and a
         prior that draws them to its components feed each other, and in the end the components are
         on a few outliers (docs/MODEL.md, D12). `reassign` makes one step of EM of it, for what the
-        latent of the start had wrong.
+        latent of the start had wrong, or starts anew where that explains the latent better.
         """
         if self.ranks.rank == 0:
             z, variance = self._posteriors()
             found = mixture.maximized(z, variance, self.shares)
             if reassign:
-                found = mixture.em(z, variance, found, 1)
+                fresh = self._fresh_mixture(z, variance)
+                settled = mixture.em(z, variance, found, MOST_EM_STEPS)
+                better, usual = (
+                    mixture.expected_log_density(z, variance, fitted) for fitted in (fresh, settled)
+                )
+                # as a rule EM ends in the same mixture from either, up to rounding
+                restart = better > usual + _CLEARLY_BETTER
+                found = fresh if restart else mixture.em(z, variance, found, 1)
                 self.shares = mixture.responsibilities(z, found)
             self._place(found)
         self._share_prior()
+
+    def _fresh_mixture(self, z: np.ndarray, variance: np.ndarray) -> mixture.Mixture:
+        """Fitted to posteriors from their spectral clusters."""
+        n_clusters = len(self.module.prior.mean)
+        found = mixture.start(z, variance, n_clusters, self.options.seed)
+        return mixture.em(z, variance, found, MOST_EM_STEPS)
 
     def _posteriors(self) -> tuple[np.ndarray, np.ndarray]:
         """Means and variances of the training cells that the mixture is fitted to, (n, D) each."""

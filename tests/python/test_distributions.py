@@ -63,6 +63,24 @@ def test_negative_binomial_in_float32_keeps_its_digits(log_theta, counts):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_linear_negative_binomial_is_scipys(rng, counts):
+    mean = rng.gamma(1, 2, counts.shape)
+    log_c = rng.normal(0, 2, N_FEATURES)
+    c = np.exp(log_c)
+    expected = stats.nbinom.logpmf(counts, mean / c, 1 / (1 + c)).sum(1)
+    found = dist.linear_negative_binomial(as_rows(counts), as_tensor(mean), as_tensor(log_c))
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_linear_negative_binomial_has_its_mean_and_variance():
+    k = np.arange(4000.0)[:, None]
+    mean, log_c = torch.full((4000, 1), 7.3).double(), torch.tensor([0.9]).double()
+    p = dist.linear_negative_binomial(as_rows(k), mean, log_c).exp().numpy()
+    assert p.sum() == pytest.approx(1, abs=1e-10)
+    assert p @ k[:, 0] == pytest.approx(7.3)
+    assert p @ (k[:, 0] - 7.3) ** 2 == pytest.approx(7.3 * (1 + np.exp(0.9)))
+
+
 @pytest.mark.parametrize("per_entry", [False, True])
 def test_zero_inflated_poisson_is_its_definition(rng, counts, per_entry):
     mean = rng.gamma(1, 2, counts.shape)
@@ -90,6 +108,9 @@ def test_gradients_are_finite_differences(rng, counts):
     assert torch.autograd.gradcheck(
         lambda m, t: dist.negative_binomial(rows, m, t), (mean, log_theta)
     )
+    assert torch.autograd.gradcheck(
+        lambda m, c: dist.linear_negative_binomial(rows, m, c), (mean, log_theta)
+    )
     for shape in (N_FEATURES, counts.shape):
         logit = as_tensor(rng.normal(0, 2, shape)).requires_grad_()
         assert torch.autograd.gradcheck(
@@ -105,6 +126,7 @@ def test_gradients_are_finite_where_float32_underflows(counts):
     logit = torch.zeros(N_FEATURES, requires_grad=True)
     total = (
         dist.negative_binomial(rows, mean, log_theta)
+        + dist.linear_negative_binomial(rows, mean, log_theta)
         + dist.zero_inflated_poisson(rows, mean, logit)
     ).sum()
     total.backward()

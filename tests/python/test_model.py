@@ -323,6 +323,26 @@ def test_callback_tells_where_training_is(mdata):
     assert {"phase", "elbo_train", "elbo_validation", "max_epochs"} <= states[0].keys()
 
 
+@pytest.mark.parametrize(("theta", "of_peaks"), [(1.0, 0.5), (4.0, 3.0)])
+def test_dispersions_are_those_of_the_counts(theta, of_peaks):
+    """Simulated with variance m + m^2 / theta in both, of which m / theta is c on average."""
+    cells = {"n_cells": 500, "n_genes": 300, "n_peaks": 600, "n_types": 3, "seed": 5}
+    depth = {"median_umi": 2000, "median_fragments": 2000}
+    mdata = scmvp.simulate(**cells, **depth, rna_theta=theta, atac_theta=of_peaks)
+    model = SCMVP(mdata, n_clusters=3).train(seed=0, max_epochs=24, threads=1)
+    module = model._fitted()
+    often = np.asarray(mdata["rna"].X.mean(0)).ravel() > 1
+    found = np.exp(module.log_theta.detach().numpy())[often]
+    assert np.median(found) == pytest.approx(theta, rel=0.15)
+    size = np.asarray(mdata["atac"].X.sum(1)).reshape(-1, 1)
+    mean = model.get_accessibility_estimates(library_size=1.0) * size
+    expected = np.log((mean**2).sum(0) / mean.sum(0) / of_peaks)
+    log_c = module.log_dispersion.detach().numpy()
+    assert np.corrcoef(log_c, expected)[0, 1] > 0.85
+    # that of m / theta has its mean where m is large, the likelihood its say where m is small
+    assert -1.0 < np.median(log_c - expected) < 0.2
+
+
 # ---- what may look like trouble and is none
 
 

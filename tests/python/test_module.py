@@ -6,6 +6,7 @@ import scipy.sparse as sp
 import torch
 from scipy import integrate, stats
 
+from scmvp import distributions as dist
 from scmvp.batches import Cells, PairedBatch, ResidentRows, even_chunks, take
 from scmvp.inputs import InputLinear, LogCounts, SpectralScores, TfIdf
 from scmvp.module import Features, MixturePrior, ModelOptions, PairedMixtureVAE
@@ -180,12 +181,13 @@ def reached(term: torch.Tensor, module: PairedMixtureVAE) -> set[str]:
 
 def test_every_term_reaches_every_part_it_should(batch):
     """The published consistency KLs were computed and never used."""
-    module = build(zero_inflation="peak").train()
+    module = build().train()
+    module.learn_dispersions()
     terms = module.loss(batch)
     rna = reached(terms.reconstruction_rna, module)
     assert {"encoder_joint", "decoder_rna", "log_theta", "prior"} <= rna
     atac = reached(terms.reconstruction_atac, module)
-    assert {"encoder_joint", "decoder_atac", "zero_logit"} <= atac
+    assert {"encoder_joint", "decoder_atac", "log_dispersion"} <= atac
     assert reached(terms.kl, module) == {"encoder_joint", "prior"}
     assert reached(terms.consistency, module) == {"encoder_rna", "encoder_atac"}
 
@@ -198,21 +200,35 @@ def test_without_distillation_consistency_moves_the_joint_encoder_too(batch):
 
 def test_weight_decay_is_the_gradient_of_a_gaussian_prior():
     module = build(decoder_precision=50.0)
-    outputs, others = module.parameter_groups(n_cells=20)
+    outputs, others, dispersions = module.parameter_groups(n_cells=20)
     prior = torch.distributions.Normal(0, 50.0**-0.5)
     per_cell = -sum(prior.log_prob(weight).sum() for weight in outputs["params"]) / 20
     for weight, gradient in zip(
         outputs["params"], torch.autograd.grad(per_cell, outputs["params"]), strict=True
     ):
         torch.testing.assert_close(gradient, outputs["weight_decay"] * weight)
-    assert "weight_decay" not in others
+    assert "weight_decay" not in others | dispersions
+    module.learn_dispersions()
     learnt = [part for part in module.parameters() if part.requires_grad]
-    assert sum(len(group["params"]) for group in (outputs, others)) == len(learnt)
+    assert sum(len(group["params"]) for group in (outputs, others, dispersions)) == len(learnt)
 
 
-@pytest.mark.parametrize("zero_inflation", ["none", "peak"])
-def test_loss_in_one_pass_is_that_of_the_shares(batch, zero_inflation):
-    module = build(zero_inflation=zero_inflation).eval()
+def test_until_dispersions_are_learnt_no_gradient_reaches_them(batch):
+    module = build().train()
+    terms = module.loss(batch)
+    total = terms.reconstruction_rna + terms.reconstruction_atac
+    assert not {"log_theta", "log_dispersion"} & reached(total, module)
+    mean = module.decode(module.encode(module.read(batch)).mean).share_atac.detach()
+    found = dist.linear_negative_binomial(batch.atac, mean, module.log_dispersion)
+    poisson = torch.distributions.Poisson(mean).log_prob(dense_of(batch.atac, P)).sum(1)
+    torch.testing.assert_close(found, poisson, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+def test_loss_in_one_pass_is_that_of_the_shares(batch, learnt):
+    module = build().eval()
+    if learnt:
+        module.learn_dispersions()
     z = torch.randn(N, 4)
     found, expected = module._in_one_pass(batch, z), module._of_shares(batch, z)
     for one, other in zip((*found[:2], *found[2]), (*expected[:2], *expected[2]), strict=True):
@@ -252,8 +268,8 @@ def test_decoded_shares_sum_to_one(batch):
 
 def test_zero_inflation_per_entry_depends_on_the_cell():
     z = torch.randn(5, 4)
-    assert build().decode(z).zero_logit.shape == (P,)
-    logit = build(zero_inflation="entry").decode(z).zero_logit
+    assert build().decode(z).zero_logit is None
+    logit = build(likelihood_atac="zip").decode(z).zero_logit
     assert logit.shape == (5, P)
     assert logit.std(0).max() > 0
 
