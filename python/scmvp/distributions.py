@@ -1,9 +1,9 @@
 """Log-likelihoods of counts and the Gaussian mixture, written for sparse counts.
 
-Both count likelihoods are sums over every entry of a (cells, features) block of which few are not
+The count likelihoods are sums over every entry of a (cells, features) block of which few are not
 zero. What holds at every entry is a cheap dense expression; the terms that need a special function
-exist at the non-zeros only, and are evaluated there in double precision. The gradients are written
-out, because autograd would keep one dense block for each intermediate of the formula.
+exist at the non-zeros only, and are evaluated there in double precision. Gradients are written
+out where autograd would keep one dense block for each intermediate of the formula.
 """
 
 from __future__ import annotations

@@ -401,12 +401,14 @@ class Trainer:
             if reassign:
                 fresh = self._fresh_mixture(z, variance)
                 settled = mixture.em(z, variance, found, MOST_EM_STEPS)
-                better, usual = (
+                of_fresh, of_settled = (
                     mixture.expected_log_density(z, variance, fitted) for fitted in (fresh, settled)
                 )
                 # as a rule EM ends in the same mixture from either, up to rounding
-                restart = better > usual + _CLEARLY_BETTER
-                found = fresh if restart else mixture.em(z, variance, found, 1)
+                if of_fresh > of_settled + _CLEARLY_BETTER:
+                    found = fresh
+                else:
+                    found = mixture.em(z, variance, found, 1)
                 self.shares = mixture.responsibilities(z, found)
             self._place(found)
         self._share_prior()
