@@ -63,7 +63,7 @@ test_that("a model trained elsewhere is attached from its folder, whatever the s
   core()
   system2(
     reticulate::py_exe(), c(shQuote(script), shQuote(folder)),
-    env = c(paste0("PYTHONPATH=", core_source()), "OMP_NUM_THREADS=1"), stderr = FALSE
+    env = paste0("PYTHONPATH=", core_source()), stderr = FALSE
   )
   object <- SimulateSCMVP(n.cells = 120, n.genes = 150, n.peaks = 200, n.types = 3, seed = 3)
   attached <- ProjectSCMVP(folder, object, verbose = FALSE)

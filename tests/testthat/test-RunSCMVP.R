@@ -124,10 +124,10 @@ test_that("the result is that of Python alone", {
   core()
   system2(
     reticulate::py_exe(), c(shQuote(script), shQuote(latent)),
-    env = c(paste0("PYTHONPATH=", core_source()), "OMP_NUM_THREADS=1"), stderr = FALSE
+    env = paste0("PYTHONPATH=", core_source()), stderr = FALSE
   )
   object <- SimulateSCMVP(n.cells = 120, n.genes = 150, n.peaks = 200, n.types = 3, seed = 3)
-  object <- quick_fit(object, max.epochs = 4, threads = 1)
+  object <- quick_fit(object, max.epochs = 4)
   python <- as.matrix(utils::read.csv(latent, header = FALSE))
   expect_equal(
     SeuratObject::Embeddings(object[["scmvp"]]), python,
