@@ -19,6 +19,26 @@ duration() {
   if [ "$1" -lt 120 ]; then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi
 }
 
+# beside LOG COMMAND...: on another core, what it says in a file; joined waits for it and shows that.
+# It is a job of its own (set -m) because background commands of scripts do not hear the interrupts
+# that tests send, and because it is stopped as a whole.
+beside() {
+  beside_log=$1
+  shift
+  set -m
+  "$@" >"$beside_log" 2>&1 &
+  beside_job=$!
+  set +m
+}
+joined() {
+  local status=0
+  wait "$beside_job" || status=$?
+  beside_job=
+  cat "$beside_log"
+  return "$status"
+}
+stop_beside() { [ -z "${beside_job:-}" ] || kill -- "-$beside_job" 2>/dev/null || true; }
+
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }

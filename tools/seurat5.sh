@@ -56,12 +56,15 @@ rm -rf --one-file-system "$sources" "$trixie/root/rlib"
 mkdir -p "$trixie/root/rlib"
 export_sources "$sources"
 in_root "$trixie" "$venv $python_files" env -i HOME=/root LANG=C.UTF-8 CI="${CI:-}" OMP_NUM_THREADS=1 \
-  PATH=/usr/sbin:/usr/bin:/sbin:/bin R_LIBS="/root/rlib${SCMVP_ROOT_R_LIBS:+:$SCMVP_ROOT_R_LIBS}" SCMVP_PYTHON=/root/venv/bin/python sh -euc '
+  PATH=/usr/sbin:/usr/bin:/sbin:/bin R_LIBS="/root/rlib${SCMVP_ROOT_R_LIBS:+:$SCMVP_ROOT_R_LIBS}" SCMVP_PYTHON=/root/venv/bin/python bash -euc '
     cd /root/scMVP
+    . tools/common.sh
     R CMD INSTALL --no-docs . >/root/install.log 2>&1 || { tail -n 20 /root/install.log; exit 1; }
     Rscript -e "cat(R.version.string, \"with Seurat\", format(packageVersion(\"Seurat\")), \"\n\")"
+    trap stop_beside EXIT
+    beside /root/bridge.log /root/venv/bin/python -m pytest -c python/pyproject.toml --rootdir . -q --tb=short \
+      --junitxml=/root/bridge.xml tests/python/test_rbridge.py
     Rscript tools/test_r.R tests/testthat /root/results.tsv
-    /root/venv/bin/python -m pytest -c python/pyproject.toml --rootdir . -q --tb=short \
-      --junitxml=/root/bridge.xml tests/python/test_rbridge.py || true
+    joined || true
     /root/venv/bin/python tools/junit_results.py /root/bridge.xml >>/root/results.tsv' >&2
 mv "$trixie/root/results.tsv" "$results"

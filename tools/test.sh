@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs suites of tests and ends with a summary: tools/test.sh [python] [r] [style]
 # A suite that fails does not keep the next from running. Exit status 0: something ran, nothing failed.
+# Suites take a core each: that of R runs beside the others and is shown when they are done.
 # With SCMVP_RESULTS=dir the results stay in dir as one .tsv per suite, for a summary over more.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +14,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 [ $# -gt 0 ] || set -- python r style
 keep=${SCMVP_RESULTS:-}
 results=${keep:-$(mktemp -d)}
-[ -n "$keep" ] || trap 'rm -rf "$results"' EXIT
+trap 'stop_beside; [ -n "$keep" ] || rm -rf "$results"' EXIT
 
 test_python() {
   # without CI in the environment: there pytest prints whole diffs, which can be 100,000 lines
@@ -36,9 +37,19 @@ test_style() {
   check style lintr Rscript tools/lint.R
 }
 
+last=
+if [ $# -gt 1 ]; then
+  case " $* " in *" r "*) last=r && beside "$results/r.log" test_r ;; esac
+fi
 for suite in "$@"; do
-  say "tests: $suite"
-  "test_$suite"
+  if [ "$suite" != "$last" ]; then
+    say "tests: $suite"
+    "test_$suite"
+  fi
 done
+if [ -n "$last" ]; then
+  say "tests: $last"
+  joined
+fi
 
 if [ -n "$keep" ]; then summary "$@" >/dev/null; else summary "$@"; fi
