@@ -5,6 +5,18 @@ skip_without_core <- function() {
   if (!is.null(problem)) testthat::skip(paste("the Python core is not available:", problem))
 }
 
+# A script in a Python of its own that sees the core; `sys.argv[1]` is the path, which is returned.
+in_python <- function(lines, path) {
+  script <- tempfile(fileext = ".py")
+  writeLines(lines, script)
+  core()
+  system2(
+    reticulate::py_exe(), c(shQuote(script), shQuote(path)),
+    env = paste0("PYTHONPATH=", core_source()), stderr = FALSE
+  )
+  path
+}
+
 n_cells <- 90
 
 # Counts of three types, features x cells.

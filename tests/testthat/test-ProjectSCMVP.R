@@ -51,20 +51,13 @@ test_that("a query with one modality is embedded, and the other one imputed", {
 
 test_that("a model trained elsewhere is attached from its folder, whatever the spelling of peaks", {
   skip_without_core()
-  script <- tempfile(fileext = ".py")
-  folder <- tempfile("model")
-  writeLines(c(
+  folder <- in_python(c(
     "import sys, scmvp",
     "cells = scmvp.simulate(n_cells=120, n_genes=150, n_peaks=200, n_types=3, seed=3)",
     "atac = cells.mod['atac']",
     "atac.var_names = [n.replace('-', ':', 1) for n in atac.var_names]",
     "scmvp.SCMVP((cells.mod['rna'], atac), n_clusters=3).train(max_epochs=3).save(sys.argv[1])"
-  ), script)
-  core()
-  system2(
-    reticulate::py_exe(), c(shQuote(script), shQuote(folder)),
-    env = paste0("PYTHONPATH=", core_source()), stderr = FALSE
-  )
+  ), tempfile("model"))
   object <- SimulateSCMVP(n.cells = 120, n.genes = 150, n.peaks = 200, n.types = 3, seed = 3)
   attached <- ProjectSCMVP(folder, object, verbose = FALSE)
   here <- quick_fit(object, max.epochs = 3, impute = "none")

@@ -113,19 +113,12 @@ test_that("R's random numbers are not touched", {
 
 test_that("the result is that of Python alone", {
   skip_without_core()
-  script <- tempfile(fileext = ".py")
-  latent <- tempfile(fileext = ".csv")
-  writeLines(c(
+  latent <- in_python(c(
     "import sys, numpy, scmvp",
     "cells = scmvp.simulate(n_cells=120, n_genes=150, n_peaks=200, n_types=3, seed=3)",
     "model = scmvp.SCMVP(cells, n_clusters=3).train(max_epochs=4)",
     "numpy.savetxt(sys.argv[1], model.get_latent_representation(), delimiter=',')"
-  ), script)
-  core()
-  system2(
-    reticulate::py_exe(), c(shQuote(script), shQuote(latent)),
-    env = paste0("PYTHONPATH=", core_source()), stderr = FALSE
-  )
+  ), tempfile(fileext = ".csv"))
   object <- SimulateSCMVP(n.cells = 120, n.genes = 150, n.peaks = 200, n.types = 3, seed = 3)
   object <- quick_fit(object, max.epochs = 4)
   python <- as.matrix(utils::read.csv(latent, header = FALSE))
