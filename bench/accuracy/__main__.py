@@ -46,10 +46,11 @@ TASKS = ("embedding", "imputation")
 
 
 def option(text: str) -> tuple[str, Any]:
-    """'name=value' with the value as a number, a bool or text."""
+    """'name=value' with the value as a number, a bool, None or text."""
     name, _, value = text.partition("=")
-    if value in ("True", "False"):
-        return name, value == "True"
+    constants = {"True": True, "False": False, "None": None}
+    if value in constants:
+        return name, constants[value]
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return name, kind(value)
