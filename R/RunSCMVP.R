@@ -67,11 +67,12 @@
 #' @param impute.genes Names of genes to impute, instead of `impute`.
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
 #' @param n.clusters Components of the mixture; `NULL` estimates them from the data, which needs
-#'   some tens of cells of each type: give the number when you have an idea of it. Components may
-#'   end up unused.
+#'   some tens of cells of each type: give the number when you have an idea of it. On real cells the
+#'   estimate is often above the number of types that are given names. Components may end up unused.
 #' @param max.epochs Passes over the cells, at most; training stops early when the held-out cells no
 #'   longer gain. `NULL` for 60, from 10,000 cells on fewer (600,000 cells in all), at least 12.
-#' @param batch.size Cells per minibatch.
+#' @param batch.size Cells per minibatch; fewer where an epoch would have less than 32 of them, more
+#'   with `mosaic`.
 #' @param learning.rate Learning rate of Adam.
 #' @param impute Which modelled genes to impute: the `"variable"` features of the RNA assay (all
 #'   modelled genes when it has none), `"none"` or `"all"`.
@@ -92,12 +93,13 @@
 #'   it from `reduction.name` (`scMVP_` for `scmvp`).
 #' @param device `"auto"`, `"cpu"`, `"cuda"` or another device PyTorch knows.
 #' @param threads CPU threads of the fit; `NULL` for half of the CPUs, at most 8.
-#' @param preset `"default"`, or `"paper"` for the options of the publication.
+#' @param preset `"default"`, or `"paper"` for the publication's model where it can be had (log counts
+#'   and TF-IDF as input, zero inflation, 10 dimensions; `docs/MODEL.md` has the rest).
 #' @param model.file Folder to write the fitted model to, instead of storing it inside the object.
 #'   Must not exist. The object then needs it for [ImputeSCMVP()].
 #' @param max.gb Largest imputed result in GB.
-#' @param seed.use Seed of the fit. The same seed gives the same result; R's own random numbers are
-#'   not touched.
+#' @param seed.use Seed of the fit. The same seed gives the same result on the same machine with as
+#'   many threads; R's own random numbers are not touched.
 #' @param verbose Show which assays were taken and the progress of the fit.
 #' @param backend Where Python runs: inside R (`"reticulate"`) or in a `"process"` of its own, which
 #'   is free of what else is loaded into R (another Python, an older NumPy limit, BLAS), survives a

@@ -202,7 +202,8 @@ class SCMVP:
         Args:
             max_epochs: Passes over the cells, at most; when None 60, from 10,000 cells on fewer
                 (600,000 cells in all), at least 12.
-            batch_size: Cells per step; where some have one modality, those with both.
+            batch_size: Cells per step; where some have one modality, those with both. Fewer where
+                an epoch would have less than 32 steps.
             lr: Learning rate of Adam at the start.
             seed: Of weights, order of the cells, held-out cells and samples of z. The caller's
                 random streams are left alone.
