@@ -93,8 +93,8 @@
 #'   it from `reduction.name` (`scMVP_` for `scmvp`).
 #' @param device `"auto"`, `"cpu"`, `"cuda"` or another device PyTorch knows.
 #' @param threads CPU threads of the fit; `NULL` for half of the CPUs, at most 8.
-#' @param preset `"default"`, or `"paper"` for the publication's model where it can be had (log counts
-#'   and TF-IDF as input, zero inflation, 10 dimensions; `docs/MODEL.md` has the rest).
+#' @param preset `"default"`, or `"paper"` for the publication's model where it can be had (log
+#'   counts and TF-IDF as input, zero inflation, 10 dimensions; `docs/MODEL.md` has the rest).
 #' @param model.file Folder to write the fitted model to, instead of storing it inside the object.
 #'   Must not exist. The object then needs it for [ImputeSCMVP()].
 #' @param max.gb Largest imputed result in GB.
