@@ -333,7 +333,7 @@ def _impute_peakvi(paired: Paired, seed: int, options: dict[str, Any]) -> Shares
 
 
 def _preprocessed(paired: Paired) -> mudata.MuData:
-    """Log-normalised RNA and TF-IDF ATAC with 'highly_variable', as in muon's tutorials."""
+    """Log-normalised RNA with 'highly_variable' and TF-IDF ATAC, as in muon's tutorials."""
     import muon
     import scanpy as sc
 
@@ -344,7 +344,6 @@ def _preprocessed(paired: Paired) -> mudata.MuData:
     sc.pp.highly_variable_genes(rna, min_mean=0.02, max_mean=4, min_disp=0.5)
     sc.pp.scale(rna, max_value=10)
     muon.atac.pp.tfidf(atac, scale_factor=1e4)
-    sc.pp.highly_variable_genes(atac, min_mean=0.05, max_mean=1.5, min_disp=0.5)
     return mdata
 
 
@@ -354,7 +353,7 @@ def _embed_mofa(paired: Paired, seed: int, options: dict[str, Any]) -> list[Resu
     mdata = _preprocessed(paired)
     with tempfile.TemporaryDirectory() as folder:
         outfile = os.path.join(folder, "mofa.hdf5")
-        # of all features: the tutorials' thresholds leave sparse cells hardly a peak, or none
+        # of all features: the tutorials' thresholds leave sparse cells hardly a variable peak
         muon.tl.mofa(mdata, use_var=None, n_factors=10, gpu_mode=False, seed=seed, outfile=outfile)
     return [Result("mofa", mdata.obsm["X_mofa"])]
 
