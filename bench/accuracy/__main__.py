@@ -123,7 +123,16 @@ def version(package: str) -> str:
             text=True,
         )
         number += f" ({described.stdout.strip() or 'no commit'})"
+    if package == "torch":
+        number += gpu()
     return f"{package} {number}"
+
+
+def gpu() -> str:
+    """The GPU that PyTorch takes by itself, ' on NAME', or nothing."""
+    import torch
+
+    return f" on {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """The methods behind one interface: counts in, embeddings or imputed profiles out.
 
-Each is run with its documented defaults and one thread. None is told more than the number of
-labels, and that only where a method takes a number of clusters.
+Each is run with its documented defaults and one thread, the deep ones on a GPU where PyTorch sees
+one. None is told more than the number of labels, and that only where a method takes a number of
+clusters.
 """
 
 from __future__ import annotations
@@ -255,7 +256,7 @@ def _embed_labels_known(paired: Paired, seed: int, options: dict[str, Any]) -> l
 
 # ---- scvi-tools
 
-_TRAIN = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False}
+_TRAIN = {"accelerator": "auto", "devices": 1, "enable_progress_bar": False}
 # scVI's profile is the mean over this many samples of z; the other models take the mean of z.
 _SAMPLES = 25
 
@@ -444,10 +445,11 @@ def _fit_cobolt(dataset, seed: int):
     from cobolt.model import Cobolt
 
     torch.set_num_threads(1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     for rate in _cobolt_rates():
         torch.manual_seed(seed)
         np.random.seed(seed)
-        model = Cobolt(dataset=dataset, lr=rate, n_latent=10, device="cpu")
+        model = Cobolt(dataset=dataset, lr=rate, n_latent=10, device=device)
         try:
             model.train(num_epochs=100)
             return model, rate

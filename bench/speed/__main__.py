@@ -29,7 +29,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--cells", nargs="+", type=int, default=[1000, 5000, 20_000])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", help="of scMVP")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--whole", action="store_true", help="to the default end of each method")
     parser.add_argument("--results", type=Path, default=HERE.parent / "output" / "speed.csv")
     parser.add_argument("--folder", type=Path, default=HERE.parent / "output" / "speed")
@@ -52,12 +52,11 @@ def measure(arguments: argparse.Namespace) -> None:
     for n_cells in arguments.cells:
         path = cells_file(arguments.folder, n_cells)
         for method in arguments.methods:
-            device = arguments.device if method.startswith("scmvp") else "cpu"
-            key = (str(n_cells), method, extent, str(arguments.threads), device)
+            key = (str(n_cells), method, extent, str(arguments.threads), arguments.device)
             if any(tuple(row[c] for c in COLUMNS[:5]) == key for row in rows_of(arguments.results)):
                 continue
             done = subprocess.run(
-                [sys.executable, HERE / "worker.py", method, path, extent, device],
+                [sys.executable, HERE / "worker.py", method, path, extent, arguments.device],
                 env=os.environ | {"BENCH_THREADS": str(arguments.threads)},
                 capture_output=True,
                 text=True,
@@ -75,35 +74,44 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def report(rows: list[dict]) -> str:
-    """The table, CPU seconds, with the ratio to scMVP of the same cells, threads and extent."""
+    """The table, with the ratio to scMVP of the same cells, threads, device and extent.
+
+    Seconds are the CPU's, and on a GPU those of the clock on the wall.
+    """
     lines = [
-        "| cells | method | threads | CPU s per epoch | per 1,000 cells | ratio | epochs | "
-        "CPU s in all | ratio | peak memory, MB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| cells | method | device | threads | s per epoch | per 1,000 cells | ratio | epochs | "
+        "s in all | ratio | peak memory, MB | of the GPU, MB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
+
+    def seconds(row: dict, name: str) -> float | None:
+        return row["result"].get(name, [None, None])[row["device"] == "cpu"]
 
     def own(row: dict, name: str) -> float | None:
         for other in rows:
-            same = all(other[c] == row[c] for c in ("cells", "extent", "threads"))
-            if same and other["method"] == "scmvp" and name in other["result"]:
-                return other["result"][name][1]
+            same = all(other[c] == row[c] for c in ("cells", "extent", "threads", "device"))
+            if same and other["method"] == "scmvp":
+                return seconds(other, name)
         return None
 
-    order = sorted(rows, key=lambda row: (row["extent"], int(row["cells"]), row["threads"]))
-    for row in order:
+    def place(row: dict) -> tuple:
+        return row["extent"], row["device"], int(row["cells"]), row["threads"]
+
+    for row in sorted(rows, key=place):
         result, n = row["result"], int(row["cells"])
         if "error" in result:
             continue
-        cpu = result["epoch"][1]
-        total = result.get("total", [None, None])[1]
+        epoch, total = seconds(row, "epoch"), seconds(row, "total")
         ratios = [
-            f"{value / own(row, name):.1f}" if value and own(row, name) else ""
-            for name, value in (("epoch", cpu), ("total", total))
+            f"{seconds(row, name) / own(row, name):.1f}"
+            if seconds(row, name) and own(row, name)
+            else ""
+            for name in ("epoch", "total")
         ]
         lines.append(
-            f"| {n:,} | {row['method']} | {row['threads']} | {cpu:.2f} | {1000 * cpu / n:.3f} | "
-            f"{ratios[0]} | {result.get('epochs', '')} | {total or ''} | {ratios[1]} | "
-            f"{result['peak_mb']:,.0f} |"
+            f"| {n:,} | {row['method']} | {row['device']} | {row['threads']} | {epoch:.2f} | "
+            f"{1000 * epoch / n:.3f} | {ratios[0]} | {result.get('epochs', '')} | {total or ''} | "
+            f"{ratios[1]} | {result['peak_mb']:,.0f} | {result.get('gpu_mb', '')} |"
         )
     return "\n".join(lines)
 

@@ -52,7 +52,7 @@ def run_scmvp(path: Path, whole: bool, backed: bool, device: str) -> dict[str, A
     return found
 
 
-def run_peer(path: Path, whole: bool, make: Callable) -> dict[str, Any]:
+def run_peer(path: Path, whole: bool, device: str, make: Callable) -> dict[str, Any]:
     import scvi
     import torch
 
@@ -61,7 +61,7 @@ def run_peer(path: Path, whole: bool, make: Callable) -> dict[str, Any]:
     torch.set_num_threads(THREADS)
     scvi.settings.seed = 0
     model = make(scvi.model, scmvp.read(path))
-    quiet = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False}
+    quiet = {"accelerator": device, "devices": 1, "enable_progress_bar": False}
     if whole:
         start = clock()
         model.train(**quiet)
@@ -97,7 +97,13 @@ def main() -> None:
     if method.startswith("scmvp"):
         found = run_scmvp(path, whole, method == "scmvp-disk", device)
     else:
-        found = run_peer(path, whole, {"scvi": scvi_model, "multivi": multivi_model}[method])
+        make = {"scvi": scvi_model, "multivi": multivi_model}[method]
+        found = run_peer(path, whole, device, make)
+    if device == "cuda":
+        import torch
+
+        found["gpu"] = torch.cuda.get_device_name()
+        found["gpu_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
     from scmvp.cli import peak_memory_mb
 
     print("RESULT " + json.dumps(found | {"peak_mb": peak_memory_mb()}))
