@@ -147,8 +147,11 @@ tell_account <- function(account) {
     "modelling ", format_count(account$n_genes), " of ", count_of(account$n_genes_in, "gene"),
     " and ", format_count(account$n_peaks), " of ", count_of(account$n_peaks_in, "peak"),
     " (seen in at least ", count_of(account$min_cells, "cell"), "), ",
-    count_of(account$n_clusters, "cluster"),
-    if (isTRUE(account$n_clusters_estimated)) " (estimated)"
+    if (is.null(account$n_clusters)) {
+      "clusters to be found"
+    } else {
+      count_of(account$n_clusters, "cluster")
+    }
   )
   if (isTRUE(account$atac_insertions)) {
     message("ATAC counts are of insertions (most are even): the model reads fragments")

@@ -69,6 +69,8 @@ def load(path: Path, trainer: Trainer) -> None:
             f"'{path}' is of another training ({', '.join(odd)} differ); take up that one, or "
             "delete the file to train anew"
         )
+    if trainer.module.n_clusters_given is None:
+        trainer.set_n_clusters(len(tensors["module.prior.mean"]))
     trainer.module.load_state_dict(_part(tensors, "module."))
     trainer.best = _part(tensors, "best.") or None
     states: dict[int, dict[str, Tensor]] = {}
@@ -100,7 +102,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
         "number of cells": len(trainer.cells),
         "number of features": [len(layer.bias) for layer in trainer.module.outputs()],
         "counts": trainer.fingerprint,
-        "number of clusters": len(trainer.module.prior.mean),
+        "number of clusters": trainer.module.n_clusters_given,
     }
     options = dataclasses.asdict(trainer.module.options) | dataclasses.asdict(trainer.options)
     return json.loads(json.dumps(cells | options, default=_plain))

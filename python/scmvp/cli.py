@@ -208,7 +208,8 @@ def describe_account(account: dict[str, Any]) -> list[str]:
     if account["atac_insertions"]:
         lines.append("ATAC counts are of insertions (most are even); the model reads fragments")
     how = "estimated" if account["n_clusters_estimated"] else "as given"
-    lines.append(f"clusters: {account['n_clusters']} ({how})")
+    found = account["n_clusters"] or "to be found after the warm-up"
+    lines.append(f"clusters: {found} ({how})")
     return lines
 
 

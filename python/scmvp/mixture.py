@@ -7,16 +7,23 @@ and merge or split them (docs/MODEL.md, D12).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from scipy import special
-from sklearn.cluster import SpectralClustering
+from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.manifold import spectral_embedding
 from sklearn.neighbors import kneighbors_graph
+
+from .preprocess import MAX_CLUSTERS
 
 GRAPH_CELLS = 5_000
 NEIGHBORS = 20
+_STEPS = 100  # of EM, at most, for each number tried
+_WORSE_IN_A_ROW = 8  # numbers tried, after which no larger one is
 _TOLERANCE = 1e-4
 _VARIANCE_PARTS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.0)
 
@@ -33,22 +40,74 @@ def start(z: np.ndarray, variance: np.ndarray, n_clusters: int, seed: int) -> Mi
     """Components on the spectral clusters of the cells' graph of shared neighbours.
 
     Args:
-        z: Posterior means, (n, D); at most the first 5,000 cells are used.
+        z: Posterior means, (n, D); at most 5,000 cells, from all over the file, are used.
         variance: Posterior variances, (n, D).
         n_clusters: K, 1 or less than n.
         seed: Of the clustering.
     """
-    z, variance = z[:GRAPH_CELLS], variance[:GRAPH_CELLS]
+    z, variance = _sampled(z), _sampled(variance)
     labels = np.zeros(len(z), dtype=int)
     if n_clusters > 1:
-        # a dimension that the data say nothing about has a mean without variance: it stays small
-        scaled = z / np.sqrt(z.var(0) + variance.mean(0))
         clustering = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
-        with warnings.catch_warnings():
-            # groups without an edge between them are what we hope for
-            warnings.filterwarnings("ignore", message="Graph is not fully connected")
-            labels = clustering.fit_predict(shared_neighbors(scaled))
+        with _parts_welcome():
+            labels = clustering.fit_predict(_graph(z, variance))
     return maximized(z, variance, np.eye(n_clusters)[labels])
+
+
+def choose_n_clusters(z: np.ndarray, variance: np.ndarray, seed: int) -> int:
+    """K by the Bayesian information criterion (Fraley and Raftery, JASA 2002) of the mixture.
+
+    For each K, EM from spectral clusters: n E_q[log p(z)] less half the logarithm of n for each
+    number that is fitted. What is fitted are posteriors, not points: groups that these do not tell
+    apart gain nothing, and components that EM then loses do not count.
+
+    Args:
+        z: Posterior means, (n, D); at most 5,000 cells, from all over the file, are used.
+        variance: Posterior variances, (n, D).
+        seed: Of the clustering.
+
+    Returns:
+        K from 1 to 50, and at most half of n.
+    """
+    z, variance = _sampled(z), _sampled(variance)
+    n, d = z.shape
+    most = min(MAX_CLUSTERS, n // 2)
+    with _parts_welcome():
+        spectrum = spectral_embedding(
+            _graph(z, variance), n_components=most, drop_first=False, random_state=seed
+        )
+    best, best_k, worse = -np.inf, 1, 0
+    for k in range(1, most + 1):
+        labels = KMeans(k, n_init=3, random_state=seed).fit_predict(spectrum[:, :k])
+        found = _climb(z, variance, maximized(z, variance, np.eye(k)[labels]), _STEPS)
+        used = _n_used(z, found)
+        score = n * expected_log_density(z, variance, found) - 0.5 * np.log(n) * used * (d + 1)
+        if score > best:
+            best, best_k, worse = score, used, 0
+        elif (worse := worse + 1) == _WORSE_IN_A_ROW:
+            break
+    return best_k
+
+
+def _sampled(rows: np.ndarray) -> np.ndarray:
+    """At most 5,000 rows at even distances: files are often sorted by sample or type."""
+    if len(rows) <= GRAPH_CELLS:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, GRAPH_CELLS).astype(int)]
+
+
+@contextmanager
+def _parts_welcome() -> Iterator[None]:
+    """Groups without an edge between them, which sklearn warns of, are what we hope for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Graph is not fully connected")
+        yield
+
+
+def _graph(z: np.ndarray, variance: np.ndarray) -> sp.csr_matrix:
+    """The graph of shared neighbours that the components start on, (n, n)."""
+    # a dimension that the data say nothing about has a mean without variance: it stays small
+    return shared_neighbors(z / np.sqrt(z.var(0) + variance.mean(0)))
 
 
 def shared_neighbors(z: np.ndarray) -> sp.csr_matrix:

@@ -102,7 +102,9 @@ class SCMVP:
             data: MuData with modalities 'rna' and 'atac', or (RNA AnnData, ATAC AnnData), holding
                 raw counts of the same cells.
             n_latent: D, dimensions of the latent; that of the preset when None: 20, in 'paper' 10.
-            n_clusters: K, components of the mixture; estimated from the cells when None.
+            n_clusters: K, components of the mixture. When None it is found in the latent of the
+                first epochs, by the Bayesian information criterion; in preset 'paper' from the rank
+                of the cell-cell correlation matrix.
             preset: 'default', or 'paper' for the published model taken literally.
             rna_layer: Layer with the RNA counts; X when None.
             atac_layer: Layer with the ATAC counts; X when None.
@@ -160,16 +162,18 @@ class SCMVP:
             "batch": columns,
             "n_clusters_estimated": n_clusters is None,
         }
-        if n_clusters is None:
+        if n_clusters is None and preset == "paper":
             n_clusters = estimate_n_clusters(
                 self._data.rna, self._data.atac, design=self._design(self._data)
             )
-        n_clusters = whole_number("n_clusters", n_clusters)
-        if n_clusters > len(self.cells) // 2:
-            raise InputError(
-                f"n_clusters is {n_clusters} but there are only {len(self.cells)} cells; "
-                f"give at most {len(self.cells) // 2}, one cluster for two cells"
-            )
+        if n_clusters is not None:
+            n_clusters = whole_number("n_clusters", n_clusters)
+            if n_clusters > len(self.cells) // 2:
+                raise InputError(
+                    f"n_clusters is {n_clusters} but there are only {len(self.cells)} cells; "
+                    f"give at most {len(self.cells) // 2}, one cluster for two cells"
+                )
+        self._n_clusters_given = n_clusters
         self.account["n_clusters"] = self.n_clusters = n_clusters
         self._module: PairedMixtureVAE | None = None
         self._training: TrainingOptions | None = None
@@ -178,9 +182,10 @@ class SCMVP:
 
     def __repr__(self) -> str:
         trained = "not trained" if self._module is None else f"{self._result.epochs} epochs"
+        clusters = "a number to be found of" if self.n_clusters is None else self.n_clusters
         return (
             f"SCMVP({len(self.genes):,} genes, {len(self.peaks):,} peaks, "
-            f"{self.n_clusters} clusters, {trained})"
+            f"{clusters} clusters, {trained})"
         )
 
     # ---- training
@@ -241,13 +246,14 @@ class SCMVP:
         checkpoint_file = None if checkpoint is None else writable(checkpoint)
         rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
         with limited_threads(threads), seeded(training.seed, picked):
-            module = self._untrained(rna, atac, training.seed, design)
+            module = self._untrained(rna, atac, training.seed, design, self._n_clusters_given)
             cells = Cells(rna, atac, picked, ranks(), design, self._part_paired())
             trainer = Trainer(module, cells, training)
             result = trainer.run(callback, checkpoint_file)
             latent = trainer.latent()
         # assigned together, so that a failed second training leaves the first one whole
         self._module, self._training, self._result, self._latent = module, training, result, latent
+        self.account["n_clusters"] = self.n_clusters = module.n_clusters
         return self
 
     @property
@@ -605,7 +611,7 @@ class SCMVP:
         model.covariates = Covariates.from_info(info["covariates"])
         blank = (sp.csr_matrix((1, len(names))) for names in (model.genes, model.peaks))
         levels = None if model.covariates is None else model.covariates.row(None)[None]
-        module = model._untrained(*blank, seed=0, design=levels)
+        module = model._untrained(*blank, 0, levels, model.n_clusters)
         storage.load_weights(directory, module, info["weights_sha256"])
         model._module = module.to(pick_device(device)).eval()
         return model
@@ -695,7 +701,12 @@ class SCMVP:
         return None if self.covariates is None else self.covariates.design(paired.obs)
 
     def _untrained(
-        self, rna: Matrix, atac: Matrix, seed: int, design: np.ndarray | None = None
+        self,
+        rna: Matrix,
+        atac: Matrix,
+        seed: int,
+        design: np.ndarray | None,
+        n_clusters: int | None,
     ) -> PairedMixtureVAE:
         """A module that knows how often and in which cells features are seen, and nothing else."""
         batches = [None, None]
@@ -712,7 +723,7 @@ class SCMVP:
             ]
         factors = [part and torch.from_numpy(part.log_factor) for part in batches]
         features = map(Features, (_totals(rna), _totals(atac)), readers, factors)
-        return PairedMixtureVAE(self.options, self.n_clusters, *features)
+        return PairedMixtureVAE(self.options, n_clusters, *features)
 
     def _embedded(self, paired: Paired, modality: str = "joint") -> np.ndarray:
         cells = Cells(paired.rna, paired.atac, self._device(), design=self._design(paired))

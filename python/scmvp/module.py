@@ -23,7 +23,8 @@ from . import likelihood
 from .batches import PairedBatch
 from .errors import InputError
 from .inputs import SpectralScores
-from .networks import AtacBranch, Decoder, Encoder, Gaussian, RnaBranch
+from .networks import AtacBranch, Decoder, Encoder, Gaussian, RnaBranch, keep_first
+from .preprocess import MAX_CLUSTERS
 from .sparse import SparseRows
 
 # Logarithms of the dispersions until these are learnt: mild ones (docs/MODEL.md, D23).
@@ -213,7 +214,7 @@ class PairedMixtureVAE(nn.Module):
     def __init__(
         self,
         options: ModelOptions,
-        n_clusters: int,
+        n_clusters: int | None,
         rna: Features,
         atac: Features,
     ):
@@ -221,13 +222,15 @@ class PairedMixtureVAE(nn.Module):
 
         Args:
             options: Shape of the network and weights of the loss.
-            n_clusters: K.
+            n_clusters: K; None leaves it open until `set_n_clusters`.
             rna: G genes.
             atac: P peaks.
         """
         super().__init__()
         o, h = options, options.n_hidden
         self.options = options
+        self.n_clusters_given = n_clusters
+        n_clusters = n_clusters or MAX_CLUSTERS
         self.read_rna, self.read_atac = rna.read, atac.read
 
         def rna_branch(layer: nn.Module) -> RnaBranch:
@@ -397,6 +400,23 @@ class PairedMixtureVAE(nn.Module):
             self.read_atac.imputed(decoded.share_atac.detach(), size_atac, batch.design),
         )
         return log_x.mean(), log_y.mean(), imputed
+
+    @property
+    def n_clusters(self) -> int:
+        """K; the largest there may be where it is still open."""
+        return len(self.prior.mean)
+
+    def set_n_clusters(self, n_clusters: int) -> dict[nn.Parameter, nn.Parameter]:
+        """Settle a K that was left open, before the mixture starts.
+
+        Returns:
+            The parameters that are new, by those whose place they take.
+        """
+        new = [keep_first(self.prior, name, n_clusters) for name in ("logit", "mean", "log_var")]
+        for decoder in (self.decoder_rna, self.decoder_atac):
+            new.append(keep_first(decoder.gate.score, "weight", n_clusters, dim=1))
+            decoder.gate.score.in_features = n_clusters
+        return dict(new)
 
     def outputs(self) -> tuple[nn.Linear, nn.Linear]:
         """The output layers of both decoders."""

@@ -75,6 +75,16 @@ def start_epoch(module: nn.Module) -> None:
             part.reset_running_stats()
 
 
+def keep_first(
+    module: nn.Module, name: str, n: int, dim: int = 0
+) -> tuple[nn.Parameter, nn.Parameter]:
+    """Put in the place of a parameter its first n slices along `dim`; (what was there, what is)."""
+    old = getattr(module, name)
+    new = nn.Parameter(old.detach().narrow(dim, 0, n).clone(), old.requires_grad)
+    setattr(module, name, new)
+    return old, new
+
+
 class MaskAttention(nn.Module):
     """h * mask(h): each hidden unit weighted by what the whole hidden layer says of it."""
 

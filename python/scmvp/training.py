@@ -380,12 +380,28 @@ class Trainer:
 
     def _start_mixture(self) -> None:
         """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
+        z, variance = self._posteriors()
+        if self.module.n_clusters_given is None:
+            self.set_n_clusters(self._chosen_n_clusters(z, variance))
         if self.ranks.rank == 0:
-            z, variance = self._posteriors()
             found = self._fresh_mixture(z, variance)
             self.shares = mixture.responsibilities(z, found)
             self._place(found)
         self._share_prior()
+
+    def set_n_clusters(self, n_clusters: int) -> None:
+        """Settle a K that was left open, in the module and for its optimizer."""
+        new = self.module.set_n_clusters(n_clusters)
+        for group in self.optimizer.param_groups:
+            group["params"] = [new.get(part, part) for part in group["params"]]
+
+    def _chosen_n_clusters(self, z: np.ndarray, variance: np.ndarray) -> int:
+        """The K that the first process finds."""
+        k = torch.zeros((), device=self.device)
+        if self.ranks.rank == 0:
+            k += mixture.choose_n_clusters(z, variance, self.options.seed)
+        from_first([k])
+        return int(k)
 
     def _refit_mixture(self, reassign: bool) -> None:
         """Move the components along with the latent.
@@ -415,8 +431,7 @@ class Trainer:
 
     def _fresh_mixture(self, z: np.ndarray, variance: np.ndarray) -> mixture.Mixture:
         """Fitted to posteriors from their spectral clusters."""
-        n_clusters = len(self.module.prior.mean)
-        found = mixture.start(z, variance, n_clusters, self.options.seed)
+        found = mixture.start(z, variance, self.module.n_clusters, self.options.seed)
         return mixture.em(z, variance, found, MOST_EM_STEPS)
 
     def _posteriors(self) -> tuple[np.ndarray, np.ndarray]:

@@ -22,18 +22,21 @@ def cut_after(model: SCMVP, epoch: int, file, **options) -> None:
         model.train(callback=callback, checkpoint=file, **OPTIONS | options)
 
 
-@pytest.fixture(scope="module")
-def whole(simulated) -> SCMVP:
-    return SCMVP(simulated, n_clusters=3).train(**OPTIONS)
+@pytest.fixture(scope="module", params=[3, None], ids=["told K", "K to be found"])
+def whole(simulated, request) -> SCMVP:
+    model = SCMVP(simulated, n_clusters=request.param).train(**OPTIONS)
+    model.told = request.param
+    return model
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 4, 8])  # within and between the phases
 def test_going_on_gives_the_same_model(simulated, whole, tmp_path, epoch):
     file = tmp_path / "state"
-    cut_after(SCMVP(simulated, n_clusters=3), epoch, file)
+    cut_after(SCMVP(simulated, n_clusters=whole.told), epoch, file)
     assert file.exists()
     torch.manual_seed(epoch)  # a new process would draw something else, too
-    model = SCMVP(simulated, n_clusters=3).train(checkpoint=file, **OPTIONS)
+    model = SCMVP(simulated, n_clusters=whole.told).train(checkpoint=file, **OPTIONS)
+    assert model.n_clusters == whole.n_clusters
     np.testing.assert_array_equal(
         model.get_latent_representation(), whole.get_latent_representation()
     )
@@ -50,6 +53,7 @@ def test_the_checkpoint_of_another_training_is_refused(simulated, tmp_path, refu
         "another training",
         "number of clusters",
     )
+    refused(lambda: SCMVP(simulated).train(checkpoint=file, **OPTIONS), "number of clusters")
     refused(
         lambda: SCMVP(simulated, n_clusters=3).train(checkpoint=file, seed=1, **OPTIONS), "seed"
     )

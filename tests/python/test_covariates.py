@@ -186,5 +186,9 @@ def test_what_a_fit_says_of_wrong_batches(batched, model):
         plain.get_normalized_expression(batch="batch1")
 
 
-def test_the_estimated_number_of_clusters_is_not_of_the_batches(batched):
-    assert scmvp.SCMVP(batched, batch="batch").n_clusters == 4
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_the_estimated_number_of_clusters_is_not_of_the_batches(batched, preset):
+    model = scmvp.SCMVP(batched, batch="batch", preset=preset)
+    if preset == "default":  # the rank is known before training
+        model.train(threads=1)
+    assert model.n_clusters == 4

@@ -72,6 +72,42 @@ def test_posterior_variance_is_part_of_the_covariance(cells):
     )
 
 
+@pytest.mark.parametrize("k", [1, 3, 9])
+def test_the_number_of_groups_is_found_as_by_the_bic_of_a_tied_mixture(k):
+    rng = np.random.default_rng(k)
+    z = 6 * rng.normal(size=(k, 4))[rng.integers(k, size=900)] + rng.normal(size=(900, 4))
+    bic = [GaussianMixture(n, covariance_type="tied", n_init=5).fit(z).bic(z) for n in range(1, 13)]
+    assert 1 + int(np.argmin(bic)) == k
+    assert mixture.choose_n_clusters(z, np.full_like(z, 1e-3), seed=0) == k
+    assert mixture.choose_n_clusters(z, np.full_like(z, 1e-3), seed=1) == k
+
+
+def test_groups_that_the_posteriors_do_not_tell_apart_are_not_counted():
+    """Ten points, of which the data say no more than which half they are in."""
+    rng = np.random.default_rng(0)
+    point = rng.integers(10, size=1000)
+    z = np.stack([8.0 * (point >= 5), 0.2 * point], 1) + 0.01 * rng.normal(size=(1000, 2))
+    assert mixture.choose_n_clusters(z, np.full_like(z, 1.0), seed=0) == 2
+    assert mixture.choose_n_clusters(z, np.full_like(z, 1e-5), seed=0) == 10
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_few_cells_have_few_groups(n):
+    z = np.random.default_rng(n).normal(size=(n, 4))
+    assert 1 <= mixture.choose_n_clusters(z, np.full_like(z, 0.1), seed=0) <= max(n // 2, 1)
+
+
+def test_the_order_of_many_cells_does_not_matter(monkeypatch):
+    """Sorted by group, the first cells alone would show but one."""
+    monkeypatch.setattr(mixture, "GRAPH_CELLS", 200)
+    types = np.repeat(np.arange(K), 150)
+    z = 6.0 * np.eye(K)[types] + np.random.default_rng(0).normal(size=(len(types), K))
+    variance = np.full_like(z, 1e-3)
+    assert mixture.choose_n_clusters(z, variance, seed=0) == K
+    found = mixture.start(z, variance, K, seed=0)
+    assert adjusted_rand_score(types, mixture.responsibilities(z, found).argmax(1)) > 0.95
+
+
 def test_em_never_lowers_the_expected_log_density(cells):
     z, types = cells
     variance = np.random.default_rng(2).uniform(0, 0.5, z.shape)

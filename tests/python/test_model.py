@@ -76,6 +76,31 @@ def test_it_finds_known_types(n_latent):
     assert np.median(proba.max(1)) > 0.9
 
 
+def test_it_finds_how_many_types_there_are(tmp_path):
+    mdata = scmvp.simulate(n_cells=700, n_genes=800, n_peaks=1500, n_types=6, seed=5)
+    model = SCMVP(mdata)
+    assert model.n_clusters is None and "a number to be found" in repr(model)
+    model.train(threads=1)
+    assert model.n_clusters == model.summary()["n_clusters"] == 6
+    assert adjusted_rand_score(mdata["rna"].obs["cell_type"], model.predict()) > 0.9
+    model.save(tmp_path / "model")
+    loaded = SCMVP.load(tmp_path / "model")
+    assert loaded.n_clusters == 6 and loaded.account["n_clusters_estimated"]
+    np.testing.assert_array_equal(loaded.predict_proba(mdata), model.predict_proba())
+
+
+def test_cells_of_one_type_are_one_cluster():
+    """Also where their depths differ widely."""
+    rng = np.random.default_rng(0)
+    depth = np.exp(rng.normal(6, 1, 500))
+    counts = [
+        rng.poisson(depth[:, None] * rng.dirichlet(np.ones(n))).astype("f4") for n in (300, 500)
+    ]
+    model = SCMVP(tuple(map(ad.AnnData, map(sp.csr_matrix, counts)))).train(threads=1)
+    assert model.n_clusters == 1
+    np.testing.assert_array_equal(model.predict_proba(), 1)
+
+
 def test_training_improves_the_held_out_elbo(mdata):
     longer = SCMVP(mdata, n_clusters=3).train(max_epochs=20, threads=1)
     elbo = longer.history["elbo_validation"]
