@@ -66,9 +66,11 @@
 #' @param assay.type Name of the assay with raw counts in both experiments.
 #' @param impute.genes Names of genes to impute, instead of `impute`.
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
-#' @param n.clusters Components of the mixture; `NULL` estimates them from the data, which needs
-#'   some tens of cells of each type: give the number when you have an idea of it. On real cells the
-#'   estimate is often above the number of types that are given names. Components may end up unused.
+#' @param n.clusters Components of the mixture. `NULL` finds in the latent of the first epochs how
+#'   many there are (Bayesian information criterion; preset `"paper"`: rank of the correlation
+#'   matrix of the cells), which needs some tens of cells of each type. On real cells that is often
+#'   above the number of types that are given names: give the number when you have an idea of it.
+#'   Components may end up unused.
 #' @param max.epochs Passes over the cells, at most; training stops early when the held-out cells no
 #'   longer gain. `NULL` for 60, from 10,000 cells on fewer (600,000 cells in all), at least 12.
 #' @param batch.size Cells per minibatch; fewer where an epoch would have less than 32 of them, more

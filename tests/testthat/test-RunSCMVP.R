@@ -24,6 +24,19 @@ test_that("the object comes back with latent, clusters and imputed expression", 
   expect_identical(SeuratObject::DefaultAssay(object), "RNA")
 })
 
+test_that("how many clusters there are is found where it is not told", {
+  skip_without_core()
+  object <- SimulateSCMVP(n.cells = 400, n.genes = 500, n.peaks = 900, n.types = 4, seed = 3)
+  suppressMessages(
+    expect_message(object <- RunSCMVP(object, impute = "none"), "clusters to be found")
+  )
+  expect_equal(results_of(object)$summary$n_clusters, 4)
+  expect_true(results_of(object)$summary$account$n_clusters_estimated)
+  shares <- prop.table(table(object$scmvp_cluster, object$cell_type), 1)
+  expect_identical(dim(shares), c(4L, 4L))
+  expect_true(all(apply(shares, 1, max) > 0.9))
+})
+
 test_that("parameters, history and the model are kept", {
   results <- results_of(fitted_object())
   expect_s3_class(results$model, "scMVPModel")
