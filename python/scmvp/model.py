@@ -182,10 +182,10 @@ class SCMVP:
 
     def __repr__(self) -> str:
         trained = "not trained" if self._module is None else f"{self._result.epochs} epochs"
-        clusters = "a number to be found of" if self.n_clusters is None else self.n_clusters
+        found = self.n_clusters is not None
+        clusters = f"{self.n_clusters} clusters" if found else "clusters to be found"
         return (
-            f"SCMVP({len(self.genes):,} genes, {len(self.peaks):,} peaks, "
-            f"{clusters} clusters, {trained})"
+            f"SCMVP({len(self.genes):,} genes, {len(self.peaks):,} peaks, {clusters}, {trained})"
         )
 
     # ---- training

@@ -223,7 +223,9 @@ def describe_filter(account: dict[str, Any]) -> str:
 def estimate_n_clusters(
     rna: Matrix, atac: Matrix, seed: int = 0, design: np.ndarray | None = None
 ) -> int:
-    """Number of clusters from the rank of the cell-cell correlation matrix.
+    """Number of clusters from the rank of the cell-cell correlation matrix, as the paper has it.
+
+    A fit that is not told the number finds it in its latent (`SCMVP`), nearer to the truth.
 
     K clusters span K - 1 directions among cells. A direction counts where its singular value
     exceeds the largest one of the same matrix with each feature's values permuted over cells of the

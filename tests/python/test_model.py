@@ -79,7 +79,7 @@ def test_it_finds_known_types(n_latent):
 def test_it_finds_how_many_types_there_are(tmp_path):
     mdata = scmvp.simulate(n_cells=700, n_genes=800, n_peaks=1500, n_types=6, seed=5)
     model = SCMVP(mdata)
-    assert model.n_clusters is None and "a number to be found" in repr(model)
+    assert model.n_clusters is None and "clusters to be found" in repr(model)
     model.train(threads=1)
     assert model.n_clusters == model.summary()["n_clusters"] == 6
     assert adjusted_rand_score(mdata["rna"].obs["cell_type"], model.predict()) > 0.9
