@@ -184,9 +184,7 @@ class SCMVP:
         trained = "not trained" if self._module is None else f"{self._result.epochs} epochs"
         found = self.n_clusters is not None
         clusters = f"{self.n_clusters} clusters" if found else "clusters to be found"
-        return (
-            f"SCMVP({len(self.genes):,} genes, {len(self.peaks):,} peaks, {clusters}, {trained})"
-        )
+        return f"SCMVP({len(self.genes):,} genes, {len(self.peaks):,} peaks, {clusters}, {trained})"
 
     # ---- training
 
