@@ -150,7 +150,10 @@ tell_account <- function(account) {
     if (is.null(account$n_clusters)) {
       "clusters to be found"
     } else {
-      count_of(account$n_clusters, "cluster")
+      paste0(
+        count_of(account$n_clusters, "cluster"),
+        if (isTRUE(account$n_clusters_estimated)) " (estimated)"
+      )
     }
   )
   if (isTRUE(account$atac_insertions)) {

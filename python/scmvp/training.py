@@ -380,12 +380,12 @@ class Trainer:
 
     def _start_mixture(self) -> None:
         """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
-        z, variance = self._posteriors()
+        posteriors = self._posteriors() if self.ranks.rank == 0 else None
         if self.module.n_clusters_given is None:
-            self.set_n_clusters(self._chosen_n_clusters(z, variance))
-        if self.ranks.rank == 0:
-            found = self._fresh_mixture(z, variance)
-            self.shares = mixture.responsibilities(z, found)
+            self.set_n_clusters(self._chosen_n_clusters(posteriors))
+        if posteriors is not None:
+            found = self._fresh_mixture(*posteriors)
+            self.shares = mixture.responsibilities(posteriors[0], found)
             self._place(found)
         self._share_prior()
 
@@ -395,11 +395,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["params"] = [new.get(part, part) for part in group["params"]]
 
-    def _chosen_n_clusters(self, z: np.ndarray, variance: np.ndarray) -> int:
-        """The K that the first process finds."""
+    def _chosen_n_clusters(self, posteriors: tuple[np.ndarray, np.ndarray] | None) -> int:
+        """The K that the first process finds, which alone has the posteriors."""
         k = torch.zeros((), device=self.device)
-        if self.ranks.rank == 0:
-            k += mixture.choose_n_clusters(z, variance, self.options.seed)
+        if posteriors is not None:
+            k += mixture.choose_n_clusters(*posteriors, self.options.seed)
         from_first([k])
         return int(k)
 
