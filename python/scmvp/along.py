@@ -16,6 +16,7 @@ from .arguments import whole_number
 from .checks import name_some
 from .errors import InputError
 from .matrices import Matrix, blocks_of, pieces_of
+from .threads import limited_threads
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -39,6 +40,7 @@ class _Sums(NamedTuple):
     smooth: np.ndarray  # (features, GRID): sum k y
 
 
+@limited_threads()
 def features_along(
     data: MuData | Matrix,
     modality: str | None = None,
@@ -109,6 +111,7 @@ def features_along(
     return table[columns].sort_values(["p_value", "f"], ascending=[True, False], kind="stable")
 
 
+@limited_threads()
 def trends_along(
     data: MuData | Matrix,
     modality: str | None = None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from .preprocess import (
     inverse_document_frequency,
 )
 from .spectral import batches_of, fit_spectrum
+from .threads import default_threads, limited_threads
 from .training import (
     Callback,
     Trainer,
@@ -38,7 +40,6 @@ from .training import (
     default_epochs,
     embed,
     in_frame,
-    limited_threads,
     pick_device,
     seeded,
 )
@@ -70,6 +71,17 @@ PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"annealing_fraction": 0.0, "mixture_update": "gradient"},
     ),
 }
+
+
+def _on_its_threads(method: Callable) -> Callable:
+    """A method that computes on as many threads as the training did: the same digits each time."""
+
+    @functools.wraps(method)
+    def limited(self: SCMVP, *args: Any, **kwargs: Any) -> Any:
+        with limited_threads(self.account.get("threads")):
+            return method(self, *args, **kwargs)
+
+    return limited
 
 
 class SCMVP:
@@ -211,7 +223,8 @@ class SCMVP:
             seed: Of weights, order of the cells, held-out cells and samples of z. The caller's
                 random streams are left alone.
             device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
-            threads: CPU threads; half of the CPUs, at most 8, when None.
+            threads: CPU threads of PyTorch; half of the CPUs, at most 8, when None. NumPy and SciPy
+                use one. Environment variables such as OMP_NUM_THREADS do not change the result.
             callback: Called after each epoch with a dict of the epoch's history, `max_epochs`,
                 `seconds_left` and `cells_per_second`.
             checkpoint: File to keep the state in, written after each epoch. Where it exists, the
@@ -238,8 +251,9 @@ class SCMVP:
             "seed": whole_number("seed", seed, at_least=0, at_most=2**32 - 1),
         }
         training = options_from(TrainingOptions, training_options, self._training_changes | changes)
-        if threads is not None:
-            threads = whole_number("threads", threads, at_most=os.cpu_count())
+        if threads is None:
+            threads = default_threads()
+        threads = whole_number("threads", threads, at_most=os.cpu_count())
         picked = pick_device(device)
         checkpoint_file = None if checkpoint is None else writable(checkpoint)
         rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
@@ -251,7 +265,8 @@ class SCMVP:
             latent = trainer.latent()
         # assigned together, so that a failed second training leaves the first one whole
         self._module, self._training, self._result, self._latent = module, training, result, latent
-        self.account["n_clusters"] = self.n_clusters = module.n_clusters
+        self.account |= {"n_clusters": module.n_clusters, "threads": threads}
+        self.n_clusters = module.n_clusters
         return self
 
     @property
@@ -271,6 +286,7 @@ class SCMVP:
 
     # ---- latent and clusters
 
+    @_on_its_threads
     def get_latent_representation(
         self, data: PairedData | None = None, modality: str = "joint"
     ) -> np.ndarray:
@@ -300,6 +316,7 @@ class SCMVP:
         """p(c|z) at the posterior mean of z, (n, K) float32."""
         return self.responsibilities(self.get_latent_representation(data))
 
+    @_on_its_threads
     def responsibilities(self, latent: np.ndarray) -> np.ndarray:
         """p(c|z) of given points of the latent, (n, K) float32; needs no counts."""
         module = self._fitted()
@@ -368,6 +385,7 @@ class SCMVP:
         """
         return self._imputed("atac", data, peaks, cells, library_size, batch)
 
+    @_on_its_threads
     def decode(
         self,
         latent: np.ndarray,
@@ -380,6 +398,7 @@ class SCMVP:
         blocks = list(self._decode_blocks(latent, modality, features, library_size, batch))
         return np.concatenate(blocks)
 
+    @_on_its_threads
     def impute_to_file(
         self,
         path: str | os.PathLike,
@@ -410,6 +429,7 @@ class SCMVP:
             path, latent, modality, names, features, library_size, threshold, batch=batch
         )
 
+    @_on_its_threads
     def decode_to_file(
         self,
         path: str | os.PathLike,
@@ -532,6 +552,7 @@ class SCMVP:
             latent, seed,
         )  # fmt: skip
 
+    @_on_its_threads
     def _differential(
         self, modality, data, groupby, group1, group2, features, delta, fdr, library_size,
         n_samples, latent, seed,
@@ -646,7 +667,12 @@ class SCMVP:
             "elbo": self._result.elbo,
             "interrupted": self._result.interrupted,
             "versions": storage.versions(),
-            "options": {"preset": self.preset, "device": str(self._device()), **options},
+            "options": {
+                "preset": self.preset,
+                "device": str(self._device()),
+                "threads": self.account["threads"],
+                **options,
+            },
             "account": self.account,
         }
 
@@ -739,6 +765,7 @@ class SCMVP:
             return latent, names
         return latent[positions(names, cells, "cell", "the data")], cells
 
+    @_on_its_threads
     def _imputed(
         self,
         modality: str,

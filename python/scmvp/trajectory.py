@@ -18,6 +18,7 @@ from .annotated import LATENT, labels_of, latent_of
 from .arguments import whole_number
 from .checks import name_some
 from .errors import InputError
+from .threads import limited_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,6 +42,7 @@ class Diffusion(NamedTuple):
     root: int
 
 
+@limited_threads()
 def diffusion(
     data: MuData | AnnData | np.ndarray,
     *,

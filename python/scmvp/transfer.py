@@ -11,6 +11,7 @@ import pandas as pd
 from .annotated import LATENT, labels_of, latent_of
 from .arguments import whole_number
 from .errors import InputError
+from .threads import limited_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,6 +26,7 @@ _CALIBRATION_CELLS = 5_000
 _DISTANCE_NEIGHBORS = 15
 
 
+@limited_threads()
 def transfer_labels(
     reference: MuData | AnnData | np.ndarray,
     labels: str | Sequence[Any],
