@@ -397,15 +397,7 @@ range_meaning <- function(x) {
 
 # History and summary of a stored model, as RunSCMVP() would have kept them.
 model_record <- function(stored) {
-  text <- if (is.null(stored$path)) {
-    rawToChar(stored$json)
-  } else {
-    paste(readLines(file.path(stored$path, model_files[["json"]]), warn = FALSE), collapse = "\n")
-  }
-  Encoding(text) <- "UTF-8"
-  # JSON has no NaN, which Python writes all the same
-  text <- gsub("([[:space:],:[])(NaN|-?Infinity)([[:space:],]|\\])", "\\1null\\3", text)
-  info <- jsonlite::fromJSON(text, simplifyDataFrame = FALSE, simplifyMatrix = FALSE)
+  info <- model_info(stored)
   list(history = history_frame(info$training$history), summary = info$summary)
 }
 
