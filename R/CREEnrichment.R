@@ -48,6 +48,9 @@ CREEnrichment <- function(links, bigwig, background, match.on = NULL, threshold 
   check_installed("ggplot2", "CREEnrichment()")
   flank <- check_number(flank, "flank", min = 1, whole = TRUE)
   bins <- check_number(bins, "bins", min = 1, whole = TRUE)
+  if (bins > 2 * flank + 1) {
+    refuse("bins = ", bins, " are more than the ", 2 * flank + 1, " bases around a peak's center.")
+  }
   max.peaks <- check_number(max.peaks, "max.peaks", min = 1, whole = TRUE)
   threshold <- check_number(threshold, "threshold")
   seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
@@ -169,18 +172,18 @@ track_signal <- function(path, ranges, flank, bins) {
   if (length(inside) == 0) {
     return(signal)
   }
-  windows <- GenomicRanges::makeGRangesFromDataFrame(data.frame(
-    seqnames = info$seqnames[known[inside]], start = center[inside] - flank,
-    end = center[inside] + flank
-  ))
-  read <- function(type) {
-    rtracklayer::summary(
-      file, windows,
-      size = bins, type = type, defaultValue = 0, as = "matrix"
-    )
+  # base by base: what the file's summaries say of a bin is of the bases with a value, and rounded
+  bin <- ((seq_len(2 * flank + 1) - 1) * bins) %/% (2 * flank + 1) + 1
+  block <- max(1, 2e6 %/% (2 * flank + 1))
+  for (rows in split(inside, (seq_along(inside) - 1) %/% block)) {
+    windows <- GenomicRanges::makeGRangesFromDataFrame(data.frame(
+      seqnames = info$seqnames[known[rows]], start = center[rows] - flank,
+      end = center[rows] + flank
+    ))
+    values <- rtracklayer::import(file, which = windows, as = "NumericList")
+    values <- vapply(as.list(values), identity, numeric(2 * flank + 1))
+    signal[rows, ] <- t(rowsum(values, bin) / tabulate(bin, bins))
   }
-  # a bin's mean is over the bases with a value only
-  signal[inside, ] <- read("mean") * read("coverage")
   signal
 }
 
@@ -264,7 +267,11 @@ enrichment_heatmap <- function(signal, flank, rows = 200) {
     ggplot2::facet_grid(track ~ set + kind) +
     ggplot2::scale_fill_gradient(low = "white", high = "#b2182b") +
     ggplot2::scale_y_continuous(expand = c(0, 0), labels = NULL, breaks = NULL) +
-    ggplot2::scale_x_continuous(expand = c(0, 0), breaks = c(-flank, 0, flank)) +
+    # tiles end at the limits but for their last digits
+    ggplot2::scale_x_continuous(
+      limits = c(-flank, flank), breaks = c(-flank, 0, flank), expand = c(0, 0),
+      oob = function(x, range) x
+    ) +
     ggplot2::labs(
       x = "distance from the center of the peak (bp)", y = "peaks by their signal", fill = "signal"
     ) +

@@ -34,16 +34,19 @@ ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream 
   downstream <- check_number(downstream, "downstream", min = 0)
   if (inherits(object, "Seurat")) {
     name <- find_peak_assay(object, assay)
-    if (is.null(gene.coords)) gene.coords <- stored_annotation(object[[name]], name)
-    object <- assay_ranges(object[[name]])
+    assay <- object[[name]]
+    if (is.null(gene.coords)) gene.coords <- stored_annotation(assay, name)
+    object <- assay_ranges(assay)
   }
   if (is.null(gene.coords)) refuse("gene.coords is needed to know where genes start.")
-  starts <- gene_starts(gene.coords)
+  has <- function(columns) is.data.frame(object) && all(columns %in% names(object))
+  linked <- if (has(c("gene", "peak"))) object$gene
+  starts <- gene_starts(gene.coords, genes = linked)
   classify <- function(ranges) classify_ranges(ranges, starts, upstream, downstream)
-  if (is.data.frame(object) && all(c("Peak1", "Peak2") %in% names(object))) {
+  if (has(c("Peak1", "Peak2"))) {
     return(classify_pairs(object, classify))
   }
-  if (is.data.frame(object) && all(c("gene", "peak") %in% names(object))) {
+  if (!is.null(linked)) {
     of_peak <- classify(ranges_table(NULL, as.character(object$peak)))
     object$class <- of_peak$class
     object$nearest.gene <- of_peak$gene

@@ -136,7 +136,10 @@ PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", as
   names <- rownames(along$counts)
   if (type == "heatmap") {
     low <- apply(trend$values, 1, min)
-    trend$values <- (trend$values - low) / (apply(trend$values, 1, max) - low)
+    range <- apply(trend$values, 1, max) - low
+    # a feature without counts has the digits of its rounding
+    range[range < 1e-6 * low] <- Inf
+    trend$values <- (trend$values - low) / range
     names <- names[order(max.col(trend$values, ties.method = "first"), decreasing = TRUE)]
   }
   long <- data.frame(
@@ -249,6 +252,10 @@ along_numbers <- function(x, name, counts) {
       name, " must be one number per cell (", format_count(ncol(counts)), "), not ", in_words(x),
       "."
     )
+  }
+  if (!is.null(names(x)) && !is.null(colnames(counts))) {
+    check_same_cells(names(x), colnames(counts), name)
+    x <- x[colnames(counts)]
   }
   unname(as.numeric(x))
 }

@@ -18,9 +18,9 @@
 #' @param features Names of the features; `NULL` for all modelled ones.
 #' @param cells Names of the cells; `NULL` for all. Only with `as = "matrix"`.
 #' @param reduction Name of the reduction with the model.
-#' @param library.size Total the values of a cell refer to.
+#' @param library.size Total the values of a cell refer to, over the modelled features.
 #' @param log Return log(1 + x); `NULL`: for genes yes (the scale of `NormalizeData()` when
-#'   `library.size` is 10,000), for peaks no.
+#'   `library.size` is 10,000 and all genes are modelled), for peaks no.
 #' @param assay.name Name of the assay (altExp) to put the values into; `NULL` for `scMVP_RNA` or
 #'   `scMVP_ATAC`. An assay that an earlier call has made is extended.
 #' @param as `"object"` or `"matrix"`. The default is the object, and the matrix with `cells`, `by`

@@ -45,11 +45,24 @@
 #'
 #' For smoothed responses the rate is not given (`NA`): their cells cannot be exchanged.
 #'
+#' @section Where genes start:
+#' A gene starts at the 5' end of its body, from the first to the last base of all its transcripts,
+#' as for `Signac::LinkPeaks()` and ArchR: the rows `gene` of an annotation, and for genes without
+#' one (refGene, StringTie, gffread, the annotation of a ChromatinAssay) what their transcripts and
+#' exons span. A data frame in which each row is a gene may name one several times: each row is a
+#' start, and so is column `tss`, where there is one. A BED file holds either windows around starts,
+#' most of them of one width, of which the middle is taken, or bodies of genes, whose 5' end is; a
+#' message says which it was taken for. Strands may be written `+` and `-`, `1` and `-1`, `plus` and
+#' `minus`, `forward` and `reverse`. Genes are found by the column of names (`gene_name`, `gene_id`,
+#' ...) that has most of those of the object, Ensembl ids also by another version. Chromosomes are
+#' the same with and without `chr`, and so are `chrM` and `MT`.
+#'
 #' @section Errors:
 #' `scmvp_error_input`: no or several assays to choose from; no gene in the coordinates; no peak
 #' near any gene; random folds with both sides smoothed; lambda not decreasing. Warnings of class
 #' `scmvp_warning_genes`: genes absent from the coordinates, on several chromosomes, without counts
-#' in `min.cells` cells, or without a peak near them.
+#' in `min.cells` cells, or without a peak near them; `scmvp_warning_strand`: strands that are not
+#' known, so that a gene is taken to start at the lower coordinate.
 #'
 #' @param object A Seurat object with RNA and peaks, a SingleCellExperiment with peaks as
 #'   alternative experiment, or a matrix of RNA counts, genes x cells.
@@ -65,9 +78,9 @@
 #' @param peaks Accessibility, peaks x cells, of the same cells.
 #' @param ranges Ranges of the peaks (GRanges or data frame), or `NULL` to read their names.
 #' @param genes Names of genes; `NULL` for all.
-#' @param gene.coords Where genes start: a data frame (gene; seqnames, start, end, strand or tss), a
-#'   GRanges, a GTF or BED file, an EnsDb or a TxDb. `NULL`: the annotation of the ChromatinAssay. A
-#'   gene may have several starts.
+#' @param gene.coords Where genes start, see below: a data frame (gene; seqnames, start, end, strand
+#'   or tss), a GRanges, a GTF, GFF3 or BED file, an EnsDb or a TxDb. `NULL`: the annotation of the
+#'   ChromatinAssay.
 #' @param distance Peaks whose center is at most this far from a start of the gene are tried.
 #' @param lambda Which penalty: `"1se"` or `"min"`.
 #' @param alpha 1 for the LASSO, below for the elastic net.
@@ -211,7 +224,8 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
   peaks <- check_matrix_pair(rna, check_accessibility(as_values(peaks, "peaks")))
   if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")
   ranges <- ranges_table(ranges, rownames(peaks))
-  pairs <- gene_peak_pairs(rna, peaks, ranges, genes, gene_starts(gene.coords), options)
+  starts <- gene_starts(gene.coords, genes = rownames(rna), verbose = verbose)
+  pairs <- gene_peak_pairs(rna, peaks, ranges, genes, starts, options)
   imputed <- c(rna = rna.imputed, peaks = peaks.imputed)
   data <- list(
     rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks, coordinates = coordinates,

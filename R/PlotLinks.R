@@ -6,14 +6,15 @@
 #'
 #' @param links What [RunCicero()] or [LinkPeaksLASSO()] returned, or a named list of such: the data
 #'   frame, or links as a GRanges with a `score`, of [CiceroLinks()] or of an assay's `Links()` too.
-#' @param region A region such as `"chr1:1000000-1500000"` or `"chr1-1000000-1500000"`, or the name
-#'   of a gene in `gene.coords`.
+#' @param region A region such as `"chr1:1000000-1500000"` or `"chr1-1000000-1500000"`, a GRanges,
+#'   or the name of a gene in `gene.coords`.
 #' @param gene.coords Genes to draw, in any form that [LinkPeaksLASSO()] takes, or `NULL`.
 #' @param threshold Links with an absolute score at or below it are not drawn.
 #' @param extend Base pairs added on both sides of a gene.
 #' @param peaks Names of peaks to draw below the arcs; `NULL` for those of the links.
 #' @return A ggplot. Peaks with a link in the region but their other end outside are drawn without
-#'   the arc.
+#'   the arc. An arrow points from the start of a gene to its end; it is a short one where only the
+#'   start is known, and a line without a point where the strand is not.
 #' @section Errors:
 #' `scmvp_error_input`: the region is neither a range nor a known gene, or the tables are of another
 #' kind; `scmvp_error_package` without ggplot2.
@@ -38,7 +39,7 @@ PlotLinks <- function(links, region, gene.coords = NULL, threshold = 0, extend =
   if (is.null(names(links))) {
     names(links) <- if (length(links) == 1) "links" else paste("links", seq_along(links))
   }
-  genes <- if (!is.null(gene.coords)) gene_spans(gene.coords)
+  genes <- if (!is.null(gene.coords)) gene_spans(gene.coords, genes_named(links, region))
   region <- find_region(region, genes, extend)
   arcs <- do.call(rbind, lapply(names(links), function(name) {
     arcs <- link_ends(links[[name]])
@@ -108,25 +109,20 @@ ends_of_ranges <- function(links) {
   ends
 }
 
-# Bodies of genes where the coordinates have them, else their starts: one row per gene.
-gene_spans <- function(gene.coords) {
-  starts <- gene_starts(gene.coords)
-  spans <- data.frame(
-    gene = starts$gene, seqnames = starts$seqnames, tss = starts$tss, strand = starts$strand,
-    start = starts$tss, end = starts$tss
-  )
-  spans <- spans_of(spans)
-  body <- gene.coords
-  if (methods::is(body, "GRanges")) body <- as_ranges(body, "gene.coords")
-  name <- intersect(c("gene", "gene_name", "symbol", "gene_id"), names(body))
-  if (is.data.frame(body) && length(name) > 0 && all(c("start", "end") %in% names(body))) {
-    label <- as.character(body[[name[1]]])
-    low <- tapply(body$start, label, min)
-    high <- tapply(body$end, label, max)
-    spans$start <- pmin(spans$start, low[spans$gene], na.rm = TRUE)
-    spans$end <- pmax(spans$end, high[spans$gene], na.rm = TRUE)
-  }
-  spans
+# Bodies of genes where the coordinates have them, else their starts: one row per place of a gene.
+gene_spans <- function(gene.coords, genes) {
+  places <- gene_places(gene.coords, genes = genes)
+  places$id <- places$gene
+  spans_of(places)
+}
+
+# What genes are called in the links and as region.
+genes_named <- function(links, region) {
+  named <- unlist(lapply(links, function(table) {
+    if (is.data.frame(table)) as.character(table$gene)
+  }))
+  asked <- if (is.character(region) && all(is.na(parse_ranges(region)$start))) region
+  unique(c(named, asked))
 }
 
 genes_inside <- function(genes, inside) {
@@ -137,9 +133,11 @@ genes_inside <- function(genes, inside) {
 }
 
 find_region <- function(region, genes, extend) {
-  if (methods::is(region, "GRanges")) region <- range_names(region)[1]
-  check_string(region, "region")
-  range <- parse_ranges(gsub(",", "", region))
+  range <- if (methods::is(region, "GRanges")) {
+    as_ranges(region, "region")[1, ]
+  } else {
+    parse_ranges(gsub(",", "", check_string(region, "region")))
+  }
   if (is.na(range$start)) {
     at <- match(region, genes$gene)
     if (is.null(genes) || is.na(at)) {
@@ -199,25 +197,52 @@ draw_links <- function(arcs, boxes, genes, region, panels) {
   plot
 }
 
+# An arrow from where a gene starts to where it ends, within the region. Genes of which only the
+# start is known, and those too short to be seen, get a short one. No strand, no arrow.
 gene_layers <- function(genes, region, height) {
   genes <- genes[order(genes$start), ]
   row <- (seq_len(nrow(genes)) - 1) %% 3
   genes$y <- -height * (0.2 + 0.16 * row)
-  genes$from <- pmax(ifelse(genes$strand == "-", genes$end, genes$start), region$start)
-  genes$from <- pmin(genes$from, region$end)
-  genes$to <- pmax(ifelse(genes$strand == "-", genes$start, genes$end), region$start)
-  genes$to <- pmin(genes$to, region$end)
+  genes <- gene_ends(genes, region)
   genes$middle <- (genes$from + genes$to) / 2
-  list(
+  segments <- function(which, arrow) {
+    if (!any(which)) {
+      return(NULL)
+    }
     ggplot2::geom_segment(
-      ggplot2::aes(x = .data$from, xend = .data$to, y = .data$y, yend = .data$y), genes,
-      color = "#1b7837", arrow = ggplot2::arrow(length = ggplot2::unit(0.06, "inches"))
-    ),
+      ggplot2::aes(x = .data$from, xend = .data$to, y = .data$y, yend = .data$y),
+      genes[which, ],
+      color = "#1b7837", arrow = arrow
+    )
+  }
+  directed <- genes$strand != "*"
+  list(
+    segments(directed, ggplot2::arrow(length = ggplot2::unit(0.06, "inches"))),
+    segments(!directed, NULL),
     ggplot2::geom_text(
       ggplot2::aes(.data$middle, .data$y - 0.06 * height, label = .data$gene), genes,
       size = 2.6, color = "#1b7837"
     )
   )
+}
+
+# `from` and `to`: the drawn ends of each gene in the direction of its strand.
+gene_ends <- function(genes, region) {
+  short <- (region$end - region$start) / 50
+  within <- function(x) pmin(pmax(x, region$start), region$end)
+  low <- within(genes$start)
+  high <- within(genes$end)
+  backward <- genes$strand == "-"
+  grow <- high - low < short
+  # away from the start, and where the region ends there, towards it
+  low[grow & backward] <- within(high[grow & backward] - short)
+  high[grow & !backward] <- within(low[grow & !backward] + short)
+  still <- high - low < short
+  high[still & backward] <- within(low[still & backward] + short)
+  low[still & !backward] <- within(high[still & !backward] - short)
+  genes$from <- ifelse(backward, high, low)
+  genes$to <- ifelse(backward, low, high)
+  genes
 }
 
 # Half an ellipse for each link, as high as its score.

@@ -373,7 +373,7 @@ match_features <- function(modelled, have, word) {
   if (!anyNA(at)) {
     return(at)
   }
-  meaning <- if (word == "peak") range_meaning else function(x) gsub("[_|]", "-", x)
+  meaning <- if (word == "peak") range_meaning else seurat_spelling
   sought <- meaning(modelled[is.na(at)])
   found <- meaning(have)
   ambiguous <- found %in% found[duplicated(found)] # two names that mean the same: neither is taken
@@ -388,8 +388,7 @@ range_meaning <- function(x) {
   ranges <- parse_ranges(x)
   ifelse(
     is.na(ranges$start), x,
-    # Seurat has turned '_' within names of sequences into '-'
-    paste(gsub("_", "-", ranges$seqnames), format(ranges$start, scientific = FALSE, trim = TRUE),
+    paste(seurat_spelling(ranges$seqnames), format(ranges$start, scientific = FALSE, trim = TRUE),
       format(ranges$end, scientific = FALSE, trim = TRUE),
       sep = "-"
     )
@@ -398,15 +397,7 @@ range_meaning <- function(x) {
 
 # History and summary of a stored model, as RunSCMVP() would have kept them.
 model_record <- function(stored) {
-  text <- if (is.null(stored$path)) {
-    rawToChar(stored$json)
-  } else {
-    paste(readLines(file.path(stored$path, model_files[["json"]]), warn = FALSE), collapse = "\n")
-  }
-  Encoding(text) <- "UTF-8"
-  # JSON has no NaN, which Python writes all the same
-  text <- gsub("([[:space:],:[])(NaN|-?Infinity)([[:space:],]|\\])", "\\1null\\3", text)
-  info <- jsonlite::fromJSON(text, simplifyDataFrame = FALSE, simplifyMatrix = FALSE)
+  info <- model_info(stored)
   list(history = history_frame(info$training$history), summary = info$summary)
 }
 

@@ -40,8 +40,9 @@ as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize =
       agg_cell = colnames(sums), num_genes_expressed = colSums(sums > 0.1), Size_Factor = factors,
       row.names = colnames(sums)
     )),
+    # cicero itself takes "chr" away from the table of chromosomes
     featureData = annotated(data.frame(
-      site_name = rownames(sums), chr = bare_chromosome(ranges$seqnames), bp1 = ranges$start,
+      site_name = rownames(sums), chr = gsub("chr", "", ranges$seqnames), bp1 = ranges$start,
       bp2 = ranges$end, row.names = rownames(sums)
     )),
     expressionFamily = from("VGAM", "negbinomial.size")(), lowerDetectionLimit = 0

@@ -34,6 +34,9 @@ count_of <- function(n, word) {
   paste0(format_count(n), " ", word, if (n != 1) "s")
 }
 
+# The verb of a count: 1 gene is, 2 genes are.
+is_are <- function(n) if (n == 1) "is" else "are"
+
 check_number <- function(x, name, min = -Inf, whole = FALSE, above = FALSE, optional = FALSE) {
   if (optional && is.null(x)) {
     return(NULL)

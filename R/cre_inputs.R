@@ -130,6 +130,13 @@ ranges_table <- function(ranges, names) {
   table
 }
 
+# What the columns of ranges are called, in the tables of several packages.
+range_columns <- list(
+  seqnames = c("seqnames", "chr", "chrom", "chromosome", "seqname", "chromosome_name"),
+  start = c("start", "bp1", "chromStart", "start_position"),
+  end = c("end", "bp2", "chromEnd", "stop", "end_position")
+)
+
 # Any description of ranges as data frame of seqnames, start, end and what else is there.
 as_ranges <- function(x, argument) {
   if (methods::is(x, "GRanges") || methods::is(x, "GenomicRanges")) {
@@ -142,12 +149,8 @@ as_ranges <- function(x, argument) {
     return(parse_ranges(x))
   }
   if (is.data.frame(x)) {
-    spellings <- list(
-      seqnames = c("seqnames", "chr", "chrom", "chromosome", "seqname"),
-      start = c("start", "bp1", "chromStart"), end = c("end", "bp2", "chromEnd", "stop")
-    )
-    for (column in names(spellings)) {
-      there <- intersect(spellings[[column]], names(x))
+    for (column in names(range_columns)) {
+      there <- intersect(range_columns[[column]], names(x))
       if (length(there) == 0) {
         refuse(
           argument, " needs a column '", column, "' (seqnames, start, end); it has ",

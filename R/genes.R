@@ -1,39 +1,87 @@
 # Where genes start.
 
-# One row per transcription start: gene, seqnames, tss, strand. `coords`: a data frame, GRanges,
-# GTF/GFF or BED file, EnsDb or TxDb.
-gene_starts <- function(coords, argument = "gene.coords") {
-  if (is.character(coords) && length(coords) == 1) coords <- read_gene_file(coords, argument)
-  if (methods::is(coords, "TxDb") || methods::is(coords, "EnsDb")) coords <- database_genes(coords)
-  if (methods::is(coords, "GRanges")) {
-    coords <- as_ranges(coords, argument)
-    if ("type" %in% names(coords) && any(coords$type == "gene")) {
-      coords <- coords[coords$type == "gene", ]
-    }
+# One row per start of a gene: gene, seqnames, tss, strand. `coords`: a data frame, GRanges, GTF,
+# GFF3 or BED file, EnsDb or TxDb. `genes`: the names that the genes have elsewhere (in the object);
+# where `coords` has several kinds of names, those are taken that find most of them.
+gene_starts <- function(coords, argument = "gene.coords", genes = NULL, verbose = TRUE) {
+  unique(gene_places(coords, argument, genes, verbose)[c("gene", "seqnames", "tss", "strand")])
+}
+
+# The same with the body of the gene, `start` to `end`; both are the start of transcription where no
+# body is known.
+gene_places <- function(coords, argument = "gene.coords", genes = NULL, verbose = TRUE) {
+  if (is.character(coords) && length(coords) == 1) {
+    coords <- read_gene_file(coords, argument, verbose)
   }
+  if (methods::is(coords, "TxDb") || methods::is(coords, "EnsDb")) coords <- database_genes(coords)
+  if (methods::is(coords, "GRanges")) coords <- as_ranges(coords, argument)
   if (!is.data.frame(coords)) {
     refuse(
       argument, " must be a data frame (gene, chromosome, start, end, strand, or tss), a GRanges, ",
       "a GTF or BED file, an EnsDb or a TxDb, not ", in_words(coords), "."
     )
   }
-  starts_of_table(coords, argument)
+  places_of_table(coords, argument, genes, verbose)
 }
 
-read_gene_file <- function(path, argument) {
+read_gene_file <- function(path, argument, verbose) {
   if (!file.exists(path)) refuse(argument, ": there is no file '", path, "'.")
   if (grepl("[.]bed([.]gz)?$", path, ignore.case = TRUE)) {
-    table <- utils::read.table(path, sep = "\t", quote = "", stringsAsFactors = FALSE)
-    if (ncol(table) < 4) refuse(argument, ": '", path, "' has no column of gene names.")
-    names(table)[1:4] <- c("seqnames", "start", "end", "gene")
-    table$strand <- if (ncol(table) >= 6) table[[6]] else "*"
-    table$start <- table$start + 1 # BED counts from 0
-    # a window around the start, not the body of the gene
-    table$tss <- round((table$start + table$end) / 2)
-    return(table)
+    return(read_gene_bed(path, argument, verbose))
   }
   check_installed("rtracklayer", paste(argument, "from a file"))
   rtracklayer::import(path)
+}
+
+read_gene_bed <- function(path, argument, verbose) {
+  lines <- grep("^(#|track|browser|\\s*$)", readLines(path), value = TRUE, invert = TRUE)
+  fields <- strsplit(lines, "\t", fixed = TRUE)
+  if (length(fields) == 0) refuse(argument, ": '", path, "' holds no gene.")
+  if (min(lengths(fields)) < 4) {
+    refuse(argument, ": '", path, "' has no column of gene names (the fourth, after a tab).")
+  }
+  field <- function(i) vapply(fields, `[`, "", i)
+  number <- function(i) suppressWarnings(as.numeric(field(i)))
+  table <- data.frame(
+    seqnames = field(1), start = number(2) + 1, end = number(3), # BED counts from 0
+    gene = field(4), strand = if (min(lengths(fields)) >= 6) field(6) else "*"
+  )
+  bad <- which(is.na(table$start) | is.na(table$end) | table$end < table$start)
+  if (length(bad) > 0) {
+    refuse(
+      argument, ": ", count_of(length(bad), "line"), " of '", path, "' ", is_are(length(bad)),
+      " no range (the first is \"", lines[bad[1]], "\")."
+    )
+  }
+  starts_of_bed(table, path, argument, verbose)
+}
+
+# A BED of genes holds either their bodies or windows around their starts. Windows have one width,
+# but for those that were merged or cut at the end of a chromosome; bodies hardly ever do.
+starts_of_bed <- function(table, path, argument, verbose) {
+  width <- table$end - table$start + 1
+  usual <- as.numeric(names(which.max(table(width))))
+  share <- mean(width == usual)
+  windows <- max(width) <= 2 || (nrow(table) > 1 && share > 0.5)
+  if (verbose) {
+    message(
+      argument, ": '", basename(path), "' is taken to hold ",
+      if (windows) {
+        paste0(
+          "windows around starts (", sprintf("%.0f", 100 * share), " % of them are ",
+          format_count(usual), " bp wide), so a gene starts in the middle"
+        )
+      } else {
+        "bodies of genes (their widths differ), so a gene starts at the end that its strand says"
+      }
+    )
+  }
+  if (windows) {
+    # a window cut at the first base is shorter on that side
+    cut <- table$start == 1 & width < usual
+    table$tss <- ifelse(cut, table$end - floor(usual / 2), round((table$start + table$end) / 2))
+  }
+  table
 }
 
 database_genes <- function(database) {
@@ -43,45 +91,175 @@ database_genes <- function(database) {
   genes
 }
 
-starts_of_table <- function(table, argument) {
-  name <- intersect(c("gene", "gene_name", "symbol", "gene_id", "name"), names(table))
-  if (length(name) == 0) {
+places_of_table <- function(table, argument, genes, verbose) {
+  gene <- gene_labels(table, genes, argument, verbose)
+  strand <- if ("strand" %in% names(table)) table$strand else rep("*", nrow(table))
+  at_tss <- "tss" %in% names(table)
+  tss <- if (at_tss) as.numeric(table$tss) else rep(NA_real_, nrow(table))
+  bodies <- all(vapply(range_columns[c("start", "end")], function(spelled) {
+    any(spelled %in% names(table))
+  }, logical(1)))
+  if (at_tss && !bodies) table$start <- table$end <- table$tss
+  kind <- row_kinds(table)
+  id <- if ("gene_id" %in% names(table)) as.character(table$gene_id) else gene
+  table <- as_ranges(table, argument)
+  places <- data.frame(
+    gene = gene, seqnames = table$seqnames, start = table$start, end = table$end,
+    strand = read_strand(strand, argument), tss = tss, id = id, kind = kind
+  )
+  places <- places[!is.na(gene) & nzchar(gene) & !is.na(if (at_tss) tss else places$start), ]
+  if (at_tss) {
+    # windows around the start are no bodies
+    window <- places$tss != places$start & places$tss != places$end
+    places$start[window] <- places$end[window] <- places$tss[window]
+  } else {
+    if (any(places$kind != "")) places <- whole_genes(places)
+    tell_without_strand(places, argument)
+    places$tss <- ifelse(places$strand == "-", places$end, places$start)
+  }
+  unique(places[c("gene", "seqnames", "start", "end", "strand", "tss")])
+}
+
+# What the rows of an annotation are: "gene", "part" (of a gene: transcripts, exons, ...) or
+# "other"; "" for all rows of a table which is no such annotation.
+row_kinds <- function(table) {
+  column <- intersect(c("type", "feature"), names(table))
+  type <- if (length(column) > 0) as.character(table[[column[1]]]) else rep("", nrow(table))
+  type[is.na(type)] <- ""
+  transcript <- intersect(c("tx_id", "transcript_id", "transcript"), names(table))
+  part <- type %in% part_types
+  for (name in transcript) {
+    value <- as.character(table[[name]])
+    part <- part | (!is.na(value) & nzchar(value))
+  }
+  # the same words are used for biotypes, in tables where each row is a gene
+  if (!any(part) && !any(type == "gene")) {
+    return(rep("", nrow(table)))
+  }
+  gene <- grepl("(^|_)gene$|^pseudogene$", type)
+  ifelse(gene, "gene", ifelse(part, "part", "other"))
+}
+
+part_types <- c(
+  "exon", "CDS", "cds", "UTR", "utr", "5UTR", "3UTR", "five_prime_utr", "three_prime_utr",
+  "five_prime_UTR", "three_prime_UTR", "start_codon", "stop_codon", "gap", "intron", "transcript",
+  "mRNA", "ncRNA", "lnc_RNA", "lncRNA", "miRNA", "snRNA", "snoRNA", "rRNA", "tRNA", "scRNA",
+  "pseudogenic_transcript", "primary_transcript"
+)
+
+# Genes as the annotation has them; those without a row of their own from the first to the last base
+# of their parts.
+whole_genes <- function(places) {
+  genes <- places[places$kind == "gene", ]
+  parts <- places[places$kind == "part" & !places$gene %in% genes$gene, ]
+  rbind(genes, spans_of(parts))
+}
+
+spans_of <- function(places) {
+  key <- paste(places$gene, places$id, places$seqnames, places$strand, sep = "\r")
+  first <- !duplicated(key)
+  spans <- places[first, ]
+  group <- match(key, key[first])
+  spans$start <- as.numeric(tapply(places$start, group, min))
+  spans$end <- as.numeric(tapply(places$end, group, max))
+  spans
+}
+
+# ---- strands -------------------------------------------------------------------------------------
+
+strand_spellings <- list(
+  "+" = c("+", "1", "+1", "plus", "forward", "fwd", "f", "positive", "pos"),
+  "-" = c("-", "-1", "\u2212", "minus", "reverse", "rev", "r", "negative", "neg"),
+  "*" = c("*", ".", "?", "", "0", "unstranded", "none", "both", "na")
+)
+
+read_strand <- function(x, argument) {
+  given <- tolower(trimws(as.character(x)))
+  given[is.na(given)] <- ""
+  strand <- rep(names(strand_spellings), lengths(strand_spellings))[
+    match(given, unlist(strand_spellings))
+  ]
+  unknown <- which(is.na(strand))
+  if (length(unknown) > 0) {
+    warn_of(
+      "strand", argument, ": the strand of ", count_of(length(unknown), "row"),
+      " is not understood (", some_names(unique(as.character(x)[unknown])),
+      "): it counts as not known. Write it as '+' or '-'."
+    )
+    strand[unknown] <- "*"
+  }
+  strand
+}
+
+tell_without_strand <- function(places, argument) {
+  genes <- unique(places$gene[places$strand == "*" & places$end > places$start])
+  if (length(genes) > 0) {
+    warn_of(
+      "strand", argument, ": the strand of ", count_of(length(genes), "gene"), " is not known (",
+      some_names(genes), "): ", if (length(genes) == 1) "it is" else "they are",
+      " taken to start at the lower coordinate."
+    )
+  }
+}
+
+# ---- names ---------------------------------------------------------------------------------------
+
+gene_columns <- c(
+  "gene", "gene_name", "symbol", "gene_symbol", "external_gene_name", "hgnc_symbol", "mgi_symbol",
+  "gene_id", "ensembl_gene_id", "geneID", "name", "Name"
+)
+
+# The gene of each row, under the name that it has among `genes`.
+gene_labels <- function(table, genes, argument, verbose) {
+  columns <- intersect(gene_columns, names(table))
+  if (length(columns) == 0) {
     refuse(
       argument, " needs a column of gene names (gene, gene_name, symbol or gene_id); it has ",
       paste(names(table), collapse = ", "), "."
     )
   }
-  gene <- as.character(table[[name[1]]])
-  # annotations leave gene_name empty for genes known by their id alone
-  if (name[1] == "gene_name" && "gene_id" %in% names(table)) {
-    unnamed <- is.na(gene) | !nzchar(gene)
-    gene[unnamed] <- as.character(table$gene_id)[unnamed]
+  labels <- lapply(stats::setNames(columns, columns), function(column) {
+    label <- as.character(table[[column]])
+    # annotations leave the name empty for genes known by their id alone
+    if ("gene_id" %in% columns) {
+      unnamed <- is.na(label) | !nzchar(label)
+      label[unnamed] <- as.character(table$gene_id)[unnamed]
+    }
+    label
+  })
+  if (is.null(genes)) {
+    return(labels[[1]])
   }
-  strand <- if ("strand" %in% names(table)) as.character(table$strand) else rep("*", nrow(table))
-  strand[!strand %in% c("+", "-")] <- "*"
-  if ("tss" %in% names(table)) {
-    table$start <- table$end <- table$tss
+  genes <- unique(as.character(genes))
+  labels <- lapply(labels, named_as, genes = genes)
+  found <- vapply(labels, function(label) sum(genes %in% label), numeric(1))
+  best <- which.max(found)
+  if (best != 1 && verbose) {
+    message(
+      argument, ": genes are found by column ", columns[best], " (", format_count(found[best]),
+      " of ", format_count(length(genes)), "; by ", columns[1], ": ", format_count(found[1]), ")"
+    )
   }
-  table <- as_ranges(table, argument)
-  starts <- data.frame(
-    gene = gene, seqnames = table$seqnames, start = table$start, end = table$end, strand = strand
-  )
-  starts <- starts[!is.na(gene) & nzchar(gene) & !is.na(starts$start), ]
-  # exons and transcripts of a gene (Signac's annotation) together span it
-  if (!"tss" %in% names(table) && "tx_id" %in% names(table)) starts <- spans_of(starts)
-  starts$tss <- ifelse(starts$strand == "-", starts$end, starts$start)
-  unique(starts[c("gene", "seqnames", "tss", "strand")])
+  labels[[best]]
 }
 
-spans_of <- function(starts) {
-  key <- paste(starts$gene, starts$seqnames, starts$strand, sep = "\r")
-  first <- !duplicated(key)
-  spans <- starts[first, ]
-  group <- match(key, key[first])
-  spans$start <- as.numeric(tapply(starts$start, group, min))
-  spans$end <- as.numeric(tapply(starts$end, group, max))
-  spans
+# `labels`, under the names of `genes` where these mean the same: with the '_' that Seurat has
+# turned into '-', or another version of an Ensembl id.
+named_as <- function(labels, genes) {
+  for (meaning in list(seurat_spelling, without_version)) {
+    left <- setdiff(genes, labels)
+    of_gene <- meaning(left)
+    of_gene[of_gene %in% of_gene[duplicated(of_gene)]] <- NA
+    free <- which(!labels %in% genes)
+    at <- match(meaning(labels[free]), of_gene, incomparables = NA)
+    labels[free[!is.na(at)]] <- left[at[!is.na(at)]]
+  }
+  labels
 }
+
+without_version <- function(x) sub("^(ENS[A-Z]*[0-9]{6,})[.][0-9]+", "\\1", x)
+
+# ---- near which peaks ----------------------------------------------------------------------------
 
 # For each gene asked for, its starts. Genes without one, or with starts on several chromosomes, are
 # told.
@@ -89,7 +267,12 @@ locate_genes <- function(genes, starts, where) {
   known <- genes[genes %in% starts$gene]
   if (length(known) == 0) {
     refuse(
-      "none of the ", format_count(length(genes)), " genes (", some_names(genes), ") is in ", where,
+      if (length(genes) == 1) {
+        paste0("gene ", some_names(genes), " is not in ", where)
+      } else {
+        paste0("none of the ", format_count(length(genes)), " genes (", some_names(genes),
+          ") is in ", where)
+      },
       " (", some_names(unique(starts$gene)), "): give coordinates under the same gene names."
     )
   }
@@ -98,8 +281,8 @@ locate_genes <- function(genes, starts, where) {
     warn_of(
       "genes",
       count_of(length(unknown), "gene"), " of ", format_count(length(genes)), " ",
-      if (length(unknown) == 1) "is" else "are", " not in ", where, " and ",
-      if (length(unknown) == 1) "is" else "are", " left out: ", some_names(unknown), "."
+      is_are(length(unknown)), " not in ", where, " and ", is_are(length(unknown)),
+      " left out: ", some_names(unknown), "."
     )
   }
   starts <- starts[starts$gene %in% known, ]

@@ -1,7 +1,12 @@
 # Lengths of chromosomes, and which peaks lie in which window.
 
-# Chromosome names without a leading "chr": the same chromosome in both spellings.
-bare_chromosome <- function(x) gsub("chr", "", x, fixed = TRUE)
+# One name for a chromosome in whatever spelling: chr1, Chr1, CHR1 and 1; chrM, MT and M; and
+# chr1_KI270706v1_random, in which Seurat turns '_' into '-'. To compare by, not to show.
+bare_chromosome <- function(x) {
+  bare <- sub("^chr(omosome)?[_-]?(?=.)", "", x, ignore.case = TRUE, perl = TRUE)
+  bare[tolower(bare) %in% c("m", "mt", "mtdna", "mito")] <- "M"
+  seurat_spelling(bare)
+}
 
 # chromosome (bare), length; from any of the forms users have. Without any, a chromosome ends
 # where its last peak does. Chromosomes the table lacks, and peaks beyond their chromosome's end,
@@ -19,6 +24,7 @@ genome_table <- function(genomic_coords, ranges, verbose = TRUE) {
   given$chromosome <- bare_chromosome(given$chromosome)
   given <- given[!duplicated(given$chromosome), ]
   lacking <- setdiff(needed$chromosome, given$chromosome)
+  shown <- ranges$seqnames[match(lacking, chromosomes)]
   if (length(lacking) == nrow(needed)) {
     refuse(
       "no peak lies on a chromosome of genomic_coords (peaks: ",
@@ -29,8 +35,9 @@ genome_table <- function(genomic_coords, ranges, verbose = TRUE) {
   if (length(lacking) > 0) {
     warn_of(
       "genome", "genomic_coords lacks ", count_of(length(lacking), "chromosome"), " with ",
-      count_of(sum(chromosomes %in% lacking), "peak"), " (", some_names(lacking),
-      "): they are taken to end at their last peak."
+      count_of(sum(chromosomes %in% lacking), "peak"), " (", some_names(shown),
+      "): ", if (length(lacking) == 1) "it is" else "they are", " taken to end at ",
+      if (length(lacking) == 1) "its" else "their", " last peak."
     )
     given <- rbind(given, needed[needed$chromosome %in% lacking, ])
   }

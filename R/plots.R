@@ -31,6 +31,9 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
     ggplot2::geom_vline(xintercept = change + 0.5, linetype = "dotted", colour = "grey50") +
     ggplot2::geom_line() +
     ggplot2::geom_point(size = 0.8) +
+    ggplot2::scale_x_continuous(breaks = function(limits) {
+      unique(round(pretty(pmax(limits, 1), 5)))
+    }) +
     ggplot2::scale_colour_manual(values = c(training = "grey60", "held-out" = "#0072B2")) +
     ggplot2::labs(
       x = "Epoch", y = "ELBO (nats per cell)", colour = NULL,
@@ -42,8 +45,8 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #' Plot measured against imputed values
 #'
 #' For each feature, the imputed value of every cell beside what was measured there: without
-#' `group.by` one point per cell (measured, jittered, against imputed), with it the distributions of
-#' both over groups, scaled to the same total.
+#' `group.by` one point per cell (measured against imputed), with it the distributions of both over
+#' groups. Both are scaled to 10,000 counts per cell over the features of the model.
 #'
 #' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
 #' @param features Names of modelled genes or peaks.
@@ -85,7 +88,9 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
     check_measured(measured, rownames(latent))
   }
   imputed <- impute_values(record, latent, request)
-  shown <- scaled_counts(counts, rownames(imputed), log = request$log)
+  shown <- scaled_counts(
+    counts, rownames(imputed), modelled_features(record, request$modality), request$log
+  )
   data <- data.frame(
     feature = factor(rep(rownames(imputed), ncol(imputed)), rownames(imputed)),
     measured = as.vector(shown),
@@ -285,8 +290,18 @@ latent_of_object <- function(object, reduction) {
   SeuratObject::Embeddings(object[[reduction]])
 }
 
-# Counts of some features, scaled to 10,000 counts per cell over all features.
-scaled_counts <- function(counts, features, log) {
+# The features that were modelled, under the names that the object has for them.
+modelled_features <- function(record, modality) {
+  shown <- record$spelling[[modality]]
+  if (!is.null(shown)) {
+    return(shown)
+  }
+  as.character(model_info(record$model)[[if (modality == "rna") "genes" else "peaks"]])
+}
+
+# Counts of some features, scaled to 10,000 counts per cell over the modelled features: imputed
+# values are shares of these.
+scaled_counts <- function(counts, features, modelled, log) {
   missing <- setdiff(features, rownames(counts))
   if (length(missing) > 0) {
     refuse(
@@ -294,7 +309,15 @@ scaled_counts <- function(counts, features, log) {
       "): there is nothing to compare them with."
     )
   }
-  total <- pmax(Matrix::colSums(counts), 1)
+  there <- intersect(modelled, rownames(counts))
+  if (length(there) < 0.8 * length(modelled)) {
+    refuse(
+      "the measured counts hold only ", format_count(length(there)), " of the ",
+      count_of(length(modelled), "modelled feature"), ", whose total they are compared by: give ",
+      "all of them."
+    )
+  }
+  total <- pmax(Matrix::colSums(counts[there, , drop = FALSE]), 1)
   values <- t(t(as.matrix(counts[features, , drop = FALSE])) / total * 1e4)
   if (log) log1p(values) else values
 }

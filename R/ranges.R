@@ -25,3 +25,6 @@ parse_ranges <- function(x) {
 are_ranges <- function(x, share = 0.9) {
   length(x) > 0 && mean(!is.na(parse_ranges(x)$start)) >= share
 }
+
+# Seurat has no '_' and no '|' in names of features: it turns them into '-'.
+seurat_spelling <- function(x) gsub("[_|]", "-", x)

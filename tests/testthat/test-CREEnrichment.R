@@ -25,17 +25,52 @@ test_that("means, background and profiles are the track's", {
   )
   expect_identical(result$summary$set, c("raw", "imputed"))
   expect_identical(result$summary$peaks, c(20L, 20L))
-  # 501 of the 2,001 bases carry the peak's height
-  expect_equal(result$summary$mean, c(4, 6) * 501 / 2001, tolerance = 0.02)
+  # 501 of the 2,001 bases carry the peak's height; bins differ by a base
+  expect_equal(result$summary$mean, c(4, 6) * 501 / 2001, tolerance = 0.005)
   signal <- result$signal$imputed$mark$linked
   expect_identical(dim(signal), c(20L, 20L))
-  expect_equal(signal[, 10], rep(6, 20), tolerance = 0.01)
+  expect_equal(signal[, 10], rep(6, 20))
   expect_equal(signal[, 1], rep(0, 20))
   # no background peak is linked in any set
   expect_lt(result$summary$p.value[2], 1e-3)
   for (plot in result[c("profile", "heatmap")]) {
     expect_s3_class(ggplot2::ggplot_build(plot), "ggplot_built")
   }
+})
+
+test_that("each bin is the mean of its bases, on any chromosome and in any order", {
+  skip_if_not_installed("rtracklayer")
+  skip_if_not_installed("ggplot2")
+  skip_on_os("windows")
+  value <- lapply(c(chr1 = 1, chr2 = 2), function(seed) with_seed(seed, sample(9, 3000, TRUE)))
+  wig <- tempfile(fileext = ".wig")
+  writeLines(unlist(c("track type=wiggle_0", lapply(names(value), function(name) {
+    c(paste0("fixedStep chrom=", name, " start=1 step=1"), value[[name]])
+  }))), wig)
+  file <- rtracklayer::wigToBigWig(wig, GenomeInfoDb::Seqinfo(names(value), c(3000, 3000)))
+  ranges <- data.frame(
+    seqnames = c("2", "chr1", "chr2"), start = c(1500, 2000, 900), end = c(1500, 2000, 900)
+  )
+  signal <- track_signal(rtracklayer::path(file), ranges, 100, 9)
+  of_bases <- floor((0:200) * 9 / 201)
+  for (i in 1:3) {
+    bases <- value[[sub("^2$", "chr2", ranges$seqnames[i])]][ranges$start[i] + -100:100]
+    expect_equal(signal[i, ], as.vector(tapply(bases, of_bases, mean)))
+  }
+  # and that is what is drawn
+  kinds <- list(linked = signal, background = signal[1:2, ])
+  drawn <- enrichment_profile(list(set = list(track = kinds)), 100)
+  lines <- ggplot2::layer_data(drawn, 1)
+  linked <- lines[lines$linetype == "solid", ]
+  expect_equal(linked$y, colMeans(signal))
+  expect_equal(linked$x, bin_positions(9, 100))
+  heat <- enrichment_heatmap(list(set = list(track = kinds)), 100)
+  expect_equal(subset(heat$data, kind == "linked")$signal[1:3], signal[order(rowMeans(signal)), 1])
+  expect_equal(ggplot2::layer_scales(heat)$x$get_breaks(), c(-100, 0, 100))
+  expect_refused(
+    CREEnrichment("chr1-1-9", rtracklayer::path(file), "chr1-1-9", flank = 5, bins = 12),
+    "bins = 12 are more than the 11 bases"
+  )
 })
 
 test_that("the background has the same values of match.on, and comes from the seed", {

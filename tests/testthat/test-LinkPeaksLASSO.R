@@ -119,7 +119,7 @@ test_that("genes that cannot be fitted are told", {
   expect_warning(
     link_case(case, genes = c("G1", "G6")), "1 gene without a peak within 100,000 bp .*'G6'"
   )
-  expect_refused(link_case(case, genes = "G9"), "none of the 1 genes \\('G9'\\)")
+  expect_refused(link_case(case, genes = "G9"), "gene 'G9' is not in gene.coords")
   expect_refused(link_case(case, genes = "G6"), "no peak lies within 100,000 bp")
   expect_refused(link_case(case, genes = "TP53"), "genes: 1 of 1 names are not in the RNA")
   case$rna["G3", ] <- 0

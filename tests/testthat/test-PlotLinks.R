@@ -57,3 +57,70 @@ test_that("wrong input is refused in one sentence", {
   expect_refused(PlotLinks(data.frame(a = 1), "chr1:1-10"), "must have columns Peak1")
   expect_refused(PlotLinks("links", "chr1:1-10"), "data frame of links or a list")
 })
+
+# The drawn ends of each gene: a data frame of gene, from and to.
+drawn_genes <- function(plot) {
+  layers <- lapply(seq_along(plot$layers), function(i) ggplot2::layer_data(plot, i))
+  is_text <- vapply(layers, function(x) "label" %in% names(x), logical(1))
+  text <- layers[[which(is_text)]]
+  kinds <- vapply(plot$layers, function(x) class(x$geom)[1], "")
+  segments <- do.call(rbind, lapply(which(kinds == "GeomSegment"), function(i) {
+    pointed <- !is.null(plot$layers[[i]]$geom_params$arrow)
+    cbind(layers[[i]][c("x", "xend", "y")], pointed = pointed)
+  }))
+  # a name is in the middle of its gene
+  at <- match(round(text$x, 3), round((segments$x + segments$xend) / 2, 3))
+  drawn <- data.frame(
+    gene = text$label, from = segments$x[at], to = segments$xend[at], pointed = segments$pointed[at]
+  )
+  drawn[order(drawn$gene), ]
+}
+
+test_that("arrows point along the strand, whether bodies or starts are known", {
+  skip_if_not_installed("ggplot2")
+  links <- data.frame(gene = "A", peak = "chr1-7000-7200", coefficient = 0.2, tss = 2000)
+  region <- "chr1:1-10000"
+  strand <- c("+", "-", "+", "-", "*")
+  bodies <- data.frame(
+    gene = LETTERS[1:5], chr = "chr1", start = c(2000, 3000, 9000, 6000, 5000),
+    end = c(2600, 3700, 15000, 6010, 5400), strand = strand
+  )
+  drawn <- drawn_genes(suppressWarnings(PlotLinks(links, region, gene.coords = bodies)))
+  expect_identical(drawn$gene, LETTERS[1:5])
+  # within the region; D is too short to be seen and is drawn from its start
+  expect_equal(drawn$from, c(2000, 3700, 9000, 6010, 5000))
+  expect_equal(drawn$to, c(2600, 3000, 10000, 6010 - 9999 / 50, 5400))
+  expect_identical(drawn$pointed, strand != "*")
+  starts <- data.frame(
+    gene = LETTERS[1:5], chr = "chr1", tss = c(2000, 3700, 9999, 2, 5000), strand = strand
+  )
+  bed <- tempfile(fileext = ".bed")
+  at <- format_position(starts$tss)
+  writeLines(
+    paste("chr1", format_position(starts$tss - 1), at, starts$gene, 0, strand, sep = "\t"), bed
+  )
+  for (form in list(starts, bed)) {
+    drawn <- drawn_genes(suppressMessages(PlotLinks(links, region, gene.coords = form)))
+    expect_identical(sign(drawn$to - drawn$from)[1:4], c(1, -1, 1, -1))
+    expect_identical(drawn$pointed, strand != "*")
+    expect_equal(drawn$from[c(1, 2, 5)], starts$tss[c(1, 2, 5)])
+    expect_true(all(c(drawn$from, drawn$to) >= 1 & c(drawn$from, drawn$to) <= 10000))
+  }
+})
+
+test_that("bodies are drawn from a file, too", {
+  skip_if_not_installed("ggplot2")
+  skip_if_not_installed("rtracklayer")
+  exons <- GenomicRanges::GRanges(c("chr1:2000-2100", "chr1:4000-4200"), strand = "-")
+  S4Vectors::mcols(exons) <- data.frame(type = "exon", gene_id = "A", transcript_id = "T")
+  file <- tempfile(fileext = ".gtf")
+  rtracklayer::export(exons, file)
+  links <- data.frame(gene = "A", peak = "chr1-7000-7200", coefficient = 0.2, tss = 4200)
+  drawn <- drawn_genes(PlotLinks(links, "chr1:1-10000", gene.coords = file))
+  expect_equal(c(drawn$from, drawn$to), c(4200, 2000))
+  # a region by the gene's name, and one as GRanges that has a name of its own
+  by_gene <- PlotLinks(links, "A", gene.coords = file, extend = 100)
+  expect_equal(by_gene$coordinates$limits$x, c(1900, 4300))
+  named <- GenomicRanges::GRanges(c(here = "chr1:1-10000"))
+  expect_equal(PlotLinks(links, named)$coordinates$limits$x, c(1, 10000))
+})

@@ -164,7 +164,7 @@ test_that("chromosome tables that do not fit are said, and no peak is lost", {
   expect_setequal(unique(whole$Peak1), rownames(case$counts))
   expect_identical(run(data.frame(c("1", "2"), 700000)), whole)
   expect_warning(
-    lacking <- run(data.frame("chr1", 700000)), "lacks 1 chromosome with 20 peaks \\('2'\\)",
+    lacking <- run(data.frame("chr1", 700000)), "lacks 1 chromosome with 20 peaks \\('chr2'\\)",
     class = "scmvp_warning_genome"
   )
   expect_equal(lacking, whole)

@@ -136,6 +136,7 @@ test_that("what Signac and Seurat draw and test of an assay, they do of the impu
 
 test_that("LinkPeaks() finds true links in imputed accessibility", {
   skip_if_not_installed("Signac")
+  skip_if_not_installed("qlcMatrix")
   skip_if_not_installed("Seurat")
   skip_without_core()
   cells <- SimulateSCMVP(n.cells = 300, n.genes = 200, n.peaks = 600, n.types = 4, seed = 1)

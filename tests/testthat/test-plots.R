@@ -35,6 +35,97 @@ test_that("measured and imputed values are on one scale", {
   expect_refused(PlotSCMVPImputation(object, "SOX2"), "not in the model")
 })
 
+test_that("with chosen features, too: both are shares of the modelled ones", {
+  skip_without_core()
+  some <- gene_names[1:15]
+  object <- quick_fit(paired_object(), rna.features = some, max.epochs = 8)
+  counts <- rna_counts()
+  points <- PlotSCMVPImputation(object, some)$data
+  total <- Matrix::colSums(counts[some, ])
+  expect_equal(
+    points$measured[points$feature == "Gene2"], unname(log1p(counts["Gene2", ] / total * 1e4))
+  )
+  # so the means of both are alike; over all genes they would differ fourfold
+  means <- vapply(points[c("measured", "imputed")], function(x) {
+    tapply(expm1(x), points$feature, mean)
+  }, numeric(15))
+  expect_equal(colSums(means), c(measured = 1e4, imputed = 1e4), tolerance = 1e-6)
+  expect_lt(max(abs(log2(means[, "imputed"] / means[, "measured"]))), 0.7)
+  expect_refused(
+    PlotSCMVPImputation(object, "Gene1", measured = counts[1:4, ]),
+    "hold only 4 of the 15 modelled features"
+  )
+})
+
+test_that("boxes are the quartiles of each group, measured and imputed", {
+  object <- fitted_object()
+  group <- rep(c("b", "a", NA), each = 30)
+  plot <- PlotSCMVPImputation(object, "Gene2", group.by = group)
+  boxes <- drawn(plot)
+  counts <- rna_counts()
+  measured <- log1p(counts["Gene2", ] / Matrix::colSums(counts) * 1e4)
+  imputed <- ImputeSCMVP(object, features = "Gene2", as = "matrix")[1, ]
+  expected <- c(vapply(c("a", "b"), function(g) {
+    c(stats::median(measured[which(group == g)]), stats::median(imputed[which(group == g)]))
+  }, numeric(2)))
+  # x says the group, and left of it is what was measured
+  expect_equal(boxes$middle[order(boxes$x)][1:4], expected, tolerance = 1e-5)
+  expect_identical(unique(boxes$fill[order(boxes$x)][c(1, 3)]), "grey80")
+})
+
+test_that("each tile of the clusters is the probability of its cell and cluster", {
+  cells <- paste0("c", 1:5)
+  kept <- matrix(c(9, 2, 5, 8, 1, 1, 8, 5, 2, 9) / 10, 5, dimnames = list(cells, c("0", "1")))
+  fit <- structure(
+    list(latent = matrix(0, 5, 2, dimnames = list(cells, NULL)), probabilities = kept),
+    class = "scMVPFit"
+  )
+  plot <- PlotSCMVPClusters(fit)
+  data <- plot$data
+  rows <- c("c1", "c4", "c3", "c5", "c2") # cluster 0, then 1, the surest first; a tie is of 0
+  expect_equal(data$probability, unname(c(kept[rows, "0"], kept[rows, "1"])))
+  expect_identical(data$rank, rep(1:5, 2))
+  tiles <- drawn(plot)
+  expect_equal(tiles$y, ifelse(data$cluster == "0", 2, 1), ignore_attr = TRUE)
+  shade <- scales::seq_gradient_pal("grey95", "#08306B")
+  expect_identical(tiles$fill, shade(data$probability))
+})
+
+test_that("the history gives every epoch its ELBO", {
+  plot <- PlotSCMVPHistory(fitted_object())
+  history <- results_of(fitted_object())$history
+  points <- drawn(plot, 3)
+  of <- function(colour) points[points$colour == colour, c("x", "y")]
+  expect_equal(of("grey60")$y[order(of("grey60")$x)], history$elbo_train)
+  expect_equal(of("#0072B2")$y[order(of("#0072B2")$x)], history$elbo_validation)
+})
+
+test_that("trends along pseudotime are of their feature; without counts they are flat", {
+  counts <- rna_counts()
+  time <- stats::setNames(seq_len(n_cells), cell_names)
+  counts["Gene1", ] <- 3
+  counts["Gene2", ] <- seq_len(n_cells) # rises with pseudotime
+  counts["Gene3", ] <- 0
+  counts <- Matrix::drop0(counts)
+  size <- rep(1, n_cells)
+  three <- paste0("Gene", 1:3)
+  plot <- PlotAlongSCMVP(counts, three, time, size = size)
+  curves <- drawn(plot)
+  expect_equal(range(curves$y[curves$PANEL == 1]), c(3, 3), tolerance = 1e-6)
+  rising <- curves[curves$PANEL == 2, ]
+  inner <- rising$x > 20 & rising$x < 70
+  expect_equal(rising$y[inner], rising$x[inner], tolerance = 0.05)
+  expect_lt(max(curves$y[curves$PANEL == 3]), 1e-9)
+  tiles <- PlotAlongSCMVP(counts, three, time, size = size, type = "heatmap")$data
+  expect_equal(range(tiles$value[tiles$feature == "Gene3"]), c(0, 0))
+  expect_equal(range(tiles$value[tiles$feature == "Gene2"]), c(0, 1))
+  # by name, whatever their order
+  turned <- PlotAlongSCMVP(counts, three, rev(time), size = size)
+  expect_equal(drawn(turned), curves)
+  names(time) <- paste0("other", seq_len(n_cells))
+  expect_refused(PlotAlongSCMVP(counts, three, time), "pseudotime lacks 90 cells of the matrix")
+})
+
 test_that("probabilities and their entropy, of the cells that are there", {
   object <- fitted_object()
   shares <- drawn(PlotSCMVPClusters(object))
