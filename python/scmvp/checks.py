@@ -17,6 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .errors import InputError
+from .files import refuse_no_file
 from .matrices import DiskRows, Matrix, StoredCsr, StoredDense, entries_of_cells, rows_of
 
 if TYPE_CHECKING:
@@ -338,6 +339,11 @@ def writable(path: str | os.PathLike) -> Path:
         raise InputError(f"'{path}' is a folder; name a file")
     if not path.absolute().parent.is_dir():
         raise InputError(f"'{path}' cannot be made: there is no folder '{path.parent}'")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(
+            f"'{path}' cannot be made: '{path.parent}' is not a folder one can write to"
+        )
+    refuse_no_file(path)
     return path
 
 
