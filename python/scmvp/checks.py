@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from .claims import check_structure
 from .errors import InputError
 from .files import refuse_no_file
 from .matrices import DiskRows, Matrix, StoredCsr, StoredDense, entries_of_cells, rows_of
@@ -362,6 +363,7 @@ def _as_csr(values: Any, modality: str) -> sp.csr_matrix:
     if hasattr(values, "to_memory"):
         values = values.to_memory()
     if sp.issparse(values):
+        check_structure(values, f"the {LABEL[modality]} matrix")
         if values.format != "csr":
             return sp.csr_matrix(values)
         return values if isinstance(values, sp.csr_matrix) else _csr_view(values.data, values)

@@ -424,7 +424,8 @@ def _names_in(path: str | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # not splitlines(): names may hold other characters that it takes for ends of lines
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a list of names, one a line") from error
     names = [line.strip() for line in lines if line.strip()]
