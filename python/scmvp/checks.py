@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from .claims import check_structure
 from .errors import InputError
+from .files import refuse_no_file
 from .matrices import DiskRows, Matrix, StoredCsr, StoredDense, entries_of_cells, rows_of
 
 if TYPE_CHECKING:
@@ -374,6 +376,11 @@ def writable(path: str | os.PathLike) -> Path:
         raise InputError(f"'{path}' is a folder; name a file")
     if not path.absolute().parent.is_dir():
         raise InputError(f"'{path}' cannot be made: there is no folder '{path.parent}'")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(
+            f"'{path}' cannot be made: '{path.parent}' is not a folder one can write to"
+        )
+    refuse_no_file(path)
     return path
 
 
@@ -392,6 +399,7 @@ def _as_csr(values: Any, modality: str) -> sp.csr_matrix:
     if hasattr(values, "to_memory"):
         values = values.to_memory()
     if sp.issparse(values):
+        check_structure(values, f"the {LABEL[modality]} matrix")
         if values.format != "csr":
             return sp.csr_matrix(values)
         return values if isinstance(values, sp.csr_matrix) else _csr_view(values.data, values)

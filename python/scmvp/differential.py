@@ -6,6 +6,7 @@ its own opinion (`lfc_model`); docs/differential.md says why that is no part of 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +20,7 @@ from . import impute
 from .annotated import in_order_of
 from .checks import name_some
 from .effects import STEP, Sums, evidence_of, posterior_of, q_values, sums_by_batch, together
-from .errors import InputError
+from .errors import InputError, InputNote
 from .labels import level_name, level_names
 from .matrices import Matrix
 from .module import PairedMixtureVAE
@@ -136,7 +137,8 @@ def labels_in(path: str, cells: Sequence[str]) -> pd.Series:
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as CSV with a header: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be read as CSV with a header: {reason}") from error
     if table.shape[1] < 2:
         raise InputError(f"{path} has one column; give two, cell and label, with a header")
     label = table.iloc[:, 1].set_axis(table.iloc[:, 0])
@@ -147,6 +149,14 @@ def labels_in(path: str, cells: Sequence[str]) -> pd.Series:
         raise InputError(
             f"{path} has none of the cells (it has {name_some(label.index)}, the data "
             f"{name_some(cells)}); give the same names"
+        )
+    if n := int(found.isna().sum()):
+        lacking = name_some(found.index[found.isna()])
+        warnings.warn(
+            f"{path} has no label for {n:,} of the {len(cells):,} cells ({lacking}), which are "
+            "left out",
+            InputNote,
+            stacklevel=2,
         )
     return found
 

@@ -20,7 +20,7 @@ from .batches import Cells
 from .checks import FEATURE_WORD, LABEL, Paired, check_paired, writable
 from .covariates import Covariates, column_names, distinct
 from .distributed import ranks
-from .errors import InputError
+from .errors import InputError, ModelFileError
 from .features import empty_cells, in_features, in_fragments, modelled_features, warn_of_empty_rows
 from .inputs import LogCounts, SpectralScores, TfIdf
 from .matrices import Matrix, entries_of_cells, feature_totals
@@ -608,12 +608,22 @@ class SCMVP:
         Raises:
             ModelFileError: A part is missing or broken, or of another version or shape.
         """
-        info = storage.load_info(directory)
-        with storage.damage_reported(directory):
-            return cls._from_info(info, directory, device)
+        picked = pick_device(device)
+        while True:
+            info = storage.load_info(directory)
+            try:
+                with storage.damage_reported(directory):
+                    model = cls._from_info(info, directory)
+                break
+            except ModelFileError:
+                # between its two files another program may have put a new model
+                if storage.load_info(directory)["weights_sha256"] == info["weights_sha256"]:
+                    raise
+        model._module = model._module.to(picked).eval()
+        return model
 
     @classmethod
-    def _from_info(cls, info: dict[str, Any], directory: str | os.PathLike, device: str) -> SCMVP:
+    def _from_info(cls, info: dict[str, Any], directory: str | os.PathLike) -> SCMVP:
         model = cls.__new__(cls)
         model._data, model._latent, model.cells = None, None, np.array([], dtype=str)
         model._layers = tuple(info["layers"])
@@ -621,18 +631,23 @@ class SCMVP:
         model.preset, model.n_clusters = info["preset"], info["account"]["n_clusters"]
         model.account = info["account"]
         model.genes, model.peaks = (
-            np.asarray(info[name], dtype=str) for name in ("genes", "peaks")
+            storage.names_in(info, what, directory) for what in ("genes", "peaks")
         )
         model.options = storage.options_of(ModelOptions, info["model_options"], directory)
         model._training = storage.options_of(TrainingOptions, info["training_options"], directory)
         model._training_changes = {}
         model._result = storage.options_of(TrainingResult, info["training"], directory)
         model.covariates = Covariates.from_info(info["covariates"])
+        weights, o = storage.read_weights(directory, info["weights_sha256"]), model.options
+        storage.check_sizes(
+            directory, weights, (o.n_hidden, len(model.genes)), (o.n_hidden, len(model.peaks)),
+            (o.n_latent, o.n_hidden), (o.n_latent, model.n_clusters),
+            *([(o.n_components, len(model.genes))] if o.encoder_input == "spectral" else []),
+        )  # fmt: skip
         blank = (sp.csr_matrix((1, len(names))) for names in (model.genes, model.peaks))
         levels = None if model.covariates is None else model.covariates.row(None)[None]
-        module = model._untrained(*blank, 0, levels, model.n_clusters)
-        storage.load_weights(directory, module, info["weights_sha256"])
-        model._module = module.to(pick_device(device)).eval()
+        model._module = model._untrained(*blank, 0, levels, model.n_clusters)
+        storage.fill(model._module, weights, directory)
         return model
 
     def info(self) -> dict[str, Any]:
