@@ -51,6 +51,7 @@ TFIDF_SCALE = 1e4
 
 MIN_CLUSTERS, MAX_CLUSTERS = 2, 50
 
+_FEWEST_TO_TELL = 100
 _RANK_CELLS = 3_000
 _RANK_ENTRIES = 6_000_000
 _RANK_FEATURES = 0.5
@@ -65,11 +66,30 @@ def counts_insertions(counts: Matrix) -> bool:
 
     Of independent events, however many, even counts are never much more frequent than odd ones.
     """
+    odd, n = _odd_counts(counts)
+    return n - odd > 2 * odd
+
+
+def looks_like_insertions(counts: Matrix) -> bool | None:
+    """The same of few cells; None where their counts are too few to tell.
+
+    That is where the share of even counts is less than four standard errors from the border, two
+    thirds, or where there are less than a hundred counts.
+    """
+    odd, n = _odd_counts(counts)
+    if n < _FEWEST_TO_TELL:
+        return None
+    away = (n - odd) / n - 2 / 3
+    return None if abs(away) < 4 * np.sqrt(2 / 9 / n) else bool(away > 0)
+
+
+def _odd_counts(counts: Matrix) -> tuple[int, int]:
+    """How many of the non-zero counts are odd, and how many there are."""
     odd = n = 0
     for block in blocks_of(counts):
         odd += int((block.data % 2).sum())
         n += block.nnz
-    return n - odd > 2 * odd
+    return odd, n
 
 
 def insertions_to_fragments(counts: Matrix) -> Matrix:
