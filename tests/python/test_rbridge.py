@@ -21,7 +21,7 @@ from mudata import read_h5mu
 import scmvp
 from scmvp import rengine, rserial
 from scmvp.cli import main
-from scmvp.io import InputNote
+from scmvp.errors import InputNote
 
 HERE = Path(__file__).parent
 KINDS = ("v3", "v5", "v5_split", "chromatin", "sce", "mae")
