@@ -100,10 +100,12 @@ def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
                 "cells need 'Gene Expression' and 'Peaks' in one matrix"
             )
     others = [
-        f"{n} features of type {name}" for name, n in counted.items() if not modality_of(name)
+        f"{n:,} feature{'s' if n > 1 else ''} of type {name}"
+        for name, n in counted.items()
+        if modality_of(name) is None
     ]
     if others:
-        _note(f"{where}: {', '.join(others)} are left out")
+        _note(f"{where}: {' and '.join(others)} left out")
     return chosen
 
 
