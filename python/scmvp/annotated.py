@@ -64,7 +64,7 @@ def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
             f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
             "label per cell as groupby"
         )
-    parts = list(data) if isinstance(data, tuple) else [data, *data.mod.values()]
+    parts = list(data) if isinstance(data, tuple) else [data, *getattr(data, "mod", {}).values()]
     for obs in (part.obs for part in parts):
         if name in obs and obs.index.astype(str).isin(cells).sum() == len(cells):
             return obs[name].set_axis(obs.index.astype(str)).reindex(cells)

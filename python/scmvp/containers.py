@@ -247,6 +247,13 @@ def named_place(places: Sequence[Place], modality: str, layer: str) -> Place:
     )
 
 
+def raw_in_place(adata: AnnData, layer: str | None) -> tuple[AnnData, str | None]:
+    """The AnnData and the layer to take of it; for the layer 'raw', what .raw holds, and its X."""
+    if layer == "raw" and "raw" not in adata.layers and adata.raw is not None:
+        return adata.raw.to_adata(), None
+    return adata, layer
+
+
 def place_in_memory(
     places: Sequence[Place], modality: str, layer: str | None, query: bool = False
 ) -> Place:

@@ -213,7 +213,8 @@ def join(
     Args:
         rna: RNA modality, cells x genes.
         atac: ATAC modality, cells x peaks.
-        obs: Further columns for `mdata.obs`, indexed by cell name.
+        obs: Columns of the whole for `mdata.obs`, indexed by cell name. Columns of the modalities
+            come after them; one of the same name and other values as 'rna:<name>', 'atac:<name>'.
         mosaic: Leave both as they are, also where one lacks cells of the other.
 
     Raises:
@@ -230,31 +231,39 @@ def join(
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", UserWarning)
         mdata = MuData({"rna": rna, "atac": atac})
-    columns = pd.DataFrame(index=mdata.obs_names)
-    if obs is not None:
-        columns = columns.join(obs)
-    mdata.obs = _with_columns_of(columns, rna.obs, atac.obs)
+    mdata.obs = _columns_of_all(mdata.obs_names, obs, rna.obs, atac.obs)
     return mdata
 
 
-def _with_columns_of(columns: pd.DataFrame, rna: pd.DataFrame, atac: pd.DataFrame) -> pd.DataFrame:
-    """The columns of both modalities; 'atac:<name>' for one that RNA has with other values."""
-    for name in rna:
-        columns[name] = rna[name]
-    for name in atac:
-        if name not in columns:
-            columns[name] = atac[name]
-            continue
-        if name not in rna:
-            continue  # one of the whole, which says more
-        shared = rna.index.intersection(atac.index)
-        if not same_column(rna[name][shared], atac[name][shared]):
-            columns[f"{MODALITIES[1]}:{name}"] = atac[name]
-        elif len(only_atac := atac.index.difference(rna.index)):
-            columns[name] = pd.concat([rna[name], atac[name][only_atac]]).reindex(columns.index)
-            if isinstance(rna[name].dtype, pd.CategoricalDtype):
-                columns[name] = columns[name].astype("category")
+def _columns_of_all(
+    cells: pd.Index, whole: pd.DataFrame | None, rna: pd.DataFrame, atac: pd.DataFrame
+) -> pd.DataFrame:
+    """Columns of the whole, then of the modalities; one with other values gets its prefix."""
+    columns = pd.DataFrame(index=cells)
+    known = {}  # cells that a column says something of
+    for prefix, table in (("", whole), ("rna:", rna), ("atac:", atac)):
+        for name in () if table is None else table:
+            column = table[name]
+            if name not in columns:
+                columns[name], known[name] = column, table.index
+                continue
+            shared = known[name].intersection(column.index)
+            more = column.index.difference(known[name])
+            if not same_column(columns[name][shared], column[shared]):
+                columns[prefix + name] = column
+            elif len(more):
+                columns[name] = _extended(columns[name][known[name]], column[more], cells)
+                known[name] = cells
     return columns
+
+
+def _extended(one: pd.Series, other: pd.Series, cells: pd.Index) -> pd.Series:
+    """Two columns of different cells as one; categories stay categories."""
+    joined = pd.concat([one, other]).reindex(cells)
+    if isinstance(one.dtype, pd.CategoricalDtype):
+        levels = pd.unique(pd.Series([*one.cat.categories, *other.dropna()], dtype=object))
+        return joined.astype(pd.CategoricalDtype(levels))
+    return joined
 
 
 def same_column(one: pd.Series, other: pd.Series) -> bool:

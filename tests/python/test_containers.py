@@ -428,3 +428,46 @@ def test_columns_of_both_modalities(simulated):
     obs = join(rna[:200].copy(), atac[100:].copy(), mosaic=True).obs
     assert obs.loc[rna.obs_names, "same"].tolist() == list(range(240))
     assert obs["atac:other"].isna().sum() == 100
+
+
+def test_columns_of_the_whole_are_kept_and_categories_stay_so(simulated):
+    rna, atac = (simulated[name][:, :5].copy() for name in ("rna", "atac"))
+    kinds = pd.Categorical(["x", "y", None] * 80, categories=["y", "x", "unused"])
+    rna.obs = pd.DataFrame({"type": "old", "kind": kinds}, index=rna.obs_names)
+    atac.obs = pd.DataFrame({"kind": kinds.astype(object)}, index=atac.obs_names)
+    whole = pd.DataFrame({"type": "new"}, index=rna.obs_names[::-1])
+    obs = join(rna, atac, obs=whole).obs
+    assert sorted(obs) == ["kind", "rna:type", "type"]
+    assert (obs["type"] == "new").all() and (obs["rna:type"] == "old").all()
+    assert list(obs["kind"].cat.categories) == ["y", "x", "unused"]
+    mosaic = join(rna[:100].copy(), atac[50:].copy(), mosaic=True).obs
+    assert list(mosaic["kind"].cat.categories) == ["y", "x"]  # AnnData drops unused ones
+    expected = pd.Series(kinds, rna.obs_names)
+    assert mosaic.loc[rna.obs_names, "kind"].astype(str).equals(expected.astype(str))
+
+
+# ---- the other functions that take cells
+
+
+@pytest.mark.parametrize("where", ["counts", "raw"])
+def test_filtering_says_and_takes_the_same_places(simulated, counts, refused, where):
+    pair = normalized(simulated, where), simulated["atac"]
+    said = refused(lambda: scmvp.filter_paired(pair, 1, 1, 1, verbose=False), "looks normalized")
+    argument = dict([re.search(r"say (\w+)='(\w+)'", said).groups()])
+    filtered = scmvp.filter_paired(pair, 1, 1, 1, verbose=False, **argument)
+    assert filtered.n_obs == 240
+    layer = {} if where == "raw" else argument
+    seen = (counts > 0).sum(0) > 0
+    np.testing.assert_array_equal(dense(check_paired(filtered, **layer).rna), counts[:, seen])
+
+
+def test_an_r_object_is_not_made_of_other_whole_numbers_without_a_word(simulated, counts):
+    from scmvp.rbridge import _features_part
+
+    rna = simulated["rna"].copy()
+    rna.layers["counts"] = rna.X.copy()
+    rna.X = sp.csr_matrix(corrected(counts))
+    with pytest.warns(InputNote, match="say rna_layer='counts'"):
+        _features_part(rna, "rna", None, {})
+    part = _features_part(rna, "rna", "counts", {})
+    np.testing.assert_array_equal(part["counts"].matrix.toarray(), counts)
