@@ -21,7 +21,7 @@ from mudata import read_h5mu
 import scmvp
 from scmvp import rengine, rserial
 from scmvp.cli import main
-from scmvp.io import InputNote
+from scmvp.errors import InputNote
 
 HERE = Path(__file__).parent
 KINDS = ("v3", "v5", "v5_split", "chromatin", "sce", "mae")
@@ -311,7 +311,7 @@ def identical(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(ours, theirs, check_dtype=False, check_exact=True)
 
 
-@pytest.mark.filterwarnings("ignore::scmvp.io.InputNote")
+@pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
 def test_python_answers_as_r_does(with_latent, of_r, engine):
     quiet = {"verbose": False, "engine": engine}
     groups = scmvp.aggregate_cells(with_latent, k=15, seed_use=5, **quiet)
@@ -335,7 +335,7 @@ def test_python_answers_as_r_does(with_latent, of_r, engine):
     identical(links.attrs["genes"], of_r["links"]["about"]["genes"])
 
 
-@pytest.mark.filterwarnings("ignore::scmvp.io.InputNote")
+@pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
 def test_groups_are_made_on_the_way_and_progress_is_shown(with_latent, capfd):
     fast = {"sample_num": 2, "k": 15}
     made = scmvp.aggregate_cells(with_latent, k=15, verbose=False)
