@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
-from .checks import Paired, columns_of, paired_of
+from .checks import Paired, obs_of, paired_of
 from .containers import (
     LABEL,
     MODALITIES,
     Place,
     as_names,
     columns_by_type,
+    columns_of_modality,
     feature_types,
     holds_both,
     make_unique,
@@ -78,7 +79,7 @@ def read_backed(
     with in_file(path):
         paired = paired_of(values, cells, features, mosaic, advice)
         columns = list(dict.fromkeys(name for table in tables.values() for name in table))
-        return replace(paired, obs=columns_of(list(tables.values()), columns, paired.cells))
+        return replace(paired, obs=obs_of(list(tables.values()), columns, paired.cells))
 
 
 def bytes_in_memory(path: Path) -> int | None:
@@ -191,7 +192,13 @@ def _open_anndata(
         if place is None:
             raise InputError(f"{path} has no X of the {LABEL[modality]} modality; write one")
     advice = partial(remedy, places, modality)
-    return Opened(place.values(), as_names(obs.index), place.features(), obs, advice)
+    counts, features = place.values(), place.features()
+    if part is None:
+        table = next(var for x, var in _RAW.items() if x in group) if place.is_raw else "var"
+        columns = columns_of_modality(_table(group, table), modality, str(path))
+        if columns is not None:
+            counts, features = counts.of_columns(columns), features[columns]
+    return Opened(counts, as_names(obs.index), features, obs, advice)
 
 
 def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:

@@ -21,7 +21,9 @@ from .containers import (
     FEATURE_WORD,
     LABEL,
     MODALITIES,
+    are_ranges,
     as_names,
+    columns_of_modality,
     layer_values,
     modality_pair,
     name_some,
@@ -35,6 +37,7 @@ from .matrices import (
     DiskRows,
     Matrix,
     chunks,
+    columns_of,
     entries_of_cells,
     holds_counts,
     matrix_of,
@@ -114,6 +117,11 @@ def check_paired(
         places = places_of(adata)
         place = place_in_memory(places, modality, layers[modality], query)
         values[modality], features[modality] = place.values(), place.features()
+        var = adata.raw.var if place.is_raw else adata.var
+        columns_wanted = columns_of_modality(var, modality, f"the {LABEL[modality]} modality")
+        if columns_wanted is not None:
+            values[modality] = columns_of(_numbers(values[modality], modality), columns_wanted)
+            features[modality] = features[modality][columns_wanted]
         cells[modality] = as_names(adata.obs_names)
         advice[modality] = partial(remedy, places, modality, query)
     for modality in set(MODALITIES) - set(values):
@@ -127,10 +135,10 @@ def check_paired(
         return paired
     tables = [data.obs] if hasattr(data, "mod") else []
     tables += [adata.obs for adata in pair.values() if adata is not None]
-    return replace(paired, obs=columns_of(tables, columns, paired.cells))
+    return replace(paired, obs=obs_of(tables, columns, paired.cells))
 
 
-def columns_of(
+def obs_of(
     tables: Sequence[pd.DataFrame], columns: Sequence[str], cells: np.ndarray
 ) -> pd.DataFrame:
     """Columns of the first tables that have them; a cell that one lacks is looked up in the next.
@@ -167,6 +175,7 @@ def paired_of(
     """`check_paired` of matrices and names by modality; `advice`: see `count_matrix`."""
     for modality in MODALITIES:
         check_names(modality, cells[modality], features[modality])
+    _refuse_swapped(features)
     if mosaic:
         names, orders = all_cells(cells["rna"], cells["atac"])
     else:
@@ -194,6 +203,14 @@ def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
         raise InputError(f"the {LABEL[modality]} modality has no {word}s; nothing can be fitted")
     _refuse_duplicates(cells, f"cell names of the {LABEL[modality]} modality", "obs_names")
     _refuse_duplicates(features, f"{FEATURE_WORD[modality]} names", "var_names")
+
+
+def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
+    if are_ranges(features["rna"]) and not are_ranges(features["atac"]):
+        raise InputError(
+            f"the features of the RNA modality are genomic ranges ({name_some(features['rna'])}), "
+            f"those of the ATAC modality are not ({name_some(features['atac'])}); exchange the two"
+        )
 
 
 def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | None:
