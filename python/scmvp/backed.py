@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
-from .checks import Paired, obs_of, paired_of
+from .checks import Paired, columns_of, paired_of
 from .containers import (
     LABEL,
     MODALITIES,
@@ -79,7 +79,7 @@ def read_backed(
     with in_file(path):
         paired = paired_of(values, cells, features, mosaic, advice)
         columns = list(dict.fromkeys(name for table in tables.values() for name in table))
-        return replace(paired, obs=obs_of(list(tables.values()), columns, paired.cells))
+        return replace(paired, obs=columns_of(list(tables.values()), columns, paired.cells))
 
 
 def bytes_in_memory(path: Path) -> int | None:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from . import matrices
 from .containers import (
     FEATURE_WORD,
     LABEL,
@@ -37,7 +38,6 @@ from .matrices import (
     DiskRows,
     Matrix,
     chunks,
-    columns_of,
     entries_of_cells,
     holds_counts,
     matrix_of,
@@ -120,7 +120,8 @@ def check_paired(
         var = adata.raw.var if place.is_raw else adata.var
         columns_wanted = columns_of_modality(var, modality, f"the {LABEL[modality]} modality")
         if columns_wanted is not None:
-            values[modality] = columns_of(_numbers(values[modality], modality), columns_wanted)
+            numbers = _numbers(values[modality], modality)
+            values[modality] = matrices.columns_of(numbers, columns_wanted)
             features[modality] = features[modality][columns_wanted]
         cells[modality] = as_names(adata.obs_names)
         advice[modality] = partial(remedy, places, modality, query)
@@ -135,10 +136,10 @@ def check_paired(
         return paired
     tables = [data.obs] if hasattr(data, "mod") else []
     tables += [adata.obs for adata in pair.values() if adata is not None]
-    return replace(paired, obs=obs_of(tables, columns, paired.cells))
+    return replace(paired, obs=columns_of(tables, columns, paired.cells))
 
 
-def obs_of(
+def columns_of(
     tables: Sequence[pd.DataFrame], columns: Sequence[str], cells: np.ndarray
 ) -> pd.DataFrame:
     """Columns of the first tables that have them; a cell that one lacks is looked up in the next.
