@@ -21,6 +21,7 @@ from .containers import (
     Place,
     as_names,
     columns_by_type,
+    columns_of_modality,
     feature_types,
     holds_both,
     make_unique,
@@ -192,7 +193,13 @@ def _open_anndata(
         if place is None:
             raise InputError(f"{path} has no X of the {LABEL[modality]} modality; write one")
     advice = partial(remedy, places, modality)
-    return Opened(place.values(), as_names(obs.index), place.features(), obs, advice)
+    counts, features = place.values(), place.features()
+    if part is None:
+        table = next(var for x, var in _RAW.items() if x in group) if place.is_raw else "var"
+        columns = columns_of_modality(_table(group, table), modality, str(path))
+        if columns is not None:
+            counts, features = counts.of_columns(columns), features[columns]
+    return Opened(counts, as_names(obs.index), features, obs, advice)
 
 
 def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:

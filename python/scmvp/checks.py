@@ -17,12 +17,15 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from . import matrices
 from .claims import check_structure
 from .containers import (
     FEATURE_WORD,
     LABEL,
     MODALITIES,
+    are_ranges,
     as_names,
+    columns_of_modality,
     layer_values,
     modality_pair,
     name_some,
@@ -117,6 +120,12 @@ def check_paired(
         places = places_of(adata)
         place = place_in_memory(places, modality, layers[modality], query)
         values[modality], features[modality] = place.values(), place.features()
+        var = adata.raw.var if place.is_raw else adata.var
+        columns_wanted = columns_of_modality(var, modality, f"the {LABEL[modality]} modality")
+        if columns_wanted is not None:
+            numbers = _numbers(values[modality], modality)
+            values[modality] = matrices.columns_of(numbers, columns_wanted)
+            features[modality] = features[modality][columns_wanted]
         cells[modality] = as_names(adata.obs_names)
         advice[modality] = partial(remedy, places, modality, query)
     for modality in set(MODALITIES) - set(values):
@@ -182,6 +191,7 @@ def paired_of(
     """
     for modality in MODALITIES:
         check_names(modality, cells[modality], features[modality])
+    _refuse_swapped(features)
     if mosaic:
         found_names, orders = all_cells(cells["rna"], cells["atac"])
     else:
@@ -233,6 +243,14 @@ def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
         raise InputError(f"the {LABEL[modality]} modality has no {word}s; nothing can be fitted")
     _refuse_duplicates(cells, f"cell names of the {LABEL[modality]} modality", "obs_names")
     _refuse_duplicates(features, f"{FEATURE_WORD[modality]} names", "var_names")
+
+
+def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
+    if are_ranges(features["rna"]) and not are_ranges(features["atac"]):
+        raise InputError(
+            f"the features of the RNA modality are genomic ranges ({name_some(features['rna'])}), "
+            f"those of the ATAC modality are not ({name_some(features['atac'])}); exchange the two"
+        )
 
 
 def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | None:

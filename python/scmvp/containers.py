@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ _SPELLINGS = {
 }
 _MODALITY = {name: kind for kind, names in _SPELLINGS.items() for name in names.split()}
 # Columns of var that say what a feature is: Cell Ranger's and scvi-tools' names.
-_TYPE_COLUMNS = ("feature_types", "modality", "feature_type")
+_TYPE_COLUMNS = ("feature_types", "modality")
 
 _NAMES_SHOWN = 3
 
@@ -99,14 +100,17 @@ def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
                 f"{where} holds no features of type '{feature_type}' (types: {found}); paired "
                 "cells need 'Gene Expression' and 'Peaks' in one matrix"
             )
-    others = [
-        f"{n:,} feature{'s' if n > 1 else ''} of type {name}"
-        for name, n in counted.items()
-        if modality_of(name) is None
-    ]
-    if others:
-        _note(f"{where}: {' and '.join(others)} left out")
+    others = counted[[modality_of(name) is None for name in counted.index]]
+    if len(others):
+        _note(f"{where}: {_of_types(others)} left out")
     return chosen
+
+
+def _of_types(counted: pd.Series) -> str:
+    """So many features of each type, in words."""
+    return " and ".join(
+        f"{n:,} feature{'s' if n > 1 else ''} of type {name}" for name, n in counted.items()
+    )
 
 
 def feature_types(var: pd.DataFrame) -> pd.Series | None:
@@ -121,6 +125,31 @@ def holds_both(var: pd.DataFrame) -> bool:
     """Whether an AnnData with this var holds genes and peaks."""
     types = feature_types(var)
     return types is not None and {*map(modality_of, pd.unique(types))} >= set(MODALITIES)
+
+
+def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndarray | None:
+    """Positions of the features that an AnnData of one modality should have; None: all of them.
+
+    A note tells how many of another type are left out.
+
+    Raises:
+        InputError: All are of other types.
+    """
+    # only Cell Ranger's column: others may tell genes from pseudogenes
+    types = var["feature_types"].astype(str) if "feature_types" in var else pd.Series(dtype=str)
+    if not any(modality_of(kind) for kind in pd.unique(types)):
+        return None
+    right = types.map(modality_of) == modality
+    if right.all():
+        return None
+    others = types[~right.to_numpy()].value_counts(sort=False)
+    if not right.any():
+        raise InputError(
+            f"{where} holds no features of type '{FEATURE_TYPES[modality]}' (types: "
+            f"{name_some(others.index)}), but stands for the {LABEL[modality]}; give the right file"
+        )
+    _note(f"{where}: {_of_types(others)} left out")
+    return np.flatnonzero(right)
 
 
 def split(adata: AnnData, where: str) -> dict[str, AnnData]:
@@ -164,6 +193,17 @@ def split(adata: AnnData, where: str) -> dict[str, AnnData]:
     return parts
 
 
+# chr1-100-200, chr1:100-200, chr1_100_200, GL000195.1_10_20: what comes before the last two
+# numbers is the sequence.
+RANGE = re.compile(r"(.+)[:_.-]([0-9]+)[-_.:]([0-9]+)", re.DOTALL)
+
+
+def are_ranges(names: Sequence[str] | np.ndarray) -> bool:
+    """Whether names are of genomic ranges, but for a few (looked at: the first thousand)."""
+    looked_at = names[:1000]
+    return sum(RANGE.fullmatch(str(name)) is not None for name in looked_at) >= 0.9 * len(looked_at)
+
+
 def make_unique(names: Iterable[str]) -> list[str]:
     """Tell repeated names apart as R's `make.unique` does: a, a.1, a.2, skipping taken ones."""
     names = list(names)
@@ -203,6 +243,11 @@ class Place:
     values: Callable[[], Any]
     features: Callable[[], np.ndarray]
     is_layer: bool
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is .raw, which has features of its own."""
+        return self.name == "raw" and not self.is_layer
 
     @property
     def words(self) -> str:
@@ -328,7 +373,12 @@ def remedy(
     places: Sequence[Place], modality: str, query: bool = False, argument: str | None = None
 ) -> str:
     """What else of a modality holds counts, and how to take it; empty where nothing does."""
-    found = [place for place in places if place.name != "X" and place.holds_counts]
+    found = []
+    for place in places:
+        # one that cannot be read, as it is by columns, is no remedy
+        with suppress(InputError):
+            if place.name != "X" and place.holds_counts:
+                found.append(place)
     if not found:
         return ""
     verb = "holds" if len(found) == 1 else "hold"
@@ -349,7 +399,7 @@ def _how_to_take(place: Place, modality: str, query: bool, argument: str | None)
 def _usual(places: Sequence[Place]) -> list[Place]:
     """Where counts are when X has something else, by the conventions of the scverse."""
     layer = [place for place in places if place.is_layer and place.name == "counts"]
-    return layer + [place for place in places if not place.is_layer and place.name == "raw"]
+    return layer + [place for place in places if place.is_raw]
 
 
 def _disagrees(x: Place, places: Sequence[Place]) -> Place | None:
@@ -433,7 +483,7 @@ def _of_mudata(
 
 def layer_values(adata: AnnData, modality: str, layer: str | None) -> Any:
     """X or a named layer of one modality; InputError when it has none."""
-    places = [place for place in places_of(adata) if place.name != "raw" or place.is_layer]
+    places = [place for place in places_of(adata) if not place.is_raw]
     if layer is not None:
         return named_place(places, modality, layer).values()
     if adata.X is None:

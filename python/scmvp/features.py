@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .checks import FEATURE_WORD, LABEL, Paired, name_some
+from .containers import RANGE
 from .errors import InputError, InputNote
 from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
 from .preprocess import insertions_to_fragments, looks_like_insertions
@@ -90,14 +91,9 @@ def match_features(modelled: np.ndarray, have: np.ndarray, modality: str) -> np.
     return at
 
 
-# chr1-100-200, chr1:100-200, chr1_100_200, GL000195.1_10_20: what comes before the last two
-# numbers is the sequence.
-_RANGE = re.compile(r"(.+)[:_.-]([0-9]+)[-_.:]([0-9]+)", re.DOTALL)
-
-
 def range_meaning(name: str) -> str:
     """A peak as the interval it is, whatever the spelling; another name as it is."""
-    parts = _RANGE.fullmatch(name)
+    parts = RANGE.fullmatch(name)
     if parts is None or int(parts[3]) < int(parts[2]):
         return name
     # Seurat turns '_' within names of sequences into '-'

@@ -38,13 +38,15 @@ from .containers import (
     MODALITIES,
     as_names,
     columns_by_type,
+    columns_of_modality,
     make_unique,
+    name_some,
     names_of_modalities,
     place_in_file,
     places_of,
     split,
 )
-from .errors import InputError
+from .errors import InputError, InputNote
 
 _ACCEPTED = (
     "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad of both modalities, a 10x .h5, "
@@ -351,6 +353,12 @@ def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
                 f"{path} has no modality '{modality}' (modalities: {has}); rename its two "
                 "modalities to 'rna' and 'atac'"
             )
+    if others := [name for name in names if name not in found.values()]:
+        warnings.warn(
+            f"{path}: modalities other than RNA and ATAC are left out ({name_some(others)})",
+            InputNote,
+            stacklevel=4,
+        )
     return found
 
 
@@ -509,13 +517,19 @@ def _split_by_type(
 
 def _with_counts(adata: AnnData, modality: str, path: Path, layer: str | None) -> AnnData:
     """The same cells with counts in X, and nothing beside it that could be meant instead."""
+    adata = _of_place(adata, modality, path, layer)
+    columns = columns_of_modality(adata.var, modality, str(path))
+    return adata if columns is None else adata[:, columns].copy()
+
+
+def _of_place(adata: AnnData, modality: str, path: Path, layer: str | None) -> AnnData:
     place, settled = place_in_file(places_of(adata), modality, layer, str(path))
     if place is None:
         raise InputError(
             f"{path} has no X of the {LABEL[modality]} modality, and no layer 'counts' or .raw "
             "with counts; write its counts into X"
         )
-    if place.name == "raw" and not place.is_layer:
+    if place.is_raw:
         return AnnData(X=adata.raw.X, obs=adata.obs, var=adata.raw.var)
     if place.is_layer:
         adata.X = place.values()

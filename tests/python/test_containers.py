@@ -361,6 +361,44 @@ def test_extra_feature_types_are_counted(ten_x, tmp_path):
         assert "2 features of type Antibody Capture and 1 feature of type CRISPR Guide" in note
 
 
+def test_features_of_other_types_in_a_file_of_one_modality(pair_folder, simulated, refused):
+    rna = simulated["rna"].copy()
+    rna.var["feature_types"] = ["Antibody Capture"] * 3 + ["Gene Expression"] * 297
+    rna.raw = rna.copy()
+    rna.X = rna.X * 0.5
+    rna.write_h5ad(pair_folder / "rna.h5ad")
+    with pytest.warns(InputNote, match="3 features of type Antibody Capture left out"):
+        np.testing.assert_array_equal(rna_read(pair_folder), dense(simulated["rna"].X)[:, 3:])
+    with pytest.warns(InputNote, match="3 features of type Antibody Capture left out"):
+        paired = check_paired((rna, simulated["atac"]), "raw")
+    np.testing.assert_array_equal(dense(paired.rna), dense(simulated["rna"].X)[:, 3:])
+    assert list(paired.genes) == list(rna.var_names[3:])
+    rna.var["feature_types"] = "Peaks"
+    rna.raw = None
+    rna.X = simulated["rna"].X
+    rna.write_h5ad(pair_folder / "rna.h5ad")
+    for backed in (False, True):
+        refused(
+            lambda backed=backed: scmvp.read(pair_folder, backed=backed),
+            "no features of type 'Gene Expression'",
+            "'Peaks'",
+        )
+
+
+def test_modalities_that_are_neither_are_said(simulated, tmp_path):
+    parts = {"rna": simulated["rna"], "atac": simulated["atac"], "prot": simulated["rna"][:, :3]}
+    mdata = MuData({name: adata.copy() for name, adata in parts.items()})
+    mdata.write(tmp_path / "cells.h5mu")
+    for backed in (False, True):
+        (note,) = notes_of(lambda b=backed: scmvp.read(tmp_path / "cells.h5mu", backed=b))
+        assert "left out ('prot')" in note
+
+
+def test_modalities_that_were_exchanged_are_refused(simulated, refused):
+    pair = simulated["atac"], simulated["rna"]
+    refused(lambda: scmvp.SCMVP(pair), "genomic ranges", "exchange the two")
+
+
 def test_matrix_market_of_cell_ranger_2(ten_x, tmp_path, refused):
     folder = ten_x.write_folder(tmp_path / "matrix", gzipped=False)
     lines = (folder / "features.tsv").read_text().splitlines()
