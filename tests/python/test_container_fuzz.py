@@ -24,6 +24,8 @@ from mudata import MuData
 
 import scmvp
 from scmvp.checks import check_paired
+from scmvp.containers import modality_pair
+from scmvp.matrices import matrix_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -92,7 +94,7 @@ TYPES = (
     "float64", ">i4", ">f8",
 )  # fmt: skip
 LANES = ("int", "float", "text", "category", "categories of numbers", "nullable", "object", "uint8")
-CONTAINERS = ("mudata", "reversed", "view", "pair", "pair of views")
+CONTAINERS = ("mudata", "reversed", "view", "other names", "one anndata", "pair", "pair of views")
 
 stored = st.builds(
     Stored, st.sampled_from(MATRICES), st.sampled_from(TYPES), st.integers(0, 3), st.integers(0, 3)
@@ -173,6 +175,17 @@ def container_as(rna: Stored, atac: Stored, kind: str, lane: str):
         names = parts["rna"].obs_names
         parts["rna"].obs["lane"] = lanes_as(plain().obs["lane"].loc[names].to_numpy(), lane)
         return tuple(parts.values()), names
+    if kind == "one anndata":
+        rna, atac = parts["rna"], parts["atac"][parts["rna"].obs_names]
+        both = [sp.csr_matrix(matrix_of(part.X), dtype=np.float64) for part in (rna, atac)]
+        var = pd.DataFrame(index=[*rna.var_names, *atac.var_names])
+        var["feature_types"] = ["Gene Expression"] * rna.n_vars + ["Peaks"] * atac.n_vars
+        made = ad.AnnData(sp.hstack(both, format="csc" if lane == "float" else "csr"), var=var)
+        made.obs_names = rna.obs_names
+        made.obs["lane"] = lanes_as(plain().obs["lane"].loc[made.obs_names].to_numpy(), lane)
+        return made, made.obs_names
+    if kind == "other names":
+        parts = {"GEX": parts["rna"], "Peaks": parts["atac"]}
     made = MuData(dict(reversed(parts.items())) if kind == "reversed" else parts)
     if kind == "view":
         made = made[permuted(N_CELLS, 7)]
@@ -225,7 +238,7 @@ def differential(model, data, names):
 
 def along(model, data, names):
     if not isinstance(data, MuData):
-        data = MuData(dict(zip(("rna", "atac"), data, strict=True)))
+        data = MuData(dict(zip(("rna", "atac"), modality_pair(data), strict=True)))
     t = pd.Series(pd.util.hash_array(np.array(names, dtype=object)) / 2**64, index=names)
     return scmvp.features_along(data, "atac", pseudotime=t).sort_index()
 
@@ -333,7 +346,7 @@ def ordered(mdata) -> MuData:
     """10x files have one order of cells, and whole numbers."""
     parts = {name: mdata[name][mdata.obs_names].copy() for name in ("rna", "atac")}
     for part in parts.values():
-        part.X = sp.csr_matrix(part.X)
+        part.X = matrix_of(part.X)
     return MuData(parts)
 
 
