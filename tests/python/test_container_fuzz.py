@@ -298,7 +298,7 @@ def test_a_fit_to_layers_has_the_same_bits(rna, atac, layer, which):
         if which in (name, "both"):
             values = data[name].X
             data[name].layers[layer] = values
-            data[name].X = sp.csr_matrix(values).astype(np.float32).log1p()
+            data[name].X = matrix_of(values).astype(np.float32).log1p()
             layers[f"{name}_layer"] = layer
     again = scmvp.SCMVP(data, n_clusters=2, batch="lane", min_cells=1, **layers)
     again.train(max_epochs=2, threads=1)
