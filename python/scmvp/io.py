@@ -42,7 +42,7 @@ from .claims import (
     open_hdf5,
     open_text,
 )
-from .errors import InputError, InputNote
+from .errors import InputError, InputNote, first_line
 
 # Feature types as Cell Ranger ARC writes them, and the modality each becomes.
 FEATURE_TYPES = {"Gene Expression": "rna", "Peaks": "atac"}
@@ -555,8 +555,7 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{path} cannot be opened: permission denied") from error
     except Exception as error:  # a dozen kinds, depending on the byte where the damage is
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path} is not a readable {kind} (damaged or truncated?): {reason}; copy or write it "
-            "again"
+            f"{path} is not a readable {kind} (damaged or truncated?): {first_line(error)}; copy "
+            "or write it again"
         ) from error

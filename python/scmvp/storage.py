@@ -23,7 +23,7 @@ from safetensors.torch import load as tensors_in
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from .errors import InputError, ModelFileError
+from .errors import InputError, ModelFileError, first_line
 from .files import one_writer, whole_file
 
 FORMAT = "scmvp-model"
@@ -182,7 +182,7 @@ def read_weights(directory: str | os.PathLike, sha256: str) -> dict[str, Tensor]
         weights = tensors_in(content)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(
-            f"'{path}' is broken or truncated ({str(error).splitlines()[0]}); save the model again"
+            f"'{path}' is broken or truncated ({first_line(error)}); save the model again"
         ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelFileError(
