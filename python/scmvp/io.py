@@ -517,7 +517,7 @@ def _strings(dataset: h5py.Dataset) -> np.ndarray:
 
 def _check_matrices(adata: AnnData, modality: str) -> None:
     """Index vectors of what may be taken as counts, before anything is computed with them."""
-    what = f"the {modality} matrix"
+    what = f"the {LABEL.get(modality, modality)} matrix"
     check_structure(adata.X, what)
     check_structure(adata.layers.get("counts"), what)
     if adata.raw is not None:

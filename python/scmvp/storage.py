@@ -94,13 +94,12 @@ def damage_reported(directory: str | os.PathLike) -> Iterator[None]:
     """What a damaged model file makes fail inside, as one sentence."""
     try:
         yield
-    except InputError:
+    except ModelFileError:
         raise
     except Exception as error:  # a dozen kinds, depending on what is damaged
         path = Path(directory) / INFO_FILE
-        raise ModelFileError(
-            f"'{path}' is damaged ({type(error).__name__}); save the model again"
-        ) from error
+        reason = str(error) if isinstance(error, InputError) else type(error).__name__
+        raise ModelFileError(f"'{path}' is damaged ({reason}); save the model again") from error
 
 
 def load_info(directory: str | os.PathLike) -> dict[str, Any]:
