@@ -432,7 +432,7 @@ def test_no_field_of_a_model_changes_unseen(room, small, model, tmp_path):
     of_the_model = ("account", "genes", "peaks", "model_options", "covariates", "layers")
     rng = np.random.default_rng(0)
     chosen = [case for case in cases if case[0][0] in of_the_model]
-    chosen = [chosen[i] for i in rng.permutation(len(chosen))[: 150 * FUZZ]]
+    chosen = [chosen[i] for i in rng.permutation(len(chosen))[: 80 * FUZZ]]
     signed = [
         Damage(f"{path} {change}, signed", "model.json", writing(storage.signed(version)), 0)
         for path, change, version in chosen
@@ -489,8 +489,9 @@ def test_no_tensor_of_a_model_changes_unseen(room, small, model, tmp_path):
         partner = of_shape.setdefault(tuple(tensor.shape), name)
         if not torch.equal(whole[partner], tensor):
             versions["exchanged"] = rest | {name: whole[partner], partner: tensor}
-        for change, tensors in versions.items():
-            changes.append(Damage(f"{name} {change}", "weights.safetensors", saving(tensors)))
+        for i, (change, tensors) in enumerate(versions.items()):
+            if FUZZ > 1 or (number + i) % 3 == 0:
+                changes.append(Damage(f"{name} {change}", "weights.safetensors", saving(tensors)))
     for damage in changes + signed:
         damage.must_refuse = True
     wrong = damages.run(kind, changes, tmp_path / "changed")
@@ -591,7 +592,7 @@ AWKWARD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"][: 1 if FUZZ == 1 else 2])
 def test_awkward_names_pass_through_the_command_line(small, tmp_path, locale):
     """In a locale without any letters but ASCII, too."""
     mdata = small.copy()
