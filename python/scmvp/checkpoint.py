@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, first_line
 from .files import whole_file
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def load(path: Path, trainer: Trainer) -> None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
-            f"'{path}' is not a checkpoint that can be read ({str(error).splitlines()[0]}); "
+            f"'{path}' is not a checkpoint that can be read ({first_line(error)}); "
             "delete it to train anew"
         ) from error
     text = known.get("scmvp", "")

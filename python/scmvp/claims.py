@@ -55,14 +55,17 @@ def check_hdf5(path: Path) -> None:
 
 class _Walk:
     def __init__(self, path: Path) -> None:
-        self.path, self.size, self.parts = path, path.stat().st_size, 0
+        self.path, self.size = path, path.stat().st_size
+        self.parts: dict[int, int] = {}  # of the groups gone through, by address
 
     def refuse(self, what: str) -> None:
         raise InputError(f"{self.path} cannot be trusted: {what}; write it again as one plain file")
 
-    def group(self, group: h5py.Group, inside: tuple[int, ...]) -> None:
+    def group(self, group: h5py.Group, inside: tuple[int, ...]) -> int:
+        """How many parts it has for who follows all links in it."""
+        n = 0
         for name in group:
-            self.parts += 1
+            n += 1
             where = f"'{group.name.rstrip('/')}/{name}'"
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
@@ -74,9 +77,16 @@ class _Walk:
                 self.dataset(part, where)
             elif isinstance(part, h5py.Group):
                 address = _address(part)
-                if address in inside or len(inside) > _DEEPEST or self.parts > _MOST_PARTS:
-                    self.refuse(f"{where} holds itself, or more parts than can be read")
-                self.group(part, (*inside, address))
+                if address in inside or len(inside) > _DEEPEST:
+                    self.refuse(f"{where} holds itself")
+                if address not in self.parts:
+                    self.parts[address] = self.group(part, (*inside, address))
+                n += self.parts[address]
+            if n > _MOST_PARTS:
+                self.refuse(f"{where} holds more parts than can be read")
+        if "indptr" in group and not _fits(group, group["indptr"]):
+            self.refuse(f"the rows of '{group.name}' are not as many as it claims")
+        return n
 
     def dataset(self, dataset: h5py.Dataset, where: str) -> None:
         plist = dataset.id.get_create_plist()
@@ -100,6 +110,14 @@ class _Walk:
             self.refuse(f"{where} claims {claimed:,} bytes, of which {stored:,} are stored")
 
 
+def _fits(group: Any, indptr: Any) -> bool:
+    """Whether a sparse matrix of an AnnData file has the rows (columns, by columns) it claims."""
+    side = {"csr_matrix": 0, "csc_matrix": 1}.get(group.attrs.get("encoding-type"))
+    if side is None or "shape" not in group.attrs:
+        return True
+    return tuple(indptr.shape) == (int(group.attrs["shape"][side]) + 1,)
+
+
 def _address(part: h5py.Group) -> int:
     return h5py.h5o.get_info(part.id).addr
 
@@ -112,12 +130,17 @@ def check_zarr(path: Path) -> None:
         Path(folder, name).stat().st_size for folder, _, names in os.walk(path) for name in names
     )
     most = max(_SMALL, stored * _OTHERWISE)
-    for name, array in _arrays(zarr.open_group(str(path), mode="r")):
+    for name, array, group in _arrays(zarr.open_group(str(path), mode="r")):
         claimed = max(array.size, math.prod(array.chunks)) * array.dtype.itemsize
         if claimed > most:
             raise InputError(
                 f"{path} cannot be trusted: '{name}' claims {claimed:,} bytes, of which at most "
                 f"{stored:,} are stored; write it again"
+            )
+        if name.endswith("indptr") and not _fits(group, array):
+            raise InputError(
+                f"{path} cannot be trusted: the rows of '{name}' are not as many as it claims; "
+                "write it again"
             )
         sparse = name.rpartition("/")[2] in ("data", "indices", "indptr")
         if sparse and array.size and array.nchunks_initialized < array.nchunks:
@@ -126,9 +149,10 @@ def check_zarr(path: Path) -> None:
             )
 
 
-def _arrays(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _arrays(group: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Names, arrays, and the groups that these are in."""
     for name, array in group.arrays():
-        yield f"{prefix}{name}", array
+        yield f"{prefix}{name}", array, group
     for name, inner in group.groups():
         yield from _arrays(inner, f"{prefix}{name}/")
 

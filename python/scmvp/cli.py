@@ -97,6 +97,7 @@ def _fit_and_write(
             threads=arguments.threads,
             callback=callback,
             checkpoint=arguments.checkpoint,
+            keep_checkpoint=True,  # until the results are written
         )
     if not writes:
         return 0
@@ -110,6 +111,8 @@ def _fit_and_write(
         summary["seconds_total"] = round(time.perf_counter() - started, 3)
         summary["peak_memory_mb"] = peak_memory_mb()
         _write_json(folder / "summary.json", summary)
+    if arguments.checkpoint is not None and not model.interrupted:
+        Path(arguments.checkpoint).unlink(missing_ok=True)
     say(
         f"{out}: {latent.shape[0]:,} cells in {latent.shape[1]} dimensions, "
         f"{summary['n_clusters_used']} of {summary['n_clusters']} clusters used, "

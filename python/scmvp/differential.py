@@ -20,7 +20,7 @@ from . import impute
 from .annotated import in_order_of
 from .checks import name_some
 from .effects import STEP, Sums, evidence_of, posterior_of, q_values, sums_by_batch, together
-from .errors import InputError, InputNote
+from .errors import InputError, InputNote, first_line
 from .labels import level_name, level_names
 from .matrices import Matrix
 from .module import PairedMixtureVAE
@@ -137,8 +137,9 @@ def labels_in(path: str, cells: Sequence[str]) -> pd.Series:
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} cannot be read as CSV with a header: {reason}") from error
+        raise InputError(
+            f"{path} cannot be read as CSV with a header: {first_line(error)}"
+        ) from error
     if table.shape[1] < 2:
         raise InputError(f"{path} has one column; give two, cell and label, with a header")
     label = table.iloc[:, 1].set_axis(table.iloc[:, 0])

@@ -13,5 +13,10 @@ class RError(InputError):
     """R, one of its packages or rpy2 is missing or of the wrong version, or R itself failed."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, for the middle of a sentence."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class InputNote(UserWarning):
     """Something that was decided about the input and that its owner should know."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -70,37 +72,65 @@ def write_blocks(
     names are `obs` and `var`, what made the values is in the attributes of the file.
     """
     with whole_file(path) as partial:
-        with _Target(partial, "w+b") as target, h5py.File(target, "w") as file:
-            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"} | about)
-            write_elem(file, "obs", pd.DataFrame(index=pd.Index(cells, dtype=str)))
-            write_elem(file, "var", pd.DataFrame(index=pd.Index(features, dtype=str)))
-            shape = (len(cells), len(features))
-            blocks = target.checked(blocks)
-            if threshold is None:
-                _write_dense(file, blocks, shape)
-            else:
-                _write_sparse(file, blocks, shape, threshold)
-        target.check()
+        with _Target(partial, "w+b") as target, target.first_reason():
+            with h5py.File(target, "w") as file:
+                file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"} | about)
+                write_elem(file, "obs", pd.DataFrame(index=pd.Index(cells, dtype=str)))
+                write_elem(file, "var", pd.DataFrame(index=pd.Index(features, dtype=str)))
+                shape = (len(cells), len(features))
+                blocks = target.checked(blocks)
+                if threshold is None:
+                    _write_dense(file, blocks, shape)
+                else:
+                    _write_sparse(file, blocks, shape, threshold)
 
 
 class _Target(io.FileIO):
     """A file that remembers why it could not be written instead of saying so to HDF5.
 
     HDF5 cannot close a file whose last writes fail, and tries again when the process ends, which
-    then may crash.
+    then may crash; and it reads again what it believes to have written. What the disk does not take
+    is therefore kept in memory, until the next block is asked for.
     """
 
     error: OSError | None = None
 
+    def __init__(self, path: Path, mode: str):
+        super().__init__(path, mode)
+        self.kept: list[tuple[int, bytes]] = []  # where, and what
+
     def write(self, data) -> int:
-        rest = memoryview(data).cast("B")
-        n = len(rest)
+        start, rest = self.tell(), memoryview(data).cast("B")
+        end = start + len(rest)
         try:
-            while len(rest):
+            while len(rest) and self.error is None:
                 rest = rest[super().write(rest) :]
         except OSError as error:
-            self.error = self.error or error
-        return n
+            self.error = error
+        if len(rest):
+            self.kept.append((end - len(rest), bytes(rest)))
+        super().seek(end)
+        return end - start
+
+    def readinto(self, buffer) -> int:
+        start, view = self.tell(), memoryview(buffer).cast("B")
+        n = super().readinto(view)
+        if self.error is None:
+            return n
+        view[n:] = bytes(len(view) - n)
+        for where, content in self.kept:
+            first, last = max(where, start), min(where + len(content), start + len(view))
+            if first < last:
+                view[first - start : last - start] = content[first - where : last - where]
+        super().seek(start + len(view))
+        return len(view)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        end = super().seek(offset, whence)
+        if whence == os.SEEK_END and self.kept:
+            ends = [where + len(content) for where, content in self.kept]
+            end = super().seek(max(end, *ends))
+        return end
 
     def truncate(self, size: int | None = None) -> int:
         try:
@@ -108,6 +138,16 @@ class _Target(io.FileIO):
         except OSError as error:
             self.error = self.error or error
             return size or 0
+
+    @contextmanager
+    def first_reason(self) -> Iterator[None]:
+        """Say why it could not be written, in the place of what HDF5 makes of that."""
+        try:
+            yield
+        except Exception:
+            self.check()
+            raise
+        self.check()
 
     def check(self) -> None:
         """Say it."""

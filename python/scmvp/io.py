@@ -46,7 +46,7 @@ from .containers import (
     places_of,
     split,
 )
-from .errors import InputError, InputNote
+from .errors import InputError, InputNote, first_line
 
 _ACCEPTED = (
     "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad of both modalities, a 10x .h5, "
@@ -628,8 +628,7 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{path} cannot be opened: permission denied") from error
     except Exception as error:  # a dozen kinds, depending on the byte where the damage is
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path} is not a readable {kind} (damaged or truncated?): {reason}; copy or write it "
-            "again"
+            f"{path} is not a readable {kind} (damaged or truncated?): {first_line(error)}; copy "
+            "or write it again"
         ) from error

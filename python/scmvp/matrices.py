@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .claims import check_columns, check_rows
-from .errors import InputError
+from .errors import InputError, first_line
 
 BLOCK_ENTRIES = 8_000_000  # non-zeros read at a time where all rows are gone through
 _BLOCK_CELLS = 4096
@@ -44,6 +44,20 @@ def _full_block(indptr: np.ndarray, start: int) -> int:
     return int(min(max(full, start + 1), len(indptr) - 1))
 
 
+def _part(stored: Any, start: int, stop: int) -> np.ndarray:
+    """Some of a dataset of h5py or zarr; damage may come to light long after it was opened."""
+    try:
+        return stored[start:stop]
+    except Exception as error:  # a dozen kinds, depending on the byte where the damage is
+        of_hdf5 = getattr(stored, "file", None)
+        file = stored.store if of_hdf5 is None else of_hdf5.filename
+        file = getattr(file, "path", getattr(file, "root", file))
+        raise InputError(
+            f"{file} cannot be read any more (damaged?): '{stored.name}', {first_line(error)}; "
+            "copy or write it again"
+        ) from error
+
+
 class StoredCsr:
     """The three vectors of a CSR matrix; `data` and `indices` stay on disk."""
 
@@ -57,7 +71,8 @@ class StoredCsr:
     def read(self, start: int, stop: int) -> sp.csr_matrix:
         """Consecutive rows."""
         first, last = self.indptr[start], self.indptr[stop]
-        parts = self.data[first:last], self.indices[first:last], self.indptr[start : stop + 1]
+        values, indices = (_part(stored, first, last) for stored in (self.data, self.indices))
+        parts = values, indices, self.indptr[start : stop + 1]
         check_columns(parts[1], self.shape[1], "the matrix on disk")
         shape = stop - start, self.shape[1]
         return sp.csr_matrix((plain_numbers(parts[0]), parts[1], parts[2] - first), shape=shape)
@@ -77,7 +92,7 @@ class StoredDense:
 
     def read(self, start: int, stop: int) -> sp.csr_matrix:
         """Consecutive rows."""
-        return sp.csr_matrix(plain_numbers(self.values[start:stop]))
+        return sp.csr_matrix(plain_numbers(_part(self.values, start, stop)))
 
     def row_limit(self, start: int) -> int:
         """End of a block of rows."""

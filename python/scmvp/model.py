@@ -219,6 +219,7 @@ class SCMVP:
         threads: int | None = None,
         callback: Callback | None = None,
         checkpoint: str | os.PathLike | None = None,
+        keep_checkpoint: bool = False,
         **training_options: Any,
     ) -> SCMVP:
         """Fit the model from scratch; the same seed gives the same model.
@@ -239,6 +240,8 @@ class SCMVP:
             checkpoint: File to keep the state in, written after each epoch. Where it exists, the
                 training that wrote it goes on, with the result it would have had without a break;
                 it is deleted in the end.
+            keep_checkpoint: Leave it there in the end, too, until you have written the results;
+                from it they come again at once.
             **training_options: Other fields of `scmvp.training.TrainingOptions`.
 
         Returns:
@@ -276,6 +279,9 @@ class SCMVP:
         self._module, self._training, self._result, self._latent = module, training, result, latent
         self.account |= {"n_clusters": module.n_clusters, "threads": threads}
         self.n_clusters = module.n_clusters
+        done = not (keep_checkpoint or result.interrupted)
+        if checkpoint_file is not None and done and ranks().rank == 0:
+            checkpoint_file.unlink(missing_ok=True)
         return self
 
     @property

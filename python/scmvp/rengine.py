@@ -57,6 +57,8 @@ def call(verb: str, arguments: dict[str, Any], engine: str = "auto", verbose: bo
         with open(result, "rb", buffering=2**20) as file:
             try:
                 outcome = rserial.load(file)
+                if not isinstance(outcome, dict):
+                    raise ValueError("it is no list")
             except ValueError as error:
                 raise RError(f"the answer of R cannot be read ({error}); run it again") from error
     for sentence in outcome.get("warnings") or []:

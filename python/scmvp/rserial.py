@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from .claims import check_structure
 from .errors import InputError
 
 _NIL, _REF, _SYMBOL, _PAIRS, _CHAR = 254, 255, 1, 2, 9
@@ -361,6 +362,7 @@ class _Reader:
         features, cells = slots["Dimnames"]
         vectors = (slots["x"], slots["i"], slots["p"])
         matrix = sp.csr_matrix(vectors, shape=(n_cells, n_features), copy=False)
+        check_structure(matrix, "a sparse matrix of R")
         return Named(matrix, cells, features)
 
 

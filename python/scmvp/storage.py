@@ -23,7 +23,7 @@ from safetensors.torch import load as tensors_in
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from .errors import InputError, ModelFileError
+from .errors import InputError, ModelFileError, first_line
 from .files import one_writer, whole_file
 
 FORMAT = "scmvp-model"
@@ -94,13 +94,12 @@ def damage_reported(directory: str | os.PathLike) -> Iterator[None]:
     """What a damaged model file makes fail inside, as one sentence."""
     try:
         yield
-    except InputError:
+    except ModelFileError:
         raise
     except Exception as error:  # a dozen kinds, depending on what is damaged
         path = Path(directory) / INFO_FILE
-        raise ModelFileError(
-            f"'{path}' is damaged ({type(error).__name__}); save the model again"
-        ) from error
+        reason = str(error) if isinstance(error, InputError) else type(error).__name__
+        raise ModelFileError(f"'{path}' is damaged ({reason}); save the model again") from error
 
 
 def load_info(directory: str | os.PathLike) -> dict[str, Any]:
@@ -182,7 +181,7 @@ def read_weights(directory: str | os.PathLike, sha256: str) -> dict[str, Tensor]
         weights = tensors_in(content)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(
-            f"'{path}' is broken or truncated ({str(error).splitlines()[0]}); save the model again"
+            f"'{path}' is broken or truncated ({first_line(error)}); save the model again"
         ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelFileError(

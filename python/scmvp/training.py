@@ -193,7 +193,6 @@ class Trainer:
         Args:
             callback: Called after each epoch.
             checkpoint_file: Written after each epoch; where it exists, training goes on from it.
-                Deleted when training is complete.
         """
         if checkpoint_file is not None and checkpoint_file.exists():
             checkpoint.load(checkpoint_file, self)
@@ -220,8 +219,6 @@ class Trainer:
             self._start_mixture()
         self.module.eval()
         self.result.seconds = time.monotonic() - started
-        if checkpoint_file is not None and not self.result.interrupted and self.ranks.rank == 0:
-            checkpoint_file.unlink(missing_ok=True)
         return self.result
 
     def _run_phase(

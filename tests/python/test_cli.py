@@ -174,6 +174,25 @@ def test_a_fit_that_fails_leaves_nothing(cells, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_training_outlives_a_full_disk(fitted, cells, tmp_path, monkeypatch):
+    """The checkpoint is there until the results are; they then come without training."""
+    out, state = tmp_path / "out", tmp_path / "state"
+    arguments = ["fit", cells, "--out", out, *FIT, "--checkpoint", state]
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "history.csv")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_write_history", full)
+        assert_refused(run(*arguments, "--quiet"), "No space left")
+    assert state.exists() and not out.exists()
+    result = run(*arguments)
+    assert result.returncode == 0 and "epoch 1/3" not in result.stderr
+    assert not state.exists()
+    for name in ("latent.csv", "clusters.csv"):
+        assert (out / name).read_bytes() == (fitted / name).read_bytes()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted_fit_writes_its_best_state(cells, tmp_path):
     pytest.importorskip("torch")
