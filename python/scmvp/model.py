@@ -85,7 +85,7 @@ def _on_its_threads(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def limited(self: SCMVP, *args: Any, **kwargs: Any) -> Any:
-        with limited_threads(self.account.get("threads")):
+        with limited_threads(self._threads):
             return method(self, *args, **kwargs)
 
     return limited
@@ -196,6 +196,7 @@ class SCMVP:
                 )
         self._n_clusters_given = n_clusters
         self.account["n_clusters"] = self.n_clusters = n_clusters
+        self._threads: int | None = None
         self._module: PairedMixtureVAE | None = None
         self._training: TrainingOptions | None = None
         self._result = TrainingResult()
@@ -278,7 +279,7 @@ class SCMVP:
         # assigned together, so that a failed second training leaves the first one whole
         self._module, self._training, self._result, self._latent = module, training, result, latent
         self.account |= {"n_clusters": module.n_clusters, "threads": threads}
-        self.n_clusters = module.n_clusters
+        self.n_clusters, self._threads = module.n_clusters, threads
         done = not (keep_checkpoint or result.interrupted)
         if checkpoint_file is not None and done and ranks().rank == 0:
             checkpoint_file.unlink(missing_ok=True)
@@ -653,6 +654,7 @@ class SCMVP:
         model.options = storage.options_of(ModelOptions, info["model_options"], directory)
         model._training = storage.options_of(TrainingOptions, info["training_options"], directory)
         model._training_changes = {}
+        model._threads = storage.threads_of(model.account, directory)
         model._result = storage.options_of(TrainingResult, info["training"], directory)
         model.covariates = Covariates.from_info(info["covariates"])
         weights, o = storage.read_weights(directory, info["weights_sha256"]), model.options

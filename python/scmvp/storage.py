@@ -137,6 +137,19 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
     return info
 
 
+def threads_of(account: dict[str, Any], directory: str | os.PathLike) -> int | None:
+    """On how many threads the model was fitted, or as many of these as there are CPUs here."""
+    threads = account.get("threads")
+    if threads is None:  # of a model saved before this was kept
+        return None
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise ModelFileError(
+            f"the model in '{directory}' is damaged: its number of threads is {threads!r}; save "
+            "the model again"
+        )
+    return min(threads, os.cpu_count() or 1)
+
+
 def options_of(kind: type, values: dict[str, Any], directory: str | os.PathLike) -> Any:
     """A dataclass of options from a model file."""
     known = {field.name for field in dataclasses.fields(kind)}
