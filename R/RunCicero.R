@@ -47,7 +47,8 @@
 #'   alternative experiment), or a matrix of accessibility, peaks x cells (sparse or dense).
 #' @param ... For objects: the arguments of the method for matrices, from `genomic_coords` on.
 #'   Unknown arguments are refused by name.
-#' @param assay Peak assay, or alternative experiment; `NULL` for the only measured one. Name an
+#' @param assay Peak assay, or alternative experiment; `NULL` for that of the fit, else the only
+#'   measured one. Name an
 #'   imputed assay (`"scMVP_ATAC"`) to use the imputed values.
 #' @param layer Layer of the assay; `NULL`: `counts`, for an imputed assay its imputed `data`.
 #' @param reduction,dims Reduction (and dimensions) in which cells are neighbors; see
@@ -120,7 +121,7 @@ RunCicero.Seurat <- function(object, assay = NULL, layer = NULL, reduction = "sc
   as <- check_choice(as, c("data.frame", "links", "object"), "as")
   options <- list(...)
   refuse_cicero_dots(options, names(formals()))
-  name <- find_peak_assay(object, assay)
+  name <- find_peak_assay(object, assay, reduction = reduction)
   if (as == "object") check_links_home(object, name)
   input <- seurat_values(object, name, layer)
   options <- known_genome(options, object[[name]])
@@ -144,7 +145,7 @@ RunCicero.SingleCellExperiment <- function(object, assay = NULL, layer = NULL, r
   as <- check_choice(as, c("data.frame", "links"), "as")
   options <- list(...)
   refuse_cicero_dots(options, names(formals()))
-  input <- sce_peaks(object, assay, layer)
+  input <- sce_peaks(object, assay, layer, reduction)
   if (is.null(options$genomic_coords)) options$genomic_coords <- known_seqinfo(input$ranges)
   if (is.null(groups)) options$reduced_coordinates <- sce_coordinates(object, reduction, dims)
   if (is.null(options$scale) && input$imputed) options$scale <- scale_for_imputed

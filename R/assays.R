@@ -44,7 +44,7 @@ check_assay <- function(object, name, argument) {
 # Assays that could be either, by what their features are; those `taken` left out.
 assay_candidates <- function(object, taken) {
   usable <- Filter(function(name) {
-    is.null(assay_mark(object[[name]])) && has_counts(object[[name]])
+    !is_imputed(object, name) && has_counts(object[[name]])
   }, setdiff(SeuratObject::Assays(object), taken))
   with_ranges <- vapply(usable, function(name) is_peak_assay(object[[name]]), logical(1))
   is_sct <- vapply(usable, function(name) inherits(object[[name]], "SCTAssay"), logical(1))

@@ -314,6 +314,8 @@ add_fit_to_experiment <- function(object, fit, names, pair) {
     list(fit$cluster, fit$cluster_prob), c(names$cluster, names$cluster_prob)
   ))
   data <- bioc("S4Vectors", "metadata")(object)
+  # cbind() of fitted objects leaves several of the name
+  data <- data[!names(data) %in% names$reduction]
   data[[names$reduction]] <- fit_record(fit)
   object <- bioc("S4Vectors", "metadata<-")(object, value = data)
   for (modality in names(names$assays)) {

@@ -5,25 +5,29 @@
 
 seurat_coordinates <- function(object, reduction, dims) {
   check_string(reduction, "reduction")
-  check_reduction(reduction, SeuratObject::Reductions(object), "RunSCMVP()")
+  check_reduction(reduction, SeuratObject::Reductions(object), "RunSCMVP()", object)
+  warn_lost_model(object, reduction)
   chosen_dims(SeuratObject::Embeddings(object[[reduction]]), dims, reduction)
 }
 
 sce_coordinates <- function(object, reduction, dims) {
   check_installed("SingleCellExperiment", "this object")
   check_string(reduction, "reduction")
-  check_reduction(reduction, SingleCellExperiment::reducedDimNames(object), "RunSCMVP()")
+  check_reduction(
+    reduction, SingleCellExperiment::reducedDimNames(object), "RunSCMVP()", object
+  )
+  refuse_joined_fits(object, reduction)
   coordinates <- as.matrix(SingleCellExperiment::reducedDim(object, reduction))
   rownames(coordinates) <- colnames(object)
   chosen_dims(coordinates, dims, reduction)
 }
 
-check_reduction <- function(reduction, available, maker) {
+check_reduction <- function(reduction, available, maker, object) {
   if (!reduction %in% available) {
     refuse(
       "the object has no reduction '", reduction, "' (reductions: ",
-      if (length(available) > 0) paste(available, collapse = ", ") else "none",
-      "): run ", maker, " first, or name another with reduction =."
+      if (length(available) > 0) paste(available, collapse = ", ") else "none", ")",
+      why_lost(object, reduction), ": run ", maker, " first, or name another with reduction =."
     )
   }
 }
@@ -43,13 +47,18 @@ chosen_dims <- function(coordinates, dims, reduction) {
 
 # ---- peaks ---------------------------------------------------------------------------------------
 
-# The peak assay meant: the one named (scMVP's imputed ones too), else the only measured one.
-find_peak_assay <- function(object, assay, argument = "assay") {
+# The peak assay meant: the one named (scMVP's imputed ones too), else that of the fit, else the
+# only measured one.
+find_peak_assay <- function(object, assay, argument = "assay", reduction = NULL) {
   assay <- check_string(assay, argument, optional = TRUE)
   assays <- SeuratObject::Assays(object)
   if (is.null(assay)) {
+    fitted <- fitted_names(object, reduction)$peaks
+    if (!is.null(fitted) && is_peak_assay(object[[fitted]])) {
+      return(fitted)
+    }
     usable <- Filter(function(name) {
-      is.null(assay_mark(object[[name]])) && is_peak_assay(object[[name]])
+      !is_imputed(object, name) && is_peak_assay(object[[name]])
     }, assays)
     return(only_candidate(
       NULL, usable, assays, "peak", argument, "genomic ranges such as 'chr1-100-200'"
@@ -171,8 +180,9 @@ as_ranges <- function(x, argument) {
 }
 
 # Peaks of a SingleCellExperiment: its own rows or those of an alternative experiment.
-sce_peaks <- function(object, assay, layer) {
+sce_peaks <- function(object, assay, layer, reduction = NULL) {
   check_installed("SingleCellExperiment", "this object")
+  if (is.null(assay)) assay <- fitted_names(object, reduction)$peaks
   names <- SingleCellExperiment::altExpNames(object)
   holds_peaks <- function(x) methods::is(row_ranges(x), "GRanges") || are_ranges(rownames(x))
   if (is.null(assay)) {
@@ -192,7 +202,7 @@ sce_peaks <- function(object, assay, layer) {
     check_string(assay, "assay")
     part <- if (assay %in% names) {
       SingleCellExperiment::altExp(object, assay)
-    } else if (identical(assay, SingleCellExperiment::mainExpName(object))) {
+    } else if (assay == names(experiments_of(object))[1]) {
       object
     } else {
       refuse(
