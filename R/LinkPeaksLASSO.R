@@ -228,7 +228,10 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
   pairs <- gene_peak_pairs(rna, peaks, ranges, genes, starts, options)
   imputed <- c(rna = rna.imputed, peaks = peaks.imputed)
   data <- list(
-    rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks, coordinates = coordinates,
+    rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks,
+    coordinates = if (!is.null(coordinates)) {
+      coordinates_for(colnames(peaks), ncol(peaks), coordinates, "coordinates")
+    },
     covariates = check_covariates(covariates, rna, peaks, imputed),
     totals = list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks)), smooth = imputed
   )
@@ -597,7 +600,8 @@ check_covariates <- function(covariates, rna, peaks, smooth) {
       format_count(ncol(peaks)), " cells and no missing value."
     )
   }
-  if (!is.null(rownames(covariates)) && all(colnames(peaks) %in% rownames(covariates))) {
+  if (!is.null(rownames(covariates))) {
+    check_same_cells(rownames(covariates), colnames(peaks), "covariates")
     covariates <- covariates[colnames(peaks), , drop = FALSE]
   }
   unname(covariates)
@@ -656,7 +660,10 @@ own_folds <- function(folds, n, cells) {
       "folds must be \"random\", \"block\" or the fold of each of the ", format_count(n), " cells."
     )
   }
-  if (!is.null(names(folds)) && all(cells %in% names(folds))) folds <- folds[cells]
+  if (!is.null(names(folds)) && !is.null(cells)) {
+    check_same_cells(names(folds), cells, "folds")
+    folds <- folds[cells]
+  }
   folds <- as.integer(factor(folds))
   if (max(folds) < 3) refuse("at least 3 folds are needed, not ", max(folds), ".")
   unname(folds)

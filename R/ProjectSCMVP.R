@@ -82,7 +82,10 @@ ProjectSCMVP.Seurat <- function(model, query, modality = NULL, rna.assay = NULL,
     new = c(rna = !is.null(impute.genes), atac = !is.null(impute.peaks))
   )
   wanted <- projection$wanted
-  assays <- find_query_assays(query, rna.assay, peak.assay, wanted)
+  assays <- find_query_assays(
+    query, rna.assay, peak.assay, wanted,
+    known = list(fitted_names(query, reduction.name), fitted_names(model, model.reduction))
+  )
   if (verbose) {
     for (name in unlist(assays)) message("assay '", name, "' (", nrow(query[[name]]), " features)")
   }
@@ -401,22 +404,26 @@ model_record <- function(stored) {
   list(history = history_frame(info$training$history), summary = info$summary)
 }
 
-# The assays of a Seurat query: those named, else the only candidate of each kind, if there is one.
-find_query_assays <- function(object, rna.assay, peak.assay, wanted) {
+# The assays of a Seurat query: those named, else the only candidate of each kind, if there is one;
+# of several that which a fit in the query or in the model's object was made on (`known`).
+find_query_assays <- function(object, rna.assay, peak.assay, wanted, known = list()) {
   kinds <- list(rna = rna.assay, atac = peak.assay)
   found <- lapply(names(kinds), function(kind) {
     if (!kind %in% wanted) {
       return(NULL)
     }
     tryCatch(
-      find_one_assay(object, kind, kinds[[kind]], setdiff(unlist(kinds), kinds[[kind]])),
+      find_one_assay(
+        object, kind, kinds[[kind]], setdiff(unlist(kinds), kinds[[kind]]),
+        unlist(lapply(known, `[[`, if (kind == "rna") "rna" else "peaks"))
+      ),
       scmvp_error_absent = function(e) NULL
     )
   })
   stats::setNames(found, c("rna", "peaks"))
 }
 
-find_one_assay <- function(object, kind, given, others) {
+find_one_assay <- function(object, kind, given, others, known) {
   argument <- if (kind == "rna") "rna.assay" else "peak.assay"
   if (!is.null(given)) {
     check_assay(object, given, argument)
@@ -424,6 +431,9 @@ find_one_assay <- function(object, kind, given, others) {
   }
   candidates <- assay_candidates(object, others)[[kind]]
   if (length(candidates) == 0) refuse("no such assay.", class = "absent")
+  if (length(candidates) > 1 && any(known %in% candidates)) {
+    return(intersect(known, candidates)[1])
+  }
   only_candidate(NULL, candidates, candidates, if (kind == "rna") "RNA" else "peak", argument, "")
 }
 

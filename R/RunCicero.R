@@ -397,7 +397,8 @@ groups_for <- function(values, groups, reduced_coordinates = NULL, k = 50, seed.
   groups
 }
 
-coordinates_for <- function(cells, n_cells, reduced_coordinates) {
+coordinates_for <- function(cells, n_cells, reduced_coordinates,
+                            argument = "reduced_coordinates") {
   if (is.null(reduced_coordinates)) {
     refuse(
       "cells are grouped first: give groups (of AggregateCells()), or reduced_coordinates ",
@@ -406,13 +407,13 @@ coordinates_for <- function(cells, n_cells, reduced_coordinates) {
   }
   coordinates <- as.matrix(reduced_coordinates)
   if (!is.null(rownames(coordinates)) && !is.null(cells)) {
-    check_same_cells(rownames(coordinates), cells, "reduced_coordinates")
+    check_same_cells(rownames(coordinates), cells, argument)
     return(coordinates[cells, , drop = FALSE])
   }
   if (nrow(coordinates) != n_cells) {
     refuse(
-      "reduced_coordinates has ", format_count(nrow(coordinates)), " rows, the matrix ",
-      format_count(n_cells), " cells."
+      argument, " has ", count_of(nrow(coordinates), "row"), ", the matrix ",
+      count_of(n_cells, "cell"), "."
     )
   }
   coordinates

@@ -119,7 +119,7 @@ ranges_table <- function(ranges, names) {
   if (is.null(ranges)) {
     table <- parse_ranges(names)
   } else {
-    table <- as_ranges(ranges, "ranges")
+    table <- in_order_of(as_ranges(ranges, "ranges"), names_of_ranges(ranges), names)
     if (nrow(table) != length(names)) {
       refuse(
         "ranges describes ", format_count(nrow(table)), " peaks, the matrix has ",
@@ -137,6 +137,31 @@ ranges_table <- function(ranges, names) {
   }
   table$name <- names
   table
+}
+
+# Names that ranges have of their own, or NULL. Those of a data frame that was given none are numbers.
+names_of_ranges <- function(ranges) {
+  if (methods::is(ranges, "GenomicRanges")) {
+    return(names(ranges))
+  }
+  if (is.data.frame(ranges) && is.character(attr(ranges, "row.names"))) rownames(ranges)
+}
+
+# Ranges in the order of the peaks: by their names, where these are the peaks'; else, where the names
+# of the peaks say the same ranges in another order, by these.
+in_order_of <- function(table, own, names) {
+  if (!is.null(own) && all(names %in% own)) {
+    return(table[match(names, own), ])
+  }
+  said <- parse_ranges(names)
+  if (nrow(table) != length(names) || anyNA(said$start)) {
+    return(table)
+  }
+  key <- function(x) {
+    paste(bare_chromosome(as.character(x$seqnames)), format_whole(x$start), format_whole(x$end))
+  }
+  at <- match(key(said), key(table))
+  if (anyNA(at)) table else table[at, ]
 }
 
 # What the columns of ranges are called, in the tables of several packages.

@@ -21,6 +21,9 @@ fitted_names <- function(object, reduction = NULL) {
   fits <- fits_of(object)
   if (any(names(fits) == reduction)) fits <- fits[names(fits) == reduction]
   seurat <- inherits(object, "Seurat")
+  if (length(fits) == 0) {
+    return(list(rna = NULL, peaks = NULL))
+  }
   there <- if (seurat) SeuratObject::Assays(object) else names(experiments_of(object))
   options <- paste0(c(rna = "rna.", peaks = "peak."), if (seurat) "assay" else "experiment")
   lapply(stats::setNames(options, c("rna", "peaks")), function(option) {

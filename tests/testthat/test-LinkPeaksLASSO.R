@@ -288,3 +288,26 @@ test_that("imputed peaks: copies share their coefficient, what hardly varies get
   # standardized, the three cannot be told apart
   expect_gt(max(abs(run(peaks.imputed = TRUE, standardize = TRUE)$coefficient)), 0.3)
 })
+
+test_that("cells of covariates, folds, coordinates and groups are matched by name", {
+  case <- lasso_case()
+  cells <- colnames(case$peaks)
+  turned <- rev(seq_along(cells))
+  values <- matrix(with_seed(1, stats::rnorm(length(cells) * 2)), ncol = 2)
+  rownames(values) <- cells
+  folds <- stats::setNames(rep(1:5, length.out = length(cells)), cells)
+  run <- function(...) link_case(case, n.permutations = 0, ...)
+  expect_equal(run(covariates = values[turned, ]), run(covariates = values))
+  expect_equal(run(folds = folds[turned]), run(folds = folds))
+  expect_equal(
+    run(folds = "block", coordinates = values[turned, ]), run(folds = "block", coordinates = values)
+  )
+  other <- values
+  rownames(other) <- paste0("x", cells)
+  for (given in list(
+    list(covariates = other), list(folds = stats::setNames(folds, rownames(other))),
+    list(folds = "block", coordinates = other)
+  )) {
+    expect_refused(do.call(run, given), "lacks 500 cells of the matrix")
+  }
+})

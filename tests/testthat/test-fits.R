@@ -39,6 +39,17 @@ test_that("verbs use the assays that the fit was named", {
   expect_s3_class(links, "data.frame")
 })
 
+test_that("a query with the assays of the model's object needs no names for them", {
+  fit <- fitted_to_second()
+  query <- two_of_each()
+  projected <- ProjectSCMVP(fit, query, verbose = FALSE)
+  expect_identical(fitted_names(projected, "scmvp"), list(rna = "spliced", peaks = "tiles"))
+  expect_equal(latent_of(projected), latent_of(fit), tolerance = 1e-4, ignore_attr = TRUE)
+  folder <- tempfile()
+  SaveSCMVP(fit, folder)
+  expect_refused(ProjectSCMVP(folder, query), "2 assays could be the RNA assay")
+})
+
 test_that("two fits that were made on other assays do not speak for each other", {
   fit <- fitted_to_second()
   fit <- quick_fit(
