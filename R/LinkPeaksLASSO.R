@@ -597,7 +597,7 @@ check_covariates <- function(covariates, rna, peaks, smooth) {
   if (!usable || !all(is.finite(covariates))) {
     refuse(
       "covariates must be \"depth\", \"none\" or a numeric matrix with one row for each of the ",
-      format_count(ncol(peaks)), " cells and no missing value."
+      count_of(ncol(peaks), "cell"), " and no missing value."
     )
   }
   if (!is.null(rownames(covariates))) {
@@ -657,7 +657,7 @@ block_folds <- function(coordinates, options) {
 own_folds <- function(folds, n, cells) {
   if (length(folds) != n || anyNA(folds)) {
     refuse(
-      "folds must be \"random\", \"block\" or the fold of each of the ", format_count(n), " cells."
+      "folds must be \"random\", \"block\" or the fold of each of the ", count_of(n, "cell"), "."
     )
   }
   if (!is.null(names(folds)) && !is.null(cells)) {

@@ -87,7 +87,9 @@ ProjectSCMVP.Seurat <- function(model, query, modality = NULL, rna.assay = NULL,
     known = list(fitted_names(query, reduction.name), fitted_names(model, model.reduction))
   )
   if (verbose) {
-    for (name in unlist(assays)) message("assay '", name, "' (", nrow(query[[name]]), " features)")
+    for (name in unlist(assays)) {
+      message("assay '", name, "' (", count_of(nrow(query[[name]]), "feature"), ")")
+    }
   }
   fit <- project(
     projection,
@@ -347,7 +349,8 @@ in_model_features <- function(counts, modelled, word, cells, projection) {
   if (any(missing) && projection$verbose) {
     message(
       count_of(sum(missing), word), " of the model (", sprintf("%.1f %%", 100 * mean(missing)),
-      ") not in the query count as zero (", some_names(modelled[missing]), ")"
+      ") not in the query ", one_or_many(sum(missing), "counts", "count"), " as zero (",
+      some_names(modelled[missing]), ")"
     )
   }
   shown <- modelled
@@ -477,7 +480,8 @@ project_experiments <- function(holder, pair, assay.type, names, projection) {
   if (projection$verbose) {
     for (kind in present) {
       message(
-        "experiment '", pair[[paste0(kind, "_name")]], "' (", nrow(counts[[kind]]), " features)"
+        "experiment '", pair[[paste0(kind, "_name")]], "' (",
+        count_of(nrow(counts[[kind]]), "feature"), ")"
       )
     }
   }

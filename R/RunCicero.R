@@ -273,7 +273,8 @@ mean_distance_parameter <- function(sampled, options) {
     warn_of(
       "ceiling",
       "In ", ceiling, " of ", count_of(nrow(sampled), "window"), " the distance parameter needs ",
-      "to be above 4, where Cicero's search ends; they were given about 2, as cicero does. ",
+      "to be above 4, where Cicero's search ends; ",
+      one_or_many(ceiling, "it was", "they were"), " given about 2, as cicero does. ",
       "search = \"extended\" finds the value."
     )
   }
@@ -299,7 +300,7 @@ warn_large_windows <- function(windows, max_elements) {
       "windows",
       count_of(sum(large), "window"), " of ", format_count(length(sizes)), " with more than ",
       "max_elements = ", max_elements, " peaks (at most ", max(sizes), ") ",
-      if (sum(large) == 1) "is" else "are", " left out, as cicero does: raise max_elements, or ",
+      is_are(sum(large)), " left out, as cicero does: raise max_elements, or ",
       "make window smaller."
     )
   }
@@ -390,8 +391,8 @@ groups_for <- function(values, groups, reduced_coordinates = NULL, k = 50, seed.
     if (!identical(rownames(groups), cells)) groups <- groups[cells, , drop = FALSE]
   } else if (nrow(groups) != ncol(values)) {
     refuse(
-      "groups has ", format_count(nrow(groups)), " cells, the matrix ",
-      format_count(ncol(values)), "."
+      "groups has ", count_of(nrow(groups), "cell"), ", the matrix ", format_count(ncol(values)),
+      "."
     )
   }
   groups

@@ -129,8 +129,8 @@ diffusion_order <- function(coordinates, root, groups, n.neighbors, n.components
   n <- nrow(coordinates)
   if (n < fewest_ordered) {
     refuse(
-      "there are only ", count_of(n, "cell"), ", too few to order: give at least ", fewest_ordered,
-      "."
+      "there ", is_are(n), " only ", count_of(n, "cell"), ", too few to order: give at least ",
+      fewest_ordered, "."
     )
   }
   n.neighbors <- check_number(n.neighbors, "n.neighbors", min = 2, whole = TRUE)

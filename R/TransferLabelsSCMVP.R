@@ -134,7 +134,7 @@ transferred <- function(reference, query, labels, reduction, calibration, n.neig
   z <- given$latent
   if (ncol(z) != ncol(query)) {
     refuse(
-      "the reference's latent has ", ncol(z), " dimensions, the query's ", ncol(query),
+      "the reference's latent has ", count_of(ncol(z), "dimension"), ", the query's ", ncol(query),
       ": embed both with the same model."
     )
   }
@@ -207,7 +207,7 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
 
 refuse_few_labels <- function(groups) {
   if (length(groups) < 20) {
-    refuse("the reference has ", length(groups), " labelled cells: give at least 20.")
+    refuse("the reference has ", count_of(length(groups), "labelled cell"), ": give at least 20.")
   }
   if (nlevels(groups) < 2) {
     refuse(

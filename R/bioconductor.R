@@ -138,8 +138,8 @@ experiment_cells <- function(experiment, assay.type, name, cells) {
   if (length(missing) > 0) {
     refuse(
       "experiment '", name, "' lacks ", count_of(length(missing), "cell"), " of the object (",
-      some_names(missing), "): keep the ", format_count(length(cells) - length(missing)),
-      " cells that have both modalities."
+      some_names(missing), "): keep the ", count_of(length(cells) - length(missing), "cell"),
+      " with both modalities."
     )
   }
   if (identical(colnames(counts), cells)) counts else counts[, cells, drop = FALSE]

@@ -38,8 +38,8 @@ chosen_dims <- function(coordinates, dims, reduction) {
   }
   if (!is.numeric(dims) || length(dims) == 0 || !all(dims %in% seq_len(ncol(coordinates)))) {
     refuse(
-      "dims must be among the ", ncol(coordinates), " dimensions of reduction '", reduction,
-      "', not ", in_words(dims), "."
+      "dims must be among the ", count_of(ncol(coordinates), "dimension"), " of reduction '",
+      reduction, "', not ", in_words(dims), "."
     )
   }
   coordinates[, dims, drop = FALSE]
@@ -122,7 +122,7 @@ ranges_table <- function(ranges, names) {
     table <- in_order_of(as_ranges(ranges, "ranges"), names_of_ranges(ranges), names)
     if (nrow(table) != length(names)) {
       refuse(
-        "ranges describes ", format_count(nrow(table)), " peaks, the matrix has ",
+        "ranges describes ", count_of(nrow(table), "peak"), ", the matrix has ",
         format_count(length(names)), ": give one range per row, in the same order."
       )
     }
@@ -132,14 +132,14 @@ ranges_table <- function(ranges, names) {
     refuse(
       count_of(length(bad), "feature"), " of ", format_count(length(names)),
       " cannot be read as genomic ranges (", some_names(names[bad]),
-      "): leave them out, or give ranges =."
+      "): leave ", one_or_many(length(bad), "it", "them"), " out, or give ranges =."
     )
   }
   table$name <- names
   table
 }
 
-# Names that ranges have of their own, or NULL. Those of a data frame that was given none are numbers.
+# Names that ranges have of their own, or NULL. A data frame that was given none has numbers.
 names_of_ranges <- function(ranges) {
   if (methods::is(ranges, "GenomicRanges")) {
     return(names(ranges))
@@ -147,8 +147,8 @@ names_of_ranges <- function(ranges) {
   if (is.data.frame(ranges) && is.character(attr(ranges, "row.names"))) rownames(ranges)
 }
 
-# Ranges in the order of the peaks: by their names, where these are the peaks'; else, where the names
-# of the peaks say the same ranges in another order, by these.
+# Ranges in the order of the peaks: by their names, where these are the peaks'; else, where the
+# names of the peaks say the same ranges in another order, by these.
 in_order_of <- function(table, own, names) {
   if (!is.null(own) && all(names %in% own)) {
     return(table[match(names, own), ])

@@ -208,7 +208,7 @@ LoadSCMVP <- function(path) {
   if (length(missing) > 0) {
     refuse(
       "'", path, "' is not a folder with a saved model: ", paste(missing, collapse = " and "),
-      if (length(missing) > 1) " are" else " is", " missing.",
+      " ", is_are(length(missing)), " missing.",
       class = "model"
     )
   }
