@@ -19,7 +19,7 @@ batch_columns <- function(batch, cells, table = NULL, where = NULL) {
     )
   }
   found <- found[cells, , drop = FALSE]
-  found[] <- lapply(found, as.character)
+  found[] <- lapply(found, level_names)
   unknown <- vapply(found, anyNA, logical(1))
   if (any(unknown)) {
     column <- names(found)[unknown][1]
@@ -69,7 +69,7 @@ check_batch_level <- function(batch) {
       "as c(donor = \"A\", lane = \"2\")."
     )
   }
-  level <- as.list(stats::setNames(as.character(batch), names(batch)))
+  level <- as.list(stats::setNames(level_names(batch), names(batch)))
   if (is.null(names(batch))) level[[1]] else level
 }
 

@@ -43,8 +43,12 @@ keep_model <- function(staged) {
   if (is.null(staged$staging)) {
     return(invisible())
   }
-  if (!file.rename(staged$staging, staged$model$path)) {
-    refuse("the model cannot be written to '", staged$model$path, "': check the folder.")
+  if (!suppressWarnings(file.rename(staged$staging, staged$model$path))) {
+    discard_model(staged)
+    refuse(
+      "the model cannot be written to '", staged$model$path, "': check the folder, and that ",
+      "nothing else has been written there meanwhile."
+    )
   }
 }
 
@@ -53,10 +57,16 @@ discard_model <- function(staged) {
 }
 
 read_model_files <- function(folder) {
-  bytes <- lapply(file.path(folder, model_files), function(file) {
+  bytes <- function(name) {
+    file <- file.path(folder, name)
     readBin(file, "raw", file.size(file))
-  })
-  new_model(json = bytes[[1]], weights = bytes[[2]])
+  }
+  json <- bytes(model_files[["json"]])
+  # where Python was ended while it replaced a model, the new weights are still under this name
+  digest <- sub('.*"weights_sha256": *"([0-9a-f]*)".*', "\\1", rawToChar(json[json > 0]))
+  unfinished <- paste0("weights.", digest, ".safetensors")
+  found <- nchar(digest) == 64 && file.exists(file.path(folder, unfinished))
+  new_model(json = json, weights = bytes(if (found) unfinished else model_files[["weights"]]))
 }
 
 # ---- back into Python ----------------------------------------------------------------------------
@@ -79,9 +89,24 @@ restore_model <- function(stored, engine) {
 }
 
 write_model_files <- function(stored, folder) {
-  dir.create(folder)
-  for (part in names(model_files)) {
-    writeBin(stored[[part]], file.path(folder, model_files[[part]]))
+  files <- file.path(folder, model_files)
+  written <- suppressWarnings({
+    made <- dir.create(folder)
+    made && tryCatch(
+      {
+        for (i in seq_along(files)) writeBin(stored[[names(model_files)[i]]], files[i])
+        # on a full disk writeBin() writes less, and warns at most
+        all(file.size(files) == lengths(stored[names(model_files)]))
+      },
+      error = function(e) FALSE
+    )
+  })
+  if (!written) {
+    if (made) unlink(folder, recursive = TRUE)
+    refuse(
+      "the model cannot be written to '", dirname(folder), "': check that the folder can be ",
+      "written to and that the disk is not full."
+    )
   }
 }
 
@@ -190,7 +215,12 @@ SaveSCMVP <- function(object, path, reduction = "scmvp") {
   stored <- model_of(object, reduction)
   path <- check_model_file(check_string(path, "path"), "path")
   if (is.null(stored$path)) {
-    write_model_files(stored, path)
+    # beside its place first: a folder of that name is always a whole model
+    staged <- list(
+      model = new_model(path = path), staging = tempfile("scmvp-model-", dirname(path))
+    )
+    write_model_files(stored, staged$staging)
+    keep_model(staged)
   } else {
     with_engine("auto", function(engine) {
       restore_model(stored, engine)

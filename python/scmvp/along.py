@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from .annotated import in_order_of
 from .arguments import whole_number
-from .checks import name_some
+from .checks import as_names, name_some
 from .errors import InputError
-from .matrices import Matrix, blocks_of, pieces_of
+from .matrices import Matrix, blocks_of, pieces_of, rows_of
+from .threads import limited_threads
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -39,6 +41,7 @@ class _Sums(NamedTuple):
     smooth: np.ndarray  # (features, GRID): sum k y
 
 
+@limited_threads()
 def features_along(
     data: MuData | Matrix,
     modality: str | None = None,
@@ -87,8 +90,9 @@ def features_along(
     """
     from scipy.stats import f as f_distribution
 
-    counts, names, t = _counts_of(data, modality, pseudotime, features, layer)
-    use, t, s = _cells_to_use(counts, t, cells, size)
+    given = _input_of(data, modality, pseudotime, features, layer)
+    counts, names = given.counts, given.features
+    use, t, s = _cells_to_use(given, cells, size)
     df = whole_number("df", df, 3, max(3, len(use) // 10))
     min_cells = whole_number("min_cells", min_cells)
     basis = spline_basis(t, df)
@@ -109,6 +113,7 @@ def features_along(
     return table[columns].sort_values(["p_value", "f"], ascending=[True, False], kind="stable")
 
 
+@limited_threads()
 def trends_along(
     data: MuData | Matrix,
     modality: str | None = None,
@@ -136,8 +141,9 @@ def trends_along(
     Returns:
         (features, 50), the columns being pseudotimes of as many cells between each two.
     """
-    counts, names, t = _counts_of(data, modality, pseudotime, features, layer)
-    use, t, s = _cells_to_use(counts, t, cells, size)
+    given = _input_of(data, modality, pseudotime, features, layer)
+    counts, names = given.counts, given.features
+    use, t, s = _cells_to_use(given, cells, size)
     grid, kernel = _smoother(t)
     sums = _sums(counts, use, s, kernel)
     table = pd.DataFrame(_trend(sums, kernel, s), index=pd.Index(names), columns=grid)
@@ -261,9 +267,16 @@ def _benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 # ---- what goes in
 
 
-def _counts_of(
+class _Input(NamedTuple):
+    counts: Matrix  # cells x features
+    features: np.ndarray  # names
+    cells: np.ndarray  # names, or numbers where there are none
+    pseudotime: Any  # as given: one number per cell
+
+
+def _input_of(
     data: Any, modality: str | None, pseudotime: Any, features: Any, layer: str | None
-) -> tuple[Matrix, np.ndarray, np.ndarray]:
+) -> _Input:
     if not hasattr(data, "mod"):
         counts = data if hasattr(data, "blocks") else sp.csr_matrix(data)
         names = np.arange(counts.shape[1]) if features is None else np.asarray(features)
@@ -271,7 +284,7 @@ def _counts_of(
             raise InputError(f"there are {len(names)} names for {counts.shape[1]} features")
         if isinstance(pseudotime, str):
             raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
-        return counts, names, _numbers("pseudotime", pseudotime, counts.shape[0])
+        return _Input(counts, names, np.arange(counts.shape[0]), pseudotime)
     if modality not in data.mod:
         raise InputError(f"modality is {modality!r}; use one of {', '.join(data.mod)}")
     adata = data.mod[modality]
@@ -288,31 +301,37 @@ def _counts_of(
                 f"there is no column '{pseudotime}' in obs; call scmvp.diffusion() first, or name "
                 "the column"
             )
-        pseudotime = data.obs[pseudotime].to_numpy()
+        pseudotime = data.obs[pseudotime]
     counts = sp.csr_matrix(adata.X if layer is None else adata.layers[layer])
-    if list(adata.obs_names) != list(data.obs_names):
-        counts = counts[adata.obs_names.get_indexer_for(data.obs_names)]
-    return counts, names, _numbers("pseudotime", pseudotime, counts.shape[0])
+    order = pd.Index(as_names(adata.obs_names)).get_indexer(as_names(data.obs_names))
+    if not np.array_equal(order, np.arange(counts.shape[0])):
+        counts = rows_of(counts, order)  # a cell that the modality lacks has no counts
+    return _Input(counts, names, as_names(data.obs_names), pseudotime)
 
 
-def _numbers(name: str, values: Any, n: int) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != (n,):
-        raise InputError(f"{name} has shape {values.shape}; give {n} numbers, one per cell")
+def _numbers(name: str, values: Any, cells: np.ndarray) -> np.ndarray:
+    values = np.asarray(in_order_of(cells, values, name), dtype=np.float64)
+    if values.shape != cells.shape:
+        raise InputError(
+            f"{name} has shape {values.shape}; give {len(cells)} numbers, one per cell"
+        )
     return values
 
 
 def _cells_to_use(
-    counts: Matrix, t: np.ndarray, cells: Any, size: Any
+    given: _Input, cells: Any, size: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions of the cells, their pseudotimes and sizes (of mean 1)."""
-    n = counts.shape[0]
+    n = len(given.cells)
+    t = _numbers("pseudotime", given.pseudotime, given.cells)
     if size is None:
-        size = np.concatenate([np.asarray(block.sum(1)).ravel() for block in blocks_of(counts)])
-    size = _numbers("size", size, n)
+        size = np.concatenate(
+            [np.asarray(block.sum(1)).ravel() for block in blocks_of(given.counts)]
+        )
+    size = _numbers("size", size, given.cells)
     usable = np.isfinite(t) & (size > 0)
     if cells is not None:
-        cells = np.asarray(cells)
+        cells = np.asarray(in_order_of(given.cells, cells, "cells"))
         chosen = np.zeros(n, dtype=bool)
         if cells.dtype == bool and cells.shape != (n,):
             raise InputError(f"cells has shape {cells.shape}; give {n} values, or positions")

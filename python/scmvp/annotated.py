@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .checks import Paired, name_some
+from .checks import Paired, as_names, columns_of, name_some
 from .errors import InputError
+from .labels import level_names
 
 LATENT = "X_scmvp"
 
@@ -27,7 +28,7 @@ def latent_of(data: Any, use_rep: str, what: str = "the latent") -> tuple[np.nda
                 f"mdata.obsm['{LATENT}'] = model.get_latent_representation(), or name it with "
                 "use_rep"
             )
-        latent, names = np.asarray(data.obsm[use_rep]), data.obs_names.to_numpy()
+        latent, names = np.asarray(data.obsm[use_rep]), as_names(data.obs_names)
     else:
         latent = np.asarray(data)
         names = np.arange(len(latent) if latent.ndim else 0)
@@ -38,8 +39,15 @@ def latent_of(data: Any, use_rep: str, what: str = "the latent") -> tuple[np.nda
     return latent, names
 
 
-def labels_of(data: Any, labels: Any, n_cells: int, argument: str) -> np.ndarray:
-    """One label per cell as objects, None where there is none: a column of obs, or as given."""
+def labels_of(data: Any, labels: Any, names: np.ndarray, argument: str) -> np.ndarray:
+    """One label per cell as objects, None where there is none: a column of obs, or as given.
+
+    Args:
+        data: With `obs`, or an array.
+        labels: Name of a column, or a value for each cell.
+        names: Of the cells, in their order.
+        argument: What the caller calls `labels`.
+    """
     if isinstance(labels, str):
         if not hasattr(data, "obs"):
             raise InputError(f"{argument} must be one label per cell where the latent is an array")
@@ -48,27 +56,45 @@ def labels_of(data: Any, labels: Any, n_cells: int, argument: str) -> np.ndarray
                 f"there is no column '{labels}' in obs; the columns are {', '.join(data.obs)}"
             )
         labels = data.obs[labels]
-    labels = np.asarray(labels, dtype=object)
-    if labels.shape != (n_cells,):
+    labels = np.asarray(in_order_of(names, labels, argument), dtype=object)
+    if labels.shape != names.shape:
         raise InputError(
-            f"{argument} has shape {labels.shape}; give {n_cells} labels, one per cell"
+            f"{argument} has shape {labels.shape}; give {len(names)} labels, one per cell"
         )
-    missing = pd.isna(labels)
-    return np.where(missing, None, np.where(missing, "", labels).astype(str))
+    return level_names(labels)
 
 
 def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
-    """A column of obs, of the whole or of a modality, in the order of the model's cells."""
+    """A column of obs, of the whole or of the modalities, in the order of the model's cells."""
     if data is None or isinstance(data, Paired):
         raise InputError(
             f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
             "label per cell as groupby"
         )
     parts = list(data) if isinstance(data, tuple) else [data, *data.mod.values()]
-    for obs in (part.obs for part in parts):
-        if name in obs and obs.index.astype(str).isin(cells).sum() == len(cells):
-            return obs[name].set_axis(obs.index.astype(str)).reindex(cells)
-    known = sorted({str(column) for part in parts for column in part.obs})
+    return columns_of([part.obs for part in parts if part is not None], [name], cells)[name]
+
+
+def in_order_of(names: np.ndarray, values: Any, argument: str) -> Any:
+    """Values per cell as they are, or, of pandas objects with cell names, in the order of `names`.
+
+    Where the cells have no names but numbers, all values are taken to be in their order.
+
+    Raises:
+        InputError: Some of the cells are not in the index.
+    """
+    index = getattr(values, "index", None)
+    positional = names.dtype.kind in "iu" or isinstance(index, pd.RangeIndex)
+    if positional or not isinstance(index, pd.Index):
+        return values
+    numbered = index.dtype.kind in "iu"
+    index = pd.Index(as_names(index))
+    if numbered and not index.isin(names).any():  # rows of a table, not cells
+        return values
+    at = index.get_indexer(names) if index.is_unique else np.full(len(names), -1)
+    if (at >= 0).all():
+        return values.iloc[at]
     raise InputError(
-        f"the cells have no metadata '{name}' (they have {name_some(known) or 'none'})"
+        f"{argument} has no value for {name_some(names[at < 0])} ({int((at < 0).sum())} cells), or "
+        "names a cell twice; give one value for each cell"
     )

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
 from .checks import LABEL, MODALITIES, Paired, as_names, columns_of, holds_counts, paired_of
+from .claims import check_zarr, open_hdf5
 from .errors import InputError, InputNote
 from .io import (
     columns_by_type,
@@ -94,12 +94,13 @@ def _root(path: Path) -> Any:
     if path.suffix == ".zarr":
         import zarr
 
+        check_zarr(path)
         return zarr.open_group(str(path), mode="r")
-    return h5py.File(path, "r")  # open for as long as the matrix lives
+    return open_hdf5(path)  # open for as long as the matrix lives
 
 
 def _open_10x(path: Path) -> list[Opened]:
-    group, cells, var = names_of_10x(h5py.File(path, "r"), path)
+    group, cells, var = names_of_10x(open_hdf5(path), path)
     names = np.array(make_unique(var.index), dtype=object)
     stored = StoredCsr(group["data"], group["indices"], group["indptr"][:], (len(cells), len(var)))
     return [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import InputError
+from .files import whole_file
 
 if TYPE_CHECKING:
     from .training import Trainer
 
-FORMAT = "scmvp-checkpoint-1"
+FORMAT = "scmvp-checkpoint-2"
 
 
 def save(path: Path, trainer: Trainer) -> None:
@@ -41,9 +42,12 @@ def save(path: Path, trainer: Trainer) -> None:
         "shuffler": trainer.shuffler.bit_generator.state,
     }
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"scmvp": json.dumps(about)})
-    os.replace(partial, path)
+    text = json.dumps(about)
+    with whole_file(path) as partial:
+        try:
+            save_file(tensors, partial, {"scmvp": text, "sha256": _digest(text, tensors)})
+        except SafetensorError as error:
+            raise OSError(f"'{path}' cannot be written: {error}") from error
 
 
 def load(path: Path, trainer: Trainer) -> None:
@@ -55,14 +59,22 @@ def load(path: Path, trainer: Trainer) -> None:
     """
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("scmvp", "{}"))
+            known = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
-            f"'{path}' is not a checkpoint that can be read ({error}); delete it to train anew"
+            f"'{path}' is not a checkpoint that can be read ({str(error).splitlines()[0]}); "
+            "delete it to train anew"
         ) from error
-    if about.get("format") != FORMAT:
-        raise InputError(f"'{path}' is not a checkpoint of this scmvp; name another file")
+    text = known.get("scmvp", "")
+    if FORMAT not in text or "sha256" not in known:
+        raise InputError(
+            f"'{path}' is not a checkpoint of this version of scmvp; name another file, or delete "
+            "it to train anew"
+        )
+    if known["sha256"] != _digest(text, tensors):
+        raise InputError(f"'{path}' is a damaged checkpoint; delete it to train anew")
+    about = json.loads(text)
     ours, theirs = _identity(trainer), about["training"]
     if odd := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
         raise InputError(
@@ -86,6 +98,15 @@ def load(path: Path, trainer: Trainer) -> None:
     torch.set_rng_state(tensors["random.cpu"])
     if trainer.device.type == "cuda" and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], trainer.device)
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        values = tensors[name].contiguous()
+        found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        found.update(values.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

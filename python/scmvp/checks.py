@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from .claims import check_structure
 from .errors import InputError
+from .files import refuse_no_file
 from .matrices import DiskRows, Matrix, StoredCsr, StoredDense, entries_of_cells, rows_of
 
 if TYPE_CHECKING:
@@ -76,12 +78,13 @@ def check_paired(
         columns: Of `obs`, that are wanted in the result.
 
     Returns:
-        Paired, with the cells in the order of the RNA modality; those of ATAC alone come last.
+        Paired, with the cells of a MuData in the order of its `obs_names`, those of a pair in the
+        order of the RNA modality, those of ATAC alone last.
 
     Raises:
         InputError: A modality or layer is missing or empty; names are duplicated; the two do not
-            have the same cells; values are negative, not integer, NaN or infinite; a cell has no
-            count in either modality.
+            have the same cells; `obs_names` of the MuData are not those of its modalities; values
+            are negative, not integer, NaN or infinite; a cell has no count in either modality.
     """
     if isinstance(data, Paired):
         _refuse_missing_columns(columns, () if data.obs is None else data.obs)
@@ -101,7 +104,7 @@ def check_paired(
         values[modality] = sp.csr_matrix(
             (len(cells[modality]), len(features[modality])), dtype=np.float32
         )
-    paired = paired_of(values, cells, features, mosaic)
+    paired = paired_of(values, cells, features, mosaic, _cells_of(data, cells))
     if not columns:
         return paired
     tables = [data.obs] if hasattr(data, "mod") else []
@@ -120,11 +123,13 @@ def columns_of(
     _refuse_missing_columns(columns, [name for table in tables for name in table])
     found = pd.DataFrame(index=pd.Index(cells, dtype=str))
     for name in columns:
-        parts = [table[name].astype(object) for table in tables if name in table]
+        parts = [table[name] for table in tables if name in table]
         parts = [part.set_axis(as_names(part.index)).reindex(cells) for part in parts]
         found[name] = parts[0]
         for part in parts[1:]:
-            found[name] = found[name].where(found[name].notna(), part)
+            if found[name].isna().any():
+                column = found[name].astype(object)
+                found[name] = column.where(column.notna(), part.astype(object))
     return found
 
 
@@ -141,20 +146,53 @@ def paired_of(
     cells: dict[str, np.ndarray],
     features: dict[str, np.ndarray],
     mosaic: bool = False,
+    names: np.ndarray | None = None,
 ) -> Paired:
-    """`check_paired` of matrices and names by modality."""
+    """`check_paired` of matrices and names by modality.
+
+    Args:
+        values: Matrices.
+        cells: Row names of each.
+        features: Column names of each.
+        mosaic: Keep cells that only one modality has.
+        names: The same cells in the order of the result; that of the RNA when None.
+    """
     for modality in MODALITIES:
         check_names(modality, cells[modality], features[modality])
     if mosaic:
-        names, orders = all_cells(cells["rna"], cells["atac"])
+        found_names, orders = all_cells(cells["rna"], cells["atac"])
     else:
-        names, orders = cells["rna"], (None, match_cells(cells["rna"], cells["atac"]))
+        found_names, orders = cells["rna"], (None, match_cells(cells["rna"], cells["atac"]))
+    if names is None or np.array_equal(names, found_names):
+        names = found_names
+    else:
+        orders = tuple(pd.Index(cells[modality]).get_indexer(names) for modality in MODALITIES)
     found = []
     for modality, order in zip(MODALITIES, orders, strict=True):
         counts = count_matrix(values[modality], modality, cells[modality], features[modality])
         found.append(counts if order is None else rows_of(counts, order))
     refuse_empty_cells(*found, names)
     return Paired(*found, names, features["rna"], features["atac"])
+
+
+def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Cells of RNA and ATAC in the order of a MuData's `obs_names`; None for a pair."""
+    if not hasattr(data, "mod"):
+        return None
+    known = pd.Index(as_names(data.obs_names))
+    ours = pd.Index(np.concatenate([*cells.values()])).unique()
+    everyone = ours.append([pd.Index(as_names(part.obs_names)) for part in data.mod.values()])
+    lacking = {
+        "obs_names of the MuData lack": ours[~ours.isin(known)],
+        "obs_names of the MuData have cells that no modality has:": known[~known.isin(everyone)],
+    }
+    for what, names in lacking.items():
+        if len(names):
+            raise InputError(
+                f"{what} {name_some(names)} ({len(names)} in all); call update() of the MuData "
+                "after a modality was changed"
+            )
+    return known[known.isin(ours)].to_numpy()
 
 
 def modality_pair(
@@ -338,6 +376,11 @@ def writable(path: str | os.PathLike) -> Path:
         raise InputError(f"'{path}' is a folder; name a file")
     if not path.absolute().parent.is_dir():
         raise InputError(f"'{path}' cannot be made: there is no folder '{path.parent}'")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(
+            f"'{path}' cannot be made: '{path.parent}' is not a folder one can write to"
+        )
+    refuse_no_file(path)
     return path
 
 
@@ -356,6 +399,7 @@ def _as_csr(values: Any, modality: str) -> sp.csr_matrix:
     if hasattr(values, "to_memory"):
         values = values.to_memory()
     if sp.issparse(values):
+        check_structure(values, f"the {LABEL[modality]} matrix")
         if values.format != "csr":
             return sp.csr_matrix(values)
         return values if isinstance(values, sp.csr_matrix) else _csr_view(values.data, values)

@@ -11,9 +11,7 @@ import csv
 import json
 import os
 import re
-import shutil
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +25,7 @@ import scmvp
 
 from .checks import Paired, check_paired, writable
 from .errors import InputError, InputNote
+from .files import whole_file, whole_folder
 from .io import read_for_fit
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
@@ -51,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             # The disk is full, a folder is read-only: the reason and the file, no traceback.
             return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
+        except MemoryError as error:
+            reason = f" ({error})" if str(error) else ""
+            return _fail(f"the memory is not enough{reason}; leave counts on disk: --backed yes", 2)
         except KeyboardInterrupt:
             return _fail("interrupted; nothing was written", 130)
 
@@ -100,7 +102,7 @@ def _fit_and_write(
         )
     if not writes:
         return 0
-    with _replacing_folder(out) as folder:
+    with whole_folder(out, replace=arguments.overwrite) as folder:
         latent = model.get_latent_representation()
         _write_latent(folder / "latent.csv", model.cells, latent)
         _write_clusters(folder / "clusters.csv", model.cells, model.predict_proba())
@@ -124,10 +126,10 @@ def _fit_and_write(
 
 def _embed(arguments: argparse.Namespace, say: _Messages) -> int:
     model = _load(arguments.model)
+    out = _output_file(arguments.out)
     data = _other_cells(arguments, model)
     latent = model.get_latent_representation(data, modality=arguments.modality)
-    out = _output_file(arguments.out)
-    with _replacing_file(out) as partial:
+    with whole_file(out) as partial:
         _write_latent(partial, data.cells, latent)
     say(f"{arguments.out}: {latent.shape[0]:,} cells in {latent.shape[1]} dimensions")
     return 0
@@ -137,8 +139,8 @@ def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
     features = _names_in(arguments.features)
     cells = _names_in(arguments.cells)
     model = _load(arguments.model)
-    data = _other_cells(arguments, model)
     out = _output_file(arguments.out)
+    data = _other_cells(arguments, model)
     model.impute_to_file(
         out,
         arguments.modality,
@@ -158,12 +160,12 @@ def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
 
     features = _names_in(arguments.features)
     model = _load(arguments.model)
+    out = _output_file(arguments.out)
     cells = _cells(arguments)
     groupby = arguments.groupby
     if arguments.labels is not None:
         names = cells.cells if isinstance(cells, Paired) else cells.obs_names
         groupby = labels_in(arguments.labels, names)
-    out = _output_file(arguments.out)
     test, asked = {
         "rna": (model.differential_expression, "genes"),
         "atac": (model.differential_accessibility, "peaks"),
@@ -172,7 +174,7 @@ def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
         cells, groupby=groupby, group1=arguments.group1, group2=arguments.group2,
         delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed, **{asked: features},
     )  # fmt: skip
-    with _replacing_file(out) as partial:
+    with whole_file(out) as partial:
         table.to_csv(partial, index=False)
     pairs = table.groupby(["group", "reference"], sort=False)["is_de"].sum()
     for (group, reference), n in pairs.items():
@@ -422,7 +424,8 @@ def _names_in(path: str | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # not splitlines(): names may hold other characters that it takes for ends of lines
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a list of names, one a line") from error
     names = [line.strip() for line in lines if line.strip()]
@@ -453,37 +456,6 @@ def _refuse_output_folder(out: Path, overwrite: bool) -> None:
             f"{out} holds files that scmvp fit did not write, such as '{foreign[0]}'; name another "
             "folder"
         )
-
-
-@contextmanager
-def _replacing_folder(out: Path) -> Iterator[Path]:
-    """A sibling to write into that takes the place of `out` only when everything is written."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        # mkdtemp makes a folder only its owner can enter.
-        partial.chmod(0o777 & ~_umask())
-        yield partial
-        if out.exists():
-            earlier = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-            out.rename(earlier / "earlier")
-            partial.rename(out)
-            shutil.rmtree(earlier)
-        else:
-            partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def _replacing_file(out: Path) -> Iterator[Path]:
-    """A sibling to write into that takes the place of `out` only when everything is written."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        yield partial
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _output_file(path: str) -> Path:
@@ -578,12 +550,6 @@ def _shape(cells: Any) -> str:
     rna, atac = (cells.rna, cells.atac) if on_disk else (cells["rna"], cells["atac"])
     sizes = f"{rna.shape[0]:,} cells, {rna.shape[1]:,} genes, {atac.shape[1]:,} peaks"
     return f"{sizes}; the counts stay on disk" if on_disk else sizes
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _fail(sentence: str, status: int) -> int:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from .checks import name_some
 from .errors import InputError, InputNote
+from .labels import batch_name, level_names
 
 MOST_LEVELS = 200  # of a column; more of them are cells' own numbers, not batches
 
@@ -121,12 +122,13 @@ class Covariates:
         start = 0
         for name, levels in self.levels.items():
             if name in batch:
-                if str(batch[name]) not in levels:
+                level = batch_name(batch[name])
+                if level not in levels:
                     raise InputError(
                         f"'{name}' has no level {batch[name]!r}; it has {name_some(levels)}"
                     )
                 row[start : start + len(levels)] = 0
-                row[start + levels.index(str(batch[name]))] = 1
+                row[start + levels.index(level)] = 1
             start += len(levels)
         return row
 
@@ -156,4 +158,4 @@ def _words(values: pd.Series, name: str) -> np.ndarray:
             f"{int(missing.sum())} cells have no value in '{name}' "
             f"({name_some(list(map(str, values.index[missing])))}); give every cell its batch"
         )
-    return values.astype(str).to_numpy()
+    return level_names(values, batch_name).astype(str)

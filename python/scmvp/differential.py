@@ -6,6 +6,7 @@ its own opinion (`lfc_model`); docs/differential.md says why that is no part of 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,9 +17,11 @@ import scipy.sparse as sp
 import torch
 
 from . import impute
+from .annotated import in_order_of
 from .checks import name_some
 from .effects import STEP, Sums, evidence_of, posterior_of, q_values, sums_by_batch, together
-from .errors import InputError
+from .errors import InputError, InputNote
+from .labels import level_name, level_names
 from .matrices import Matrix
 from .module import PairedMixtureVAE
 from .networks import Gaussian
@@ -94,12 +97,17 @@ def groups_of(
 
 
 def _labelled(cells, labels, group1, group2, name: str) -> Groups:
+    labels = in_order_of(np.asarray(cells), labels, name)
     if len(labels) != len(cells):
         raise InputError(
             f"{name} has {len(labels)} labels for {len(cells)} cells; give one for each cell"
         )
-    labels = pd.Series(pd.Categorical(labels)).cat.remove_unused_categories().cat
-    known, code = [str(label) for label in labels.categories], labels.codes.to_numpy()
+    # in the order of the categories; 1 and "1" have one name and are one group
+    names = level_names(labels)
+    order = dict.fromkeys(level_name(label) for label in pd.Categorical(labels).categories)
+    present = set(names)
+    known = [label for label in order if label in present]
+    code = pd.Index(known).get_indexer(names)
     if len(known) < 2:
         raise InputError(f"{name} has the same label for all cells; there is nothing to compare")
     firsts = known if group1 is None else _labels_in(group1, known, "group1", name)
@@ -129,7 +137,8 @@ def labels_in(path: str, cells: Sequence[str]) -> pd.Series:
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as CSV with a header: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be read as CSV with a header: {reason}") from error
     if table.shape[1] < 2:
         raise InputError(f"{path} has one column; give two, cell and label, with a header")
     label = table.iloc[:, 1].set_axis(table.iloc[:, 0])
@@ -141,12 +150,20 @@ def labels_in(path: str, cells: Sequence[str]) -> pd.Series:
             f"{path} has none of the cells (it has {name_some(label.index)}, the data "
             f"{name_some(cells)}); give the same names"
         )
+    if n := int(found.isna().sum()):
+        lacking = name_some(found.index[found.isna()])
+        warnings.warn(
+            f"{path} has no label for {n:,} of the {len(cells):,} cells ({lacking}), which are "
+            "left out",
+            InputNote,
+            stacklevel=2,
+        )
     return found
 
 
 def _labels_in(wanted: object, known: list[str], argument: str, name: str) -> list[str]:
     wanted = [wanted] if isinstance(wanted, str) or not np.iterable(wanted) else list(wanted)
-    wanted = [str(label) for label in wanted]
+    wanted = [level_name(label) for label in wanted]
     if missing := [label for label in wanted if label not in known]:
         raise InputError(
             f"{argument} is {name_some(missing)}, and {name} has no such label; "
@@ -158,6 +175,8 @@ def _labels_in(wanted: object, known: list[str], argument: str, name: str) -> li
 
 
 def _mask(cells: Sequence[str], given: object, argument: str) -> np.ndarray:
+    if getattr(given, "dtype", None) in ("bool", "boolean"):
+        given = in_order_of(np.asarray(cells), given, argument)
     values = np.asarray(given)
     if values.ndim != 1 or not len(values):
         raise InputError(
@@ -171,6 +190,8 @@ def _mask(cells: Sequence[str], given: object, argument: str) -> np.ndarray:
                 "give one value for each cell"
             )
         return values
+    if pd.isna(values).any():
+        raise InputError(f"{argument} has missing values; give True or False for each cell")
     mask = pd.Index(cells).isin(values.astype(str))
     if missing := sorted(set(values.astype(str)) - set(cells)):
         raise InputError(f"{argument} has cells that are not in the data: {name_some(missing)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import scipy.sparse as sp
 import torch
 from anndata.io import write_elem
 
+from .files import whole_file
 from .module import PairedMixtureVAE
 
 BLOCK_BYTES = 64 << 20  # of decoder output held at a time
@@ -69,8 +69,7 @@ def write_blocks(
     `X` is (cells, features): a chunked float32 array, or CSR of the values >= `threshold`. The
     names are `obs` and `var`, what made the values is in the attributes of the file.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as partial:
         with _Target(partial, "w+b") as target, h5py.File(target, "w") as file:
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"} | about)
             write_elem(file, "obs", pd.DataFrame(index=pd.Index(cells, dtype=str)))
@@ -82,9 +81,6 @@ def write_blocks(
             else:
                 _write_sparse(file, blocks, shape, threshold)
         target.check()
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class _Target(io.FileIO):

@@ -7,7 +7,7 @@ object.
 
 from __future__ import annotations
 
-import gzip
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +33,14 @@ from .checks import (
     check_names,
     holds_counts,
     match_cells,
+)
+from .claims import (
+    check_hdf5,
+    check_matrix_market,
+    check_structure,
+    check_zarr,
+    open_hdf5,
+    open_text,
 )
 from .errors import InputError, InputNote
 
@@ -265,7 +273,9 @@ def pair_files(folder: Path) -> dict[str, Path] | None:
 def _read_anndata(path: Path, modality: str) -> AnnData:
     reader = anndata.read_zarr if path.suffix == ".zarr" else anndata.read_h5ad
     with damage_reported(path, f"{path.suffix[1:]} file"):
+        check_container(path)
         adata = reader(path)
+        _check_matrices(adata, modality)
     return _with_counts(adata, modality, path)
 
 
@@ -294,7 +304,10 @@ def _read_zarr(path: Path, mosaic: bool) -> MuData:
 def _of_mudata(reader: Callable[[Path], MuData], path: Path, mosaic: bool) -> MuData:
     with damage_reported(path, f"MuData {path.suffix[1:]} file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        check_container(path)
         mdata = reader(path)
+        for name in mdata.mod:
+            _check_matrices(mdata.mod[name], name)
     chosen = {
         modality: _with_counts(
             mdata.mod[name_of_modality(modality, mdata.mod, path)], modality, path
@@ -308,7 +321,7 @@ def _of_mudata(reader: Callable[[Path], MuData], path: Path, mosaic: bool) -> Mu
 
 
 def _read_10x_h5(path: Path) -> MuData:
-    with damage_reported(path, "10x .h5 file"), h5py.File(path, "r") as file:
+    with damage_reported(path, "10x .h5 file"), open_hdf5(path) as file:
         group, cells, var = names_of_10x(file, path)
         vectors = tuple(group[name][:] for name in ("data", "indices", "indptr"))
     with in_file(path):
@@ -368,7 +381,14 @@ def _read_matrix_market(folder: Path, matrix: Path, features: Path, barcodes: Pa
         var["start"] = [int(row[4]) for row in rows]
         var["end"] = [int(row[5]) for row in rows]
     with damage_reported(matrix, "MatrixMarket file"):
-        stored = scipy.io.mmread(matrix)
+        claimed = check_matrix_market(matrix, (len(var), len(cells)))
+        if claimed != (len(var), len(cells)):
+            raise InputError(
+                f"{matrix} is {claimed[0]} x {claimed[1]}, but {features.name} names {len(var)} "
+                f"features and {barcodes.name} names {len(cells)} cells"
+            )
+        with open_text(matrix) as file:
+            stored = scipy.io.mmread(file)
     if stored.shape != (len(var), len(cells)):
         raise InputError(
             f"{matrix} is {stored.shape[0]} x {stored.shape[1]}, but {features.name} names "
@@ -486,13 +506,27 @@ def _plain_or_gzipped(folder: Path, name: str) -> Path | None:
 
 
 def _read_table(path: Path) -> list[list[str]]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with damage_reported(path, "table"), opener(path, "rt", encoding="utf-8") as file:
-        return [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
+    with damage_reported(path, "table"), open_text(path) as content:
+        with io.TextIOWrapper(content, encoding="utf-8") as file:
+            return [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
 
 
 def _strings(dataset: h5py.Dataset) -> np.ndarray:
     return np.array(dataset.asstr()[:], dtype=object)
+
+
+def _check_matrices(adata: AnnData, modality: str) -> None:
+    """Index vectors of what may be taken as counts, before anything is computed with them."""
+    what = f"the {modality} matrix"
+    check_structure(adata.X, what)
+    check_structure(adata.layers.get("counts"), what)
+    if adata.raw is not None:
+        check_structure(adata.raw.X, what)
+
+
+def check_container(path: Path) -> None:
+    """Refuse an HDF5 file or a zarr folder that claims more than it holds."""
+    (check_zarr if path.suffix == ".zarr" else check_hdf5)(path)
 
 
 @contextmanager
@@ -509,8 +543,15 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
     """Turn what libraries raise on damaged files into one sentence."""
     try:
         yield
-    except (InputError, MemoryError):
-        raise
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise InputError(
+            f"{path} does not fit into the memory; leave its counts on disk (backed=True, --backed "
+            "yes), or give a smaller part of it"
+        ) from error
     except PermissionError as error:
         raise InputError(f"{path} cannot be opened: permission denied") from error
     except Exception as error:  # a dozen kinds, depending on the byte where the damage is

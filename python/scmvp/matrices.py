@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import scipy.sparse as sp
 
+from .claims import check_columns, check_rows
+
 BLOCK_ENTRIES = 8_000_000  # non-zeros read at a time where all rows are gone through
 _BLOCK_CELLS = 4096
 _RUN_CELLS = 512  # wanted rows read at a time
@@ -41,6 +43,7 @@ class StoredCsr:
     """The three vectors of a CSR matrix; `data` and `indices` stay on disk."""
 
     def __init__(self, data: Any, indices: Any, indptr: np.ndarray, shape: tuple[int, int]):
+        check_rows(indptr, shape[0], indices.shape[0], data.shape[0], "the matrix on disk")
         self.data, self.indices = data, indices
         self.indptr = np.asarray(indptr, dtype=np.int64)
         self.shape = shape
@@ -50,6 +53,7 @@ class StoredCsr:
         """Consecutive rows."""
         first, last = self.indptr[start], self.indptr[stop]
         parts = self.data[first:last], self.indices[first:last], self.indptr[start : stop + 1]
+        check_columns(parts[1], self.shape[1], "the matrix on disk")
         shape = stop - start, self.shape[1]
         return sp.csr_matrix((parts[0], parts[1], parts[2] - first), shape=shape)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from .batches import Cells
 from .checks import FEATURE_WORD, LABEL, Paired, check_paired, writable
 from .covariates import Covariates, column_names, distinct
 from .distributed import ranks
-from .errors import InputError
+from .errors import InputError, ModelFileError
 from .features import empty_cells, in_features, in_fragments, modelled_features, warn_of_empty_rows
 from .inputs import LogCounts, SpectralScores, TfIdf
 from .matrices import Matrix, entries_of_cells, feature_totals
@@ -30,6 +31,7 @@ from .preprocess import (
     inverse_document_frequency,
 )
 from .spectral import batches_of, fit_spectrum
+from .threads import default_threads, limited_threads
 from .training import (
     Callback,
     Trainer,
@@ -38,7 +40,6 @@ from .training import (
     default_epochs,
     embed,
     in_frame,
-    limited_threads,
     pick_device,
     seeded,
 )
@@ -70,6 +71,17 @@ PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"annealing_fraction": 0.0, "mixture_update": "gradient"},
     ),
 }
+
+
+def _on_its_threads(method: Callable) -> Callable:
+    """A method that computes on as many threads as the training did: the same digits each time."""
+
+    @functools.wraps(method)
+    def limited(self: SCMVP, *args: Any, **kwargs: Any) -> Any:
+        with limited_threads(self.account.get("threads")):
+            return method(self, *args, **kwargs)
+
+    return limited
 
 
 class SCMVP:
@@ -211,7 +223,8 @@ class SCMVP:
             seed: Of weights, order of the cells, held-out cells and samples of z. The caller's
                 random streams are left alone.
             device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
-            threads: CPU threads; half of the CPUs, at most 8, when None.
+            threads: CPU threads of PyTorch; half of the CPUs, at most 8, when None. NumPy and SciPy
+                use one. Environment variables such as OMP_NUM_THREADS do not change the result.
             callback: Called after each epoch with a dict of the epoch's history, `max_epochs`,
                 `seconds_left` and `cells_per_second`.
             checkpoint: File to keep the state in, written after each epoch. Where it exists, the
@@ -238,8 +251,9 @@ class SCMVP:
             "seed": whole_number("seed", seed, at_least=0, at_most=2**32 - 1),
         }
         training = options_from(TrainingOptions, training_options, self._training_changes | changes)
-        if threads is not None:
-            threads = whole_number("threads", threads, at_most=os.cpu_count())
+        if threads is None:
+            threads = default_threads()
+        threads = whole_number("threads", threads, at_most=os.cpu_count())
         picked = pick_device(device)
         checkpoint_file = None if checkpoint is None else writable(checkpoint)
         rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
@@ -251,7 +265,8 @@ class SCMVP:
             latent = trainer.latent()
         # assigned together, so that a failed second training leaves the first one whole
         self._module, self._training, self._result, self._latent = module, training, result, latent
-        self.account["n_clusters"] = self.n_clusters = module.n_clusters
+        self.account |= {"n_clusters": module.n_clusters, "threads": threads}
+        self.n_clusters = module.n_clusters
         return self
 
     @property
@@ -271,6 +286,7 @@ class SCMVP:
 
     # ---- latent and clusters
 
+    @_on_its_threads
     def get_latent_representation(
         self, data: PairedData | None = None, modality: str = "joint"
     ) -> np.ndarray:
@@ -300,6 +316,7 @@ class SCMVP:
         """p(c|z) at the posterior mean of z, (n, K) float32."""
         return self.responsibilities(self.get_latent_representation(data))
 
+    @_on_its_threads
     def responsibilities(self, latent: np.ndarray) -> np.ndarray:
         """p(c|z) of given points of the latent, (n, K) float32; needs no counts."""
         module = self._fitted()
@@ -368,6 +385,7 @@ class SCMVP:
         """
         return self._imputed("atac", data, peaks, cells, library_size, batch)
 
+    @_on_its_threads
     def decode(
         self,
         latent: np.ndarray,
@@ -380,6 +398,7 @@ class SCMVP:
         blocks = list(self._decode_blocks(latent, modality, features, library_size, batch))
         return np.concatenate(blocks)
 
+    @_on_its_threads
     def impute_to_file(
         self,
         path: str | os.PathLike,
@@ -410,6 +429,7 @@ class SCMVP:
             path, latent, modality, names, features, library_size, threshold, batch=batch
         )
 
+    @_on_its_threads
     def decode_to_file(
         self,
         path: str | os.PathLike,
@@ -532,6 +552,7 @@ class SCMVP:
             latent, seed,
         )  # fmt: skip
 
+    @_on_its_threads
     def _differential(
         self, modality, data, groupby, group1, group2, features, delta, fdr, library_size,
         n_samples, latent, seed,
@@ -587,12 +608,22 @@ class SCMVP:
         Raises:
             ModelFileError: A part is missing or broken, or of another version or shape.
         """
-        info = storage.load_info(directory)
-        with storage.damage_reported(directory):
-            return cls._from_info(info, directory, device)
+        picked = pick_device(device)
+        while True:
+            info = storage.load_info(directory)
+            try:
+                with storage.damage_reported(directory):
+                    model = cls._from_info(info, directory)
+                break
+            except ModelFileError:
+                # between its two files another program may have put a new model
+                if storage.load_info(directory)["weights_sha256"] == info["weights_sha256"]:
+                    raise
+        model._module = model._module.to(picked).eval()
+        return model
 
     @classmethod
-    def _from_info(cls, info: dict[str, Any], directory: str | os.PathLike, device: str) -> SCMVP:
+    def _from_info(cls, info: dict[str, Any], directory: str | os.PathLike) -> SCMVP:
         model = cls.__new__(cls)
         model._data, model._latent, model.cells = None, None, np.array([], dtype=str)
         model._layers = tuple(info["layers"])
@@ -600,18 +631,23 @@ class SCMVP:
         model.preset, model.n_clusters = info["preset"], info["account"]["n_clusters"]
         model.account = info["account"]
         model.genes, model.peaks = (
-            np.asarray(info[name], dtype=str) for name in ("genes", "peaks")
+            storage.names_in(info, what, directory) for what in ("genes", "peaks")
         )
         model.options = storage.options_of(ModelOptions, info["model_options"], directory)
         model._training = storage.options_of(TrainingOptions, info["training_options"], directory)
         model._training_changes = {}
         model._result = storage.options_of(TrainingResult, info["training"], directory)
         model.covariates = Covariates.from_info(info["covariates"])
+        weights, o = storage.read_weights(directory, info["weights_sha256"]), model.options
+        storage.check_sizes(
+            directory, weights, (o.n_hidden, len(model.genes)), (o.n_hidden, len(model.peaks)),
+            (o.n_latent, o.n_hidden), (o.n_latent, model.n_clusters),
+            *([(o.n_components, len(model.genes))] if o.encoder_input == "spectral" else []),
+        )  # fmt: skip
         blank = (sp.csr_matrix((1, len(names))) for names in (model.genes, model.peaks))
         levels = None if model.covariates is None else model.covariates.row(None)[None]
-        module = model._untrained(*blank, 0, levels, model.n_clusters)
-        storage.load_weights(directory, module, info["weights_sha256"])
-        model._module = module.to(pick_device(device)).eval()
+        model._module = model._untrained(*blank, 0, levels, model.n_clusters)
+        storage.fill(model._module, weights, directory)
         return model
 
     def info(self) -> dict[str, Any]:
@@ -646,7 +682,12 @@ class SCMVP:
             "elbo": self._result.elbo,
             "interrupted": self._result.interrupted,
             "versions": storage.versions(),
-            "options": {"preset": self.preset, "device": str(self._device()), **options},
+            "options": {
+                "preset": self.preset,
+                "device": str(self._device()),
+                "threads": self.account["threads"],
+                **options,
+            },
             "account": self.account,
         }
 
@@ -739,6 +780,7 @@ class SCMVP:
             return latent, names
         return latent[positions(names, cells, "cell", "the data")], cells
 
+    @_on_its_threads
     def _imputed(
         self,
         modality: str,

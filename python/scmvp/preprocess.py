@@ -42,6 +42,7 @@ from .spectral import (
     scaled_counts,
     without_batches,
 )
+from .threads import limited_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -220,6 +221,7 @@ def describe_filter(account: dict[str, Any]) -> str:
     )
 
 
+@limited_threads()
 def estimate_n_clusters(
     rna: Matrix, atac: Matrix, seed: int = 0, design: np.ndarray | None = None
 ) -> int:

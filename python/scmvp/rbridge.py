@@ -28,6 +28,7 @@ from .checks import (
     writable,
 )
 from .errors import InputError
+from .files import whole_file
 from .rengine import call
 from .rserial import Named
 
@@ -453,9 +454,5 @@ def _in_file(path: Path, verb: str, arguments: dict[str, Any], engine: str) -> A
 
 def _written(out: Path, write: Any) -> None:
     """Let R write beside the file, which is replaced only by a whole one."""
-    partial = out.absolute().with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with whole_file(out) as partial:
         write(partial)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -15,7 +15,15 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .checks import LABEL, as_names, check_names, holds_counts, layer_values, modality_pair
+from .checks import (
+    LABEL,
+    as_names,
+    check_names,
+    holds_counts,
+    layer_values,
+    match_cells,
+    modality_pair,
+)
 from .errors import InputError
 from .rbridge import PREFIX, features_by_cells
 from .rengine import call
@@ -86,7 +94,8 @@ def run_cicero(
 
     Args:
         data: MuData, whose modality 'atac' is taken, or the AnnData of the peaks. Where its `var`
-            has 'chrom', 'start' and 'end', these are the ranges; else the names of the peaks.
+            has 'chrom', 'start' and 'end', these are the ranges; else the names of the peaks. Cells
+            are matched by name; those of a MuData are taken in the order of its `obs_names`.
         layer: Layer with the accessibility; X when None. A layer other than 'counts' is taken as
             imputed, for which the search defaults to 'extended'.
         reduction: Coordinates in `obsm` (of the MuData, or of the AnnData) in which cells are
@@ -115,10 +124,14 @@ def run_cicero(
     adata = _peaks_of(data)
     if layer not in (None, "counts"):
         options.setdefault("search", "extended")
+    values = _in_order(_values(adata, "atac", layer), as_names(data.obs_names))
+    coordinates = None
+    if groups is None:
+        coordinates = _coordinates(data, reduction, dims, needed=True, cells=values.cells)
     arguments = {
-        "values": _values(adata, "atac", layer),
+        "values": values,
         "ranges": _ranges(adata),
-        "coordinates": _coordinates(data, reduction, dims, needed=True) if groups is None else None,
+        "coordinates": coordinates,
         "groups": _groups(groups),
         "options": {**options, "genomic_coords": _genome(genomic_coords), "verbose": verbose},
     }
@@ -218,19 +231,15 @@ def link_peaks_lasso(
         "rna": _values(rna, "rna", rna_layer, options),
         "atac": _values(atac, "atac", atac_layer, options),
     }
-    atac_cells = pd.Index(values["atac"].cells)
-    order = atac_cells.get_indexer(pd.Index(values["rna"].cells))
-    if (order < 0).any() or len(atac_cells) != len(order):
-        raise InputError("the two modalities do not hold the same cells; keep the shared ones")
-    if not np.array_equal(order, np.arange(len(order))):
-        values["atac"].matrix = values["atac"].matrix[order]
-        values["atac"].cells = values["rna"].cells
+    match_cells(as_names(rna.obs_names), as_names(atac.obs_names))
+    cells = as_names(data.obs_names if hasattr(data, "mod") else rna.obs_names)
+    values = {modality: _in_order(named, cells) for modality, named in values.items()}
     arguments = {
         "rna": values["rna"],
         "peaks": values["atac"],
         "ranges": _ranges(atac),
         "gene_coords": _gene_coordinates(gene_coordinates, rna),
-        "coordinates": _coordinates(data, reduction, dims, needed=False),
+        "coordinates": _coordinates(data, reduction, dims, needed=False, cells=values["rna"].cells),
         "groups": _groups(groups),
         "options": _given(
             {**options, "genes": None if genes is None else list(genes), "verbose": verbose}
@@ -268,6 +277,19 @@ def _values(
     return named
 
 
+def _in_order(named: Named, cells: np.ndarray) -> Named:
+    """The same with those of `cells` that it has, in that order."""
+    own = pd.Index(named.cells)
+    if (at := own.get_indexer(cells[np.isin(cells, own)])).size != len(own):
+        raise InputError(
+            "obs_names of the MuData lack cells of its modalities; call update() of the MuData "
+            "after a modality was changed"
+        )
+    if np.array_equal(at, np.arange(len(own))):
+        return named
+    return Named(named.matrix[at], own[at].tolist(), named.features)
+
+
 def _ranges(adata: AnnData) -> pd.DataFrame | None:
     if (
         not all(name in adata.var for name in _RANGE)
@@ -280,19 +302,23 @@ def _ranges(adata: AnnData) -> pd.DataFrame | None:
 
 
 def _coordinates(
-    data: Any, reduction: str, dims: Sequence[int] | None, needed: bool
+    data: Any, reduction: str, dims: Sequence[int] | None, needed: bool, cells: Any = None
 ) -> np.ndarray | None:
-    if reduction not in data.obsm:
-        if PREFIX + reduction in data.obsm:
-            return _coordinates(data, PREFIX + reduction, dims, needed)
+    """(cells, dims) float64 of `obsm`, for all cells of `data` or for those named."""
+    obsm = getattr(data, "obsm", {})  # a pair of AnnData has none
+    if reduction not in obsm:
+        if PREFIX + reduction in obsm:
+            return _coordinates(data, PREFIX + reduction, dims, needed, cells)
         if not needed:
             return None
-        has = ", ".join(repr(n) for n in data.obsm if str(n).startswith(PREFIX)) or "none"
+        has = ", ".join(repr(n) for n in obsm if str(n).startswith(PREFIX)) or "none"
         raise InputError(
             f"obsm has no '{reduction}' (it has: {has}); put the latent there, "
             "mdata.obsm['X_scmvp'] = model.get_latent_representation(), or name another reduction"
         )
-    values = np.asarray(data.obsm[reduction], dtype=np.float64)
+    values = np.asarray(obsm[reduction], dtype=np.float64)
+    if cells is not None:
+        values = values[pd.Index(as_names(data.obs_names)).get_indexer(cells)]
     if dims is not None:
         try:
             values = values[:, list(dims)]

@@ -55,7 +55,10 @@ def call(verb: str, arguments: dict[str, Any], engine: str = "auto", verbose: bo
             rserial.dump({"verb": verb, "arguments": arguments}, file)
         run(request, result, say)
         with open(result, "rb", buffering=2**20) as file:
-            outcome = rserial.load(file)
+            try:
+                outcome = rserial.load(file)
+            except ValueError as error:
+                raise RError(f"the answer of R cannot be read ({error}); run it again") from error
     for sentence in outcome.get("warnings") or []:
         warnings.warn(_one_line(sentence), InputNote, stacklevel=_levels_to_caller())
     if "error" in outcome:

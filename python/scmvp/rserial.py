@@ -15,6 +15,7 @@ go to and from disk as they lie in memory. "R Internals", section 1.8, describes
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,11 +53,21 @@ def dump(value: Any, file: BinaryIO) -> None:
 
 
 def load(file: BinaryIO) -> Any:
-    """Read what `serialize(x, file, version = 2, xdr = FALSE)` has written."""
+    """Read what `serialize(x, file, version = 2, xdr = FALSE)` has written.
+
+    Raises:
+        ValueError: It is something else, damaged, or holds what is not read here.
+    """
     if file.read(2) != b"B\n":
         raise ValueError("not R's binary format")
-    file.read(12)
-    return _Reader(file).item()
+    reader = _Reader(file)
+    try:
+        reader.take(12)
+        return reader.item()
+    except ValueError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+        raise ValueError(f"what R sent is damaged ({error})") from error
 
 
 class _Writer:
@@ -252,6 +263,28 @@ class _Reader:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.symbols: list[str] = []
+        self.left = None
+        if file.seekable():
+            here = file.tell()
+            self.left = file.seek(0, os.SEEK_END) - here
+            file.seek(here)
+
+    def take(self, size: int) -> bytes:
+        """So many bytes, all of them."""
+        self._counted(size)
+        content = self.file.read(size)
+        if len(content) < size:
+            raise ValueError("what R sent ends too early")
+        return content
+
+    def _counted(self, size: int) -> None:
+        """A length is believed only where there is as much to read."""
+        if size < 0:
+            raise ValueError("what R sent is damaged (a negative length)")
+        if self.left is not None:
+            self.left -= size
+            if self.left < 0:
+                raise ValueError("what R sent ends too early")
 
     def item(self) -> Any:
         flags = self._integer()
@@ -265,6 +298,8 @@ class _Reader:
         if kind not in (_LOGICAL, _INTEGER, _REAL, _STRING, _LIST, _RAW):
             raise ValueError(f"R sent a value of a kind that is not read here ({kind})")
         length = self._length()
+        if length < 0:
+            raise ValueError("what R sent is damaged (a negative length)")
         if kind == _STRING:
             value = [self._char(self._integer()) for _ in range(length)]
         elif kind == _LIST:
@@ -275,12 +310,12 @@ class _Reader:
         return _with_attributes(kind, value, attributes)
 
     def _integer(self) -> int:
-        return struct.unpack("<i", self.file.read(4))[0]
+        return struct.unpack("<i", self.take(4))[0]
 
     def _length(self) -> int:
         length = self._integer()
         if length == -1:
-            high, low = struct.unpack("<iI", self.file.read(8))
+            high, low = struct.unpack("<iI", self.take(8))
             length = (high << 32) + low
         return length
 
@@ -288,10 +323,11 @@ class _Reader:
         length = self._integer()
         if length == -1:
             return None
-        return self.file.read(length).decode("latin-1" if flags & _LATIN1 else "utf-8", "replace")
+        return self.take(length).decode("latin-1" if flags & _LATIN1 else "utf-8", "replace")
 
     def _array(self, kind: int, length: int) -> np.ndarray:
         dtype = {_REAL: np.float64, _RAW: np.uint8}.get(kind, np.int32)
+        self._counted(length * np.dtype(dtype).itemsize)
         array = np.empty(length, dtype)
         # no copy beside the one in the file; a pipe or a full buffer may give less than asked for
         view, done = memoryview(array).cast("B") if length else memoryview(b""), 0

@@ -1,4 +1,7 @@
-"""A fitted model on disk: weights in safetensors, everything else in JSON, no pickles."""
+"""A fitted model on disk: weights in safetensors, everything else in JSON, no pickles.
+
+The JSON has a digest of the weights and one of itself, so that neither can change unseen.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as tensors_in
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from .errors import InputError, ModelFileError
+from .files import one_writer, whole_file
 
 FORMAT = "scmvp-model"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+READABLE_VERSIONS = (3, FORMAT_VERSION)  # 3 has no digest of the JSON
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+DIGEST = "content_sha256"
 INFO_KEYS = (
     "summary", "preset", "account", "genes", "peaks", "model_options", "training_options",
     "training", "layers", "covariates", "weights_sha256",
@@ -40,27 +49,44 @@ def versions() -> dict[str, str]:
 
 
 def save(directory: str | os.PathLike, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Write both files, each to a temporary name first.
+    """Write both files; whatever ends it on the way leaves the old model or the new one.
 
-    A crash leaves the old model, the new one, or a pair that `load_weights` refuses.
+    Until `model.json` is the new one, the new weights have a name of their own, under which they
+    are found if this is as far as it came.
     """
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"'{directory}' is a file; give a folder to save the model in")
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    partial = directory / (WEIGHTS_FILE + ".partial")
-    save_file(weights, partial)
-    os.replace(partial, directory / WEIGHTS_FILE)
-    partial = directory / (INFO_FILE + ".partial")
-    header = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    header["weights_sha256"] = _sha256(directory / WEIGHTS_FILE)
-    partial.write_text(json.dumps(header | info, indent=1))
-    os.replace(partial, directory / INFO_FILE)
+    content = to_bytes(weights)
+    sha256 = hashlib.sha256(content).hexdigest()
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION, "weights_sha256": sha256}
+    with one_writer(directory):
+        with whole_file(directory / _new_weights(sha256)) as partial:
+            partial.write_bytes(content)
+        with whole_file(directory / INFO_FILE) as partial:
+            text = json.dumps(signed(header | info | header), indent=1)
+            partial.write_text(text, encoding="utf-8")
+        os.replace(directory / _new_weights(sha256), directory / WEIGHTS_FILE)
+        for orphan in directory.glob(_new_weights("[0-9a-f]*")):
+            orphan.unlink(missing_ok=True)
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _new_weights(sha256: str) -> str:
+    """Name of weights that are not yet, or never became, `weights.safetensors`."""
+    return f"weights.{sha256}.safetensors"
+
+
+def signed(info: dict[str, Any]) -> dict[str, Any]:
+    """The same with a digest of all of it, however it is laid out."""
+    content = {name: value for name, value in info.items() if name != DIGEST}
+    return content | {DIGEST: _digest(content)}
+
+
+def _digest(content: dict[str, Any]) -> str:
+    plain = json.loads(json.dumps(content))  # keys are text, tuples are lists
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
@@ -70,7 +96,7 @@ def damage_reported(directory: str | os.PathLike) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # a dozen kinds, depending on what is damaged
         path = Path(directory) / INFO_FILE
         raise ModelFileError(
             f"'{path}' is damaged ({type(error).__name__}); save the model again"
@@ -89,18 +115,26 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
             f"'{directory}' has no {INFO_FILE}; give the folder that save() or 'scmvp fit' made"
         )
     try:
-        info = json.loads(path.read_text())
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelFileError(f"'{path}' cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise ModelFileError(f"'{path}' is not readable JSON; save the model again") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise ModelFileError(f"'{path}' is not a scMVP model; give a folder that save() made")
-    if info.get("format_version") != FORMAT_VERSION:
+    given = info.get("format_version")
+    if given not in READABLE_VERSIONS:
         raise ModelFileError(
-            f"'{path}' has model format version {info.get('format_version')}, this scmvp reads "
-            f"version {FORMAT_VERSION}; use the scmvp that wrote it or fit again"
+            f"'{path}' has model format version {str(given)[:40]}, this scmvp reads versions "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}; use the scmvp that wrote it or fit again"
         )
-    if missing := [name for name in INFO_KEYS if name not in info]:
+    needed = INFO_KEYS if given == READABLE_VERSIONS[0] else (*INFO_KEYS, DIGEST)
+    if missing := [name for name in needed if name not in info]:
         raise ModelFileError(f"'{path}' lacks {', '.join(missing)}; save the model again")
+    if DIGEST in info and info[DIGEST] != signed(info)[DIGEST]:
+        raise ModelFileError(
+            f"'{path}' is damaged or was changed after the model was saved; save the model again"
+        )
     return info
 
 
@@ -116,32 +150,89 @@ def options_of(kind: type, values: dict[str, Any], directory: str | os.PathLike)
     return kind(**values)
 
 
-def load_weights(directory: str | os.PathLike, module: nn.Module, sha256: str) -> None:
-    """Fill `module`, which must have exactly the tensors of the file.
+def names_in(info: dict[str, Any], what: str, directory: str | os.PathLike) -> np.ndarray:
+    """The 'genes' or 'peaks' of a model, each once."""
+    names = info[what]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelFileError(
+            f"'{Path(directory) / INFO_FILE}' is damaged (its {what} are not names); save the "
+            "model again"
+        )
+    if len(set(names)) < len(names):
+        raise ModelFileError(
+            f"'{Path(directory) / INFO_FILE}' is damaged (it has {what} twice); save the model "
+            "again"
+        )
+    return np.asarray(names, dtype=str)
+
+
+def read_weights(directory: str | os.PathLike, sha256: str) -> dict[str, Tensor]:
+    """The tensors that belong to a `model.json`.
 
     Raises:
-        ModelFileError: Missing or truncated file, other tensors or other shapes.
+        ModelFileError: Missing or truncated file, or another model's.
     """
-    path = Path(directory) / WEIGHTS_FILE
+    path = Path(directory) / _new_weights(str(sha256))
+    if not path.is_file():
+        path = Path(directory) / WEIGHTS_FILE
     if not path.is_file():
         raise ModelFileError(f"'{directory}' has no {WEIGHTS_FILE}; save the model again")
     try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
+        content = path.read_bytes()
+        weights = tensors_in(content)
+    except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(
-            f"'{path}' is broken or truncated ({error}); save the model again"
+            f"'{path}' is broken or truncated ({str(error).splitlines()[0]}); save the model again"
         ) from None
-    if _sha256(path) != sha256:
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelFileError(
             f"'{path}' and its {INFO_FILE} are not of the same model; save the model again"
         )
+    return weights
+
+
+def check_sizes(
+    directory: str | os.PathLike, weights: dict[str, Tensor], *products: tuple[int, int]
+) -> None:
+    """Refuse sizes that these weights cannot have, before a module of these sizes is made.
+
+    Args:
+        directory: Where they are.
+        weights: The tensors.
+        products: Sizes of matrices that are among them.
+    """
+    most = sum(tensor.numel() for tensor in weights.values())
+    for rows, columns in products:
+        if not 0 < rows * columns <= most:
+            raise ModelFileError(
+                f"'{Path(directory) / WEIGHTS_FILE}' does not fit its {INFO_FILE}: it has {most:,} "
+                f"numbers, no {rows} x {columns}; save the model again"
+            )
+
+
+def fill(module: nn.Module, weights: dict[str, Tensor], directory: str | os.PathLike) -> None:
+    """Fill `module`, which must have exactly these tensors.
+
+    Raises:
+        ModelFileError: Other tensors, shapes or types, or values that are not finite.
+    """
+    path = Path(directory) / WEIGHTS_FILE
     wanted = module.state_dict()
     for name in sorted(wanted.keys() | weights.keys()):
         here, there = wanted.get(name), weights.get(name)
-        if here is None or there is None or here.shape != there.shape:
-            shapes = ["no such tensor" if t is None else str(tuple(t.shape)) for t in (there, here)]
+        if _form(here) != _form(there):
             raise ModelFileError(
-                f"'{path}' does not fit its {INFO_FILE}: {name} is {shapes[0]} in the file and "
-                f"{shapes[1]} in the model; save the model again"
+                f"'{path}' does not fit its {INFO_FILE}: {name} is {_form(there)} in the file and "
+                f"{_form(here)} in the model; save the model again"
+            )
+        if not torch.isfinite(there).all():
+            raise ModelFileError(
+                f"'{path}' is damaged: {name} has values that are not finite; save the model again"
             )
     module.load_state_dict(weights)
+
+
+def _form(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "no such tensor"
+    return f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"

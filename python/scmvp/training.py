@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -138,27 +137,6 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield
-
-
-def default_threads() -> int:
-    """Half of the CPUs this process may use, 1 to 8.
-
-    OpenMP threads spin while they wait for each other: with as many threads as CPUs, any other
-    work on the machine makes training several times slower than a single thread is.
-    """
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(cpus // 2, 1), 8)
-
-
-@contextmanager
-def limited_threads(threads: int | None) -> Iterator[None]:
-    """Torch's CPU threads inside; None for `default_threads()`."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or default_threads())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Trainer:

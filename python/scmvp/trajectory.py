@@ -18,6 +18,8 @@ from .annotated import LATENT, labels_of, latent_of
 from .arguments import whole_number
 from .checks import name_some
 from .errors import InputError
+from .labels import level_name
+from .threads import limited_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,6 +43,7 @@ class Diffusion(NamedTuple):
     root: int
 
 
+@limited_threads()
 def diffusion(
     data: MuData | AnnData | np.ndarray,
     *,
@@ -88,7 +91,7 @@ def diffusion(
         )
     n_components = whole_number("n_components", n_components, 1, len(latent) - 3)
     n_neighbors = whole_number("n_neighbors", n_neighbors, 2, len(latent) - 1)
-    labels = None if groupby is None else labels_of(data, groupby, len(latent), "groupby")
+    labels = None if groupby is None else labels_of(data, groupby, names, "groupby")
     group = _root_cells(root, names, labels)
     _refuse_equal_points(latent, names)
     result = order_graph(
@@ -227,7 +230,7 @@ def _scanpy() -> Any:
 
 def _root_cells(root: Any, names: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     if labels is not None:
-        group = np.flatnonzero(labels == str(root))
+        group = np.flatnonzero(labels == level_name(root))
         if not len(group):
             raise InputError(
                 f"root '{root}' is no group; the groups are "

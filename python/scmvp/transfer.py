@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .annotated import LATENT, labels_of, latent_of
+from .annotated import LATENT, in_order_of, labels_of, latent_of
 from .arguments import whole_number
 from .errors import InputError
+from .threads import limited_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,12 +26,13 @@ _CALIBRATION_CELLS = 5_000
 _DISTANCE_NEIGHBORS = 15
 
 
+@limited_threads()
 def transfer_labels(
     reference: MuData | AnnData | np.ndarray,
     labels: str | Sequence[Any],
     query: MuData | AnnData | np.ndarray,
     *,
-    calibration: np.ndarray | None = None,
+    calibration: MuData | AnnData | np.ndarray | None = None,
     use_rep: str = LATENT,
     n_neighbors: int = 50,
     unassigned_below: float = 0.01,
@@ -72,10 +74,10 @@ def transfer_labels(
         InputError: Latents of different dimensions, fewer than 20 labelled cells or a single label,
             or a label that is 'unassigned' itself.
     """
-    z, _ = latent_of(reference, use_rep, "the reference's latent")
-    known = labels_of(reference, labels, len(z), "labels")
+    z, cells = latent_of(reference, use_rep, "the reference's latent")
+    known = labels_of(reference, labels, cells, "labels")
     target, names = latent_of(query, use_rep, "the query's latent")
-    own = z if calibration is None else latent_of(calibration, use_rep, "calibration")[0]
+    own = z if calibration is None else _calibration(calibration, use_rep, cells)
     _refuse_shapes(z, target, own)
     if not isinstance(unassigned_below, int | float) or not 0 <= unassigned_below < 1:
         raise InputError(
@@ -104,6 +106,14 @@ def transfer_labels(
         for column in ("confidence", "p_value"):
             query.obs[f"{key_added}_{column}"] = table[column].to_numpy()
     return table
+
+
+def _calibration(data: Any, use_rep: str, cells: np.ndarray) -> np.ndarray:
+    """Its latent, in the order of the reference's cells where it has their names."""
+    latent, names = latent_of(data, use_rep, "calibration")
+    if hasattr(data, "obsm"):
+        return in_order_of(cells, pd.DataFrame(latent, index=names), "calibration").to_numpy()
+    return latent
 
 
 def _table(

@@ -1,5 +1,7 @@
 """Batches of cells: as a design, in the spectra, in the decoders, and in what comes of a fit."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ import scmvp
 from scmvp.batches import take
 from scmvp.covariates import Covariates, column_names
 from scmvp.inputs import SpectralScores
+from scmvp.labels import batch_name
 from scmvp.networks import Decoder, RnaBranch
 from scmvp.spectral import batches_of, fit_spectrum
 
@@ -45,6 +48,70 @@ def test_a_new_level_is_the_average_one_and_said():
     with pytest.warns(UserWarning, match="1 cells are of batches that .*donor: 'c'"):
         design = found.design(OBS.assign(donor=["a", "b", "c", "a"]))
     np.testing.assert_allclose(design[2, :2], [0.5, 0.5])
+
+
+# One batch 1 and one batch 2, and logical values, however a table keeps them.
+NUMBERS = {
+    "int": [1, 2, 1, 2],
+    "float": [1.0, 2.0, 1.0, 2.0],
+    "float32": np.array([1, 2, 1, 2], np.float32),
+    "nullable": pd.array([1, 2, 1, 2], "Int64"),
+    "text": ["1", "2", "1", "2"],
+    "categories of numbers": pd.Categorical([1.0, 2.0, 1.0, 2.0]),
+    "categories of text": pd.Categorical(["1", "2", "1", "2"], ["2", "1"]),
+    "mixed": np.array([1, 2.0, "1", "2"], dtype=object),
+    "bytes": np.array([b"1", b"2", b"1", b"2"], dtype=object),
+}
+LOGICAL = {
+    "bool": [True, False, True, False],
+    "nullable": pd.array([True, False, True, False], "boolean"),
+    "object": np.array([True, False, True, False], dtype=object),
+    "categories": pd.Categorical([True, False, True, False]),
+    "text of R": ["TRUE", "FALSE", "TRUE", "FALSE"],
+    "text of Python": ["True", "False", "True", "False"],
+}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "levels"), [(NUMBERS, ["1", "2"]), (LOGICAL, ["False", "True"])], ids=["1", "True"]
+)
+def test_a_batch_has_one_name_whatever_the_type_of_its_column(kinds, levels, recwarn):
+    designs = []
+    fitted = [Covariates.of(pd.DataFrame({"batch": values})) for values in kinds.values()]
+    for found in fitted:
+        assert found.levels == {"batch": levels}
+        designs += [found.design(pd.DataFrame({"batch": values})) for values in kinds.values()]
+    assert all(np.array_equal(design, designs[0]) for design in designs)
+    for one, same in ((1, "1"), (2.0, "2"), (True, "TRUE"), (np.False_, "False")):
+        if batch_name(same) in levels:
+            np.testing.assert_array_equal(fitted[0].row(one), fitted[0].row(same))
+    assert not recwarn.list
+
+
+def test_names_of_numbers():
+    names = {
+        1e5: "100000", 1e15: "1000000000000000", 0.1 + 0.2: "0.3", 1e-7: "1e-07", -0.0: "0",
+        2**60: "1152921504606846976", np.float32(0.1): "0.1", 1e300: "1e+300", -2.5: "-2.5",
+        "1e+05": "100000", "1e5": "1e5", "01": "01", "1.0": "1.0", "plate 1E05": "plate 1E05",
+        pd.Timestamp("2024-05-01"): "2024-05-01",
+    }  # fmt: skip
+    assert {value: batch_name(value) for value in names} == names
+
+
+def test_a_query_of_another_type_has_the_same_latent(batched):
+    mdata = batched[:300].copy()
+    number = mdata.obs["batch"].cat.codes.to_numpy()
+    mdata.obs["lane"] = number + 1
+    model = scmvp.SCMVP(mdata, n_clusters=3, batch="lane").train(max_epochs=2, threads=1)
+    fitted = model.get_latent_representation(mdata)
+    for values in (
+        number + 1.0,  # an NA in a cell that is left out is enough
+        pd.Categorical((number + 1).astype(str)),
+    ):
+        mdata.obs["lane"] = values
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            np.testing.assert_array_equal(model.get_latent_representation(mdata), fitted)
 
 
 @pytest.mark.parametrize(

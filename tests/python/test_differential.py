@@ -177,7 +177,7 @@ def test_bad_input_is_refused(fitted, simulated, refused):
     test, n = fitted.differential_expression, len(fitted.cells)
     label = np.where(np.arange(n) < 2, "few", "many")
     refused(lambda: test(groupby="cell_type"), "pass the cells as data")
-    refused(lambda: test(simulated, groupby="nothing"), "no metadata 'nothing'", "cell_type")
+    refused(lambda: test(simulated, groupby="nothing"), "no column 'nothing'", "cell_type")
     refused(lambda: test(simulated, groupby="cell_type", group1="X"), "group1 is 'X'", "Type01")
     refused(lambda: test(groupby=label), "group 'few' has 2 cells")
     refused(lambda: test(groupby=label[:5]), "5 labels for 240 cells")

@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 import scmvp
-from scmvp import InputError, ModelFileError
+from scmvp import InputError, ModelFileError, storage
 from scmvp.model import SCMVP
 from scmvp.module import LossTerms
 from scmvp.training import default_epochs
@@ -439,7 +439,8 @@ def test_saved_files_hold_no_pickle(saved):
 def test_a_model_of_another_kind_is_refused(saved, change, sentence):
     info = json.loads((saved / "model.json").read_text())
     change(info)
-    (saved / "model.json").write_text(json.dumps(info))
+    # as if it had been saved so
+    (saved / "model.json").write_text(json.dumps(storage.signed(info)))
     with pytest.raises(ModelFileError, match=sentence) as refusal:
         SCMVP.load(saved)
     assert "\n" not in str(refusal.value)

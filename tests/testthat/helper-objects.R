@@ -9,12 +9,17 @@ skip_without_core <- function() {
 in_python <- function(lines, path) {
   script <- tempfile(fileext = ".py")
   writeLines(lines, script)
+  run_python(c(script, path))
+  path
+}
+
+# Runs Python with these arguments; the lines that it prints and says.
+run_python <- function(arguments) {
   core()
   system2(
-    reticulate::py_exe(), c(shQuote(script), shQuote(path)),
-    env = paste0("PYTHONPATH=", core_source()), stderr = FALSE
+    reticulate::py_exe(), shQuote(arguments), env = paste0("PYTHONPATH=", core_source()),
+    stdout = TRUE, stderr = TRUE
   )
-  path
 }
 
 n_cells <- 90

@@ -152,3 +152,42 @@ test_that("differential tests know of batches and of cells of one modality", {
     utils::head(found$feature[found$lfc > 0], 10), marks
   ))
 })
+
+test_that("values of batches have the names that the core gives them", {
+  expect_identical(
+    level_names(c(1, 1e5, 1e15, 0.1 + 0.2, -0, 2.5, NA)),
+    c("1", "100000", "1000000000000000", "0.3", "0", "2.5", NA)
+  )
+  expect_identical(level_names(factor(c("b", NA))), c("b", NA))
+  expect_identical(level_names(2L), "2")
+  expect_identical(level_names(as.Date("2024-05-01")), "2024-05-01")
+  midnights <- as.POSIXct(c("2024-05-01", "2024-05-02"), tz = "UTC")
+  expect_identical(level_names(midnights), c("2024-05-01", "2024-05-02"))
+})
+
+test_that("a model fitted in R knows the batches of the same object on the command line", {
+  skip_without_core()
+  object <- paired_object()
+  object$lane <- rep(c(1, 100000), length.out = n_cells)
+  object$treated <- rep(c(TRUE, FALSE), each = n_cells / 2)
+  object$plate <- factor(rep(c(100000, 2), each = n_cells / 2)) # its level is "1e+05"
+  fitted <- quick_fit(object, batch = c("lane", "treated", "plate"))
+  folder <- tempfile("batches-")
+  dir.create(folder)
+  on.exit(unlink(folder, recursive = TRUE))
+  saveRDS(object, file.path(folder, "object.rds"))
+  SaveSCMVP(fitted, file.path(folder, "model"))
+  lines <- run_python(c(
+    "-m", "scmvp", "embed", file.path(folder, "model"), file.path(folder, "object.rds"),
+    "--out", file.path(folder, "latent.csv")
+  ))
+  expect_length(grep("batches that the model has not seen", lines), 0)
+  there <- utils::read.csv(file.path(folder, "latent.csv"), row.names = 1)
+  expect_equal(
+    unname(as.matrix(there[colnames(object), ])), unname(latent_of(fitted)), tolerance = 1e-4
+  )
+  # a level as R has it
+  one <- function(...) ImputeSCMVP(fitted, "rna", gene_names[1:3], batch = c(...), as = "matrix")
+  expect_identical(one(treated = TRUE), one(treated = "True"))
+  expect_identical(one(lane = 1e5), one(lane = "100000"))
+})

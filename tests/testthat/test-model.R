@@ -34,3 +34,32 @@ test_that("damaged, foreign and missing model files are refused in one sentence"
   expect_refused(LoadSCMVP(folder), "model.json is missing", class = "scmvp_error_model")
   expect_refused(SaveSCMVP(1, tempfile()), "not class numeric")
 })
+
+test_that("a save that was ended between its two files leaves the new model", {
+  object <- fitted_object()
+  folder <- tempfile("model")
+  SaveSCMVP(object, folder)
+  whole <- LoadSCMVP(folder)
+  weights <- file.path(folder, "weights.safetensors")
+  # as Python leaves it: model.json is the new one, its weights still wait under their digest
+  digest <- jsonlite::read_json(file.path(folder, "model.json"))$weights_sha256
+  file.rename(weights, file.path(folder, paste0("weights.", digest, ".safetensors")))
+  writeBin(as.raw(1:9), weights)
+  expect_identical(LoadSCMVP(folder), whole)
+})
+
+test_that("a model that cannot be written whole is not there, and nothing is left", {
+  model <- results_of(fitted_object())$model
+  nowhere <- file.path(tempfile("none"), "model")
+  expect_refused(scMVP:::write_model_files(model, nowhere), "cannot be written")
+  # another program was faster
+  parent <- tempfile("models")
+  dir.create(file.path(parent, "model"), recursive = TRUE)
+  writeLines("theirs", file.path(parent, "model", "file"))
+  staged <- list(
+    model = list(path = file.path(parent, "model")), staging = file.path(parent, "staging")
+  )
+  scMVP:::write_model_files(model, staged$staging)
+  expect_refused(scMVP:::keep_model(staged), "cannot be written")
+  expect_identical(list.files(parent, recursive = TRUE, all.files = TRUE), "model/file")
+})

@@ -1,0 +1,177 @@
+"""Files and folders that appear whole: written beside their place, flushed to disk, then moved.
+
+Whatever ends the program on the way, even the power, there is the old content or the new one under
+the name. What may be left is a hidden sibling that ends in `.scmvp-partial`: it stops nothing and
+can be deleted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import InputError
+
+SUFFIX = ".scmvp-partial"
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+    """A sibling to write into that takes the place of `path` when everything is written.
+
+    Two programs may write the same file at once: that of the last one to finish stays.
+
+    Raises:
+        InputError: `path` is there and is not a file, such as /dev/null.
+        OSError: It cannot be written; `filename` is `path`.
+    """
+    target = _followed(path)
+    refuse_no_file(target)
+    partial = _beside(target)
+    try:
+        with _named_as(partial, path):
+            yield partial
+            _sync(partial)
+            if target.exists():
+                shutil.copymode(target, partial)
+            os.replace(partial, target)
+            _sync_folder(target.parent)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Path]:
+    """A sibling folder to fill that takes the place of `path` when everything is written.
+
+    Args:
+        path: Folder to make; its parents are made, too.
+        replace: Whether it may take the place of a folder that holds something.
+
+    Raises:
+        InputError: Meanwhile another program has made the folder; the sentence says where the new
+            one is.
+        OSError: It cannot be written.
+    """
+    target = _followed(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = _beside(target)
+    partial.mkdir()
+    try:
+        with _named_as(partial, path):
+            yield partial
+            for folder, _, names in os.walk(partial, topdown=False):
+                for name in names:
+                    _sync(Path(folder, name))
+                _sync_folder(Path(folder))
+            if not replace and target.is_dir() and any(target.iterdir()):
+                _refuse_second(partial, target)
+            _take_place(partial, target)
+            _sync_folder(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in this context of the same folder; no lock is left behind."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuse to replace a device or a pipe by a file."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"'{path}' is not a file but a device or a pipe; name a file")
+
+
+def _followed(path: str | os.PathLike) -> Path:
+    """What a link leads to: it stays a link."""
+    return Path(os.path.realpath(path))
+
+
+def _beside(target: Path) -> Path:
+    # short enough for a name of any length, in letters of up to four bytes
+    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}{SUFFIX}")
+
+
+@contextmanager
+def _named_as(partial: Path, path: str | os.PathLike) -> Iterator[None]:
+    """Errors are about the file that was asked for, not about the one beside it."""
+    try:
+        yield
+    except OSError as error:
+        name = str(error.filename)
+        if error.errno is None or not (name.startswith(str(partial)) or error.filename is None):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in it last; not all systems and file systems can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    with suppress(OSError):
+        os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _refuse_second(partial: Path, target: Path) -> None:
+    other = target.with_name(f"{target.name}-{secrets.token_hex(2)}")
+    partial.rename(other)
+    raise InputError(
+        f"meanwhile another program has written {target}; this result is in {other} instead"
+    )
+
+
+def _take_place(partial: Path, target: Path) -> None:
+    """Move `partial` to `target`; what was there is at `partial` afterwards."""
+    try:
+        partial.rename(target)  # nothing there, or an empty folder
+    except OSError:
+        if not target.is_dir():
+            raise
+        if not _exchange(partial, target):
+            earlier = _beside(target)
+            target.rename(earlier)
+            partial.rename(target)
+            earlier.rename(partial)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system cannot."""
+    name, at, flag = {"linux": ("renameat2", True, 2), "darwin": ("renamex_np", False, 2)}.get(
+        sys.platform, (None, False, 0)
+    )
+    try:
+        function = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return False
+    here = -100  # AT_FDCWD
+    paths = [os.fsencode(one), os.fsencode(other)]
+    arguments = [here, paths[0], here, paths[1], flag] if at else [*paths, flag]
+    return function(*arguments) == 0
