@@ -46,9 +46,26 @@ experiments_of <- function(object, peaks = NULL) {
     return(c(found, list(peaks = peaks)))
   }
   others <- bioc("SingleCellExperiment", "altExpNames")(object)
-  c(found, stats::setNames(lapply(others, function(name) {
-    bioc("SingleCellExperiment", "altExp")(object, name)
-  }), others))
+  c(found, stats::setNames(lapply(others, function(name) alt_exp(object, name)), others))
+}
+
+# An alternative experiment with the cells of the object. altExp() gives its columns the names of
+# the object's, whatever their own are; where these are the same cells, they are matched by name.
+alt_exp <- function(object, name) {
+  experiment <- bioc("SingleCellExperiment", "altExp")(object, name, withDimnames = FALSE)
+  own <- colnames(experiment)
+  cells <- colnames(object)
+  if (is.null(own) || is.null(cells) || !any(own %in% cells)) {
+    return(bioc("SingleCellExperiment", "altExp")(object, name))
+  }
+  if (!setequal(own, cells)) {
+    refuse(
+      "alternative experiment '", name, "' holds other cells than the object (",
+      some_names(setdiff(own, cells)), " ", is_are(length(setdiff(own, cells))), " not in it): ",
+      "give both the same cells."
+    )
+  }
+  if (identical(own, cells)) experiment else experiment[, cells]
 }
 
 # The RNA and the peak experiment: those named, else the only candidates. list(rna, peaks,

@@ -212,7 +212,7 @@ sce_peaks <- function(object, assay, layer, reduction = NULL) {
   holds_peaks <- function(x) methods::is(row_ranges(x), "GRanges") || are_ranges(rownames(x))
   if (is.null(assay)) {
     candidates <- Filter(function(name) {
-      holds_peaks(SingleCellExperiment::altExp(object, name))
+      holds_peaks(alt_exp(object, name))
     }, names)
     part <- if (holds_peaks(object)) {
       object
@@ -221,12 +221,12 @@ sce_peaks <- function(object, assay, layer, reduction = NULL) {
         NULL, candidates, c("the main experiment", names), "peak", "assay",
         "genomic ranges such as 'chr1-100-200'"
       )
-      SingleCellExperiment::altExp(object, name)
+      alt_exp(object, name)
     }
   } else {
     check_string(assay, "assay")
     part <- if (assay %in% names) {
-      SingleCellExperiment::altExp(object, assay)
+      alt_exp(object, assay)
     } else if (assay == names(experiments_of(object))[1]) {
       object
     } else {
