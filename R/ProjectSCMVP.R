@@ -25,6 +25,7 @@
 #' @param query A Seurat object, SingleCellExperiment, MultiAssayExperiment, matrix of RNA counts
 #'   (genes x cells) or the path of a file that [ReadSCMVP()] reads.
 #' @param ... For a path: arguments of the Seurat method. Unknown ones are refused by name.
+#' @param mosaic,rna.layer,peak.layer For a path: as in [ReadSCMVP()].
 #' @param modality What the cells are embedded from: `"joint"` (both), `"rna"` or `"peaks"`; `NULL`:
 #'   all that the query has.
 #' @param rna.assay,peak.assay Names of the assays of a Seurat object; `NULL` finds them.
@@ -162,9 +163,11 @@ ProjectSCMVP.MultiAssayExperiment <- function(model, query, modality = NULL, rna
 
 #' @rdname ProjectSCMVP
 #' @export
-ProjectSCMVP.character <- function(model, query, ...,
+ProjectSCMVP.character <- function(model, query, ..., mosaic = FALSE, rna.layer = NULL,
+                                   peak.layer = NULL,
                                    backend = c("auto", "reticulate", "process")) {
-  ProjectSCMVP(model, ReadSCMVP(query, backend = backend), ..., backend = backend)
+  read <- ReadSCMVP(query, backend, mosaic, rna.layer, peak.layer)
+  ProjectSCMVP(model, read, ..., backend = backend)
 }
 
 #' @rdname ProjectSCMVP

@@ -4,13 +4,23 @@
 #'
 #' @param path One of
 #'   * a folder with `rna.h5ad` and `atac.h5ad`;
-#'   * a `.h5mu` file with modalities `rna` and `atac`;
+#'   * a `.h5mu` file with modalities `rna` and `atac` (or names such as `GEX` and `peaks`);
+#'   * an `.h5ad` file of both modalities, whose `var` has their `feature_types`;
 #'   * a 10x `.h5` file with Gene Expression and Peaks (`filtered_feature_bc_matrix.h5`);
 #'   * a folder with `matrix.mtx`, `features.tsv` and `barcodes.tsv`, gzipped or not;
+#'   * the folder `outs` of Cell Ranger ARC, of which the filtered matrix is read;
 #'   * a `.rds` file with a Seurat object, which is returned as it is.
 #' @param backend Where Python runs; see [RunSCMVP()].
+#' @param mosaic Keep cells that only one modality has, in h5ad, h5mu and zarr. They have no counts
+#'   in the other assay, and [RunSCMVP()] takes them for what they are.
+#' @param rna.layer,peak.layer Layers of h5ad, h5mu and zarr files that hold the counts; `"X"` and
+#'   `"raw"` for these. `NULL`: X; where X is not counts, or is whole numbers but not those of a
+#'   layer `counts` (else of raw), the latter. A message says so where there is a choice.
 #' @return A Seurat object with the counts as stored, the metadata of the cells (such as
-#'   `cell_type`) and of the features. Both assays are plain ones;
+#'   `cell_type`) and of the features. The metadata are those of both modalities; where both have a
+#'   column of the same name and other values, that of the ATAC is called `atac_<name>`. The file's
+#'   `orig.ident` is kept, and becomes the identity of the cells; `nCount` and `nFeature` are those
+#'   of the counts. Both assays are plain ones;
 #'   `Signac::CreateChromatinAssay(counts)` makes a ChromatinAssay of the peaks. Seurat turns `_` in
 #'   feature names into `-`, which is said in a message.
 #' @section Errors:
@@ -21,16 +31,30 @@
 #' object <- RunSCMVP(object)
 #' }
 #' @export
-ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process")) {
+ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic = FALSE,
+                      rna.layer = NULL, peak.layer = NULL) {
   backend <- check_choice(backend, backends, "backend")
   path <- path.expand(check_string(path, "path"))
+  options <- list(
+    mosaic = check_flag(mosaic, "mosaic"),
+    rna_layer = check_string(rna.layer, "rna.layer", optional = TRUE),
+    atac_layer = check_string(peak.layer, "peak.layer", optional = TRUE)
+  )
   if (!file.exists(path)) {
     refuse(path, " does not exist; check the path.")
   }
   if (grepl("[.]rds$", path, ignore.case = TRUE)) {
+    if (!is.null(rna.layer) || !is.null(peak.layer)) {
+      refuse(
+        path, " holds an R object, which has assays: leave out rna.layer and peak.layer, and name ",
+        "assays with rna.assay and peak.assay of RunSCMVP()."
+      )
+    }
     return(read_rds(path))
   }
-  seurat_of(with_engine(backend, function(engine) engine$read(normalizePath(path)), torch = FALSE))
+  seurat_of(with_engine(backend, function(engine) {
+    engine$read(normalizePath(path), options)
+  }, torch = FALSE))
 }
 
 read_rds <- function(path) {

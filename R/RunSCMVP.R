@@ -61,6 +61,7 @@
 #'   `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and scMVP's own are passed over.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`; for
 #'   a SingleCellExperiment, another one (or a SummarizedExperiment) that holds the peaks.
+#' @param rna.layer,peak.layer For a path: layers with the counts, as in [ReadSCMVP()].
 #' @param rna.experiment,peak.experiment Names of the experiments (`"main"` for an unnamed main
 #'   one). `NULL`: the one whose features are not genomic ranges, and the one whose are.
 #' @param assay.type Name of the assay with raw counts in both experiments.
@@ -211,8 +212,10 @@ RunSCMVP.MultiAssayExperiment <- function(object, rna.experiment = NULL, peak.ex
 
 #' @rdname RunSCMVP
 #' @export
-RunSCMVP.character <- function(object, ..., backend = c("auto", "reticulate", "process")) {
-  RunSCMVP(ReadSCMVP(object, backend = backend), ..., backend = backend)
+RunSCMVP.character <- function(object, ..., mosaic = FALSE, rna.layer = NULL, peak.layer = NULL,
+                               backend = c("auto", "reticulate", "process")) {
+  read <- ReadSCMVP(object, backend, mosaic, rna.layer, peak.layer)
+  RunSCMVP(read, ..., mosaic = mosaic, backend = backend)
 }
 
 #' @rdname RunSCMVP

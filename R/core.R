@@ -189,7 +189,6 @@ first_line <- function(x) strsplit(trimws(x), "\n", fixed = TRUE)[[1]][1]
 
 # What only exists in Python, in R's words.
 r_words <- c(
-  ", e.g. layer='counts'" = "",
   ", e.g. with scmvp.filter_paired" = ", e.g. with subset()",
   ", e.g. with adata.obs_names_make_unique()" = ", e.g. with make.unique()",
   ", e.g. with adata.var_names_make_unique()" = ", e.g. with make.unique()",
@@ -200,8 +199,16 @@ r_words <- c(
   max_epochs = "max.epochs"
 )
 
+# The same of arguments with their values.
+r_arguments <- c(
+  "rna_layer='([^']*)'" = "rna.layer = \"\\1\"",
+  "atac_layer='([^']*)'" = "peak.layer = \"\\1\"",
+  "mosaic=True" = "mosaic = TRUE"
+)
+
 as_sentence <- function(text) {
   for (word in names(r_words)) text <- gsub(word, r_words[[word]], text, fixed = TRUE)
+  for (pattern in names(r_arguments)) text <- gsub(pattern, r_arguments[[pattern]], text)
   if (grepl("[.!?]$", text)) text else paste0(text, ".")
 }
 

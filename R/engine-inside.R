@@ -22,7 +22,10 @@ inside_engine <- function(torch = TRUE) {
   }
   list(
     name = "reticulate",
-    read = function(path) paired_of(with_python_warnings(from_core(core("io")$read(path)))),
+    read = function(path, options = list()) {
+      read <- core("io")$read
+      paired_of(with_python_warnings(from_core(do.call(read, c(list(path), options)))))
+    },
     simulate = function(options) {
       mdata <- from_core(do.call(scmvp$simulate, options))
       c(paired_of(mdata), list(truth = truth_of(mdata)))

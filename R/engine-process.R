@@ -12,7 +12,9 @@ process_engine <- function(choice) {
   list(
     name = "process",
     worker = worker,
-    read = function(path) receive_paired(ask("read", path = path, out = worker$folder)),
+    read = function(path, options = list()) {
+      receive_paired(do.call(ask, c(list("read", path = path, out = worker$folder), options)))
+    },
     simulate = function(options) {
       reply <- do.call(ask, c(list("simulate", out = worker$folder), options))
       c(receive_paired(reply), list(truth = receive_truth(reply$truth)))
@@ -311,14 +313,14 @@ receive_matrix <- function(at) {
 # What the verbs `read` and `simulate` have written, as paired_of() has it.
 receive_paired <- function(reply) {
   list(
-    rna = receive_modality(reply$rna, reply$cells),
-    atac = receive_modality(reply$atac, reply$cells),
+    rna = receive_modality(reply$rna),
+    atac = receive_modality(reply$atac),
     cells = receive_table(reply$obs)
   )
 }
 
-receive_modality <- function(at, cells) {
-  cells <- receive_names(cells)
+receive_modality <- function(at) {
+  cells <- receive_names(at$cells)
   features <- receive_names(at$features)
   list(
     counts = methods::new(
@@ -352,24 +354,9 @@ receive_vector <- function(path, what) {
 
 receive_names <- function(path) readLines(path, encoding = "UTF-8", warn = FALSE)
 
-# A data frame column by column: kind, values, and levels of a factor.
+# A data frame column by column.
 receive_table <- function(at) {
   table <- data.frame(row.names = receive_names(at$index))
-  for (name in names(at$columns)) table[[name]] <- receive_column(at$columns[[name]])
+  for (name in names(at$columns)) table[[name]] <- column_of(at$columns[[name]])
   table
-}
-
-receive_column <- function(column) {
-  values <- lapply(column$values, function(value) if (is.null(value)) NA else value)
-  values <- unlist(values)
-  switch(column$kind,
-    factor = factor(column$levels[values + 1], levels = as.character(unlist(column$levels))),
-    logical = as.logical(values),
-    number = {
-      values <- as.numeric(values)
-      values[is.na(values)] <- NaN
-      values
-    },
-    as.character(values)
-  )
 }

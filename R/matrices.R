@@ -158,9 +158,7 @@ to_mudata <- function(rna, peaks, batch = NULL) {
 
 # One modality of a MuData as features x cells dgCMatrix.
 modality_counts <- function(adata) {
-  sparse <- reticulate::import("scipy.sparse", convert = FALSE)
-  csr <- sparse$csr_matrix(adata$X)
-  csr$sum_duplicates()
+  csr <- core("matrices")$entries_once(adata$X)
   vector_of <- function(x) as.vector(reticulate::py_to_r(x))
   features <- py_strings(adata$var_names)
   cells <- py_strings(adata$obs_names)
@@ -176,34 +174,32 @@ modality_counts <- function(adata) {
 
 py_strings <- function(x) as.character(unlist(reticulate::py_to_r(x$tolist())))
 
-# A pandas DataFrame column by column: what reticulate makes of one depends on the versions of both.
+# A pandas DataFrame column by column: what reticulate makes of one depends on the versions of both,
+# and what a process writes of it has to be the same.
 data_frame_of <- function(frame) {
-  columns <- py_strings(frame$columns)
+  columns <- reticulate::py_to_r(core("tables")$table_columns(frame))
   table <- data.frame(row.names = py_strings(frame$index$astype("str")))
-  for (name in columns) table[[name]] <- series_of(frame$`__getitem__`(name))
+  for (name in names(columns)) table[[name]] <- column_of(columns[[name]])
   table
 }
 
-series_of <- function(series) {
-  vector_of <- function(x) as.vector(reticulate::py_to_r(x))
-  if (reticulate::py_has_attr(series, "cat")) {
-    levels <- py_strings(series$cat$categories$astype("str"))
-    codes <- as.integer(vector_of(series$cat$codes$to_numpy(dtype = "int64")))
-    return(factor(levels[ifelse(codes < 0, NA, codes + 1)], levels = levels))
-  }
-  kind <- reticulate::py_to_r(series$dtype$kind)
-  if (kind == "b") {
-    return(as.logical(vector_of(series$to_numpy())))
-  }
-  if (kind %in% c("i", "u")) {
-    return(as.numeric(vector_of(series$to_numpy(dtype = "float64"))))
-  }
-  if (kind == "f") {
-    return(vector_of(series$to_numpy(dtype = "float64")))
-  }
-  text <- py_strings(series$astype("str"))
-  text[as.logical(vector_of(series$isna()$to_numpy()))] <- NA_character_
-  text
+# A column of the core's plain columns: list of kind, values, and levels of a factor.
+column_of <- function(column) {
+  values <- lapply(column$values, function(value) if (is.null(value)) NA else value)
+  values <- unlist(values)
+  switch(column$kind,
+    factor = {
+      levels <- as.character(unlist(column$levels))
+      factor(levels[as.integer(values) + 1L], levels = levels)
+    },
+    logical = as.logical(values),
+    number = {
+      values <- as.numeric(values)
+      values[is.na(values)] <- NaN
+      values
+    },
+    as.character(values)
+  )
 }
 
 # A new assay of the kind this Seurat makes by default.
@@ -239,15 +235,26 @@ truth_of <- function(mdata) {
   c(list(links = data_frame_of(mdata$uns$`__getitem__`("links"))), profiles)
 }
 
-# Paired cells as Seurat object with assays RNA and ATAC.
+# Paired cells as Seurat object with assays RNA and ATAC; cells of one modality have no counts in
+# the other.
 seurat_of <- function(paired) {
-  assays <- list(RNA = assay_of(paired$rna, "rna_"), ATAC = assay_of(paired$atac, "atac_"))
+  names <- union(colnames(paired$rna$counts), colnames(paired$atac$counts))
+  assays <- Map(function(modality, key) {
+    modality$counts <- cells_or_empty(modality$counts, names)
+    assay_of(modality, key)
+  }, paired[c("rna", "atac")], c("rna_", "atac_"))
   cells <- paired$cells
-  object <- SeuratObject::CreateSeuratObject(assays$RNA, assay = "RNA", project = "scMVP")
-  object[["ATAC"]] <- assays$ATAC
-  # what Seurat has computed itself (nCount_RNA, ...) stays
-  cells <- cells[colnames(object), setdiff(names(cells), names(object[[]])), drop = FALSE]
+  object <- SeuratObject::CreateSeuratObject(assays$rna, assay = "RNA", project = "scMVP")
+  object[["ATAC"]] <- assays$atac
+  # ':' is for Python; Seurat warns of it
+  names(cells) <- make.unique(sub("^atac:", "atac_", names(cells)))
+  # what Seurat counts itself (nCount_RNA, ...) stays: it is of these counts
+  counted <- setdiff(names(object[[]]), "orig.ident")
+  cells <- cells[colnames(object), setdiff(names(cells), counted), drop = FALSE]
   if (ncol(cells) > 0) object <- SeuratObject::AddMetaData(object, cells)
+  if ("orig.ident" %in% names(cells) && !anyNA(cells$orig.ident)) {
+    SeuratObject::Idents(object) <- "orig.ident"
+  }
   object
 }
 

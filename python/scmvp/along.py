@@ -6,6 +6,7 @@ Counts stay sparse and are gone through block of cells by block of cells.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,9 +15,19 @@ import scipy.sparse as sp
 
 from .annotated import in_order_of
 from .arguments import whole_number
-from .checks import as_names, name_some
+from .checks import count_matrix
+from .containers import (
+    MODALITIES,
+    as_names,
+    name_some,
+    names_of_modalities,
+    place_in_memory,
+    places_of,
+    remedy,
+    type_name,
+)
 from .errors import InputError
-from .matrices import Matrix, blocks_of, pieces_of, rows_of
+from .matrices import Matrix, blocks_of, matrix_of, pieces_of, rows_of
 from .threads import limited_threads
 
 if TYPE_CHECKING:
@@ -86,7 +97,8 @@ def features_along(
         of the largest), 'f', 'p_value' and 'q_value' (Benjamini and Hochberg), by p-value.
 
     Raises:
-        InputError: No such column, layer or feature, or fewer than 30 cells with a pseudotime.
+        InputError: No such column, layer or feature; values that are not counts; fewer than 30
+            cells with a pseudotime.
     """
     from scipy.stats import f as f_distribution
 
@@ -278,21 +290,24 @@ def _input_of(
     data: Any, modality: str | None, pseudotime: Any, features: Any, layer: str | None
 ) -> _Input:
     if not hasattr(data, "mod"):
-        counts = data if hasattr(data, "blocks") else sp.csr_matrix(data)
+        counts = matrix_of(data)
+        if counts is None:
+            raise InputError(f"counts are {type_name(data)}; give a MuData, or cells x features")
         names = np.arange(counts.shape[1]) if features is None else np.asarray(features)
         if len(names) != counts.shape[1]:
             raise InputError(f"there are {len(names)} names for {counts.shape[1]} features")
         if isinstance(pseudotime, str):
             raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
         return _Input(counts, names, np.arange(counts.shape[0]), pseudotime)
-    if modality not in data.mod:
-        raise InputError(f"modality is {modality!r}; use one of {', '.join(data.mod)}")
-    adata = data.mod[modality]
-    if layer is not None and layer not in adata.layers:
-        raise InputError(f"there is no layer '{layer}' in '{modality}'")
-    names = adata.var_names.to_numpy()
+    named = names_of_modalities(data.mod)
+    if modality not in MODALITIES or modality not in named:
+        raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, named))}")
+    adata = data.mod[named[modality]]
+    places, own_cells = places_of(adata), as_names(adata.obs_names)
+    place = place_in_memory(places, modality, layer, argument="layer")
+    names = place.features()
     if features is not None:
-        unknown = [str(name) for name in features if name not in adata.var_names]
+        unknown = [str(name) for name in features if name not in set(names)]
         if unknown:
             raise InputError(f"features that are not in '{modality}': {name_some(unknown)}")
     if isinstance(pseudotime, str):
@@ -302,8 +317,9 @@ def _input_of(
                 "the column"
             )
         pseudotime = data.obs[pseudotime]
-    counts = sp.csr_matrix(adata.X if layer is None else adata.layers[layer])
-    order = pd.Index(as_names(adata.obs_names)).get_indexer(as_names(data.obs_names))
+    advice = partial(remedy, places, modality, argument="layer")
+    counts = count_matrix(place.values(), modality, own_cells, names, advice)
+    order = pd.Index(own_cells).get_indexer(as_names(data.obs_names))
     if not np.array_equal(order, np.arange(counts.shape[0])):
         counts = rows_of(counts, order)  # a cell that the modality lacks has no counts
     return _Input(counts, names, as_names(data.obs_names), pseudotime)

@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
-from .checks import LABEL, MODALITIES, Paired, as_names, columns_of, holds_counts, paired_of
+from .checks import Paired, columns_of, paired_of
 from .claims import check_zarr, open_hdf5
-from .errors import InputError, InputNote
-from .io import (
+from .containers import (
+    LABEL,
+    MODALITIES,
+    Place,
+    as_names,
     columns_by_type,
+    columns_of_modality,
+    feature_types,
+    holds_both,
+    make_unique,
+    modality_of,
+    place_in_file,
+    remedy,
+)
+from .errors import InputError
+from .io import (
     damage_reported,
     in_file,
-    make_unique,
-    name_of_modality,
+    inside_outs,
+    is_mudata,
+    modalities_expected,
+    names_in_mudata,
     names_of_10x,
     pair_files,
 )
 from .matrices import DiskRows, StoredCsr, StoredDense
 
-# counts, names of the cells and of the features, columns of the cells
-Opened = tuple[DiskRows, np.ndarray, np.ndarray, pd.DataFrame]
+
+class Opened(NamedTuple):
+    """One modality of a file."""
+
+    counts: DiskRows
+    cells: np.ndarray
+    features: np.ndarray
+    obs: pd.DataFrame
+    advice: Callable[[], str]  # where counts are instead, when these are none
 
 
 def read_backed(
@@ -39,8 +63,8 @@ def read_backed(
 
     Args:
         path: h5ad, h5mu, zarr or 10x h5.
-        rna_layer: Layer with the RNA counts; X when None.
-        atac_layer: Layer with the ATAC counts; X when None.
+        rna_layer: Layer with the RNA counts; as in `io.read` when None.
+        atac_layer: Layer with the ATAC counts.
         mosaic: Keep cells that only one modality has.
 
     Raises:
@@ -49,11 +73,11 @@ def read_backed(
     with damage_reported(path, "file of paired cells"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         opened = _open(path, {"rna": rna_layer, "atac": atac_layer})
-    values, cells, features, tables = (
+    values, cells, features, tables, advice = (
         dict(zip(MODALITIES, parts, strict=True)) for parts in zip(*opened, strict=True)
     )
     with in_file(path):
-        paired = paired_of(values, cells, features, mosaic)
+        paired = paired_of(values, cells, features, mosaic, advice)
         columns = list(dict.fromkeys(name for table in tables.values() for name in table))
         return replace(paired, obs=columns_of(list(tables.values()), columns, paired.cells))
 
@@ -64,30 +88,37 @@ def bytes_in_memory(path: Path) -> int | None:
     That is where the file cannot be opened as `read_backed` does, for whatever reason.
     """
     try:
-        opened = _open(path, {})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            opened = _open(inside_outs(path), None)
     except Exception:  # reading it into memory will say what is wrong
         return None
-    # 10x files have both modalities in one matrix
-    return sum(stored.n_bytes for stored in {id(c.stored): c.stored for c, *_ in opened}.values())
+    # both modalities may be in one matrix
+    return sum({id(one.counts.stored): one.counts.stored.n_bytes for one in opened}.values())
 
 
-def _open(path: Path, layers: dict[str, str | None]) -> list[Opened]:
-    """RNA and ATAC."""
+def _open(path: Path, layers: Mapping[str, str | None] | None) -> list[Opened]:
+    """RNA and ATAC; where `layers` is None, not looked at: their X."""
     suffix = path.suffix.lower()
     if suffix == ".h5":
         return _open_10x(path)
-    groups = None
-    if suffix in (".h5mu", ".zarr"):
-        root = _root(path)["mod"]
-        groups = {name: root[name_of_modality(name, list(root), path)] for name in MODALITIES}
-    elif path.is_dir() and (pair := pair_files(path)) is not None:
+    pair = None
+    if path.is_dir() and suffix != ".zarr":
+        pair = pair_files(path)
+    if pair is not None:
         groups = {modality: _root(file) for modality, file in pair.items()}
-    if groups is None:
+    elif suffix in (".h5mu", ".zarr", ".h5ad"):
+        root = _root(path)
+        if not is_mudata(path):
+            return _open_both(root, path, layers)
+        root = root["mod"]
+        groups = {modality: root[name] for modality, name in names_in_mudata(root, path).items()}
+    else:
         raise InputError(
             f"the counts of {path} cannot stay on disk; give h5ad files, .h5mu, zarr or 10x .h5, "
             "or read it into memory"
         )
-    return [_open_anndata(groups[name], name, path, layers.get(name)) for name in MODALITIES]
+    return [_open_anndata(groups[name], name, path, layers) for name in MODALITIES]
 
 
 def _root(path: Path) -> Any:
@@ -104,52 +135,140 @@ def _open_10x(path: Path) -> list[Opened]:
     names = np.array(make_unique(var.index), dtype=object)
     stored = StoredCsr(group["data"], group["indices"], group["indptr"][:], (len(cells), len(var)))
     return [
-        (DiskRows(stored, chosen), as_names(cells), as_names(names[chosen]), pd.DataFrame())
-        for chosen in columns_by_type(var, path).values()
+        Opened(
+            DiskRows(stored, chosen),
+            as_names(cells),
+            as_names(names[chosen]),
+            pd.DataFrame(index=as_names(cells)),
+            str,
+        )
+        for chosen in columns_by_type(var["feature_types"], str(path)).values()
     ]
 
 
-def _open_anndata(group: Any, modality: str, path: Path, layer: str | None) -> Opened:
-    """Counts of an AnnData: a layer, or X, or the layer 'counts' or `.raw` where X is none."""
-    obs = read_elem(group["obs"])
-    cells = as_names(obs.index)
-    places = [(name, where) for name, where in _PLACES if name in group]
-    if layer is not None:
-        places = [(f"layers/{layer}", layer)]
-        if places[0][0] not in group:
-            has = ", ".join(f"'{name}'" for name in group.get("layers", {})) or "none"
-            raise InputError(
-                f"the {LABEL[modality]} modality has no layer '{layer}' (layers: {has}); name one "
-                "of these, or leave the layer out to use X"
-            )
-    if not places:
-        raise InputError(f"{path} has no X of the {LABEL[modality]} modality; write one")
-    matrices = [DiskRows(_stored(group[name], modality, path)) for name, _ in places]
-    firsts = [next(counts.blocks(raw=True)).data if len(cells) else cells for counts in matrices]
-    good = [i for i, first in enumerate(firsts) if len(cells) and holds_counts(first)]
-    chosen = good[0] if good else 0  # where none is, the checks say what is wrong with the first
-    counts, (name, where) = matrices[chosen], places[chosen]
-    if layer is None and name != "X":
-        warnings.warn(
-            f"{path}: X of the {LABEL[modality]} modality is not counts; {where} is taken instead",
-            InputNote,
-            stacklevel=5,
-        )
-    features = read_elem(group["raw/var" if name == "raw/X" else "var"]).index
-    return counts, cells, as_names(features), obs
+def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -> list[Opened]:
+    """One AnnData whose features have types."""
+    var = _table(root, "var")
+    if (types := feature_types(var)) is None:
+        types = [""] * len(var)
+    with modalities_expected(path):
+        chosen = {"var": columns_by_type(types, str(path))}
+    tables = {"var": var}
+    for name in _RAW.values():
+        if name in root:
+            tables[name] = _table(root, name)
+            if holds_both(tables[name]):
+                types = feature_types(tables[name]).map(modality_of)
+                chosen[name] = {kind: np.flatnonzero(types == kind) for kind in MODALITIES}
+
+    def part_of(modality: str) -> Part:
+        def part(table: str) -> tuple[np.ndarray | None, np.ndarray] | None:
+            if table not in chosen:
+                return None
+            names = make_unique(as_names(tables[table].index))
+            at = chosen[table][modality]
+            return at, as_names(np.array(names, dtype=object)[at])
+
+        return part
+
+    return [_open_anndata(root, name, path, layers, part_of(name)) for name in MODALITIES]
 
 
-_PLACES = (("X", "X"), ("layers/counts", "the layer 'counts'"), ("raw/X", ".raw"))
+def _open_anndata(
+    group: Any,
+    modality: str,
+    path: Path,
+    layers: Mapping[str, str | None] | None,
+    part: Part | None = None,
+) -> Opened:
+    """One modality; `part`: of an AnnData that holds both."""
+    obs = _table(group, "obs")
+    places = _places(
+        group, modality, path, part or (lambda table: (None, as_names(_table(group, table).index)))
+    )
+    if layers is None:
+        place = places[0]
+    else:
+        place, _ = place_in_file(places, modality, layers.get(modality), str(path))
+        if place is None:
+            raise InputError(f"{path} has no X of the {LABEL[modality]} modality; write one")
+    advice = partial(remedy, places, modality)
+    counts, features = place.values(), place.features()
+    if part is None:
+        table = next(var for x, var in _RAW.items() if x in group) if place.is_raw else "var"
+        columns = columns_of_modality(_table(group, table), modality, str(path))
+        if columns is not None:
+            counts, features = counts.of_columns(columns), features[columns]
+    return Opened(counts, as_names(obs.index), features, obs, advice)
+
+
+def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:
+    """Where counts may be, as `containers.places_of` has them in memory."""
+
+    def place(name: str, element: str, table: str, is_layer: bool) -> list[Place]:
+        if element not in group or (chosen := part(table)) is None:
+            return []
+        columns, features = chosen
+
+        def counts() -> DiskRows:
+            return DiskRows(_stored(group[element], modality, path), columns)
+
+        return [Place(name, counts, lambda: features, is_layer)]
+
+    places = place("X", "X", "var", False)
+    for name in group["layers"] if "layers" in group else ():
+        places += place(str(name), f"layers/{name}", "var", True)
+    for x, var in _RAW.items():
+        places += place("raw", x, var, False)
+    return places
+
+
+# Where raw is; the second: before anndata 0.7.
+_RAW = {"raw/X": "raw/var", "raw.X": "raw.var"}
+# Columns (None: all) and names of the features of a modality, by the name of their table; None
+# where that does not say which they are.
+Part = Callable[[str], tuple[np.ndarray | None, np.ndarray] | None]
+
+
+def _table(group: Any, name: str) -> pd.DataFrame:
+    """A table of an AnnData file, also one that anndata before 0.7 has written."""
+    if hasattr(group[name], "keys"):
+        return read_elem(group[name])
+    rows = group[name][()]
+    columns = {field: _texts(rows[field]) for field in rows.dtype.names}
+    table = pd.DataFrame(columns)
+    table = table.set_index(table.columns[0])
+    for column in table:
+        if f"uns/{column}_categories" in group:
+            # one list served obs and var, whatever of the two it was of
+            levels = _texts(np.atleast_1d(group[f"uns/{column}_categories"][()]))
+            codes = table[column].to_numpy()
+            if codes.dtype.kind in "iu" and (codes < len(levels)).all():
+                table[column] = pd.Categorical.from_codes(codes, levels)
+    return table
+
+
+def _texts(values: np.ndarray) -> np.ndarray:
+    """Text where a file has bytes."""
+    if values.dtype.kind not in "SO":
+        return values
+    decoded = [value.decode() if isinstance(value, bytes) else value for value in values]
+    return np.array(decoded, dtype=object)
 
 
 def _stored(element: Any, modality: str, path: Path) -> StoredCsr | StoredDense:
     if not hasattr(element, "keys"):
         return StoredDense(element)
-    kind = element.attrs["encoding-type"]
-    if kind != "csr_matrix":
+    # the second of each: before anndata 0.7
+    kind, shape = (
+        next((element.attrs[name] for name in names if name in element.attrs), "")
+        for names in (("encoding-type", "h5sparse_format"), ("shape", "h5sparse_shape"))
+    )
+    kind = kind.decode() if isinstance(kind, bytes) else kind
+    if kind not in ("csr_matrix", "csr"):
         raise InputError(
             f"the {LABEL[modality]} matrix of {path} is a {kind}, of which rows cannot be read one "
             "by one; write it as CSR, or read it into memory"
         )
-    shape = tuple(int(n) for n in element.attrs["shape"])
-    return StoredCsr(element["data"], element["indices"], element["indptr"][:], shape)
+    size = tuple(int(n) for n in shape)
+    return StoredCsr(element["data"], element["indices"], element["indptr"][:], size)

@@ -7,8 +7,9 @@ canonical float32 CSR matrix comes back as itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +17,42 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from . import matrices
 from .claims import check_structure
+from .containers import (
+    FEATURE_WORD,
+    LABEL,
+    MODALITIES,
+    are_ranges,
+    as_names,
+    columns_of_modality,
+    layer_values,
+    modality_pair,
+    name_some,
+    place_in_memory,
+    places_of,
+    remedy,
+    type_name,
+)
 from .errors import InputError
 from .files import refuse_no_file
-from .matrices import DiskRows, Matrix, StoredCsr, StoredDense, entries_of_cells, rows_of
+from .matrices import (
+    DiskRows,
+    Matrix,
+    chunks,
+    entries_of_cells,
+    holds_counts,
+    matrix_of,
+    not_a_count,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-MODALITIES = ("rna", "atac")
-FEATURE_WORD = {"rna": "gene", "atac": "peak"}
-LABEL = {"rna": "RNA", "atac": "ATAC"}
-
-_CHUNK = 1 << 20
-# Largest integer up to which float32 holds every integer.
-_LARGEST_COUNT = 1 << 24
-_NAMES_SHOWN = 3
+# what other modules take from here, too
+__all__ = ["as_names", "holds_counts", "layer_values", "modality_pair", "name_some"]
 
 
 @dataclass(frozen=True)
@@ -68,10 +88,11 @@ def check_paired(
     """Take paired counts out of a container, or say in one sentence why they cannot be used.
 
     Args:
-        data: MuData with modalities 'rna' and 'atac', or the pair (RNA AnnData, ATAC AnnData).
-            The cells of the two may be in different order: they are matched by name.
-        rna_layer: Layer of the RNA modality that holds counts; X when None.
-        atac_layer: Layer of the ATAC modality that holds counts; X when None.
+        data: MuData with modalities 'rna' and 'atac', the pair (RNA AnnData, ATAC AnnData), or one
+            AnnData with `var['feature_types']`. The cells of the two may be in different order:
+            they are matched by name.
+        rna_layer: Layer of the RNA modality that holds counts, or 'raw'; X when None.
+        atac_layer: Layer of the ATAC modality that holds counts, or 'raw'; X when None.
         mosaic: Keep cells that only one modality has.
         absent: Feature names of each modality, for cells of which one was not measured at all:
             then `data` may lack it (a MuData without it, or None in the pair).
@@ -89,22 +110,31 @@ def check_paired(
     if isinstance(data, Paired):
         _refuse_missing_columns(columns, () if data.obs is None else data.obs)
         return data
-    values, cells, features = {}, {}, {}
+    values, cells, features, advice = {}, {}, {}, {}
     layers = {"rna": rna_layer, "atac": atac_layer}
-    pair = dict(zip(MODALITIES, modality_pair(data, one_is_enough=absent is not None), strict=True))
+    query = absent is not None
+    pair = dict(zip(MODALITIES, modality_pair(data, one_is_enough=query), strict=True))
     for modality, adata in pair.items():
         if adata is None:
             continue
-        values[modality] = layer_values(adata, modality, layers[modality])
+        places = places_of(adata)
+        place = place_in_memory(places, modality, layers[modality], query)
+        values[modality], features[modality] = place.values(), place.features()
+        var = adata.raw.var if place.is_raw else adata.var
+        columns_wanted = columns_of_modality(var, modality, f"the {LABEL[modality]} modality")
+        if columns_wanted is not None:
+            numbers = _numbers(values[modality], modality)
+            values[modality] = matrices.columns_of(numbers, columns_wanted)
+            features[modality] = features[modality][columns_wanted]
         cells[modality] = as_names(adata.obs_names)
-        features[modality] = as_names(adata.var_names)
+        advice[modality] = partial(remedy, places, modality, query)
     for modality in set(MODALITIES) - set(values):
         cells[modality] = next(iter(cells.values()))
         features[modality] = absent[modality]
         values[modality] = sp.csr_matrix(
             (len(cells[modality]), len(features[modality])), dtype=np.float32
         )
-    paired = paired_of(values, cells, features, mosaic, _cells_of(data, cells))
+    paired = paired_of(values, cells, features, mosaic, advice, _cells_of(data, cells))
     if not columns:
         return paired
     tables = [data.obs] if hasattr(data, "mod") else []
@@ -146,6 +176,7 @@ def paired_of(
     cells: dict[str, np.ndarray],
     features: dict[str, np.ndarray],
     mosaic: bool = False,
+    advice: Mapping[str, Callable[[], str]] | None = None,
     names: np.ndarray | None = None,
 ) -> Paired:
     """`check_paired` of matrices and names by modality.
@@ -155,10 +186,12 @@ def paired_of(
         cells: Row names of each.
         features: Column names of each.
         mosaic: Keep cells that only one modality has.
+        advice: See `count_matrix`.
         names: The same cells in the order of the result; that of the RNA when None.
     """
     for modality in MODALITIES:
         check_names(modality, cells[modality], features[modality])
+    _refuse_swapped(features)
     if mosaic:
         found_names, orders = all_cells(cells["rna"], cells["atac"])
     else:
@@ -169,7 +202,13 @@ def paired_of(
         orders = tuple(pd.Index(cells[modality]).get_indexer(names) for modality in MODALITIES)
     found = []
     for modality, order in zip(MODALITIES, orders, strict=True):
-        counts = count_matrix(values[modality], modality, cells[modality], features[modality])
+        counts = count_matrix(
+            values[modality],
+            modality,
+            cells[modality],
+            features[modality],
+            None if advice is None else advice.get(modality),
+        )
         found.append(counts if order is None else rows_of(counts, order))
     refuse_empty_cells(*found, names)
     return Paired(*found, names, features["rna"], features["atac"])
@@ -195,35 +234,6 @@ def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
     return known[known.isin(ours)].to_numpy()
 
 
-def modality_pair(
-    data: MuData | tuple[AnnData, AnnData], one_is_enough: bool = False
-) -> tuple[AnnData | None, AnnData | None]:
-    """The RNA and the ATAC AnnData of a MuData or of a pair; InputError when one is missing.
-
-    With `one_is_enough`, only when both are; None in the place of the missing one.
-    """
-    if hasattr(data, "mod"):
-        found = tuple(data.mod.get(modality) for modality in MODALITIES)
-        if one_is_enough and any(part is not None for part in found):
-            return found
-        for modality in MODALITIES:
-            if modality not in data.mod:
-                found = ", ".join(repr(name) for name in data.mod) or "none"
-                raise InputError(
-                    f"the {LABEL[modality]} modality is missing: the MuData needs modalities "
-                    f"'rna' and 'atac' and has {found}; rename or add them"
-                )
-        return data.mod["rna"], data.mod["atac"]
-    if isinstance(data, Sequence) and len(data) == 2:
-        given = [part for part in data if not (one_is_enough and part is None)]
-        if given and all(hasattr(part, "obs_names") and hasattr(part, "X") for part in given):
-            return data[0], data[1]
-    raise InputError(
-        f"cannot read paired cells from {_type_name(data)}; give a MuData with modalities 'rna' "
-        "and 'atac', or a pair (rna, atac) of AnnData objects"
-    )
-
-
 def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
     """Refuse a modality without cells or features, and names that occur twice."""
     if len(cells) == 0:
@@ -233,6 +243,14 @@ def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
         raise InputError(f"the {LABEL[modality]} modality has no {word}s; nothing can be fitted")
     _refuse_duplicates(cells, f"cell names of the {LABEL[modality]} modality", "obs_names")
     _refuse_duplicates(features, f"{FEATURE_WORD[modality]} names", "var_names")
+
+
+def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
+    if are_ranges(features["rna"]) and not are_ranges(features["atac"]):
+        raise InputError(
+            f"the features of the RNA modality are genomic ranges ({name_some(features['rna'])}), "
+            f"those of the ATAC modality are not ({name_some(features['atac'])}); exchange the two"
+        )
 
 
 def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | None:
@@ -277,26 +295,13 @@ def all_cells(
     return names, (rna.get_indexer(names), atac.get_indexer(names))
 
 
-def layer_values(adata: AnnData, modality: str, layer: str | None) -> Any:
-    """X or a named layer of one modality; InputError when it has none."""
-    if layer is None:
-        if adata.X is None:
-            has = ", ".join(f"'{name}'" for name in adata.layers) or "none"
-            raise InputError(
-                f"the {LABEL[modality]} modality has no X; name the layer that holds its counts "
-                f"(layers: {has})"
-            )
-        return adata.X
-    if layer not in adata.layers:
-        has = ", ".join(f"'{name}'" for name in adata.layers) or "none"
-        raise InputError(
-            f"the {LABEL[modality]} modality has no layer '{layer}' (layers: {has}); name one of "
-            "these, or leave the layer out to use X"
-        )
-    return adata.layers[layer]
-
-
-def count_matrix(values: Any, modality: str, cells: np.ndarray, features: np.ndarray) -> Matrix:
+def count_matrix(
+    values: Any,
+    modality: str,
+    cells: np.ndarray,
+    features: np.ndarray,
+    advice: Callable[[], str] | None = None,
+) -> Matrix:
     """Counts as a canonical float32 CSR matrix, cells x features; on disk where they are.
 
     Args:
@@ -304,13 +309,12 @@ def count_matrix(values: Any, modality: str, cells: np.ndarray, features: np.nda
         modality: 'rna' or 'atac'; only for the words of a refusal.
         cells: Row names.
         features: Column names.
+        advice: Says where counts are instead, when these are none.
 
     Raises:
         InputError: Wrong shape or type, or a value that is negative, not an integer or not finite.
     """
-    matrix = _on_disk(values)
-    if matrix is None:
-        matrix = _as_csr(values, modality)
+    matrix = _numbers(values, modality)
     if matrix.shape != (len(cells), len(features)):
         raise InputError(
             f"the {LABEL[modality]} matrix is {matrix.shape[0]} x {matrix.shape[1]}, but there are "
@@ -320,10 +324,10 @@ def count_matrix(values: Any, modality: str, cells: np.ndarray, features: np.nda
     if isinstance(matrix, DiskRows):
         start = 0
         for block in matrix.blocks(raw=True):
-            _refuse_values(block, modality, cells[start:], features)
+            _refuse_values(block, modality, cells[start:], features, advice)
             start += block.shape[0]
         return matrix
-    _refuse_values(matrix, modality, cells, features)
+    _refuse_values(matrix, modality, cells, features, advice)
     if matrix.data.dtype != np.float32:
         matrix = _csr_view(matrix.data.astype(np.float32), matrix)
     if matrix.has_canonical_format and np.count_nonzero(matrix.data) == matrix.nnz:
@@ -332,29 +336,6 @@ def count_matrix(values: Any, modality: str, cells: np.ndarray, features: np.nda
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     return matrix
-
-
-def _on_disk(values: Any) -> DiskRows | None:
-    """Rows of what stays on disk; None for a matrix in memory, or by columns."""
-    if isinstance(values, DiskRows):
-        return values
-    if hasattr(values, "group") and getattr(values, "format", None) == "csr":
-        group = values.group
-        return DiskRows(
-            StoredCsr(group["data"], group["indices"], group["indptr"][:], values.shape)
-        )
-    # datasets of h5py and zarr, by what they have in common and arrays in memory lack
-    if hasattr(values, "chunks") and hasattr(values, "attrs") and len(values.shape) == 2:
-        return DiskRows(StoredDense(values))
-    return None
-
-
-def holds_counts(values: Any) -> bool:
-    """Whether every stored value is a non-negative integer (read in chunks, nothing copied)."""
-    data = values.data if sp.issparse(values) else np.asarray(values)
-    if data.dtype.kind not in "biuf":
-        return False
-    return not any(_is_bad(chunk).any() for _, chunk in _chunks(data))
 
 
 def refuse_empty_cells(rna: Matrix, atac: Matrix, cells: np.ndarray) -> None:
@@ -384,32 +365,17 @@ def writable(path: str | os.PathLike) -> Path:
     return path
 
 
-def as_names(names: Any) -> np.ndarray:
-    """Names as a one-dimensional array of Python strings."""
-    return np.array([str(name) for name in names], dtype=object).astype(str)
-
-
-def name_some(names: Sequence[str] | np.ndarray) -> str:
-    """The first few of many names, for a message."""
-    shown = ", ".join(f"'{name}'" for name in names[:_NAMES_SHOWN])
-    return shown if len(names) <= _NAMES_SHOWN else f"{shown}, ..."
-
-
-def _as_csr(values: Any, modality: str) -> sp.csr_matrix:
-    if hasattr(values, "to_memory"):
-        values = values.to_memory()
-    if sp.issparse(values):
-        check_structure(values, f"the {LABEL[modality]} matrix")
-        if values.format != "csr":
-            return sp.csr_matrix(values)
-        return values if isinstance(values, sp.csr_matrix) else _csr_view(values.data, values)
-    array = np.asarray(values)
-    if array.ndim != 2 or array.dtype.kind not in "biuf":
+def _numbers(values: Any, modality: str) -> Matrix:
+    check_structure(values, f"the {LABEL[modality]} matrix")
+    matrix = matrix_of(values)
+    if matrix is None:
+        kind = f" of {values.dtype}" if hasattr(values, "dtype") else ""
+        masked = " with masked values" if np.ma.isMaskedArray(values) else ""
         raise InputError(
-            f"the {LABEL[modality]} matrix is {_type_name(values)}, not a matrix of numbers; give "
-            "a sparse matrix or a two-dimensional array of counts, cells x features"
+            f"the {LABEL[modality]} matrix is {type_name(values)}{kind}{masked}, not a matrix of "
+            "numbers; give a sparse matrix or a two-dimensional array of counts, cells x features"
         )
-    return sp.csr_matrix(array)
+    return matrix
 
 
 def _csr_view(data: np.ndarray, like: Any) -> sp.csr_matrix:
@@ -420,53 +386,38 @@ def _csr_view(data: np.ndarray, like: Any) -> sp.csr_matrix:
 
 
 def _refuse_values(
-    csr: sp.csr_matrix, modality: str, cells: np.ndarray, features: np.ndarray
+    csr: sp.csr_matrix,
+    modality: str,
+    cells: np.ndarray,
+    features: np.ndarray,
+    advice: Callable[[], str] | None,
 ) -> None:
     if csr.data.dtype.kind not in "biuf":
         raise InputError(
             f"the {LABEL[modality]} matrix holds values of type {csr.data.dtype}; counts must be "
             "numbers"
         )
-    for start, chunk in _chunks(csr.data):
-        bad = _is_bad(chunk)
+    for start, chunk in chunks(csr.data):
+        bad = not_a_count(chunk)
         if not bad.any():
             continue
         at = start + int(bad.argmax())
         cell = cells[np.searchsorted(csr.indptr, at, side="right") - 1]
         feature = features[csr.indices[at]]
         where = f"cell '{cell}', {FEATURE_WORD[modality]} '{feature}'"
-        raise InputError(_describe_bad(float(csr.data[at]), LABEL[modality], where))
+        found = "" if advice is None else advice()
+        raise InputError(_describe_bad(float(csr.data[at]), LABEL[modality], where, found))
 
 
-def _describe_bad(value: float, label: str, where: str) -> str:
+def _describe_bad(value: float, label: str, where: str, advice: str) -> str:
+    remedy = advice or "; give raw counts"
     if not np.isfinite(value):
         return f"the {label} matrix holds {value} ({where}); replace or remove such values"
     if value < 0:
-        return (
-            f"the {label} matrix holds a negative value, {value:g} ({where}); pass raw counts, "
-            "e.g. layer='counts'"
-        )
+        return f"the {label} matrix holds a negative value, {value:g} ({where}){remedy}"
     if value != int(value):
-        return (
-            f"the {label} matrix looks normalized: {value:g} ({where}) is not an integer; pass raw "
-            "counts, e.g. layer='counts'"
-        )
+        return f"the {label} matrix looks normalized: {value:g} ({where}) is not an integer{remedy}"
     return f"the {label} matrix holds {value:g} ({where}), too large for a count"
-
-
-def _is_bad(chunk: np.ndarray) -> np.ndarray:
-    if chunk.dtype.kind == "b":
-        return np.zeros(chunk.shape, dtype=bool)
-    if chunk.dtype.kind in "iu":
-        return (chunk < 0) | (chunk > _LARGEST_COUNT)
-    # Written so that NaN, which compares false with everything, counts as bad.
-    return ~((chunk >= 0) & (chunk <= _LARGEST_COUNT) & (chunk == np.floor(chunk)))
-
-
-def _chunks(data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    flat = data.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
-        yield start, flat[start : start + _CHUNK]
 
 
 def _refuse_duplicates(names: np.ndarray, what: str, attribute: str) -> None:
@@ -482,8 +433,3 @@ def _refuse_duplicates(names: np.ndarray, what: str, attribute: str) -> None:
 
 def _plural(n: int, word: str) -> str:
     return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return f"a {kind.__module__}.{kind.__qualname__}".replace("a builtins.", "a ")

@@ -40,11 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputNote)
-        warnings.showwarning = lambda message, *_: say(f"note: {message}")
+        warnings.showwarning = lambda message, *_: say(f"note: {in_flags(str(message))}")
         try:
             return arguments.run(arguments, say)
         except InputError as error:
-            return _fail(str(error), 2)
+            return _fail(in_flags(str(error)), 2)
         except ImportError as error:
             return _fail(str(error), 1)
         except OSError as error:
@@ -74,7 +74,6 @@ def _fit_and_write(
     out = Path(arguments.out).resolve()
     _refuse_output_folder(out, arguments.overwrite)
     cells = _cells(arguments)
-    layers = {} if isinstance(cells, Paired) else _layers(arguments)
     model = SCMVP(
         cells,
         batch=arguments.batch,
@@ -83,7 +82,6 @@ def _fit_and_write(
         n_clusters=arguments.n_clusters,
         preset=arguments.preset,
         min_cells=arguments.min_cells,
-        **layers,
     )
     # Only now, so that a refusal stands alone.
     say(f"{arguments.input}: {_shape(cells)}")
@@ -371,8 +369,9 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="folder with rna.h5ad and atac.h5ad, .h5mu, .zarr, 10x .h5, MatrixMarket folder, "
-        ".rds of a Seurat, SingleCellExperiment or MultiAssayExperiment object (needs R)",
+        help="folder with rna.h5ad and atac.h5ad, .h5mu, .h5ad of both, .zarr, 10x .h5, "
+        "MatrixMarket folder, outs folder of Cell Ranger ARC, .rds of a Seurat, "
+        "SingleCellExperiment or MultiAssayExperiment object (needs R)",
     )
     parser.add_argument(
         "--backed",
@@ -380,8 +379,13 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="leave the counts on disk; auto: where they would take an eighth of the memory",
     )
-    parser.add_argument("--rna-layer", metavar="NAME", help="layer with RNA counts (default: X)")
-    parser.add_argument("--atac-layer", metavar="NAME", help="layer with ATAC counts (default: X)")
+    parser.add_argument(
+        "--rna-layer",
+        metavar="NAME",
+        help="layer with RNA counts, or X or raw (default: X, or where it is not counts the layer "
+        "'counts' or raw)",
+    )
+    parser.add_argument("--atac-layer", metavar="NAME", help="the same of the ATAC counts")
     parser.add_argument(
         "--mosaic", action="store_true", help="take cells that only one of the modalities has, too"
     )
@@ -392,21 +396,17 @@ def _load(path: str) -> Any:
     return scmvp.SCMVP.load(path)
 
 
-def _layers(arguments: argparse.Namespace) -> dict[str, str | None]:
-    return {"rna_layer": arguments.rna_layer, "atac_layer": arguments.atac_layer}
-
-
 def _cells(arguments: argparse.Namespace) -> Any:
     """The input, in memory or on disk."""
     backed = {"auto": None, "yes": True, "no": False}[arguments.backed]
-    return read_for_fit(arguments.input, backed, **_layers(arguments), mosaic=arguments.mosaic)
+    return read_for_fit(
+        arguments.input, backed, arguments.rna_layer, arguments.atac_layer, arguments.mosaic
+    )
 
 
 def _other_cells(arguments: argparse.Namespace, model: Any) -> Paired:
     columns = list(model.batch_levels)
-    return check_paired(
-        _cells(arguments), **_layers(arguments), mosaic=arguments.mosaic, columns=columns
-    )
+    return check_paired(_cells(arguments), mosaic=arguments.mosaic, columns=columns)
 
 
 def _batch_level(given: list[str] | None) -> Any:
@@ -550,6 +550,26 @@ def _shape(cells: Any) -> str:
     rna, atac = (cells.rna, cells.atac) if on_disk else (cells["rna"], cells["atac"])
     sizes = f"{rna.shape[0]:,} cells, {rna.shape[1]:,} genes, {atac.shape[1]:,} peaks"
     return f"{sizes}; the counts stay on disk" if on_disk else sizes
+
+
+# What Python takes, and the flags for it.
+_FLAGS = (
+    (re.compile(r"\b(rna|atac)_layer='([^']*)'"), r"--\1-layer '\2'"),
+    (re.compile(r"\bmosaic=True\b"), "--mosaic"),
+    (re.compile(r"\b(n_clusters|n_latent|min_cells|max_epochs|batch_size|library_size)\b"), None),
+    (re.compile(r"; name its assay with read_rds"), ""),
+    (re.compile(r"or read it into memory"), "or say --backed no"),
+)
+
+
+def in_flags(sentence: str) -> str:
+    """A sentence with the flags of the command line for the arguments of Python."""
+    for pattern, flag in _FLAGS:
+        if flag is None:
+            sentence = pattern.sub(lambda found: "--" + found[1].replace("_", "-"), sentence)
+        else:
+            sentence = pattern.sub(flag, sentence)
+    return sentence
 
 
 def _fail(sentence: str, status: int) -> int:

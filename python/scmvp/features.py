@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
-from .arguments import positions
 from .checks import FEATURE_WORD, LABEL, Paired, name_some
+from .containers import RANGE
 from .errors import InputError, InputNote
-from .matrices import DiskRows, Matrix, entries_of_cells, feature_cells
-from .preprocess import insertions_to_fragments
+from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
+from .preprocess import insertions_to_fragments, looks_like_insertions
+
+# Smallest share of a model's genes, and of its peaks, that a query must have.
+MIN_SHARED = 0.8
 
 
 def in_fragments(paired: Paired) -> Paired:
@@ -46,13 +51,102 @@ def modelled_features(given: Paired, min_cells: int) -> Paired:
 
 
 def in_features(paired: Paired, genes: np.ndarray, peaks: np.ndarray) -> Paired:
-    """Counts of other cells in the columns of a model."""
-    columns = {
-        "rna": positions(paired.genes, genes, "model gene", "the data"),
-        "atac": positions(paired.peaks, peaks, "model peak", "the data"),
+    """Counts of other cells in the columns of a model; zero for a feature that they lack.
+
+    Raises:
+        InputError: They have less than `MIN_SHARED` of the model's genes or of its peaks.
+    """
+    at = {
+        "rna": match_features(genes, paired.genes, "rna"),
+        "atac": match_features(peaks, paired.peaks, "atac"),
     }
-    rna, atac = _columns(paired.rna, columns["rna"]), _columns(paired.atac, columns["atac"])
+    _tell_missing(at["rna"], genes, paired.genes, "rna")
+    _tell_missing(at["atac"], peaks, paired.peaks, "atac")
+    rna, atac = _columns(paired.rna, at["rna"]), _columns(paired.atac, at["atac"])
     return Paired(rna, atac, paired.cells, genes, peaks, paired.obs)
+
+
+def match_features(modelled: np.ndarray, have: np.ndarray, modality: str) -> np.ndarray:
+    """Where each feature of a model is among others: by name, else by what the name means.
+
+    Two of them that mean the same are both left out. `ProjectSCMVP()` of the R package has the
+    same rule.
+
+    Returns:
+        (n_modelled,) positions, -1 where there is none.
+    """
+    have = pd.Index(have)
+    at = have.get_indexer(modelled)
+    if (at >= 0).all():
+        return at
+    meaning = range_meaning if modality == "atac" else gene_meaning
+    missing = at < 0
+    sought = pd.Series([meaning(name) for name in modelled[missing]])
+    found = pd.Series([meaning(name) for name in have])
+    taken = found.duplicated(keep=False).to_numpy() | have.isin(modelled)
+    free = np.flatnonzero(~taken)
+    position = pd.Index(found.iloc[free]).get_indexer(sought)
+    position[sought.duplicated(keep=False).to_numpy()] = -1
+    at[missing] = np.where(position < 0, -1, free[position] if len(free) else -1)
+    return at
+
+
+def range_meaning(name: str) -> str:
+    """A peak as the interval it is, whatever the spelling; another name as it is."""
+    parts = RANGE.fullmatch(name)
+    if parts is None or int(parts[3]) < int(parts[2]):
+        return name
+    # Seurat turns '_' within names of sequences into '-'
+    return f"{parts[1].replace('_', '-')}-{int(parts[2])}-{int(parts[3])}"
+
+
+def gene_meaning(name: str) -> str:
+    """The name that Seurat makes of a gene's: '_' and '|' become '-'."""
+    return re.sub("[_|]", "-", name)
+
+
+def _tell_missing(at: np.ndarray, modelled: np.ndarray, have: np.ndarray, modality: str) -> None:
+    """Say which features of the model count as zero, or that they are too many."""
+    missing = at < 0
+    if not missing.any():
+        return
+    n, word = int(missing.sum()), FEATURE_WORD[modality]
+    if 1 - n / len(at) < MIN_SHARED:
+        how = {
+            "rna": "give it the genes of the model, with names of the same kind",
+            "atac": "count its fragments in the peaks of the model",
+        }[modality]
+        raise InputError(
+            f"the query has only {len(at) - n:,} of the model's {len(at):,} {word}s (the model has "
+            f"{name_some(modelled[missing])}; the query {name_some(have)}): {how}"
+        )
+    warnings.warn(
+        f"{n:,} {word}{'s' if n > 1 else ''} of the model ({100 * n / len(at):.1f} %) not in the "
+        f"query count as zero ({name_some(modelled[missing])})",
+        InputNote,
+        stacklevel=4,
+    )
+
+
+def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
+    """The query with fragments in the place of insertions, if it is of insertions.
+
+    Args:
+        paired: Cells to be embedded.
+        insertions: Whether the fitted cells' counts were of insertions: what is assumed where a
+            query is too small to tell.
+    """
+    seen = looks_like_insertions(paired.atac)
+    if seen is not None and seen != insertions:
+        query, fitted = ("insertions", "fragments") if seen else ("fragments", "insertions")
+        done = "the query is read as fragments, (y + 1) // 2" if seen else "the query is not halved"
+        warnings.warn(
+            f"the query's ATAC counts look like {query} ({'most' if seen else 'few'} are even), "
+            f"those of the fitted cells like {fitted}: {done}",
+            InputNote,
+            stacklevel=4,
+        )
+    return in_fragments(paired) if (insertions if seen is None else seen) else paired
 
 
 def warn_of_empty_rows(paired: Paired, modality: str) -> None:
@@ -82,8 +176,4 @@ def _columns(matrix: Matrix, columns: np.ndarray) -> Matrix:
     """Columns in the order asked for; the matrix itself where that changes nothing."""
     if len(columns) == matrix.shape[1] and (columns == np.arange(len(columns))).all():
         return matrix
-    if isinstance(matrix, DiskRows):
-        return matrix.of_columns(columns)
-    picked = matrix[:, columns]
-    picked.sort_indices()
-    return picked
+    return columns_of(matrix, columns)

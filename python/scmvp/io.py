@@ -1,8 +1,8 @@
 """Files of paired cells, in; one MuData with modalities 'rna' and 'atac' and the same cells, out.
 
-Accepted: a folder with rna.h5ad and atac.h5ad, .h5mu, the same in zarr, 10x .h5, a MatrixMarket
-folder as 10x writes it, and the .rds of a Seurat, SingleCellExperiment or MultiAssayExperiment
-object.
+Accepted: a folder with rna.h5ad and atac.h5ad, .h5mu, one .h5ad of both modalities, the same in
+zarr, 10x .h5, a MatrixMarket folder as 10x writes it, the `outs` folder of Cell Ranger ARC, and the
+.rds of a Seurat, SingleCellExperiment or MultiAssayExperiment object.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import anndata
@@ -24,16 +23,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData, read_h5mu, read_zarr
 
-from .checks import (
-    FEATURE_WORD,
-    LABEL,
-    MODALITIES,
-    Paired,
-    as_names,
-    check_names,
-    holds_counts,
-    match_cells,
-)
+from .checks import Paired, check_names, match_cells
 from .claims import (
     check_hdf5,
     check_matrix_market,
@@ -42,35 +32,63 @@ from .claims import (
     open_hdf5,
     open_text,
 )
+from .containers import (
+    FEATURE_WORD,
+    LABEL,
+    MODALITIES,
+    as_names,
+    columns_by_type,
+    columns_of_modality,
+    make_unique,
+    name_some,
+    names_of_modalities,
+    place_in_file,
+    places_of,
+    split,
+)
 from .errors import InputError, InputNote
 
-# Feature types as Cell Ranger ARC writes them, and the modality each becomes.
-FEATURE_TYPES = {"Gene Expression": "rna", "Peaks": "atac"}
-
 _ACCEPTED = (
-    "give a folder with rna.h5ad and atac.h5ad, an .h5mu, a 10x .h5, a MatrixMarket folder or a "
-    "Seurat or SingleCellExperiment .rds"
+    "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad of both modalities, a 10x .h5, "
+    "a MatrixMarket folder or a Seurat or SingleCellExperiment .rds"
 )
 PAIR_KINDS = (".h5ad", ".zarr")
+# What Cell Ranger ARC writes into the folder of a run, and which of it is read.
+_OUTS = ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix")
 _MATRIX_FILES = ("matrix.mtx", "features.tsv", "barcodes.tsv")
 
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def read(path: str | Path, backed: bool = False, mosaic: bool = False) -> MuData | Paired:
+def read(
+    path: str | Path,
+    backed: bool = False,
+    mosaic: bool = False,
+    *,
+    rna_layer: str | None = None,
+    atac_layer: str | None = None,
+) -> MuData | Paired:
     """Read paired cells from a file or folder.
 
-    Counts are kept as stored. Where X is not counts but a layer 'counts' or `.raw` is, that is
-    taken and a warning says so. Columns of the RNA modality's obs are also in `mdata.obs`.
+    Counts are kept as stored, and end up in X. They are taken from X; where X is not counts, or is
+    whole numbers but not those of a layer 'counts' (else `.raw`) of whole numbers, from there
+    instead, and a warning says what was taken and how to take the other. (Where only the other is
+    all zeros and ones, X stays.) Columns of both modalities' obs are also in `mdata.obs`: where
+    both have one of the same name and other values, that of the ATAC is called 'atac:<name>'.
 
     Args:
         path: Folder with rna.h5ad and atac.h5ad, or rna.zarr and atac.zarr; .h5mu or a MuData
-            .zarr; 10x .h5 with Gene Expression and Peaks; MatrixMarket folder (matrix.mtx,
-            features.tsv, barcodes.tsv, gzipped or not); .rds, which R reads (`read_rds` has more).
+            .zarr; an .h5ad (.zarr) of both modalities with `var['feature_types']`; 10x .h5 with
+            Gene Expression and Peaks; MatrixMarket folder (matrix.mtx, features.tsv, barcodes.tsv,
+            gzipped or not); the `outs` folder of Cell Ranger ARC, of which the filtered matrix is
+            read; .rds, which R reads (`read_rds` has more). The modalities of a MuData may have
+            names such as 'GEX' and 'peaks', too.
         backed: Leave the counts on disk, to be read as they are needed; not for MatrixMarket and
             .rds. The file must stay where it is.
         mosaic: Keep cells that only one modality has, in h5ad, h5mu and zarr.
+        rna_layer: Layer with the RNA counts, in h5ad, h5mu and zarr; 'X' and 'raw' for X and .raw.
+        atac_layer: Layer with the ATAC counts.
 
     Returns:
         MuData with modalities 'rna' and 'atac' holding the same cells in the order of the RNA;
@@ -82,27 +100,23 @@ def read(path: str | Path, backed: bool = False, mosaic: bool = False) -> MuData
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
+    path = inside_outs(path)
+    layers = {"rna": rna_layer, "atac": atac_layer}
+    if not has_layers(path):
+        refuse_layers(path, layers)
     if backed:
         from .backed import read_backed
 
-        return read_backed(path, mosaic=mosaic)
+        return read_backed(path, rna_layer, atac_layer, mosaic)
+    suffix = path.suffix.lower()
+    if suffix in (".h5ad", ".h5mu", ".zarr"):
+        return _read_one_file(path, layers, mosaic)
     if path.is_dir():
-        reader = _read_zarr if path.suffix == ".zarr" else _read_folder
-        return reader(path, mosaic)
-    readers: dict[str, Callable[[Path], MuData]] = {
-        ".h5mu": partial(_read_h5mu, mosaic=mosaic),
-        ".h5": _read_10x_h5,
-        ".rds": _read_rds,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is not None:
-        return reader(path)
-    if path.suffix.lower() == ".h5ad":
-        raise InputError(
-            f"{path} holds one modality; put the two as rna.h5ad and atac.h5ad into one folder and "
-            "give the folder"
-        )
-    raise InputError(f"{path} is not of a kind that can be read; {_ACCEPTED}")
+        return _read_folder(path, layers, mosaic)
+    readers: dict[str, Callable[[Path], MuData]] = {".h5": _read_10x_h5, ".rds": _read_rds}
+    if suffix not in readers:
+        raise InputError(f"{path} is not of a kind that can be read; {_ACCEPTED}")
+    return readers[suffix](path)
 
 
 def read_for_fit(
@@ -118,18 +132,42 @@ def read_for_fit(
         path: As for `read`.
         backed: Whether the counts stay on disk; when None, where they would take more than an
             eighth of the machine's memory (a fit in memory takes about three times the counts).
-        rna_layer: Layer with the RNA counts of a backed file.
-        atac_layer: Layer with the ATAC counts of a backed file.
+        rna_layer: Layer with the RNA counts.
+        atac_layer: Layer with the ATAC counts.
         mosaic: Keep cells that only one modality has.
     """
-    from .backed import bytes_in_memory, read_backed
+    from .backed import bytes_in_memory
 
     if backed is None and Path(path).exists():
         size = bytes_in_memory(Path(path))
         backed = size is not None and size > _physical_memory() / 8
-    if backed:
-        return read_backed(Path(path), rna_layer, atac_layer, mosaic)
-    return read(path, mosaic=mosaic)
+    return read(path, bool(backed), mosaic, rna_layer=rna_layer, atac_layer=atac_layer)
+
+
+def inside_outs(path: Path) -> Path:
+    """The filtered matrix in the `outs` folder of Cell Ranger ARC; any other path as it is."""
+    if path.is_dir() and path.suffix != ".zarr" and pair_files(path) is None:
+        if _plain_or_gzipped(path, "matrix.mtx") is None:
+            return next((path / name for name in _OUTS if (path / name).exists()), path)
+    return path
+
+
+def has_layers(path: Path) -> bool:
+    """Whether a file of this kind can have them."""
+    if path.is_dir() and path.suffix != ".zarr":
+        return pair_files(path) is not None
+    return path.suffix.lower() in (".h5ad", ".h5mu", ".zarr")
+
+
+def refuse_layers(path: Path, layers: Mapping[str, str | None]) -> None:
+    """Say that there is nothing that a layer's name could mean."""
+    for modality, layer in layers.items():
+        if layer is not None:
+            other = "; name its assay with read_rds" if path.suffix.lower() == ".rds" else ""
+            raise InputError(
+                f"{path} has no layers, only h5ad, h5mu and zarr have: leave out "
+                f"{modality}_layer='{layer}'{other}"
+            )
 
 
 def _physical_memory() -> float:
@@ -185,7 +223,8 @@ def join(
     Args:
         rna: RNA modality, cells x genes.
         atac: ATAC modality, cells x peaks.
-        obs: Further columns for `mdata.obs`, indexed by cell name.
+        obs: Columns of the whole for `mdata.obs`, indexed by cell name. Columns of the modalities
+            come after them; one of the same name and other values as 'rna:<name>', 'atac:<name>'.
         mosaic: Leave both as they are, also where one lacks cells of the other.
 
     Raises:
@@ -202,44 +241,64 @@ def join(
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", UserWarning)
         mdata = MuData({"rna": rna, "atac": atac})
-    columns = pd.DataFrame(index=mdata.obs_names)
-    if obs is not None:
-        columns = columns.join(obs)
-    for name in rna.obs:
-        columns[name] = rna.obs[name]
-    mdata.obs = columns
+    mdata.obs = _columns_of_all(mdata.obs_names, obs, rna.obs, atac.obs)
     return mdata
 
 
-def make_unique(names: Iterable[str]) -> list[str]:
-    """Tell repeated names apart as R's `make.unique` does: a, a.1, a.2, skipping taken ones."""
-    names = list(names)
-    taken = set(names)
-    seen: set[str] = set()
-    next_number: dict[str, int] = {}
-    unique = []
-    for name in names:
-        if name not in seen:
-            seen.add(name)
-            unique.append(name)
-            continue
-        number = next_number.get(name, 1)
-        while f"{name}.{number}" in taken:
-            number += 1
-        next_number[name] = number + 1
-        taken.add(f"{name}.{number}")
-        unique.append(f"{name}.{number}")
-    return unique
+def _columns_of_all(
+    cells: pd.Index, whole: pd.DataFrame | None, rna: pd.DataFrame, atac: pd.DataFrame
+) -> pd.DataFrame:
+    """Columns of the whole, then of the modalities; one with other values gets its prefix."""
+    columns = pd.DataFrame(index=cells)
+    known = {}  # cells that a column says something of
+    for prefix, table in (("", whole), ("rna:", rna), ("atac:", atac)):
+        for name in () if table is None else table:
+            column = table[name]
+            if name not in columns:
+                columns[name], known[name] = column, table.index
+                continue
+            shared = known[name].intersection(column.index)
+            more = column.index.difference(known[name])
+            if not same_column(columns[name][shared], column[shared]):
+                columns[prefix + name] = column
+            elif len(more):
+                columns[name] = _extended(columns[name][known[name]], column[more], cells)
+                known[name] = cells
+    return columns
 
 
-def _read_folder(path: Path, mosaic: bool) -> MuData:
+def _extended(one: pd.Series, other: pd.Series, cells: pd.Index) -> pd.Series:
+    """Two columns of different cells as one; categories stay categories."""
+    joined = pd.concat([one, other]).reindex(cells)
+    if isinstance(one.dtype, pd.CategoricalDtype):
+        levels = pd.unique(pd.Series([*one.cat.categories, *other.dropna()], dtype=object))
+        return joined.astype(pd.CategoricalDtype(levels))
+    return joined
+
+
+def same_column(one: pd.Series, other: pd.Series) -> bool:
+    """Whether two columns hold the same values in the same order, whatever their types."""
+    one, other = (part.astype(object).reset_index(drop=True) for part in (one, other))
+    return bool(((one == other) | (one.isna() & other.isna())).fillna(False).all())
+
+
+def _read_folder(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> MuData:
     pair = pair_files(path)
     if pair is not None:
-        modalities = [_read_anndata(pair[modality], modality) for modality in MODALITIES]
+        modalities = [
+            _with_counts(_read_anndata(pair[modality]), modality, pair[modality], layers[modality])
+            for modality in MODALITIES
+        ]
         with in_file(path):
             return join(*modalities, mosaic=mosaic)
     found = {name: _plain_or_gzipped(path, name) for name in _MATRIX_FILES}
     if found["matrix.mtx"] is not None:
+        if found["features.tsv"] is None and _plain_or_gzipped(path, "genes.tsv") is not None:
+            raise InputError(
+                f"{path} holds genes.tsv as Cell Ranger 2 wrote it, which does not say which "
+                "features are peaks; write the two as rna.h5ad and atac.h5ad into one folder, or "
+                "as features.tsv with the columns id, name and type ('Gene Expression' or 'Peaks')"
+            )
         lacking = [name for name, file in found.items() if file is None]
         if lacking:
             raise InputError(f"{path} holds matrix.mtx but no {' and no '.join(lacking)}")
@@ -270,54 +329,89 @@ def pair_files(folder: Path) -> dict[str, Path] | None:
     return None
 
 
-def _read_anndata(path: Path, modality: str) -> AnnData:
+def _read_anndata(path: Path) -> AnnData:
     reader = anndata.read_zarr if path.suffix == ".zarr" else anndata.read_h5ad
-    with damage_reported(path, f"{path.suffix[1:]} file"):
+    with damage_reported(path, f"{path.suffix[1:]} file"), warnings.catch_warnings():
+        # of names that occur twice, which are refused or made unique; of old formats
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
         check_container(path)
         adata = reader(path)
-        _check_matrices(adata, modality)
-    return _with_counts(adata, modality, path)
+        _check_matrices(adata, path.stem)
+        return adata
 
 
-def name_of_modality(modality: str, names: Iterable[str], path: Path) -> str:
-    """The name a MuData file has for 'rna' or 'atac'."""
-    spelled = {name.lower().replace("_", " "): name for name in names}
-    feature_type = next(kind for kind, found in FEATURE_TYPES.items() if found == modality)
-    name = spelled.get(modality, spelled.get(feature_type.lower()))
-    if name is None:
-        has = ", ".join(repr(name) for name in names) or "none"
-        raise InputError(
-            f"{path} has no modality '{modality}' (modalities: {has}); rename its two "
-            "modalities to 'rna' and 'atac'"
+def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
+    """The names that a MuData file has for 'rna' and for 'atac'."""
+    names = list(names)
+    with in_file(path):
+        found = names_of_modalities(names)
+    for modality in MODALITIES:
+        if modality not in found:
+            has = ", ".join(repr(name) for name in names) or "none"
+            raise InputError(
+                f"{path} has no modality '{modality}' (modalities: {has}); rename its two "
+                "modalities to 'rna' and 'atac'"
+            )
+    if others := [name for name in names if name not in found.values()]:
+        warnings.warn(
+            f"{path}: modalities other than RNA and ATAC are left out ({name_some(others)})",
+            InputNote,
+            stacklevel=4,
         )
-    return name
+    return found
 
 
-def _read_h5mu(path: Path, mosaic: bool) -> MuData:
-    return _of_mudata(read_h5mu, path, mosaic)
+def is_mudata(path: Path) -> bool:
+    """Whether an h5mu or zarr file holds a MuData (an .h5ad and other zarr: an AnnData)."""
+    return path.suffix.lower() == ".h5mu" or (
+        path.suffix.lower() == ".zarr" and (path / "mod").exists()
+    )
 
 
-def _read_zarr(path: Path, mosaic: bool) -> MuData:
-    return _of_mudata(read_zarr, path, mosaic)
+def _read_one_file(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> MuData:
+    """A MuData, or an AnnData with both modalities."""
+    if is_mudata(path):
+        return _read_mudata(path, layers, mosaic)
+    adata = _read_anndata(path)
+    with modalities_expected(path):
+        parts = split(adata, str(path))
+    del adata
+    chosen = [_with_counts(parts[name], name, path, layers[name]) for name in MODALITIES]
+    with in_file(path):
+        return join(*chosen)
 
 
-def _of_mudata(reader: Callable[[Path], MuData], path: Path, mosaic: bool) -> MuData:
+@contextmanager
+def modalities_expected(path: Path) -> Iterator[None]:
+    """What to do about an AnnData file without both modalities."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{path} holds one modality, as far as can be told: put the two as rna{path.suffix} "
+            f"and atac{path.suffix} into one folder and give the folder, or give each feature its "
+            "type, 'Gene Expression' or 'Peaks', in a column 'feature_types' of var"
+        ) from error
+
+
+def _read_mudata(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> MuData:
+    reader = read_h5mu if path.suffix.lower() == ".h5mu" else read_zarr
     with damage_reported(path, f"MuData {path.suffix[1:]} file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_container(path)
         mdata = reader(path)
         for name in mdata.mod:
             _check_matrices(mdata.mod[name], name)
-    chosen = {
-        modality: _with_counts(
-            mdata.mod[name_of_modality(modality, mdata.mod, path)], modality, path
-        )
+    names = names_in_mudata(mdata.mod, path)
+    chosen = [
+        _with_counts(mdata.mod[names[modality]], modality, path, layers[modality])
         for modality in MODALITIES
-    }
+    ]
     prefixes = tuple(f"{name}:" for name in mdata.mod)
     own = [name for name in mdata.obs if not str(name).startswith(prefixes)]
     with in_file(path):
-        return join(chosen["rna"], chosen["atac"], obs=mdata.obs[own], mosaic=mosaic)
+        return join(*chosen, obs=mdata.obs[own], mosaic=mosaic)
 
 
 def _read_10x_h5(path: Path) -> MuData:
@@ -410,7 +504,7 @@ def _split_by_type(
     # Seurat makes names unique over all features before it splits them.
     names = np.array(make_unique(var.index), dtype=object)
     parts = {}
-    for modality, chosen in columns_by_type(var, path).items():
+    for modality, chosen in columns_by_type(var["feature_types"], str(path)).items():
         columns = var.iloc[chosen]
         if modality == "atac":
             columns = columns.drop(columns="gene_ids")
@@ -421,47 +515,28 @@ def _split_by_type(
         return join(parts["rna"], parts["atac"])
 
 
-def columns_by_type(var: pd.DataFrame, path: Path) -> dict[str, np.ndarray]:
-    """Positions of the genes and of the peaks; a warning tells what is neither."""
-    types = var["feature_types"].to_numpy()
-    found = ", ".join(f"'{name}'" for name in pd.unique(types)) or "none"
-    chosen = {}
-    for feature_type, modality in FEATURE_TYPES.items():
-        chosen[modality] = np.flatnonzero(types == feature_type)
-        if len(chosen[modality]) == 0:
-            raise InputError(
-                f"{path} holds no features of type '{feature_type}' (types: {found}); paired "
-                "cells need 'Gene Expression' and 'Peaks' in one matrix"
-            )
-    others = [name for name in pd.unique(types) if name not in FEATURE_TYPES]
-    if others:
-        n_others = int((~np.isin(types, list(FEATURE_TYPES))).sum())
-        warnings.warn(
-            f"{path}: {n_others} features of type {', '.join(others)} are left out",
-            InputNote,
-            stacklevel=5,
+def _with_counts(adata: AnnData, modality: str, path: Path, layer: str | None) -> AnnData:
+    """The same cells with counts in X, and nothing beside it that could be meant instead."""
+    adata = _of_place(adata, modality, path, layer)
+    columns = columns_of_modality(adata.var, modality, str(path))
+    return adata if columns is None else adata[:, columns].copy()
+
+
+def _of_place(adata: AnnData, modality: str, path: Path, layer: str | None) -> AnnData:
+    place, settled = place_in_file(places_of(adata), modality, layer, str(path))
+    if place is None:
+        raise InputError(
+            f"{path} has no X of the {LABEL[modality]} modality, and no layer 'counts' or .raw "
+            "with counts; write its counts into X"
         )
-    return chosen
-
-
-def _with_counts(adata: AnnData, modality: str, path: Path) -> AnnData:
-    """The same cells with counts in X, from a layer 'counts' or `.raw` where X holds none."""
-    if adata.X is not None and holds_counts(adata.X):
-        return adata
-    if "counts" in adata.layers and holds_counts(adata.layers["counts"]):
-        adata.X = adata.layers["counts"]
-        source = "the layer 'counts'"
-    elif adata.raw is not None and holds_counts(adata.raw.X):
-        adata = AnnData(X=adata.raw.X, obs=adata.obs, var=adata.raw.var)
-        source = ".raw"
-    else:
-        # Left as it is: the checks say what is wrong with X, or the user names a layer.
-        return adata
-    warnings.warn(
-        f"{path}: X of the {LABEL[modality]} modality is not counts; {source} is taken instead",
-        InputNote,
-        stacklevel=4,
-    )
+    if place.is_raw:
+        return AnnData(X=adata.raw.X, obs=adata.obs, var=adata.raw.var)
+    if place.is_layer:
+        adata.X = place.values()
+    if settled and place.name != "counts":
+        adata.raw = None
+        if "counts" in adata.layers:
+            del adata.layers["counts"]
     return adata
 
 
@@ -515,13 +590,11 @@ def _strings(dataset: h5py.Dataset) -> np.ndarray:
     return np.array(dataset.asstr()[:], dtype=object)
 
 
-def _check_matrices(adata: AnnData, modality: str) -> None:
+def _check_matrices(adata: AnnData, where: str) -> None:
     """Index vectors of what may be taken as counts, before anything is computed with them."""
-    what = f"the {modality} matrix"
-    check_structure(adata.X, what)
-    check_structure(adata.layers.get("counts"), what)
-    if adata.raw is not None:
-        check_structure(adata.raw.X, what)
+    raw = () if adata.raw is None else (adata.raw.X,)
+    for matrix in (adata.X, *adata.layers.values(), *raw):
+        check_structure(matrix, f"a matrix of {where}")
 
 
 def check_container(path: Path) -> None:

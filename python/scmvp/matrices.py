@@ -13,11 +13,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from .claims import check_columns, check_rows
+from .errors import InputError
 
 BLOCK_ENTRIES = 8_000_000  # non-zeros read at a time where all rows are gone through
 _BLOCK_CELLS = 4096
 _RUN_CELLS = 512  # wanted rows read at a time
 _NEAR_CELLS = 4  # rows between two wanted ones that are read along rather than sought past
+
+_CHUNK = 1 << 20
+# Largest integer up to which float32 holds every integer.
+LARGEST_COUNT = 1 << 24
 
 
 class Stored(Protocol):
@@ -55,7 +60,7 @@ class StoredCsr:
         parts = self.data[first:last], self.indices[first:last], self.indptr[start : stop + 1]
         check_columns(parts[1], self.shape[1], "the matrix on disk")
         shape = stop - start, self.shape[1]
-        return sp.csr_matrix((parts[0], parts[1], parts[2] - first), shape=shape)
+        return sp.csr_matrix((plain_numbers(parts[0]), parts[1], parts[2] - first), shape=shape)
 
     def row_limit(self, start: int) -> int:
         """End of a block of rows."""
@@ -72,7 +77,7 @@ class StoredDense:
 
     def read(self, start: int, stop: int) -> sp.csr_matrix:
         """Consecutive rows."""
-        return sp.csr_matrix(self.values[start:stop])
+        return sp.csr_matrix(plain_numbers(self.values[start:stop]))
 
     def row_limit(self, start: int) -> int:
         """End of a block of rows."""
@@ -94,7 +99,7 @@ class DiskRows:
 
         Args:
             stored: The matrix.
-            columns: Which of its columns, in which order; all when None.
+            columns: Which of its columns, in which order, -1 for one without counts; all when None.
             order: Which of its rows, in which order, -1 for one without counts; all when None.
             fragments: Give (y + 1) // 2 in the place of y (docs/MODEL.md, D6).
         """
@@ -104,12 +109,12 @@ class DiskRows:
         self.shape = (n_rows, n_columns)
         self._place: np.ndarray | None = None  # new number of each stored column, -1: left out
         if columns is not None:
-            self._place = np.full(stored.shape[1], -1, np.int32)
-            self._place[columns] = np.arange(n_columns, dtype=np.int32)
+            self._place = _places(columns, stored.shape[1])
 
     def of_columns(self, columns: np.ndarray) -> DiskRows:
-        """Some of the columns, in the order asked for."""
-        columns = columns if self.columns is None else self.columns[columns]
+        """Some of the columns, in the order asked for; -1 for a column without counts."""
+        if self.columns is not None:
+            columns = np.where(columns < 0, -1, self.columns[columns])
         return DiskRows(self.stored, columns, self.order, self.fragments)
 
     def of_rows(self, order: np.ndarray) -> DiskRows:
@@ -149,7 +154,7 @@ class DiskRows:
         found = parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
         if (position != np.arange(len(rows))).any():
             found = found[position]
-        return found if self._place is None else self._of_columns(found)
+        return found if self._place is None else _moved(found, self._place, self.shape[1])
 
     def blocks(self, raw: bool = False) -> Iterator[sp.csr_matrix]:
         """All rows in order, part by part."""
@@ -160,13 +165,6 @@ class DiskRows:
             rows = slice(start, max(stop, start + 1))
             yield self.raw(rows) if raw else self[rows]
             start = rows.stop
-
-    def _of_columns(self, stored: sp.csr_matrix) -> sp.csr_matrix:
-        column = self._place[stored.indices]
-        chosen = column >= 0
-        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen)])
-        parts = stored.data[chosen], column[chosen], before[stored.indptr]
-        return sp.csr_matrix(parts, shape=(stored.shape[0], self.shape[1]))
 
     def _as_counts(self, raw: sp.csr_matrix) -> sp.csr_matrix:
         data = raw.data.astype(np.float32)
@@ -180,6 +178,32 @@ class DiskRows:
 
 
 Matrix = sp.csr_matrix | DiskRows
+
+
+def columns_of(counts: Matrix, columns: np.ndarray) -> Matrix:
+    """Some of the columns, in the order asked for; -1 for a column without counts."""
+    if isinstance(counts, DiskRows):
+        return counts.of_columns(columns)
+    found = _moved(counts, _places(columns, counts.shape[1]), len(columns))
+    found.sort_indices()
+    return found
+
+
+def _places(columns: np.ndarray, n: int) -> np.ndarray:
+    """New number of each of n columns, -1 for one that is left out."""
+    place = np.full(n, -1, np.int32)
+    here = columns >= 0
+    place[columns[here]] = np.flatnonzero(here)
+    return place
+
+
+def _moved(counts: sp.csr_matrix, place: np.ndarray, n: int) -> sp.csr_matrix:
+    """The same rows with each column at its new place among n."""
+    column = place[counts.indices]
+    chosen = column >= 0
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen)])
+    parts = counts.data[chosen], column[chosen], before[counts.indptr]
+    return sp.csr_matrix(parts, shape=(counts.shape[0], n))
 
 
 def rows_of(counts: Matrix, order: np.ndarray) -> Matrix:
@@ -246,3 +270,140 @@ def feature_totals(counts: Matrix) -> np.ndarray:
 def entries_of_cells(counts: Matrix) -> np.ndarray:
     """Number of features seen in each cell; (n_cells,) int64."""
     return np.concatenate([np.diff(block.indptr) for block in blocks_of(counts)])
+
+
+# ---- any matrix ----------------------------------------------------------------------------------
+
+
+def matrix_of(values: Any) -> Matrix | None:
+    """Whatever holds cells x features as CSR, on disk where it is there; None: not numbers.
+
+    Args:
+        values: Sparse matrix or array of any format, dense array, on-disk matrix of AnnData,
+            dataset of h5py or zarr.
+    """
+    if (stored := _on_disk(values)) is not None:
+        return stored
+    for method in ("to_memory", "compute"):  # AnnData's matrices on disk; dask
+        if hasattr(values, method):
+            values = getattr(values, method)()
+    if np.ma.isMaskedArray(values) and np.ma.getmaskarray(values).any():
+        return None  # what is behind a mask is not a count
+    if not sp.issparse(values):
+        values = np.asarray(values)
+        if values.ndim != 2:
+            return None
+    if values.dtype.kind not in "biuf":
+        return None
+    values = plain_numbers(values)
+    if isinstance(values, sp.csr_matrix):
+        return values
+    if sp.issparse(values) and values.format == "csr":  # an array: the same vectors as a matrix
+        view = sp.csr_matrix((values.data, values.indices, values.indptr), shape=values.shape)
+        view.has_canonical_format = values.has_canonical_format
+        return view
+    if sp.issparse(values) and values.dtype.itemsize < 4:
+        values = values.astype(np.float32)  # entries given twice are summed: not in 8 bits
+    return sp.csr_matrix(values)
+
+
+def entries_once(values: Any) -> sp.csr_matrix:
+    """Any matrix in memory as float64 CSR with each entry once, in order, as R keeps its own.
+
+    Raises:
+        InputError: It does not hold numbers.
+    """
+    matrix = matrix_of(values)
+    if matrix is None:
+        raise InputError("a matrix of counts does not hold numbers; write the file again")
+    matrix = in_memory(matrix).astype(np.float64)  # entries given twice are summed: not in 8 bits
+    matrix.sum_duplicates()
+    return matrix
+
+
+def plain_numbers(values: Any) -> Any:
+    """Numbers as they are, unless of a kind or byte order that scipy cannot work with."""
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    if values.dtype == np.longdouble:
+        return values.astype(np.float64)
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def _on_disk(values: Any) -> DiskRows | None:
+    """Rows of what stays on disk; None for a matrix in memory, or by columns."""
+    if isinstance(values, DiskRows):
+        return values
+    if hasattr(values, "group") and getattr(values, "format", None) == "csr":
+        group = values.group
+        return DiskRows(
+            StoredCsr(group["data"], group["indices"], group["indptr"][:], values.shape)
+        )
+    # datasets of h5py and zarr, by what they have in common and arrays in memory lack
+    if hasattr(values, "chunks") and hasattr(values, "attrs") and len(values.shape) == 2:
+        return DiskRows(StoredDense(values))
+    return None
+
+
+def holds_counts(values: Any) -> bool:
+    """Whether every value is a non-negative whole number (read in chunks, nothing copied)."""
+    return all(
+        data.dtype.kind in "biuf" and not any(not_a_count(chunk).any() for _, chunk in chunks(data))
+        for data in _values_of(values)
+    )
+
+
+def is_binary(values: Any) -> bool:
+    """Whether no value is above one."""
+    return all(chunk.max() <= 1 for data in _values_of(values) for _, chunk in chunks(data))
+
+
+def _values_of(values: Any) -> Iterator[np.ndarray]:
+    """All values of a matrix, those not stored as zeros left out or not."""
+    if (stored := _on_disk(values)) is not None:
+        for block in stored.blocks(raw=True):
+            yield block.data
+    elif sp.issparse(values) and values.format in ("csr", "csc", "coo", "bsr", "dia"):
+        yield values.data
+    elif hasattr(values, "to_memory") or hasattr(values, "compute") or sp.issparse(values):
+        matrix = matrix_of(values)
+        yield np.array([np.nan]) if matrix is None else matrix.data
+    else:
+        yield np.asarray(values)
+
+
+def same_values(one: Any, other: Any, columns: np.ndarray | None = None) -> bool:
+    """Whether two matrices are the same, looked at some thousand rows at a time.
+
+    Args:
+        one: Cells x features.
+        other: The same.
+        columns: Of `other`, in the order of those of `one`.
+    """
+    one, other = matrix_of(one), matrix_of(other)
+    if one is None or other is None:
+        return False
+    if columns is not None:
+        other = columns_of(other, columns)
+    if one.shape != other.shape:
+        return False
+    starts = range(0, one.shape[0], _BLOCK_CELLS)
+    rows = (slice(start, start + _BLOCK_CELLS) for start in starts)
+    return not any((one[some] != other[some]).nnz for some in rows)
+
+
+def not_a_count(chunk: np.ndarray) -> np.ndarray:
+    """Which values are negative, no whole numbers, not finite, or above `LARGEST_COUNT`."""
+    if chunk.dtype.kind == "b":
+        return np.zeros(chunk.shape, dtype=bool)
+    if chunk.dtype.kind in "iu":
+        return (chunk < 0) | (chunk > LARGEST_COUNT)
+    # Written so that NaN, which compares false with everything, counts as bad.
+    return ~((chunk >= 0) & (chunk <= LARGEST_COUNT) & (chunk == np.floor(chunk)))
+
+
+def chunks(data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts of a vector, or of an array as one, and where each starts."""
+    flat = data.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        yield start, flat[start : start + _CHUNK]

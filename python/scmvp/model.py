@@ -21,7 +21,14 @@ from .checks import FEATURE_WORD, LABEL, Paired, check_paired, writable
 from .covariates import Covariates, column_names, distinct
 from .distributed import ranks
 from .errors import InputError, ModelFileError
-from .features import empty_cells, in_features, in_fragments, modelled_features, warn_of_empty_rows
+from .features import (
+    counted_as_fitted,
+    empty_cells,
+    in_features,
+    in_fragments,
+    modelled_features,
+    warn_of_empty_rows,
+)
 from .inputs import LogCounts, SpectralScores, TfIdf
 from .matrices import Matrix, entries_of_cells, feature_totals
 from .module import Features, ModelOptions, PairedMixtureVAE
@@ -111,15 +118,17 @@ class SCMVP:
         """Check the cells and choose the features to model; nothing is trained yet.
 
         Args:
-            data: MuData with modalities 'rna' and 'atac', or (RNA AnnData, ATAC AnnData), holding
-                raw counts of the same cells.
+            data: MuData with modalities 'rna' and 'atac' (or 'GEX', 'peaks' and the like), (RNA
+                AnnData, ATAC AnnData), or one AnnData with `var['feature_types']`, holding raw
+                counts of the same cells.
             n_latent: D, dimensions of the latent; that of the preset when None: 20, in 'paper' 10.
             n_clusters: K, components of the mixture. When None it is found in the latent of the
                 first epochs, by the Bayesian information criterion; in preset 'paper' from the rank
                 of the cell-cell correlation matrix.
             preset: 'default', or 'paper' for the published model taken literally.
-            rna_layer: Layer with the RNA counts; X when None.
-            atac_layer: Layer with the ATAC counts; X when None.
+            rna_layer: Layer with the RNA counts, or 'raw' for `.raw`; X when None. A warning says
+                where X holds whole numbers other than those of the layer 'counts' (or `.raw`).
+            atac_layer: Layer with the ATAC counts, in the same way.
             min_cells: Features seen in fewer cells are left out of the model.
             batch: Column of obs, or several, whose differences are to be taken out of the latent
                 (donor, replicate, chemistry): categories, each with cells of the same kinds.
@@ -296,7 +305,9 @@ class SCMVP:
         is the mean of the mixture. With preset 'paper' they are the networks' own, unordered.
 
         Args:
-            data: Cells to embed, with all genes and peaks of the model; the fitted cells when None.
+            data: Cells to embed; the fitted cells when None. Genes and peaks are matched by name,
+                peaks also in another spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may
+                be missing, which counts as zero. One modality is enough: (rna, None).
             modality: 'joint' for q(z|x,y), 'rna' for q(z|x), 'atac' for q(z|y).
 
         Returns:
@@ -724,9 +735,7 @@ class SCMVP:
             absent={"rna": self.genes, "atac": self.peaks},
             columns=() if self.covariates is None else self.covariates.names,
         )
-        # as in the fitted cells: of a few cells or peaks it could not be told
-        if self.account["atac_insertions"]:
-            paired = in_fragments(paired)
+        paired = counted_as_fitted(paired, self.account["atac_insertions"])
         matched = in_features(paired, self.genes, self.peaks)
         empty_cells(matched)
         return matched

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +21,10 @@ from .checks import (
     as_names,
     check_names,
     count_matrix,
-    layer_values,
     match_cells,
     modality_pair,
 )
+from .containers import place_in_memory, places_of, raw_in_place, remedy
 from .errors import InputError
 from .matrices import (
     DiskRows,
@@ -52,6 +53,7 @@ TFIDF_SCALE = 1e4
 
 MIN_CLUSTERS, MAX_CLUSTERS = 2, 50
 
+_FEWEST_TO_TELL = 100
 _RANK_CELLS = 3_000
 _RANK_ENTRIES = 6_000_000
 _RANK_FEATURES = 0.5
@@ -66,11 +68,30 @@ def counts_insertions(counts: Matrix) -> bool:
 
     Of independent events, however many, even counts are never much more frequent than odd ones.
     """
+    odd, n = _odd_counts(counts)
+    return n - odd > 2 * odd
+
+
+def looks_like_insertions(counts: Matrix) -> bool | None:
+    """The same of few cells; None where their counts are too few to tell.
+
+    That is where the share of even counts is less than four standard errors from the border, two
+    thirds, or where there are less than a hundred counts.
+    """
+    odd, n = _odd_counts(counts)
+    if n < _FEWEST_TO_TELL:
+        return None
+    away = (n - odd) / n - 2 / 3
+    return None if abs(away) < 4 * np.sqrt(2 / 9 / n) else bool(away > 0)
+
+
+def _odd_counts(counts: Matrix) -> tuple[int, int]:
+    """How many of the non-zero counts are odd, and how many there are."""
     odd = n = 0
     for block in blocks_of(counts):
         odd += int((block.data % 2).sum())
         n += block.nnz
-    return n - odd > 2 * odd
+    return odd, n
 
 
 def insertions_to_fragments(counts: Matrix) -> Matrix:
@@ -128,13 +149,14 @@ def filter_paired(
     """Leave out poor cells, then features seen in few of the cells that stay.
 
     Args:
-        mdata: Paired cells; X, or the layers named, holds raw counts. It is not changed.
+        mdata: Paired cells, as `SCMVP` takes them; X, or the layers named, holds raw counts. They
+            are not changed.
         min_genes: Cells with fewer detected genes go.
         min_peaks: Cells with fewer detected peaks go.
         min_cells: Genes and peaks seen in fewer of the remaining cells go.
         verbose: Print what went and why.
-        rna_layer: Layer with the RNA counts; X when None.
-        atac_layer: Layer with the ATAC counts; X when None.
+        rna_layer: Layer with the RNA counts, or 'raw', which then is X of the result; X when None.
+        atac_layer: Layer with the ATAC counts, in the same way.
 
     Returns:
         A new MuData; the account is in `uns['scmvp_filter']`.
@@ -144,8 +166,12 @@ def filter_paired(
     """
     from .io import join
 
-    pair = modality_pair(mdata)
     layers = (rna_layer, atac_layer)
+    pair, places = [], []
+    for modality, adata, layer in zip(MODALITIES, modality_pair(mdata), layers, strict=True):
+        given, layer = raw_in_place(adata, layer)
+        pair.append(given)
+        places.append(place_in_memory(places_of(given), modality, layer))
     cells = {}
     for modality, adata in zip(MODALITIES, pair, strict=True):
         cells[modality] = as_names(adata.obs_names)
@@ -154,13 +180,14 @@ def filter_paired(
     counts = [
         in_memory(
             count_matrix(
-                layer_values(adata, modality, layer),
+                place.values(),
                 modality,
                 cells[modality],
-                as_names(adata.var_names),
+                place.features(),
+                partial(remedy, places_of(adata), modality),
             )
         )
-        for modality, adata, layer in zip(MODALITIES, pair, layers, strict=True)
+        for modality, adata, place in zip(MODALITIES, pair, places, strict=True)
     ]
     position = np.arange(len(cells["rna"])) if order is None else order
     n_genes = np.diff(counts[0].indptr)

@@ -22,13 +22,14 @@ from .checks import (
     as_names,
     check_names,
     holds_counts,
-    layer_values,
     match_cells,
     modality_pair,
     writable,
 )
+from .containers import place_in_memory, places_of, raw_in_place, remedy
 from .errors import InputError
 from .files import whole_file
+from .matrices import entries_once, plain_numbers
 from .rengine import call
 from .rserial import Named
 
@@ -133,8 +134,8 @@ def write_rds(
         mdata: Modalities 'rna' and 'atac'.
         path: File to make or replace; it is replaced when it is whole.
         as_: Class of the object.
-        rna_layer: Layer with the RNA counts; X when None.
-        atac_layer: Layer with the ATAC counts; X when None.
+        rna_layer: Layer with the RNA counts, or 'raw'; X when None.
+        atac_layer: Layer with the ATAC counts, or 'raw'; X when None.
         engine: As for `read_rds`.
 
     Raises:
@@ -308,30 +309,28 @@ def features_by_cells(values: Any, cells: Iterable[str], features: Iterable[str]
     """A matrix as R wants it: sparse where it is sparse, by its three vectors."""
     if hasattr(values, "to_memory"):
         values = values.to_memory()
-    if sp.issparse(values):
-        if values.format != "csr" or not isinstance(values, sp.csr_matrix):
-            values = sp.csr_matrix(values)
-    else:
-        values = np.asarray(values)
+    if not sp.issparse(values):
+        values = plain_numbers(np.asarray(values))
+    elif not (isinstance(values, sp.csr_matrix) and values.has_canonical_format):
+        values = entries_once(values)
     return Named(values, list(cells), list(features))
 
 
 def _features_part(
     adata: AnnData, modality: str, layer: str | None, spelling: Mapping[str, str]
 ) -> dict[str, Any]:
+    adata, layer = raw_in_place(adata, layer)
     cells, features = as_names(adata.obs_names), as_names(adata.var_names)
     check_names(modality, cells, features)
-    values = layer_values(adata, modality, layer)
+    places = places_of(adata)
+    values = place_in_memory(places, modality, layer).values()
     named = features_by_cells(values, cells, features)
     if not sp.issparse(named.matrix):
         named.matrix = sp.csr_matrix(named.matrix)
     if not holds_counts(named.matrix):
         what = "X" if layer is None else f"layer '{layer}'"
-        has = ", ".join(f"'{name}'" for name in adata.layers) or "none"
-        raise InputError(
-            f"{what} of the {LABEL[modality]} modality is not counts; name the layer that is with "
-            f"{modality}_layer (layers: {has})"
-        )
+        found = remedy(places, modality) or ", nor is any layer of it: counts are needed"
+        raise InputError(f"{what} of the {LABEL[modality]} modality is not counts{found}")
     others = {name: adata.layers[name] for name in adata.layers if name not in (layer, "counts")}
     if layer is not None and adata.X is not None and "data" not in others:
         others["data"] = adata.X  # what is modelled is in the layer, X is made of it

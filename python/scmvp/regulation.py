@@ -256,9 +256,10 @@ def _peaks_of(data: MuData | AnnData) -> AnnData:
         if hasattr(data, "obs_names") and hasattr(data, "X"):
             return data
         raise InputError(f"give a MuData or the AnnData of the peaks, not {type(data).__name__}")
-    if "atac" not in data.mod:
+    atac = modality_pair(data, one_is_enough=True)[1]
+    if atac is None:
         raise InputError(f"the MuData has no modality 'atac' (modalities: {', '.join(data.mod)})")
-    return data.mod["atac"]
+    return atac
 
 
 def _values(

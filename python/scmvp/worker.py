@@ -25,12 +25,13 @@ from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
-import scipy.sparse
 
 import scmvp
 from scmvp.errors import InputNote
 
 from . import differential
+from .matrices import entries_once
+from .tables import table_columns
 
 
 class Worker:
@@ -96,9 +97,9 @@ class Worker:
 
     # ---- the verbs
 
-    def read(self, path: str, out: str) -> dict[str, Any]:
+    def read(self, path: str, out: str, **options: Any) -> dict[str, Any]:
         """Paired cells of a file or folder; counts and names go to files in `out`."""
-        return write_cells(scmvp.read(path), Path(out))
+        return write_cells(scmvp.read(path, **options), Path(out))
 
     def simulate(self, out: str, **options: Any) -> dict[str, Any]:
         """Simulated cells, and what is true of them."""
@@ -235,13 +236,9 @@ def read_matrix(at: dict[str, Any]) -> np.ndarray:
 
 def write_cells(mdata: Any, folder: Path) -> dict[str, Any]:
     """Paired cells as files: the parts of each CSR matrix, names, and the columns of the tables."""
-    written: dict[str, Any] = {
-        "cells": write_names(mdata.obs_names, folder / "cells"),
-        "obs": write_table(mdata.obs, folder / "obs"),
-    }
+    written: dict[str, Any] = {"obs": write_table(mdata.obs, folder / "obs")}
     for name, adata in mdata.mod.items():
-        matrix = scipy.sparse.csr_matrix(adata.X)
-        matrix.sum_duplicates()
+        matrix = entries_once(adata.X)
         parts = {"x": np.float64, "i": np.int32, "p": np.int32}
         vectors = (matrix.data, matrix.indices, matrix.indptr)
         files = {
@@ -249,6 +246,7 @@ def write_cells(mdata: Any, folder: Path) -> dict[str, Any]:
             for (part, kind), vector in zip(parts.items(), vectors, strict=True)
         }
         written[name] = files | {
+            "cells": write_names(adata.obs_names, folder / f"{name}.cells"),
             "features": write_names(adata.var_names, folder / f"{name}.features"),
             "var": write_table(adata.var, folder / f"{name}.var"),
         }
@@ -257,22 +255,7 @@ def write_cells(mdata: Any, folder: Path) -> dict[str, Any]:
 
 def write_table(frame: pd.DataFrame, path: Path) -> dict[str, Any]:
     """A table column by column, each of a kind that R knows; missing values are None."""
-    columns = {str(name): _column(frame[name]) for name in frame.columns}
-    return {"index": write_names(frame.index, path), "columns": columns}
-
-
-def _column(series: pd.Series) -> dict[str, Any]:
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        codes = [None if code < 0 else int(code) for code in series.cat.codes]
-        levels = [str(level) for level in series.cat.categories]
-        return {"kind": "factor", "values": codes, "levels": levels}
-    if series.dtype.kind == "b":
-        return {"kind": "logical", "values": series.tolist()}
-    if series.dtype.kind in "iuf":
-        return {"kind": "number", "values": series.astype(float).tolist()}
-    missing = series.isna()
-    texts = [None if gone else str(value) for value, gone in zip(series, missing, strict=True)]
-    return {"kind": "text", "values": texts}
+    return {"index": write_names(frame.index, path), "columns": table_columns(frame)}
 
 
 def write_names(names: Any, path: Path) -> str:

@@ -4,10 +4,12 @@ import tracemalloc
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata import AnnData
 
+import scmvp
 from scmvp.checks import Paired, check_paired, count_matrix, holds_counts
 from scmvp.errors import InputError
 
@@ -216,3 +218,76 @@ def test_paired_is_frozen():
     assert isinstance(paired, Paired)
     with pytest.raises(AttributeError):
         paired.rna = None
+
+
+# ---- kinds of numbers
+
+
+def big_endian(matrix):
+    return sp.csr_matrix(
+        (matrix.data.astype(">f4"), matrix.indices, matrix.indptr), shape=matrix.shape
+    )
+
+
+def in_half_precision(form):
+    def make(x):
+        matrix = form(sp.csr_matrix(x))
+        matrix.data = matrix.data.astype(np.float16)
+        return matrix
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x: x.astype(np.float16),
+        lambda x: x.astype(np.longdouble),
+        lambda x: x.astype(np.uint64),
+        lambda x: x.astype(">f8"),
+        lambda x: np.ma.array(x, mask=False),
+        lambda x: pd.DataFrame(x),
+        in_half_precision(sp.csr_matrix),
+        in_half_precision(sp.csc_matrix),
+        lambda x: big_endian(sp.csr_matrix(x)),
+        sp.coo_matrix, sp.lil_matrix, sp.dok_matrix, sp.bsr_matrix, sp.dia_matrix, sp.coo_array,
+    ],
+)  # fmt: skip
+def test_numbers_of_every_kind_become_the_same_counts(form):
+    names = np.array(list("abcd")), np.array(["g0", "g1", "g2"])
+    values = form(RNA)
+    assert_canonical(count_matrix(values, "rna", *names), RNA)
+    assert holds_counts(values)
+    assert not holds_counts(form(RNA - 1))
+
+
+def test_entries_given_twice_are_summed_beyond_8_bits():
+    twice = sp.coo_matrix((np.array([100, 100], np.int8), ([0, 0], [0, 0])), shape=(1, 1))
+    assert count_matrix(twice, "rna", np.array(["a"]), np.array(["g"])).toarray() == 200
+
+
+@pytest.mark.parametrize(
+    ("form", "word"),
+    [
+        (lambda x: np.ma.array(x, mask=x == 5), "masked"),
+        (lambda x: x.astype(object), "object"),
+        (lambda x: x.astype(complex), "complex128"),
+        (lambda x: sp.csr_matrix(x.astype(complex)), "complex128"),
+        (lambda x: x.astype(str), "not a matrix of numbers"),
+        (lambda x: x.ravel(), "not a matrix of numbers"),
+    ],
+)
+def test_what_is_no_matrix_of_numbers_is_named(refused, form, word):
+    names = np.array(list("abcd")), np.array(["g0", "g1", "g2"])
+    refused(lambda: count_matrix(form(RNA), "rna", *names), word, "RNA")
+
+
+def test_half_precision_on_disk(tmp_path):
+    for name, dense in (("rna", RNA), ("atac", ATAC)):
+        values = adata(dense, name).copy()
+        values.X = values.X.astype(np.float16)
+        values.write_h5ad(tmp_path / f"{name}.h5ad")
+    paired = scmvp.read(tmp_path, backed=True)
+    assert_canonical(paired.rna[:], RNA)
+    assert_canonical(paired.rna[np.array([2, 0])], RNA[[2, 0]])
+    assert_canonical(check_paired(scmvp.read(tmp_path)).rna, RNA)

@@ -1,374 +1,511 @@
-"""Every way to store the same counts gives the same numbers, in every public function.
-
-Containers are drawn by hypothesis, the same ones on every run; SCMVP_FUZZ=20 tries twenty times as
-many. The truth is the plain form: MuData, CSR, float32, one order of cells and features.
-"""
+"""Which modality is which and where its counts are, the same by every route."""
 
 from __future__ import annotations
 
-import functools
-import itertools
-import os
-from dataclasses import dataclass
-from pathlib import Path
+import re
+import shlex
+import shutil
+import warnings
 
-import anndata as ad
+import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from anndata import AnnData
 from conftest import TenX
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from mudata import MuData
 
 import scmvp
+from scmvp import cli
 from scmvp.checks import check_paired
-
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-SIZE = float(os.environ.get("SCMVP_FUZZ", 1))
-N_CELLS, N_GENES, N_PEAKS = 80, 50, 70
-tried: dict[str, int] = {}
+from scmvp.containers import modality_of
+from scmvp.errors import InputNote
+from scmvp.io import join
 
 
-def examples(n: int):
-    return settings(
-        max_examples=max(1, round(n * SIZE)),
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
+def dense(matrix) -> np.ndarray:
+    matrix = matrix[:] if isinstance(matrix, scmvp.matrices.DiskRows) else matrix
+    return sp.csr_matrix(matrix).toarray()
+
+
+def rna_read(path, **options) -> np.ndarray:
+    """RNA counts of a file by both ways of reading, which have to agree."""
+    in_memory = dense(scmvp.read(path, **options)["rna"].X)
+    on_disk = dense(scmvp.read(path, backed=True, **options).rna)
+    np.testing.assert_array_equal(on_disk, in_memory)
+    return in_memory
+
+
+def notes_of(call) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return [str(note.message) for note in caught if note.category is InputNote]
+
+
+def run(*arguments) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def counts(simulated) -> np.ndarray:
+    return dense(simulated["rna"].X)
+
+
+def corrected(counts: np.ndarray) -> np.ndarray:
+    """Whole numbers that are not the counts, such as SCT's."""
+    return np.ceil(counts / 2).astype(np.float32)
+
+
+# ---- an X of whole numbers that is not the counts
+
+
+@pytest.mark.parametrize("where", ["layer", "raw"])
+@pytest.mark.parametrize("change", [lambda x: (x > 0).astype(np.float32), corrected])
+def test_files_give_the_counts_and_not_other_whole_numbers(
+    pair_folder, simulated, counts, where, change
+):
+    rna = simulated["rna"].copy()
+    if where == "layer":
+        rna.layers["counts"] = rna.X.copy()
+    else:
+        rna.raw = rna.copy()
+        rna = rna[:, ::-1].copy()  # and fewer, in another order
+    rna.X = sp.csr_matrix(change(dense(rna.X)))
+    rna.write_h5ad(pair_folder / "rna.h5ad")
+    with pytest.warns(InputNote, match="other counts") as caught:
+        np.testing.assert_array_equal(rna_read(pair_folder), counts)
+    said = str(caught[0].message)
+    assert str(pair_folder / "rna.h5ad") in said or str(pair_folder) in said
+    # what the note says of the other choice can be followed
+    name, value = re.search(r"say (rna_layer)='(\w+)'", said).groups()
+    np.testing.assert_array_equal(rna_read(pair_folder, **{name: value}), dense(rna.X))
+    # and a model of what was chosen has nothing to say against it
+    for options in ({}, {name: value}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            chosen = scmvp.read(pair_folder, **options)
+        assert notes_of(lambda chosen=chosen: check_paired(chosen)) == []
+
+
+def test_a_layer_of_ones_beside_counts_is_left(pair_folder, simulated, counts):
+    rna = simulated["rna"].copy()
+    rna.layers["counts"] = sp.csr_matrix((counts > 0).astype(np.float32))
+    rna.write_h5ad(pair_folder / "rna.h5ad")
+    with pytest.warns(InputNote, match="X is taken"):
+        np.testing.assert_array_equal(rna_read(pair_folder), counts)
+
+
+def test_the_same_counts_twice_or_fewer_of_raw_are_taken_without_a_word(pair_folder, simulated):
+    rna = simulated["rna"].copy()
+    rna.layers["counts"] = rna.X.astype(np.int64)
+    rna.raw = rna.copy()
+    rna = rna[:, 250:10:-1].copy()
+    rna.write_h5ad(pair_folder / "rna.h5ad")
+    assert notes_of(lambda: rna_read(pair_folder)) == []
+    assert notes_of(lambda: check_paired((rna, simulated["atac"]))) == []
+
+
+def test_in_memory_x_is_taken_and_the_argument_for_the_other_is_said(simulated, counts):
+    rna = simulated["rna"].copy()
+    rna.layers["counts"] = rna.X.copy()
+    rna.X = sp.csr_matrix((counts > 0).astype(np.float32))
+    pair = rna, simulated["atac"]
+    with pytest.warns(InputNote, match="only zeros and ones") as caught:
+        np.testing.assert_array_equal(dense(check_paired(pair).rna), counts > 0)
+    argument = re.search(r"say (\w+)='(\w+)'", str(caught[0].message)).groups()
+    followed = []
+    assert notes_of(lambda: followed.append(check_paired(pair, **dict([argument])))) == []
+    np.testing.assert_array_equal(dense(followed[0].rna), counts)
+    assert notes_of(lambda: check_paired(pair, rna_layer="X")) == []
+
+
+# ---- an X that is not counts: what is said can be done
+
+
+def normalized(simulated, where: str) -> AnnData:
+    rna = simulated["rna"].copy()
+    if where == "raw":
+        rna.raw = rna.copy()
+    else:
+        rna.layers[where] = rna.X.copy()
+    rna.X = sp.csr_matrix(np.log1p(dense(rna.X)))
+    return rna
+
+
+@pytest.mark.parametrize("where", ["counts", "spliced", "raw"])
+def test_python_says_which_argument_takes_the_counts(simulated, counts, refused, where):
+    pair = normalized(simulated, where), simulated["atac"]
+    said = refused(lambda: scmvp.SCMVP(pair), "looks normalized", "holds whole numbers")
+    argument = dict([re.search(r"say (\w+)='(\w+)'", said).groups()])
+    assert argument == {"rna_layer": where}
+    np.testing.assert_array_equal(dense(check_paired(pair, **argument).rna), counts)
+    pair[0].X = None
+    assert str(argument["rna_layer"]) in refused(lambda: scmvp.SCMVP(pair), "has no X", "say")
+
+
+def test_nothing_is_advised_where_there_are_no_counts(simulated, refused):
+    rna = normalized(simulated, "counts")
+    rna.layers["counts"] = rna.X
+    said = refused(lambda: scmvp.SCMVP((rna, simulated["atac"])), "looks normalized")
+    assert "layer" not in said and "raw counts" in said
+
+
+def test_the_command_line_says_which_flag_takes_the_counts(
+    pair_folder, simulated, tmp_path, capsys
+):
+    normalized(simulated, "spliced").write_h5ad(pair_folder / "rna.h5ad")
+    fit = ["fit", pair_folder, "--out", tmp_path / "out", "--max-epochs", 1, "--n-clusters", 3]
+    for backed in ("no", "yes"):
+        assert run(*fit, "--backed", backed) == 2
+        said = capsys.readouterr().err
+        assert "rna_layer" not in said
+        flags = re.findall(r"say (--rna-layer '\w+')", said)
+        assert len(flags) == 2  # in the note and in the refusal
+    assert run(*fit, *shlex.split(flags[-1]), "--quiet") == 0
+    # the model does not look for this layer elsewhere, as in R
+    model = scmvp.SCMVP.load(tmp_path / "out" / "model")
+    assert model.get_latent_representation(simulated).shape == (240, 20)
+
+
+def test_the_command_line_names_its_other_flags_too(pair_folder, simulated, tmp_path, capsys):
+    simulated["atac"][5:].write_h5ad(pair_folder / "atac.h5ad")
+    fit = ["fit", pair_folder, "--out", tmp_path / "out", "--max-epochs", 1, "--n-clusters", 3]
+    assert run(*fit) == 2
+    assert "or say --mosaic to use" in capsys.readouterr().err
+    assert run(*fit, "--mosaic", "--quiet") == 0
+
+
+@pytest.fixture(scope="module")
+def model(simulated):
+    return scmvp.SCMVP(simulated, n_clusters=3).train(max_epochs=2, threads=1)
+
+
+@pytest.mark.parametrize("where", ["counts", "raw"])
+def test_a_query_is_told_how_to_get_its_counts(simulated, refused, model, where):
+    adata = normalized(simulated, where)
+    said = refused(
+        lambda: model.get_latent_representation((adata, simulated["atac"])), "looks normalized"
     )
+    if where == "counts":
+        exec(re.search(r"\((adata\.X = .*)\)", said)[1])  # noqa: S102 - as a user would
+    else:
+        adata = eval(re.search(r"give (adata\.\S+)", said)[1])  # noqa: S307
+    latent = model.get_latent_representation((adata, simulated["atac"]))
+    np.testing.assert_allclose(latent, model.get_latent_representation(), atol=1e-4)
 
 
-@functools.cache
-def plain() -> MuData:
-    mdata = scmvp.simulate(
-        n_cells=N_CELLS, n_genes=N_GENES, n_peaks=N_PEAKS, n_types=2, seed=11,
-        median_umi=200, median_fragments=150,
-    )  # fmt: skip
-    rng = np.random.default_rng(0)
-    mdata.obs["lane"] = rng.integers(1, 3, N_CELLS)
-    mdata.obs["t"] = rng.random(N_CELLS)
-    for name in ("rna", "atac"):
-        mdata[name].X.data = np.minimum(mdata[name].X.data, 100).astype(np.float32)
-        del mdata[name].varm
-        mdata[name].var, mdata[name].obs = mdata[name].var[[]], mdata[name].obs[[]]
-    return MuData({name: mdata[name] for name in ("rna", "atac")}, obs=mdata.obs[["lane", "t"]])
+def test_a_query_without_the_layer_of_the_fitted_cells_is_read_from_x(simulated):
+    rna = normalized(simulated, "counts")
+    pair = rna, simulated["atac"]
+    model = scmvp.SCMVP(pair, n_clusters=3, rna_layer="counts").train(max_epochs=1, threads=1)
+    expected = model.get_latent_representation()
+    for query in (pair, simulated):
+        np.testing.assert_allclose(model.get_latent_representation(query), expected, atol=1e-4)
 
 
-@functools.cache
-def fitted() -> scmvp.SCMVP:
-    model = scmvp.SCMVP(plain(), n_clusters=2, batch="lane", min_cells=1)
-    return model.train(max_epochs=2, threads=1)
+def test_layers_are_refused_where_there_can_be_none(ten_x, tmp_path, refused):
+    path = ten_x.write_h5(tmp_path / "x.h5")
+    folder = ten_x.write_folder(tmp_path / "matrix")
+    for given in (path, folder):
+        refused(lambda given=given: scmvp.read(given, rna_layer="counts"), "has no layers", "leave")
 
 
-@functools.cache
-def wanted(verb) -> pd.DataFrame:
-    return verb(fitted(), plain(), plain().obs_names)
+# ---- which modality is which
 
 
-# ---- how the same counts may be stored
-
-
-@dataclass
-class Stored:
-    """A drawn container; orders are seeds of permutations, 0 for none."""
-
-    kind: str
-    dtype: str
-    order: int
-    features: int
-
-
-MATRICES = (
-    "csr", "csc", "csr_array", "csc_array", "dense", "fortran", "unsorted", "stored zeros",
-    "duplicates", "long indices", "strided",
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [
+        ("gex", "rna"), ("GEX", "rna"), ("RNA", "rna"), ("Gene Expression", "rna"),
+        ("gene_expression", "rna"), ("scRNA", "rna"), ("peaks", "atac"), ("Peaks", "atac"),
+        ("ATAC", "atac"), ("Chromatin Accessibility", "atac"), ("scATAC-seq", "atac"),
+        ("Antibody Capture", None), ("adt", None), ("atac2", "atac"), ("", None), (None, None),
+    ],
 )  # fmt: skip
-TYPES = (
-    "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
-    "float64", ">i4", ">f8",
-)  # fmt: skip
-LANES = ("int", "float", "text", "category", "categories of numbers", "nullable", "object", "uint8")
-CONTAINERS = ("mudata", "reversed", "view", "pair", "pair of views")
+def test_names_of_modalities(name, modality):
+    assert modality_of(name) == modality
 
-stored = st.builds(
-    Stored, st.sampled_from(MATRICES), st.sampled_from(TYPES), st.integers(0, 3), st.integers(0, 3)
+
+def test_mudata_with_other_names(simulated, tmp_path, refused):
+    mdata = MuData({"Peaks": simulated["atac"].copy(), "GEX": simulated["rna"].copy()})
+    paired = check_paired(mdata)
+    np.testing.assert_array_equal(dense(paired.rna), dense(simulated["rna"].X))
+    np.testing.assert_array_equal(dense(paired.atac), dense(simulated["atac"].X))
+    mdata.write(tmp_path / "cells.h5mu")
+    np.testing.assert_array_equal(rna_read(tmp_path / "cells.h5mu"), dense(simulated["rna"].X))
+    parts = {"gex": simulated["rna"], "genes": simulated["rna"], "atac": simulated["atac"]}
+    both = MuData({name: adata.copy() for name, adata in parts.items()})
+    refused(lambda: check_paired(both), "'gex', 'genes'", "RNA")
+    other = MuData({"a": simulated["rna"].copy(), "b": simulated["atac"].copy()})
+    refused(lambda: check_paired(other), "'a', 'b'", "pair (rna, atac)")
+    assert len(check_paired((other["a"], other["b"])).cells) == 240
+
+
+@pytest.fixture(params=["feature_types", "modality"])
+def both(request, simulated) -> AnnData:
+    """What scanpy's read_10x_h5(gex_only=False) and scvi-tools make: all features in one."""
+    parts = simulated["atac"], simulated["rna"]
+    extra = sp.csr_matrix(np.full((240, 2), 7, np.float32))
+    matrix = sp.hstack([parts[0].X, extra, parts[1].X], format="csr")
+    names = [*parts[0].var_names, "CD3", "CD4", *parts[1].var_names]
+    types = ["Peaks"] * 600 + ["Antibody Capture"] * 2 + ["Gene Expression"] * 300
+    var = pd.DataFrame({request.param: pd.Categorical(types)}, index=names)
+    obs = simulated.obs[["cell_type"]].copy()
+    return AnnData(matrix, obs=obs, var=var)
+
+
+def assert_both(paired, simulated):
+    rna, atac = paired.rna, paired.atac
+    np.testing.assert_array_equal(dense(rna), dense(simulated["rna"].X))
+    np.testing.assert_array_equal(dense(atac), dense(simulated["atac"].X))
+    assert list(paired.genes) == list(simulated["rna"].var_names)
+    assert list(paired.peaks) == list(simulated["atac"].var_names)
+    assert list(paired.cells) == list(simulated.obs_names)
+
+
+@pytest.mark.parametrize(
+    "kind", ["memory", "h5ad", "zarr", "backed h5ad", "backed zarr", "on disk"]
 )
+def test_one_anndata_of_both_modalities(both, simulated, tmp_path, kind):
+    path = tmp_path / f"cells.{kind.split()[-1] if kind != 'on disk' else 'h5ad'}"
+    if path.suffix == ".zarr":
+        both.write_zarr(path)
+    else:
+        both.write_h5ad(path)
+    with pytest.warns(InputNote, match="2 features of type Antibody Capture left out"):
+        if kind == "memory":
+            paired = check_paired(both, columns=["cell_type"])
+        elif kind == "on disk":
+            paired = check_paired(anndata.read_h5ad(path, backed="r"), columns=["cell_type"])
+        elif "backed" in kind:
+            paired = scmvp.read(path, backed=True)
+        else:
+            paired = check_paired(scmvp.read(path), columns=["cell_type"])
+    assert_both(paired, simulated)
+    assert list(paired.obs["cell_type"]) == list(simulated.obs["cell_type"])
 
 
-def permuted(n: int, seed: int) -> np.ndarray:
-    return np.arange(n) if seed == 0 else np.random.default_rng(seed).permutation(n)
+@pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
+def test_counts_of_both_in_raw_and_names_that_repeat(both, simulated, tmp_path):
+    names = both.var_names.to_numpy().astype(object)
+    names[602:604] = "A"  # as gene names of 10x do
+    names[0] = "A"
+    both.var_names = names
+    both.raw = both.copy()
+    both.X = both.X * 0.5
+    both = both[:, 10:].copy()
+    path = tmp_path / "cells.h5ad"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        both.write_h5ad(path)
+    for paired in (
+        scmvp.read(path, backed=True),
+        check_paired(scmvp.read(path)),
+        check_paired(both, "raw", "raw"),
+    ):
+        np.testing.assert_array_equal(dense(paired.rna), dense(simulated["rna"].X))
+        np.testing.assert_array_equal(dense(paired.atac), dense(simulated["atac"].X))
+        assert [*paired.genes[:2], paired.peaks[0]] == ["A.1", "A.2", "A"]
 
 
-def matrix_as(counts: sp.csr_matrix, kind: str, dtype: str):
-    """The same counts in another form."""
-    counts = counts.astype(np.float64).tocsr()
-    counts.sort_indices()
-    if dtype.startswith("float16") and kind not in ("dense", "fortran", "strided"):
-        dtype = "float32"  # scipy has no sparse matrix of these
-    as_type = counts.astype(np.dtype(dtype).newbyteorder("=")).tocsr()
-    if kind in ("dense", "fortran", "strided"):
-        dense = counts.toarray().astype(dtype)
-        if kind == "strided":
-            dense = np.repeat(np.repeat(dense, 2, axis=0), 2, axis=1)[::2, ::2]
-        return np.asfortranarray(dense) if kind == "fortran" else dense
-    if kind == "csc":
-        return as_type.tocsc()
-    if kind in ("csr_array", "csc_array"):
-        return getattr(sp, kind)(as_type)
-    if kind == "unsorted":
-        rows = itertools.pairwise(as_type.indptr)
-        order = np.concatenate([np.arange(*row)[::-1] for row in rows])
-        parts = as_type.data[order], as_type.indices[order], as_type.indptr
-        return sp.csr_matrix(parts, shape=counts.shape)
-    if kind == "stored zeros":
-        dense = np.random.default_rng(0).random(counts.shape) < 0.1
-        both = sp.csr_matrix(((counts != 0).toarray() | dense).astype(as_type.dtype))
-        rows = np.repeat(np.arange(counts.shape[0]), np.diff(both.indptr))
-        both.data = counts.toarray()[rows, both.indices].astype(as_type.dtype)
-        return both
-    if kind == "duplicates":  # each count as a sum of two entries, unless it is one
-        half = np.floor(as_type.data / 2).astype(as_type.dtype)
-        coo = as_type.tocoo()
-        rows, columns = np.r_[coo.row, coo.row], np.r_[coo.col, coo.col]
-        data = np.r_[half, coo.data - half]
-        order = np.argsort(rows, kind="stable")
-        indptr = np.r_[0, np.cumsum(np.bincount(rows, minlength=counts.shape[0]))]
-        return sp.csr_matrix((data[order], columns[order], indptr), shape=counts.shape)
-    if kind == "long indices":
-        as_type.indices, as_type.indptr = (
-            as_type.indices.astype(np.int64), as_type.indptr.astype(np.int64),
-        )  # fmt: skip
-    return as_type
+@pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
+def test_a_model_of_one_anndata(both, simulated, model, tmp_path):
+    latent = model.get_latent_representation(both)
+    np.testing.assert_allclose(latent, model.get_latent_representation(), atol=1e-4)
+    both.write_h5ad(tmp_path / "cells.h5ad")
+    arguments = ["--out", tmp_path / "out", "--max-epochs", 1, "--n-clusters", 3, "--quiet"]
+    assert run("fit", tmp_path / "cells.h5ad", *arguments) == 0
+    filtered = scmvp.filter_paired(both, 1, 1, 1, verbose=False)
+    assert filtered["rna"].n_vars <= 300
 
 
-def lanes_as(lane: np.ndarray, kind: str):
-    return {
-        "int": lane.astype(int), "float": lane.astype(float), "text": lane.astype(str),
-        "category": pd.Categorical(lane.astype(str)), "nullable": pd.array(lane, "Int64"),
-        "categories of numbers": pd.Categorical(lane.astype(float)),
-        "object": lane.astype(object), "uint8": lane.astype(np.uint8),
-    }[kind]  # fmt: skip
+def test_one_anndata_that_does_not_say_what_features_are(simulated, tmp_path, refused):
+    adata = simulated["rna"].copy()
+    refused(lambda: scmvp.SCMVP(adata), "var['feature_types']", "pair (rna, atac)")
+    adata.var["feature_types"] = "Gene Expression"
+    refused(lambda: scmvp.SCMVP(adata), "no features of type 'Peaks'", "'Gene Expression'")
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    for backed in (False, True):
+        refused(
+            lambda backed=backed: scmvp.read(tmp_path / "x.h5ad", backed=backed),
+            "one modality",
+            "feature_types",
+        )
 
 
-def modality_as(adata: ad.AnnData, how: Stored) -> ad.AnnData:
-    rows, columns = permuted(adata.n_obs, how.order), permuted(adata.n_vars, how.features)
-    counts = matrix_as(adata.X[rows][:, columns], how.kind, how.dtype)
-    return ad.AnnData(
-        counts,
-        obs=pd.DataFrame(index=adata.obs_names[rows]),
-        var=pd.DataFrame(index=adata.var_names[columns]),
-    )
+@pytest.mark.parametrize("lacking", [None, "filtered_feature_bc_matrix.h5"])
+def test_the_outs_folder_of_cell_ranger_arc(ten_x, simulated, tmp_path, lacking):
+    outs = tmp_path / "outs"
+    outs.mkdir()
+    other = TenX(simulated[:50])
+    other.write_h5(outs / "raw_feature_bc_matrix.h5")
+    ten_x.write_h5(outs / "filtered_feature_bc_matrix.h5")
+    ten_x.write_folder(outs / "filtered_feature_bc_matrix")
+    if lacking:
+        (outs / lacking).unlink()
+    else:
+        shutil.rmtree(outs / "filtered_feature_bc_matrix")
+        assert_both(scmvp.read(outs, backed=True), simulated)
+    assert_both(check_paired(scmvp.read(outs)), simulated)
 
 
-def container_as(rna: Stored, atac: Stored, kind: str, lane: str):
-    """MuData or pair with these counts, and the names of its cells in the order of its results."""
-    parts = {"rna": modality_as(plain()["rna"], rna), "atac": modality_as(plain()["atac"], atac)}
-    if kind.startswith("pair"):
-        if kind == "pair of views":
-            parts = {name: part[:, part.var_names] for name, part in parts.items()}
-        names = parts["rna"].obs_names
-        parts["rna"].obs["lane"] = lanes_as(plain().obs["lane"].loc[names].to_numpy(), lane)
-        return tuple(parts.values()), names
-    made = MuData(dict(reversed(parts.items())) if kind == "reversed" else parts)
-    if kind == "view":
-        made = made[permuted(N_CELLS, 7)]
-    obs = plain().obs.loc[made.obs_names].copy()
-    obs["lane"] = lanes_as(obs["lane"].to_numpy(), lane)
-    made.obs = obs
-    return made, made.obs_names
+def test_extra_feature_types_are_counted(ten_x, tmp_path):
+    ten_x.types[0] = ten_x.types[1] = "Antibody Capture"
+    ten_x.types[2] = "CRISPR Guide Capture"
+    path = ten_x.write_h5(tmp_path / "x.h5")
+    for backed in (False, True):
+        (note,) = notes_of(lambda backed=backed: scmvp.read(path, backed=backed))
+        assert "2 features of type Antibody Capture and 1 feature of type CRISPR Guide" in note
 
 
-containers = {
-    "rna": stored, "atac": stored, "kind": st.sampled_from(CONTAINERS),
-    "lane": st.sampled_from(LANES),
-}  # fmt: skip
+def test_features_of_other_types_in_a_file_of_one_modality(pair_folder, simulated, refused):
+    rna = simulated["rna"].copy()
+    rna.var["feature_types"] = ["Antibody Capture"] * 3 + ["Gene Expression"] * 297
+    rna.raw = rna.copy()
+    rna.X = rna.X * 0.5
+    rna.write_h5ad(pair_folder / "rna.h5ad")
+    with pytest.warns(InputNote, match="3 features of type Antibody Capture left out"):
+        np.testing.assert_array_equal(rna_read(pair_folder), dense(simulated["rna"].X)[:, 3:])
+    with pytest.warns(InputNote, match="3 features of type Antibody Capture left out"):
+        paired = check_paired((rna, simulated["atac"]), "raw")
+    np.testing.assert_array_equal(dense(paired.rna), dense(simulated["rna"].X)[:, 3:])
+    assert list(paired.genes) == list(rna.var_names[3:])
+    rna.var["feature_types"] = "Peaks"
+    rna.raw = None
+    rna.X = simulated["rna"].X
+    rna.write_h5ad(pair_folder / "rna.h5ad")
+    for backed in (False, True):
+        refused(
+            lambda backed=backed: scmvp.read(pair_folder, backed=backed),
+            "no features of type 'Gene Expression'",
+            "'Peaks'",
+        )
 
 
-# ---- what is done with them: results as tables, per cell by name
+def test_modalities_that_are_neither_are_said(simulated, tmp_path):
+    parts = {"rna": simulated["rna"], "atac": simulated["atac"], "prot": simulated["rna"][:, :3]}
+    mdata = MuData({name: adata.copy() for name, adata in parts.items()})
+    mdata.write(tmp_path / "cells.h5mu")
+    for backed in (False, True):
+        (note,) = notes_of(lambda b=backed: scmvp.read(tmp_path / "cells.h5mu", backed=b))
+        assert "left out ('prot')" in note
 
 
-def counts(model, data, names):
-    paired = check_paired(data)
-    found = [
-        pd.DataFrame(paired.rna.toarray(), paired.cells, paired.genes)[sorted(paired.genes)],
-        pd.DataFrame(paired.atac.toarray(), paired.cells, paired.peaks)[sorted(paired.peaks)],
-    ]
-    return pd.concat(found, axis=1)
+def test_modalities_that_were_exchanged_are_refused(simulated, refused):
+    pair = simulated["atac"], simulated["rna"]
+    refused(lambda: scmvp.SCMVP(pair), "genomic ranges", "exchange the two")
 
 
-def latent(model, data, names):
-    found = [model.get_latent_representation(data, modality=m) for m in ("joint", "rna", "atac")]
-    return pd.DataFrame(np.hstack(found), index=names)
+def test_matrix_market_of_cell_ranger_2(ten_x, tmp_path, refused):
+    folder = ten_x.write_folder(tmp_path / "matrix", gzipped=False)
+    lines = (folder / "features.tsv").read_text().splitlines()
+    rows = ["\t".join(line.split("\t")[:2]) for line in lines]
+    (folder / "genes.tsv").write_text("\n".join(rows))
+    content = (folder / "features.tsv").read_text()
+    (folder / "features.tsv").unlink()
+    refused(lambda: scmvp.read(folder), "Cell Ranger 2", "rna.h5ad and atac.h5ad", "features.tsv")
+    (folder / "features.tsv").write_text(content)  # as the sentence says
+    assert len(scmvp.read(folder).obs_names) == 240
 
 
-def probabilities(model, data, names):
-    return pd.DataFrame(model.predict_proba(data), index=names)
+# ---- files of anndata before 0.7
 
 
-def imputed(model, data, names):
-    found = [
-        model.get_normalized_expression(data, genes=model.genes[:7], batch=1),
-        model.get_accessibility_estimates(data, peaks=model.peaks[:7], batch="2"),
-    ]
-    return pd.DataFrame(np.hstack(found), index=names)
+def write_old_h5ad(adata: AnnData, path) -> None:
+    """As anndata 0.6 wrote it: tables as compound datasets, categories in uns."""
+    with h5py.File(path, "w") as file:
+        for name, at in (("X", "X"), ("raw.X", "raw.X")):
+            matrix = sp.csr_matrix(adata.X) * (0.5 if name == "X" else 1)
+            group = file.create_group(at)
+            group.attrs["h5sparse_format"] = np.bytes_("csr")
+            group.attrs["h5sparse_shape"] = np.array(matrix.shape)
+            for part in ("data", "indices", "indptr"):
+                group[part] = getattr(matrix, part)
+        obs = adata.obs["cell_type"].astype("category")
+        dtype = [("index", "S20"), ("cell_type", "i1"), ("depth", "f4")]
+        rows = zip(
+            [c.encode() for c in adata.obs_names], obs.cat.codes, range(adata.n_obs), strict=True
+        )
+        file["obs"] = np.array(list(rows), dtype=dtype)
+        file.create_group("uns")["cell_type_categories"] = np.array(
+            [str(level) for level in obs.cat.categories], dtype="S20"
+        )
+        var = np.array([(name.encode(),) for name in adata.var_names], dtype=[("index", "S40")])
+        file["var"] = file["raw.var"] = var
 
 
-def differential(model, data, names):
-    lane = np.asarray([int(cell, 36) % 2 for cell in map(str, pd.util.hash_array(np.array(names)))])
-    table = model.differential_expression(data, groupby=lane, genes=model.genes[:20])
-    return table.drop(columns=["lfc_model", "lfc_model_sd"])
+@pytest.mark.filterwarnings("ignore")
+def test_old_h5ad_files_stay_on_disk_too(simulated, tmp_path):
+    for modality in ("rna", "atac"):
+        adata = simulated[modality].copy()
+        adata.obs["cell_type"] = simulated.obs["cell_type"]
+        write_old_h5ad(adata, tmp_path / f"{modality}.h5ad")
+    backed = scmvp.read(tmp_path, backed=True)
+    assert_both(backed, simulated)
+    assert list(backed.obs["cell_type"]) == list(simulated.obs["cell_type"].astype(str))
+    assert list(backed.obs["depth"]) == list(range(240))
+    assert_both(check_paired(scmvp.read(tmp_path)), simulated)  # by anndata's own reader
 
 
-def along(model, data, names):
-    if not isinstance(data, MuData):
-        data = MuData(dict(zip(("rna", "atac"), data, strict=True)))
-    t = pd.Series(pd.util.hash_array(np.array(names, dtype=object)) / 2**64, index=names)
-    return scmvp.features_along(data, "atac", pseudotime=t).sort_index()
+# ---- columns of the cells
 
 
-def filtered(model, data, names):
-    kept = scmvp.filter_paired(data, min_genes=5, min_peaks=5, min_cells=3, verbose=False)
-    found = [kept[name].to_df()[sorted(kept[name].var_names)] for name in ("rna", "atac")]
-    return pd.concat(found, axis=1).astype(np.float32)
+def test_columns_of_both_modalities(simulated):
+    rna, atac = (simulated[name][:, :5].copy() for name in ("rna", "atac"))
+    rna.obs = pd.DataFrame({"same": range(240), "other": 1.0, "gap": None}, index=rna.obs_names)
+    atac.obs = pd.DataFrame({"same": range(240), "other": 2, "gap": None}, index=atac.obs_names)
+    atac.obs["only"] = pd.array([None, *[True] * 239], dtype="boolean")
+    obs = join(rna, atac[::-1].copy()).obs
+    assert sorted(obs) == ["atac:other", "gap", "only", "other", "same"]
+    assert (obs["other"] == 1).all() and (obs["atac:other"] == 2).all()
+    assert obs["only"].isna().tolist() == [True] + [False] * 239
+    # with cells of one modality, a column of both is of all cells
+    obs = join(rna[:200].copy(), atac[100:].copy(), mosaic=True).obs
+    assert obs.loc[rna.obs_names, "same"].tolist() == list(range(240))
+    assert obs["atac:other"].isna().sum() == 100
 
 
-VERBS = (counts, latent, probabilities, imputed, differential, along, filtered)
+def test_columns_of_the_whole_are_kept_and_categories_stay_so(simulated):
+    rna, atac = (simulated[name][:, :5].copy() for name in ("rna", "atac"))
+    kinds = pd.Categorical(["x", "y", None] * 80, categories=["y", "x", "unused"])
+    rna.obs = pd.DataFrame({"type": "old", "kind": kinds}, index=rna.obs_names)
+    atac.obs = pd.DataFrame({"kind": kinds.astype(object)}, index=atac.obs_names)
+    whole = pd.DataFrame({"type": "new"}, index=rna.obs_names[::-1])
+    obs = join(rna, atac, obs=whole).obs
+    assert sorted(obs) == ["kind", "rna:type", "type"]
+    assert (obs["type"] == "new").all() and (obs["rna:type"] == "old").all()
+    assert list(obs["kind"].cat.categories) == ["y", "x", "unused"]
+    mosaic = join(rna[:100].copy(), atac[50:].copy(), mosaic=True).obs
+    assert list(mosaic["kind"].cat.categories) == ["y", "x"]  # AnnData drops unused ones
+    expected = pd.Series(kinds, rna.obs_names)
+    assert mosaic.loc[rna.obs_names, "kind"].astype(str).equals(expected.astype(str))
 
 
-def compare(data, names) -> None:
-    for verb in VERBS:
-        tried[verb.__name__] = tried.get(verb.__name__, 0) + 1
-        found, truth = verb(fitted(), data, names), wanted(verb)
-        if set(truth.index) == set(names):
-            found = found.loc[truth.index]
-        exact = verb in (counts, filtered)
-        pd.testing.assert_frame_equal(
-            found, truth, check_exact=exact, rtol=2e-3, atol=2e-4,
-            check_index_type=False, check_column_type=False, check_dtype=False, check_names=False,
-        )  # fmt: skip
+# ---- the other functions that take cells
 
 
-@examples(40)
-@given(**containers)
-def test_in_memory(rna, atac, kind, lane):
-    data, names = container_as(rna, atac, kind, lane)
-    compare(data, names)
+@pytest.mark.parametrize("where", ["counts", "raw"])
+def test_filtering_says_and_takes_the_same_places(simulated, counts, refused, where):
+    pair = normalized(simulated, where), simulated["atac"]
+    said = refused(lambda: scmvp.filter_paired(pair, 1, 1, 1, verbose=False), "looks normalized")
+    argument = dict([re.search(r"say (\w+)='(\w+)'", said).groups()])
+    filtered = scmvp.filter_paired(pair, 1, 1, 1, verbose=False, **argument)
+    assert filtered.n_obs == 240
+    layer = {} if where == "raw" else argument
+    seen = (counts > 0).sum(0) > 0
+    np.testing.assert_array_equal(dense(check_paired(filtered, **layer).rna), counts[:, seen])
 
 
-@examples(8)
-@given(
-    rna=stored, atac=stored, kind=st.sampled_from(("mudata", "pair")), lane=st.sampled_from(LANES)
-)
-def test_a_fit_has_the_same_bits(rna, atac, kind, lane):
-    rna.order = atac.order = rna.features = atac.features = 0  # of which sums and batches depend
-    data, _ = container_as(rna, atac, kind, lane)
-    again = scmvp.SCMVP(data, n_clusters=2, batch="lane", min_cells=1)
-    again.train(max_epochs=2, threads=1)
-    np.testing.assert_array_equal(
-        again.get_latent_representation(), fitted().get_latent_representation()
-    )
+def test_an_r_object_is_not_made_of_other_whole_numbers_without_a_word(simulated, counts):
+    from scmvp.rbridge import _features_part
 
-
-@examples(8)
-@given(
-    rna=stored, atac=stored, layer=st.sampled_from(("counts", "spliced")),
-    which=st.sampled_from(("rna", "atac", "both")),
-)  # fmt: skip
-def test_a_fit_to_layers_has_the_same_bits(rna, atac, layer, which):
-    rna.order = atac.order = rna.features = atac.features = 0
-    data, _ = container_as(rna, atac, "mudata", "int")
-    layers = {}
-    for name in ("rna", "atac"):
-        if which in (name, "both"):
-            values = data[name].X
-            data[name].layers[layer] = values
-            data[name].X = sp.csr_matrix(values).astype(np.float32).log1p()
-            layers[f"{name}_layer"] = layer
-    again = scmvp.SCMVP(data, n_clusters=2, batch="lane", min_cells=1, **layers)
-    again.train(max_epochs=2, threads=1)
-    np.testing.assert_array_equal(
-        again.get_latent_representation(), fitted().get_latent_representation()
-    )
-
-
-# ---- files
-
-
-def write_pair(mdata, folder: Path) -> Path:
-    folder.mkdir()
-    for name in ("rna", "atac"):
-        part = mdata[name].copy()
-        part.obs = part.obs.join(mdata.obs)
-        part.write_h5ad(folder / f"{name}.h5ad")
-    return folder
-
-
-def write_h5mu(mdata, folder: Path) -> Path:
-    folder.mkdir()
-    mdata.write_h5mu(folder / "x.h5mu")
-    return folder / "x.h5mu"
-
-
-def write_zarr(mdata, folder: Path) -> Path:
-    mdata.write_zarr(folder.with_suffix(".zarr"))
-    return folder.with_suffix(".zarr")
-
-
-def write_10x(mdata, folder: Path) -> Path:
-    folder.mkdir()
-    return TenX(ordered(mdata)).write_h5(folder / "x.h5")
-
-
-def write_mtx(mdata, folder: Path) -> Path:
-    mdata = ordered(mdata)
-    for part in mdata.mod.values():
-        part.X.sum_duplicates()  # the format has each entry once
-    return TenX(mdata).write_folder(folder)
-
-
-def ordered(mdata) -> MuData:
-    """10x files have one order of cells, and whole numbers."""
-    parts = {name: mdata[name][mdata.obs_names].copy() for name in ("rna", "atac")}
-    for part in parts.values():
-        part.X = sp.csr_matrix(part.X)
-    return MuData(parts)
-
-
-WRITERS = (write_pair, write_h5mu, write_zarr, write_10x, write_mtx)
-
-
-@examples(15)
-@given(
-    rna=stored, atac=stored, lane=st.sampled_from(LANES), write=st.sampled_from(WRITERS),
-    backed=st.booleans(),
-)  # fmt: skip
-def test_in_files(tmp_path_factory, rna, atac, lane, write, backed):
-    data, _ = container_as(rna, atac, "mudata", lane if lane != "object" else "int")
-    path = write(data, tmp_path_factory.mktemp("stored") / "x")
-    if backed and (write is write_mtx or "csc" in rna.kind + atac.kind):
-        backed = False  # refused with a sentence: test_backed.py
-    read = scmvp.read(path, backed=backed)
-    if not backed:
-        read.obs = data.obs.loc[read.obs_names]  # 10x files have none
-        compare(read, read.obs_names)
-        return
-    if write is write_10x:
-        paired = scmvp.SCMVP(read, min_cells=1)  # has no columns of batches
-        assert len(paired.cells) == N_CELLS
-        return
-    names = pd.Index(read.cells)
-    for verb in (latent, probabilities, imputed):
-        found, truth = verb(fitted(), read, names), wanted(verb)
-        pd.testing.assert_frame_equal(
-            found.loc[truth.index], truth, rtol=2e-3, atol=2e-4, check_names=False,
-            check_index_type=False,
-        )  # fmt: skip
-
-
-def test_what_was_tried(capsys):
-    """The number of containers that each function was given, in this run."""
-    with capsys.disabled():
-        print(f"\ncontainers: {tried}")
+    rna = simulated["rna"].copy()
+    rna.layers["counts"] = rna.X.copy()
+    rna.X = sp.csr_matrix(corrected(counts))
+    with pytest.warns(InputNote, match="say rna_layer='counts'"):
+        _features_part(rna, "rna", None, {})
+    part = _features_part(rna, "rna", "counts", {})
+    np.testing.assert_array_equal(part["counts"].matrix.toarray(), counts)

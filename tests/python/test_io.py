@@ -70,7 +70,7 @@ def test_10x_features_in_any_order_and_of_other_types(ten_x, simulated, tmp_path
     extra = sp.csr_matrix(np.ones((240, 1), np.int32))
     counts = ten_x.counts
     ten_x.counts = sp.hstack([counts[:, :100], extra, counts[:, 100:]], format="csr")
-    with pytest.warns(InputNote, match="1 features of type Antibody Capture"):
+    with pytest.warns(InputNote, match="1 feature of type Antibody Capture left out"):
         mdata = scmvp.read(ten_x.write_h5(tmp_path / "x.h5"))
     assert_same(mdata, simulated, obs=False)
 

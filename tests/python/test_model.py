@@ -1,10 +1,12 @@
 """The model a user holds: fitting, reproducibility, imputation, files, refusals."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import anndata as ad
 import h5py
@@ -17,8 +19,11 @@ from sklearn.metrics import adjusted_rand_score
 
 import scmvp
 from scmvp import InputError, ModelFileError, storage
+from scmvp.errors import InputNote
+from scmvp.features import match_features
 from scmvp.model import SCMVP
 from scmvp.module import LossTerms
+from scmvp.preprocess import looks_like_insertions
 from scmvp.training import default_epochs
 
 QUICK = {"max_epochs": 4, "threads": 1}
@@ -199,8 +204,41 @@ def test_features_of_other_data_are_matched_by_name(mdata, model):
     rna = mdata["rna"][:, ::-1].copy()
     embedded = model.get_latent_representation((rna, mdata["atac"]))
     np.testing.assert_allclose(embedded, model.get_latent_representation(), atol=1e-4)
-    with pytest.raises(InputError, match="model genes that are not in the data"):
+    with pytest.raises(InputError, match="query has only .* of the model's .* genes"):
         model.get_latent_representation((rna[:, :100].copy(), mdata["atac"]))
+
+
+def test_features_that_a_query_lacks_count_as_zero(mdata, model):
+    lacking = model.genes[[3, 50, 7]]
+    zeroed = mdata["rna"].copy()
+    zeroed.X = sp.csr_matrix(zeroed.X.toarray() * ~zeroed.var_names.isin(lacking))
+    fewer = zeroed[:, ~zeroed.var_names.isin(lacking)][:, ::-1].copy()
+    with pytest.warns(InputNote, match="3 genes of the model .* count as zero") as caught:
+        embedded = model.get_latent_representation((fewer, mdata["atac"]))
+    assert len(caught) == 1 and lacking[0] in str(caught[0].message)
+    expected = model.get_latent_representation((zeroed, mdata["atac"]))
+    np.testing.assert_allclose(embedded, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("spelled", [r"\1:\2-\3", r"\1_\2_\3", r"\1.\2.\3", r"\1:0\2-\3"])
+def test_peaks_are_the_same_however_they_are_spelled(mdata, model, spelled):
+    atac = mdata["atac"][:, ::-1].copy()
+    atac.var_names = [re.sub("^(.+)-([0-9]+)-([0-9]+)$", spelled, n) for n in atac.var_names]
+    assert not set(atac.var_names) & set(model.peaks)
+    embedded = model.get_latent_representation((mdata["rna"], atac))
+    np.testing.assert_allclose(embedded, model.get_latent_representation(), atol=1e-4)
+
+
+def test_features_are_matched_by_name_then_meaning_and_never_twice():
+    """As match_features() of the R package, whose tests have the same cases."""
+    modelled = np.array(["chr1:100-200", "chrUn_X1:5-10", "chr2-7-9", "spike"])
+    have = np.array(["spike", "chr2-7-9", "chrUn-X1-5-10", "chr1_100_200"])
+    assert match_features(modelled, have, "atac").tolist() == [3, 2, 1, 0]
+    twice = np.array(["chr1-100-200", "chr1_100_200"])
+    assert match_features(modelled[:1], twice, "atac").tolist() == [-1]
+    assert match_features(twice, modelled[:1], "atac").tolist() == [-1, -1]
+    assert match_features(np.array(["A_1", "B"]), np.array(["B", "A-1"]), "rna").tolist() == [1, 0]
+    assert match_features(np.array(["chr1-9-5"]), np.array(["chr1:9-5"]), "atac").tolist() == [-1]
 
 
 # ---- imputation
@@ -616,11 +654,40 @@ def test_insertions_are_read_as_fragments(mdata):
     np.testing.assert_array_equal(insertions.get_latent_representation(), expected)
     embedded = insertions.get_latent_representation((mdata["rna"], doubled))
     np.testing.assert_allclose(embedded, expected, atol=1e-4)
-    # whatever the query by itself looks like: odd ends, one of each fragment
-    odd = doubled.copy()
-    odd.X.data -= 1
-    embedded = insertions.get_latent_representation((mdata["rna"], odd))
+    # a query is what it looks like, whatever the fitted cells were
+    with pytest.warns(InputNote, match="look like fragments .* the query is not halved"):
+        embedded = insertions.get_latent_representation(mdata)
     np.testing.assert_allclose(embedded, expected, atol=1e-4)
+    with pytest.warns(InputNote, match="look like insertions .* read as fragments"):
+        embedded = fragments.get_latent_representation((mdata["rna"], doubled))
+    np.testing.assert_allclose(embedded, expected, atol=1e-4)
+    # of few counts it cannot be told: as the fitted cells are
+    few = mdata["atac"][:1].copy()
+    few.X = sp.csr_matrix(few.X.toarray() * (np.arange(few.n_vars) < 100))
+    assert 0 < few.X.nnz < 100
+    double = few.copy()
+    double.X = 2 * few.X
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputNote)
+        one = insertions.get_latent_representation((mdata["rna"][:1], double))
+        other = fragments.get_latent_representation((mdata["rna"][:1], few))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5, 3.0])
+def test_what_a_query_counts_is_told_rightly_or_not_at_all(rate):
+    """Poisson fragments; of each, both ends in the peak nine times in ten, else one."""
+    rng = np.random.default_rng(int(100 * rate))
+    told = {True: 0, False: 0}
+    for n in (30, 300, 3_000, 30_000):
+        fragments = rng.poisson(rate, (1, n)).astype(np.float32)
+        inside = rng.binomial(fragments.astype(int), 0.9)
+        insertions = (fragments + inside).astype(np.float32)
+        for counts, truth in ((fragments, False), (insertions, True)):
+            seen = looks_like_insertions(sp.csr_matrix(counts))
+            assert seen in (None, truth)
+            told[truth] += seen is not None
+    assert min(told.values()) >= 2
 
 
 def test_shrunk_scores_depend_on_the_seed_alone_and_are_saved(tmp_path):

@@ -21,7 +21,7 @@ from mudata import read_h5mu
 import scmvp
 from scmvp import rengine, rserial
 from scmvp.cli import main
-from scmvp.io import InputNote
+from scmvp.errors import InputNote
 
 HERE = Path(__file__).parent
 KINDS = ("v3", "v5", "v5_split", "chromatin", "sce", "mae")
@@ -251,7 +251,9 @@ def test_writing_refuses_what_is_not_counts_and_leaves_the_file(simulated, tmp_p
     out.write_text("earlier")
     mdata = simulated.copy()
     mdata["rna"].X = mdata["rna"].X * 0.5
-    refused(lambda: scmvp.write_rds(mdata, out), "RNA", "not counts", "rna_layer")
+    refused(lambda: scmvp.write_rds(mdata, out), "RNA", "not counts", "nor is any layer")
+    mdata["rna"].layers["raw counts"] = simulated["rna"].X
+    refused(lambda: scmvp.write_rds(mdata, out), "not counts", "say rna_layer='raw counts'")
     refused(lambda: scmvp.write_rds(simulated, out, "Loom"), "as_ must be")
     refused(lambda: scmvp.write_rds(simulated, tmp_path / "no" / "x.rds"), "no folder")
     assert out.read_text() == "earlier"
@@ -311,7 +313,7 @@ def identical(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(ours, theirs, check_dtype=False, check_exact=True)
 
 
-@pytest.mark.filterwarnings("ignore::scmvp.io.InputNote")
+@pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
 def test_python_answers_as_r_does(with_latent, of_r, engine):
     quiet = {"verbose": False, "engine": engine}
     groups = scmvp.aggregate_cells(with_latent, k=15, seed_use=5, **quiet)
@@ -335,7 +337,7 @@ def test_python_answers_as_r_does(with_latent, of_r, engine):
     identical(links.attrs["genes"], of_r["links"]["about"]["genes"])
 
 
-@pytest.mark.filterwarnings("ignore::scmvp.io.InputNote")
+@pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
 def test_groups_are_made_on_the_way_and_progress_is_shown(with_latent, capfd):
     fast = {"sample_num": 2, "k": 15}
     made = scmvp.aggregate_cells(with_latent, k=15, verbose=False)

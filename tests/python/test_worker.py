@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import scmvp
@@ -104,3 +105,40 @@ def test_failures_are_events_and_the_worker_lives(running, tmp_path):
     assert "failed" in reply(running)
     running.stdin.close()
     assert running.wait(timeout=60) == 0
+
+
+def test_columns_of_every_type_become_what_json_can_say(tmp_path):
+    index = list("abc")
+    columns = {
+        "nullable": pd.array([True, None, False], dtype="boolean"),
+        "whole": pd.array([1, None, 3], dtype="Int64"),
+        "real": pd.array([1.5, None, 3], dtype="Float64"),
+        "half": np.array([1, np.nan, 3], np.float16),
+        "text": pd.array(["a", None, "c"], dtype="string"),
+        "object": np.array([True, None, False], dtype=object),
+        "mixed": np.array(["a", 1, None], dtype=object),
+        "empty": np.array([None] * 3, dtype=object),
+        "levels": pd.Categorical([20, 3, None]),
+        "yes": pd.Categorical([True, None, False]),
+        "time": pd.to_datetime(["2024-01-01", None, "2024-01-02"]),
+        "span": pd.to_timedelta(["1d", None, "2d"]),
+        "complex": np.array([1j, 2, 3]),
+        "sparse": pd.arrays.SparseArray([1, 0, 2]),
+    }
+    table = worker.write_table(pd.DataFrame(columns, index=index), tmp_path / "index")
+    said = json.loads(json.dumps(worker.plain(table)))["columns"]
+    kinds = {name: column["kind"] for name, column in said.items()}
+    assert kinds == {
+        "nullable": "logical", "whole": "number", "real": "number", "half": "number",
+        "text": "text", "object": "logical", "mixed": "text", "empty": "text",
+        "levels": "factor", "yes": "factor", "time": "text", "span": "text", "complex": "text",
+        "sparse": "number",
+    }  # fmt: skip
+    assert said["nullable"]["values"] == said["object"]["values"] == [True, None, False]
+    assert said["whole"]["values"] == [1, None, 3]
+    assert said["real"]["values"] == [1.5, None, 3]
+    assert said["text"]["values"] == ["a", None, "c"]
+    assert said["mixed"]["values"] == ["a", "1", None]
+    assert (said["levels"]["levels"], said["levels"]["values"]) == (["3", "20"], [1, 0, None])
+    assert said["sparse"]["values"] == [1, 0, 2]
+    assert said["time"]["values"][1] is None and said["time"]["values"][0].startswith("2024-01-01")

@@ -140,3 +140,45 @@ test_that("what cannot be projected is refused in one sentence", {
     ProjectSCMVP(tempfile(), rna), "not a folder with a saved model", class = "scmvp_error_model"
   )
 })
+
+test_that("R and Python embed the same query in the same place", {
+  object <- fitted_object()
+  folder <- tempfile("model")
+  SaveSCMVP(object, folder)
+  model <- core()$SCMVP$load(folder)
+  in_both <- function(rna, peaks, genes_said = NULL, peaks_said = NULL) {
+    here <- ProjectSCMVP(object, rna, peaks, verbose = FALSE)
+    said <- testthat::capture_messages(there <- with_python_warnings(
+      reticulate::py_to_r(model$get_latent_representation(to_mudata(rna, peaks)))
+    ))
+    expect_equal(unname(here$latent), there, tolerance = 1e-5)
+    for (pattern in c(genes_said, peaks_said)) expect_match(said, pattern, all = FALSE)
+  }
+  rna <- rna_counts()
+  in_both(rna, atac_counts())
+  in_both(rna[55:1, ], atac_counts()[100:1, ], "5 genes of the model", "20 peaks of the model")
+  in_both(rna, atac_counts(sub("-", ":", peak_names)))
+  in_both(rna, atac_counts(gsub("-", "_", peak_names)))
+  # two rows that mean one peak: neither is taken for it
+  peaks <- atac_counts()
+  rownames(peaks)[1:2] <- c("chr1:2000-2500", "chr1_2000_2500")
+  in_both(rna, peaks, peaks_said = "2 peaks of the model")
+  # too few of either
+  expect_refused(
+    ProjectSCMVP(object, rna[1:30, ], atac_counts(), verbose = FALSE), "only 30 of the model's 60"
+  )
+  expect_refused(
+    from_core(model$get_latent_representation(to_mudata(rna[1:30, ], atac_counts()))),
+    "only 30 of the model's 60"
+  )
+})
+
+test_that("a query counted in another way than the fitted cells is told", {
+  object <- fitted_object()
+  doubled <- 2 * atac_counts()
+  said <- testthat::capture_messages(
+    query <- ProjectSCMVP(object, rna_counts(), doubled, verbose = FALSE)
+  )
+  expect_match(said, "look like insertions.*read as fragments", all = FALSE)
+  expect_equal(query$latent, embedding(object), tolerance = 1e-5, ignore_attr = TRUE)
+})

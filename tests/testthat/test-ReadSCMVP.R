@@ -53,3 +53,99 @@ test_that("missing and damaged files are refused with the path", {
   unlink(file)
   expect_refused(ReadSCMVP(folder), "holds rna.h5ad but no atac.h5ad")
 })
+
+# Cells with metadata of every kind in one modality or both; the last 5 have RNA alone.
+write_cells_with_metadata <- function(folder) {
+  dir.create(folder)
+  in_python(c(
+    "import sys, numpy as np, pandas as pd, scmvp, scipy.sparse as sp",
+    "cells = scmvp.simulate(n_cells=60, n_genes=80, n_peaks=120, n_types=3, seed=3)",
+    "rna, atac = cells.mod['rna'], cells.mod['atac']",
+    "rna.obs = pd.DataFrame(index=rna.obs_names)",
+    "rna.obs['orig.ident'] = ['donor1'] * 30 + ['donor2'] * 30",
+    "rna.obs['quality'] = 1.5",
+    "rna.obs['flag'] = pd.array([None] + [True] * 59, dtype='boolean')",
+    "rna.obs['number'] = pd.array([None] + [7] * 59, dtype='Int64')",
+    "atac = atac[:55].copy()",
+    "atac.obs = pd.DataFrame({'quality': 2.5, 'tss': np.arange(55.0)}, index=atac.obs_names)",
+    "atac.layers['counts'] = atac.X.copy()",
+    "atac.X = (atac.X > 0).astype('float32')",
+    "rna.write_h5ad(sys.argv[1] + '/rna.h5ad')",
+    "atac.write_h5ad(sys.argv[1] + '/atac.h5ad')"
+  ), folder)
+}
+
+test_that("metadata of both modalities are kept, by both backends, and cells of one modality", {
+  skip_without_core()
+  folder <- write_cells_with_metadata(tempfile("pair"))
+  expect_refused(ReadSCMVP(folder), "5 only in RNA.*or say mosaic = TRUE to use")
+  said <- testthat::capture_messages(object <- ReadSCMVP(folder, mosaic = TRUE))
+  expect_match(said, "only zeros and ones.*say peak.layer = \"X\"", all = FALSE)
+  expect_identical(ncol(object), 60L)
+  expect_identical(as.character(object$orig.ident), rep(c("donor1", "donor2"), each = 30))
+  expect_identical(as.character(SeuratObject::Idents(object)), as.character(object$orig.ident))
+  expect_identical(unique(object$quality), 1.5)
+  expect_equal(unname(object$atac_quality), c(rep(2.5, 55), rep(NaN, 5)))
+  expect_equal(unname(object$tss), c(0:54, rep(NaN, 5)))
+  expect_identical(unname(object$flag), c(NA, rep(TRUE, 59)))
+  expect_equal(unname(object$number), c(NaN, rep(7, 59)))
+  counts <- layer_data(object, "ATAC", "counts")
+  expect_identical(unname(Matrix::colSums(counts)[56:60]), rep(0, 5))
+  expect_gt(max(counts), 1)
+  # what the message says can be done
+  ones <- ReadSCMVP(folder, mosaic = TRUE, peak.layer = "X")
+  expect_identical(as.matrix(layer_data(ones, "ATAC", "counts")), 1 * as.matrix(counts > 0))
+  other <- suppressMessages(ReadSCMVP(folder, mosaic = TRUE, backend = "process"))
+  expect_equal(other[[]], object[[]])
+  expect_equal(layer_data(other, "ATAC", "counts"), counts)
+})
+
+test_that("a path with cells of one modality is fitted and embedded", {
+  skip_without_core()
+  folder <- write_cells_with_metadata(tempfile("pair"))
+  fit <- suppressMessages(quick_fit(folder, mosaic = TRUE, impute = "none", max.epochs = 1))
+  expect_identical(dim(latent_of(fit)), c(60L, 20L))
+  query <- suppressMessages(ProjectSCMVP(fit, folder, mosaic = TRUE, verbose = FALSE))
+  expect_equal(latent_of(query), latent_of(fit), tolerance = 1e-4)
+})
+
+test_that("one h5ad of both modalities, and the outs folder of Cell Ranger ARC", {
+  skip_without_core()
+  outs <- tempfile("outs")
+  dir.create(outs)
+  in_python(c(
+    "import sys, os, anndata, scmvp, scipy.io",
+    "cells = scmvp.simulate(n_cells=40, n_genes=60, n_peaks=80, n_types=2, seed=3)",
+    "parts = [cells.mod[name] for name in ('rna', 'atac')]",
+    "parts[0].var['feature_types'] = 'Gene Expression'",
+    "parts[1].var['feature_types'] = 'Peaks'",
+    "both = anndata.concat(parts, axis=1, merge='same')",
+    "both.write_h5ad(sys.argv[1] + '/both.h5ad')",
+    "folder = sys.argv[1] + '/filtered_feature_bc_matrix'",
+    "os.mkdir(folder)",
+    "scipy.io.mmwrite(folder + '/matrix.mtx', both.X.T.tocoo(), field='integer')",
+    "rows = zip(both.var_names, both.var_names, both.var['feature_types'])",
+    "with open(folder + '/features.tsv', 'w') as f:",
+    "    f.writelines('\\t'.join(row) + '\\n' for row in rows)",
+    "with open(folder + '/barcodes.tsv', 'w') as f:",
+    "    f.writelines(name + '\\n' for name in both.obs_names)"
+  ), outs)
+  one <- ReadSCMVP(file.path(outs, "both.h5ad"))
+  expect_identical(dim(one[["RNA"]]), c(60L, 40L))
+  expect_identical(dim(one[["ATAC"]]), c(80L, 40L))
+  other <- ReadSCMVP(outs)
+  for (assay in c("RNA", "ATAC")) {
+    expect_equal(layer_data(one, assay, "counts"), layer_data(other, assay, "counts"))
+  }
+})
+
+test_that("layers are refused where there are none, in R's words", {
+  file <- tempfile(fileext = ".rds")
+  saveRDS(paired_object(), file)
+  expect_refused(ReadSCMVP(file, rna.layer = "counts"), "leave out rna.layer")
+  expect_refused(ReadSCMVP(file, rna.layer = 1), "rna.layer must be one non-empty string")
+  skip_without_core()
+  folder <- tempfile("pair")
+  write_pair(folder)
+  expect_refused(ReadSCMVP(folder, peak.layer = "other"), "ATAC modality has no layer 'other'")
+})
