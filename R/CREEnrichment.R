@@ -133,8 +133,8 @@ set_and_background <- function(peaks, table, value, taken, max.peaks) {
   free <- which(!table$name %in% taken)
   if (length(free) < length(linked)) {
     refuse(
-      "there are ", format_count(length(free)), " peaks without a link for a background of ",
-      format_count(length(linked)), ": raise threshold, or lower max.peaks."
+      "there ", is_are(length(free)), " ", count_of(length(free), "peak"), " without a link for a ",
+      "background of ", format_count(length(linked)), ": raise threshold, or lower max.peaks."
     )
   }
   # in random order each linked peak takes the free peak nearest in value

@@ -12,7 +12,7 @@
 #' @param gene.coords Where genes start, in any form that [LinkPeaksLASSO()] takes; `NULL`: the
 #'   annotation of the ChromatinAssay of a Seurat object.
 #' @param upstream,downstream Base pairs before and after the start that are proximal.
-#' @param assay Peak assay of a Seurat object; `NULL` for the only one.
+#' @param assay Peak assay of a Seurat object; `NULL` for that of the fit, else the only one.
 #' @return A data frame. For peaks: `peak`, `class` (a factor of `proximal` and `distal`), `gene`
 #'   (the nearest by its start), `distance` (of the peak's nearest base from that start, negative
 #'   upstream, 0 where the start lies in the peak); `NA` on chromosomes without a gene. For pairs

@@ -65,7 +65,8 @@
 #' @section Errors:
 #' `scmvp_error_input` for groups that are unknown, overlap or have fewer than 3 cells, and where
 #' the counts of the modality are not in the object; `scmvp_error_model` when there is no stored
-#' model.
+#' model (`merge()` drops it), or several joined by `cbind()`. A warning of class
+#' `scmvp_warning_merged` where `group.by` holds clusters of another fit.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)
@@ -96,14 +97,17 @@ DifferentialSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), group
     modality, features, logfc.threshold, fdr, library.size, n.samples, seed.use, backend, verbose
   )
   record <- stored_results(object, reduction)
-  assays <- record$options[c("rna.assay", "peak.assay")]
-  counts <- lapply(stats::setNames(assays, c("rna", "peaks")), function(name) {
-    if (is.null(name) || !name %in% SeuratObject::Assays(object) || !has_counts(object[[name]])) {
+  counts <- lapply(c(rna = "rna", peaks = "atac"), function(modality) {
+    if (is.null(record$options[[if (modality == "rna") "rna.assay" else "peak.assay"]])) {
+      return(NULL)
+    }
+    name <- assay_of_fit(object, reduction, modality)
+    if (is.null(name) || !has_counts(object[[name]])) {
       return(NULL)
     }
     cells_of(object[[name]], object, name, mosaic = isTRUE(record$options$mosaic))
   })
-  data <- object[[]]
+  data <- grouping_columns(object, group_column(group.by, ident.1, colnames(object), reduction))
   data$ident <- SeuratObject::Idents(object)
   compare_groups(record, counts, group.by, ident.1, ident.2, data, reduction, request)
 }
@@ -139,7 +143,7 @@ DifferentialSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "
       experiment_cells(experiment, assay.type, "of this modality", colnames(object))
     }
   })
-  data <- bioc("SummarizedExperiment", "colData")(object)
+  data <- grouping_columns(object, group_column(group.by, ident.1, colnames(object), reduction))
   compare_groups(record, counts, group.by, ident.1, ident.2, data, reduction, request)
 }
 
@@ -224,7 +228,7 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
   if (is.null(counts[[tested]])) {
     refuse(
       "the counts of the ", if (tested == "rna") "genes" else "peaks", " are not in the object: ",
-      "give them with ", tested, " =, or put them back where they were at the fit."
+      where_counts_are(record$options, tested)
     )
   }
   has <- lengths(counts) > 0
@@ -258,6 +262,15 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
   })
 }
 
+where_counts_are <- function(options, tested) {
+  names <- options[c("rna.assay", "peak.assay")]
+  if (all(lengths(names) == 0)) {
+    return(paste0("give them with ", tested, " =."))
+  }
+  name <- names[[if (tested == "rna") 1 else 2]]
+  if (is.null(name)) "its cells were embedded without." else paste0("put assay '", name, "' back.")
+}
+
 # list(labels, group1, group2): a label per cell, "" for none, and which are compared.
 groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction) {
   if (is.null(ident.1) && !is.null(ident.2)) {
@@ -268,7 +281,7 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
     ident.1 <- "ident.1"
     if (!is.null(ident.2)) ident.2 <- "ident.2"
   } else {
-    if (is.null(group.by)) group.by <- paste0(reduction, "_cluster")
+    if (is.null(group.by)) group.by <- group_column(group.by, ident.1, cells, reduction)
     labels <- as.character(groups_of(group.by, cells, data))
   }
   check_idents(as.character(ident.1), as.character(ident.2), labels)
@@ -282,6 +295,14 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
     labels = labels, group1 = if (!is.null(ident.1)) list(ident.1),
     group2 = if (!is.null(ident.2)) as.list(as.character(ident.2))
   )
+}
+
+# The column (or the values) to group by; NULL where groups are given as cells.
+group_column <- function(group.by, ident.1, cells, reduction) {
+  if (!is.null(group.by) || names_cells(ident.1, cells)) {
+    return(group.by)
+  }
+  paste0(reduction, "_cluster")
 }
 
 names_cells <- function(ident, cells) is.character(ident) && all(ident %in% cells)

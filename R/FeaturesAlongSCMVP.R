@@ -233,8 +233,9 @@ along_inputs <- function(counts, pseudotime, features, cells, size) {
   }
   if (sum(use) < fewest_along) {
     refuse(
-      "only ", count_of(sum(use), "cell"), " of ", format_count(length(use)), " have a pseudotime ",
-      "and counts: give at least ", fewest_along, "."
+      "only ", count_of(sum(use), "cell"), " of ", format_count(length(use)), " ",
+      one_or_many(sum(use), "has", "have"), " a pseudotime and counts: give at least ",
+      fewest_along, "."
     )
   }
   time <- time[use]

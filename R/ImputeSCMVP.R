@@ -81,7 +81,7 @@ ImputeSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), features = 
   record <- stored_results(object, reduction)
   latent <- SeuratObject::Embeddings(object[[reduction]])
   if (as == "matrix") {
-    groups <- if (!is.null(by)) groups_of(by, rownames(latent), object[[]])
+    groups <- if (!is.null(by)) groups_of(by, rownames(latent), grouping_columns(object, by))
     return(impute_values(record, latent, request, groups = groups))
   }
   if (!is.null(file) && utils::packageVersion("SeuratObject") < "5.0.0") {
@@ -102,8 +102,8 @@ ImputeSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), features = 
     refuse("the object already has a '", name, "': choose another assay.name for the one on disk.")
   }
   values <- impute_values(record, latent, request, already = rownames(old))
-  if (!is.null(old)) values <- rbind(old, values)
-  parent <- record$options[[if (request$modality == "rna") "rna.assay" else "peak.assay"]]
+  if (!is.null(old)) values <- with_old_values(old, values)
+  parent <- assay_of_fit(object, reduction, request$modality)
   assay <- imputed_assay(values, parent = assay_or_null(object, parent), key = key, mark = mark)
   put_assay(object, name, assay)
 }
@@ -127,7 +127,7 @@ ImputeSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "peaks"
   latent <- bioc("SingleCellExperiment", "reducedDim")(object, reduction)
   if (as == "matrix") {
     groups <- if (!is.null(by)) {
-      groups_of(by, rownames(latent), bioc("SummarizedExperiment", "colData")(object))
+      groups_of(by, rownames(latent), grouping_columns(object, by))
     }
     return(impute_values(record, latent, request, groups = groups))
   }
@@ -144,7 +144,7 @@ ImputeSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "peaks"
     old <- bioc("SummarizedExperiment", "assay")(experiment, 1)
   }
   values <- impute_values(record, latent, request, already = rownames(old))
-  if (!is.null(old)) values <- rbind(old, values)
+  if (!is.null(old)) values <- with_old_values(old, values)
   put_alt_exp(object, name, values, source_experiment(object, record, request$modality), mark)
 }
 
@@ -235,6 +235,11 @@ existing_imputation <- function(object, name, mark) {
   }
   refuse_other_imputation(name, assay_mark(object[[name]]), mark)
   imputed_values(object[[name]])
+}
+
+# Both, in the cells' order of the new ones (NULL where there is nothing new).
+with_old_values <- function(old, values) {
+  if (is.null(values)) old else rbind(old[, colnames(values), drop = FALSE], values)
 }
 
 refuse_other_imputation <- function(name, old, mark) {

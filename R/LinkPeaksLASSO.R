@@ -68,8 +68,8 @@
 #'   alternative experiment, or a matrix of RNA counts, genes x cells.
 #' @param ... For objects: the arguments of the method for matrices, from `genes` on. Unknown
 #'   arguments are refused by name.
-#' @param rna.assay,peak.assay Names of the assays; `NULL` for the only candidates. Imputed assays
-#'   are used when named.
+#' @param rna.assay,peak.assay Names of the assays; `NULL` for those of the fit in `reduction`, else
+#'   the only candidates. Imputed assays are used when named.
 #' @param rna.layer,peak.layer Layers; `NULL`: `counts`, for imputed assays their imputed `data`.
 #' @param reduction,dims Reduction (and dimensions) for blocks of similar cells.
 #' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; or, for Seurat, `"object"`
@@ -140,8 +140,8 @@ LinkPeaksLASSO.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, r
   as <- check_choice(as, c("data.frame", "links", "object"), "as")
   options <- list(...)
   refuse_lasso_dots(options, names(formals()))
-  peak.assay <- find_peak_assay(object, peak.assay, "peak.assay")
-  rna.assay <- find_rna_assay(object, rna.assay)
+  peak.assay <- find_peak_assay(object, peak.assay, "peak.assay", reduction)
+  rna.assay <- find_rna_assay(object, rna.assay, reduction)
   if (as == "object") check_links_home(object, peak.assay)
   rna <- seurat_values(object, rna.assay, rna.layer, "rna.layer")
   peaks <- seurat_values(object, peak.assay, peak.layer, "peak.layer")
@@ -174,7 +174,7 @@ LinkPeaksLASSO.SingleCellExperiment <- function(object, peak.assay = NULL, rna.l
   as <- check_choice(as, c("data.frame", "links"), "as")
   options <- list(...)
   refuse_lasso_dots(options, names(formals()))
-  peaks <- sce_peaks(object, peak.assay, peak.layer)
+  peaks <- sce_peaks(object, peak.assay, peak.layer, reduction)
   available <- SummarizedExperiment::assayNames(object)
   rna.layer <- if (is.null(rna.layer)) "counts" else check_string(rna.layer, "rna.layer")
   if (!rna.layer %in% available) {
@@ -228,7 +228,10 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
   pairs <- gene_peak_pairs(rna, peaks, ranges, genes, starts, options)
   imputed <- c(rna = rna.imputed, peaks = peaks.imputed)
   data <- list(
-    rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks, coordinates = coordinates,
+    rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks,
+    coordinates = if (!is.null(coordinates)) {
+      coordinates_for(colnames(peaks), ncol(peaks), coordinates, "coordinates")
+    },
     covariates = check_covariates(covariates, rna, peaks, imputed),
     totals = list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks)), smooth = imputed
   )
@@ -594,10 +597,11 @@ check_covariates <- function(covariates, rna, peaks, smooth) {
   if (!usable || !all(is.finite(covariates))) {
     refuse(
       "covariates must be \"depth\", \"none\" or a numeric matrix with one row for each of the ",
-      format_count(ncol(peaks)), " cells and no missing value."
+      count_of(ncol(peaks), "cell"), " and no missing value."
     )
   }
-  if (!is.null(rownames(covariates)) && all(colnames(peaks) %in% rownames(covariates))) {
+  if (!is.null(rownames(covariates))) {
+    check_same_cells(rownames(covariates), colnames(peaks), "covariates")
     covariates <- covariates[colnames(peaks), , drop = FALSE]
   }
   unname(covariates)
@@ -653,27 +657,30 @@ block_folds <- function(coordinates, options) {
 own_folds <- function(folds, n, cells) {
   if (length(folds) != n || anyNA(folds)) {
     refuse(
-      "folds must be \"random\", \"block\" or the fold of each of the ", format_count(n), " cells."
+      "folds must be \"random\", \"block\" or the fold of each of the ", count_of(n, "cell"), "."
     )
   }
-  if (!is.null(names(folds)) && all(cells %in% names(folds))) folds <- folds[cells]
+  if (!is.null(names(folds)) && !is.null(cells)) {
+    check_same_cells(names(folds), cells, "folds")
+    folds <- folds[cells]
+  }
   folds <- as.integer(factor(folds))
   if (max(folds) < 3) refuse("at least 3 folds are needed, not ", max(folds), ".")
   unname(folds)
 }
 
-find_rna_assay <- function(object, assay) {
+find_rna_assay <- function(object, assay, reduction) {
   assay <- check_string(assay, "rna.assay", optional = TRUE)
   assays <- SeuratObject::Assays(object)
   if (!is.null(assay)) {
     check_assay_name(object, assay, "rna.assay")
     return(assay)
   }
-  usable <- Filter(function(name) {
-    one <- object[[name]]
-    is.null(assay_mark(one)) && has_counts(one) && !is_peak_assay(one) &&
-      !inherits(one, "SCTAssay")
-  }, assays)
+  fitted <- fitted_names(object, reduction)$rna
+  if (!is.null(fitted) && has_counts(object[[fitted]])) {
+    return(fitted)
+  }
+  usable <- assay_candidates(object, character())$rna
   only_candidate(NULL, usable, assays, "RNA", "rna.assay", "raw counts of genes")
 }
 

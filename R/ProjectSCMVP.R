@@ -83,9 +83,14 @@ ProjectSCMVP.Seurat <- function(model, query, modality = NULL, rna.assay = NULL,
     new = c(rna = !is.null(impute.genes), atac = !is.null(impute.peaks))
   )
   wanted <- projection$wanted
-  assays <- find_query_assays(query, rna.assay, peak.assay, wanted)
+  assays <- find_query_assays(
+    query, rna.assay, peak.assay, wanted,
+    known = list(fitted_names(query, reduction.name), fitted_names(model, model.reduction))
+  )
   if (verbose) {
-    for (name in unlist(assays)) message("assay '", name, "' (", nrow(query[[name]]), " features)")
+    for (name in unlist(assays)) {
+      message("assay '", name, "' (", count_of(nrow(query[[name]]), "feature"), ")")
+    }
   }
   fit <- project(
     projection,
@@ -347,7 +352,8 @@ in_model_features <- function(counts, modelled, word, cells, projection) {
   if (any(missing) && projection$verbose) {
     message(
       count_of(sum(missing), word), " of the model (", sprintf("%.1f %%", 100 * mean(missing)),
-      ") not in the query count as zero (", some_names(modelled[missing]), ")"
+      ") not in the query ", one_or_many(sum(missing), "counts", "count"), " as zero (",
+      some_names(modelled[missing]), ")"
     )
   }
   shown <- modelled
@@ -404,22 +410,26 @@ model_record <- function(stored) {
   list(history = history_frame(info$training$history), summary = info$summary)
 }
 
-# The assays of a Seurat query: those named, else the only candidate of each kind, if there is one.
-find_query_assays <- function(object, rna.assay, peak.assay, wanted) {
+# The assays of a Seurat query: those named, else the only candidate of each kind, if there is one;
+# of several that which a fit in the query or in the model's object was made on (`known`).
+find_query_assays <- function(object, rna.assay, peak.assay, wanted, known = list()) {
   kinds <- list(rna = rna.assay, atac = peak.assay)
   found <- lapply(names(kinds), function(kind) {
     if (!kind %in% wanted) {
       return(NULL)
     }
     tryCatch(
-      find_one_assay(object, kind, kinds[[kind]], setdiff(unlist(kinds), kinds[[kind]])),
+      find_one_assay(
+        object, kind, kinds[[kind]], setdiff(unlist(kinds), kinds[[kind]]),
+        unlist(lapply(known, `[[`, if (kind == "rna") "rna" else "peaks"))
+      ),
       scmvp_error_absent = function(e) NULL
     )
   })
   stats::setNames(found, c("rna", "peaks"))
 }
 
-find_one_assay <- function(object, kind, given, others) {
+find_one_assay <- function(object, kind, given, others, known) {
   argument <- if (kind == "rna") "rna.assay" else "peak.assay"
   if (!is.null(given)) {
     check_assay(object, given, argument)
@@ -427,6 +437,9 @@ find_one_assay <- function(object, kind, given, others) {
   }
   candidates <- assay_candidates(object, others)[[kind]]
   if (length(candidates) == 0) refuse("no such assay.", class = "absent")
+  if (length(candidates) > 1 && any(known %in% candidates)) {
+    return(intersect(known, candidates)[1])
+  }
   only_candidate(NULL, candidates, candidates, if (kind == "rna") "RNA" else "peak", argument, "")
 }
 
@@ -470,7 +483,8 @@ project_experiments <- function(holder, pair, assay.type, names, projection) {
   if (projection$verbose) {
     for (kind in present) {
       message(
-        "experiment '", pair[[paste0(kind, "_name")]], "' (", nrow(counts[[kind]]), " features)"
+        "experiment '", pair[[paste0(kind, "_name")]], "' (",
+        count_of(nrow(counts[[kind]]), "feature"), ")"
       )
     }
   }

@@ -47,7 +47,8 @@
 #'   alternative experiment), or a matrix of accessibility, peaks x cells (sparse or dense).
 #' @param ... For objects: the arguments of the method for matrices, from `genomic_coords` on.
 #'   Unknown arguments are refused by name.
-#' @param assay Peak assay, or alternative experiment; `NULL` for the only measured one. Name an
+#' @param assay Peak assay, or alternative experiment; `NULL` for that of the fit, else the only
+#'   measured one. Name an
 #'   imputed assay (`"scMVP_ATAC"`) to use the imputed values.
 #' @param layer Layer of the assay; `NULL`: `counts`, for an imputed assay its imputed `data`.
 #' @param reduction,dims Reduction (and dimensions) in which cells are neighbors; see
@@ -120,7 +121,7 @@ RunCicero.Seurat <- function(object, assay = NULL, layer = NULL, reduction = "sc
   as <- check_choice(as, c("data.frame", "links", "object"), "as")
   options <- list(...)
   refuse_cicero_dots(options, names(formals()))
-  name <- find_peak_assay(object, assay)
+  name <- find_peak_assay(object, assay, reduction = reduction)
   if (as == "object") check_links_home(object, name)
   input <- seurat_values(object, name, layer)
   options <- known_genome(options, object[[name]])
@@ -144,7 +145,7 @@ RunCicero.SingleCellExperiment <- function(object, assay = NULL, layer = NULL, r
   as <- check_choice(as, c("data.frame", "links"), "as")
   options <- list(...)
   refuse_cicero_dots(options, names(formals()))
-  input <- sce_peaks(object, assay, layer)
+  input <- sce_peaks(object, assay, layer, reduction)
   if (is.null(options$genomic_coords)) options$genomic_coords <- known_seqinfo(input$ranges)
   if (is.null(groups)) options$reduced_coordinates <- sce_coordinates(object, reduction, dims)
   if (is.null(options$scale) && input$imputed) options$scale <- scale_for_imputed
@@ -272,7 +273,8 @@ mean_distance_parameter <- function(sampled, options) {
     warn_of(
       "ceiling",
       "In ", ceiling, " of ", count_of(nrow(sampled), "window"), " the distance parameter needs ",
-      "to be above 4, where Cicero's search ends; they were given about 2, as cicero does. ",
+      "to be above 4, where Cicero's search ends; ",
+      one_or_many(ceiling, "it was", "they were"), " given about 2, as cicero does. ",
       "search = \"extended\" finds the value."
     )
   }
@@ -298,7 +300,7 @@ warn_large_windows <- function(windows, max_elements) {
       "windows",
       count_of(sum(large), "window"), " of ", format_count(length(sizes)), " with more than ",
       "max_elements = ", max_elements, " peaks (at most ", max(sizes), ") ",
-      if (sum(large) == 1) "is" else "are", " left out, as cicero does: raise max_elements, or ",
+      is_are(sum(large)), " left out, as cicero does: raise max_elements, or ",
       "make window smaller."
     )
   }
@@ -389,14 +391,15 @@ groups_for <- function(values, groups, reduced_coordinates = NULL, k = 50, seed.
     if (!identical(rownames(groups), cells)) groups <- groups[cells, , drop = FALSE]
   } else if (nrow(groups) != ncol(values)) {
     refuse(
-      "groups has ", format_count(nrow(groups)), " cells, the matrix ",
-      format_count(ncol(values)), "."
+      "groups has ", count_of(nrow(groups), "cell"), ", the matrix ", format_count(ncol(values)),
+      "."
     )
   }
   groups
 }
 
-coordinates_for <- function(cells, n_cells, reduced_coordinates) {
+coordinates_for <- function(cells, n_cells, reduced_coordinates,
+                            argument = "reduced_coordinates") {
   if (is.null(reduced_coordinates)) {
     refuse(
       "cells are grouped first: give groups (of AggregateCells()), or reduced_coordinates ",
@@ -405,13 +408,13 @@ coordinates_for <- function(cells, n_cells, reduced_coordinates) {
   }
   coordinates <- as.matrix(reduced_coordinates)
   if (!is.null(rownames(coordinates)) && !is.null(cells)) {
-    check_same_cells(rownames(coordinates), cells, "reduced_coordinates")
+    check_same_cells(rownames(coordinates), cells, argument)
     return(coordinates[cells, , drop = FALSE])
   }
   if (nrow(coordinates) != n_cells) {
     refuse(
-      "reduced_coordinates has ", format_count(nrow(coordinates)), " rows, the matrix ",
-      format_count(n_cells), " cells."
+      argument, " has ", count_of(nrow(coordinates), "row"), ", the matrix ",
+      count_of(n_cells, "cell"), "."
     )
   }
   coordinates

@@ -60,7 +60,9 @@ RunDiffusionSCMVP.Seurat <- function(object, root, group.by = NULL, reduction = 
   key <- check_string(reduction.key, "reduction.key", optional = TRUE)
   if (is.null(key)) key <- key_for(if (reduction == "scmvp") "scMVPDC" else paste0(name, "DC"))
   refuse_key_of_another(object, key, name, "reduction.key")
-  groups <- if (!is.null(group.by)) groups_of(group.by, rownames(coordinates), object[[]])
+  groups <- if (!is.null(group.by)) {
+    groups_of(group.by, rownames(coordinates), grouping_columns(object, group.by))
+  }
   found <- diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
   colnames(found$components) <- paste0(key, seq_len(ncol(found$components)))
   object[[name]] <- SeuratObject::CreateDimReducObject(
@@ -85,7 +87,7 @@ RunDiffusionSCMVP.SingleCellExperiment <- function(object, root, group.by = NULL
   taken <- bioc("SingleCellExperiment", "reducedDimNames")(object)
   name <- diffusion_name(reduction, reduction.name, character(), taken)
   groups <- if (!is.null(group.by)) {
-    groups_of(group.by, rownames(coordinates), bioc("SummarizedExperiment", "colData")(object))
+    groups_of(group.by, rownames(coordinates), grouping_columns(object, group.by))
   }
   found <- diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
   object <- bioc("SingleCellExperiment", "reducedDim<-")(
@@ -127,8 +129,8 @@ diffusion_order <- function(coordinates, root, groups, n.neighbors, n.components
   n <- nrow(coordinates)
   if (n < fewest_ordered) {
     refuse(
-      "there are only ", count_of(n, "cell"), ", too few to order: give at least ", fewest_ordered,
-      "."
+      "there ", is_are(n), " only ", count_of(n, "cell"), ", too few to order: give at least ",
+      fewest_ordered, "."
     )
   }
   n.neighbors <- check_number(n.neighbors, "n.neighbors", min = 2, whole = TRUE)

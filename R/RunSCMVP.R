@@ -266,8 +266,9 @@ RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, 
 #' @export
 print.scMVPFit <- function(x, ...) {
   cat(
-    "scMVP fit: ", count_of(nrow(x$latent), "cell"), ", ", ncol(x$latent), " latent dimensions, ",
-    count_of(nlevels(x$cluster), "cluster"), "\n",
+    "scMVP fit: ", count_of(nrow(x$latent), "cell"), ", ",
+    count_of(ncol(x$latent), "latent dimension"), ", ", count_of(nlevels(x$cluster), "cluster"),
+    "\n",
     sep = ""
   )
   invisible(x)

@@ -134,7 +134,7 @@ transferred <- function(reference, query, labels, reduction, calibration, n.neig
   z <- given$latent
   if (ncol(z) != ncol(query)) {
     refuse(
-      "the reference's latent has ", ncol(z), " dimensions, the query's ", ncol(query),
+      "the reference's latent has ", count_of(ncol(z), "dimension"), ", the query's ", ncol(query),
       ": embed both with the same model."
     )
   }
@@ -167,22 +167,20 @@ transferred <- function(reference, query, labels, reduction, calibration, n.neig
 
 # Latent, labels and calibration of the cells of a reference that have a label.
 labelled_reference <- function(reference, labels, reduction, calibration) {
-  kind <- if (inherits(reference, "Seurat")) {
-    list(seurat_coordinates, object_metadata = function() reference[[]])
+  coordinates <- if (inherits(reference, "Seurat")) {
+    seurat_coordinates
   } else if (inherits(reference, "SingleCellExperiment")) {
-    list(sce_coordinates, object_metadata = function() {
-      bioc("SummarizedExperiment", "colData")(reference)
-    })
+    sce_coordinates
   }
-  latent <- if (is.null(kind)) {
+  latent <- if (is.null(coordinates)) {
     check_coordinates(reference, "TransferLabelsSCMVP()")
   } else {
-    kind[[1]](reference, reduction, NULL)
+    coordinates(reference, reduction, NULL)
   }
   own <- if (is.null(calibration)) {
     latent
-  } else if (is.character(calibration) && !is.null(kind)) {
-    kind[[1]](reference, calibration, NULL)
+  } else if (is.character(calibration) && !is.null(coordinates)) {
+    coordinates(reference, calibration, NULL)
   } else {
     check_coordinates(calibration, "calibration")
   }
@@ -192,8 +190,12 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
       ncol(latent), ", not ", nrow(own), " x ", ncol(own), "."
     )
   }
+  if (!is.null(rownames(own)) && !is.null(rownames(latent))) {
+    check_same_cells(rownames(own), rownames(latent), "calibration")
+    own <- own[rownames(latent), , drop = FALSE]
+  }
   cells <- if (is.null(rownames(latent))) seq_len(nrow(latent)) else rownames(latent)
-  data <- if (is.null(kind)) data.frame() else kind$object_metadata()
+  data <- if (is.null(coordinates)) data.frame() else grouping_columns(reference, labels)
   groups <- droplevels(groups_of(labels, cells, data))
   known <- !is.na(groups)
   refuse_few_labels(groups[known])
@@ -205,7 +207,7 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
 
 refuse_few_labels <- function(groups) {
   if (length(groups) < 20) {
-    refuse("the reference has ", length(groups), " labelled cells: give at least 20.")
+    refuse("the reference has ", count_of(length(groups), "labelled cell"), ": give at least 20.")
   }
   if (nlevels(groups) < 2) {
     refuse(

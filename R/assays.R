@@ -3,6 +3,7 @@
 # The RNA and the peak assay: those named, else the only candidates.
 find_assays <- function(object, rna.assay, peak.assay) {
   assays <- SeuratObject::Assays(object)
+  for (name in assays) refuse_layers_of_modalities(object[[name]], name)
   check_assay(object, rna.assay, "rna.assay")
   check_assay(object, peak.assay, "peak.assay")
   if (!is.null(rna.assay) && identical(rna.assay, peak.assay)) {
@@ -19,6 +20,19 @@ find_assays <- function(object, rna.assay, peak.assay) {
       "raw counts of genomic ranges such as 'chr1-100-200'"
     )
   )
+}
+
+# Layers of an Assay5 that was made of the whole list of Read10X() are not cells but modalities, and
+# cannot be joined.
+refuse_layers_of_modalities <- function(assay, name) {
+  layers <- layers_of_same_cells(assay)
+  if (length(layers) > 0) {
+    refuse(
+      "assay '", name, "' holds several counts of the same cells (layers ",
+      some_names(layers), "), as CreateSeuratObject() makes of the whole list of Read10X(): make ",
+      "an assay of each element of the list."
+    )
+  }
 }
 
 check_assay <- function(object, name, argument) {
@@ -44,7 +58,7 @@ check_assay <- function(object, name, argument) {
 # Assays that could be either, by what their features are; those `taken` left out.
 assay_candidates <- function(object, taken) {
   usable <- Filter(function(name) {
-    is.null(assay_mark(object[[name]])) && has_counts(object[[name]])
+    !is_imputed(object, name) && has_counts(object[[name]])
   }, setdiff(SeuratObject::Assays(object), taken))
   with_ranges <- vapply(usable, function(name) is_peak_assay(object[[name]]), logical(1))
   is_sct <- vapply(usable, function(name) inherits(object[[name]], "SCTAssay"), logical(1))

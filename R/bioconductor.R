@@ -46,9 +46,26 @@ experiments_of <- function(object, peaks = NULL) {
     return(c(found, list(peaks = peaks)))
   }
   others <- bioc("SingleCellExperiment", "altExpNames")(object)
-  c(found, stats::setNames(lapply(others, function(name) {
-    bioc("SingleCellExperiment", "altExp")(object, name)
-  }), others))
+  c(found, stats::setNames(lapply(others, function(name) alt_exp(object, name)), others))
+}
+
+# An alternative experiment with the cells of the object. altExp() gives its columns the names of
+# the object's, whatever their own are; where these are the same cells, they are matched by name.
+alt_exp <- function(object, name) {
+  experiment <- bioc("SingleCellExperiment", "altExp")(object, name, withDimnames = FALSE)
+  own <- colnames(experiment)
+  cells <- colnames(object)
+  if (is.null(own) || is.null(cells) || !any(own %in% cells)) {
+    return(bioc("SingleCellExperiment", "altExp")(object, name))
+  }
+  if (!setequal(own, cells)) {
+    refuse(
+      "alternative experiment '", name, "' holds other cells than the object (",
+      some_names(setdiff(own, cells)), " ", is_are(length(setdiff(own, cells))), " not in it): ",
+      "give both the same cells."
+    )
+  }
+  if (identical(own, cells)) experiment else experiment[, cells]
 }
 
 # The RNA and the peak experiment: those named, else the only candidates. list(rna, peaks,
@@ -138,8 +155,8 @@ experiment_cells <- function(experiment, assay.type, name, cells) {
   if (length(missing) > 0) {
     refuse(
       "experiment '", name, "' lacks ", count_of(length(missing), "cell"), " of the object (",
-      some_names(missing), "): keep the ", format_count(length(cells) - length(missing)),
-      " cells that have both modalities."
+      some_names(missing), "): keep the ", count_of(length(cells) - length(missing), "cell"),
+      " with both modalities."
     )
   }
   if (identical(colnames(counts), cells)) counts else counts[, cells, drop = FALSE]
@@ -314,6 +331,8 @@ add_fit_to_experiment <- function(object, fit, names, pair) {
     list(fit$cluster, fit$cluster_prob), c(names$cluster, names$cluster_prob)
   ))
   data <- bioc("S4Vectors", "metadata")(object)
+  # cbind() of fitted objects leaves several of the name
+  data <- data[!names(data) %in% names$reduction]
   data[[names$reduction]] <- fit_record(fit)
   object <- bioc("S4Vectors", "metadata<-")(object, value = data)
   for (modality in names(names$assays)) {

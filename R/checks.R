@@ -34,8 +34,9 @@ count_of <- function(n, word) {
   paste0(format_count(n), " ", word, if (n != 1) "s")
 }
 
-# The verb of a count: 1 gene is, 2 genes are.
-is_are <- function(n) if (n == 1) "is" else "are"
+# What goes with a count: 1 gene is, 2 genes are; 1 gene lies, 2 genes lie.
+one_or_many <- function(n, one, many) if (n == 1) one else many
+is_are <- function(n) one_or_many(n, "is", "are")
 
 check_number <- function(x, name, min = -Inf, whole = FALSE, above = FALSE, optional = FALSE) {
   if (optional && is.null(x)) {
@@ -133,8 +134,8 @@ check_names_known <- function(wanted, available, argument, where, remedy = "chec
   unknown <- setdiff(wanted, available)
   if (length(unknown) > 0) {
     refuse(
-      argument, ": ", format_count(length(unknown)), " of ", format_count(length(wanted)),
-      " names are not ", where, " (", some_names(unknown), "); ", remedy, "."
+      argument, ": ", format_count(length(unknown)), " of ", count_of(length(wanted), "name"), " ",
+      is_are(length(unknown)), " not ", where, " (", some_names(unknown), "); ", remedy, "."
     )
   }
   wanted
@@ -145,13 +146,17 @@ check_memory <- function(n_features, n_cells, max.gb, what, remedy) {
   gb <- sum(as.numeric(n_features)) * n_cells * 8 / 1e9
   if (gb > max.gb) {
     refuse(
-      what, " would take ", format(gb, digits = 2), " GB (", format_count(sum(n_features)),
-      " features x ", format_count(n_cells), " cells, dense), more than max.gb = ", max.gb, ": ",
+      what, " would take ", format(gb, digits = 2), " GB (",
+      features_by_cells(sum(n_features), n_cells), ", dense), more than max.gb = ", max.gb, ": ",
       remedy, ", or raise max.gb.",
       class = "memory"
     )
   }
   invisible(gb)
+}
+
+features_by_cells <- function(n_features, n_cells) {
+  paste(count_of(n_features, "feature"), "x", count_of(n_cells, "cell"))
 }
 
 # Two features x cells matrices of the same cells; the peaks' cells are put in the order of the
@@ -187,13 +192,14 @@ check_matrix_pair <- function(rna, peaks, mosaic = FALSE) {
   if (length(only) > 0) {
     parts <- mapply(
       function(x, name) {
-        paste0(length(x), " only in the matrix of ", name, " (", some_names(x), ")")
+        paste0(format_count(length(x)), " only in the matrix of ", name, " (", some_names(x), ")")
       },
       only, names(only)
     )
     refuse(
       "the two matrices do not hold the same cells: ", paste(parts, collapse = " and "),
-      "; keep the ", length(intersect(cells, colnames(peaks))), " shared cells in both, or use ",
+      "; keep the ", count_of(length(intersect(cells, colnames(peaks))), "shared cell"),
+      " in both, or use ",
       "the others, too, with mosaic = TRUE."
     )
   }

@@ -5,25 +5,29 @@
 
 seurat_coordinates <- function(object, reduction, dims) {
   check_string(reduction, "reduction")
-  check_reduction(reduction, SeuratObject::Reductions(object), "RunSCMVP()")
+  check_reduction(reduction, SeuratObject::Reductions(object), "RunSCMVP()", object)
+  warn_lost_model(object, reduction)
   chosen_dims(SeuratObject::Embeddings(object[[reduction]]), dims, reduction)
 }
 
 sce_coordinates <- function(object, reduction, dims) {
   check_installed("SingleCellExperiment", "this object")
   check_string(reduction, "reduction")
-  check_reduction(reduction, SingleCellExperiment::reducedDimNames(object), "RunSCMVP()")
+  check_reduction(
+    reduction, SingleCellExperiment::reducedDimNames(object), "RunSCMVP()", object
+  )
+  refuse_joined_fits(object, reduction)
   coordinates <- as.matrix(SingleCellExperiment::reducedDim(object, reduction))
   rownames(coordinates) <- colnames(object)
   chosen_dims(coordinates, dims, reduction)
 }
 
-check_reduction <- function(reduction, available, maker) {
+check_reduction <- function(reduction, available, maker, object) {
   if (!reduction %in% available) {
     refuse(
       "the object has no reduction '", reduction, "' (reductions: ",
-      if (length(available) > 0) paste(available, collapse = ", ") else "none",
-      "): run ", maker, " first, or name another with reduction =."
+      if (length(available) > 0) paste(available, collapse = ", ") else "none", ")",
+      why_lost(object, reduction), ": run ", maker, " first, or name another with reduction =."
     )
   }
 }
@@ -34,8 +38,8 @@ chosen_dims <- function(coordinates, dims, reduction) {
   }
   if (!is.numeric(dims) || length(dims) == 0 || !all(dims %in% seq_len(ncol(coordinates)))) {
     refuse(
-      "dims must be among the ", ncol(coordinates), " dimensions of reduction '", reduction,
-      "', not ", in_words(dims), "."
+      "dims must be among the ", count_of(ncol(coordinates), "dimension"), " of reduction '",
+      reduction, "', not ", in_words(dims), "."
     )
   }
   coordinates[, dims, drop = FALSE]
@@ -43,13 +47,18 @@ chosen_dims <- function(coordinates, dims, reduction) {
 
 # ---- peaks ---------------------------------------------------------------------------------------
 
-# The peak assay meant: the one named (scMVP's imputed ones too), else the only measured one.
-find_peak_assay <- function(object, assay, argument = "assay") {
+# The peak assay meant: the one named (scMVP's imputed ones too), else that of the fit, else the
+# only measured one.
+find_peak_assay <- function(object, assay, argument = "assay", reduction = NULL) {
   assay <- check_string(assay, argument, optional = TRUE)
   assays <- SeuratObject::Assays(object)
   if (is.null(assay)) {
+    fitted <- fitted_names(object, reduction)$peaks
+    if (!is.null(fitted) && is_peak_assay(object[[fitted]])) {
+      return(fitted)
+    }
     usable <- Filter(function(name) {
-      is.null(assay_mark(object[[name]])) && is_peak_assay(object[[name]])
+      !is_imputed(object, name) && is_peak_assay(object[[name]])
     }, assays)
     return(only_candidate(
       NULL, usable, assays, "peak", argument, "genomic ranges such as 'chr1-100-200'"
@@ -110,10 +119,10 @@ ranges_table <- function(ranges, names) {
   if (is.null(ranges)) {
     table <- parse_ranges(names)
   } else {
-    table <- as_ranges(ranges, "ranges")
+    table <- in_order_of(as_ranges(ranges, "ranges"), names_of_ranges(ranges), names)
     if (nrow(table) != length(names)) {
       refuse(
-        "ranges describes ", format_count(nrow(table)), " peaks, the matrix has ",
+        "ranges describes ", count_of(nrow(table), "peak"), ", the matrix has ",
         format_count(length(names)), ": give one range per row, in the same order."
       )
     }
@@ -123,11 +132,36 @@ ranges_table <- function(ranges, names) {
     refuse(
       count_of(length(bad), "feature"), " of ", format_count(length(names)),
       " cannot be read as genomic ranges (", some_names(names[bad]),
-      "): leave them out, or give ranges =."
+      "): leave ", one_or_many(length(bad), "it", "them"), " out, or give ranges =."
     )
   }
   table$name <- names
   table
+}
+
+# Names that ranges have of their own, or NULL. A data frame that was given none has numbers.
+names_of_ranges <- function(ranges) {
+  if (methods::is(ranges, "GenomicRanges")) {
+    return(names(ranges))
+  }
+  if (is.data.frame(ranges) && is.character(attr(ranges, "row.names"))) rownames(ranges)
+}
+
+# Ranges in the order of the peaks: by their names, where these are the peaks'; else, where the
+# names of the peaks say the same ranges in another order, by these.
+in_order_of <- function(table, own, names) {
+  if (!is.null(own) && all(names %in% own)) {
+    return(table[match(names, own), ])
+  }
+  said <- parse_ranges(names)
+  if (nrow(table) != length(names) || anyNA(said$start)) {
+    return(table)
+  }
+  key <- function(x) {
+    paste(bare_chromosome(as.character(x$seqnames)), format_whole(x$start), format_whole(x$end))
+  }
+  at <- match(key(said), key(table))
+  if (anyNA(at)) table else table[at, ]
 }
 
 # What the columns of ranges are called, in the tables of several packages.
@@ -171,13 +205,14 @@ as_ranges <- function(x, argument) {
 }
 
 # Peaks of a SingleCellExperiment: its own rows or those of an alternative experiment.
-sce_peaks <- function(object, assay, layer) {
+sce_peaks <- function(object, assay, layer, reduction = NULL) {
   check_installed("SingleCellExperiment", "this object")
+  if (is.null(assay)) assay <- fitted_names(object, reduction)$peaks
   names <- SingleCellExperiment::altExpNames(object)
   holds_peaks <- function(x) methods::is(row_ranges(x), "GRanges") || are_ranges(rownames(x))
   if (is.null(assay)) {
     candidates <- Filter(function(name) {
-      holds_peaks(SingleCellExperiment::altExp(object, name))
+      holds_peaks(alt_exp(object, name))
     }, names)
     part <- if (holds_peaks(object)) {
       object
@@ -186,13 +221,13 @@ sce_peaks <- function(object, assay, layer) {
         NULL, candidates, c("the main experiment", names), "peak", "assay",
         "genomic ranges such as 'chr1-100-200'"
       )
-      SingleCellExperiment::altExp(object, name)
+      alt_exp(object, name)
     }
   } else {
     check_string(assay, "assay")
     part <- if (assay %in% names) {
-      SingleCellExperiment::altExp(object, assay)
-    } else if (identical(assay, SingleCellExperiment::mainExpName(object))) {
+      alt_exp(object, assay)
+    } else if (assay == names(experiments_of(object))[1]) {
       object
     } else {
       refuse(

@@ -196,7 +196,7 @@ tell_without_strand <- function(places, argument) {
   if (length(genes) > 0) {
     warn_of(
       "strand", argument, ": the strand of ", count_of(length(genes), "gene"), " is not known (",
-      some_names(genes), "): ", if (length(genes) == 1) "it is" else "they are",
+      some_names(genes), "): ", one_or_many(length(genes), "it is", "they are"),
       " taken to start at the lower coordinate."
     )
   }

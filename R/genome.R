@@ -36,17 +36,18 @@ genome_table <- function(genomic_coords, ranges, verbose = TRUE) {
     warn_of(
       "genome", "genomic_coords lacks ", count_of(length(lacking), "chromosome"), " with ",
       count_of(sum(chromosomes %in% lacking), "peak"), " (", some_names(shown),
-      "): ", if (length(lacking) == 1) "it is" else "they are", " taken to end at ",
-      if (length(lacking) == 1) "its" else "their", " last peak."
+      "): ", one_or_many(length(lacking), "it is", "they are"), " taken to end at ",
+      one_or_many(length(lacking), "its", "their"), " last peak."
     )
     given <- rbind(given, needed[needed$chromosome %in% lacking, ])
   }
   beyond <- which(ranges$end > given$length[match(chromosomes, given$chromosome)])
   if (length(beyond) > 0) {
     warn_of(
-      "genome", count_of(length(beyond), "peak"), if (length(beyond) == 1) " lies" else " lie",
-      " beyond the end of the chromosome in genomic_coords (", some_names(ranges$name[beyond]),
-      "): is it the table of another genome build? The chromosomes are extended to hold them."
+      "genome", count_of(length(beyond), "peak"), " ",
+      one_or_many(length(beyond), "lies", "lie"), " beyond the end of the chromosome in ",
+      "genomic_coords (", some_names(ranges$name[beyond]), "): is it the table of ",
+      "another genome build? The chromosomes are extended to hold them."
     )
     short <- match(needed$chromosome, given$chromosome)
     given$length[short] <- pmax(given$length[short], needed$length)

@@ -146,8 +146,8 @@ impute_sparse <- function(decoder, n_features, request) {
   if (gb > request$max.gb) {
     refuse(
       "the imputed values would take about ", format(gb, digits = 2), " GB (",
-      sprintf("%.1f %%", 100 * share), " of ", format_count(n_features), " features x ",
-      format_count(n), " cells are at least ", request$threshold, "), more than max.gb = ",
+      sprintf("%.1f %%", 100 * share), " of ", features_by_cells(n_features, n),
+      " are at least ", request$threshold, "), more than max.gb = ",
       request$max.gb, ": raise the threshold, ask for fewer features or cells, or raise max.gb.",
       class = "memory"
     )
@@ -192,16 +192,15 @@ impute_to_file <- function(engine, decoder, latent, modelled, shown, request) {
   if (is.null(request$threshold) && gb > request$max.gb) {
     refuse(
       "the imputed values would take up to ", format(gb, digits = 2), " GB on disk (",
-      format_count(length(decoder$features)), " features x ", format_count(n), " cells, before ",
-      "compression), more than max.gb = ", request$max.gb, ": ask for fewer features or cells, ",
-      "keep values above a threshold (threshold =), or raise max.gb.",
+      features_by_cells(length(decoder$features), n), ", before compression), more than ",
+      "max.gb = ", request$max.gb, ": ask for fewer features or cells, keep ",
+      "values above a threshold (threshold =), or raise max.gb.",
       class = "memory"
     )
   }
   if (request$verbose) {
     message(
-      "writing ", format_count(length(decoder$features)), " features x ", format_count(n),
-      " cells to ", request$file,
+      "writing ", features_by_cells(length(decoder$features), n), " to ", request$file,
       if (is.null(request$threshold)) paste0(" (up to ", format(gb, digits = 2), " GB)")
     )
   }

@@ -17,6 +17,16 @@ has_counts <- function(assay) {
   all(dim(methods::slot(assay, "counts")) > 0)
 }
 
+# Layers of counts of which some hold the same cells; NULL where a cell is in one layer at most.
+layers_of_same_cells <- function(assay) {
+  if (!is_v5(assay)) {
+    return(NULL)
+  }
+  layers <- from_v5("Layers")(assay, search = "counts")
+  cells <- lapply(layers, function(layer) SeuratObject::Cells(assay, layer = layer))
+  if (anyDuplicated(unlist(cells))) layers
+}
+
 # Counts of an assay, features x cells, dgCMatrix.
 assay_counts <- function(assay) {
   if (!is_v5(assay)) {

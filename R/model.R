@@ -129,16 +129,18 @@ stored_results <- function(object, reduction) {
   if (inherits(object, "MultiAssayExperiment")) object <- object[[holder_of(object, reduction)]]
   if (inherits(object, "SummarizedExperiment")) {
     if (!inherits(object, "SingleCellExperiment") || !has_results(object, reduction)) {
-      refuse_no_model(reduction, "the object")
+      refuse_no_model(reduction, paste0("the object", why_lost(object, reduction)))
     }
+    refuse_joined_fits(object, reduction)
     return(bioc("S4Vectors", "metadata")(object)[[reduction]])
   }
   reductions <- SeuratObject::Reductions(object)
   if (!reduction %in% reductions) {
     refuse(
       "the object has no reduction '", reduction, "' (reductions: ",
-      if (length(reductions) > 0) paste(reductions, collapse = ", ") else "none",
-      "): run RunSCMVP() first, or name its reduction with reduction =.",
+      if (length(reductions) > 0) paste(reductions, collapse = ", ") else "none", ")",
+      why_lost(object, reduction),
+      ": run RunSCMVP() first, or name its reduction with reduction =.",
       class = "model"
     )
   }
@@ -236,7 +238,7 @@ LoadSCMVP <- function(path) {
   if (length(missing) > 0) {
     refuse(
       "'", path, "' is not a folder with a saved model: ", paste(missing, collapse = " and "),
-      if (length(missing) > 1) " are" else " is", " missing.",
+      " ", is_are(length(missing)), " missing.",
       class = "model"
     )
   }

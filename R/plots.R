@@ -80,7 +80,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
     max.gb = 4, backend = "auto", verbose = FALSE
   )
   groups <- if (!is.null(group.by)) {
-    groups_of(group.by, rownames(latent), cell_data_of(object, reduction))
+    groups_of(group.by, rownames(latent), cell_data_of(object, reduction, group.by))
   }
   counts <- if (is.null(measured)) {
     measured_counts(object, record, request$modality, reduction)
@@ -106,15 +106,12 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
 }
 
 # The metadata of the cells that have the latent.
-cell_data_of <- function(object, reduction) {
+cell_data_of <- function(object, reduction, by) {
   if (inherits(object, "scMVPFit")) {
     return(data.frame(scmvp_cluster = object$cluster, row.names = rownames(object$latent)))
   }
-  if (inherits(object, "Seurat")) {
-    return(object[[]])
-  }
   if (inherits(object, "MultiAssayExperiment")) object <- described_holder(object, reduction)
-  bioc("SummarizedExperiment", "colData")(object)
+  grouping_columns(object, by)
 }
 
 # The counts that a modality was read from, features x cells of the latent.
@@ -127,9 +124,9 @@ measured_counts <- function(object, record, modality, reduction) {
   }
   kind <- if (inherits(object, "Seurat")) "assay" else "experiment"
   name <- record$options[[paste0(if (modality == "rna") "rna." else "peak.", kind)]]
+  if (kind == "assay" && !is.null(name)) name <- assay_of_fit(object, reduction, modality)
   if (inherits(object, "scMVPFit") || is.null(name)) nowhere()
   if (inherits(object, "Seurat")) {
-    if (!name %in% SeuratObject::Assays(object)) nowhere()
     return(cells_of(object[[name]], object, name))
   }
   experiments <- experiments_of(object)

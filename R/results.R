@@ -83,9 +83,14 @@ key_for <- function(name) {
   paste0(sub("^[0-9]+", "", gsub("[^A-Za-z0-9]", "", name)), "_")
 }
 
+# Whether an assay was imputed from a reduction. One that has lost its mark in a merge has the name
+# that says from which.
 made_from <- function(object, name, reduction) {
-  name %in% SeuratObject::Assays(object) &&
-    identical(assay_mark(object[[name]])$reduction, reduction)
+  if (!name %in% SeuratObject::Assays(object) || !is_imputed(object, name)) {
+    return(FALSE)
+  }
+  mark <- assay_mark(object[[name]])
+  if (is.null(mark)) name %in% names_for(reduction)$assays else mark$reduction == reduction
 }
 
 # What is kept of a fit beside latent and clusters.

@@ -42,4 +42,7 @@ line_object <- function() {
 }
 
 # A table of the Python core as a data frame, its index being the first column.
-core_table <- function(table) data_frame_of(table$reset_index())
+core_table <- function(table) {
+  force(table) # or py_to_r(), which starts any Python, would come before core()
+  data_frame_of(table$reset_index())
+}

@@ -78,7 +78,7 @@ test_that("what cannot be imputed is refused in one sentence", {
   object <- fitted_object()
   expect_refused(
     ImputeSCMVP(object, features = c("Gene1", "SOX2")),
-    "1 of 2 names are not in the model \\('SOX2'\\)"
+    "1 of 2 names is not in the model \\('SOX2'\\)"
   )
   expect_refused(ImputeSCMVP(object, cells = "cell1", as = "object"), "as = \"matrix\"")
   expect_refused(ImputeSCMVP(object, cells = "nobody", as = "matrix"), "not in the object")

@@ -121,7 +121,7 @@ test_that("genes that cannot be fitted are told", {
   )
   expect_refused(link_case(case, genes = "G9"), "gene 'G9' is not in gene.coords")
   expect_refused(link_case(case, genes = "G6"), "no peak lies within 100,000 bp")
-  expect_refused(link_case(case, genes = "TP53"), "genes: 1 of 1 names are not in the RNA")
+  expect_refused(link_case(case, genes = "TP53"), "genes: 1 of 1 name is not in the RNA")
   case$rna["G3", ] <- 0
   expect_warning(link_case(case), "1 gene with counts in fewer than min.cells = 10 .*'G3'")
   twice <- rbind(case$coords, transform(case$coords[1, ], seqnames = "chr2"))
@@ -287,4 +287,27 @@ test_that("imputed peaks: copies share their coefficient, what hardly varies get
   expect_lt(max(links$fdr[1:2]), 0.05)
   # standardized, the three cannot be told apart
   expect_gt(max(abs(run(peaks.imputed = TRUE, standardize = TRUE)$coefficient)), 0.3)
+})
+
+test_that("cells of covariates, folds, coordinates and groups are matched by name", {
+  case <- lasso_case()
+  cells <- colnames(case$peaks)
+  turned <- rev(seq_along(cells))
+  values <- matrix(with_seed(1, stats::rnorm(length(cells) * 2)), ncol = 2)
+  rownames(values) <- cells
+  folds <- stats::setNames(rep(1:5, length.out = length(cells)), cells)
+  run <- function(...) link_case(case, n.permutations = 0, ...)
+  expect_equal(run(covariates = values[turned, ]), run(covariates = values))
+  expect_equal(run(folds = folds[turned]), run(folds = folds))
+  expect_equal(
+    run(folds = "block", coordinates = values[turned, ]), run(folds = "block", coordinates = values)
+  )
+  other <- values
+  rownames(other) <- paste0("x", cells)
+  for (given in list(
+    list(covariates = other), list(folds = stats::setNames(folds, rownames(other))),
+    list(folds = "block", coordinates = other)
+  )) {
+    expect_refused(do.call(run, given), "lacks 500 cells of the matrix")
+  }
 })

@@ -176,7 +176,7 @@ test_that("only the features asked for and seen in min.cells cells are modelled"
   expect_equal(account$n_peaks, 80)
   expect_refused(
     quick_fit(object, peak.features = peak_names[1:80], impute.peaks = peak_names[80:81]),
-    "impute.peaks: 1 of 2 names are not in the model"
+    "impute.peaks: 1 of 2 names is not in the model"
   )
 })
 

@@ -48,6 +48,19 @@ test_that("split layers of a v5 assay are joined, in the order of the object", {
   expect_gt(length(SeuratObject::Layers(object[["RNA"]], search = "counts")), 1)
 })
 
+test_that("a 10x list that was given whole is told from layers split by cells", {
+  skip_before_seurat5()
+  object <- SeuratObject::CreateSeuratObject(
+    list("Gene Expression" = rna_counts(), Peaks = atac_counts())
+  )
+  expect_refused(
+    RunSCMVP(object), "layers 'counts.Gene Expression', 'counts.Peaks'.*an assay of each element"
+  )
+  split <- SeuratObject::CreateSeuratObject(rna_counts(), assay = "RNA")
+  split[["RNA"]] <- split(split[["RNA"]], f = rep(c("b", "a"), length.out = n_cells))
+  expect_null(layers_of_same_cells(split[["RNA"]]))
+})
+
 test_that("a v5 assay with fewer cells than the object is refused with the names", {
   skip_before_seurat5()
   object <- SeuratObject::CreateSeuratObject(rna_counts(), assay = "RNA")

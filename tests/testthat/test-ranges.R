@@ -30,3 +30,23 @@ test_that("a few odd names do not hide a peak assay", {
   expect_false(are_ranges(c(peak_names[1:2], gene_names)))
   expect_false(are_ranges(character()))
 })
+
+test_that("ranges given beside peaks are put in the order of the peaks", {
+  ranges <- parse_ranges(peak_names)
+  expected <- ranges_table(NULL, peak_names)
+  expect_equal(ranges_table(ranges, peak_names), expected)
+  turned <- ranges[120:1, ]
+  rownames(turned) <- NULL
+  expect_equal(ranges_table(turned, peak_names), expected, ignore_attr = TRUE)
+  # names of peaks that say nothing, with ranges that have these names
+  named <- ranges[120:1, ]
+  rownames(named) <- paste0("peak", 120:1)
+  expect_equal(ranges_table(named, paste0("peak", 1:120))$start, ranges$start)
+  # ranges that are others than the names say stay as they are given: lifted over
+  lifted <- transform(ranges, start = start + 7, end = end + 7)
+  expect_equal(ranges_table(lifted, peak_names)$start, ranges$start + 7)
+  skip_if_not_installed("GenomicRanges")
+  object <- GenomicRanges::makeGRangesFromDataFrame(ranges)
+  names(object) <- paste0("peak", 1:120)
+  expect_equal(ranges_table(rev(object), paste0("peak", 1:120))$start, ranges$start)
+})

@@ -61,7 +61,7 @@ test_that("arguments out of range or unknown are refused by name", {
   )
   expect_refused(
     RunSCMVP(object, impute.peaks = "chr9-1-2", verbose = FALSE),
-    "impute.peaks: 1 of 1 names are not in assay 'ATAC'"
+    "impute.peaks: 1 of 1 name is not in assay 'ATAC'"
   )
   expect_refused(
     RunSCMVP(object, rna.features = c("Gene1", "SOX2"), verbose = FALSE), "rna.features: 1 of 2"
@@ -126,4 +126,47 @@ test_that("cells without counts and too many clusters are refused", {
     "1 cell has no count .*'cell4'.*subset\\(\\)"
   )
   expect_refused(quick_fit(paired_object(), n.clusters = 200), "n.clusters is 200 but")
+})
+
+test_that("one is singular", {
+  # a count followed by a noun or verb of the other number, in any message of the package
+  wrong <- paste0(
+    "(^|[^0-9,.])1 (of 1 )?(cells|genes|peaks|features|groups|names|rows|windows|",
+    "chromosomes) |(^|[^0-9,.])1 (of 1 )?(cell|gene|peak|feature|name) (are|were|have|lie|count)\\b"
+  )
+  said <- function(expr) {
+    text <- character()
+    keep <- function(c) {
+      text <<- c(text, conditionMessage(c))
+      if (inherits(c, "message")) invokeRestart("muffleMessage")
+      if (inherits(c, "warning")) invokeRestart("muffleWarning")
+    }
+    tryCatch(
+      withCallingHandlers(expr, message = keep, warning = keep), error = function(e) {
+        text <<- c(text, conditionMessage(e))
+      }
+    )
+    text
+  }
+  one <- rna_counts()[1, 1, drop = FALSE]
+  starts <- data.frame(gene = "Gene1", chr = "9", start = 1, end = 2)
+  several <- paste0("chr1-", 1000 * 1:3, "-", 1000 * 1:3 + 9)
+  texts <- c(
+    said(check_memory(1, 1, 0, "it", "do")), said(check_names_known("a", "b", "x", "there")),
+    said(check_names_known(c("a", "b"), "b", "x", "there")),
+    said(LinkPeaksLASSO(one, atac_counts()[1, 1, drop = FALSE], gene.coords = starts)),
+    said(genome_table(data.frame("chr1", 1005), ranges_table(NULL, several[1]))),
+    said(genome_table(data.frame("chr1", 9e6), ranges_table(NULL, c(several, "chr2-1-9")))),
+    said(locate_genes(c("A", "B"), data.frame(gene = "A", seqnames = "1", tss = 1), "x")),
+    said(locate_genes("A", data.frame(gene = "B", seqnames = "1", tss = 1), "x")),
+    said(set_and_background("a", data.frame(name = c("a", "b")), 1:2, c("a", "b"), 5)),
+    said(set_and_background(c("a", "b"), data.frame(name = letters[1:3]), 1:3, c("a", "b"), 5)),
+    said(ranges_table(NULL, c(several, "CD4"))), said(ranges_table(parse_ranges("1-1-2"), several)),
+    said(refuse_few_labels(factor("a"))), said(diffusion_order(matrix(0, 1, 2), 1, NULL, 3, 2, 0)),
+    said(coordinates_for("a", 1, matrix(0, 2, 1))), said(chosen_dims(matrix(0, 2, 1), 2, "x")),
+    said(along_inputs(one, 1, NULL, NULL, NULL)),
+    said(warn_large_windows(list(members = list(1:3)), 2))
+  )
+  expect_gte(length(texts), 18)
+  expect_identical(grep(wrong, texts, value = TRUE), character())
 })
