@@ -26,7 +26,6 @@ from .containers import (
     are_ranges,
     as_names,
     columns_of_modality,
-    layer_values,
     modality_pair,
     name_some,
     place_in_memory,
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 # what other modules take from here, too
-__all__ = ["as_names", "holds_counts", "layer_values", "modality_pair", "name_some"]
+__all__ = ["as_names", "holds_counts", "modality_pair", "name_some"]
 
 
 @dataclass(frozen=True)

@@ -481,20 +481,6 @@ def _of_mudata(
     return tuple(mod[names[modality]] if modality in names else None for modality in MODALITIES)
 
 
-def layer_values(adata: AnnData, modality: str, layer: str | None) -> Any:
-    """X or a named layer of one modality; InputError when it has none."""
-    places = [place for place in places_of(adata) if not place.is_raw]
-    if layer is not None:
-        return named_place(places, modality, layer).values()
-    if adata.X is None:
-        has = ", ".join(f"'{name}'" for name in adata.layers) or "none"
-        raise InputError(
-            f"the {LABEL[modality]} modality has no X; name the layer that holds its counts "
-            f"(layers: {has})"
-        )
-    return adata.X
-
-
 def type_name(value: Any) -> str:
     """The class of a value, for a message."""
     kind = type(value)

@@ -20,10 +20,10 @@ from .checks import (
     as_names,
     check_names,
     holds_counts,
-    layer_values,
     match_cells,
     modality_pair,
 )
+from .containers import place_in_memory, places_of
 from .errors import InputError
 from .rbridge import PREFIX, features_by_cells
 from .rengine import call
@@ -124,7 +124,7 @@ def run_cicero(
     adata = _peaks_of(data)
     if layer not in (None, "counts"):
         options.setdefault("search", "extended")
-    values = _in_order(_values(adata, "atac", layer), as_names(data.obs_names))
+    values = _in_order(_values(adata, "atac", layer, argument="layer"), as_names(data.obs_names))
     coordinates = None
     if groups is None:
         coordinates = _coordinates(data, reduction, dims, needed=True, cells=values.cells)
@@ -263,11 +263,18 @@ def _peaks_of(data: MuData | AnnData) -> AnnData:
 
 
 def _values(
-    adata: AnnData, modality: str, layer: str | None, options: Mapping[str, Any] | None = None
+    adata: AnnData,
+    modality: str,
+    layer: str | None,
+    options: Mapping[str, Any] | None = None,
+    argument: str | None = None,
 ) -> Named:
+    """X or a layer; a note says where X disagrees with what should be the counts."""
     cells, features = as_names(adata.obs_names), as_names(adata.var_names)
     check_names(modality, cells, features)
-    named = features_by_cells(layer_values(adata, modality, layer), cells, features)
+    places = [place for place in places_of(adata) if place.is_layer or place.name == "X"]
+    values = place_in_memory(places, modality, layer, argument=argument).values()
+    named = features_by_cells(values, cells, features)
     side = {"rna": "rna", "atac": "peaks"}[modality]
     if options is not None and f"{side}_imputed" not in options and f"{side}_log" not in options:
         if not holds_counts(named.matrix):

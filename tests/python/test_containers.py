@@ -509,3 +509,15 @@ def test_an_r_object_is_not_made_of_other_whole_numbers_without_a_word(simulated
         _features_part(rna, "rna", None, {})
     part = _features_part(rna, "rna", "counts", {})
     np.testing.assert_array_equal(part["counts"].matrix.toarray(), counts)
+
+
+def test_links_are_not_made_of_other_whole_numbers_without_a_word(simulated, counts):
+    from scmvp.regulation import _values
+
+    rna = simulated["rna"].copy()
+    rna.layers["counts"] = rna.X.copy()
+    rna.X = sp.csr_matrix(corrected(counts))
+    for argument, said in ((None, "rna_layer='counts'"), ("layer", "say layer='counts'")):
+        with pytest.warns(InputNote, match=said):
+            _values(rna, "rna", None, argument=argument)
+    np.testing.assert_array_equal(_values(rna, "rna", "counts").matrix.toarray(), counts)
