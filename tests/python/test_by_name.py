@@ -322,6 +322,25 @@ def test_regulation_goes_by_name(forms):
     pd.testing.assert_frame_equal(found, wanted)
 
 
+@pytest.mark.parametrize("form", ["view", "atac first"])
+def test_objects_of_r_go_by_name(form, cells, forms, tmp_path):
+    if not r_has("SeuratObject"):
+        pytest.skip("the R package SeuratObject is not installed")
+    mdata = forms[form].copy()
+    scmvp.write_rds(mdata, tmp_path / "made.rds")
+    results = mdata[sorted(mdata.obs_names)].copy()  # in an order of their own
+    results.obs["score"] = [hash(cell) % 1000 for cell in results.obs_names]
+    scmvp.add_to_rds(tmp_path / "made.rds", results, tmp_path / "added.rds")
+    back = scmvp.read_rds(tmp_path / "added.rds")
+    for name in ("rna", "atac"):
+        found = back[name].to_df().loc[cells.obs_names, cells[name].var_names]
+        np.testing.assert_array_equal(found, cells[name].to_df())
+    np.testing.assert_array_equal(back.obs["t"].loc[cells.obs_names], cells.obs["t"])
+    assert [hash(cell) % 1000 for cell in back.obs_names] == back.obs["score"].tolist()
+    found = named(back.obsm["X_scmvp"], back).loc[cells.obs_names]
+    np.testing.assert_allclose(found, cells.obsm["X_scmvp"])
+
+
 def test_old_and_new_mudata_options_give_the_same(cells, forms, model):
     """Whether MuData pulls columns of its modalities up is a matter of its version."""
     with mudata.set_options(pull_on_update=False):
