@@ -14,11 +14,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .annotated import in_order_of
-from .arguments import whole_number
+from .arguments import positions, whole_number
 from .checks import count_matrix
 from .containers import (
     MODALITIES,
     as_names,
+    is_mudata,
     name_some,
     names_of_modalities,
     place_in_memory,
@@ -83,7 +84,8 @@ def features_along(
             cells x features.
         modality: 'rna' or 'atac', of a MuData.
         pseudotime: Column of obs, or (cells,); cells in which it is not finite are left out.
-        cells: Boolean mask or positions of the cells to use, such as those of trunk and one branch.
+        cells: Boolean mask, positions or names of the cells to use, such as those of trunk and one
+            branch.
         features: Names of the features, of a matrix; of a MuData, which of them to test (all when
             None).
         size: (cells,), size of each cell; its sum of counts in this modality when None.
@@ -289,8 +291,8 @@ class _Input(NamedTuple):
 def _input_of(
     data: Any, modality: str | None, pseudotime: Any, features: Any, layer: str | None
 ) -> _Input:
-    if not hasattr(data, "mod"):
-        counts = matrix_of(data)
+    if not is_mudata(data):
+        counts = None if hasattr(data, "obs_names") else matrix_of(data)
         if counts is None:
             raise InputError(f"counts are {type_name(data)}; give a MuData, or cells x features")
         names = np.arange(counts.shape[1]) if features is None else np.asarray(features)
@@ -326,12 +328,31 @@ def _input_of(
 
 
 def _numbers(name: str, values: Any, cells: np.ndarray) -> np.ndarray:
-    values = np.asarray(in_order_of(cells, values, name), dtype=np.float64)
+    try:
+        values = np.asarray(in_order_of(cells, values, name), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} holds what is no number; give one number per cell") from error
     if values.shape != cells.shape:
         raise InputError(
             f"{name} has shape {values.shape}; give {len(cells)} numbers, one per cell"
         )
     return values
+
+
+def _chosen(cells: Any, names: np.ndarray) -> np.ndarray:
+    """A mask, positions, or names of cells, as what picks them."""
+    cells = np.asarray(in_order_of(names, cells, "cells"))
+    if cells.dtype.kind in "UO" and names.dtype.kind == "U":
+        return positions(names, cells, "cell", "the data")
+    whole = cells.dtype.kind in "iu" and cells.ndim == 1
+    if whole and not ((cells < 0) | (cells >= len(names))).any():
+        return cells
+    if cells.dtype != bool or cells.shape != names.shape:
+        raise InputError(
+            f"cells has shape {cells.shape}; give {len(names)} values of True and False, "
+            f"positions from 0 to {len(names) - 1}, or names"
+        )
+    return cells
 
 
 def _cells_to_use(
@@ -347,11 +368,8 @@ def _cells_to_use(
     size = _numbers("size", size, given.cells)
     usable = np.isfinite(t) & (size > 0)
     if cells is not None:
-        cells = np.asarray(in_order_of(given.cells, cells, "cells"))
         chosen = np.zeros(n, dtype=bool)
-        if cells.dtype == bool and cells.shape != (n,):
-            raise InputError(f"cells has shape {cells.shape}; give {n} values, or positions")
-        chosen[cells] = True
+        chosen[_chosen(cells, given.cells)] = True
         usable &= chosen
     use = np.flatnonzero(usable)
     if len(use) < FEWEST_CELLS:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .checks import Paired, as_names, columns_of, name_some
+from .checks import Paired, columns_of
+from .containers import as_names, is_mudata, name_some
 from .errors import InputError
 from .labels import level_names
 
@@ -71,7 +72,11 @@ def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
             f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
             "label per cell as groupby"
         )
-    parts = list(data) if isinstance(data, tuple) else [data, *getattr(data, "mod", {}).values()]
+    parts = (
+        list(data)
+        if isinstance(data, tuple)
+        else [data, *(data.mod.values() if is_mudata(data) else [])]
+    )
     return columns_of([part.obs for part in parts if part is not None], [name], cells)[name]
 
 

@@ -32,9 +32,9 @@ from .containers import (
 from .errors import InputError
 from .io import (
     damage_reported,
+    holds_mudata,
     in_file,
     inside_outs,
-    is_mudata,
     modalities_expected,
     names_in_mudata,
     names_of_10x,
@@ -109,7 +109,7 @@ def _open(path: Path, layers: Mapping[str, str | None] | None) -> list[Opened]:
         groups = {modality: _root(file) for modality, file in pair.items()}
     elif suffix in (".h5mu", ".zarr", ".h5ad"):
         root = _root(path)
-        if not is_mudata(path):
+        if not holds_mudata(path):
             return _open_both(root, path, layers)
         root = root["mod"]
         groups = {modality: root[name] for modality, name in names_in_mudata(root, path).items()}

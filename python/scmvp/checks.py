@@ -26,6 +26,7 @@ from .containers import (
     are_ranges,
     as_names,
     columns_of_modality,
+    is_mudata,
     modality_pair,
     name_some,
     place_in_memory,
@@ -34,7 +35,7 @@ from .containers import (
     type_name,
 )
 from .errors import InputError
-from .files import refuse_no_file
+from .files import as_path, refuse_no_file
 from .matrices import (
     DiskRows,
     Matrix,
@@ -136,7 +137,7 @@ def check_paired(
     paired = paired_of(values, cells, features, mosaic, advice, _cells_of(data, cells))
     if not columns:
         return paired
-    tables = [data.obs] if hasattr(data, "mod") else []
+    tables = [data.obs] if is_mudata(data) else []
     tables += [adata.obs for adata in pair.values() if adata is not None]
     return replace(paired, obs=columns_of(tables, columns, paired.cells))
 
@@ -215,7 +216,7 @@ def paired_of(
 
 def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
     """Cells of RNA and ATAC in the order of a MuData's `obs_names`; None for a pair."""
-    if not hasattr(data, "mod"):
+    if not is_mudata(data):
         return None
     known = pd.Index(as_names(data.obs_names))
     ours = pd.Index(np.concatenate([*cells.values()])).unique()
@@ -351,7 +352,7 @@ def refuse_empty_cells(rna: Matrix, atac: Matrix, cells: np.ndarray) -> None:
 
 def writable(path: str | os.PathLike) -> Path:
     """The path, if a file can be made there: said before anything is computed."""
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder; name a file")
     if not path.absolute().parent.is_dir():

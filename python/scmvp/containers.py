@@ -437,6 +437,11 @@ def _note(sentence: str) -> None:
 # ---- parts of a container ------------------------------------------------------------------------
 
 
+def is_mudata(data: Any) -> bool:
+    """Whether it has modalities, as a MuData has; a data frame has a method of that name."""
+    return hasattr(data, "mod") and hasattr(data, "obs_names")
+
+
 def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | None, AnnData | None]:
     """The RNA and the ATAC AnnData of what holds both; InputError when one is missing.
 
@@ -445,7 +450,7 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | Non
             one AnnData with `var['feature_types']`; or a pair of AnnData.
         one_is_enough: Refuse only when both are missing; None in the place of a missing one.
     """
-    if hasattr(data, "mod"):
+    if is_mudata(data):
         return _of_mudata(data.mod, one_is_enough)
     if hasattr(data, "obs_names") and hasattr(data, "X"):
         if one_is_enough and not holds_both(data.var):

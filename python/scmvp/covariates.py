@@ -47,10 +47,11 @@ class Covariates:
                     f"all cells have '{levels[name][0]}' in '{name}', which leaves no difference "
                     "between batches to take out; leave it out"
                 )
-            if len(levels[name]) > MOST_LEVELS:
+            most = max(10, min(MOST_LEVELS, len(values) // 2))
+            if len(levels[name]) > most:
                 raise InputError(
-                    f"'{name}' has {len(levels[name])} different values, too many to be batches "
-                    f"(at most {MOST_LEVELS}); name a column of categories"
+                    f"'{name}' has {len(levels[name])} different values in {len(values)} cells, "
+                    f"too many to be batches (at most {most}); name a column of categories"
                 )
         found = cls(levels, [])
         return cls(levels, found.design(obs).mean(0).tolist())

@@ -97,6 +97,8 @@ def groups_of(
 
 
 def _labelled(cells, labels, group1, group2, name: str) -> Groups:
+    if np.ndim(labels) != 1:
+        raise InputError(f"{name} must be one label per cell, not {type(labels).__name__}")
     labels = in_order_of(np.asarray(cells), labels, name)
     if len(labels) != len(cells):
         raise InputError(

@@ -21,6 +21,13 @@ from .errors import InputError
 SUFFIX = ".scmvp-partial"
 
 
+def as_path(path: str | os.PathLike) -> Path:
+    """What a caller gives as a path; InputError when it is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"{path!r} is no path; give the path of a file or folder, as text")
+    return Path(path)
+
+
 @contextmanager
 def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     """A sibling to write into that takes the place of `path` when everything is written.

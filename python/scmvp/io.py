@@ -47,6 +47,7 @@ from .containers import (
     split,
 )
 from .errors import InputError, InputNote, first_line
+from .files import as_path
 
 _ACCEPTED = (
     "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad of both modalities, a 10x .h5, "
@@ -97,7 +98,7 @@ def read(
     Raises:
         InputError: The path does not exist, is damaged, or does not hold both modalities.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
     path = inside_outs(path)
@@ -362,7 +363,7 @@ def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
     return found
 
 
-def is_mudata(path: Path) -> bool:
+def holds_mudata(path: Path) -> bool:
     """Whether an h5mu or zarr file holds a MuData (an .h5ad and other zarr: an AnnData)."""
     return path.suffix.lower() == ".h5mu" or (
         path.suffix.lower() == ".zarr" and (path / "mod").exists()
@@ -371,7 +372,7 @@ def is_mudata(path: Path) -> bool:
 
 def _read_one_file(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> MuData:
     """A MuData, or an AnnData with both modalities."""
-    if is_mudata(path):
+    if holds_mudata(path):
         return _read_mudata(path, layers, mosaic)
     adata = _read_anndata(path)
     with modalities_expected(path):

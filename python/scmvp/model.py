@@ -138,7 +138,7 @@ class SCMVP:
         Raises:
             InputError: The input cannot be modelled; the sentence says why.
         """
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise InputError(f"preset '{preset}' is unknown; use one of {', '.join(PRESETS)}")
         min_cells = whole_number("min_cells", min_cells, at_least=0)
         model_changes, self._training_changes = PRESETS[preset]
@@ -267,6 +267,8 @@ class SCMVP:
         if threads is None:
             threads = default_threads()
         threads = whole_number("threads", threads, at_most=os.cpu_count())
+        if callback is not None and not callable(callback):
+            raise InputError(f"callback is {callback!r}; give a function of one dict")
         picked = pick_device(device)
         checkpoint_file = None if checkpoint is None else writable(checkpoint)
         rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
@@ -811,7 +813,10 @@ class SCMVP:
         return self.decode(latent, modality, features, library_size, batch)
 
     def _points(self, latent: np.ndarray) -> np.ndarray:
-        latent = np.asarray(latent)
+        try:
+            latent = np.asarray(latent, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("the latent is not of numbers; give one from this model") from error
         if latent.ndim != 2 or latent.shape[1] != self.options.n_latent or not len(latent):
             raise InputError(
                 f"the latent has shape {latent.shape}; "

@@ -14,6 +14,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
 
+from .arguments import whole_number
 from .checks import (
     FEATURE_WORD,
     LABEL,
@@ -24,7 +25,7 @@ from .checks import (
     match_cells,
     modality_pair,
 )
-from .containers import place_in_memory, places_of, raw_in_place, remedy
+from .containers import is_mudata, place_in_memory, places_of, raw_in_place, remedy
 from .errors import InputError
 from .matrices import (
     DiskRows,
@@ -166,6 +167,12 @@ def filter_paired(
     """
     from .io import join
 
+    min_genes, min_peaks, min_cells = (
+        whole_number(name, value, at_least=0)
+        for name, value in (
+            ("min_genes", min_genes), ("min_peaks", min_peaks), ("min_cells", min_cells)
+        )
+    )  # fmt: skip
     layers = (rna_layer, atac_layer)
     pair, places = [], []
     for modality, adata, layer in zip(MODALITIES, modality_pair(mdata), layers, strict=True):
@@ -225,8 +232,8 @@ def filter_paired(
         kept.append(adata[rows][:, seen].copy())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        result = join(*kept, obs=mdata.obs if hasattr(mdata, "mod") else None)
-    if hasattr(mdata, "mod"):
+        result = join(*kept, obs=mdata.obs if is_mudata(mdata) else None)
+    if is_mudata(mdata):
         result.uns.update(mdata.uns)
     result.uns["scmvp_filter"] = account
     if verbose:
@@ -272,6 +279,12 @@ def estimate_n_clusters(
         K between 2 and 50, and never more than the number of cells minus one (at least 1).
     """
     rng = np.random.default_rng(seed)
+    rna, atac = (_counts_of(values, name) for name, values in (("rna", rna), ("atac", atac)))
+    if rna.shape[0] != atac.shape[0]:
+        raise InputError(
+            f"the RNA matrix has {rna.shape[0]} cells and the ATAC matrix {atac.shape[0]}; give "
+            "the same cells in the same order, cells x features"
+        )
     has_rna, has_atac = entries_of_cells(rna) > 0, entries_of_cells(atac) > 0
     paired = has_rna & has_atac
     chosen = np.flatnonzero(paired if paired.any() else has_rna | has_atac)
@@ -294,6 +307,13 @@ def estimate_n_clusters(
     rank = max((_rank(data, null, rng) for data, null in pairs), default=0)
     most = max(1, min(MAX_CLUSTERS, n_cells - 1))
     return int(np.clip(rank + 1, min(MIN_CLUSTERS, most), most))
+
+
+def _counts_of(values: Any, modality: str) -> Matrix:
+    """`count_matrix` of cells and features that have no names."""
+    shape = getattr(values, "shape", (0, 0))
+    names = [np.arange(n).astype(str) for n in (shape if len(shape) == 2 else (0, 0))]
+    return count_matrix(values, modality, *names)
 
 
 def _data_and_null(

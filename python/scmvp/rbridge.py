@@ -26,9 +26,9 @@ from .checks import (
     modality_pair,
     writable,
 )
-from .containers import place_in_memory, places_of, raw_in_place, remedy
+from .containers import is_mudata, place_in_memory, places_of, raw_in_place, remedy
 from .errors import InputError
-from .files import whole_file
+from .files import as_path, whole_file
 from .matrices import entries_once, plain_numbers
 from .rengine import call
 from .rserial import Named
@@ -92,7 +92,7 @@ def read_rds(
         InputError: The file does not hold paired counts.
         RError: R, or a package that the object needs, is missing.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
     wanted = layers if isinstance(layers, bool) else [str(name) for name in layers]
@@ -145,7 +145,7 @@ def write_rds(
     if as_ not in _LAYERS:
         raise InputError(f"as_ must be 'Seurat' or 'SingleCellExperiment', not '{as_}'")
     out = writable(path)
-    if not hasattr(mdata, "mod"):
+    if not is_mudata(mdata):
         raise InputError(f"write_rds takes a MuData, not {type(mdata).__name__}")
     record = mdata.uns.get(RECORD, {})
     same = record.get("kind") == as_
@@ -207,7 +207,7 @@ def add_to_rds(
         InputError: Cells do not match, or a name is taken by something of another kind.
         RError: R, or a package that the object needs, is missing.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
     if cells not in ("all", "shared"):
@@ -215,7 +215,7 @@ def add_to_rds(
     target = writable(out)
     names = as_names(mdata.obs_names)
     check_names("rna", names, np.array(["any"]))
-    pair = dict(mdata.mod) if hasattr(mdata, "mod") else {}
+    pair = dict(mdata.mod) if is_mudata(mdata) else {}
     obs = _cells_table(mdata, pair) if pair else mdata.obs.set_axis(names)
     if _dict(mdata.uns.get(RECORD, {})).get("identity") == "ident":
         obs = obs.drop(columns="ident", errors="ignore")  # it stands for what the object has

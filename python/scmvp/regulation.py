@@ -23,7 +23,7 @@ from .checks import (
     match_cells,
     modality_pair,
 )
-from .containers import place_in_memory, places_of
+from .containers import is_mudata, place_in_memory, places_of
 from .errors import InputError
 from .rbridge import PREFIX, features_by_cells
 from .rengine import call
@@ -232,7 +232,7 @@ def link_peaks_lasso(
         "atac": _values(atac, "atac", atac_layer, options),
     }
     match_cells(as_names(rna.obs_names), as_names(atac.obs_names))
-    cells = as_names(data.obs_names if hasattr(data, "mod") else rna.obs_names)
+    cells = as_names(data.obs_names if is_mudata(data) else rna.obs_names)
     values = {modality: _in_order(named, cells) for modality, named in values.items()}
     arguments = {
         "rna": values["rna"],
@@ -252,7 +252,7 @@ def link_peaks_lasso(
 
 
 def _peaks_of(data: MuData | AnnData) -> AnnData:
-    if not hasattr(data, "mod"):
+    if not is_mudata(data):
         if hasattr(data, "obs_names") and hasattr(data, "X"):
             return data
         raise InputError(f"give a MuData or the AnnData of the peaks, not {type(data).__name__}")

@@ -24,7 +24,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from .errors import InputError, ModelFileError, first_line
-from .files import one_writer, whole_file
+from .files import as_path, one_writer, whole_file
 
 FORMAT = "scmvp-model"
 FORMAT_VERSION = 4
@@ -54,7 +54,7 @@ def save(directory: str | os.PathLike, weights: dict[str, Tensor], info: dict[st
     Until `model.json` is the new one, the new weights have a name of their own, under which they
     are found if this is as far as it came.
     """
-    directory = Path(directory)
+    directory = as_path(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"'{directory}' is a file; give a folder to save the model in")
     directory.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def damage_reported(directory: str | os.PathLike) -> Iterator[None]:
     except ModelFileError:
         raise
     except Exception as error:  # a dozen kinds, depending on what is damaged
-        path = Path(directory) / INFO_FILE
+        path = as_path(directory) / INFO_FILE
         reason = str(error) if isinstance(error, InputError) else type(error).__name__
         raise ModelFileError(f"'{path}' is damaged ({reason}); save the model again") from error
 
@@ -108,7 +108,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
     Raises:
         ModelFileError: Missing, not JSON, not a model of this format version.
     """
-    path = Path(directory) / INFO_FILE
+    path = as_path(directory) / INFO_FILE
     if not path.is_file():
         raise ModelFileError(
             f"'{directory}' has no {INFO_FILE}; give the folder that save() or 'scmvp fit' made"
