@@ -24,7 +24,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from scmvp import model as of_model
 
-DATA = ("multiome_pbmc2k", "multiome_pbmc2k@0.2", "snare_cortex", "sim_faint")
+DATA = ("multiome_pbmc2k", "multiome_pbmc2k@0.2", "snare_cortex")
 COLUMNS = ("data", "varied", "run", "ari_argmax", "ari_kmeans", "knn", "elbo")
 
 
