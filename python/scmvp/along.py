@@ -29,6 +29,7 @@ from .containers import (
 from .errors import InputError
 from .matrices import Matrix, blocks_of, matrix_of, pieces_of, rows_of
 from .threads import limited_threads
+from .words import count_of
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -295,7 +296,10 @@ def _input_of(
             raise InputError(f"counts are {type_name(data)}; give a MuData, or cells x features")
         names = np.arange(counts.shape[1]) if features is None else np.asarray(features)
         if len(names) != counts.shape[1]:
-            raise InputError(f"there are {len(names)} names for {counts.shape[1]} features")
+            raise InputError(
+                f"there are {count_of(len(names), 'name')} for "
+                f"{count_of(counts.shape[1], 'feature')}; give one name for each feature"
+            )
         if isinstance(pseudotime, str):
             raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
         return _Input(counts, names, np.arange(counts.shape[0]), pseudotime)
@@ -329,7 +333,7 @@ def _numbers(name: str, values: Any, cells: np.ndarray) -> np.ndarray:
     values = np.asarray(in_order_of(cells, values, name), dtype=np.float64)
     if values.shape != cells.shape:
         raise InputError(
-            f"{name} has shape {values.shape}; give {len(cells)} numbers, one per cell"
+            f"{name} has shape {values.shape}; give {count_of(len(cells), 'number')}, one per cell"
         )
     return values
 
@@ -350,13 +354,16 @@ def _cells_to_use(
         cells = np.asarray(in_order_of(given.cells, cells, "cells"))
         chosen = np.zeros(n, dtype=bool)
         if cells.dtype == bool and cells.shape != (n,):
-            raise InputError(f"cells has shape {cells.shape}; give {n} values, or positions")
+            raise InputError(
+                f"cells has shape {cells.shape}; give {count_of(n, 'value')}, or positions"
+            )
         chosen[cells] = True
         usable &= chosen
     use = np.flatnonzero(usable)
     if len(use) < FEWEST_CELLS:
         raise InputError(
-            f"only {len(use)} cells have a pseudotime and counts; give at least {FEWEST_CELLS}"
+            f"only {count_of(len(use), 'cell', 'has', 'have')} a pseudotime and counts; give "
+            f"at least {FEWEST_CELLS}"
         )
     t = t[use]
     if t.min() == t.max():

@@ -10,6 +10,7 @@ import pandas as pd
 from .checks import Paired, as_names, columns_of, name_some
 from .errors import InputError
 from .labels import level_names
+from .words import count_of
 
 LATENT = "X_scmvp"
 
@@ -59,7 +60,8 @@ def labels_of(data: Any, labels: Any, names: np.ndarray, argument: str) -> np.nd
     labels = np.asarray(in_order_of(names, labels, argument), dtype=object)
     if labels.shape != names.shape:
         raise InputError(
-            f"{argument} has shape {labels.shape}; give {len(names)} labels, one per cell"
+            f"{argument} has shape {labels.shape}; give {count_of(len(names), 'label')}, one per "
+            "cell"
         )
     return level_names(labels)
 
@@ -95,6 +97,7 @@ def in_order_of(names: np.ndarray, values: Any, argument: str) -> Any:
     if (at >= 0).all():
         return values.iloc[at]
     raise InputError(
-        f"{argument} has no value for {name_some(names[at < 0])} ({int((at < 0).sum())} cells), or "
-        "names a cell twice; give one value for each cell"
+        f"{argument} has no value for {name_some(names[at < 0])} "
+        f"({count_of(int((at < 0).sum()), 'cell')}), or names a cell twice; give one value for "
+        "each cell"
     )

@@ -46,6 +46,7 @@ from .matrices import (
     not_a_count,
     rows_of,
 )
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -228,7 +229,7 @@ def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
     for what, names in lacking.items():
         if len(names):
             raise InputError(
-                f"{what} {name_some(names)} ({len(names)} in all); call update() of the MuData "
+                f"{what} {name_some(names)} ({len(names):,} in all); call update() of the MuData "
                 "after a modality was changed"
             )
     return known[known.isin(ours)].to_numpy()
@@ -272,14 +273,14 @@ def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | N
         )
     if len(only_rna) or len(only_atac):
         parts = [
-            f"{len(names)} only in {LABEL[modality]} ({name_some(names)})"
+            f"{len(names):,} only in {LABEL[modality]} ({name_some(names)})"
             for modality, names in (("rna", only_rna), ("atac", only_atac))
             if len(names)
         ]
         raise InputError(
             f"the two modalities do not hold the same cells: {' and '.join(parts)}; keep the "
-            f"{int((order >= 0).sum())} shared cells in both, or say mosaic=True to use the "
-            "others, too"
+            f"{count_of(int((order >= 0).sum()), 'shared cell')} in both, or say mosaic=True to "
+            "use the others, too"
         )
     return order
 
@@ -318,8 +319,8 @@ def count_matrix(
     if matrix.shape != (len(cells), len(features)):
         raise InputError(
             f"the {LABEL[modality]} matrix is {matrix.shape[0]} x {matrix.shape[1]}, but there are "
-            f"{len(cells)} cell names and {len(features)} {FEATURE_WORD[modality]} names; "
-            "give cells x features"
+            f"{count_of(len(cells), 'cell name')} and "
+            f"{count_of(len(features), f'{FEATURE_WORD[modality]} name')}; give cells x features"
         )
     if isinstance(matrix, DiskRows):
         start = 0
@@ -342,10 +343,10 @@ def refuse_empty_cells(rna: Matrix, atac: Matrix, cells: np.ndarray) -> None:
     """Refuse cells with no count in either modality; both matrices hold no stored zeros."""
     empty = entries_of_cells(rna) + entries_of_cells(atac) == 0
     if empty.any():
-        one = int(empty.sum()) == 1
+        n = int(empty.sum())
         raise InputError(
-            f"{_plural(int(empty.sum()), 'cell')} {'has' if one else 'have'} no count in either "
-            f"modality ({name_some(cells[empty])}); remove {'it' if one else 'them'}, e.g. with "
+            f"{count_of(n, 'cell', 'has', 'have')} no count in either modality "
+            f"({name_some(cells[empty])}); remove {'it' if n == 1 else 'them'}, e.g. with "
             "scmvp.filter_paired"
         )
 
@@ -426,10 +427,6 @@ def _refuse_duplicates(names: np.ndarray, what: str, attribute: str) -> None:
         return
     repeated = index[index.duplicated()].unique()
     raise InputError(
-        f"duplicated {what}: {name_some(repeated)} ({len(repeated)} in all); make them unique, "
+        f"duplicated {what}: {name_some(repeated)} ({len(repeated):,} in all); make them unique, "
         f"e.g. with adata.{attribute}_make_unique()"
     )
-
-
-def _plural(n: int, word: str) -> str:
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"

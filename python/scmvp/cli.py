@@ -27,6 +27,7 @@ from .checks import Paired, check_paired, writable
 from .errors import InputError, InputNote
 from .files import whole_file, whole_folder
 from .io import read_for_fit
+from .words import count_of
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
 FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
@@ -111,9 +112,9 @@ def _fit_and_write(
         summary["peak_memory_mb"] = peak_memory_mb()
         _write_json(folder / "summary.json", summary)
     say(
-        f"{out}: {latent.shape[0]:,} cells in {latent.shape[1]} dimensions, "
-        f"{summary['n_clusters_used']} of {summary['n_clusters']} clusters used, "
-        f"{summary['epochs']} epochs in {summary['seconds_fit']:.1f} s, "
+        f"{out}: {_of_latent(latent)}, {summary['n_clusters_used']} of "
+        f"{count_of(summary['n_clusters'], 'cluster')} used, "
+        f"{count_of(summary['epochs'], 'epoch')} in {summary['seconds_fit']:.1f} s, "
         f"peak memory {summary['peak_memory_mb']:,.0f} MB"
     )
     if model.interrupted:
@@ -129,7 +130,7 @@ def _embed(arguments: argparse.Namespace, say: _Messages) -> int:
     latent = model.get_latent_representation(data, modality=arguments.modality)
     with whole_file(out) as partial:
         _write_latent(partial, data.cells, latent)
-    say(f"{arguments.out}: {latent.shape[0]:,} cells in {latent.shape[1]} dimensions")
+    say(f"{arguments.out}: {_of_latent(latent)}")
     return 0
 
 
@@ -164,19 +165,19 @@ def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
     if arguments.labels is not None:
         names = cells.cells if isinstance(cells, Paired) else cells.obs_names
         groupby = labels_in(arguments.labels, names)
-    test, asked = {
-        "rna": (model.differential_expression, "genes"),
-        "atac": (model.differential_accessibility, "peaks"),
+    test, word = {
+        "rna": (model.differential_expression, "gene"),
+        "atac": (model.differential_accessibility, "peak"),
     }[arguments.modality]
     table = test(
         cells, groupby=groupby, group1=arguments.group1, group2=arguments.group2,
-        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed, **{asked: features},
+        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed, **{f"{word}s": features},
     )  # fmt: skip
     with whole_file(out) as partial:
         table.to_csv(partial, index=False)
     pairs = table.groupby(["group", "reference"], sort=False)["is_de"].sum()
     for (group, reference), n in pairs.items():
-        say(f"{group} against {reference}: {n:,} {asked} at FDR {arguments.fdr:g}")
+        say(f"{group} against {reference}: {count_of(n, word)} at FDR {arguments.fdr:g}")
     return 0
 
 
@@ -193,15 +194,16 @@ def _info(arguments: argparse.Namespace, say: _Messages) -> int:
 def describe_account(account: dict[str, Any]) -> list[str]:
     """What of the input the model reads, in sentences."""
     lines = [
-        f"modeled: {account['n_cells']:,} cells (all), "
-        f"{account['n_genes']:,} of {account['n_genes_in']:,} genes and "
-        f"{account['n_peaks']:,} of {account['n_peaks_in']:,} peaks "
-        f"(seen in at least {account['min_cells']} cells)"
+        f"modeled: {count_of(account['n_cells'], 'cell')} (all), "
+        f"{account['n_genes']:,} of {count_of(account['n_genes_in'], 'gene')} and "
+        f"{account['n_peaks']:,} of {count_of(account['n_peaks_in'], 'peak')} "
+        f"(seen in at least {count_of(account['min_cells'], 'cell')})"
     ]
     for modality, key in (("RNA", "cells_without_rna"), ("ATAC", "cells_without_atac")):
         if number := account[key]:
             lines.append(
-                f"{number:,} cells have no {modality} count; the other modality places them"
+                f"{count_of(number, 'cell', 'has', 'have')} no {modality} count; the other "
+                f"modality places {'it' if number == 1 else 'them'}"
             )
     if account["batch"]:
         lines.append(f"batches: {', '.join(account['batch'])}")
@@ -545,10 +547,17 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _of_latent(latent: np.ndarray) -> str:
+    return f"{count_of(len(latent), 'cell')} in {count_of(latent.shape[1], 'dimension')}"
+
+
 def _shape(cells: Any) -> str:
     on_disk = isinstance(cells, Paired)
     rna, atac = (cells.rna, cells.atac) if on_disk else (cells["rna"], cells["atac"])
-    sizes = f"{rna.shape[0]:,} cells, {rna.shape[1]:,} genes, {atac.shape[1]:,} peaks"
+    sizes = ", ".join(
+        count_of(n, word)
+        for n, word in ((rna.shape[0], "cell"), (rna.shape[1], "gene"), (atac.shape[1], "peak"))
+    )
     return f"{sizes}; the counts stay on disk" if on_disk else sizes
 
 

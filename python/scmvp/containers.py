@@ -17,6 +17,7 @@ import pandas as pd
 
 from .errors import InputError, InputNote
 from .matrices import holds_counts, is_binary, same_values
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -108,9 +109,7 @@ def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
 
 def _of_types(counted: pd.Series) -> str:
     """So many features of each type, in words."""
-    return " and ".join(
-        f"{n:,} feature{'s' if n > 1 else ''} of type {name}" for name, n in counted.items()
-    )
+    return " and ".join(f"{count_of(n, 'feature')} of type {name}" for name, n in counted.items())
 
 
 def feature_types(var: pd.DataFrame) -> pd.Series | None:

@@ -17,6 +17,7 @@ import pandas as pd
 from .checks import name_some
 from .errors import InputError, InputNote
 from .labels import batch_name, level_names
+from .words import count_of
 
 MOST_LEVELS = 200  # of a column; more of them are cells' own numbers, not batches
 
@@ -49,8 +50,8 @@ class Covariates:
                 )
             if len(levels[name]) > MOST_LEVELS:
                 raise InputError(
-                    f"'{name}' has {len(levels[name])} different values, too many to be batches "
-                    f"(at most {MOST_LEVELS}); name a column of categories"
+                    f"'{name}' has {count_of(len(levels[name]), 'different value')}, too many to "
+                    f"be batches (at most {MOST_LEVELS}); name a column of categories"
                 )
         found = cls(levels, [])
         return cls(levels, found.design(obs).mean(0).tolist())
@@ -86,9 +87,9 @@ class Covariates:
                 new = sorted(set(values[~known]))
                 rows[~known] = self.share[start : start + len(levels)]
                 warnings.warn(
-                    f"{int((~known).sum())} cells are of batches that the model has not seen "
-                    f"({name}: {name_some(new)}); they are read as if of the average batch, so "
-                    "that their own difference from it stays in the latent",
+                    f"{count_of(int((~known).sum()), 'cell', 'is', 'are')} of batches that the "
+                    f"model has not seen ({name}: {name_some(new)}) and read as if of the average "
+                    "batch, so that their own difference from it stays in the latent",
                     InputNote,
                     stacklevel=4,
                 )
@@ -155,7 +156,7 @@ def column_names(batch: str | Sequence[str] | None) -> list[str]:
 def _words(values: pd.Series, name: str) -> np.ndarray:
     if (missing := values.isna().to_numpy()).any():
         raise InputError(
-            f"{int(missing.sum())} cells have no value in '{name}' "
+            f"{count_of(int(missing.sum()), 'cell', 'has', 'have')} no value in '{name}' "
             f"({name_some(list(map(str, values.index[missing])))}); give every cell its batch"
         )
     return level_names(values, batch_name).astype(str)

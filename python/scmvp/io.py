@@ -47,6 +47,7 @@ from .containers import (
     split,
 )
 from .errors import InputError, InputNote
+from .words import count_of
 
 _ACCEPTED = (
     "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad of both modalities, a 10x .h5, "
@@ -444,8 +445,9 @@ def names_of_10x(file: h5py.File, path: Path) -> tuple[h5py.Group, np.ndarray, p
     sizes = {len(names) for names in features.values()}
     if sizes != {n_features} or len(cells) != n_cells:
         raise InputError(
-            f"{path} is damaged: it has {n_features} features x {n_cells} cells, but names for "
-            f"{min(sizes)} and {len(cells)}; make the file again"
+            f"{path} is damaged: it has {count_of(n_features, 'feature')} x "
+            f"{count_of(n_cells, 'cell')}, but names for {min(sizes):,} and {len(cells):,}; make "
+            "the file again"
         )
     var = pd.DataFrame(
         {
@@ -474,20 +476,22 @@ def _read_matrix_market(folder: Path, matrix: Path, features: Path, barcodes: Pa
         var["chrom"] = [row[3] for row in rows]
         var["start"] = [int(row[4]) for row in rows]
         var["end"] = [int(row[5]) for row in rows]
+
+    def other_size(size: tuple[int, int]) -> InputError:
+        return InputError(
+            f"{matrix} is {size[0]} x {size[1]}, but {features.name} names "
+            f"{count_of(len(var), 'feature')} and {barcodes.name} names "
+            f"{count_of(len(cells), 'cell')}; give the three files of one run"
+        )
+
     with damage_reported(matrix, "MatrixMarket file"):
         claimed = check_matrix_market(matrix, (len(var), len(cells)))
         if claimed != (len(var), len(cells)):
-            raise InputError(
-                f"{matrix} is {claimed[0]} x {claimed[1]}, but {features.name} names {len(var)} "
-                f"features and {barcodes.name} names {len(cells)} cells"
-            )
+            raise other_size(claimed)
         with open_text(matrix) as file:
             stored = scipy.io.mmread(file)
     if stored.shape != (len(var), len(cells)):
-        raise InputError(
-            f"{matrix} is {stored.shape[0]} x {stored.shape[1]}, but {features.name} names "
-            f"{len(var)} features and {barcodes.name} names {len(cells)} cells"
-        )
+        raise other_size(stored.shape)
     return _split_by_type(sp.csr_matrix(stored.T), cells, var, folder)
 
 
@@ -545,15 +549,18 @@ def _csr_from_parts(parts: Parts, shape: tuple[int, int], modality: str | None) 
     what = "the matrix" if modality is None else f"the {LABEL[modality]} matrix"
     word = "feature" if modality is None else FEATURE_WORD[modality]
     if len(indptr) != shape[0] + 1:
-        raise InputError(f"{what} has {len(indptr) - 1} cells, but {shape[0]} cell names are given")
+        raise InputError(
+            f"{what} has {count_of(len(indptr) - 1, 'cell')}, but "
+            f"{count_of(shape[0], 'cell name', 'is', 'are')} given"
+        )
     if any(part.dtype.kind not in "iu" for part in (indices, indptr)):
         raise InputError(f"{what} is damaged: its index vectors are not whole numbers")
     if indptr[0] != 0 or (np.diff(indptr.astype(np.int64)) < 0).any() or indptr[-1] != len(data):
         raise InputError(f"{what} is damaged: its rows do not add up; make the file again")
     if len(indices) and (indices.max() >= shape[1] or indices.min() < 0):
         raise InputError(
-            f"{what} has entries for {word} {int(indices.max()) + 1}, but {shape[1]} {word} "
-            "names are given"
+            f"{what} has entries for {word} {int(indices.max()) + 1}, but "
+            f"{count_of(shape[1], f'{word} name', 'is', 'are')} given"
         )
     try:
         return sp.csr_matrix((data, indices, indptr), shape=shape, copy=False)

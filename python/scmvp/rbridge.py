@@ -32,6 +32,7 @@ from .files import whole_file
 from .matrices import entries_once, plain_numbers
 from .rengine import call
 from .rserial import Named
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -423,7 +424,8 @@ def _imputed_part(values: Any, modality: str, cells: np.ndarray) -> dict[str, An
     at = pd.Index(as_names(rows)).get_indexer(pd.Index(cells))
     if (at < 0).any():
         raise InputError(
-            f"imputed['{modality}'] lacks {int((at < 0).sum())} of the {len(cells)} cells of mdata"
+            f"imputed['{modality}'] lacks {int((at < 0).sum()):,} of the "
+            f"{count_of(len(cells), 'cell')} of mdata; give values for all of them"
         )
     matrix = matrix[at] if not np.array_equal(at, np.arange(len(rows))) else matrix
     dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from .errors import InputError, ModelFileError
 from .files import one_writer, whole_file
+from .words import count_of
 
 FORMAT = "scmvp-model"
 FORMAT_VERSION = 4
@@ -205,8 +206,8 @@ def check_sizes(
     for rows, columns in products:
         if not 0 < rows * columns <= most:
             raise ModelFileError(
-                f"'{Path(directory) / WEIGHTS_FILE}' does not fit its {INFO_FILE}: it has {most:,} "
-                f"numbers, no {rows} x {columns}; save the model again"
+                f"'{Path(directory) / WEIGHTS_FILE}' does not fit its {INFO_FILE}: it has "
+                f"{count_of(most, 'number')}, no {rows} x {columns}; save the model again"
             )
 
 
