@@ -68,6 +68,8 @@ def labels_of(data: Any, labels: Any, names: np.ndarray, argument: str) -> np.nd
 
 def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
     """A column of obs, of the whole or of the modalities, in the order of the model's cells."""
+    if isinstance(data, Paired) and data.obs is not None:
+        return columns_of([data.obs], [name], cells)[name]
     if data is None or isinstance(data, Paired):
         raise InputError(
             f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "

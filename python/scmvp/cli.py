@@ -165,6 +165,8 @@ def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
     if arguments.labels is not None:
         names = cells.cells if isinstance(cells, Paired) else cells.obs_names
         groupby = labels_in(arguments.labels, names)
+    elif groupby is None and arguments.group1 is not None:
+        groupby = model.predict(cells)  # here group1 has labels, and never names of cells
     test, word = {
         "rna": (model.differential_expression, "gene"),
         "atac": (model.differential_accessibility, "peak"),
