@@ -30,6 +30,7 @@ from .containers import (
 from .errors import InputError
 from .matrices import Matrix, blocks_of, matrix_of, pieces_of, rows_of
 from .threads import limited_threads
+from .words import count_of
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -182,7 +183,9 @@ def _whitened(basis: np.ndarray, weight: np.ndarray) -> np.ndarray:
     orthonormal, triangle = np.linalg.qr(root * (basis - (weight @ basis) / weight.sum()))
     diagonal = np.abs(np.diag(triangle))
     if diagonal.min() < 1e-8 * diagonal.max():
-        raise InputError("too few different values of pseudotime for a spline; lower df")
+        df, n_values = basis.shape[1], len(np.unique(basis, axis=0))
+        advice = "lower df" if df > 3 < n_values else "give cells of at least 4 values"
+        raise InputError(f"too few different values of pseudotime for a spline; {advice}")
     return orthonormal / root
 
 
@@ -297,12 +300,21 @@ def _input_of(
             raise InputError(f"counts are {type_name(data)}; give a MuData, or cells x features")
         names = np.arange(counts.shape[1]) if features is None else np.asarray(features)
         if len(names) != counts.shape[1]:
-            raise InputError(f"there are {len(names)} names for {counts.shape[1]} features")
+            raise InputError(
+                f"there are {count_of(len(names), 'name')} for "
+                f"{count_of(counts.shape[1], 'feature')}; give one name for each feature"
+            )
         if isinstance(pseudotime, str):
             raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
         return _Input(counts, names, np.arange(counts.shape[0]), pseudotime)
     named = names_of_modalities(data.mod)
     if modality not in MODALITIES or modality not in named:
+        if not named:
+            has = ", ".join(map(repr, data.mod)) or "none"
+            raise InputError(
+                f"the MuData has neither RNA nor ATAC (modalities: {has}); rename one to 'rna' or "
+                "'atac'"
+            )
         raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, named))}")
     adata = data.mod[named[modality]]
     places, own_cells = places_of(adata), as_names(adata.obs_names)
@@ -311,7 +323,10 @@ def _input_of(
     if features is not None:
         unknown = [str(name) for name in features if name not in set(names)]
         if unknown:
-            raise InputError(f"features that are not in '{modality}': {name_some(unknown)}")
+            raise InputError(
+                f"features that are not in '{modality}': {name_some(unknown)}; give names that are "
+                "there, spelled the same way"
+            )
     if isinstance(pseudotime, str):
         if pseudotime not in data.obs:
             raise InputError(
@@ -334,7 +349,7 @@ def _numbers(name: str, values: Any, cells: np.ndarray) -> np.ndarray:
         raise InputError(f"{name} holds what is no number; give one number per cell") from error
     if values.shape != cells.shape:
         raise InputError(
-            f"{name} has shape {values.shape}; give {len(cells)} numbers, one per cell"
+            f"{name} has shape {values.shape}; give {count_of(len(cells), 'number')}, one per cell"
         )
     return values
 
@@ -374,7 +389,8 @@ def _cells_to_use(
     use = np.flatnonzero(usable)
     if len(use) < FEWEST_CELLS:
         raise InputError(
-            f"only {len(use)} cells have a pseudotime and counts; give at least {FEWEST_CELLS}"
+            f"only {count_of(len(use), 'cell', 'has', 'have')} a pseudotime and counts; give "
+            f"at least {FEWEST_CELLS}"
         )
     t = t[use]
     if t.min() == t.max():

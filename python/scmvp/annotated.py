@@ -11,6 +11,7 @@ from .checks import Paired, columns_of
 from .containers import as_names, is_mudata, name_some
 from .errors import InputError
 from .labels import level_names
+from .words import count_of
 
 LATENT = "X_scmvp"
 
@@ -60,13 +61,16 @@ def labels_of(data: Any, labels: Any, names: np.ndarray, argument: str) -> np.nd
     labels = np.asarray(in_order_of(names, labels, argument), dtype=object)
     if labels.shape != names.shape:
         raise InputError(
-            f"{argument} has shape {labels.shape}; give {len(names)} labels, one per cell"
+            f"{argument} has shape {labels.shape}; give {count_of(len(names), 'label')}, one per "
+            "cell"
         )
     return level_names(labels)
 
 
 def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
     """A column of obs, of the whole or of the modalities, in the order of the model's cells."""
+    if isinstance(data, Paired) and data.obs is not None:
+        return columns_of([data.obs], [name], cells)[name]
     if data is None or isinstance(data, Paired):
         raise InputError(
             f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
@@ -100,6 +104,7 @@ def in_order_of(names: np.ndarray, values: Any, argument: str) -> Any:
     if (at >= 0).all():
         return values.iloc[at]
     raise InputError(
-        f"{argument} has no value for {name_some(names[at < 0])} ({int((at < 0).sum())} cells), or "
-        "names a cell twice; give one value for each cell"
+        f"{argument} has no value for {name_some(names[at < 0])} "
+        f"({count_of(int((at < 0).sum()), 'cell')}), or names a cell twice; give one value for "
+        "each cell"
     )

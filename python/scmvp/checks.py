@@ -37,6 +37,7 @@ from .containers import (
 from .errors import InputError
 from .files import as_path, refuse_no_file
 from .matrices import (
+    LARGEST_COUNT,
     DiskRows,
     Matrix,
     chunks,
@@ -46,6 +47,7 @@ from .matrices import (
     not_a_count,
     rows_of,
 )
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -195,7 +197,8 @@ def paired_of(
     if mosaic:
         found_names, orders = all_cells(cells["rna"], cells["atac"])
     else:
-        found_names, orders = cells["rna"], (None, match_cells(cells["rna"], cells["atac"]))
+        order = match_cells(cells["rna"], cells["atac"], may_be_mosaic=True)
+        found_names, orders = cells["rna"], (None, order)
     if names is None or np.array_equal(names, found_names):
         names = found_names
     else:
@@ -228,7 +231,7 @@ def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
     for what, names in lacking.items():
         if len(names):
             raise InputError(
-                f"{what} {name_some(names)} ({len(names)} in all); call update() of the MuData "
+                f"{what} {name_some(names)} ({len(names):,} in all); call update() of the MuData "
                 "after a modality was changed"
             )
     return known[known.isin(ours)].to_numpy()
@@ -253,8 +256,15 @@ def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
         )
 
 
-def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | None:
+def match_cells(
+    rna_cells: np.ndarray, atac_cells: np.ndarray, may_be_mosaic: bool = False
+) -> np.ndarray | None:
     """Positions of the RNA cells among the ATAC cells; None when the order is the same already.
+
+    Args:
+        rna_cells: Names.
+        atac_cells: Names.
+        may_be_mosaic: Whether the caller's caller has an argument `mosaic`, to be told of.
 
     Raises:
         InputError: The two modalities do not hold the same cells.
@@ -272,14 +282,14 @@ def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | N
         )
     if len(only_rna) or len(only_atac):
         parts = [
-            f"{len(names)} only in {LABEL[modality]} ({name_some(names)})"
+            f"{len(names):,} only in {LABEL[modality]} ({name_some(names)})"
             for modality, names in (("rna", only_rna), ("atac", only_atac))
             if len(names)
         ]
+        others = ", or say mosaic=True to use the others, too" if may_be_mosaic else ""
         raise InputError(
             f"the two modalities do not hold the same cells: {' and '.join(parts)}; keep the "
-            f"{int((order >= 0).sum())} shared cells in both, or say mosaic=True to use the "
-            "others, too"
+            f"{count_of(int((order >= 0).sum()), 'shared cell')} in both{others}"
         )
     return order
 
@@ -318,8 +328,8 @@ def count_matrix(
     if matrix.shape != (len(cells), len(features)):
         raise InputError(
             f"the {LABEL[modality]} matrix is {matrix.shape[0]} x {matrix.shape[1]}, but there are "
-            f"{len(cells)} cell names and {len(features)} {FEATURE_WORD[modality]} names; "
-            "give cells x features"
+            f"{count_of(len(cells), 'cell name')} and "
+            f"{count_of(len(features), f'{FEATURE_WORD[modality]} name')}; give cells x features"
         )
     if isinstance(matrix, DiskRows):
         start = 0
@@ -342,10 +352,10 @@ def refuse_empty_cells(rna: Matrix, atac: Matrix, cells: np.ndarray) -> None:
     """Refuse cells with no count in either modality; both matrices hold no stored zeros."""
     empty = entries_of_cells(rna) + entries_of_cells(atac) == 0
     if empty.any():
-        one = int(empty.sum()) == 1
+        n = int(empty.sum())
         raise InputError(
-            f"{_plural(int(empty.sum()), 'cell')} {'has' if one else 'have'} no count in either "
-            f"modality ({name_some(cells[empty])}); remove {'it' if one else 'them'}, e.g. with "
+            f"{count_of(n, 'cell', 'has', 'have')} no count in either modality "
+            f"({name_some(cells[empty])}); remove {'it' if n == 1 else 'them'}, e.g. with "
             "scmvp.filter_paired"
         )
 
@@ -417,7 +427,10 @@ def _describe_bad(value: float, label: str, where: str, advice: str) -> str:
         return f"the {label} matrix holds a negative value, {value:g} ({where}){remedy}"
     if value != int(value):
         return f"the {label} matrix looks normalized: {value:g} ({where}) is not an integer{remedy}"
-    return f"the {label} matrix holds {value:g} ({where}), too large for a count"
+    return (
+        f"the {label} matrix holds {value:g} ({where}), too large for a count; give counts of at "
+        f"most {LARGEST_COUNT:,}"
+    )
 
 
 def _refuse_duplicates(names: np.ndarray, what: str, attribute: str) -> None:
@@ -426,10 +439,6 @@ def _refuse_duplicates(names: np.ndarray, what: str, attribute: str) -> None:
         return
     repeated = index[index.duplicated()].unique()
     raise InputError(
-        f"duplicated {what}: {name_some(repeated)} ({len(repeated)} in all); make them unique, "
+        f"duplicated {what}: {name_some(repeated)} ({len(repeated):,} in all); make them unique, "
         f"e.g. with adata.{attribute}_make_unique()"
     )
-
-
-def _plural(n: int, word: str) -> str:
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"

@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .errors import InputError
+from .words import count_of
 
 _SMALL = 64 << 20  # bytes that anything may claim
 # How many bytes one stored byte can become. zlib's limit is 1,032; of the other filters some write
@@ -107,7 +108,9 @@ class _Walk:
             claimed = max(claimed, math.prod(dataset.chunks) * dataset.dtype.itemsize)
             most = max(_SMALL, stored * (_DEFLATED if known else _OTHERWISE))
         if claimed > most:
-            self.refuse(f"{where} claims {claimed:,} bytes, of which {stored:,} are stored")
+            self.refuse(
+                f"{where} claims {count_of(claimed, 'byte')}, of which {stored:,} are stored"
+            )
 
 
 def _fits(group: Any, indptr: Any) -> bool:
@@ -134,8 +137,8 @@ def check_zarr(path: Path) -> None:
         claimed = max(array.size, math.prod(array.chunks)) * array.dtype.itemsize
         if claimed > most:
             raise InputError(
-                f"{path} cannot be trusted: '{name}' claims {claimed:,} bytes, of which at most "
-                f"{stored:,} are stored; write it again"
+                f"{path} cannot be trusted: '{name}' claims {count_of(claimed, 'byte')}, of which "
+                f"at most {stored:,} are stored; write it again"
             )
         if name.endswith("indptr") and not _fits(group, array):
             raise InputError(
@@ -224,7 +227,8 @@ def check_matrix_market(path: Path, shape: tuple[int, int]) -> tuple[int, int]:
     for n in n_values if (rows, columns) == shape else ():
         if n > rows * columns or 4 * n > unpacked:  # a line has at least "1 1\n"
             raise InputError(
-                f"{path} is damaged: it claims {n:,} values, more than can be in it; write it again"
+                f"{path} is damaged: it claims {count_of(n, 'value')}, more than can be in it; "
+                "write it again"
             )
     return rows, columns
 

@@ -27,6 +27,7 @@ from .checks import Paired, check_paired, writable
 from .errors import InputError, InputNote
 from .files import whole_file, whole_folder
 from .io import read_for_fit
+from .words import count_of
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
 FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
@@ -52,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
         except MemoryError as error:
             reason = f" ({error})" if str(error) else ""
-            return _fail(f"the memory is not enough{reason}; leave counts on disk: --backed yes", 2)
+            on_disk = getattr(arguments, "backed", "yes") == "yes"
+            advice = "give fewer cells" if on_disk else "leave counts on disk: --backed yes"
+            return _fail(f"the memory is not enough{reason}; {advice}", 2)
         except KeyboardInterrupt:
             return _fail("interrupted; nothing was written", 130)
 
@@ -114,9 +117,9 @@ def _fit_and_write(
     if arguments.checkpoint is not None and not model.interrupted:
         Path(arguments.checkpoint).unlink(missing_ok=True)
     say(
-        f"{out}: {latent.shape[0]:,} cells in {latent.shape[1]} dimensions, "
-        f"{summary['n_clusters_used']} of {summary['n_clusters']} clusters used, "
-        f"{summary['epochs']} epochs in {summary['seconds_fit']:.1f} s, "
+        f"{out}: {_of_latent(latent)}, {summary['n_clusters_used']} of "
+        f"{count_of(summary['n_clusters'], 'cluster')} used, "
+        f"{count_of(summary['epochs'], 'epoch')} in {summary['seconds_fit']:.1f} s, "
         f"peak memory {summary['peak_memory_mb']:,.0f} MB"
     )
     if model.interrupted:
@@ -132,7 +135,7 @@ def _embed(arguments: argparse.Namespace, say: _Messages) -> int:
     latent = model.get_latent_representation(data, modality=arguments.modality)
     with whole_file(out) as partial:
         _write_latent(partial, data.cells, latent)
-    say(f"{arguments.out}: {latent.shape[0]:,} cells in {latent.shape[1]} dimensions")
+    say(f"{arguments.out}: {_of_latent(latent)}")
     return 0
 
 
@@ -167,19 +170,21 @@ def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
     if arguments.labels is not None:
         names = cells.cells if isinstance(cells, Paired) else cells.obs_names
         groupby = labels_in(arguments.labels, names)
-    test, asked = {
-        "rna": (model.differential_expression, "genes"),
-        "atac": (model.differential_accessibility, "peaks"),
+    elif groupby is None and arguments.group1 is not None:
+        groupby = model.predict(cells)  # here group1 has labels, and never names of cells
+    test, word = {
+        "rna": (model.differential_expression, "gene"),
+        "atac": (model.differential_accessibility, "peak"),
     }[arguments.modality]
     table = test(
         cells, groupby=groupby, group1=arguments.group1, group2=arguments.group2,
-        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed, **{asked: features},
+        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed, **{f"{word}s": features},
     )  # fmt: skip
     with whole_file(out) as partial:
         table.to_csv(partial, index=False)
     pairs = table.groupby(["group", "reference"], sort=False)["is_de"].sum()
     for (group, reference), n in pairs.items():
-        say(f"{group} against {reference}: {n:,} {asked} at FDR {arguments.fdr:g}")
+        say(f"{group} against {reference}: {count_of(n, word)} at FDR {arguments.fdr:g}")
     return 0
 
 
@@ -196,15 +201,16 @@ def _info(arguments: argparse.Namespace, say: _Messages) -> int:
 def describe_account(account: dict[str, Any]) -> list[str]:
     """What of the input the model reads, in sentences."""
     lines = [
-        f"modeled: {account['n_cells']:,} cells (all), "
-        f"{account['n_genes']:,} of {account['n_genes_in']:,} genes and "
-        f"{account['n_peaks']:,} of {account['n_peaks_in']:,} peaks "
-        f"(seen in at least {account['min_cells']} cells)"
+        f"modeled: {count_of(account['n_cells'], 'cell')} (all), "
+        f"{account['n_genes']:,} of {count_of(account['n_genes_in'], 'gene')} and "
+        f"{account['n_peaks']:,} of {count_of(account['n_peaks_in'], 'peak')} "
+        f"(seen in at least {count_of(account['min_cells'], 'cell')})"
     ]
     for modality, key in (("RNA", "cells_without_rna"), ("ATAC", "cells_without_atac")):
         if number := account[key]:
             lines.append(
-                f"{number:,} cells have no {modality} count; the other modality places them"
+                f"{count_of(number, 'cell', 'has', 'have')} no {modality} count; the other "
+                f"modality places {'it' if number == 1 else 'them'}"
             )
     if account["batch"]:
         lines.append(f"batches: {', '.join(account['batch'])}")
@@ -548,10 +554,17 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _of_latent(latent: np.ndarray) -> str:
+    return f"{count_of(len(latent), 'cell')} in {count_of(latent.shape[1], 'dimension')}"
+
+
 def _shape(cells: Any) -> str:
     on_disk = isinstance(cells, Paired)
     rna, atac = (cells.rna, cells.atac) if on_disk else (cells["rna"], cells["atac"])
-    sizes = f"{rna.shape[0]:,} cells, {rna.shape[1]:,} genes, {atac.shape[1]:,} peaks"
+    sizes = ", ".join(
+        count_of(n, word)
+        for n, word in ((rna.shape[0], "cell"), (rna.shape[1], "gene"), (atac.shape[1], "peak"))
+    )
     return f"{sizes}; the counts stay on disk" if on_disk else sizes
 
 
@@ -559,9 +572,26 @@ def _shape(cells: Any) -> str:
 _FLAGS = (
     (re.compile(r"\b(rna|atac)_layer='([^']*)'"), r"--\1-layer '\2'"),
     (re.compile(r"\bmosaic=True\b"), "--mosaic"),
-    (re.compile(r"\b(n_clusters|n_latent|min_cells|max_epochs|batch_size|library_size)\b"), None),
-    (re.compile(r"; name its assay with read_rds"), ""),
-    (re.compile(r"or read it into memory"), "or say --backed no"),
+    # in quotes they are names of the user's own
+    (
+        re.compile(
+            r"(?<!['\w-])(n_clusters|n_latent|min_cells|max_epochs|batch_size|library_size|groupby|"
+            r"group1|group2)(?!['\w])"
+        ),
+        None,
+    ),
+    (re.compile(r"^(delta|fdr|seed|lr|threads|batch)(?= is )"), None),
+    (re.compile(r"leave batch out"), "leave --batch out"),
+    (re.compile(r"give a dict of column and level"), "write COLUMN=LEVEL for each of them"),
+    (re.compile(r"leave out backed=True"), "say --backed no"),
+    (re.compile(r"with backed=True"), "with --backed yes"),
+    # what only Python has
+    (re.compile(r"; read_rds takes the name of an assay \(rna_assay, peak_assay\)"), ""),
+    (
+        re.compile(r", e\.g\. with (adata\.(obs|var)_names_make_unique\(\)|scmvp\.filter_paired)"),
+        "",
+    ),
+    (re.compile(r", or have Rscript on the PATH and say engine='process', which needs none"), ""),
 )
 
 

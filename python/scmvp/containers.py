@@ -17,6 +17,7 @@ import pandas as pd
 
 from .errors import InputError, InputNote
 from .matrices import holds_counts, is_binary, same_values
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -108,9 +109,7 @@ def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
 
 def _of_types(counted: pd.Series) -> str:
     """So many features of each type, in words."""
-    return " and ".join(
-        f"{n:,} feature{'s' if n > 1 else ''} of type {name}" for name, n in counted.items()
-    )
+    return " and ".join(f"{count_of(n, 'feature')} of type {name}" for name, n in counted.items())
 
 
 def feature_types(var: pd.DataFrame) -> pd.Series | None:
@@ -146,7 +145,8 @@ def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndar
     if not right.any():
         raise InputError(
             f"{where} holds no features of type '{FEATURE_TYPES[modality]}' (types: "
-            f"{name_some(others.index)}), but stands for the {LABEL[modality]}; give the right file"
+            f"{name_some(others.index)}), but stands for the {LABEL[modality]}; give the "
+            f"{LABEL[modality]} in its place"
         )
     _note(f"{where}: {_of_types(others)} left out")
     return np.flatnonzero(right)
@@ -286,9 +286,10 @@ def named_place(places: Sequence[Place], modality: str, layer: str) -> Place:
     has = ", ".join(f"'{place.name}'" for place in places if place.is_layer) or "none"
     others = [f"'{place.name}'" for place in places if not place.is_layer]
     more = f"; {' and '.join(others)} can be named, too" if others else ""
+    x = ", or leave the layer out to use X" if "'X'" in others else ""
     raise InputError(
         f"the {LABEL[modality]} modality has no layer '{layer}' (layers: {has}{more}); name one of "
-        "these, or leave the layer out to use X"
+        f"these{x}"
     )
 
 
@@ -324,7 +325,8 @@ def place_in_memory(
     if x is None:
         found = remedy(places, modality, query, argument)
         raise InputError(
-            f"the {LABEL[modality]} modality has no X{found or ' and nothing else with counts'}"
+            f"the {LABEL[modality]} modality has no X"
+            f"{found or ' and nothing else with counts; put its counts into X'}"
         )
     if (other := _disagrees(x, places)) is not None:
         how = _how_to_take(other, modality, query, argument)

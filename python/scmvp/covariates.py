@@ -17,6 +17,7 @@ import pandas as pd
 from .checks import name_some
 from .errors import InputError, InputNote
 from .labels import batch_name, level_names
+from .words import count_of
 
 MOST_LEVELS = 200  # of a column; more of them are cells' own numbers, not batches
 
@@ -50,8 +51,9 @@ class Covariates:
             most = max(10, min(MOST_LEVELS, len(values) // 2))
             if len(levels[name]) > most:
                 raise InputError(
-                    f"'{name}' has {len(levels[name])} different values in {len(values)} cells, "
-                    f"too many to be batches (at most {most}); name a column of categories"
+                    f"'{name}' has {count_of(len(levels[name]), 'different value')} in "
+                    f"{count_of(len(values), 'cell')}, too many to be batches (at most {most}); "
+                    "name a column of categories"
                 )
         found = cls(levels, [])
         return cls(levels, found.design(obs).mean(0).tolist())
@@ -87,9 +89,9 @@ class Covariates:
                 new = sorted(set(values[~known]))
                 rows[~known] = self.share[start : start + len(levels)]
                 warnings.warn(
-                    f"{int((~known).sum())} cells are of batches that the model has not seen "
-                    f"({name}: {name_some(new)}); they are read as if of the average batch, so "
-                    "that their own difference from it stays in the latent",
+                    f"{count_of(int((~known).sum()), 'cell', 'is', 'are')} of batches that the "
+                    f"model has not seen ({name}: {name_some(new)}) and read as if of the average "
+                    "batch, so that their own difference from it stays in the latent",
                     InputNote,
                     stacklevel=4,
                 )
@@ -156,7 +158,7 @@ def column_names(batch: str | Sequence[str] | None) -> list[str]:
 def _words(values: pd.Series, name: str) -> np.ndarray:
     if (missing := values.isna().to_numpy()).any():
         raise InputError(
-            f"{int(missing.sum())} cells have no value in '{name}' "
+            f"{count_of(int(missing.sum()), 'cell', 'has', 'have')} no value in '{name}' "
             f"({name_some(list(map(str, values.index[missing])))}); give every cell its batch"
         )
     return level_names(values, batch_name).astype(str)

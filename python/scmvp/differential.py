@@ -25,6 +25,7 @@ from .labels import level_name, level_names
 from .matrices import Matrix
 from .module import PairedMixtureVAE
 from .networks import Gaussian
+from .words import count_of
 
 if TYPE_CHECKING:
     from .model import SCMVP, PairedData
@@ -88,7 +89,9 @@ def groups_of(
     second = ~first if group2 is None else _mask(cells, group2, "group2")
     if (both := first & second).any():
         shared = name_some(np.asarray(cells)[both])
-        raise InputError(f"group1 and group2 share {both.sum()} cells ({shared}); take them apart")
+        raise InputError(
+            f"group1 and group2 share {count_of(both.sum(), 'cell')} ({shared}); take them apart"
+        )
     unit = np.where(first, 0, np.where(second, 1, -1))
     names = ("group1", "rest" if group2 is None else "group2")
     groups = Groups(unit, 2, [Comparison(*names, ([0], [1]))])
@@ -102,7 +105,8 @@ def _labelled(cells, labels, group1, group2, name: str) -> Groups:
     labels = in_order_of(np.asarray(cells), labels, name)
     if len(labels) != len(cells):
         raise InputError(
-            f"{name} has {len(labels)} labels for {len(cells)} cells; give one for each cell"
+            f"{name} has {count_of(len(labels), 'label')} for {count_of(len(cells), 'cell')}; give "
+            "one for each cell"
         )
     # in the order of the categories; 1 and "1" have one name and are one group
     names = level_names(labels)
@@ -111,10 +115,12 @@ def _labelled(cells, labels, group1, group2, name: str) -> Groups:
     known = [label for label in order if label in present]
     code = pd.Index(known).get_indexer(names)
     if len(known) < 2:
-        raise InputError(f"{name} has the same label for all cells; there is nothing to compare")
+        raise InputError(
+            f"{name} has the same label for all cells; give cells of at least two labels"
+        )
     firsts = known if group1 is None else _labels_in(group1, known, "group1", name)
     if group1 is None and group2 is not None:
-        raise InputError("group2 is given without group1; name the group to compare with it")
+        raise InputError("group2 is given without group1; give group1, too")
     second = None if group2 is None else _labels_in(group2, known, "group2", name)
     found = []
     # several labels in group1 are compared one after the other, those in group2 taken together
@@ -156,8 +162,8 @@ def labels_in(path: str, cells: Sequence[str]) -> pd.Series:
     if n := int(found.isna().sum()):
         lacking = name_some(found.index[found.isna()])
         warnings.warn(
-            f"{path} has no label for {n:,} of the {len(cells):,} cells ({lacking}), which are "
-            "left out",
+            f"{path} has no label for {n:,} of the {count_of(len(cells), 'cell')} ({lacking}), "
+            f"which {'is' if n == 1 else 'are'} left out",
             InputNote,
             stacklevel=2,
         )
@@ -189,8 +195,8 @@ def _mask(cells: Sequence[str], given: object, argument: str) -> np.ndarray:
     if values.dtype == bool:
         if len(values) != len(cells):
             raise InputError(
-                f"{argument} is a mask of {len(values)} values for {len(cells)} cells; "
-                "give one value for each cell"
+                f"{argument} is a mask of {count_of(len(values), 'value')} for "
+                f"{count_of(len(cells), 'cell')}; give one value for each cell"
             )
         return values
     if pd.isna(values).any():
@@ -208,8 +214,8 @@ def _refuse_small(groups: Groups) -> None:
         for name, units in named:
             if (n := size[units].sum()) < FEWEST_CELLS:
                 raise InputError(
-                    f"group '{name}' has {n} cells; a comparison needs at least {FEWEST_CELLS} "
-                    "in each group"
+                    f"group '{name}' has {count_of(n, 'cell')}; a comparison needs at least "
+                    f"{FEWEST_CELLS} in each group"
                 )
 
 
@@ -352,7 +358,7 @@ def shared_batches(
     shared = [pair for pair in pairs if min(side.n for side in pair) >= FEWEST_CELLS]
     if not shared:
         raise InputError(
-            f"no batch has {FEWEST_CELLS} cells of '{comparison.group}' and of "
+            f"no batch has {count_of(FEWEST_CELLS, 'cell')} of '{comparison.group}' and of "
             f"'{comparison.reference}', so that their difference cannot be told from that of the "
             "batches; compare groups that share batches, or fit a model without batches"
         )

@@ -15,6 +15,7 @@ from .containers import RANGE
 from .errors import InputError, InputNote
 from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
 from .preprocess import insertions_to_fragments, looks_like_insertions
+from .words import count_of
 
 # Smallest share of a model's genes, and of its peaks, that a query must have.
 MIN_SHARED = 0.8
@@ -36,8 +37,8 @@ def modelled_features(given: Paired, min_cells: int) -> Paired:
         word = FEATURE_WORD[modality]
         if not len(kept):
             raise InputError(
-                f"none of the {len(names)} {word}s is seen in at least {min_cells} of the "
-                f"{len(given.cells)} cells; give more cells or a smaller min_cells"
+                f"none of the {count_of(len(names), word)} is seen in at least {min_cells:,} of "
+                f"the {count_of(len(given.cells), 'cell')}; give more cells or a smaller min_cells"
             )
         modelled = _columns(matrix, kept)
         if modelled is matrix and not isinstance(matrix, DiskRows):
@@ -117,12 +118,12 @@ def _tell_missing(at: np.ndarray, modelled: np.ndarray, have: np.ndarray, modali
             "atac": "count its fragments in the peaks of the model",
         }[modality]
         raise InputError(
-            f"the query has only {len(at) - n:,} of the model's {len(at):,} {word}s (the model has "
-            f"{name_some(modelled[missing])}; the query {name_some(have)}): {how}"
+            f"the query has only {len(at) - n:,} of the model's {count_of(len(at), word)} (the "
+            f"model has {name_some(modelled[missing])}; the query {name_some(have)}): {how}"
         )
     warnings.warn(
-        f"{n:,} {word}{'s' if n > 1 else ''} of the model ({100 * n / len(at):.1f} %) not in the "
-        f"query count as zero ({name_some(modelled[missing])})",
+        f"{count_of(n, word)} of the model ({100 * n / len(at):.1f} %) not in the query "
+        f"{'counts' if n == 1 else 'count'} as zero ({name_some(modelled[missing])})",
         InputNote,
         stacklevel=4,
     )
@@ -154,8 +155,9 @@ def warn_of_empty_rows(paired: Paired, modality: str) -> None:
     empty = entries_of_cells(paired.rna if modality == "rna" else paired.atac) == 0
     if empty.any():
         warnings.warn(
-            f"{int(empty.sum())} cells have no {LABEL[modality]} count "
-            f"({name_some(paired.cells[empty])}): their {LABEL[modality]} latent means nothing",
+            f"{count_of(int(empty.sum()), 'cell', 'has', 'have')} no {LABEL[modality]} count "
+            f"({name_some(paired.cells[empty])}): the {LABEL[modality]} latent of such cells means "
+            "nothing",
             InputNote,
             stacklevel=3,
         )
@@ -165,9 +167,10 @@ def empty_cells(paired: Paired) -> tuple[np.ndarray, np.ndarray]:
     """Which cells have no RNA and which no ATAC count; those with neither are refused."""
     rna, atac = (entries_of_cells(matrix) == 0 for matrix in (paired.rna, paired.atac))
     if (empty := rna & atac).any():
+        n = int(empty.sum())
         raise InputError(
-            f"cells without a count in any modelled feature: {name_some(paired.cells[empty])}; "
-            "remove them first (scmvp.filter_paired does)"
+            f"{count_of(n, 'cell', 'has', 'have')} no count in any modelled feature "
+            f"({name_some(paired.cells[empty])}); leave {'it' if n == 1 else 'them'} out"
         )
     return rna, atac
 

@@ -50,6 +50,7 @@ from .training import (
     pick_device,
     seeded,
 )
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -148,7 +149,8 @@ class SCMVP:
         self.options = options_from(ModelOptions, {} if options is None else options, model_changes)
         if isinstance(data, Paired) and (rna_layer, atac_layer) != (None, None):
             raise InputError(
-                "these counts were chosen when the file is read; name their layer there, not here"
+                "the counts of a file are chosen when it is read; give rna_layer and atac_layer to "
+                "scmvp.read, not here"
             )
         columns = column_names(batch)
         given = check_paired(data, rna_layer, atac_layer, mosaic, columns=columns)
@@ -162,13 +164,14 @@ class SCMVP:
         self.cells, self.genes, self.peaks = self._data.cells, self._data.genes, self._data.peaks
         if len(self.cells) < FEWEST_CELLS:
             raise InputError(
-                f"there are {len(self.cells)} cells, too few to fit a model; "
-                f"give at least {FEWEST_CELLS}"
+                f"there {'is' if len(self.cells) == 1 else 'are'} "
+                f"{count_of(len(self.cells), 'cell')}, too few to fit a model; give at least "
+                f"{FEWEST_CELLS}"
             )
         if (n_paired := int((~(empty_rna | empty_atac)).sum())) < FEWEST_CELLS:
             raise InputError(
-                f"{n_paired} cells have counts in both modalities, too few to learn how the two "
-                f"belong together; give at least {FEWEST_CELLS}"
+                f"{count_of(n_paired, 'cell', 'has', 'have')} counts in both modalities, too few "
+                f"to learn how the two belong together; give at least {FEWEST_CELLS}"
             )
         self.account: dict[str, Any] = {
             "n_cells": len(self.cells),
@@ -191,8 +194,9 @@ class SCMVP:
             n_clusters = whole_number("n_clusters", n_clusters)
             if n_clusters > len(self.cells) // 2:
                 raise InputError(
-                    f"n_clusters is {n_clusters} but there are only {len(self.cells)} cells; "
-                    f"give at most {len(self.cells) // 2}, one cluster for two cells"
+                    f"n_clusters is {n_clusters} but there are only "
+                    f"{count_of(len(self.cells), 'cell')}; give at most {len(self.cells) // 2}, "
+                    "one cluster for two cells"
                 )
         self._n_clusters_given = n_clusters
         self.account["n_clusters"] = self.n_clusters = n_clusters
@@ -203,10 +207,11 @@ class SCMVP:
         self._latent: np.ndarray | None = None
 
     def __repr__(self) -> str:
-        trained = "not trained" if self._module is None else f"{self._result.epochs} epochs"
-        found = self.n_clusters is not None
-        clusters = f"{self.n_clusters} clusters" if found else "clusters to be found"
-        return f"SCMVP({len(self.genes):,} genes, {len(self.peaks):,} peaks, {clusters}, {trained})"
+        fitted, k = self._module is not None, self.n_clusters
+        trained = count_of(self._result.epochs, "epoch") if fitted else "not trained"
+        clusters = "clusters to be found" if k is None else count_of(k, "cluster")
+        features = f"{count_of(len(self.genes), 'gene')}, {count_of(len(self.peaks), 'peak')}"
+        return f"SCMVP({features}, {clusters}, {trained})"
 
     # ---- training
 
@@ -843,7 +848,9 @@ class SCMVP:
             word = FEATURE_WORD[modality]
             columns = positions(modelled, features, word, f"the {LABEL[modality]} model")
         if self.covariates is None and batch is not None:
-            raise InputError(f"batch is {batch!r}, but the model was fitted without batches")
+            raise InputError(
+                f"batch is {batch!r}, but the model was fitted without batches; leave batch out"
+            )
         row = None if self.covariates is None else self.covariates.row(batch)
         return impute.decode_blocks(module, latent, modality, columns, library_size, row)
 

@@ -45,6 +45,7 @@ from .spectral import (
     without_batches,
 )
 from .threads import limited_threads
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -203,8 +204,9 @@ def filter_paired(
     keep = ~(few_genes | few_peaks)
     if not keep.any():
         raise InputError(
-            f"no cell has at least {min_genes} genes and {min_peaks} peaks (medians: "
-            f"{np.median(n_genes):.0f} and {np.median(n_peaks):.0f}); lower min_genes or min_peaks"
+            f"no cell has at least {count_of(min_genes, 'gene')} and "
+            f"{count_of(min_peaks, 'peak')} (medians: {np.median(n_genes):,.0f} and "
+            f"{np.median(n_peaks):,.0f}); lower min_genes or min_peaks"
         )
     account: dict[str, Any] = {
         "min_genes": min_genes,
@@ -224,8 +226,8 @@ def filter_paired(
         word = FEATURE_WORD[modality]
         if not seen.any():
             raise InputError(
-                f"no {word} of the {LABEL[modality]} modality is seen in {min_cells} of the "
-                f"{len(rows)} remaining cells; lower min_cells"
+                f"no {word} of the {LABEL[modality]} modality is seen in {min_cells:,} of "
+                f"the {count_of(len(rows), 'remaining cell')}; lower min_cells"
             )
         account[f"n_{word}s_in"] = len(seen)
         account[f"n_{word}s"] = int(seen.sum())
@@ -245,13 +247,14 @@ def describe_filter(account: dict[str, Any]) -> str:
     """The account of `filter_paired` in three lines."""
     return (
         f"cells: {account['n_cells']:,} of {account['n_cells_in']:,} kept "
-        f"({account['cells_with_few_genes']:,} with fewer than {account['min_genes']} genes, "
-        f"{account['cells_with_few_peaks']:,} with fewer than {account['min_peaks']} peaks, "
+        f"({account['cells_with_few_genes']:,} with fewer than "
+        f"{count_of(account['min_genes'], 'gene')}, {account['cells_with_few_peaks']:,} with fewer "
+        f"than {count_of(account['min_peaks'], 'peak')}, "
         f"{account['cells_with_few_of_both']:,} of them with both)\n"
         f"genes: {account['n_genes']:,} of {account['n_genes_in']:,} kept "
-        f"(seen in at least {account['min_cells']} cells)\n"
+        f"(seen in at least {count_of(account['min_cells'], 'cell')})\n"
         f"peaks: {account['n_peaks']:,} of {account['n_peaks_in']:,} kept "
-        f"(seen in at least {account['min_cells']} cells)"
+        f"(seen in at least {count_of(account['min_cells'], 'cell')})"
     )
 
 

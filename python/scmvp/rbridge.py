@@ -32,6 +32,7 @@ from .files import as_path, whole_file
 from .matrices import entries_once, plain_numbers
 from .rengine import call
 from .rserial import Named
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -150,6 +151,12 @@ def write_rds(
     record = mdata.uns.get(RECORD, {})
     same = record.get("kind") == as_
     pair = dict(zip(MODALITIES, modality_pair(mdata), strict=True))
+    match_cells(*(as_names(pair[modality].obs_names) for modality in MODALITIES))
+    if {*as_names(mdata.obs_names)} != {*as_names(pair["rna"].obs_names)}:
+        raise InputError(
+            "obs_names of the MuData are not the cells of its RNA and ATAC; call update() of the "
+            "MuData after a modality was changed, or take mdata[mdata['rna'].obs_names]"
+        )
     for modality in MODALITIES:
         order = match_cells(as_names(mdata.obs_names), as_names(pair[modality].obs_names))
         if order is not None:
@@ -423,7 +430,8 @@ def _imputed_part(values: Any, modality: str, cells: np.ndarray) -> dict[str, An
     at = pd.Index(as_names(rows)).get_indexer(pd.Index(cells))
     if (at < 0).any():
         raise InputError(
-            f"imputed['{modality}'] lacks {int((at < 0).sum())} of the {len(cells)} cells of mdata"
+            f"imputed['{modality}'] lacks {int((at < 0).sum()):,} of the "
+            f"{count_of(len(cells), 'cell')} of mdata; give values for all of them"
         )
     matrix = matrix[at] if not np.array_equal(at, np.arange(len(rows))) else matrix
     dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)

@@ -27,6 +27,7 @@ import scipy.sparse as sp
 
 from .claims import check_structure
 from .errors import InputError
+from .words import count_of
 
 _NIL, _REF, _SYMBOL, _PAIRS, _CHAR = 254, 255, 1, 2, 9
 _LOGICAL, _INTEGER, _REAL, _STRING, _LIST, _RAW, _S4 = 10, 13, 14, 16, 19, 24, 25
@@ -216,8 +217,8 @@ class _Writer:
             return
         if matrix.nnz >= 2**31:
             raise InputError(
-                f"a matrix with {matrix.nnz:,} values is too large for R's sparse matrices "
-                "(2,147,483,647); take fewer cells or features"
+                f"a matrix with {count_of(matrix.nnz, 'value')} is too large for R's sparse "
+                "matrices (2,147,483,647); take fewer cells or features"
             )
         if not matrix.has_canonical_format:
             matrix = matrix.copy()

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from .arguments import number, positive, whole_number
 from .checks import name_some
 from .errors import InputError
+from .words import count_of
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -333,8 +334,8 @@ def _place_peaks(
     n_free = n_peaks - len(bins)
     if n_free > len(free):
         raise InputError(
-            f"{n_peaks} peaks do not fit beside {len(genes)} genes; simulate more genes or fewer "
-            "peaks"
+            f"{count_of(n_peaks, 'peak', 'does', 'do')} not fit beside "
+            f"{count_of(len(genes), 'gene')}; simulate more genes or fewer peaks"
         )
     all_bins = np.concatenate([bins, rng.choice(free, n_free, replace=False)])
     order = np.argsort(all_bins)
@@ -550,11 +551,11 @@ def _refuse_path(arguments: dict[str, object]) -> None:
     if not 0 <= number("atac_lead", lead) < 1:
         raise InputError(f"atac_lead must be at least 0 and below 1, not {lead}")
     if (branches > 1 or lead > 0) and not arguments["ordered"]:
-        raise InputError("branches and atac_lead are of cells along a path: set ordered")
+        raise InputError("branches and atac_lead are of cells along a path; say ordered=True, too")
     if branches > 1 and arguments["n_types"] < branches + 2:
         raise InputError(
-            f"{branches} branches need at least {branches + 2} types (n_types), not "
-            f"{arguments['n_types']}"
+            f"{count_of(branches, 'branch', 'needs', 'need')} at least "
+            f"{count_of(branches + 2, 'type')} (n_types), not {arguments['n_types']}"
         )
 
 
@@ -578,7 +579,8 @@ def _refuse_arguments(arguments: dict[str, object]) -> None:
     _refuse_path(arguments)
     if arguments["n_types"] > arguments["n_cells"]:
         raise InputError(
-            f"n_types ({arguments['n_types']}) is larger than n_cells ({arguments['n_cells']})"
+            f"n_types ({arguments['n_types']}) is larger than n_cells ({arguments['n_cells']}); "
+            "simulate more cells or fewer types"
         )
     if arguments["separated_by"] not in SEPARATIONS:
         raise InputError(
@@ -588,6 +590,7 @@ def _refuse_arguments(arguments: dict[str, object]) -> None:
     n_groups = arguments["n_types"] + (arguments["n_types"] + 1) // 2
     if min(arguments["n_genes"], arguments["n_peaks"]) < 2 * n_groups:
         raise InputError(
-            f"{arguments['n_types']} types need at least {2 * n_groups} genes and peaks; "
-            "simulate more features or fewer types"
+            f"{count_of(arguments['n_types'], 'type', 'needs', 'need')} at least "
+            f"{count_of(2 * n_groups, 'gene')} and as many peaks; simulate more features or fewer "
+            "types"
         )

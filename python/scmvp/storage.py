@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from .errors import InputError, ModelFileError, first_line
 from .files import as_path, one_writer, whole_file
+from .words import count_of
 
 FORMAT = "scmvp-model"
 FORMAT_VERSION = 4
@@ -110,9 +111,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
     """
     path = as_path(directory) / INFO_FILE
     if not path.is_file():
-        raise ModelFileError(
-            f"'{directory}' has no {INFO_FILE}; give the folder that save() or 'scmvp fit' made"
-        )
+        raise ModelFileError(f"'{directory}' has no {INFO_FILE}; give the folder of a saved model")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -120,7 +119,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ModelFileError(f"'{path}' is not readable JSON; save the model again") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise ModelFileError(f"'{path}' is not a scMVP model; give a folder that save() made")
+        raise ModelFileError(f"'{path}' is not a scMVP model; give the folder of a saved model")
     given = info.get("format_version")
     if given not in READABLE_VERSIONS:
         raise ModelFileError(
@@ -217,8 +216,8 @@ def check_sizes(
     for rows, columns in products:
         if not 0 < rows * columns <= most:
             raise ModelFileError(
-                f"'{Path(directory) / WEIGHTS_FILE}' does not fit its {INFO_FILE}: it has {most:,} "
-                f"numbers, no {rows} x {columns}; save the model again"
+                f"'{Path(directory) / WEIGHTS_FILE}' does not fit its {INFO_FILE}: it has "
+                f"{count_of(most, 'number')}, no {rows} x {columns}; save the model again"
             )
 
 

@@ -20,6 +20,7 @@ from .checks import name_some
 from .errors import InputError
 from .labels import level_name
 from .threads import limited_threads
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -87,7 +88,8 @@ def diffusion(
     latent, names = latent_of(data, use_rep)
     if len(latent) < FEWEST_CELLS:
         raise InputError(
-            f"there are {len(latent)} cells, too few to order; give at least {FEWEST_CELLS}"
+            f"there {'is' if len(latent) == 1 else 'are'} {count_of(len(latent), 'cell')}, too few "
+            f"to order; give at least {FEWEST_CELLS}"
         )
     n_components = whole_number("n_components", n_components, 1, len(latent) - 3)
     n_neighbors = whole_number("n_neighbors", n_neighbors, 2, len(latent) - 1)
@@ -237,7 +239,10 @@ def _root_cells(root: Any, names: np.ndarray, labels: np.ndarray | None) -> np.n
                 f"{_some({label for label in labels if label is not None})}"
             )
         if len(group) == len(labels):
-            raise InputError(f"all cells are in group '{root}': it has no start to be found")
+            raise InputError(
+                f"all cells are in group '{root}', so that no start can be found in it; name a "
+                "cell as root, without groupby"
+            )
         return group
     found = np.flatnonzero(names == root)
     if not len(found):
@@ -257,8 +262,8 @@ def _refuse_equal_points(latent: np.ndarray, names: np.ndarray) -> None:
     if (count > 1).any():
         repeated = names[first[count > 1]]
         raise InputError(
-            f"{int(count.sum() - len(count))} cells have the latent of another one (among them "
-            f"those like {_some(repeated)}): keep one of each, or embed them from their counts"
+            f"{count_of(int(count.sum() - len(count)), 'cell', 'has', 'have')} the same latent as "
+            f"another one (such as {_some(repeated)}); keep one of each"
         )
 
 
@@ -267,7 +272,7 @@ def _refuse_parts(graph: sp.csr_matrix) -> None:
     if n_parts > 1:
         sizes = np.sort(np.bincount(part))[::-1]
         raise InputError(
-            f"the cells fall into {n_parts} parts that no path of neighbors joins (the largest of "
-            f"{' and '.join(map(str, sizes[:2]))} cells), so that they have no common order: order "
-            "each part by itself, or raise n_neighbors"
+            f"the cells fall into {count_of(n_parts, 'part')} that no path of neighbors joins (the "
+            f"largest have {sizes[0]:,} and {count_of(sizes[1], 'cell')}), so that they have no "
+            "common order: order each part by itself, or raise n_neighbors"
         )

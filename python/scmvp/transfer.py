@@ -12,6 +12,7 @@ from .annotated import LATENT, in_order_of, labels_of, latent_of
 from .arguments import whole_number
 from .errors import InputError
 from .threads import limited_threads
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -194,8 +195,8 @@ def _spread(distance: np.ndarray) -> np.ndarray:
 def _refuse_shapes(z: np.ndarray, target: np.ndarray, own: np.ndarray) -> None:
     if z.shape[1] != target.shape[1]:
         raise InputError(
-            f"the reference's latent has {z.shape[1]} dimensions, the query's {target.shape[1]}; "
-            "embed both with the same model"
+            f"the reference's latent has {count_of(z.shape[1], 'dimension')}, the query's "
+            f"{target.shape[1]}; embed both with the same model"
         )
     if own.shape != z.shape:
         raise InputError(
@@ -209,11 +210,12 @@ def _refuse_shapes(z: np.ndarray, target: np.ndarray, own: np.ndarray) -> None:
 def _refuse_labels(groups: np.ndarray, n_cells: int) -> None:
     if n_cells < FEWEST_CELLS:
         raise InputError(
-            f"the reference has {n_cells} labelled cells; give at least {FEWEST_CELLS}"
+            f"the reference has {count_of(n_cells, 'labelled cell')}; give at least {FEWEST_CELLS}"
         )
     if len(groups) < 2:
         raise InputError(
-            f"all labelled cells of the reference are '{groups[0]}': there is nothing to tell apart"
+            f"all labelled cells of the reference are '{groups[0]}', so that there is nothing to "
+            "tell apart; give cells of at least two labels"
         )
     if UNASSIGNED in groups:
         raise InputError(

@@ -45,7 +45,7 @@ def test_a_design_has_each_cells_level_of_every_column():
 
 def test_a_new_level_is_the_average_one_and_said():
     found = Covariates.of(OBS)
-    with pytest.warns(UserWarning, match="1 cells are of batches that .*donor: 'c'"):
+    with pytest.warns(UserWarning, match="1 cell is of batches that .*donor: 'c'"):
         design = found.design(OBS.assign(donor=["a", "b", "c", "a"]))
     np.testing.assert_allclose(design[2, :2], [0.5, 0.5])
 
@@ -118,7 +118,7 @@ def test_a_query_of_another_type_has_the_same_latent(batched):
     ("obs", "sentence"),
     [
         (OBS.assign(donor="a"), "all cells have 'a' in 'donor'"),
-        (OBS.assign(donor=["a", None, "b", "a"]), "1 cells have no value in 'donor' .'x'"),
+        (OBS.assign(donor=["a", None, "b", "a"]), "1 cell has no value in 'donor' .'x'"),
         (pd.DataFrame({"depth": np.arange(300)}), "'depth' has 300 different values"),
     ],
 )

@@ -226,6 +226,25 @@ def test_command_line(fitted, simulated, pair_folder, tmp_path, capsys):
     assert "none of the cells" in capsys.readouterr().err
 
 
+def test_command_line_knows_metadata_on_disk_and_the_clusters_by_their_labels(
+    fitted, simulated, pair_folder, tmp_path
+):
+    fitted.save(tmp_path / "model")
+    call = ["differential", str(tmp_path / "model"), str(pair_folder), "--modality", "rna"]
+    out = tmp_path / "table.csv"
+    call += ["--quiet", "--out", str(out)]
+
+    def agree(truth):
+        pd.testing.assert_frame_equal(pd.read_csv(out, dtype={"group": str}), truth)
+
+    assert cli.main([*call, "--groupby", "cell_type", "--backed", "yes"]) == 0
+    agree(fitted.differential_expression(simulated, groupby="cell_type"))
+    clusters = fitted.predict(simulated)
+    largest = np.bincount(clusters).argsort()[::-1][:2].astype(str).tolist()
+    assert cli.main([*call, "--group1", *largest]) == 0
+    agree(fitted.differential_expression(simulated, groupby=clusters, group1=largest))
+
+
 def test_the_plain_way(fitted, simulated):
     """Imputed values in scanpy: the largest effects are true ones.
 

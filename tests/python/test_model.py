@@ -541,7 +541,7 @@ def test_a_broken_model_is_refused(saved):
         ({"n_clusters": 0}, "n_clusters is 0"),
         ({"n_latent": 2.5}, "n_latent is 2.5"),
         ({"preset": "best"}, "preset 'best' is unknown"),
-        ({"min_cells": 1000}, "seen in at least 1000"),
+        ({"min_cells": 1000}, "seen in at least 1,000"),
         ({"options": {"magic": 1}}, "unknown option magic"),
         ({"options": ["n_latent"]}, "options must be a dict"),
         ({"options": {"shrink": "yes"}}, "shrink is 'yes'; give True or False"),

@@ -55,8 +55,8 @@ def test_filter_is_silent_when_asked_and_takes_a_shuffled_pair(simulated, capsys
 
 
 def test_filter_that_would_leave_nothing(simulated, refused):
-    refused(lambda: scmvp.filter_paired(simulated, min_genes=10_000), "no cell has at least 10000")
-    refused(lambda: scmvp.filter_paired(simulated, 1, 1, min_cells=1000), "no gene", "1000")
+    refused(lambda: scmvp.filter_paired(simulated, min_genes=10_000), "no cell has at least 10,000")
+    refused(lambda: scmvp.filter_paired(simulated, 1, 1, min_cells=1000), "no gene", "1,000")
 
 
 def test_filter_refuses_what_is_not_counts(simulated, refused):
