@@ -218,7 +218,7 @@ impute_to_file <- function(engine, decoder, latent, modelled, shown, request) {
 }
 
 check_hdf5 <- function(request) {
-  needs_package("HDF5Array", "values on disk come back as HDF5Matrix")
+  check_installed("HDF5Array", "a file of imputed values")
   # 1.26 opens a group as if it were a dataset, and fails
   if (!is.null(request$threshold) && utils::packageVersion("HDF5Array") < "1.28") {
     refuse(
@@ -230,25 +230,28 @@ check_hdf5 <- function(request) {
 
 # Groups of the cells: the name of a column of `data`, or one value per cell. A factor in the order
 # of `cells`.
-groups_of <- function(by, cells, data) {
-  if (is.character(by) && length(by) == 1 && length(cells) != 1) {
+groups_of <- function(by, cells, data, argument = "by") {
+  if (is.character(by) && length(by) == 1 && length(cells) != 1 && ncol(data) > 0) {
     if (!by %in% colnames(data)) {
       refuse(
-        "by: the object has no cell metadata '", by, "' (it has ",
+        argument, ": the object has no cell metadata '", by, "' (it has ",
         some_names(colnames(data), 6), ")."
       )
     }
     by <- data[[by]]
   } else if (length(by) != length(cells)) {
     refuse(
-      "by must be the name of a column of the cell metadata or one value per cell (",
-      format_count(length(cells)), "), not ", in_words(by), "."
+      argument, " must be ",
+      if (ncol(data) > 0) "the name of a column of the cell metadata or ",
+      "one value per cell (", format_count(length(cells)), "), not ", in_words(by), "."
     )
   } else if (!is.null(names(by))) {
-    if (!setequal(names(by), cells)) refuse("by: its names are not those of the cells.")
+    if (!setequal(names(by), cells)) {
+      refuse(argument, ": its names are not those of the cells.")
+    }
     by <- by[cells]
   }
   groups <- factor(by)
-  if (nlevels(groups) == 0) refuse("by: no cell belongs to a group.")
+  if (nlevels(groups) == 0) refuse(argument, ": no cell belongs to a group.")
   groups
 }

@@ -18,7 +18,7 @@
 #' }
 #' @export
 PlotSCMVPHistory <- function(object, reduction = "scmvp") {
-  needs_package("ggplot2", "plots are made with ggplot2")
+  check_installed("ggplot2", "a plot of scMVP")
   history <- record_of(object, reduction)$history
   long <- data.frame(
     epoch = rep(history$epoch, 2),
@@ -71,7 +71,7 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #' @export
 PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), group.by = NULL,
                                 reduction = "scmvp", ncol = NULL, measured = NULL) {
-  needs_package("ggplot2", "plots are made with ggplot2")
+  check_installed("ggplot2", "a plot of scMVP")
   record <- record_of(object, reduction)
   latent <- latent_of_object(object, reduction)
   request <- imputation_request(
@@ -80,7 +80,9 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
     max.gb = 4, backend = "auto", verbose = FALSE
   )
   groups <- if (!is.null(group.by)) {
-    groups_of(group.by, rownames(latent), cell_data_of(object, reduction, group.by))
+    groups_of(
+      group.by, rownames(latent), cell_data_of(object, reduction, group.by), "group.by"
+    )
   }
   counts <- if (is.null(measured)) {
     measured_counts(object, record, request$modality, reduction)
@@ -207,7 +209,7 @@ plot_by_group <- function(data, scale, group.by, ncol) {
 #' }
 #' @export
 PlotSCMVPClusters <- function(object, what = c("probability", "entropy"), reduction = "scmvp") {
-  needs_package("ggplot2", "plots are made with ggplot2")
+  check_installed("ggplot2", "a plot of scMVP")
   what <- check_choice(what, c("probability", "entropy"), "what")
   probabilities <- cluster_probabilities(object, reduction)
   label <- max.col(probabilities, ties.method = "first")
