@@ -344,7 +344,8 @@ labels_of_cells <- function(ident.1, ident.2, cells) {
   if (!is.null(ident.2) && !names_cells(ident.2, cells)) {
     refuse(
       "ident.1 names cells, so ident.2 must, too (", some_names(setdiff(ident.2, cells)),
-      " are none): give names of cells in both."
+      " ", one_or_many(length(setdiff(ident.2, cells)), "is none", "are none"),
+      "): give names of cells in both."
     )
   }
   both <- intersect(ident.1, ident.2)

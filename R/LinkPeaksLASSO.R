@@ -512,10 +512,10 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
   }
   detected <- Matrix::rowSums(rna[wanted, , drop = FALSE] != 0)
   rare <- wanted[detected < options$min.cells]
-  tell(rare, " with counts in fewer than min.cells = ", options$min.cells, " cells")
+  tell(rare, " with counts in too few cells (min.cells = ", options$min.cells, ")")
   wanted <- setdiff(wanted, rare)
   if (length(wanted) == 0) {
-    refuse("no gene has counts in min.cells = ", options$min.cells, " cells: lower min.cells.")
+    refuse("no gene has counts in enough cells (min.cells = ", options$min.cells, "): lower it.")
   }
   starts <- locate_genes(wanted, starts, "gene.coords")
   open <- which(Matrix::rowSums(peaks != 0) >= options$min.cells)

@@ -228,7 +228,7 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
     if (options$search == "none") {
       refuse("search = \"none\" needs a distance_parameter, or scale = \"relative\".")
     }
-    if (verbose) message("distance parameter from up to ", options$sample_num, " windows")
+    if (verbose) message("distance parameter from up to ", count_of(options$sample_num, "window"))
     sampled <- sample_distance_parameters(
       grouped, position, windows, options,
       workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "windows sampled"
@@ -260,7 +260,7 @@ mean_distance_parameter <- function(sampled, options) {
       "the distance parameter cannot be estimated: ",
       if (nrow(sampled) == 0) {
         paste0(
-          "none of the ", options$max_sample_windows, " windows drawn has two peaks more than ",
+          "of ", count_of(options$max_sample_windows, "window"), " drawn none has two peaks more than ",
           "distance_constraint = ", format_count(options$distance_constraint), " bp apart"
         )
       } else {
@@ -284,7 +284,8 @@ mean_distance_parameter <- function(sampled, options) {
       "windows",
       "The distance parameter is the mean of ", count_of(nrow(sampled), "window"), ", not of ",
       "sample_num = ", options$sample_num, ": the others drawn (max_sample_windows = ",
-      options$max_sample_windows, ") hold no two peaks far enough apart, or too many."
+      options$max_sample_windows, ") hold no two peaks far enough apart, or too many. A higher ",
+      "max_sample_windows draws more."
     )
   }
   if (any(sampled$converged == 0 & !lost)) {

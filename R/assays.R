@@ -94,7 +94,7 @@ cells_of <- function(assay, object, name, features = NULL, argument = NULL, mosa
     refuse(
       "assay '", name, "' lacks ", count_of(length(missing), "cell"), " of the object (",
       some_names(missing), "): take subset(object, cells = colnames(object[[\"", name, "\"]]))",
-      if (!is.null(mosaic)) ", or use these cells, too, with mosaic = TRUE", "."
+      if (!is.null(mosaic)) ", or use all cells with mosaic = TRUE", "."
     )
   }
   if (!is.null(features)) {

@@ -50,10 +50,12 @@ alt_exp <- function(object, name) {
     return(bioc("SingleCellExperiment", "altExp")(object, name))
   }
   if (!setequal(own, cells)) {
+    strange <- setdiff(own, cells)
+    differ <- if (length(strange) > 0) strange else setdiff(cells, own)
     refuse(
-      "alternative experiment '", name, "' holds other cells than the object (",
-      some_names(setdiff(own, cells)), " ", is_are(length(setdiff(own, cells))), " not in it): ",
-      "give both the same cells."
+      "alternative experiment '", name, "' holds other cells than the object (", some_names(differ),
+      " ", is_are(length(differ)), " not in ", if (length(strange) > 0) "the object" else "it",
+      "): give both the same cells."
     )
   }
   if (identical(own, cells)) experiment else experiment[, cells]

@@ -199,7 +199,7 @@ check_matrix_pair <- function(rna, peaks, mosaic = NULL) {
     refuse(
       "the two matrices do not hold the same cells: ", paste(parts, collapse = " and "),
       "; keep the ", count_of(length(intersect(cells, colnames(peaks))), "shared cell"),
-      " in both", if (!is.null(mosaic)) ", or use the others, too, with mosaic = TRUE", "."
+      " in both", if (!is.null(mosaic)) ", or use all cells with mosaic = TRUE", "."
     )
   }
   if (identical(colnames(peaks), cells)) peaks else peaks[, cells, drop = FALSE]

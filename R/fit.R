@@ -13,8 +13,8 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, min
   )
   unmodelled <- function(features) {
     paste0(
-      "only ", features, " that were given to the model and have counts in at least min.cells = ",
-      min.cells, " cells are in it"
+      "it has only ", features, " that were chosen and have counts in enough cells (min.cells = ",
+      min.cells, ")"
     )
   }
   if (!is.null(named)) {

@@ -112,13 +112,17 @@ over_blocks <- function(decoder, request, f) {
   }
 }
 
+gb_on_disk <- function(n_features, n_cells) as.numeric(n_features) * n_cells * 4 / 1e9
+
 impute_dense <- function(decoder, n_features, request) {
   n <- length(decoder$cells)
   check_memory(
     n_features, n, request$max.gb, "the imputed values",
     paste0(
-      "ask for fewer features or cells, means of groups (by =), values above a threshold ",
-      "(threshold =), or a file on disk (file =)"
+      "ask for fewer features or cells, means of groups (by =)",
+      # which takes half as much, and no more than max.gb either
+      if (gb_on_disk(n_features, n) <= request$max.gb) ", a file on disk (file =)",
+      " or values above a threshold (threshold =)"
     )
   )
   if (length(decoder$features) == 0) {
@@ -188,7 +192,7 @@ impute_means <- function(decoder, groups, request) {
 # HDF5 on disk, cells x features as AnnData has it, which is features x cells to R.
 impute_to_file <- function(engine, decoder, latent, modelled, shown, request) {
   n <- length(decoder$cells)
-  gb <- as.numeric(length(decoder$features)) * n * 4 / 1e9
+  gb <- gb_on_disk(length(decoder$features), n)
   if (is.null(request$threshold) && gb > request$max.gb) {
     refuse(
       "the imputed values would take up to ", format(gb, digits = 2), " GB on disk (",

@@ -77,8 +77,14 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
   request <- imputation_request(
     modality, features,
     cells = NULL, library.size = 1e4, log = NULL, file = NULL, threshold = NULL, by = NULL,
-    max.gb = 4, backend = "auto", verbose = FALSE
+    max.gb = .Machine$double.xmax, backend = "auto", verbose = FALSE
   )
+  n_shown <- if (is.null(features)) {
+    length(modelled_features(record, request$modality))
+  } else {
+    length(features)
+  }
+  check_plot_size(n_shown, nrow(latent))
   groups <- if (!is.null(group.by)) {
     groups_of(
       group.by, rownames(latent), cell_data_of(object, reduction, group.by), "group.by"
@@ -164,6 +170,15 @@ check_measured <- function(measured, cells) {
     )
   }
   as_dgc(measured)[, cells, drop = FALSE]
+}
+
+check_plot_size <- function(n_features, n_cells, most = 1e8) {
+  if (as.numeric(n_features) * n_cells > most) {
+    refuse(
+      "a plot of ", features_by_cells(n_features, n_cells), " is too large: give fewer features.",
+      class = "memory"
+    )
+  }
 }
 
 plot_measured_imputed <- function(data, scale, ncol) {
