@@ -50,8 +50,8 @@ CREEnrichment <- function(links, bigwig, background, match.on = NULL, threshold 
   bins <- check_number(bins, "bins", min = 1, whole = TRUE)
   if (bins > 2 * flank + 1) {
     refuse(
-      "bins = ", bins, " are more than the ", 2 * flank + 1, " bases around a peak's center: lower ",
-      "bins, or raise flank."
+      "bins = ", bins, " are more than the ", 2 * flank + 1, " bases around a peak's center: ",
+      "lower bins, or raise flank."
     )
   }
   max.peaks <- check_number(max.peaks, "max.peaks", min = 1, whole = TRUE)

@@ -298,8 +298,8 @@ check_assay_of_fit <- function(experiment, assay.type, name) {
   available <- bioc("SummarizedExperiment", "assayNames")(experiment)
   if (!assay.type %in% available) {
     refuse(
-      "experiment '", name, "' has no assay '", assay.type, "', which the model was fitted to: put ",
-      "it back."
+      "experiment '", name, "' has no assay '", assay.type, "', which the model was fitted to: ",
+      "put it back."
     )
   }
 }

@@ -624,8 +624,8 @@ check_folds <- function(folds, n, cells, options, smooth, coordinates) {
   both <- all(smooth)
   if (both) {
     warn_of(
-      "smoothed", "Both sides are smoothed, and cells held out have lent their values to the fit: R ",
-      "squared and links are inflated. Measured RNA as the response avoids it; folds of similar ",
+      "smoothed", "Both sides are smoothed, and cells held out have lent their values to the fit: ",
+      "R squared and links are inflated. Measured RNA as the response avoids it; folds of similar ",
       "cells (folds = \"block\", the default here) only lessen it."
     )
   }
@@ -646,8 +646,8 @@ check_folds <- function(folds, n, cells, options, smooth, coordinates) {
 block_folds <- function(coordinates, options) {
   if (is.null(coordinates)) {
     refuse(
-      "folds = \"block\" needs the cells' coordinates: give coordinates = (cells x dimensions), or ",
-      "with an object reduction =."
+      "folds = \"block\" needs the cells' coordinates: give coordinates = (cells x dimensions), ",
+      "or with an object reduction =."
     )
   }
   coordinates <- check_coordinates(as.matrix(coordinates))

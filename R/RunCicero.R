@@ -260,8 +260,8 @@ mean_distance_parameter <- function(sampled, options) {
       "the distance parameter cannot be estimated: ",
       if (nrow(sampled) == 0) {
         paste0(
-          "of ", count_of(options$max_sample_windows, "window"), " drawn none has two peaks more than ",
-          "distance_constraint = ", format_count(options$distance_constraint), " bp apart"
+          "of ", count_of(options$max_sample_windows, "window"), " drawn none has two peaks more ",
+          "than distance_constraint = ", format_count(options$distance_constraint), " bp apart"
         )
       } else {
         "in no window do long edges vanish at any value"

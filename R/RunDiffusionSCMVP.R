@@ -112,7 +112,9 @@ RunDiffusionSCMVP.default <- function(object, root, group.by = NULL, n.neighbors
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   coordinates <- check_coordinates(object, "RunDiffusionSCMVP()")
   if (is.null(rownames(coordinates))) rownames(coordinates) <- seq_len(nrow(coordinates))
-  groups <- if (!is.null(group.by)) groups_of(group.by, rownames(coordinates), data.frame(), "group.by")
+  groups <- if (!is.null(group.by)) {
+    groups_of(group.by, rownames(coordinates), data.frame(), "group.by")
+  }
   diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
 }
 
@@ -142,7 +144,8 @@ diffusion_order <- function(coordinates, root, groups, n.neighbors, n.components
   seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
   if (max(n.neighbors, n.components + 2) >= n) {
     refuse(
-      "of ", n, " cells n.neighbors can be at most ", n - 1, " and n.components at most ", n - 3, "."
+      "of ", n, " cells n.neighbors can be at most ", n - 1, ", and n.components at most ", n - 3,
+      "."
     )
   }
   start <- root_cells(root, groups, rownames(coordinates))

@@ -232,30 +232,39 @@ check_hdf5 <- function(request) {
   }
 }
 
-# Groups of the cells: the name of a column of `data`, or one value per cell. A factor in the order
-# of `cells`.
-groups_of <- function(by, cells, data, argument = "by") {
-  if (is.character(by) && length(by) == 1 && length(cells) != 1 && ncol(data) > 0) {
-    if (!by %in% colnames(data)) {
-      refuse(
-        argument, ": the object has no cell metadata '", by, "' (it has ",
-        some_names(colnames(data), 6), ")."
-      )
-    }
-    by <- data[[by]]
-  } else if (length(by) != length(cells)) {
+grouping_column <- function(by, data, argument) {
+  if (!by %in% colnames(data)) {
+    refuse(
+      argument, ": the object has no cell metadata '", by, "' (it has ",
+      some_names(colnames(data), 6), ")."
+    )
+  }
+  data[[by]]
+}
+
+values_of_cells <- function(by, cells, data, argument) {
+  if (length(by) != length(cells)) {
     refuse(
       argument, " must be ",
       if (ncol(data) > 0) "the name of a column of the cell metadata or ",
       "one value per cell (", format_count(length(cells)), "), not ", in_words(by), "."
     )
-  } else if (!is.null(names(by))) {
-    if (!setequal(names(by), cells)) {
-      refuse(argument, ": its names are not those of the cells.")
-    }
-    by <- by[cells]
   }
-  groups <- factor(by)
+  if (is.null(names(by))) {
+    return(by)
+  }
+  if (!setequal(names(by), cells)) refuse(argument, ": its names are not those of the cells.")
+  by[cells]
+}
+
+# Groups of the cells: the name of a column of `data`, or one value per cell. A factor in the order
+# of `cells`.
+groups_of <- function(by, cells, data, argument = "by") {
+  is_column <- is.character(by) && length(by) == 1 && length(cells) != 1 && ncol(data) > 0
+  groups <- factor(
+    if (is_column) grouping_column(by, data, argument)
+    else values_of_cells(by, cells, data, argument)
+  )
   if (nlevels(groups) == 0) refuse(argument, ": no cell belongs to a group.")
   groups
 }

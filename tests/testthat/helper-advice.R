@@ -131,12 +131,14 @@ known_function <- function(name) {
     if (!requireNamespace(package, quietly = TRUE)) return(NA)
     return(sub(".*::", "", name) %in% getNamespaceExports(package))
   }
-  packages <- c("scMVP", "base", "utils", "methods", "SeuratObject", "Seurat")
-  there <- vapply(packages, requireNamespace, logical(1), quietly = TRUE)
-  exports <- unlist(lapply(packages[there], function(package) {
-    if (package == "base") ls(baseenv()) else getNamespaceExports(package)
+  packages <- c("scMVP", "utils", "methods", "SeuratObject", "Seurat")
+  # without loading them
+  info <- lapply(packages, function(package) system.file("Meta", "nsInfo.rds", package = package))
+  exports <- unlist(lapply(Filter(nzchar, info), function(file) {
+    space <- readRDS(file)
+    c(space$exports, space$S3methods[, 1])
   }))
-  if (name %in% exports) TRUE else if (all(there)) FALSE else NA
+  if (name %in% exports || exists(name, baseenv())) TRUE else if (all(nzchar(info))) FALSE else NA
 }
 
 test_names <- function() {

@@ -113,7 +113,8 @@ test_that("matrices of cells x features are turned by the function that is named
   said <- refusal(fit_pair(turned[[1]], turned[[2]]))
   turn <- eval(code_in(said, "Matrix::t(?=[(][)])"))
   expect_identical(
-    fit_pair(turn(turned[[1]]), turn(turned[[2]]))$latent, fit_pair(rna_counts(), atac_counts())$latent
+    fit_pair(turn(turned[[1]]), turn(turned[[2]]))$latent,
+    fit_pair(rna_counts(), atac_counts())$latent
   )
 })
 
@@ -152,7 +153,7 @@ test_that("an assay without some cells: the subset that is written", {
   object <- paired_object()
   methods::slot(object, "assays")$ATAC <- subset(object[["ATAC"]], cells = cell_names[1:80])
   expect_subset <- function(said) {
-    part <- eval(code_in(said, "subset[(]object, cells = colnames[(]object\\[\\[\"ATAC\"\\]\\][)][)]"))
+    part <- eval(code_in(said, "subset[(]object, cells = colnames[(]object.*[)][)]"))
     expect_identical(colnames(part), cell_names[1:80])
     part
   }
@@ -166,7 +167,8 @@ test_that("an assay without some cells: the subset that is written", {
   said <- refusal(cells_of(object[["ATAC"]], object, "ATAC"))
   expect_no_match(said, "mosaic")
   said <- refusal(seurat_values(object, "ATAC", NULL))
-  expect_identical(colnames(seurat_values(expect_subset(said), "ATAC", NULL)$values), cell_names[1:80])
+  part <- expect_subset(said)
+  expect_identical(colnames(seurat_values(part, "ATAC", NULL)$values), cell_names[1:80])
 })
 
 test_that("experiments with other cells: those that both have", {
@@ -203,7 +205,9 @@ test_that("a MultiAssayExperiment is cut as it is written, whatever its sample m
   of_donor <- function(cells) ifelse(match(cells, cell_names) %% 2 == 0, "d1", "d2")
   map <- do.call(rbind, lapply(names(counts), function(name) {
     own <- colnames(counts[[name]])
-    S4Vectors::DataFrame(assay = factor(name, names(counts)), primary = of_donor(own), colname = own)
+    S4Vectors::DataFrame(
+      assay = factor(name, names(counts)), primary = of_donor(own), colname = own
+    )
   }))
   object <- make(counts, donors, map)
   said <- refusal(run(object))
@@ -220,7 +224,9 @@ test_that("a reduction that is not there is made, or another one is named", {
   expect_match(said, "run RunSCMVP\\(\\) first, or name another with reduction =.$")
   expect_s4_class(AggregateCells(fitted, k = 10, silent = TRUE), "dgCMatrix")
   named <- paired_object()
-  named[["other"]] <- SeuratObject::CreateDimReducObject(latent_of(fitted), key = "other_", assay = "RNA")
+  named[["other"]] <- SeuratObject::CreateDimReducObject(
+    latent_of(fitted), key = "other_", assay = "RNA"
+  )
   expect_s4_class(AggregateCells(named, reduction = "other", k = 10, silent = TRUE), "dgCMatrix")
 
   said <- refusal(ImputeSCMVP(paired_object(), features = "Gene1", as = "matrix"))
@@ -277,9 +283,11 @@ test_that("objects whose fit is lost are fitted", {
     all_said(ImputeSCMVP(object, features = "Gene1", as = "matrix", verbose = FALSE))
   }
   expect_match(read(merged), "run RunSCMVP\\(\\) on this object")
-  again <- quick_fit(merged, rna.assay = "RNA", peak.assay = "ATAC", impute = "none", max.epochs = 1)
+  again <- quick_fit(
+    merged, rna.assay = "RNA", peak.assay = "ATAC", impute = "none", max.epochs = 1
+  )
   expect_identical(read(again), "")
-  expect_match(all_said(AggregateCells(merged, k = 10, silent = TRUE)), "Run RunSCMVP\\(\\) on this")
+  expect_match(all_said(AggregateCells(merged, k = 10, silent = TRUE)), "Run RunSCMVP\\(\\) on")
   expect_identical(all_said(AggregateCells(again, k = 10, silent = TRUE)), "")
 
   skip_if_not_installed("SingleCellExperiment")
@@ -367,7 +375,8 @@ test_that("means and plots of fewer features are made", {
 test_that("names and keys that are taken: another one will do", {
   skip_without_core()
   object <- paired_object()
-  object[["scMVP_RNA"]] <- SeuratObject::CreateAssayObject(rna_counts(), key = "own_")
+  own <- SeuratObject::CreateAssayObject(rna_counts())
+  object <- suppressWarnings(put_assay(object, "scMVP_RNA", own)) # its key is changed
   run <- function(...) quick_fit(object, rna.assay = "RNA", max.epochs = 1, ...)
   expect_match(refusal(run()), "rename or remove it, or choose another reduction.name.$")
   expect_true("joint" %in% SeuratObject::Reductions(run(reduction.name = "joint")))
@@ -394,7 +403,7 @@ test_that("names and keys that are taken: another one will do", {
     ImputeSCMVP(object, features = "Gene1", library.size = 5, verbose = FALSE), "Seurat"
   )
   expect_match(refusal(impute(assay.name = "RNA")), "not imputed .*: choose another assay.name.$")
-  expect_match(refusal(impute(cells = cell_names[1:3], as = "object")), "leave out cells, or use as")
+  expect_match(refusal(impute(cells = cell_names[1:3], as = "object")), "leave out cells, or")
   expect_identical(dim(impute(cells = cell_names[1:3], as = "matrix")), c(1L, 3L))
   expect_match(refusal(impute(by = "scmvp_cluster", as = "object")), "leave out by, or use as")
   expect_identical(nrow(impute(by = "scmvp_cluster", as = "matrix")), 1L)
@@ -444,7 +453,7 @@ test_that("experiments and assays that are named are taken", {
   lost <- fit
   SummarizedExperiment::assayNames(lost) <- "other"
   compare <- function(x) DifferentialSCMVP(x, group.by = rep(c("a", "b"), 45), verbose = FALSE)
-  expect_match(refusal(compare(lost)), "has no assay 'raw', which the model was fitted to: put it back")
+  expect_match(refusal(compare(lost)), "no assay 'raw', which the model .*: put it back")
   SummarizedExperiment::assayNames(lost) <- "raw"
   expect_s3_class(compare(lost), "data.frame")
 
@@ -452,17 +461,18 @@ test_that("experiments and assays that are named are taken", {
   link <- function(...) LinkPeaksLASSO(sce, gene.coords = data.frame(), ...)
   expect_match(refusal(link()), "name one with peak.assay =.$")
   expect_match(refusal(link(peak.assay = "x")), "no experiment 'x' \\(peak.assay\\)")
-  expect_match(refusal(link(peak.assay = "ATAC", peak.layer = "x")), "\\(peak.layer\\); they have raw")
-  expect_match(refusal(link(peak.assay = "ATAC")), "genes have no assay 'counts' \\(rna.layer\\); they")
+  expect_match(refusal(link(peak.assay = "ATAC", peak.layer = "x")), "peak.layer\\); they have raw")
+  expect_match(refusal(link(peak.assay = "ATAC")), "no assay 'counts' \\(rna.layer\\); they have")
   expect_no_match(refusal(link(peak.assay = "ATAC", rna.layer = "raw")), "layer")
   taken <- sce_with(rna_counts(), altExps = list(ATAC = sce_with(atac_counts())))
   SingleCellExperiment::reducedDim(taken, "scmvp") <- matrix(0, 90, 2)
   expect_match(refusal(run(taken)), "did not make: choose another reduction.name.$")
   expect_s4_class(run(taken, reduction.name = "joint"), "SummarizedExperiment")
-  SingleCellExperiment::altExp(taken, "joint_RNA") <- sce_with(rna_counts())
+  name <- "joint_RNA"
+  SingleCellExperiment::altExp(taken, name) <- sce_with(rna_counts())
   joint <- function(x) run(x, reduction.name = "joint", rna.experiment = "main")
   expect_match(refusal(joint(taken)), "rename or remove it, or choose another reduction.name.$")
-  SingleCellExperiment::altExp(taken, "joint_RNA") <- NULL
+  SingleCellExperiment::altExp(taken, name) <- NULL
   expect_s4_class(joint(taken), "SummarizedExperiment")
 })
 
@@ -499,7 +509,7 @@ test_that("batches of a query and of every cell are given as it is written", {
   query <- paired_object()
   embed <- function(query) ProjectSCMVP(fit, query, verbose = FALSE)
   said <- refusal(embed(query))
-  expect_match(said, "query's metadata lacks 'batch': add the batch of each cell as a column of this")
+  expect_match(said, "query's metadata lacks 'batch': add the batch of each cell as a column")
   query$batch <- donor
   expect_equal(unname(latent_of(embed(query))), unname(fit$latent), tolerance = 1e-5)
 })
@@ -528,7 +538,7 @@ test_that("groups are named by the argument that the function has", {
 test_that("counts that are not in the object: what is written", {
   fitted <- fitted_object()
   compare <- function(x, ...) {
-    DifferentialSCMVP(x, group.by = rep(c("a", "b"), 45), verbose = FALSE, ...)
+    DifferentialSCMVP(x, group.by = rep(c("a", "b"), 45), n.samples = 1, verbose = FALSE, ...)
   }
   lost <- fitted
   SeuratObject::DefaultAssay(lost) <- "RNA"
@@ -548,7 +558,7 @@ test_that("counts that are not in the object: what is written", {
   expect_s3_class(compare(pair, rna = rna_counts()), "data.frame")
   expect_match(refusal(compare(pair, modality = "peaks")), "give them with peaks =.$")
   expect_s3_class(compare(pair, modality = "peaks", peaks = atac_counts()), "data.frame")
-  expect_match(refusal(compare(pair, rna = rna_counts()[, 1:50])), "give the counts of the same cells")
+  expect_match(refusal(compare(pair, rna = rna_counts()[, 1:50])), "the counts of the same cells")
   # no advice that this function has no argument for
   expect_no_match(refusal(compare(pair, rna = rna_counts()[1:5, ])), "min.shared")
   shown <- function(...) PlotSCMVPImputation(pair, "Gene1", ...)
@@ -561,7 +571,7 @@ test_that("counts that are not in the object: what is written", {
   object <- MultiAssayExperiment::MultiAssayExperiment(
     list(rna = sce_with(rna_counts()), atac = sce_with(atac_counts()))
   )
-  object <- quick_fit(object, max.epochs = 1)[, , "rna"]
+  object <- suppressWarnings(quick_fit(object, max.epochs = 1)[, , "rna"])
   said <- refusal(compare(object, modality = "peaks"))
   expect_match(said, "put experiment 'atac' back, or give its counts with peaks =.$")
   expect_s3_class(compare(object, modality = "peaks", peaks = atac_counts()), "data.frame")
@@ -599,7 +609,7 @@ test_that("pseudotime: made first, or its column named", {
   expect_s3_class(along(made, assay = "RNA"), "data.frame")
   expect_match(refusal(RunDiffusionSCMVP(object, "0h")), "or a group together with group.by.$")
   expect_s4_class(RunDiffusionSCMVP(object, "0h", group.by = "hour"), "Seurat")
-  expect_match(refusal(RunDiffusionSCMVP(object, "cell1", reduction.name = "RNA")), "choose another")
+  expect_match(refusal(RunDiffusionSCMVP(object, "cell1", reduction.name = "RNA")), "another.$")
   expect_s4_class(RunDiffusionSCMVP(object, "cell1", reduction.name = "dc"), "Seurat")
   points <- line_points()$points[1:30, ]
   root <- rownames(points)[1]
@@ -610,7 +620,7 @@ test_that("pseudotime: made first, or its column named", {
   )
   twice <- points[c(1:29, 1), ]
   rownames(twice)[30] <- "again"
-  expect_match(refusal(RunDiffusionSCMVP(twice, root, n.neighbors = 10)), "^1 cell has .* leave it out")
+  expect_match(refusal(RunDiffusionSCMVP(twice, root, n.neighbors = 10)), "1 cell has .*: leave it")
   expect_type(RunDiffusionSCMVP(twice[-30, ], root, n.neighbors = 10), "list")
 })
 
@@ -660,6 +670,7 @@ test_that("genomes and ranges: what is asked for is taken", {
   expect_s3_class(run(odd[-2, ]), "data.frame")
   expect_s3_class(run(odd, ranges = rownames(case$counts)), "data.frame")
   # which an object has no argument for
+  rownames(odd) <- gsub("_", "-", rownames(odd))
   object <- SeuratObject::CreateSeuratObject(odd, assay = "ATAC")
   said <- refusal(RunCicero(object, assay = "ATAC", groups = groups))
   expect_match(said, "leave it out.$")
@@ -708,7 +719,7 @@ test_that("the distance parameter: given, searched further, or from nearer peaks
       distance_constraint = 5e4, sample_num = 3, max_sample_windows = n
     ))
   }
-  expect_match(few(1), "A higher max_sample_windows draws more")
+  expect_match(few(2), "A higher max_sample_windows draws more")
   expect_no_match(few(50), "max_sample_windows")
 })
 
@@ -722,7 +733,7 @@ test_that("links of genes: coordinates, folds, rates", {
   far <- transform(case$coords, start = start + 3e7, end = end + 3e7)
   expect_match(refusal(link(gene.coords = far)), "or raise distance")
   expect_s3_class(link(gene.coords = far, distance = 4e7), "data.frame")
-  expect_match(refusal(link(min.cells = 1000)), "\\(min.cells = 1000\\): lower it.$")
+  expect_match(refusal(suppressWarnings(link(min.cells = 1000))), "= 1000\\): lower it.$")
   expect_match(refusal(link(fdr = 0.1, n.permutations = 0)), "leave it out, or set n.permutations")
   expect_s3_class(link(fdr = 0.1, n.permutations = 2), "data.frame")
   expect_match(refusal(link(folds = "block")), "give coordinates = \\(cells x dimensions\\), or")
@@ -738,13 +749,13 @@ test_that("networks of peaks: a cutoff below the largest", {
     Peak1 = c("chr1-1-9", "chr1-1-9", "chr1-20-29"),
     Peak2 = c("chr1-20-29", "chr1-40-49", "chr1-40-49"), coaccess = c(0.3, 0.4, 0.5)
   )
-  find <- function(cutoff = NULL, pairs. = pairs) {
-    FindCCANs(pairs., coaccess_cutoff_override = cutoff, verbose = FALSE)
+  find <- function(cutoff = NULL, table = pairs) {
+    FindCCANs(table, coaccess_cutoff_override = cutoff, verbose = FALSE)
   }
   said <- refusal(find(0.9))
   largest <- as.numeric(sub(".*largest is ([0-9.]+)\\).*", "\\1", said))
   expect_identical(nrow(find(largest / 2)), 3L)
-  expect_match(refusal(find(pairs. = transform(pairs, coaccess = 0))), "no network to be found.$")
+  expect_match(refusal(find(table = transform(pairs, coaccess = 0))), "no network to be found.$")
 })
 
 test_that("what is left out, lowered or turned round is taken", {
@@ -757,7 +768,7 @@ test_that("what is left out, lowered or turned round is taken", {
 
   half <- rep(c("a", "b"), each = 45)
   compare <- function(...) DifferentialSCMVP(fitted, ..., verbose = FALSE)
-  expect_match(refusal(compare(group.by = half, ident.1 = "c")), "check the spelling, and group.by.$")
+  expect_match(refusal(compare(group.by = half, ident.1 = "c")), "the spelling, and group.by.$")
   expect_match(
     refusal(compare(group.by = half, ident.1 = c("a", "b"), ident.2 = "b")), "take it out of one.$"
   )
@@ -809,7 +820,7 @@ test_that("what is left out, lowered or turned round is taken", {
   run <- function(counts, ...) {
     RunCicero(counts, distance_parameter = 0.2, silent = TRUE, ...)
   }
-  expect_match(refusal(run(counts)), "give groups .*, or reduced_coordinates .*, or groups = \"none\"")
+  expect_match(refusal(run(counts)), "groups .*, or reduced_coordinates .*, or groups = \"none\"")
   expect_s3_class(run(counts, reduced_coordinates = latent, k = 10), "data.frame")
   groups <- AggregateCells(latent, k = 10, silent = TRUE)
   expect_s3_class(run(counts, groups = groups), "data.frame")
@@ -833,7 +844,7 @@ test_that("what is left out, lowered or turned round is taken", {
   skip_if_not_installed("destiny")
   points <- line_points()$points
   parts <- points
-  parts[1:100, ] <- parts[1:100, ] + 1000
+  parts[1:100, -1] <- parts[1:100, -1] + 2
   order <- function(x, n) RunDiffusionSCMVP(x, rownames(x)[1], n.neighbors = n, n.components = 3)
   expect_match(refusal(order(parts, 10)), "order each part by itself, or raise n.neighbors.$")
   expect_type(order(parts[1:100, ], 10), "list")
@@ -856,7 +867,8 @@ test_that("what is left out, lowered or turned round is taken", {
   file <- tempfile(fileext = ".h5")
   expect_match(refusal(both(file = file, threshold = 1)), "leave out threshold or file, or update")
   expect_s4_class(both(threshold = 1), "dgCMatrix")
-  expect_s4_class(both(file = file), "DelayedMatrix")
+  values <- both(file = file)
+  expect_s4_class(values, "DelayedMatrix")
 })
 
 # ---- packages and files --------------------------------------------------------------------------
