@@ -94,8 +94,9 @@ check_coordinates <- function(x, taker = "AggregateCells()") {
   bad <- which(!is.finite(rowSums(x)))
   if (length(bad) > 0) {
     refuse(
-      "the coordinates of ", count_of(length(bad), "cell"), " are missing or not finite (",
-      some_names(if (is.null(rownames(x))) bad else rownames(x)[bad]), "): leave these cells out."
+      "coordinates of ", count_of(length(bad), "cell"), " are missing or not finite (",
+      some_names(if (is.null(rownames(x))) bad else rownames(x)[bad]), "): leave ",
+      one_or_many(length(bad), "it", "them"), " out."
     )
   }
   x
@@ -172,8 +173,8 @@ tell_overlap <- function(groups, k) {
   pairs <- choose(ncol(groups), 2)
   mean_shared <- sum(choose(Matrix::rowSums(groups), 2)) / pairs
   message(
-    count_of(ncol(groups), "group"), " of ", k, " cells; two of them share ",
-    format(mean_shared, digits = 2), " cells on average"
+    count_of(ncol(groups), "group"), " of ", k, " cells; two of them have ",
+    format(mean_shared, digits = 2), " in common on average"
   )
   if (mean_shared / k > 0.1) {
     warn_of(

@@ -49,14 +49,17 @@ CREEnrichment <- function(links, bigwig, background, match.on = NULL, threshold 
   flank <- check_number(flank, "flank", min = 1, whole = TRUE)
   bins <- check_number(bins, "bins", min = 1, whole = TRUE)
   if (bins > 2 * flank + 1) {
-    refuse("bins = ", bins, " are more than the ", 2 * flank + 1, " bases around a peak's center.")
+    refuse(
+      "bins = ", bins, " are more than the ", 2 * flank + 1, " bases around a peak's center: ",
+      "lower bins, or raise flank."
+    )
   }
   max.peaks <- check_number(max.peaks, "max.peaks", min = 1, whole = TRUE)
   threshold <- check_number(threshold, "threshold")
   seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
   bigwig <- check_tracks(bigwig)
   sets <- linked_peaks(links, threshold)
-  all <- if (is.character(background)) background else range_names(background)
+  all <- if (is.character(background)) background else range_names(background, "background")
   table <- ranges_table(if (!is.character(background)) background, all)
   match.on <- check_match(match.on, table)
   groups <- seeded(seed.use, lapply(sets, function(peaks) {
@@ -95,10 +98,17 @@ check_tracks <- function(bigwig) {
 # Names of the peaks of each set of links.
 linked_peaks <- function(links, threshold) {
   if (!is.list(links) || is.data.frame(links)) links <- list(links = links)
-  if (is.null(names(links)) || !all(nzchar(names(links)))) refuse("name the sets of links.")
+  if (is.null(names(links)) || !all(nzchar(names(links)))) {
+    refuse("links must be a list with names: name each set of links.")
+  }
   sets <- lapply(links, peaks_of_set, threshold = threshold)
   empty <- lengths(sets) == 0
-  if (any(empty)) refuse("no peak in ", some_names(names(sets)[empty]), ": lower threshold.")
+  if (any(empty)) {
+    refuse(
+      "no peak in ", some_names(names(sets)[empty]), ": lower threshold, or leave ",
+      one_or_many(sum(empty), "it", "them"), " out."
+    )
+  }
   sets
 }
 
@@ -110,7 +120,7 @@ peaks_of_set <- function(set, threshold) {
   if (is.data.frame(set) && "peak" %in% names(set)) {
     return(unique(as.character(set$peak)))
   }
-  if (is.character(set)) unique(set) else unique(range_names(set))
+  if (is.character(set)) unique(set) else unique(range_names(set, "links"))
 }
 
 check_match <- function(match.on, table) {
@@ -127,7 +137,10 @@ check_match <- function(match.on, table) {
 set_and_background <- function(peaks, table, value, taken, max.peaks) {
   linked <- which(table$name %in% peaks)
   if (length(linked) == 0) {
-    refuse("no linked peak (", some_names(peaks), ") is among the background peaks' names.")
+    refuse(
+      "no linked peak (", some_names(peaks), ") is among the background peaks' names: give ",
+      "background under the same names."
+    )
   }
   if (length(linked) > max.peaks) linked <- sort(sample(linked, max.peaks))
   free <- which(!table$name %in% taken)

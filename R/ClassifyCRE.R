@@ -58,8 +58,8 @@ ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream 
   classify(ranges_table(if (!is.character(object)) object, names))
 }
 
-range_names <- function(ranges) {
-  table <- as_ranges(ranges, "object")
+range_names <- function(ranges, argument = "object") {
+  table <- as_ranges(ranges, argument)
   if ("name" %in% names(table)) {
     return(as.character(table$name))
   }
@@ -100,7 +100,7 @@ classify_ranges <- function(ranges, starts, upstream, downstream) {
   if (n > 0 && length(shared) == 0) {
     refuse(
       "no peak lies on a chromosome with genes (peaks: ", some_names(unique(ranges$seqnames)),
-      "; genes: ", some_names(unique(starts$seqnames)), "): are both of the same genome?"
+      "; genes: ", some_names(unique(starts$seqnames)), "): give gene.coords of the peaks' genome."
     )
   }
   for (chromosome in shared) {

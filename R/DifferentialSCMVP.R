@@ -105,7 +105,7 @@ DifferentialSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), group
     if (is.null(name) || !has_counts(object[[name]])) {
       return(NULL)
     }
-    cells_of(object[[name]], object, name, mosaic = isTRUE(record$options$mosaic))
+    cells_of(object[[name]], object, name, mosaic = if (isTRUE(record$options$mosaic)) TRUE)
   })
   data <- grouping_columns(object, group_column(group.by, ident.1, colnames(object), reduction))
   data$ident <- SeuratObject::Idents(object)
@@ -138,9 +138,13 @@ DifferentialSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "
     if (i == home) object else experiments[[names[[i]]]]
   })
   assay.type <- record$options$assay.type
-  counts <- lapply(stats::setNames(found, c("rna", "peaks")), function(experiment) {
+  names(names) <- names(found) <- c("rna", "peaks")
+  counts <- lapply(c(rna = "rna", peaks = "peaks"), function(modality) {
+    experiment <- found[[modality]]
     if (!is.null(experiment)) {
-      experiment_cells(experiment, assay.type, "of this modality", colnames(object))
+      name <- if (is.null(names[[modality]])) modality else names[[modality]]
+      check_assay_of_fit(experiment, assay.type, name)
+      experiment_cells(experiment, assay.type, name, colnames(object))
     }
   })
   data <- grouping_columns(object, group_column(group.by, ident.1, colnames(object), reduction))
@@ -149,14 +153,15 @@ DifferentialSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "
 
 #' @rdname DifferentialSCMVP
 #' @export
-DifferentialSCMVP.MultiAssayExperiment <- function(object, ..., reduction = "scmvp") {
+DifferentialSCMVP.MultiAssayExperiment <- function(object, ..., peaks = NULL,
+                                                   reduction = "scmvp") {
   holder <- described_holder(object, reduction)
   options <- stored_results(holder, reduction)$options
   pair <- list(rna_name = options$rna.experiment, peaks_name = options$peak.experiment)
-  peaks <- if (length(pair) == 2 && all(unlist(pair) %in% names(object))) {
+  if (is.null(peaks) && length(pair) == 2 && all(unlist(pair) %in% names(object))) {
     pair$rna <- object[[pair$rna_name]]
     pair$peaks <- object[[pair$peaks_name]]
-    pair_cells(object, pair)$peaks
+    peaks <- pair_cells(object, pair)$peaks
   }
   DifferentialSCMVP(holder, ..., peaks = peaks, reduction = reduction)
 }
@@ -180,10 +185,15 @@ DifferentialSCMVP.scMVPFit <- function(object, modality = c("rna", "peaks"), rna
       return(NULL)
     }
     if (!is_matrix_like(counts[[name]])) {
-      refuse(name, " must be a matrix of counts, features x cells, not ", in_words(counts[[name]]))
+      refuse(
+        name, " must be a matrix of counts, features x cells, not ", in_words(counts[[name]]), "."
+      )
     }
     if (!isTRUE(object$options$mosaic)) {
-      check_names_known(cells, colnames(counts[[name]]), "cells of the fit", paste("in", name))
+      check_names_known(
+        cells, colnames(counts[[name]]), "cells of the fit", paste("in", name),
+        "give the counts of the same cells"
+      )
     }
     cells_or_empty(counts[[name]], cells)
   })
@@ -219,7 +229,7 @@ differential_request <- function(modality, features, logfc.threshold, fdr, libra
     ),
     backend = check_choice(backend, backends, "backend"),
     verbose = check_flag(verbose, "verbose"),
-    min.shared = 0.8
+    min.shared = 0.8, fitted = TRUE
   )
 }
 
@@ -251,7 +261,7 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
     on.exit(unlink(file))
     columns <- names(model$batch)
     batch <- if (length(columns) > 0) {
-      batch_columns(columns, cells, data, "the data of the cells (the model's batches)")
+      batches_of_model(columns, cells, data, "the table of the object's cells")
     }
     typical <- engine$differential(
       rna$counts, peaks$counts, file, groups, request$modality, features, options, batch
@@ -263,18 +273,41 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
 }
 
 where_counts_are <- function(options, tested) {
-  names <- options[c("rna.assay", "peak.assay")]
-  if (all(lengths(names) == 0)) {
+  place <- if (tested == "rna") "rna" else "peak"
+  kinds <- Filter(function(kind) {
+    any(lengths(options[paste0(c("rna.", "peak."), kind)]) > 0)
+  }, c("assay", "experiment"))
+  if (length(kinds) == 0) {
     return(paste0("give them with ", tested, " =."))
   }
-  name <- names[[if (tested == "rna") 1 else 2]]
-  if (is.null(name)) "its cells were embedded without." else paste0("put assay '", name, "' back.")
+  name <- options[[paste0(place, ".", kinds)]]
+  if (is.null(name)) {
+    other <- if (tested == "rna") "peaks" else "rna"
+    return(paste0("its cells were embedded without them, so take modality = \"", other, "\"."))
+  }
+  paste0(
+    "put ", kinds, " '", name, "' back",
+    if (kinds == "experiment" && tested == "peaks") ", or give its counts with peaks =", "."
+  )
+}
+
+check_assay_of_fit <- function(experiment, assay.type, name) {
+  if (is_matrix_like(experiment)) {
+    return(invisible())
+  }
+  available <- bioc("SummarizedExperiment", "assayNames")(experiment)
+  if (!assay.type %in% available) {
+    refuse(
+      "experiment '", name, "' has no assay '", assay.type, "', which the model was fitted to: ",
+      "put it back."
+    )
+  }
 }
 
 # list(labels, group1, group2): a label per cell, "" for none, and which are compared.
 groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction) {
   if (is.null(ident.1) && !is.null(ident.2)) {
-    refuse("ident.2 is given without ident.1: name the group to compare with it.")
+    refuse("ident.2 is given without ident.1: name the group to compare with it as ident.1.")
   }
   if (is.null(group.by) && names_cells(ident.1, cells)) {
     labels <- labels_of_cells(ident.1, ident.2, cells)
@@ -282,7 +315,7 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
     if (!is.null(ident.2)) ident.2 <- "ident.2"
   } else {
     if (is.null(group.by)) group.by <- group_column(group.by, ident.1, cells, reduction)
-    labels <- as.character(groups_of(group.by, cells, data))
+    labels <- as.character(groups_of(group.by, cells, data, "group.by"))
   }
   check_idents(as.character(ident.1), as.character(ident.2), labels)
   if (!is.null(ident.1)) {
@@ -311,12 +344,13 @@ labels_of_cells <- function(ident.1, ident.2, cells) {
   if (!is.null(ident.2) && !names_cells(ident.2, cells)) {
     refuse(
       "ident.1 names cells, so ident.2 must, too (", some_names(setdiff(ident.2, cells)),
-      " are none): give names of cells in both."
+      " ", one_or_many(length(setdiff(ident.2, cells)), "is none", "are none"),
+      "): give names of cells in both."
     )
   }
   both <- intersect(ident.1, ident.2)
   if (length(both) > 0) {
-    refuse("ident.1 and ident.2 share cells (", some_names(both), "): take them apart.")
+    refuse("ident.1 and ident.2 share cells (", some_names(both), "): name each cell in one only.")
   }
   labels <- rep(if (is.null(ident.2)) "rest" else NA, length(cells))
   labels[cells %in% ident.1] <- "ident.1"
@@ -337,7 +371,10 @@ check_idents <- function(ident.1, ident.2, labels) {
   }
   both <- intersect(ident.1, ident.2)
   if (length(both) > 0) {
-    refuse("ident.1 and ident.2 have both ", some_names(both), ": take it out of one.")
+    refuse(
+      "ident.1 and ident.2 both name ", some_names(both), ": take ",
+      one_or_many(length(both), "it", "them"), " out of one."
+    )
   }
 }
 

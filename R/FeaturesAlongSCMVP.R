@@ -87,7 +87,14 @@ FeaturesAlongSCMVP.default <- function(object, pseudotime, features = NULL, cell
                                        size = NULL, df = 4, min.cells = 10, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   along <- along_inputs(object, pseudotime, features, cells, size)
-  df <- check_number(df, "df", min = 3, whole = TRUE)
+  df <- check_number(df, "df", min = fewest_df, whole = TRUE)
+  n_times <- length(unique(along$time))
+  if (n_times <= fewest_df) {
+    refuse(
+      "pseudotime has only ", n_times, " different values: a spline needs at least ",
+      fewest_df + 1, "."
+    )
+  }
   min.cells <- check_number(min.cells, "min.cells", min = 1, whole = TRUE)
   sums <- along_sums(along$counts, along$size)
   basis <- along_basis(along$time, df)
@@ -122,7 +129,7 @@ FeaturesAlongSCMVP.default <- function(object, pseudotime, features = NULL, cell
 PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", assay = NULL,
                            experiment = NULL, assay.type = "counts", cells = NULL, size = NULL,
                            type = c("trend", "heatmap"), ncol = NULL) {
-  needs_package("ggplot2", "plots are made with ggplot2")
+  check_installed("ggplot2", "PlotAlongSCMVP()")
   type <- check_choice(type, c("trend", "heatmap"), "type")
   if (inherits(object, "Seurat")) {
     pseudotime <- along_column(pseudotime, object[[]])
@@ -179,6 +186,7 @@ plot_along_heatmap <- function(long, grid) {
 # ---- what goes in --------------------------------------------------------------------------------
 
 fewest_along <- 30
+fewest_df <- 3
 
 along_column <- function(pseudotime, data) {
   if (!is.character(pseudotime)) {
@@ -199,7 +207,7 @@ along_counts <- function(object, assay) {
   if (is.null(assay)) assay <- SeuratObject::DefaultAssay(object)
   check_assay_name(object, assay, "assay")
   if (!has_counts(object[[assay]])) {
-    refuse("assay '", assay, "' has no raw counts: name one that has with assay =.")
+    refuse("assay '", assay, "' has no raw counts: choose one that has them with assay =.")
   }
   cells_of(object[[assay]], object, assay)
 }

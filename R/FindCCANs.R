@@ -41,9 +41,12 @@ FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_di
   if (verbose) message("co-accessibility cutoff ", cutoff)
   member <- communities_above(cutoff)
   if (length(member) == 0) {
+    if (nrow(edges) == 0) {
+      refuse("no pair of peaks has coaccess above 0: there is no network to be found.")
+    }
     refuse(
       "no pair of peaks has coaccess above ", cutoff, " (the largest is ",
-      format(max(edges$coaccess, 0), digits = 3), "): lower coaccess_cutoff_override."
+      format(max(edges$coaccess), digits = 3), "): set coaccess_cutoff_override below that."
     )
   }
   sizes <- table(member)

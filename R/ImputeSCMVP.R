@@ -99,7 +99,7 @@ ImputeSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), features = 
   mark <- request_mark(request, reduction, record)
   old <- existing_imputation(object, name, mark)
   if (!is.null(old) && !is.null(file)) {
-    refuse("the object already has a '", name, "': choose another assay.name for the one on disk.")
+    refuse_replacing_by_file(name)
   }
   values <- impute_values(record, latent, request, already = rownames(old))
   if (!is.null(old)) values <- with_old_values(old, values)
@@ -139,7 +139,7 @@ ImputeSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "peaks"
     experiment <- bioc("SingleCellExperiment", "altExp")(object, name)
     refuse_other_imputation(name, experiment_mark(experiment), mark)
     if (!is.null(file)) {
-      refuse("the object already has a '", name, "': choose another assay.name for that on disk.")
+      refuse_replacing_by_file(name)
     }
     old <- bioc("SummarizedExperiment", "assay")(experiment, 1)
   }
@@ -238,6 +238,10 @@ existing_imputation <- function(object, name, mark) {
 }
 
 # Both, in the cells' order of the new ones (NULL where there is nothing new).
+refuse_replacing_by_file <- function(name) {
+  refuse("the object already has a '", name, "': choose another assay.name for the one on disk.")
+}
+
 with_old_values <- function(old, values) {
   if (is.null(values)) old else rbind(old[, colnames(values), drop = FALSE], values)
 }

@@ -174,12 +174,12 @@ LinkPeaksLASSO.SingleCellExperiment <- function(object, peak.assay = NULL, rna.l
   as <- check_choice(as, c("data.frame", "links"), "as")
   options <- list(...)
   refuse_lasso_dots(options, names(formals()))
-  peaks <- sce_peaks(object, peak.assay, peak.layer, reduction)
+  peaks <- sce_peaks(
+    object, peak.assay, peak.layer, reduction, c(assay = "peak.assay", layer = "peak.layer")
+  )
   available <- SummarizedExperiment::assayNames(object)
   rna.layer <- if (is.null(rna.layer)) "counts" else check_string(rna.layer, "rna.layer")
-  if (!rna.layer %in% available) {
-    refuse("the genes have no assay '", rna.layer, "' (rna.layer).")
-  }
+  check_assay_type(rna.layer, available, "genes", "rna.layer")
   peak_values <- as_values(peaks$values, "the peaks")
   if (is.null(rownames(peak_values))) rownames(peak_values) <- peaks$names
   known <- reduction %in% SingleCellExperiment::reducedDimNames(object)
@@ -223,7 +223,7 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
   rna <- as_values(object, "object")
   peaks <- check_matrix_pair(rna, check_accessibility(as_values(peaks, "peaks")))
   if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")
-  ranges <- ranges_table(ranges, rownames(peaks))
+  ranges <- ranges_table(ranges, rownames(peaks), argument = "ranges")
   starts <- gene_starts(gene.coords, genes = rownames(rna), verbose = verbose)
   pairs <- gene_peak_pairs(rna, peaks, ranges, genes, starts, options)
   imputed <- c(rna = rna.imputed, peaks = peaks.imputed)
@@ -512,10 +512,10 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
   }
   detected <- Matrix::rowSums(rna[wanted, , drop = FALSE] != 0)
   rare <- wanted[detected < options$min.cells]
-  tell(rare, " with counts in fewer than min.cells = ", options$min.cells, " cells")
+  tell(rare, " with counts in too few cells (min.cells = ", options$min.cells, ")")
   wanted <- setdiff(wanted, rare)
   if (length(wanted) == 0) {
-    refuse("no gene has counts in min.cells = ", options$min.cells, " cells.")
+    refuse("no gene has counts in enough cells (min.cells = ", options$min.cells, "): lower it.")
   }
   starts <- locate_genes(wanted, starts, "gene.coords")
   open <- which(Matrix::rowSums(peaks != 0) >= options$min.cells)
@@ -525,7 +525,7 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
     refuse(
       "no peak lies within ", format_count(options$distance), " bp of a gene (genes on ",
       some_names(unique(starts$seqnames)), "; peaks on ", some_names(unique(ranges$seqnames)),
-      "): are both of the same genome?"
+      "): give gene.coords of the peaks' genome, or raise distance."
     )
   }
   tell(
@@ -543,7 +543,9 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
 # Totals over their geometric mean. A cell without any count has nothing to divide.
 size_factors <- function(totals, what) {
   some <- totals > 0
-  if (!any(some)) refuse("the ", what, " hold no count at all.")
+  if (!any(some)) {
+    refuse("the ", c(rna = "genes", peaks = "peaks")[[what]], " hold no count at all.")
+  }
   unname(ifelse(some, totals / exp(mean(log(totals[some]))), 1))
 }
 
@@ -564,7 +566,7 @@ check_lasso_options <- function(distance, lambda, alpha, nfolds, min.cells, min.
   options$lambda.sequence <- check_lambda_sequence(lambda.sequence)
   options["fdr"] <- list(check_number(fdr, "fdr", min = 0, above = TRUE, optional = TRUE))
   if (!is.null(options$fdr) && options$n.permutations == 0) {
-    refuse("fdr needs permutations: n.permutations is 0.")
+    refuse("fdr needs permutations: leave it out, or set n.permutations above 0.")
   }
   options
 }
@@ -622,9 +624,9 @@ check_folds <- function(folds, n, cells, options, smooth, coordinates) {
   both <- all(smooth)
   if (both) {
     warn_of(
-      "smoothed", "Both sides are smoothed: cells held out have lent their values to the fit, so ",
-      "R squared and links are inflated; folds of similar cells (folds = \"block\", taken unless ",
-      "folds are given) lessen it, measured RNA as the response avoids it."
+      "smoothed", "Both sides are smoothed, and cells held out have lent their values to the fit: ",
+      "R squared and links are inflated. Measured RNA as the response avoids it; folds of similar ",
+      "cells (folds = \"block\", the default here) only lessen it."
     )
   }
   if (is.null(folds)) folds <- if (both) "block" else "random"
@@ -644,7 +646,8 @@ check_folds <- function(folds, n, cells, options, smooth, coordinates) {
 block_folds <- function(coordinates, options) {
   if (is.null(coordinates)) {
     refuse(
-      "folds = \"block\" needs the cells' coordinates: name the reduction, or give coordinates."
+      "folds = \"block\" needs the cells' coordinates: give coordinates = (cells x dimensions), ",
+      "or with an object reduction =."
     )
   }
   coordinates <- check_coordinates(as.matrix(coordinates))

@@ -142,8 +142,8 @@ find_region <- function(region, genes, extend) {
     at <- match(region, genes$gene)
     if (is.null(genes) || is.na(at)) {
       refuse(
-        "region '", region, "' is neither a range such as 'chr1:1000000-1500000' nor a gene ",
-        if (is.null(genes)) "(gene.coords is not given)." else "in gene.coords."
+        "region '", region, "' is no range such as 'chr1:1000000-1500000', and ",
+        if (is.null(genes)) "to find a gene gene.coords = is needed." else "no gene in gene.coords."
       )
     }
     range <- data.frame(

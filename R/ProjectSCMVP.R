@@ -96,7 +96,9 @@ ProjectSCMVP.Seurat <- function(model, query, modality = NULL, rna.assay = NULL,
     projection,
     rna = if (!is.null(assays$rna)) cells_of(query[[assays$rna]], query, assays$rna),
     peaks = if (!is.null(assays$peaks)) cells_of(query[[assays$peaks]], query, assays$peaks),
-    batches = function(names, cells) batch_columns(names, cells, query[[]], "the metadata")
+    batches = function(names, cells) {
+      batches_of_model(names, cells, query[[]], "the query's metadata")
+    }
   )
   mark <- list(reduction = reduction.name, fit = fit$id, library.size = 1e4)
   query <- add_results(query, fit, names, assays, mark, verbose)
@@ -192,7 +194,7 @@ ProjectSCMVP.default <- function(model, query = NULL, peaks = NULL, modality = N
       if (is.null(batch)) {
         refuse(
           "the model was fitted with batches (", paste(names, collapse = ", "), "): give those of ",
-          "the query's cells as batch."
+          "the query's cells with batch =."
         )
       }
       found <- batch_columns(batch, cells)
@@ -203,22 +205,26 @@ ProjectSCMVP.default <- function(model, query = NULL, peaks = NULL, modality = N
     c(
       fit[c("latent", "cluster", "cluster_prob", "probabilities")],
       list(rna = fit$imputed$rna, peaks = fit$imputed$atac, model = fit$staged$model),
-      fit[c("options", "history", "summary", "spelling")], list(fit = fit$id)
+      fit[c("options", "history", "summary", "spelling", "batch")], list(fit = fit$id)
     ),
     class = "scMVPFit"
   )
 }
 
 check_query_matrices <- function(query, peaks) {
-  for (given in list(query, peaks)) {
-    if (!is.null(given) && !is_matrix_like(given)) {
-      refuse(
-        "query must be a Seurat object, a SingleCellExperiment, a MultiAssayExperiment or a ",
-        "matrix of counts (features x cells), not an object of class ", class(given)[1], "."
-      )
-    }
+  if (!is.null(query) && !is_matrix_like(query)) {
+    refuse(
+      "query must be a Seurat object, a SingleCellExperiment, a MultiAssayExperiment, the path of ",
+      "a file or a matrix of counts (features x cells), not an object of class ", class(query)[1],
+      "."
+    )
   }
-  if (is.null(query) && is.null(peaks)) refuse("give a query: matrices of genes, peaks or both.")
+  if (!is.null(peaks) && !is_matrix_like(peaks)) {
+    refuse("peaks must be a matrix of counts (peaks x cells), not ", in_words(peaks), ".")
+  }
+  if (is.null(query) && is.null(peaks)) {
+    refuse("give query (a matrix of genes x cells), peaks (peaks x cells) or both.")
+  }
 }
 
 # ---- what is common ------------------------------------------------------------------------------
@@ -231,7 +237,9 @@ projection_settings <- function(model, model.reduction, modality, impute.genes, 
   }
   check_number(min.shared, "min.shared", min = 0)
   list(
-    model = model_of(model, check_string(model.reduction, "model.reduction"), "model"),
+    model = model_of(
+      model, check_string(model.reduction, "model.reduction"), "model", "model.reduction"
+    ),
     modality = modality,
     # what has to be there; all that is there for NULL
     wanted = if (is.null(modality)) {
@@ -267,7 +275,7 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches) {
   peaks_wanted <- wanted_of_model(projection$peaks, peaks$shown, "impute.peaks")
   check_memory(
     c(length(genes_wanted), length(peaks_wanted)), length(cells), projection$max.gb,
-    "the imputed values", "use ImputeSCMVP() for chosen features"
+    "the imputed values", "ask for fewer impute.genes or impute.peaks"
   )
   columns <- names(modelled$batch)
   batch <- if (length(columns) > 0) batches(columns, cells)
@@ -291,6 +299,7 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches) {
       rna = unless_identical(rna$shown, modelled$genes),
       atac = unless_identical(peaks$shown, modelled$peaks)
     ),
+    batch = batch,
     interrupted = FALSE,
     staged = list(model = projection$model)
   ))
@@ -339,20 +348,22 @@ in_model_features <- function(counts, modelled, word, cells, projection) {
   }
   at <- match_features(modelled, rownames(counts), word)
   missing <- is.na(at)
+  is_query <- !isTRUE(projection$fitted)
+  whose <- if (is_query) "the query" else "the object"
   if (mean(!missing) < projection$min.shared) {
     refuse(
-      "the query has only ", format_count(sum(!missing)), " of the model's ",
-      count_of(length(modelled), word), " (the model has ", some_names(modelled[missing], 2),
-      "; the query ", some_names(rownames(counts), 2), "): ",
+      whose, " has only ", format_count(sum(!missing)), " of the model's ",
+      count_of(length(modelled), word), " (the model has ", some_names(modelled[missing], 2), "; ",
+      whose, " ", some_names(rownames(counts), 2), "): ",
       if (word == "peak") "count its fragments in the peaks of the model"
       else "give it the genes of the model, with names of the same kind",
-      ", or lower min.shared."
+      if (is_query) ", or lower min.shared", "."
     )
   }
   if (any(missing) && projection$verbose) {
     message(
       count_of(sum(missing), word), " of the model (", sprintf("%.1f %%", 100 * mean(missing)),
-      ") not in the query ", one_or_many(sum(missing), "counts", "count"), " as zero (",
+      ") not in ", whose, " ", one_or_many(sum(missing), "counts", "count"), " as zero (",
       some_names(modelled[missing]), ")"
     )
   }
@@ -489,7 +500,7 @@ project_experiments <- function(holder, pair, assay.type, names, projection) {
     }
   }
   fit <- project(projection, counts$rna, counts$peaks, function(names, cells) {
-    batch_columns(names, cells, cell_data(holder, pair$unit_data), "colData")
+    batches_of_model(names, cells, cell_data(holder, pair$unit_data), "the query's colData")
   })
   fit$options <- c(fit$options, list(
     rna.experiment = pair$rna_name, peak.experiment = pair$peaks_name, assay.type = assay.type

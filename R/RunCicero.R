@@ -193,7 +193,7 @@ RunCicero.default <- function(object, ranges = NULL, reduced_coordinates = NULL,
   check_flag(binarize, "binarize")
   workers <- check_workers(workers, BPPARAM)
   values <- check_accessibility(as_values(object, "object"))
-  ranges <- ranges_table(ranges, rownames(values))
+  ranges <- ranges_table(ranges, rownames(values), argument = "ranges")
   genome <- genome_table(genomic_coords, ranges, verbose)
   groups <- groups_for(values, groups, reduced_coordinates, k, seed.use, silent = !verbose)
   if (binarize) values <- (values > 0) * 1
@@ -220,14 +220,15 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
   warn_large_windows(windows, options$max_elements)
   if (grouped$n_groups < 3) {
     refuse(
-      "co-accessibility over ", count_of(grouped$n_groups, "group"), " means nothing: lower k."
+      "co-accessibility over ", count_of(grouped$n_groups, "group"), " means nothing: lower k, or ",
+      "give more groups."
     )
   }
   if (is.null(options$distance_parameter)) {
     if (options$search == "none") {
       refuse("search = \"none\" needs a distance_parameter, or scale = \"relative\".")
     }
-    if (verbose) message("distance parameter from up to ", options$sample_num, " windows")
+    if (verbose) message("distance parameter from up to ", count_of(options$sample_num, "window"))
     sampled <- sample_distance_parameters(
       grouped, position, windows, options,
       workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "windows sampled"
@@ -259,8 +260,8 @@ mean_distance_parameter <- function(sampled, options) {
       "the distance parameter cannot be estimated: ",
       if (nrow(sampled) == 0) {
         paste0(
-          "none of the ", options$max_sample_windows, " windows drawn has two peaks more than ",
-          "distance_constraint = ", format_count(options$distance_constraint), " bp apart"
+          "of ", count_of(options$max_sample_windows, "window"), " drawn none has two peaks more ",
+          "than distance_constraint = ", format_count(options$distance_constraint), " bp apart"
         )
       } else {
         "in no window do long edges vanish at any value"
@@ -283,11 +284,12 @@ mean_distance_parameter <- function(sampled, options) {
       "windows",
       "The distance parameter is the mean of ", count_of(nrow(sampled), "window"), ", not of ",
       "sample_num = ", options$sample_num, ": the others drawn (max_sample_windows = ",
-      options$max_sample_windows, ") hold no two peaks far enough apart, or too many."
+      options$max_sample_windows, ") hold no two peaks far enough apart, or too many. A higher ",
+      "max_sample_windows draws more."
     )
   }
   if (any(sampled$converged == 0 & !lost)) {
-    warn_of("maxit", "The search for the distance parameter reached maxit.")
+    warn_of("maxit", "The search for the distance parameter ended at maxit: raise maxit.")
   }
   mean(sampled$value, na.rm = TRUE)
 }
@@ -383,7 +385,9 @@ groups_for <- function(values, groups, reduced_coordinates = NULL, k = 50, seed.
     return(AggregateCells(coordinates, k = k, seed.use = seed.use, silent = silent))
   }
   if (!is_matrix_like(groups)) {
-    refuse("groups must be a matrix of cells x groups, of AggregateCells(), not ", in_words(groups))
+    refuse(
+      "groups must be a matrix of cells x groups, of AggregateCells(), not ", in_words(groups), "."
+    )
   }
   groups <- as_dgc(groups)
   if (!is.null(rownames(groups)) && !is.null(cells)) {
@@ -392,7 +396,7 @@ groups_for <- function(values, groups, reduced_coordinates = NULL, k = 50, seed.
   } else if (nrow(groups) != ncol(values)) {
     refuse(
       "groups has ", count_of(nrow(groups), "cell"), ", the matrix ", format_count(ncol(values)),
-      "."
+      ": give a row for each cell."
     )
   }
   groups
@@ -414,7 +418,7 @@ coordinates_for <- function(cells, n_cells, reduced_coordinates,
   if (nrow(coordinates) != n_cells) {
     refuse(
       argument, " has ", count_of(nrow(coordinates), "row"), ", the matrix ",
-      count_of(n_cells, "cell"), "."
+      count_of(n_cells, "cell"), ": give a row for each cell."
     )
   }
   coordinates

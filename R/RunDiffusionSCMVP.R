@@ -61,7 +61,9 @@ RunDiffusionSCMVP.Seurat <- function(object, root, group.by = NULL, reduction = 
   if (is.null(key)) key <- key_for(if (reduction == "scmvp") "scMVPDC" else paste0(name, "DC"))
   refuse_key_of_another(object, key, name, "reduction.key")
   groups <- if (!is.null(group.by)) {
-    groups_of(group.by, rownames(coordinates), grouping_columns(object, group.by))
+    groups_of(
+      group.by, rownames(coordinates), grouping_columns(object, group.by), "group.by"
+    )
   }
   found <- diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
   colnames(found$components) <- paste0(key, seq_len(ncol(found$components)))
@@ -87,7 +89,9 @@ RunDiffusionSCMVP.SingleCellExperiment <- function(object, root, group.by = NULL
   taken <- bioc("SingleCellExperiment", "reducedDimNames")(object)
   name <- diffusion_name(reduction, reduction.name, character(), taken)
   groups <- if (!is.null(group.by)) {
-    groups_of(group.by, rownames(coordinates), grouping_columns(object, group.by))
+    groups_of(
+      group.by, rownames(coordinates), grouping_columns(object, group.by), "group.by"
+    )
   }
   found <- diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
   object <- bioc("SingleCellExperiment", "reducedDim<-")(
@@ -108,7 +112,9 @@ RunDiffusionSCMVP.default <- function(object, root, group.by = NULL, n.neighbors
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   coordinates <- check_coordinates(object, "RunDiffusionSCMVP()")
   if (is.null(rownames(coordinates))) rownames(coordinates) <- seq_len(nrow(coordinates))
-  groups <- if (!is.null(group.by)) groups_of(group.by, rownames(coordinates), data.frame())
+  groups <- if (!is.null(group.by)) {
+    groups_of(group.by, rownames(coordinates), data.frame(), "group.by")
+  }
   diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
 }
 
@@ -137,13 +143,14 @@ diffusion_order <- function(coordinates, root, groups, n.neighbors, n.components
   n.components <- check_number(n.components, "n.components", min = 1, whole = TRUE)
   seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
   if (max(n.neighbors, n.components + 2) >= n) {
-    refuse("n.neighbors and n.components must be smaller than the number of cells (", n, ").")
+    refuse(
+      "of ", n, " cells n.neighbors can be at most ", n - 1, ", and n.components at most ", n - 3,
+      "."
+    )
   }
   start <- root_cells(root, groups, rownames(coordinates))
   refuse_equal_cells(coordinates)
-  check_installed(
-    "destiny", "RunDiffusionSCMVP()", "BiocManager::install(\"destiny\")"
-  )
+  check_installed("destiny", "RunDiffusionSCMVP()")
   check_installed("igraph", "RunDiffusionSCMVP()")
   map <- seeded(seed.use, diffusion_map(coordinates, n.neighbors, n.components))
   scaled <- sweep(map$vectors, 2, map$values / (1 - map$values), "*")
@@ -208,7 +215,7 @@ branches_from <- function(map, root) {
 
 root_cells <- function(root, groups, cells) {
   if (missing(root) || length(root) != 1 || is.na(root)) {
-    refuse("root must be the name of one cell, or with group.by of one group, where to start.")
+    refuse("root must be one name, where to start: of a cell or, with group.by, of a group.")
   }
   if (is.null(groups)) {
     place <- match(as.character(root), cells)
@@ -234,9 +241,9 @@ refuse_equal_cells <- function(coordinates) {
   repeated <- which(duplicated(coordinates))
   if (length(repeated) > 0) {
     refuse(
-      count_of(length(repeated), "cell"), " with the coordinates of another one (",
-      some_names(rownames(coordinates)[repeated]), "): leave these out, or embed them from their ",
-      "counts."
+      count_of(length(repeated), "cell"), " ", one_or_many(length(repeated), "has", "have"),
+      " the coordinates of another one (", some_names(rownames(coordinates)[repeated]), "): leave ",
+      one_or_many(length(repeated), "it", "them"), " out."
     )
   }
 }

@@ -179,7 +179,7 @@ RunSCMVP.SummarizedExperiment <- function(object, peaks = NULL, rna.experiment =
                                           impute.peaks = NULL, reduction.name = "scmvp",
                                           reduction.key = NULL, ...) {
   settings <- fit_settings(arguments_of(list(...), names(formals())))
-  needs_package("SingleCellExperiment", "results of scMVP are kept in a SingleCellExperiment")
+  check_installed("SingleCellExperiment", "RunSCMVP() of this object")
   object <- as_sce(object)
   names <- experiment_names_for(object, reduction.name, reduction.key)
   pair <- find_experiments(experiments_of(object, peaks), rna.experiment, peak.experiment)
@@ -197,7 +197,7 @@ RunSCMVP.MultiAssayExperiment <- function(object, rna.experiment = NULL, peak.ex
                                           impute.genes = NULL, impute.peaks = NULL,
                                           reduction.name = "scmvp", reduction.key = NULL, ...) {
   settings <- fit_settings(arguments_of(list(...), names(formals())))
-  needs_package("SingleCellExperiment", "results of scMVP are kept in a SingleCellExperiment")
+  check_installed("SingleCellExperiment", "RunSCMVP() of this object")
   pair <- find_experiments(experiments_of(object), rna.experiment, peak.experiment)
   pair <- pair_cells(object, pair)
   pair$unit_data <- data_of_units(object, pair$rna_name, colnames(pair$rna))

@@ -91,9 +91,12 @@ TransferLabelsSCMVP.default <- function(reference, query, labels, reduction = "s
 transferred_columns <- function(coordinates, reference, query, labels, reduction, query.reduction,
                                 calibration, n.neighbors, unassigned.below, prefix) {
   if (is.null(query.reduction)) query.reduction <- reduction
+  of_query <- reduction_role(
+    "query", "query.reduction", "embed it with ProjectSCMVP(reference, query)"
+  )
   refuse_two_models(reference, query, reduction, query.reduction)
   table <- transferred(
-    reference, coordinates(query, query.reduction, NULL), labels, reduction, calibration,
+    reference, coordinates(query, query.reduction, NULL, of_query), labels, reduction, calibration,
     n.neighbors, unassigned.below
   )
   check_string(prefix, "prefix")
@@ -114,7 +117,9 @@ refuse_two_models <- function(reference, query, reduction, query.reduction) {
   if (!any(lengths(models) == 0) && !identical(models[[1]], models[[2]])) {
     refuse(
       "reference and query were embedded by different models: embed the query with ",
-      "ProjectSCMVP(reference, query)."
+      "ProjectSCMVP(reference, query",
+      if (reduction != "scmvp") paste0(", model.reduction = \"", reduction, "\""),
+      if (query.reduction != "scmvp") paste0(", reduction.name = \"", query.reduction, "\""), ")."
     )
   }
 }
@@ -175,12 +180,12 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
   latent <- if (is.null(coordinates)) {
     check_coordinates(reference, "TransferLabelsSCMVP()")
   } else {
-    coordinates(reference, reduction, NULL)
+    coordinates(reference, reduction, NULL, reduction_role("reference"))
   }
   own <- if (is.null(calibration)) {
     latent
   } else if (is.character(calibration) && !is.null(coordinates)) {
-    coordinates(reference, calibration, NULL)
+    coordinates(reference, calibration, NULL, reduction_role("reference", "calibration"))
   } else {
     check_coordinates(calibration, "calibration")
   }
@@ -196,7 +201,7 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
   }
   cells <- if (is.null(rownames(latent))) seq_len(nrow(latent)) else rownames(latent)
   data <- if (is.null(coordinates)) data.frame() else grouping_columns(reference, labels)
-  groups <- droplevels(groups_of(labels, cells, data))
+  groups <- droplevels(groups_of(labels, cells, data, "labels"))
   known <- !is.na(groups)
   refuse_few_labels(groups[known])
   list(

@@ -19,12 +19,11 @@
 #' as_cicero_cds(counts, groups)
 #' @export
 as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize = TRUE) {
-  how <- "BiocManager::install(\"cicero\")"
-  check_installed("cicero", "as_cicero_cds()", how)
-  check_installed("monocle", "as_cicero_cds()", how)
+  check_installed("cicero", "as_cicero_cds()")
+  check_installed("monocle", "as_cicero_cds()")
   check_flag(size_factor_normalize, "size_factor_normalize")
   values <- check_accessibility(as_values(values, "values"))
-  ranges <- ranges_table(ranges, rownames(values))
+  ranges <- ranges_table(ranges, rownames(values), argument = "ranges")
   groups <- groups_for(values, groups, silent = TRUE)
   sums <- aggregate_groups(values, groups, FALSE)
   rownames(sums) <- paste(

@@ -87,14 +87,14 @@ only_candidate <- function(given, candidates, searched, what, argument, needed, 
 
 # Counts of the chosen features in all cells of the object, in its order. `mosaic`: cells that the
 # assay lacks have none.
-cells_of <- function(assay, object, name, features = NULL, argument = NULL, mosaic = FALSE) {
+cells_of <- function(assay, object, name, features = NULL, argument = NULL, mosaic = NULL) {
   counts <- assay_counts(assay)
   missing <- setdiff(colnames(object), colnames(counts))
-  if (length(missing) > 0 && !mosaic) {
+  if (length(missing) > 0 && !isTRUE(mosaic)) {
     refuse(
       "assay '", name, "' lacks ", count_of(length(missing), "cell"), " of the object (",
-      some_names(missing), "): take subset(object, cells = colnames(object[[\"", name,
-      "\"]])), or use these cells, too, with mosaic = TRUE."
+      some_names(missing), "): take subset(object, cells = colnames(object[[\"", name, "\"]]))",
+      if (!is.null(mosaic)) ", or use all cells with mosaic = TRUE", "."
     )
   }
   if (!is.null(features)) {

@@ -4,15 +4,6 @@
 
 bioc <- function(package, name) getExportedValue(package, name)
 
-needs_package <- function(package, why) {
-  if (!requireNamespace(package, quietly = TRUE)) {
-    refuse(
-      why, ", and the package ", package, " is not installed: install it first.",
-      class = "input"
-    )
-  }
-}
-
 # A SingleCellExperiment of what an experiment is; a matrix becomes its assay `assay.type`.
 as_sce <- function(object, assay.type = "counts") {
   if (inherits(object, "SingleCellExperiment")) {
@@ -59,10 +50,12 @@ alt_exp <- function(object, name) {
     return(bioc("SingleCellExperiment", "altExp")(object, name))
   }
   if (!setequal(own, cells)) {
+    strange <- setdiff(own, cells)
+    differ <- if (length(strange) > 0) strange else setdiff(cells, own)
     refuse(
-      "alternative experiment '", name, "' holds other cells than the object (",
-      some_names(setdiff(own, cells)), " ", is_are(length(setdiff(own, cells))), " not in it): ",
-      "give both the same cells."
+      "alternative experiment '", name, "' holds other cells than the object (", some_names(differ),
+      " ", is_are(length(differ)), " not in ", if (length(strange) > 0) "the object" else "it",
+      "): give both the same cells."
     )
   }
   if (identical(own, cells)) experiment else experiment[, cells]
@@ -153,10 +146,12 @@ experiment_cells <- function(experiment, assay.type, name, cells) {
   counts <- experiment_counts(experiment, assay.type, name)
   missing <- setdiff(cells, colnames(counts))
   if (length(missing) > 0) {
+    n_shared <- length(cells) - length(missing)
     refuse(
       "experiment '", name, "' lacks ", count_of(length(missing), "cell"), " of the object (",
-      some_names(missing), "): keep the ", count_of(length(cells) - length(missing), "cell"),
-      " with both modalities."
+      some_names(missing), "): ",
+      if (n_shared == 0) "give both the same cell names."
+      else paste0("keep the ", count_of(n_shared, "cell"), " that both have.")
     )
   }
   if (identical(colnames(counts), cells)) counts else counts[, cells, drop = FALSE]
@@ -177,11 +172,21 @@ pair_cells <- function(object, pair) {
   at <- match(key, peaks[[column]])
   alone <- c(sum(is.na(at)), sum(!peaks[[column]] %in% key))
   if (any(alone > 0)) {
+    n_shared <- sum(!is.na(at))
     refuse(
       "the two experiments do not hold the same cells: ", format_count(alone[1]), " only in '",
-      pair$rna_name, "', ", format_count(alone[2]), " only in '", pair$peaks_name, "'; keep the ",
-      "shared ones with intersectColumns(object), fit these, and embed the others with ",
-      "ProjectSCMVP()."
+      pair$rna_name, "', ", format_count(alone[2]), " only in '", pair$peaks_name, "'; ",
+      if (n_shared == 0) {
+        "give both the same cells in the sample map."
+      } else if (pair$by_unit) {
+        "keep the shared ones with MultiAssayExperiment::intersectColumns(object)."
+      } else {
+        # intersectColumns() keeps the donors of both, with cells of one alone
+        paste0(
+          "keep the shared ones with object[, list(", pair$rna_name, " = cells, ",
+          pair$peaks_name, " = cells)], where cells are their names."
+        )
+      }
     )
   }
   pair$units <- if (pair$by_unit) key
@@ -243,14 +248,14 @@ put_experiment <- function(object, pair, holder, names, home = pair$rna_name) {
 }
 
 # The experiment of a MultiAssayExperiment that has the results.
-holder_of <- function(object, reduction) {
+holder_of <- function(object, reduction, argument = "reduction") {
   for (name in names(object)) {
     experiment <- object[[name]]
     if (inherits(experiment, "SingleCellExperiment") && has_results(experiment, reduction)) {
       return(name)
     }
   }
-  refuse_no_model(reduction, "none of the experiments")
+  refuse_no_model(reduction, "any of the experiments", argument)
 }
 
 has_results <- function(object, reduction) {

@@ -111,8 +111,8 @@ refuse_dots <- function(arguments, known) {
   named <- given[nzchar(given)]
   if (length(named) == 0) {
     refuse(
-      count_of(length(arguments), "unnamed argument"), " too many: give every argument after the ",
-      "object by its name."
+      count_of(length(arguments), "unnamed argument"), " too many: give the arguments by their ",
+      "names."
     )
   }
   distance <- utils::adist(named[1], known, ignore.case = TRUE)
@@ -160,8 +160,8 @@ features_by_cells <- function(n_features, n_cells) {
 }
 
 # Two features x cells matrices of the same cells; the peaks' cells are put in the order of the
-# RNA's.
-check_matrix_pair <- function(rna, peaks, mosaic = FALSE) {
+# RNA's. `mosaic`: NULL where the caller has no such argument.
+check_matrix_pair <- function(rna, peaks, mosaic = NULL) {
   matrices <- list(object = rna, peaks = peaks)
   for (name in names(matrices)) {
     m <- matrices[[name]]
@@ -171,7 +171,7 @@ check_matrix_pair <- function(rna, peaks, mosaic = FALSE) {
         "the matrix of ", what, " needs row names (", what, ") and column names (cells)."
       )
     }
-    check_unique(colnames(m), paste("cell names of the matrix of", what))
+    check_unique_cells(colnames(m), paste("of the matrix of", what))
     check_unique(rownames(m), paste("names of", what))
   }
   cells <- colnames(rna)
@@ -180,13 +180,13 @@ check_matrix_pair <- function(rna, peaks, mosaic = FALSE) {
     refuse(
       "the two matrices have no cells in common (genes: ", some_names(cells), "; peaks: ",
       some_names(colnames(peaks)), "); ",
-      if (swapped) "their rows have: give both as features x cells, i.e. t() of these."
+      if (swapped) "their rows have: give both as features x cells, with Matrix::t()."
       else "give both the same cell names as column names."
     )
   }
   only <- list(genes = setdiff(cells, colnames(peaks)), peaks = setdiff(colnames(peaks), cells))
   only <- only[lengths(only) > 0]
-  if (mosaic) {
+  if (isTRUE(mosaic)) {
     return(peaks)
   }
   if (length(only) > 0) {
@@ -199,35 +199,52 @@ check_matrix_pair <- function(rna, peaks, mosaic = FALSE) {
     refuse(
       "the two matrices do not hold the same cells: ", paste(parts, collapse = " and "),
       "; keep the ", count_of(length(intersect(cells, colnames(peaks))), "shared cell"),
-      " in both, or use ",
-      "the others, too, with mosaic = TRUE."
+      " in both", if (!is.null(mosaic)) ", or use all cells with mosaic = TRUE", "."
     )
   }
   if (identical(colnames(peaks), cells)) peaks else peaks[, cells, drop = FALSE]
 }
 
+# Names of features. Those of peaks are places: numbered, they would be none any more.
 check_unique <- function(x, what) {
   repeated <- unique(x[duplicated(x)])
   if (length(repeated) > 0) {
     refuse(
-      "duplicated ", what, ": ", some_names(repeated), "; make them unique, e.g. with ",
-      "make.unique()."
+      "duplicated ", what, ": ", some_names(repeated), "; ",
+      if (are_ranges(x)) "keep each range once, e.g. with x[!duplicated(rownames(x)), ]."
+      else "make them unique, e.g. with make.unique()."
+    )
+  }
+}
+
+# Cells are matched by name, so that numbers in the order of one matrix could mean other cells in
+# the other.
+check_unique_cells <- function(x, where) {
+  repeated <- unique(x[duplicated(x)])
+  if (length(repeated) > 0) {
+    refuse(
+      "duplicated cell names ", where, ": ", some_names(repeated), "; give each cell a name of ",
+      "its own, e.g. with its sample in front."
     )
   }
 }
 
 # A package that only some functions need.
-check_installed <- function(package, needed_for, how = NULL) {
+check_installed <- function(package, needed_for) {
   if (requireNamespace(package, quietly = TRUE)) {
     return(invisible())
   }
-  if (is.null(how)) {
-    bioconductor <- c(
-      "BiocParallel", "GenomicFeatures", "GenomicRanges", "InteractionSet", "IRanges",
-      "rtracklayer", "SingleCellExperiment", "SummarizedExperiment"
-    )
-    how <- if (package %in% bioconductor) "BiocManager::install" else "install.packages"
-    how <- paste0(how, "(\"", package, "\")")
-  }
-  refuse(needed_for, " needs the package ", package, ": ", how, ".", class = "package")
+  bioconductor <- package %in% c(
+    "BiocParallel", "cicero", "DelayedArray", "destiny", "ensembldb", "GenomicFeatures",
+    "GenomicRanges", "HDF5Array", "InteractionSet", "IRanges", "monocle", "rtracklayer",
+    "SingleCellExperiment", "SummarizedExperiment"
+  )
+  refuse(
+    needed_for, " needs the package ", package, ": ",
+    if (bioconductor && !requireNamespace("BiocManager", quietly = TRUE)) {
+      "install.packages(\"BiocManager\"); "
+    },
+    if (bioconductor) "BiocManager::install" else "install.packages", "(\"", package, "\").",
+    class = "package"
+  )
 }

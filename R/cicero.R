@@ -79,7 +79,8 @@ group_size_factors <- function(grouped) {
     empty <- which(exact == 0)
     if (length(empty) > 0) {
       refuse(
-        count_of(length(empty), "group"), " of cells with no accessibility at all (",
+        count_of(length(empty), "group"), " of cells ", one_or_many(length(empty), "has", "have"),
+        " no accessibility at all (",
         some_names(if (is.null(grouped$names)) empty else grouped$names[empty]),
         "): leave cells without counts out, or raise k."
       )

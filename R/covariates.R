@@ -23,17 +23,33 @@ batch_columns <- function(batch, cells, table = NULL, where = NULL) {
   unknown <- vapply(found, anyNA, logical(1))
   if (any(unknown)) {
     column <- names(found)[unknown][1]
+    without <- cells[is.na(found[[column]])]
     refuse(
-      count_of(sum(is.na(found[[column]])), "cell"), " have no value in '", column, "' (",
-      some_names(cells[is.na(found[[column]])]), "): give every cell its batch."
+      count_of(length(without), "cell"), " ", one_or_many(length(without), "has", "have"),
+      " no value in '", column, "' (", some_names(without), "): give every cell its batch."
     )
   }
   found
 }
 
+# The columns of a model's batches for other cells than it was fitted to, or the same again.
+batches_of_model <- function(names, cells, table, where) {
+  lacking <- setdiff(names, colnames(table))
+  if (length(lacking) > 0) {
+    refuse(
+      "the model was fitted with batches (", paste(names, collapse = ", "), "), and ", where,
+      " lacks ", some_names(lacking), ": add the batch of each cell as a column of this name."
+    )
+  }
+  batch_columns(names, cells, table, where)
+}
+
 batches_in <- function(batch, table, where) {
   if (!is.character(batch)) {
-    refuse("batch must be the name of a column of ", where, ", or several, not ", class(batch)[1])
+    refuse(
+      "batch must be the name of a column of ", where, ", or several names, not ", in_words(batch),
+      "."
+    )
   }
   check_names_known(batch, colnames(table), "batch", paste("among the columns of", where))
   found <- as.data.frame(table)[batch]

@@ -3,31 +3,35 @@
 
 # ---- reductions ----------------------------------------------------------------------------------
 
-seurat_coordinates <- function(object, reduction, dims) {
-  check_string(reduction, "reduction")
-  check_reduction(reduction, SeuratObject::Reductions(object), "RunSCMVP()", object)
+seurat_coordinates <- function(object, reduction, dims, role = reduction_role()) {
+  check_string(reduction, role$argument)
+  check_reduction(reduction, SeuratObject::Reductions(object), object, role)
   warn_lost_model(object, reduction)
   chosen_dims(SeuratObject::Embeddings(object[[reduction]]), dims, reduction)
 }
 
-sce_coordinates <- function(object, reduction, dims) {
+sce_coordinates <- function(object, reduction, dims, role = reduction_role()) {
   check_installed("SingleCellExperiment", "this object")
-  check_string(reduction, "reduction")
-  check_reduction(
-    reduction, SingleCellExperiment::reducedDimNames(object), "RunSCMVP()", object
-  )
+  check_string(reduction, role$argument)
+  check_reduction(reduction, SingleCellExperiment::reducedDimNames(object), object, role)
   refuse_joined_fits(object, reduction)
   coordinates <- as.matrix(SingleCellExperiment::reducedDim(object, reduction))
   rownames(coordinates) <- colnames(object)
   chosen_dims(coordinates, dims, reduction)
 }
 
-check_reduction <- function(reduction, available, maker, object) {
+# Whose reduction it is, the argument that names it, and how it is made.
+reduction_role <- function(whose = "object", argument = "reduction",
+                           maker = "run RunSCMVP() first") {
+  list(whose = whose, argument = argument, maker = maker)
+}
+
+check_reduction <- function(reduction, available, object, role) {
   if (!reduction %in% available) {
     refuse(
-      "the object has no reduction '", reduction, "' (reductions: ",
+      "the ", role$whose, " has no reduction '", reduction, "' (reductions: ",
       if (length(available) > 0) paste(available, collapse = ", ") else "none", ")",
-      why_lost(object, reduction), ": run ", maker, " first, or name another with reduction =."
+      why_lost(object, reduction), ": ", role$maker, ", or name another with ", role$argument, " =."
     )
   }
 }
@@ -115,7 +119,7 @@ assay_ranges <- function(assay) {
 }
 
 # seqnames, start, end of each peak, in the order of `names`; refuses what is no range.
-ranges_table <- function(ranges, names) {
+ranges_table <- function(ranges, names, argument = NULL) {
   if (is.null(ranges)) {
     table <- parse_ranges(names)
   } else {
@@ -132,7 +136,8 @@ ranges_table <- function(ranges, names) {
     refuse(
       count_of(length(bad), "feature"), " of ", format_count(length(names)),
       " cannot be read as genomic ranges (", some_names(names[bad]),
-      "): leave ", one_or_many(length(bad), "it", "them"), " out, or give ranges =."
+      "): leave ", one_or_many(length(bad), "it", "them"), " out",
+      if (!is.null(argument)) paste0(", or give ", argument, " ="), "."
     )
   }
   table$name <- names
@@ -205,7 +210,8 @@ as_ranges <- function(x, argument) {
 }
 
 # Peaks of a SingleCellExperiment: its own rows or those of an alternative experiment.
-sce_peaks <- function(object, assay, layer, reduction = NULL) {
+sce_peaks <- function(object, assay, layer, reduction = NULL,
+                      arguments = c(assay = "assay", layer = "layer")) {
   check_installed("SingleCellExperiment", "this object")
   if (is.null(assay)) assay <- fitted_names(object, reduction)$peaks
   names <- SingleCellExperiment::altExpNames(object)
@@ -218,43 +224,50 @@ sce_peaks <- function(object, assay, layer, reduction = NULL) {
       object
     } else {
       name <- only_candidate(
-        NULL, candidates, c("the main experiment", names), "peak", "assay",
-        "genomic ranges such as 'chr1-100-200'"
+        NULL, candidates, c("the main experiment", names), "peak", arguments[["assay"]],
+        "genomic ranges such as 'chr1-100-200'", "experiment"
       )
       alt_exp(object, name)
     }
   } else {
-    check_string(assay, "assay")
+    check_string(assay, arguments[["assay"]])
     part <- if (assay %in% names) {
       alt_exp(object, assay)
     } else if (assay == names(experiments_of(object))[1]) {
       object
     } else {
       refuse(
-        "the object has no experiment '", assay, "' (assay); its alternative experiments are ",
-        if (length(names) > 0) paste(names, collapse = ", ") else "none", "."
+        "the object has no experiment '", assay, "' (", arguments[["assay"]], "); its alternative ",
+        "experiments are ", if (length(names) > 0) paste(names, collapse = ", ") else "none", "."
       )
     }
   }
   available <- SummarizedExperiment::assayNames(part)
-  layer <- check_string(layer, "layer", optional = TRUE)
+  layer <- check_string(layer, arguments[["layer"]], optional = TRUE)
   if (is.null(layer)) layer <- if ("counts" %in% available) "counts" else available[1]
-  if (is.null(layer) || !layer %in% available) {
-    refuse(
-      "the peaks have no assay '", layer, "' (layer); they have ",
-      if (length(available) > 0) paste(available, collapse = ", ") else "none", "."
-    )
-  }
+  check_assay_type(layer, available, "peaks", arguments[["layer"]])
   ranges <- row_ranges(part)
   values <- SummarizedExperiment::assay(part, layer)
   colnames(values) <- colnames(object)
   list(
     values = values, imputed = layer != "counts", layer = layer,
-    ranges = if (methods::is(ranges, "GRanges")) ranges, names = rownames(part)
+    ranges = if (methods::is(ranges, "GRanges")) ranges else ranges_table(NULL, rownames(part)),
+    names = rownames(part)
   )
 }
 
 # NULL where the rows have no ranges: an empty GRangesList stands for "none".
+# Among the assays of a SummarizedExperiment.
+check_assay_type <- function(layer, available, what, argument) {
+  if (is.null(layer) || !layer %in% available) {
+    refuse(
+      "the ", what, " have no assay '", layer, "' (", argument, "); ",
+      if (length(available) > 0) paste0("they have ", paste(available, collapse = ", "), ".")
+      else "give their assays names."
+    )
+  }
+}
+
 row_ranges <- function(x) {
   ranges <- tryCatch(SummarizedExperiment::rowRanges(x), error = function(e) NULL)
   if (methods::is(ranges, "GRanges") && length(ranges) == nrow(x)) ranges

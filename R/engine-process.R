@@ -224,8 +224,9 @@ refuse_dead_worker <- function(worker) {
   if (killed) {
     refuse(
       "the Python process of scMVP was killed (signal ", if (status < 0) -status else status - 128,
-      "), most often because memory ran out; nothing was changed: model fewer features ",
-      "(rna.features, peak.features, min.cells) or free memory, and run it again.",
+      "), most often because memory ran out; nothing was changed: model fewer features (a higher ",
+      "min.cells, or rna.features and peak.features of a Seurat object) or free memory, and run ",
+      "it again.",
       class = "core", details = said
     )
   }

@@ -13,8 +13,8 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, min
   )
   unmodelled <- function(features) {
     paste0(
-      "only ", features, " among the features given with counts in at least min.cells = ",
-      min.cells, " cells are modelled"
+      "it has only ", features, " that were chosen and have counts in enough cells (min.cells = ",
+      min.cells, ")"
     )
   }
   if (!is.null(named)) {
@@ -28,11 +28,13 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, min
       impute.peaks, modelled$atac, "impute.peaks", "in the model", unmodelled("peaks")
     )
   }
-  remedy <- if (impute == "variable" && length(variable) == 0) {
-    "run FindVariableFeatures() first, or use impute = \"none\" and ImputeSCMVP() for chosen genes"
-  } else {
-    "use impute = \"none\" and ImputeSCMVP() for chosen features"
-  }
+  remedy <- paste0(
+    if (impute == "variable" && length(variable) == 0) "run FindVariableFeatures() first, or ",
+    "use ", paste(c(
+      if (impute != "none") "impute = \"none\"",
+      if (!is.null(named)) "fewer impute.genes", if (length(peaks) > 0) "fewer impute.peaks"
+    ), collapse = " and "), " (ImputeSCMVP() imputes others later)"
+  )
   check_memory(
     c(length(genes), length(peaks)), modelled$n_cells, max.gb, "the imputed values", remedy
   )

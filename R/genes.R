@@ -86,7 +86,7 @@ starts_of_bed <- function(table, path, argument, verbose) {
 
 database_genes <- function(database) {
   package <- if (methods::is(database, "EnsDb")) "ensembldb" else "GenomicFeatures"
-  check_installed(package, "gene.coords", paste0("BiocManager::install(\"", package, "\")"))
+  check_installed(package, "gene.coords")
   genes <- getExportedValue(package, "genes")(database)
   genes
 }

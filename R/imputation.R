@@ -112,13 +112,17 @@ over_blocks <- function(decoder, request, f) {
   }
 }
 
+gb_on_disk <- function(n_features, n_cells) as.numeric(n_features) * n_cells * 4 / 1e9
+
 impute_dense <- function(decoder, n_features, request) {
   n <- length(decoder$cells)
   check_memory(
     n_features, n, request$max.gb, "the imputed values",
     paste0(
-      "ask for fewer features or cells, means of groups (by =), values above a threshold ",
-      "(threshold =), or a file on disk (file =)"
+      "ask for fewer features or cells, means of groups (by =)",
+      # which takes half as much, and no more than max.gb either
+      if (gb_on_disk(n_features, n) <= request$max.gb) ", a file on disk (file =)",
+      " or values above a threshold (threshold =)"
     )
   )
   if (length(decoder$features) == 0) {
@@ -188,7 +192,7 @@ impute_means <- function(decoder, groups, request) {
 # HDF5 on disk, cells x features as AnnData has it, which is features x cells to R.
 impute_to_file <- function(engine, decoder, latent, modelled, shown, request) {
   n <- length(decoder$cells)
-  gb <- as.numeric(length(decoder$features)) * n * 4 / 1e9
+  gb <- gb_on_disk(length(decoder$features), n)
   if (is.null(request$threshold) && gb > request$max.gb) {
     refuse(
       "the imputed values would take up to ", format(gb, digits = 2), " GB on disk (",
@@ -218,7 +222,7 @@ impute_to_file <- function(engine, decoder, latent, modelled, shown, request) {
 }
 
 check_hdf5 <- function(request) {
-  needs_package("HDF5Array", "values on disk come back as HDF5Matrix")
+  check_installed("HDF5Array", "a file of imputed values")
   # 1.26 opens a group as if it were a dataset, and fails
   if (!is.null(request$threshold) && utils::packageVersion("HDF5Array") < "1.28") {
     refuse(
@@ -228,27 +232,39 @@ check_hdf5 <- function(request) {
   }
 }
 
+grouping_column <- function(by, data, argument) {
+  if (!by %in% colnames(data)) {
+    refuse(
+      argument, ": the object has no cell metadata '", by, "' (it has ",
+      some_names(colnames(data), 6), ")."
+    )
+  }
+  data[[by]]
+}
+
+values_of_cells <- function(by, cells, data, argument) {
+  if (length(by) != length(cells)) {
+    refuse(
+      argument, " must be ",
+      if (ncol(data) > 0) "the name of a column of the cell metadata or ",
+      "one value per cell (", format_count(length(cells)), "), not ", in_words(by), "."
+    )
+  }
+  if (is.null(names(by))) {
+    return(by)
+  }
+  if (!setequal(names(by), cells)) refuse(argument, ": its names are not those of the cells.")
+  by[cells]
+}
+
 # Groups of the cells: the name of a column of `data`, or one value per cell. A factor in the order
 # of `cells`.
-groups_of <- function(by, cells, data) {
-  if (is.character(by) && length(by) == 1 && length(cells) != 1) {
-    if (!by %in% colnames(data)) {
-      refuse(
-        "by: the object has no cell metadata '", by, "' (it has ",
-        some_names(colnames(data), 6), ")."
-      )
-    }
-    by <- data[[by]]
-  } else if (length(by) != length(cells)) {
-    refuse(
-      "by must be the name of a column of the cell metadata or one value per cell (",
-      format_count(length(cells)), "), not ", in_words(by), "."
-    )
-  } else if (!is.null(names(by))) {
-    if (!setequal(names(by), cells)) refuse("by: its names are not those of the cells.")
-    by <- by[cells]
-  }
-  groups <- factor(by)
-  if (nlevels(groups) == 0) refuse("by: no cell belongs to a group.")
+groups_of <- function(by, cells, data, argument = "by") {
+  is_column <- is.character(by) && length(by) == 1 && length(cells) != 1 && ncol(data) > 0
+  groups <- factor(
+    if (is_column) grouping_column(by, data, argument)
+    else values_of_cells(by, cells, data, argument)
+  )
+  if (nlevels(groups) == 0) refuse(argument, ": no cell belongs to a group.")
   groups
 }

@@ -138,7 +138,7 @@ pip_install <- function(interpreter, arguments, verbose, must = TRUE) {
   if (status != 0 && must) {
     refuse(
       "pip could not install ", paste(arguments, collapse = " "), " into '", interpreter,
-      "': see its messages above", if (!verbose) " with verbose = TRUE", ".",
+      "': ", if (verbose) "see its messages above." else "see its messages with verbose = TRUE.",
       class = "python"
     )
   }

@@ -16,9 +16,11 @@ pool_or_warning <- function(pairs, peaks, ranges, options) {
   }
   pool <- background_pool(pairs, peaks, ranges, options)
   if (is.null(pool)) {
-    tell <- "null = \"background\" needs at least 20 peaks that are not near the gene"
-    if (!is.null(options$fdr)) refuse(tell, ": there are fewer, so no rate can be given.")
-    warn_of("background", tell, "; there are fewer, and fdr is NA.")
+    tell <- "null = \"background\" needs at least 20 peaks that are not near the gene, and there "
+    if (!is.null(options$fdr)) {
+      refuse(tell, "are fewer, so no rate can be given: leave fdr out.")
+    }
+    warn_of("background", tell, "are fewer: fdr is NA.")
   }
   pool
 }

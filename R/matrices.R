@@ -59,7 +59,7 @@ as_dgc <- function(x) {
 # A delayed matrix, some columns at a time: as() would make a dense matrix of the whole of one that
 # is dense on disk. `block`: values held at a time.
 delayed_to_dgc <- function(x, block = 2^24) {
-  needs_package("DelayedArray", "the counts are in a DelayedMatrix")
+  check_installed("DelayedArray", "a DelayedMatrix of counts")
   sparse <- bioc("DelayedArray", "is_sparse")(x)
   width <- max(1, block %/% max(1, nrow(x)))
   parts <- lapply(seq(1, max(1, ncol(x)), by = width), function(first) {

@@ -124,12 +124,15 @@ model_info <- function(stored) {
 }
 
 # What is kept beside a reduction made by RunSCMVP() (see fit_record()).
-stored_results <- function(object, reduction) {
-  check_string(reduction, "reduction")
-  if (inherits(object, "MultiAssayExperiment")) object <- object[[holder_of(object, reduction)]]
+# `argument`: by which the user names the reduction.
+stored_results <- function(object, reduction, argument = "reduction") {
+  check_string(reduction, argument)
+  if (inherits(object, "MultiAssayExperiment")) {
+    object <- object[[holder_of(object, reduction, argument)]]
+  }
   if (inherits(object, "SummarizedExperiment")) {
     if (!inherits(object, "SingleCellExperiment") || !has_results(object, reduction)) {
-      refuse_no_model(reduction, paste0("the object", why_lost(object, reduction)))
+      refuse_no_model(reduction, paste0("the object", why_lost(object, reduction)), argument)
     }
     refuse_joined_fits(object, reduction)
     return(bioc("S4Vectors", "metadata")(object)[[reduction]])
@@ -140,7 +143,7 @@ stored_results <- function(object, reduction) {
       "the object has no reduction '", reduction, "' (reductions: ",
       if (length(reductions) > 0) paste(reductions, collapse = ", ") else "none", ")",
       why_lost(object, reduction),
-      ": run RunSCMVP() first, or name its reduction with reduction =.",
+      ": run RunSCMVP() first, or name its reduction with ", argument, " =.",
       class = "model"
     )
   }
@@ -155,16 +158,16 @@ stored_results <- function(object, reduction) {
   results
 }
 
-refuse_no_model <- function(reduction, where) {
+refuse_no_model <- function(reduction, where, argument) {
   refuse(
     "no model is stored as '", reduction, "' in ", where, ": run RunSCMVP() first, or name its ",
-    "reduction with reduction =.",
+    "reduction with ", argument, " =.",
     class = "model"
   )
 }
 
 # The stored model of anything that has one: an object with results, a fit, a model, a folder.
-model_of <- function(object, reduction, argument = "object") {
+model_of <- function(object, reduction, argument = "object", by = "reduction") {
   if (is.character(object)) {
     return(LoadSCMVP(object))
   }
@@ -175,7 +178,7 @@ model_of <- function(object, reduction, argument = "object") {
     return(object$model)
   }
   if (inherits(object, c("Seurat", "SummarizedExperiment", "MultiAssayExperiment"))) {
-    return(stored_results(object, reduction)$model)
+    return(stored_results(object, reduction, by)$model)
   }
   refuse(
     argument, " must be an object that RunSCMVP() returned or a scMVP model, not class ",

@@ -18,7 +18,7 @@
 #' }
 #' @export
 PlotSCMVPHistory <- function(object, reduction = "scmvp") {
-  needs_package("ggplot2", "plots are made with ggplot2")
+  check_installed("ggplot2", "a plot of scMVP")
   history <- record_of(object, reduction)$history
   long <- data.frame(
     epoch = rep(history$epoch, 2),
@@ -71,16 +71,24 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #' @export
 PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), group.by = NULL,
                                 reduction = "scmvp", ncol = NULL, measured = NULL) {
-  needs_package("ggplot2", "plots are made with ggplot2")
+  check_installed("ggplot2", "a plot of scMVP")
   record <- record_of(object, reduction)
   latent <- latent_of_object(object, reduction)
   request <- imputation_request(
     modality, features,
     cells = NULL, library.size = 1e4, log = NULL, file = NULL, threshold = NULL, by = NULL,
-    max.gb = 4, backend = "auto", verbose = FALSE
+    max.gb = .Machine$double.xmax, backend = "auto", verbose = FALSE
   )
+  n_shown <- if (is.null(features)) {
+    length(modelled_features(record, request$modality))
+  } else {
+    length(features)
+  }
+  check_plot_size(n_shown, nrow(latent))
   groups <- if (!is.null(group.by)) {
-    groups_of(group.by, rownames(latent), cell_data_of(object, reduction, group.by))
+    groups_of(
+      group.by, rownames(latent), cell_data_of(object, reduction, group.by), "group.by"
+    )
   }
   counts <- if (is.null(measured)) {
     measured_counts(object, record, request$modality, reduction)
@@ -164,6 +172,15 @@ check_measured <- function(measured, cells) {
   as_dgc(measured)[, cells, drop = FALSE]
 }
 
+check_plot_size <- function(n_features, n_cells, most = 1e8) {
+  if (as.numeric(n_features) * n_cells > most) {
+    refuse(
+      "a plot of ", features_by_cells(n_features, n_cells), " is too large: give fewer features.",
+      class = "memory"
+    )
+  }
+}
+
 plot_measured_imputed <- function(data, scale, ncol) {
   ggplot2::ggplot(data, ggplot2::aes(.data$imputed, .data$measured)) +
     ggplot2::geom_point(size = 0.6, alpha = 0.4, colour = "#0072B2") +
@@ -207,7 +224,7 @@ plot_by_group <- function(data, scale, group.by, ncol) {
 #' }
 #' @export
 PlotSCMVPClusters <- function(object, what = c("probability", "entropy"), reduction = "scmvp") {
-  needs_package("ggplot2", "plots are made with ggplot2")
+  check_installed("ggplot2", "a plot of scMVP")
   what <- check_choice(what, c("probability", "entropy"), "what")
   probabilities <- cluster_probabilities(object, reduction)
   label <- max.col(probabilities, ties.method = "first")

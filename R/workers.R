@@ -11,7 +11,7 @@ check_workers <- function(workers, BPPARAM = NULL) {
     return(BiocParallel::bpnworkers(BPPARAM))
   }
   if (workers > 1 && .Platform$OS.type == "windows") {
-    message("Windows cannot fork: one worker (BPPARAM = BiocParallel::SnowParam() has more)")
+    message("Windows cannot fork, so one worker runs: BPPARAM = BiocParallel::SnowParam() has more")
     return(1L)
   }
   workers

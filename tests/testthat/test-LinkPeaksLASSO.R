@@ -123,7 +123,7 @@ test_that("genes that cannot be fitted are told", {
   expect_refused(link_case(case, genes = "G6"), "no peak lies within 100,000 bp")
   expect_refused(link_case(case, genes = "TP53"), "genes: 1 of 1 name is not in the RNA")
   case$rna["G3", ] <- 0
-  expect_warning(link_case(case), "1 gene with counts in fewer than min.cells = 10 .*'G3'")
+  expect_warning(link_case(case), "1 gene with counts in too few cells \\(min.cells = 10\\).*'G3'")
   twice <- rbind(case$coords, transform(case$coords[1, ], seqnames = "chr2"))
   expect_warning(
     links <- link_case(case, genes = "G1", gene.coords = twice), "1 gene on several chromosomes"

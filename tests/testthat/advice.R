@@ -1,0 +1,356 @@
+# Of every message: the test that follows its advice, or why none need. A message is named by a part
+# of it, as test-advice.R reads it from the code, with {} for what is computed.
+
+of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
+
+c(
+  of(
+    "test-advice.R: a MultiAssayExperiment is cut as it is written, whatever its sample map",
+    "the two experiments do not hold the same cells"
+  ),
+  of(
+    "test-advice.R: a query is given what it lacks, or less is asked of it",
+    "{, or lower min.shared}", "give them, or another modality"
+  ),
+  of(
+    "test-advice.R: a query of another model is embedded by the call that is written",
+    "reference and query were embedded by different"
+  ),
+  of(
+    "test-advice.R: a reduction that is not there is made, or another one is named",
+    "}, or name another with {} =.",
+    "the object has no reduction '{}' (reductions: {{}|none}){}: run RunSCMVP()"
+  ),
+  of(
+    "test-advice.R: an argument that was meant is the one that is offered",
+    "unknown argument {}"
+  ),
+  of(
+    "test-advice.R: an assay without some cells: the subset that is written",
+    "take subset(object, cells = colnames(object[[\"{}\"]])){",
+    "take subset(object, cells = colnames(object[[\"{}\"]]))."
+  ),
+  of(
+    "test-advice.R: assays that are named are taken",
+    "holds genomic ranges: name the assay with genes", "rna.assay and peak.assay are both",
+    "; add such an {}, or name it with", "}): name one with {} =."
+  ),
+  of(
+    "test-advice.R: batches of a query and of every cell are given as it is written",
+    "with the cells' names or in their order", "give every cell its batch",
+    "add the batch of each cell as a column", "give those of the query's cells with batch ="
+  ),
+  of(
+    "test-advice.R: counts that are not in the object: what is written",
+    "of the fit ({}): give the counts of the same cells",
+    "the counts of the {genes|peaks} are not in the object", "with measured =.",
+    "whose total they are compared by: give all"
+  ),
+  of(
+    "test-advice.R: each way out of max.gb is one",
+    ", dense), more than max.gb", "raise the threshold, ask for fewer",
+    "before compression), more than"
+  ),
+  of(
+    "test-advice.R: experiments and assays that are named are taken",
+    "which the model was fitted to: put it back", "give their assays names",
+    "with raw counts with assay.type =", "that scMVP did not make: choose another",
+    "the object already has an altExp", "its alternative experiments are"
+  ),
+  of(
+    "test-advice.R: experiments with other cells: those that both have",
+    "{give both the same cell names.|keep the {} that both have.}"
+  ),
+  of(
+    "test-advice.R: files and folders that are in the way or missing",
+    "cannot hold values on disk", "exists already: choose another, or delete it",
+    "': make it first", "leave out rna.layer and peak.layer, and name"
+  ),
+  of(
+    "test-advice.R: genomes and ranges: what is asked for is taken",
+    "or take as = \"links\"", "give the chromosomes of the same genome",
+    "the table of another genome build?", "cannot be read as genomic ranges",
+    "raise max_elements, or make window smaller"
+  ),
+  of(
+    "test-advice.R: groups are named by the argument that the function has",
+    "the object has no cell metadata '{}' (it has",
+    "the name of a column of the cell metadata or }one"
+  ),
+  of(
+    "test-advice.R: groups: a smaller k, more cells",
+    "be made of {}: choose a smaller k", "means nothing: lower k, or give more groups",
+    "a smaller k shares less"
+  ),
+  of(
+    "test-advice.R: links of genes: coordinates, folds, rates",
+    "give coordinates = (cells x dimensions), or", "or set n.permutations above 0",
+    "no gene has counts in enough cells", "or raise distance"
+  ),
+  of(
+    "test-advice.R: matrices of cells x features are turned by the function that is named",
+    "their rows have: give both as"
+  ),
+  of(
+    "test-advice.R: names and keys that are taken: another one will do",
+    "leave out cells, or use as", "leave out by, or use as", "that was not imputed from reduction",
+    "already belongs to '{}': choose another", "set DefaultAssay(object) to another assay first",
+    "was imputed with another {}", "(an assay, graph or image): choose another",
+    "the object already has a '{}' that was not made"
+  ),
+  of(
+    "test-advice.R: networks of peaks: a cutoff below the largest",
+    ": set coaccess_cutoff_override below that"
+  ),
+  of(
+    "test-advice.R: objects whose fit is lost are fitted",
+    "alternative experiment '", "as cbind() of fitted objects leaves them",
+    "holds no scMVP model (merge() drops it", "as in merge(merge.dr = )"
+  ),
+  of(
+    "test-advice.R: pseudotime: made first, or its column named",
+    "different values: a spline needs", "run RunDiffusionSCMVP() first, or name",
+    "choose one that has them with assay =", "for a spline: lower df",
+    "is the name of something else: choose another", "n.neighbors can be at most",
+    "the coordinates of another one", "give a name, or a group together with group.by"
+  ),
+  of(
+    "test-advice.R: repeated names are told apart as it is said, each kind in its own way",
+    "duplicated {}: {}; {keep each range once", "duplicated cell names"
+  ),
+  of(
+    "test-advice.R: shared cells, or all of them with mosaic = TRUE",
+    "do not hold the same cells: {}; keep the"
+  ),
+  of(
+    "test-advice.R: the command that installs a package is one, from where it is",
+    "needs the package {}: "
+  ),
+  of(
+    "test-advice.R: the distance parameter: given, searched further, or from nearer peaks",
+    "needs a distance_parameter, or scale", "or a smaller distance_constraint",
+    "max_sample_windows draws more", "ended at maxit: raise maxit"
+  ),
+  of(
+    "test-advice.R: what is left out, lowered or turned round is taken",
+    "are missing or not finite", "cannot open sparse HDF5", "check the spelling, and group.by",
+    "both name {}: take", "of the matrix ({}): make it from the same cells",
+    "no peak lies on a chromosome with genes", "cells are grouped first: give groups",
+    "{} has {}, the matrix {}: give a row", "groups has {}, the matrix {}: give a row",
+    "leave cells without counts out, or raise k", "name the group to compare with it as ident.1",
+    "give either file (all cells", "give either threshold (sparse",
+    "choose another assay.name for the one on disk", "ident.1 names cells, so ident.2 must",
+    "name each cell in one only", "lower threshold, or leave",
+    "the reference has {}: give at least 20", "give these cells no label (NA), or another one",
+    "order each part by itself, or raise n.neighbors", "is too large: give fewer features",
+    "give background under the same names", "raise threshold, or lower max.peaks",
+    "embed both with the same model"
+  ),
+  of(
+    "test-ImputeSCMVP.R: a full disk leaves nothing, and is told as what it is",
+    "a file cannot be written or read"
+  ),
+  of(
+    paste0("test-LinkPeaksLASSO.R: Seurat objects and SingleCellExperiments give what their ",
+      "matrices give"),
+    "has no gene annotation: give gene.coords"
+  ),
+  of(
+    "test-LinkPeaksLASSO.R: background peaks are of other chromosomes, as accessible, none twice",
+    "so no rate can be given: leave fdr out"
+  ),
+  of(
+    "test-LinkPeaksLASSO.R: smoothing both sides warns, needs blocks, and leaves the rate out",
+    "Both sides are smoothed", "would invent links: use folds"
+  ),
+  of(
+    "test-PlotLinks.R: links of a region are arcs from center to center, as high as their score",
+    "is no range such as 'chr1:1000000-1500000'"
+  ),
+  of(
+    "test-ReadSCMVP.R: an .rds is read by R",
+    "is not a readable .rds file"
+  ),
+  of(
+    paste0("test-RunCicero.R: the ceiling is said with the number of windows; the extended s",
+      "earch rises above it"),
+    "finds the value."
+  ),
+  of(
+    "test-RunCicero.R: two workers and a BiocParallel back end give the same",
+    "try workers = 1"
+  ),
+  of(
+    "test-RunSCMVP.R: a model.file is written in the end only, and used by ImputeSCMVP()",
+    "put it back, or fit again"
+  ),
+  of(
+    "test-genes.R: genes are found by the column of names that fits the object",
+    "give coordinates under the same gene names"
+  ),
+  of(
+    "test-genes.R: strands are read in every spelling, and what is not is said",
+    "Write it as '+' or '-'"
+  ),
+  of(
+    "test-matrices.R: a 10x list that was given whole is told from layers split by cells",
+    "make an assay of each element of the list"
+  ),
+  of(
+    "test-model.R: a model that cannot be written whole is not there, and nothing is left",
+    "nothing else has been written there meanwhile", "check that the folder can be written to"
+  ),
+  of(
+    "test-process.R: a worker that is killed is one sentence, and the next fit works",
+    "of scMVP was killed (signal"
+  ),
+  of(
+    paste0("test-process.R: an interrupt keeps the best state of the worker, and a forked R ",
+      "uses a process"),
+    "is a fork of one that already runs Python"
+  ),
+  of(
+    "test-python.R: SCMVP_PYTHON comes first, as interpreter or as environment",
+    "no Python was found", "where there is no Python interpreter: correct or unset",
+    "the Python at '{}' (found by: {}) {}: {}{}.", "does not start inside R",
+    "cannot be started: {}: run install_scMVP()",
+    "would make a temporary one): run install_scMVP()"
+  ),
+  of(
+    "test-ranges.R: ranges given beside peaks are put in the order of the peaks",
+    "give one range per row, in the same order"
+  ),
+  of(
+    "a fault of the package: the advice is to report it",
+    "the Python core failed"
+  ),
+  of(
+    "a fault of the package; nothing that a user can do",
+    "the Python process is closed already"
+  ),
+  of(
+    "caught inside the package",
+    "no such assay."
+  ),
+  of(
+    "cells at one time have no trend",
+    "nothing can change along it"
+  ),
+  of(
+    "lower bins and higher flank are in the tests of CREEnrichment()",
+    "bases around a peak's center: lower"
+  ),
+  of(
+    "needs Windows",
+    "Windows cannot fork"
+  ),
+  of(
+    "needs a damaged installation",
+    "the Python core is missing from the installed"
+  ),
+  of(
+    "needs an installation over the network",
+    "(on Debian and Ubuntu: install python3-venv)", "reticulate::virtualenv_remove(",
+    "give one with python = and another envname", "torch cannot be imported by",
+    "pip could not install", "install_scMVP() to mend the environment",
+    "no Python environment for scMVP could be made"
+  ),
+  of(
+    "needs too little memory; a fit after it is in test-process.R",
+    "memory ran out in Python"
+  ),
+  of(
+    "no pair of such peaks can have a network",
+    "there is no network to be found"
+  ),
+  of(
+    "says what is needed, which the tests of CREEnrichment() give",
+    "links must be a list with names"
+  ),
+  of(
+    "says what is taken; the other tests give it",
+    "DifferentialSCMVP() takes what", "ImputeSCMVP() takes what",
+    "object must be a Seurat object, a SingleCellExperiment or a matrix of counts",
+    "must be a GRanges, a data frame with seqnames", "must be numeric, not",
+    "take counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
+    "connections must be a data frame with columns",
+    "column coaccess of connections must be numeric",
+    "or a numeric matrix of coordinates (cells x dimensions), not",
+    "object must be what RunSCMVP() returned", "measured must be a matrix of counts with the names",
+    "query must be a Seurat object", "peaks must be a matrix of counts (peaks x cells)",
+    "give query (a matrix of genes x cells)", "bigwig must be paths of bigWig",
+    "LinkPeaksLASSO() takes a Seurat", "gene.coords is needed: a data frame",
+    "BPPARAM must be a BiocParallelParam", "must be a matrix of counts, features x cells, not",
+    "links as a GRanges need a numeric",
+    "peaks must be a SingleCellExperiment, a SummarizedExperiment",
+    "must be a data frame (gene, chromosome", "genomic_coords must give the length",
+    "groups must be a matrix of cells x groups", "links must have columns Peak1",
+    "must be an object that RunSCMVP() returned or a scMVP model, not class",
+    "links must be a data frame of links or a list", "holds no gene.",
+    "has no column of gene names (the fourth", "no range (the first is",
+    "holds an object of class {}, not a Seurat", "there is nothing to embed",
+    "RunCicero() takes a Seurat", "RunSCMVP() takes a Seurat",
+    "peaks must be a matrix of ATAC counts", "a scMVP model, not a string", "hold no count at all",
+    "cannot be read as bigWig", "share no chromosome (peaks"
+  ),
+  of(
+    "says what was found or done; there is nothing to do",
+    "signal of {} at", "co-accessibility cutoff", "Seurat does not allow '_'",
+    "distance parameter from up to", "distance parameter {}", "models of {}", "{} of peaks",
+    "removing assay '", "training in a Python process of its own", "genes are found by column",
+    "{}{} left out: {}.", "no genomic_coords: each chromosome ends", "genomic_coords lacks {}",
+    "every sum rounds to 0", "holds clusters of a fit that is not in the object",
+    "differs from the clusters of the fit", "writing {} to {}", "as zero ({})", "  {}: {} % ({} s)",
+    "is there; checking its packages", "Making the virtual environment",
+    "Installing the other Python packages", "scMVP is ready", "Restart R to use it",
+    "Installing PyTorch for the CPU", "taking PyTorch from the package index",
+    "Installing PyTorch{", "{} of {}", "{} of {} {} not in {} and {} left out",
+    "the first place is taken", "imputed {} {} of the cells", "{}are fewer: fdr is NA.",
+    "experiment '{}' ({})", "assay '{}' ({})", "is taken to hold", "modelling {} of {} and",
+    "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
+    "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "in use",
+    "taken to start at the lower coordinate", "the fit was interrupted after"
+  ),
+  of(
+    "says which names are known; its remedies are the callers'",
+    "{}: {} of {} {} not {} ({}); {}."
+  ),
+  of(
+    "says which values are allowed; the other tests give them",
+    "gene.coords is needed to know", "coaccess_cutoff_override must be between",
+    "the matrix of counts needs row names", "a pseudotime and counts: give at least",
+    "must be one number per cell", "(seqnames, start, end); it has", "with values; it has",
+    "batch must be the name of a column of", "needs row names (peaks)",
+    "the object has no assay '{}' ({}); its assays", "batch must be a level of the model's",
+    "must be one of \"{}\"", "s must be below 1", ") must be below window (",
+    "covariates must be \"depth\"", "the object has no experiment '{}' ({}); its experiments",
+    "must be TRUE or FALSE", "lambda.sequence must be decreasing", "alpha must be at most 1",
+    "match.on must be numbers named", "and column names (cells).",
+    "must be a character vector of names", "{a whole number|a number}",
+    "must be one non-empty string", "bigwig: there is no file", "dims must be among the",
+    "fdr must be below 1", "too few to order: give at least", "has no row names: scMVP needs",
+    "has no column names: scMVP needs", "does not hold peaks: its features",
+    "needs a column of gene names", "genomic_coords: there is no file",
+    "its names are not those of the cells", "no cell belongs to a group",
+    "calibration must hold the reference cells", "is not a folder with a saved model",
+    "reduction.name must be a valid R name", "reduction.key must be a letter",
+    "folds must be \"random\"", "at least 3 folds are needed", "{}: there is no file '{}'.",
+    "genomic_coords: the length of", "does not exist; check the path",
+    "too many: give the arguments by their names", "there is nothing to tell apart",
+    "root must be one name, where to start", "is no group; the groups are",
+    "it has no start to be found", "there is nothing to compare them with",
+    "unassigned.below must be below 1"
+  ),
+  of(
+    "the same as of a missing reduction, which test-advice.R follows",
+    "no model is stored as"
+  ),
+  of(
+    "the same as of assays, which test-advice.R follows",
+    "rna.experiment and peak.experiment are both"
+  ),
+  of(
+    "values without the cells that hold them, as all other tests give",
+    "missing or infinite values: take them out"
+  )
+)
