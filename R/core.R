@@ -192,22 +192,43 @@ r_words <- c(
   ", e.g. with scmvp.filter_paired" = ", e.g. with subset()",
   ", e.g. with adata.obs_names_make_unique()" = ", e.g. with make.unique()",
   ", e.g. with adata.var_names_make_unique()" = ", e.g. with make.unique()",
+  "leave its counts on disk with backed=True, or " = "",
+  "give a dict of column and level" =
+    "give levels named by their columns, such as c(donor = \"A\", lane = \"2\")",
+  "; read_rds takes the name of an assay (rna_assay, peak_assay)" = ""
+)
+
+# The same of names of arguments; a name in quotes is one of the user's own.
+r_names <- c(
   n_clusters = "n.clusters",
   n_latent = "n.latent",
   min_cells = "min.cells",
   batch_size = "batch.size",
-  max_epochs = "max.epochs"
+  max_epochs = "max.epochs",
+  library_size = "library.size",
+  n_types = "n.types",
+  n_cells = "n.cells",
+  atac_lead = "atac.lead",
+  group1 = "ident.1",
+  group2 = "ident.2"
 )
 
 # The same of arguments with their values.
 r_arguments <- c(
   "rna_layer='([^']*)'" = "rna.layer = \"\\1\"",
   "atac_layer='([^']*)'" = "peak.layer = \"\\1\"",
-  "mosaic=True" = "mosaic = TRUE"
+  "mosaic=True" = "mosaic = TRUE",
+  "ordered=True" = "ordered = TRUE",
+  "^lr is " = "learning.rate is ",
+  "^delta is " = "logfc.threshold is "
 )
 
 as_sentence <- function(text) {
   for (word in names(r_words)) text <- gsub(word, r_words[[word]], text, fixed = TRUE)
+  for (name in names(r_names)) {
+    pattern <- paste0("(^|[^'[:alnum:]_.])", name, "($|[^'[:alnum:]_])")
+    text <- gsub(pattern, paste0("\\1", r_names[[name]], "\\2"), text)
+  }
   for (pattern in names(r_arguments)) text <- gsub(pattern, r_arguments[[pattern]], text)
   if (grepl("[.!?]$", text)) text else paste0(text, ".")
 }

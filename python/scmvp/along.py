@@ -181,7 +181,9 @@ def _whitened(basis: np.ndarray, weight: np.ndarray) -> np.ndarray:
     orthonormal, triangle = np.linalg.qr(root * (basis - (weight @ basis) / weight.sum()))
     diagonal = np.abs(np.diag(triangle))
     if diagonal.min() < 1e-8 * diagonal.max():
-        raise InputError("too few different values of pseudotime for a spline; lower df")
+        df, n_values = basis.shape[1], len(np.unique(basis, axis=0))
+        advice = "lower df" if df > 3 < n_values else "give cells of at least 4 values"
+        raise InputError(f"too few different values of pseudotime for a spline; {advice}")
     return orthonormal / root
 
 
@@ -305,6 +307,12 @@ def _input_of(
         return _Input(counts, names, np.arange(counts.shape[0]), pseudotime)
     named = names_of_modalities(data.mod)
     if modality not in MODALITIES or modality not in named:
+        if not named:
+            has = ", ".join(map(repr, data.mod)) or "none"
+            raise InputError(
+                f"the MuData has neither RNA nor ATAC (modalities: {has}); rename one to 'rna' or "
+                "'atac'"
+            )
         raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, named))}")
     adata = data.mod[named[modality]]
     places, own_cells = places_of(adata), as_names(adata.obs_names)
@@ -313,7 +321,10 @@ def _input_of(
     if features is not None:
         unknown = [str(name) for name in features if name not in set(names)]
         if unknown:
-            raise InputError(f"features that are not in '{modality}': {name_some(unknown)}")
+            raise InputError(
+                f"features that are not in '{modality}': {name_some(unknown)}; give names that are "
+                "there, spelled the same way"
+            )
     if isinstance(pseudotime, str):
         if pseudotime not in data.obs:
             raise InputError(

@@ -116,7 +116,7 @@ def _open(path: Path, layers: Mapping[str, str | None] | None) -> list[Opened]:
     else:
         raise InputError(
             f"the counts of {path} cannot stay on disk; give h5ad files, .h5mu, zarr or 10x .h5, "
-            "or read it into memory"
+            "or leave out backed=True"
         )
     return [_open_anndata(groups[name], name, path, layers) for name in MODALITIES]
 
@@ -191,7 +191,10 @@ def _open_anndata(
     else:
         place, _ = place_in_file(places, modality, layers.get(modality), str(path))
         if place is None:
-            raise InputError(f"{path} has no X of the {LABEL[modality]} modality; write one")
+            raise InputError(
+                f"{path} has no X of the {LABEL[modality]} modality, and no layer 'counts' or .raw "
+                "with counts; write its counts into X"
+            )
     advice = partial(remedy, places, modality)
     counts, features = place.values(), place.features()
     if part is None:
@@ -268,7 +271,7 @@ def _stored(element: Any, modality: str, path: Path) -> StoredCsr | StoredDense:
     if kind not in ("csr_matrix", "csr"):
         raise InputError(
             f"the {LABEL[modality]} matrix of {path} is a {kind}, of which rows cannot be read one "
-            "by one; write it as CSR, or read it into memory"
+            "by one; write it as a csr_matrix, or leave out backed=True"
         )
     size = tuple(int(n) for n in shape)
     return StoredCsr(element["data"], element["indices"], element["indptr"][:], size)

@@ -37,6 +37,7 @@ from .containers import (
 from .errors import InputError
 from .files import refuse_no_file
 from .matrices import (
+    LARGEST_COUNT,
     DiskRows,
     Matrix,
     chunks,
@@ -196,7 +197,8 @@ def paired_of(
     if mosaic:
         found_names, orders = all_cells(cells["rna"], cells["atac"])
     else:
-        found_names, orders = cells["rna"], (None, match_cells(cells["rna"], cells["atac"]))
+        order = match_cells(cells["rna"], cells["atac"], may_be_mosaic=True)
+        found_names, orders = cells["rna"], (None, order)
     if names is None or np.array_equal(names, found_names):
         names = found_names
     else:
@@ -254,8 +256,15 @@ def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
         )
 
 
-def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | None:
+def match_cells(
+    rna_cells: np.ndarray, atac_cells: np.ndarray, may_be_mosaic: bool = False
+) -> np.ndarray | None:
     """Positions of the RNA cells among the ATAC cells; None when the order is the same already.
+
+    Args:
+        rna_cells: Names.
+        atac_cells: Names.
+        may_be_mosaic: Whether the caller's caller has an argument `mosaic`, to be told of.
 
     Raises:
         InputError: The two modalities do not hold the same cells.
@@ -277,10 +286,10 @@ def match_cells(rna_cells: np.ndarray, atac_cells: np.ndarray) -> np.ndarray | N
             for modality, names in (("rna", only_rna), ("atac", only_atac))
             if len(names)
         ]
+        others = ", or say mosaic=True to use the others, too" if may_be_mosaic else ""
         raise InputError(
             f"the two modalities do not hold the same cells: {' and '.join(parts)}; keep the "
-            f"{count_of(int((order >= 0).sum()), 'shared cell')} in both, or say mosaic=True to "
-            "use the others, too"
+            f"{count_of(int((order >= 0).sum()), 'shared cell')} in both{others}"
         )
     return order
 
@@ -418,7 +427,10 @@ def _describe_bad(value: float, label: str, where: str, advice: str) -> str:
         return f"the {label} matrix holds a negative value, {value:g} ({where}){remedy}"
     if value != int(value):
         return f"the {label} matrix looks normalized: {value:g} ({where}) is not an integer{remedy}"
-    return f"the {label} matrix holds {value:g} ({where}), too large for a count"
+    return (
+        f"the {label} matrix holds {value:g} ({where}), too large for a count; give counts of at "
+        f"most {LARGEST_COUNT:,}"
+    )
 
 
 def _refuse_duplicates(names: np.ndarray, what: str, attribute: str) -> None:

@@ -53,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
         except MemoryError as error:
             reason = f" ({error})" if str(error) else ""
-            return _fail(f"the memory is not enough{reason}; leave counts on disk: --backed yes", 2)
+            on_disk = getattr(arguments, "backed", "yes") == "yes"
+            advice = "give fewer cells" if on_disk else "leave counts on disk: --backed yes"
+            return _fail(f"the memory is not enough{reason}; {advice}", 2)
         except KeyboardInterrupt:
             return _fail("interrupted; nothing was written", 130)
 
@@ -567,9 +569,26 @@ def _shape(cells: Any) -> str:
 _FLAGS = (
     (re.compile(r"\b(rna|atac)_layer='([^']*)'"), r"--\1-layer '\2'"),
     (re.compile(r"\bmosaic=True\b"), "--mosaic"),
-    (re.compile(r"\b(n_clusters|n_latent|min_cells|max_epochs|batch_size|library_size)\b"), None),
-    (re.compile(r"; name its assay with read_rds"), ""),
-    (re.compile(r"or read it into memory"), "or say --backed no"),
+    # in quotes they are names of the user's own
+    (
+        re.compile(
+            r"(?<!['\w-])(n_clusters|n_latent|min_cells|max_epochs|batch_size|library_size|groupby|"
+            r"group1|group2)(?!['\w])"
+        ),
+        None,
+    ),
+    (re.compile(r"^(delta|fdr|seed|lr|threads|batch)(?= is )"), None),
+    (re.compile(r"leave batch out"), "leave --batch out"),
+    (re.compile(r"give a dict of column and level"), "write COLUMN=LEVEL for each of them"),
+    (re.compile(r"leave out backed=True"), "say --backed no"),
+    (re.compile(r"with backed=True"), "with --backed yes"),
+    # what only Python has
+    (re.compile(r"; read_rds takes the name of an assay \(rna_assay, peak_assay\)"), ""),
+    (
+        re.compile(r", e\.g\. with (adata\.(obs|var)_names_make_unique\(\)|scmvp\.filter_paired)"),
+        "",
+    ),
+    (re.compile(r", or have Rscript on the PATH and say engine='process', which needs none"), ""),
 )
 
 

@@ -145,7 +145,8 @@ def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndar
     if not right.any():
         raise InputError(
             f"{where} holds no features of type '{FEATURE_TYPES[modality]}' (types: "
-            f"{name_some(others.index)}), but stands for the {LABEL[modality]}; give the right file"
+            f"{name_some(others.index)}), but stands for the {LABEL[modality]}; give the "
+            f"{LABEL[modality]} in its place"
         )
     _note(f"{where}: {_of_types(others)} left out")
     return np.flatnonzero(right)
@@ -285,9 +286,10 @@ def named_place(places: Sequence[Place], modality: str, layer: str) -> Place:
     has = ", ".join(f"'{place.name}'" for place in places if place.is_layer) or "none"
     others = [f"'{place.name}'" for place in places if not place.is_layer]
     more = f"; {' and '.join(others)} can be named, too" if others else ""
+    x = ", or leave the layer out to use X" if "'X'" in others else ""
     raise InputError(
         f"the {LABEL[modality]} modality has no layer '{layer}' (layers: {has}{more}); name one of "
-        "these, or leave the layer out to use X"
+        f"these{x}"
     )
 
 
@@ -323,7 +325,8 @@ def place_in_memory(
     if x is None:
         found = remedy(places, modality, query, argument)
         raise InputError(
-            f"the {LABEL[modality]} modality has no X{found or ' and nothing else with counts'}"
+            f"the {LABEL[modality]} modality has no X"
+            f"{found or ' and nothing else with counts; put its counts into X'}"
         )
     if (other := _disagrees(x, places)) is not None:
         how = _how_to_take(other, modality, query, argument)

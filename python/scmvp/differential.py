@@ -113,10 +113,12 @@ def _labelled(cells, labels, group1, group2, name: str) -> Groups:
     known = [label for label in order if label in present]
     code = pd.Index(known).get_indexer(names)
     if len(known) < 2:
-        raise InputError(f"{name} has the same label for all cells; there is nothing to compare")
+        raise InputError(
+            f"{name} has the same label for all cells; give cells of at least two labels"
+        )
     firsts = known if group1 is None else _labels_in(group1, known, "group1", name)
     if group1 is None and group2 is not None:
-        raise InputError("group2 is given without group1; name the group to compare with it")
+        raise InputError("group2 is given without group1; give group1, too")
     second = None if group2 is None else _labels_in(group2, known, "group2", name)
     found = []
     # several labels in group1 are compared one after the other, those in group2 taken together

@@ -167,9 +167,10 @@ def empty_cells(paired: Paired) -> tuple[np.ndarray, np.ndarray]:
     """Which cells have no RNA and which no ATAC count; those with neither are refused."""
     rna, atac = (entries_of_cells(matrix) == 0 for matrix in (paired.rna, paired.atac))
     if (empty := rna & atac).any():
+        n = int(empty.sum())
         raise InputError(
-            f"cells without a count in any modelled feature: {name_some(paired.cells[empty])}; "
-            "remove them first (scmvp.filter_paired does)"
+            f"{count_of(n, 'cell', 'has', 'have')} no count in any modelled feature "
+            f"({name_some(paired.cells[empty])}); leave {'it' if n == 1 else 'them'} out"
         )
     return rna, atac
 

@@ -164,7 +164,10 @@ def refuse_layers(path: Path, layers: Mapping[str, str | None]) -> None:
     """Say that there is nothing that a layer's name could mean."""
     for modality, layer in layers.items():
         if layer is not None:
-            other = "; name its assay with read_rds" if path.suffix.lower() == ".rds" else ""
+            is_rds = path.suffix.lower() == ".rds"
+            other = (
+                "; read_rds takes the name of an assay (rna_assay, peak_assay)" if is_rds else ""
+            )
             raise InputError(
                 f"{path} has no layers, only h5ad, h5mu and zarr have: leave out "
                 f"{modality}_layer='{layer}'{other}"
@@ -217,7 +220,11 @@ def modality_from_parts(
 
 
 def join(
-    rna: AnnData, atac: AnnData, obs: pd.DataFrame | None = None, mosaic: bool = False
+    rna: AnnData,
+    atac: AnnData,
+    obs: pd.DataFrame | None = None,
+    mosaic: bool = False,
+    may_be_mosaic: bool = False,
 ) -> MuData:
     """One MuData of two modalities, the ATAC cells put in the order of the RNA cells.
 
@@ -227,6 +234,7 @@ def join(
         obs: Columns of the whole for `mdata.obs`, indexed by cell name. Columns of the modalities
             come after them; one of the same name and other values as 'rna:<name>', 'atac:<name>'.
         mosaic: Leave both as they are, also where one lacks cells of the other.
+        may_be_mosaic: See `match_cells`.
 
     Raises:
         InputError: Names are duplicated or the two do not hold the same cells.
@@ -234,7 +242,7 @@ def join(
     for modality, adata in zip(MODALITIES, (rna, atac), strict=True):
         check_names(modality, as_names(adata.obs_names), as_names(adata.var_names))
     if not mosaic:
-        order = match_cells(as_names(rna.obs_names), as_names(atac.obs_names))
+        order = match_cells(as_names(rna.obs_names), as_names(atac.obs_names), may_be_mosaic)
         if order is not None:
             atac = atac[order].copy()
     with warnings.catch_warnings():
@@ -291,7 +299,7 @@ def _read_folder(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> 
             for modality in MODALITIES
         ]
         with in_file(path):
-            return join(*modalities, mosaic=mosaic)
+            return join(*modalities, mosaic=mosaic, may_be_mosaic=True)
     found = {name: _plain_or_gzipped(path, name) for name in _MATRIX_FILES}
     if found["matrix.mtx"] is not None:
         if found["features.tsv"] is None and _plain_or_gzipped(path, "genes.tsv") is not None:
@@ -302,7 +310,10 @@ def _read_folder(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> 
             )
         lacking = [name for name, file in found.items() if file is None]
         if lacking:
-            raise InputError(f"{path} holds matrix.mtx but no {' and no '.join(lacking)}")
+            raise InputError(
+                f"{path} holds matrix.mtx but no {' and no '.join(lacking)}; put the three files "
+                "of one run into the folder"
+            )
         return _read_matrix_market(path, *(found[name] for name in _MATRIX_FILES))
     raise InputError(
         f"{path} holds neither rna.h5ad and atac.h5ad nor matrix.mtx, features.tsv and "
@@ -412,7 +423,7 @@ def _read_mudata(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> 
     prefixes = tuple(f"{name}:" for name in mdata.mod)
     own = [name for name in mdata.obs if not str(name).startswith(prefixes)]
     with in_file(path):
-        return join(*chosen, obs=mdata.obs[own], mosaic=mosaic)
+        return join(*chosen, obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
 
 
 def _read_10x_h5(path: Path) -> MuData:
@@ -441,7 +452,9 @@ def names_of_10x(file: h5py.File, path: Path) -> tuple[h5py.Group, np.ndarray, p
         if name in group["features"]
     }
     if "feature_type" not in features or "name" not in features:
-        raise InputError(f"{path} does not say which features are genes and which are peaks")
+        raise InputError(
+            f"{path} does not say which features are genes and which are peaks; {_ACCEPTED}"
+        )
     sizes = {len(names) for names in features.values()}
     if sizes != {n_features} or len(cells) != n_cells:
         raise InputError(
@@ -554,7 +567,9 @@ def _csr_from_parts(parts: Parts, shape: tuple[int, int], modality: str | None) 
             f"{count_of(shape[0], 'cell name', 'is', 'are')} given"
         )
     if any(part.dtype.kind not in "iu" for part in (indices, indptr)):
-        raise InputError(f"{what} is damaged: its index vectors are not whole numbers")
+        raise InputError(
+            f"{what} is damaged: its index vectors are not whole numbers; make the file again"
+        )
     if indptr[0] != 0 or (np.diff(indptr.astype(np.int64)) < 0).any() or indptr[-1] != len(data):
         raise InputError(f"{what} is damaged: its rows do not add up; make the file again")
     if len(indices) and (indices.max() >= shape[1] or indices.min() < 0):
@@ -629,8 +644,8 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
         raise InputError(f"{path}: {error}") from error
     except MemoryError as error:
         raise InputError(
-            f"{path} does not fit into the memory; leave its counts on disk (backed=True, --backed "
-            "yes), or give a smaller part of it"
+            f"{path} does not fit into the memory; leave its counts on disk with backed=True, or "
+            "give a smaller part of it"
         ) from error
     except PermissionError as error:
         raise InputError(f"{path} cannot be opened: permission denied") from error

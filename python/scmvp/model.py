@@ -149,7 +149,8 @@ class SCMVP:
         self.options = options_from(ModelOptions, {} if options is None else options, model_changes)
         if isinstance(data, Paired) and (rna_layer, atac_layer) != (None, None):
             raise InputError(
-                "these counts were chosen when the file is read; name their layer there, not here"
+                "the counts of a file are chosen when it is read; give rna_layer and atac_layer to "
+                "scmvp.read, not here"
             )
         columns = column_names(batch)
         given = check_paired(data, rna_layer, atac_layer, mosaic, columns=columns)
@@ -834,7 +835,9 @@ class SCMVP:
             word = FEATURE_WORD[modality]
             columns = positions(modelled, features, word, f"the {LABEL[modality]} model")
         if self.covariates is None and batch is not None:
-            raise InputError(f"batch is {batch!r}, but the model was fitted without batches")
+            raise InputError(
+                f"batch is {batch!r}, but the model was fitted without batches; leave batch out"
+            )
         row = None if self.covariates is None else self.covariates.row(batch)
         return impute.decode_blocks(module, latent, modality, columns, library_size, row)
 

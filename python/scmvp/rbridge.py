@@ -151,6 +151,12 @@ def write_rds(
     record = mdata.uns.get(RECORD, {})
     same = record.get("kind") == as_
     pair = dict(zip(MODALITIES, modality_pair(mdata), strict=True))
+    match_cells(*(as_names(pair[modality].obs_names) for modality in MODALITIES))
+    if {*as_names(mdata.obs_names)} != {*as_names(pair["rna"].obs_names)}:
+        raise InputError(
+            "obs_names of the MuData are not the cells of its RNA and ATAC; call update() of the "
+            "MuData after a modality was changed, or take mdata[mdata['rna'].obs_names]"
+        )
     for modality in MODALITIES:
         order = match_cells(as_names(mdata.obs_names), as_names(pair[modality].obs_names))
         if order is not None:

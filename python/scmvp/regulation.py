@@ -258,7 +258,10 @@ def _peaks_of(data: MuData | AnnData) -> AnnData:
         raise InputError(f"give a MuData or the AnnData of the peaks, not {type(data).__name__}")
     atac = modality_pair(data, one_is_enough=True)[1]
     if atac is None:
-        raise InputError(f"the MuData has no modality 'atac' (modalities: {', '.join(data.mod)})")
+        raise InputError(
+            f"the MuData has no modality 'atac' (modalities: {', '.join(data.mod)}); rename the "
+            "one with the peaks"
+        )
     return atac
 
 

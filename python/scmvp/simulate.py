@@ -551,7 +551,7 @@ def _refuse_path(arguments: dict[str, object]) -> None:
     if not 0 <= number("atac_lead", lead) < 1:
         raise InputError(f"atac_lead must be at least 0 and below 1, not {lead}")
     if (branches > 1 or lead > 0) and not arguments["ordered"]:
-        raise InputError("branches and atac_lead are of cells along a path: set ordered")
+        raise InputError("branches and atac_lead are of cells along a path; say ordered=True, too")
     if branches > 1 and arguments["n_types"] < branches + 2:
         raise InputError(
             f"{count_of(branches, 'branch', 'needs', 'need')} at least "
@@ -579,7 +579,8 @@ def _refuse_arguments(arguments: dict[str, object]) -> None:
     _refuse_path(arguments)
     if arguments["n_types"] > arguments["n_cells"]:
         raise InputError(
-            f"n_types ({arguments['n_types']}) is larger than n_cells ({arguments['n_cells']})"
+            f"n_types ({arguments['n_types']}) is larger than n_cells ({arguments['n_cells']}); "
+            "simulate more cells or fewer types"
         )
     if arguments["separated_by"] not in SEPARATIONS:
         raise InputError(

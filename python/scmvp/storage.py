@@ -112,9 +112,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
     """
     path = Path(directory) / INFO_FILE
     if not path.is_file():
-        raise ModelFileError(
-            f"'{directory}' has no {INFO_FILE}; give the folder that save() or 'scmvp fit' made"
-        )
+        raise ModelFileError(f"'{directory}' has no {INFO_FILE}; give the folder of a saved model")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -122,7 +120,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ModelFileError(f"'{path}' is not readable JSON; save the model again") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise ModelFileError(f"'{path}' is not a scMVP model; give a folder that save() made")
+        raise ModelFileError(f"'{path}' is not a scMVP model; give the folder of a saved model")
     given = info.get("format_version")
     if given not in READABLE_VERSIONS:
         raise ModelFileError(

@@ -79,7 +79,10 @@ class TrainingOptions:
                 f"kl_warm_up_fraction is {self.kl_warm_up_fraction!r}; give a number from 0 to 1"
             )
         if self.validation_fraction == 0:
-            raise InputError("validation_fraction is 0; some cells are needed to tell when to stop")
+            raise InputError(
+                "validation_fraction is 0, but some cells are needed to tell when to stop; give a "
+                "number above 0"
+            )
 
     def phases(self) -> list[Phase]:
         """The phases of a training, with the most epochs each may take."""

@@ -239,7 +239,10 @@ def _root_cells(root: Any, names: np.ndarray, labels: np.ndarray | None) -> np.n
                 f"{_some({label for label in labels if label is not None})}"
             )
         if len(group) == len(labels):
-            raise InputError(f"all cells are in group '{root}': it has no start to be found")
+            raise InputError(
+                f"all cells are in group '{root}', so that no start can be found in it; name a "
+                "cell as root, without groupby"
+            )
         return group
     found = np.flatnonzero(names == root)
     if not len(found):

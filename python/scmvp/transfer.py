@@ -214,7 +214,8 @@ def _refuse_labels(groups: np.ndarray, n_cells: int) -> None:
         )
     if len(groups) < 2:
         raise InputError(
-            f"all labelled cells of the reference are '{groups[0]}': there is nothing to tell apart"
+            f"all labelled cells of the reference are '{groups[0]}', so that there is nothing to "
+            "tell apart; give cells of at least two labels"
         )
     if UNASSIGNED in groups:
         raise InputError(

@@ -72,7 +72,7 @@ def test_cells_are_matched_and_counts_found_as_in_memory(simulated, tmp_path):
 
 def test_what_cannot_stay_on_disk_is_refused(simulated, ten_x, tmp_path, refused):
     folder = ten_x.write_folder(tmp_path / "matrix")
-    refused(lambda: scmvp.read(folder, backed=True), "cannot stay on disk", "read it into memory")
+    refused(lambda: scmvp.read(folder, backed=True), "cannot stay on disk", "leave out backed=True")
     assert bytes_in_memory(folder) is None
     assert len(read_for_fit(folder).obs_names) == 240
 
@@ -80,7 +80,7 @@ def test_what_cannot_stay_on_disk_is_refused(simulated, ten_x, tmp_path, refused
     by_columns.X = sp.csc_matrix(by_columns.X)
     by_columns.write_h5ad(tmp_path / "rna.h5ad")
     simulated["atac"].write_h5ad(tmp_path / "atac.h5ad")
-    refused(lambda: scmvp.read(tmp_path, backed=True), "csc_matrix", "CSR")
+    refused(lambda: scmvp.read(tmp_path, backed=True), "csc_matrix", "csr_matrix")
     assert len(read_for_fit(tmp_path).obs_names) == 240  # in memory it can be read
 
     refused(lambda: read_backed(tmp_path, rna_layer="none"), "no layer 'none'")
@@ -155,7 +155,7 @@ def test_a_fit_from_disk_is_as_good_as_one_in_memory(pair_folder, simulated, tmp
 
 def test_layers_of_a_backed_file_are_named_when_it_is_read(pair_folder, refused):
     backed = scmvp.read(pair_folder, backed=True)
-    refused(lambda: scmvp.SCMVP(backed, rna_layer="counts"), "when the file is read")
+    refused(lambda: scmvp.SCMVP(backed, rna_layer="counts"), "when it is read")
 
 
 def test_the_file_may_go_after_the_fit(pair_folder, tmp_path):
