@@ -619,7 +619,7 @@ def test_a_cell_with_counts_only_in_rare_genes_is_named(mdata):
     rna.var_names = genes
     atac.X = without_row(atac.X, 7)
     name = rna.obs_names[7]
-    with pytest.raises(InputError, match=f"without a count in any modelled feature: '{name}'"):
+    with pytest.raises(InputError, match=f"no count in any modelled feature .'{name}'"):
         SCMVP((rna, atac), n_clusters=3)
 
 
