@@ -364,8 +364,8 @@ def _chosen(cells: Any, names: np.ndarray) -> np.ndarray:
         return cells
     if cells.dtype != bool or cells.shape != names.shape:
         raise InputError(
-            f"cells has shape {cells.shape}; give {len(names)} values of True and False, "
-            f"positions from 0 to {len(names) - 1}, or names"
+            f"cells has shape {cells.shape}; give True or False for each of "
+            f"{count_of(len(names), 'cell')}, positions from 0 to {len(names) - 1}, or names"
         )
     return cells
 

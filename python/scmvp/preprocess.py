@@ -285,8 +285,8 @@ def estimate_n_clusters(
     rna, atac = (_counts_of(values, name) for name, values in (("rna", rna), ("atac", atac)))
     if rna.shape[0] != atac.shape[0]:
         raise InputError(
-            f"the RNA matrix has {rna.shape[0]} cells and the ATAC matrix {atac.shape[0]}; give "
-            "the same cells in the same order, cells x features"
+            f"the RNA matrix has {count_of(rna.shape[0], 'cell')} and the ATAC matrix "
+            f"{atac.shape[0]:,}; give the same cells in the same order, cells x features"
         )
     has_rna, has_atac = entries_of_cells(rna) > 0, entries_of_cells(atac) > 0
     paired = has_rna & has_atac

@@ -15,6 +15,7 @@ WITHOUT = "needs an installation that lacks something"
 ADVICE: dict[str, dict[str, str]] = {
     "__init__": {"scMVP needs torch": WITHOUT},
     "along": {
+        "holds what is no number": "case odd_kinds",
         "too few different values": "case few_pseudotimes",
         "counts are {": "case matrix_along",
         "give one name for each feature": "case matrix_along",
@@ -85,6 +86,9 @@ ADVICE: dict[str, dict[str, str]] = {
         "make them unique": "case unique_names",
     },
     "claims": {
+        "are not as many as it claims": WHERE,
+        "cannot be trusted: the rows of": DAMAGE,
+        "holds more parts than can be read": WHERE,
         "{where} claims": WHERE,
         "cannot be trusted: '{name}' claims": DAMAGE,
         "parts of '{name}' are missing": DAMAGE,
@@ -141,7 +145,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "the query is one AnnData": "case query_counts",
         "cannot read paired cells from": "case containers",
         "modality is missing": "case containers",
-        "name the layer that holds its counts": "case cicero",
         "could each be the": "case containers",
     },
     "covariates": {
@@ -156,6 +159,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "of batches that the model has not seen": NOTE,
     },
     "differential": {
+        "must be one label per cell": "case odd_kinds",
         "give one for each cell": "case groups",
         "has the same label for all cells": "case groups",
         "group2 is given without group1": "case groups",
@@ -186,6 +190,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "a smaller min_cells": "case rare_features",
     },
     "files": {
+        "is no path": "case odd_kinds",
         "a device or a pipe": "case places",
         "meanwhile another program": "tells where the result is",
     },
@@ -215,8 +220,12 @@ ADVICE: dict[str, dict[str, str]] = {
         "permission denied": "says what the system says",
         "is not a readable {kind}": DAMAGE,
     },
-    "matrices": {"does not hold numbers": DAMAGE},
+    "matrices": {
+        "cannot be read any more": DAMAGE,
+        "does not hold numbers": DAMAGE,
+    },
     "model": {
+        "callback is {": "case odd_kinds",
         "preset '{preset}'": STATES,
         "the counts of a file are chosen": "case on_disk",
         "too few to fit a model": STATES,
@@ -239,6 +248,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "encoder_input is": STATES,
     },
     "preprocess": {
+        "the same cells in the same order": "case odd_kinds",
         "lower min_genes or min_peaks": "case rare_features",
         "lower min_cells": "case rare_features",
         "cells: {": NOTE,
@@ -289,7 +299,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "simulate more features or fewer types": "case simulated_cells",
     },
     "storage": {
-        "is damaged ({type(error)": "case saved_models",
+        "its number of threads is": DAMAGE,
+        "is damaged ({reason})": "case saved_models",
         "has no {INFO_FILE}": "case saved_models",
         "cannot be read": "says what the system says",
         "is not readable JSON": "case saved_models",

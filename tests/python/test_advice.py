@@ -855,8 +855,28 @@ def model_states(w):
 @case
 def latent_points(w):
     right = w.model.get_latent_representation()
-    for odd in (right[:, :3], right[:0], right * np.nan):
+    for odd in (right[:, :3], right[:0], right * np.nan, [[1, 2], [1]]):
         yield lambda odd=odd: w.model.decode(odd, "rna"), lambda: w.model.decode(right, "rna")
+
+
+@case
+def odd_kinds(w):
+    rna, atac, t = w.rna.X, w.atac.X, np.arange(w.mdata.n_obs)
+    model = SCMVP(w.mdata, n_clusters=2, min_cells=1)
+
+    def along(values):
+        return lambda: scmvp.features_along(w.mdata, "rna", pseudotime=values)
+
+    def between(labels):
+        return lambda: w.model.differential_expression(w.mdata, groupby=labels, genes=["Gene0001"])
+
+    yield along(np.array(["a"] * len(t))), along(t)
+    labels = w.mdata.obs[["cell_type"]]
+    yield between(labels), between(labels["cell_type"])
+    yield lambda: w.model.save(None), lambda: w.model.save(str(w.tmp / "model"))
+    yield lambda: model.train(**QUICK, callback=3), lambda: model.train(**QUICK, callback=dict)
+    number = scmvp.estimate_n_clusters
+    yield lambda: number(rna[:9], atac), lambda: number(rna, atac)
 
 
 @case
