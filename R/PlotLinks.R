@@ -142,8 +142,8 @@ find_region <- function(region, genes, extend) {
     at <- match(region, genes$gene)
     if (is.null(genes) || is.na(at)) {
       refuse(
-        "region '", region, "' is no range such as 'chr1:1000000-1500000', and ",
-        if (is.null(genes)) "to find a gene gene.coords = is needed." else "no gene in gene.coords."
+        "region '", region, "' is no range such as 'chr1:1000000-1500000'",
+        if (is.null(genes)) "; to find a gene give gene.coords." else " and no gene in gene.coords."
       )
     }
     range <- data.frame(

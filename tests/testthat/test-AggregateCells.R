@@ -84,7 +84,7 @@ test_that("wrong input is refused in one sentence", {
 test_that("much overlap is said", {
   latent <- cicero_case("raw")$latent
   expect_warning(
-    expect_message(AggregateCells(latent, k = 50), "groups of 50 cells; two of them share"),
+    expect_message(AggregateCells(latent, k = 50), "groups of 50 cells; two of them have"),
     "more than 10 %", class = "scmvp_warning_overlap"
   )
 })

@@ -129,7 +129,7 @@ test_that("wrong groups are refused", {
   expect_refused(run(group.by = "nothing"), "no cell metadata 'nothing'")
   expect_refused(run(group.by = "type", ident.1 = "t9"), "no cell has the label 't9'")
   expect_refused(run(group.by = "type", ident.2 = "t1"), "without ident.1")
-  expect_refused(run(group.by = "type", ident.1 = "t1", ident.2 = "t1"), "have both 't1'")
+  expect_refused(run(group.by = "type", ident.1 = "t1", ident.2 = "t1"), "both name 't1': take")
   expect_refused(run(ident.1 = cell_names[1:9], ident.2 = cell_names[9:20]), "share cells")
   expect_refused(run(ident.1 = cell_names[1:2]), "has 2 cells")
   expect_refused(run(group.by = "type", fdr = 1), "below 1")

@@ -53,7 +53,7 @@ test_that("links as a GRanges and tables without links are drawn", {
 test_that("wrong input is refused in one sentence", {
   skip_if_not_installed("ggplot2")
   table <- data.frame(Peak1 = "chr1-1-2", Peak2 = "chr1-5-6", coaccess = 1)
-  expect_refused(PlotLinks(table, "CD4"), "neither a range .* nor a gene .*not given")
+  expect_refused(PlotLinks(table, "CD4"), "'CD4' is no range .*to find a gene give gene.coords")
   expect_refused(PlotLinks(data.frame(a = 1), "chr1:1-10"), "must have columns Peak1")
   expect_refused(PlotLinks("links", "chr1:1-10"), "data frame of links or a list")
 })

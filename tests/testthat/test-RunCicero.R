@@ -257,7 +257,7 @@ test_that("a SingleCellExperiment gives them too, from rows or an alternative ex
     list(counts = matrix(1, 3, ncol(sce), dimnames = list(c("A", "B", "C"), colnames(sce)))),
     reducedDims = list(latent = case$latent)
   )
-  expect_refused(run(rna), "no peak assay found")
+  expect_refused(run(rna), "no peak experiment found")
   SingleCellExperiment::altExp(rna, "peaks") <- sce
   expect_identical(run(rna), expected)
 })
