@@ -81,7 +81,7 @@ test_that("metadata of both modalities are kept, by both backends, and cells of 
   expect_refused(ReadSCMVP(folder), "5 only in RNA.*or say mosaic = TRUE to use")
   said <- testthat::capture_messages(object <- ReadSCMVP(folder, mosaic = TRUE))
   expect_match(said, "only zeros and ones.*say peak.layer = \"X\"", all = FALSE)
-  expect_identical(ncol(object), 60L)
+  expect_equal(ncol(object), 60)
   expect_identical(as.character(object$orig.ident), rep(c("donor1", "donor2"), each = 30))
   expect_identical(as.character(SeuratObject::Idents(object)), as.character(object$orig.ident))
   expect_identical(unique(object$quality), 1.5)
@@ -131,8 +131,8 @@ test_that("one h5ad of both modalities, and the outs folder of Cell Ranger ARC",
     "    f.writelines(name + '\\n' for name in both.obs_names)"
   ), outs)
   one <- ReadSCMVP(file.path(outs, "both.h5ad"))
-  expect_identical(dim(one[["RNA"]]), c(60L, 40L))
-  expect_identical(dim(one[["ATAC"]]), c(80L, 40L))
+  expect_equal(dim(one[["RNA"]]), c(60, 40))
+  expect_equal(dim(one[["ATAC"]]), c(80, 40))
   other <- ReadSCMVP(outs)
   for (assay in c("RNA", "ATAC")) {
     expect_equal(layer_data(one, assay, "counts"), layer_data(other, assay, "counts"))
