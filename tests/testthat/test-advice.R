@@ -313,7 +313,8 @@ test_that("each way out of max.gb is one", {
   expect_s4_class(run(object, max.gb = small, impute = "none"), "Seurat")
   expect_s4_class(run(object, max.gb = 1), "Seurat")
 
-  SeuratObject::VariableFeatures(object[["RNA"]]) <- character()
+  object <- SeuratObject::CreateSeuratObject(rna_counts(), assay = "RNA")
+  object[["ATAC"]] <- SeuratObject::CreateAssayObject(atac_counts())
   said <- refusal(run(object, max.gb = 21 * 90 * 8 / 1e9))
   expect_match(said, "run FindVariableFeatures\\(\\) first, or use impute")
   SeuratObject::VariableFeatures(object[["RNA"]]) <- gene_names[1:20]
@@ -592,13 +593,14 @@ test_that("pseudotime: made first, or its column named", {
   along <- function(object, ...) FeaturesAlongSCMVP(object, ...)
   expect_match(refusal(along(object)), "run RunDiffusionSCMVP\\(\\) first, or name the column with")
   expect_s3_class(along(object, pseudotime = "place"), "data.frame")
-  object[["none"]] <- SeuratObject::CreateAssayObject(data = as.matrix(object[["RNA"]]@counts))
+  values <- as.matrix(assay_counts(object[["RNA"]]))
+  object[["none"]] <- SeuratObject::CreateAssayObject(data = values)
   SeuratObject::DefaultAssay(object) <- "none"
   object[["none"]]@counts <- new("dgCMatrix")
   expect_match(refusal(along(object, "place")), "choose one that has them with assay =.$")
   expect_s3_class(along(object, "place", assay = "RNA"), "data.frame")
 
-  counts <- SeuratObject::GetAssayData(object[["RNA"]], "counts")
+  counts <- assay_counts(object[["RNA"]])
   few <- rep(1:4, length.out = ncol(counts))
   expect_match(refusal(along(counts, few, df = 6)), "lower df.$")
   expect_s3_class(along(counts, few, df = 3), "data.frame")
