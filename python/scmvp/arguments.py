@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import name_some
+from .containers import name_some
 from .errors import InputError
 
 

@@ -42,7 +42,6 @@ from .matrices import (
     Matrix,
     chunks,
     entries_of_cells,
-    holds_counts,
     matrix_of,
     not_a_count,
     rows_of,
@@ -52,9 +51,6 @@ from .words import count_of
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
-
-# what other modules take from here, too
-__all__ = ["as_names", "holds_counts", "modality_pair", "name_some"]
 
 
 @dataclass(frozen=True)

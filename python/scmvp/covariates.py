@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .checks import name_some
+from .containers import name_some
 from .errors import InputError, InputNote
 from .labels import batch_name, level_names
 from .words import count_of

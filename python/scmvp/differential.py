@@ -18,7 +18,7 @@ import torch
 
 from . import impute
 from .annotated import in_order_of
-from .checks import name_some
+from .containers import name_some
 from .effects import STEP, Sums, evidence_of, posterior_of, q_values, sums_by_batch, together
 from .errors import InputError, InputNote, first_line
 from .labels import level_name, level_names

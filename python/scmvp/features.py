@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .checks import FEATURE_WORD, LABEL, Paired, name_some
-from .containers import RANGE
+from .checks import Paired
+from .containers import FEATURE_WORD, LABEL, RANGE, name_some
 from .errors import InputError, InputNote
 from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
 from .preprocess import insertions_to_fragments, looks_like_insertions

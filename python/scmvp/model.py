@@ -17,7 +17,8 @@ from . import differential, impute, storage
 from .annotated import column_of
 from .arguments import number, options_from, positions, positive, whole_number
 from .batches import Cells
-from .checks import FEATURE_WORD, LABEL, Paired, check_paired, writable
+from .checks import Paired, check_paired, writable
+from .containers import FEATURE_WORD, LABEL
 from .covariates import Covariates, column_names, distinct
 from .distributed import ranks
 from .errors import InputError, ModelFileError

@@ -15,17 +15,19 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
 
 from .arguments import whole_number
-from .checks import (
+from .checks import check_names, count_matrix, match_cells
+from .containers import (
     FEATURE_WORD,
     LABEL,
     MODALITIES,
     as_names,
-    check_names,
-    count_matrix,
-    match_cells,
+    is_mudata,
     modality_pair,
+    place_in_memory,
+    places_of,
+    raw_in_place,
+    remedy,
 )
-from .containers import is_mudata, place_in_memory, places_of, raw_in_place, remedy
 from .errors import InputError
 from .matrices import (
     DiskRows,

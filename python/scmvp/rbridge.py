@@ -16,20 +16,21 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .checks import (
+from .checks import check_names, match_cells, writable
+from .containers import (
     LABEL,
     MODALITIES,
     as_names,
-    check_names,
-    holds_counts,
-    match_cells,
+    is_mudata,
     modality_pair,
-    writable,
+    place_in_memory,
+    places_of,
+    raw_in_place,
+    remedy,
 )
-from .containers import is_mudata, place_in_memory, places_of, raw_in_place, remedy
 from .errors import InputError
 from .files import as_path, whole_file
-from .matrices import entries_once, plain_numbers
+from .matrices import entries_once, holds_counts, plain_numbers
 from .rengine import call
 from .rserial import Named
 from .words import count_of

@@ -15,16 +15,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .checks import (
-    LABEL,
-    as_names,
-    check_names,
-    holds_counts,
-    match_cells,
-    modality_pair,
-)
-from .containers import is_mudata, place_in_memory, places_of
+from .checks import check_names, match_cells
+from .containers import LABEL, as_names, is_mudata, modality_pair, place_in_memory, places_of
 from .errors import InputError
+from .matrices import holds_counts
 from .rbridge import PREFIX, features_by_cells
 from .rengine import call
 from .rserial import Named

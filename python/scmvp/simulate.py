@@ -16,7 +16,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .arguments import number, positive, whole_number
-from .checks import name_some
+from .containers import name_some
 from .errors import InputError
 from .words import count_of
 

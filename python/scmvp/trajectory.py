@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from .annotated import LATENT, labels_of, latent_of
 from .arguments import whole_number
-from .checks import name_some
+from .containers import name_some
 from .errors import InputError
 from .labels import level_name
 from .threads import limited_threads

@@ -10,8 +10,9 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 import scmvp
-from scmvp.checks import Paired, check_paired, count_matrix, holds_counts
+from scmvp.checks import Paired, check_paired, count_matrix
 from scmvp.errors import InputError
+from scmvp.matrices import holds_counts
 
 RNA = np.array([[1, 0, 3], [0, 2, 0], [0, 0, 5], [1, 1, 0]], dtype=np.float32)
 ATAC = np.array([[1, 0], [0, 1], [2, 0], [1, 1]], dtype=np.float32)
