@@ -235,7 +235,8 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
     covariates = check_covariates(covariates, rna, peaks, imputed),
     totals = list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks)), smooth = imputed
   )
-  if (!is.null(groups)) data <- sum_over_groups(data, groups_for(peaks, groups))
+  if (!is.null(groups)) groups <- groups_for(peaks, groups) # NULL again for "none"
+  if (!is.null(groups)) data <- sum_over_groups(data, groups)
   folds <- check_folds(
     folds, ncol(data$peaks), colnames(data$peaks), options, data$smooth, data$coordinates
   )

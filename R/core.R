@@ -94,8 +94,8 @@ refuse_python_error <- function(type, value, traceback) {
     ImportError = , ModuleNotFoundError = refuse(as_sentence(value), class = "python"),
     MemoryError = , OutOfMemoryError = refuse(
       "memory ran out in Python (", first_line(value), "); nothing was changed: model fewer ",
-      "features (rna.features, peak.features, min.cells), or use device = \"cpu\" if a GPU is too ",
-      "small.",
+      "features (a higher min.cells, or rna.features and peak.features of a Seurat object), or ",
+      "use device = \"cpu\" if a GPU is too small.",
       class = "memory", details = traceback
     ),
     OSError = , PermissionError = , FileNotFoundError = , BlockingIOError = refuse(

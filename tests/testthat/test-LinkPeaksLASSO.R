@@ -84,6 +84,7 @@ test_that("smoothing both sides warns, needs blocks, and leaves the rate out", {
   )
   expect_true(all(is.na(links$fdr)))
   expect_silent(link_case(case, peaks.imputed = TRUE))
+  expect_identical(link_case(case, groups = "none"), link_case(case)) # columns as they are
   groups <- AggregateCells(coordinates, k = 10, silent = TRUE)
   expect_warning(
     link_case(case, groups = groups, coordinates = coordinates, covariates = "none"),
