@@ -73,13 +73,24 @@ def read_backed(
     with damage_reported(path, "file of paired cells"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         opened = _open(path, {"rna": rna_layer, "atac": atac_layer})
+        whole = _table_of_all(path)
     values, cells, features, tables, advice = (
         dict(zip(MODALITIES, parts, strict=True)) for parts in zip(*opened, strict=True)
     )
     with in_file(path):
         paired = paired_of(values, cells, features, mosaic, advice)
-        columns = list(dict.fromkeys(name for table in tables.values() for name in table))
-        return replace(paired, obs=columns_of(list(tables.values()), columns, paired.cells))
+        of_cells = [whole, *tables.values()]
+        columns = list(dict.fromkeys(name for table in of_cells for name in table))
+        return replace(paired, obs=columns_of(of_cells, columns, paired.cells))
+
+
+def _table_of_all(path: Path) -> pd.DataFrame:
+    """Columns of a MuData itself, without those that it has drawn up from its modalities."""
+    if not holds_mudata(path):
+        return pd.DataFrame()
+    root = _root(path)
+    table, prefixes = _table(root, "obs"), tuple(f"{name}:" for name in root["mod"])
+    return table[[name for name in table if not str(name).startswith(prefixes)]]
 
 
 def bytes_in_memory(path: Path) -> int | None:

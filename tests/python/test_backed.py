@@ -165,3 +165,15 @@ def test_the_file_may_go_after_the_fit(pair_folder, tmp_path):
     shutil.rmtree(tmp_path / "copy")
     assert model.get_latent_representation().shape == (240, 20)
     assert model.get_normalized_expression(genes=model.genes[:2]).shape == (240, 2)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["h5mu", "zarr"])
+def test_columns_of_a_mudata_itself_are_read(simulated, tmp_path, kind):
+    mdata = simulated.copy()
+    mdata.obs["lane"] = np.arange(mdata.n_obs) % 2
+    path = tmp_path / f"cells.{kind}"
+    mdata.write_h5mu(path) if kind == "h5mu" else mdata.write_zarr(path)
+    read = scmvp.read(path, backed=True)
+    assert read.obs["lane"].astype(int).tolist() == mdata.obs["lane"].loc[read.cells].tolist()
+    scmvp.SCMVP(read, n_clusters=2, batch="lane")
