@@ -321,7 +321,8 @@ def _input_of(
     place = place_in_memory(places, modality, layer, argument="layer")
     names = place.features()
     if features is not None:
-        unknown = [str(name) for name in features if name not in set(names)]
+        known = set(names)
+        unknown = [str(name) for name in features if name not in known]
         if unknown:
             raise InputError(
                 f"features that are not in '{modality}': {name_some(unknown)}; give names that are "

@@ -76,11 +76,9 @@ def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
             f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
             "label per cell as groupby"
         )
-    parts = (
-        list(data)
-        if isinstance(data, tuple)
-        else [data, *(data.mod.values() if is_mudata(data) else [])]
-    )
+    parts = list(data) if isinstance(data, tuple) else [data]
+    if is_mudata(data):
+        parts += data.mod.values()
     return columns_of([part.obs for part in parts if part is not None], [name], cells)[name]
 
 

@@ -72,8 +72,7 @@ def read_backed(
     """
     with damage_reported(path, "file of paired cells"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        opened = _open(path, {"rna": rna_layer, "atac": atac_layer})
-        whole = _table_of_all(path)
+        opened, whole = _open(path, {"rna": rna_layer, "atac": atac_layer})
     values, cells, features, tables, advice = (
         dict(zip(MODALITIES, parts, strict=True)) for parts in zip(*opened, strict=True)
     )
@@ -84,15 +83,6 @@ def read_backed(
         return replace(paired, obs=columns_of(of_cells, columns, paired.cells))
 
 
-def _table_of_all(path: Path) -> pd.DataFrame:
-    """Columns of a MuData itself, without those that it has drawn up from its modalities."""
-    if not holds_mudata(path):
-        return pd.DataFrame()
-    root = _root(path)
-    table, prefixes = _table(root, "obs"), tuple(f"{name}:" for name in root["mod"])
-    return table[[name for name in table if not str(name).startswith(prefixes)]]
-
-
 def bytes_in_memory(path: Path) -> int | None:
     """What the counts of both modalities would take in memory; None where it is not known.
 
@@ -101,18 +91,21 @@ def bytes_in_memory(path: Path) -> int | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            opened = _open(inside_outs(path), None)
+            opened, _ = _open(inside_outs(path), None)
     except Exception:  # reading it into memory will say what is wrong
         return None
     # both modalities may be in one matrix
     return sum({id(one.counts.stored): one.counts.stored.n_bytes for one in opened}.values())
 
 
-def _open(path: Path, layers: Mapping[str, str | None] | None) -> list[Opened]:
-    """RNA and ATAC; where `layers` is None, not looked at: their X."""
-    suffix = path.suffix.lower()
+def _open(path: Path, layers: Mapping[str, str | None] | None) -> tuple[list[Opened], pd.DataFrame]:
+    """RNA and ATAC, and the columns of a MuData itself.
+
+    Where `layers` is None, the counts are not looked at: those in X.
+    """
+    suffix, whole = path.suffix.lower(), pd.DataFrame()
     if suffix == ".h5":
-        return _open_10x(path)
+        return _open_10x(path), whole
     pair = None
     if path.is_dir() and suffix != ".zarr":
         pair = pair_files(path)
@@ -121,15 +114,17 @@ def _open(path: Path, layers: Mapping[str, str | None] | None) -> list[Opened]:
     elif suffix in (".h5mu", ".zarr", ".h5ad"):
         root = _root(path)
         if not holds_mudata(path):
-            return _open_both(root, path, layers)
-        root = root["mod"]
-        groups = {modality: root[name] for modality, name in names_in_mudata(root, path).items()}
+            return _open_both(root, path, layers), whole
+        mod, whole = root["mod"], _table(root, "obs")
+        drawn_up = tuple(f"{name}:" for name in mod)  # from the modalities
+        whole = whole[[name for name in whole if not str(name).startswith(drawn_up)]]
+        groups = {modality: mod[name] for modality, name in names_in_mudata(mod, path).items()}
     else:
         raise InputError(
             f"the counts of {path} cannot stay on disk; give h5ad files, .h5mu, zarr or 10x .h5, "
             "or leave out backed=True"
         )
-    return [_open_anndata(groups[name], name, path, layers) for name in MODALITIES]
+    return [_open_anndata(groups[name], name, path, layers) for name in MODALITIES], whole
 
 
 def _root(path: Path) -> Any:

@@ -310,7 +310,6 @@ class SCMVP:
 
     # ---- latent and clusters
 
-    @_on_its_threads
     def get_latent_representation(
         self, data: PairedData | None = None, modality: str = "joint"
     ) -> np.ndarray:
@@ -424,7 +423,6 @@ class SCMVP:
         blocks = list(self._decode_blocks(latent, modality, features, library_size, batch))
         return np.concatenate(blocks)
 
-    @_on_its_threads
     def impute_to_file(
         self,
         path: str | os.PathLike,
@@ -789,6 +787,7 @@ class SCMVP:
         features = map(Features, (_totals(rna), _totals(atac)), readers, factors)
         return PairedMixtureVAE(self.options, n_clusters, *features)
 
+    @_on_its_threads
     def _embedded(self, paired: Paired, modality: str = "joint") -> np.ndarray:
         cells = Cells(paired.rna, paired.atac, self._device(), design=self._design(paired))
         return in_frame(self._fitted(), embed(self._fitted(), cells, modality=modality))
@@ -805,7 +804,6 @@ class SCMVP:
             return latent, names
         return latent[positions(names, cells, "cell", "the data")], cells
 
-    @_on_its_threads
     def _imputed(
         self,
         modality: str,
