@@ -241,7 +241,7 @@ check_installed <- function(package, needed_for) {
   )
   refuse(
     needed_for, " needs the package ", package, ": ",
-    if (bioconductor && !requireNamespace("BiocManager", quietly = TRUE)) {
+    if (bioconductor && !nzchar(system.file(package = "BiocManager"))) {
       "install.packages(\"BiocManager\"); "
     },
     if (bioconductor) "BiocManager::install" else "install.packages", "(\"", package, "\").",
