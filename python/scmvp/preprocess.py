@@ -38,6 +38,7 @@ from .matrices import (
     feature_totals,
     in_memory,
 )
+from .products import Products
 from .spectral import (
     batches_of,
     leading,
@@ -420,4 +421,4 @@ def _residuals(logs: sp.csr_matrix, stratum: np.ndarray | None = None) -> Linear
     if stratum is not None:
         explained += [weight * (stratum == i) for i in range(stratum.max() + 1)]
     depth = scipy.linalg.orth(np.column_stack(explained))
-    return residuals(scaled_counts(logs), depth.astype(np.float32))
+    return residuals(Products(scaled_counts(logs)), depth.astype(np.float32))

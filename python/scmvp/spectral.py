@@ -18,6 +18,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from .covariates import distinct
 from .matrices import Matrix, blocks_of, in_memory
+from .products import Products
 
 # A feature of expected 1e-4 counts that is seen once has a residual of 100: such accidents, not
 # groups of cells, would make the leading directions. Scaled entries are cut off here.
@@ -32,7 +33,7 @@ _KRYLOV_STEPS = 12
 _ZERO = 1e-5  # of the largest singular value
 _NO_ROWS = slice(0)
 _TENTHS = 10
-_TENTHS_CELLS = 1_000  # enough to tell by how much scores shrink
+_TENTHS_CELLS = 500  # by how much scores shrink is known to .01 from these
 
 
 class Spectrum(NamedTuple):
@@ -61,6 +62,7 @@ def fit_spectrum(
     seed: int,
     batches: Batches | None = None,
     shrink: bool = True,
+    report: Callable[[float], None] | None = None,
 ) -> Spectrum:
     """The leading directions of at most 20,000 cells and about 20 million non-zeros.
 
@@ -73,14 +75,17 @@ def fit_spectrum(
             them: on its own account a cell scores several times what it would on those of other
             cells (Lee, Zou and Wright, Ann. Stat. 2010). Shrink scores to that, direction by
             direction (docs/MODEL.md, D20).
+        report: Told the share of the work that is done, 0 to 1, every now and then.
     """
     log_factor = np.zeros((0, counts.shape[1])) if batches is None else batches.log_factor
     rng = np.random.default_rng(seed)
     known = _known(counts, rng, batches)
     share, size = known.share, known.size
-    right = _directions(known.scaled, known.depth, n_components, rng)
+    tenths = _tenths(len(size), rng) if shrink else []
+    step = _counted(report, (1 + len(tenths)) * (_KRYLOV_STEPS + 1))
+    right = _directions(known, n_components, rng, step=step)
     if shrink:
-        right = right * _shrinkage(known, right, rng)
+        right = right * _shrinkage(known, right, tenths, rng, step)
     unit = np.sqrt(size.mean())
     inverse = np.divide(unit, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
     centre = unit * (known.mean @ right) / np.sqrt(max(size.sum(), 1))
@@ -88,10 +93,24 @@ def fit_spectrum(
     return Spectrum(*(part.astype(np.float32) for part in parts))
 
 
+def _counted(report: Callable[[float], None] | None, n_steps: int) -> Callable[[], None]:
+    """What is called after every one of `n_steps` steps."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if report is not None:
+            report(done / n_steps)
+
+    return step
+
+
 class _Known(NamedTuple):
     """Cells as their spectrum is fitted to them."""
 
     scaled: sp.csr_matrix  # `scaled_counts`, cut off at CLIP
+    products: Products  # of `scaled`
     depth: np.ndarray  # (n, 1) float32, sqrt(l) / sqrt(Σ l)
     mean: np.ndarray  # (F,) float32, what depth explains of `scaled`, per unit of depth
     size: np.ndarray  # (n,), l
@@ -108,40 +127,60 @@ def _known(counts: Matrix, rng: np.random.Generator, batches: Batches | None) ->
     scaled = scaled_counts(counts)
     np.minimum(scaled.data, CLIP, out=scaled.data)
     depth = np.sqrt(size / total)[:, None].astype(np.float32)
-    return _Known(scaled, depth, (scaled.T @ depth)[:, 0], size, share)
+    return _Known(scaled, Products(scaled), depth, (scaled.T @ depth)[:, 0], size, share)
 
 
 def _directions(
-    scaled: sp.csr_matrix,
-    depth: np.ndarray,
+    known: _Known,
     n_components: int,
     rng: np.random.Generator,
-    hidden: np.ndarray | slice = _NO_ROWS,
+    without: np.ndarray | slice = _NO_ROWS,
+    step: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """Leading right vectors of `residuals`, (F, n_components); zero where there are no more."""
+    """Leading right vectors of the residuals, (F, n_components); zero where there are no more.
+
+    Args:
+        known: The cells.
+        n_components: How many.
+        rng: Of the search.
+        without: Cells that are left out.
+        step: Called after every step of the search.
+    """
+    scaled = known.scaled
     right = np.zeros((scaled.shape[1], n_components), np.float32)
     n = min(n_components, min(scaled.shape) - 1)
     if n > 0 and scaled.nnz:
-        right[:, :n] = leading(residuals(scaled, depth, hidden), n, rng)[1]
+        depth = known.depth.copy()
+        depth[without] = 0
+        depth /= max(np.linalg.norm(depth), np.finfo(np.float32).tiny)
+        operator = residuals(known.products, depth, without)
+        right[:, :n] = leading(operator, n, rng, step)[1]
     return right
 
 
-def _shrinkage(known: _Known, right: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _tenths(n_cells: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Tenths of the cells, as many as make some thousand cells."""
+    tenth = rng.permutation(n_cells) % _TENTHS
+    # of fewer than ten cells, as when a saved model is loaded into a blank one, tenths are empty
+    n = min(_TENTHS, n_cells, math.ceil(_TENTHS * _TENTHS_CELLS / n_cells))
+    return [np.flatnonzero(tenth == k) for k in range(n)]
+
+
+def _shrinkage(
+    known: _Known,
+    right: np.ndarray,
+    tenths: list[np.ndarray],
+    rng: np.random.Generator,
+    step: Callable[[], None] | None = None,
+) -> np.ndarray:
     """Slope of cells' scores on directions they had no part in, by those on `right`; (d,), 0 to 1.
 
-    Each tenth of the cells, up to some thousand cells, is scored on the directions of the others,
-    projected onto `right`, so that a direction the tenths do not agree on hardly counts.
+    Each tenth of the cells is scored on the directions of the others, projected onto `right`, so
+    that a direction the tenths do not agree on hardly counts.
     """
-    n_cells = len(known.size)
-    tenth = rng.permutation(n_cells) % _TENTHS
     apart, whole = np.zeros(right.shape[1]), np.zeros(right.shape[1])
-    # of fewer than ten cells, as when a saved model is loaded into a blank one, tenths are empty
-    for k in range(min(_TENTHS, n_cells, math.ceil(_TENTHS * _TENTHS_CELLS / n_cells))):
-        own = np.flatnonzero(tenth == k)
-        depth = known.depth.copy()
-        depth[own] = 0
-        depth /= max(np.linalg.norm(depth), np.finfo(np.float32).tiny)
-        directions = _directions(known.scaled, depth, right.shape[1], rng, own)
+    for own in tenths:
+        directions = _directions(known, right.shape[1], rng, own, step)
         basis = np.hstack([right, directions])
         scores = known.scaled[own] @ basis - known.depth[own] * (known.mean @ basis)
         here, there = np.hsplit(scores, 2)
@@ -204,12 +243,15 @@ def scaled_counts(counts: sp.csr_matrix) -> sp.csr_matrix:
     """x_ij / sqrt(l_i Σ_i x_ij / Σ l), float32; a row or column without counts stays empty."""
     rows = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     columns = np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel() / max(rows.sum(), 1)
-    scaled = sp.diags(_inverse_root(rows)) @ counts @ sp.diags(_inverse_root(columns))
-    return scaled.tocsr().astype(np.float32)
+    row, column = (_inverse_root(totals).astype(np.float32) for totals in (rows, columns))
+    value = counts.data.astype(np.float32)
+    value *= np.repeat(row, np.diff(counts.indptr))
+    value *= column[counts.indices]
+    return sp.csr_matrix((value, counts.indices, counts.indptr), shape=counts.shape)
 
 
 def residuals(
-    scaled: sp.csr_matrix, depth: np.ndarray, hidden: np.ndarray | slice = _NO_ROWS
+    scaled: Products, depth: np.ndarray, hidden: np.ndarray | slice = _NO_ROWS
 ) -> LinearOperator:
     """Scaled counts without what depth explains; never formed.
 
@@ -221,14 +263,14 @@ def residuals(
     """
 
     def forward(x: np.ndarray) -> np.ndarray:
-        product = scaled @ x
+        product = scaled.forward(x)
         product[hidden] = 0
         return product - depth @ (depth.T @ product)
 
     def backward(y: np.ndarray) -> np.ndarray:
         rest = y - depth @ (depth.T @ y)
         rest[hidden] = 0
-        return scaled.T @ rest
+        return scaled.backward(rest)
 
     return operator(scaled.shape, forward, backward)
 
@@ -241,13 +283,22 @@ def operator(shape: tuple[int, int], forward: Callable, backward: Callable) -> L
 
 
 def leading(
-    matrix: LinearOperator, n: int, rng: np.random.Generator
+    matrix: LinearOperator,
+    n: int,
+    rng: np.random.Generator,
+    step: Callable[[], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Singular values (n,), descending, and right vectors (n_columns, n), by block Krylov.
 
     Golub, Luk and Overton (ACM TOMS 1981). Blocks, because a product of the sparse matrix with 16
     vectors costs a few times one with a single vector; a fixed number of them, because what stands
     out of the noise is exact long before the directions within the noise are, which nobody needs.
+
+    Args:
+        matrix: A, by its products.
+        n: How many.
+        rng: Of the vectors that the search starts from.
+        step: Called after every block.
     """
     rows = min(matrix.shape) == matrix.shape[0]
     if min(matrix.shape) <= _KRYLOV_BLOCK * (_KRYLOV_STEPS + 1):
@@ -256,16 +307,21 @@ def leading(
         _, values, right = scipy.linalg.svd(dense, full_matrices=False)
         return values[:n], right[:n].T * (values[:n] > _ZERO * values[0])
     block = rng.standard_normal((matrix.shape[1], _KRYLOV_BLOCK)).astype(np.float32)
-    basis = [_orthonormal(matrix @ block, [])]
-    products = [matrix.T @ basis[0]]
-    for _ in range(_KRYLOV_STEPS):
-        basis.append(_orthonormal(matrix @ products[-1], basis))
+    basis, products, images = [], [], []  # Q, A'Q and AA'Q
+    image = matrix @ block
+    for _ in range(_KRYLOV_STEPS + 1):
+        basis.append(_orthonormal(image, basis))
         products.append(matrix.T @ basis[-1])
-    projected = np.hstack(products)
-    squares, vectors = scipy.linalg.eigh(projected.T.astype(np.float64) @ projected)
+        image = matrix @ products[-1]
+        images.append(image)
+        if step is not None:
+            step()
+    projected = np.hstack(basis).astype(np.float64).T @ np.hstack(images)
+    squares, vectors = scipy.linalg.eigh((projected + projected.T) / 2)
     order = np.argsort(-squares)[:n]
     values = np.sqrt(squares[order].clip(0))
-    right = projected @ vectors[:, order]
+    weights = np.split(vectors[:, order].astype(np.float32), _KRYLOV_STEPS + 1)
+    right = sum(product @ weight for product, weight in zip(products, weights, strict=True))
     # a matrix of zeros, as the residuals of identical cells are, has no directions
     return values, np.divide(right, values, out=np.zeros_like(right), where=values > 0)
 
