@@ -25,6 +25,7 @@ from .sparse import SparseRows
 SMALLEST = 1e-30  # keeps logarithms finite where float32 underflows to 0
 SMALLEST_DISPERSION = 1e-6  # of the linear NB: the Poisson to six digits
 BLOCK_FEATURES = 2048  # 128 cells of them are 1 MB, half of a usual level-2 cache
+_SAFE = (1e-20, 1e30)  # sums of exponentials none of which that matters is 0 or infinite
 _TABLE = 16  # counts below it are looked up, larger ones are computed
 
 
@@ -64,11 +65,11 @@ class _Counts(NamedTuple):
 class Family:
     """A count distribution of mean m = size_i * f_ij with one parameter per feature.
 
-    P is m d log p / d m. `slope` collects the derivative by the parameter.
+    P is m d log p / d m. `slope` collects the derivative by the parameter, where it is learnt.
     """
 
-    def __init__(self, parameter: Tensor):
-        self.slope = torch.zeros_like(parameter)
+    def __init__(self, parameter: Tensor, learnt: bool):
+        self.slope = torch.zeros_like(parameter) if learnt else None
         # (F,), a: the log-likelihood of a zero is -a_j m, its slope -m zero_slope_j; None: it is
         # not linear in m, and `dense` has it
         self.zero: Tensor | None = None
@@ -99,8 +100,8 @@ class Family:
 class NegativeBinomial(Family):
     """NB of inverse dispersion theta = exp(parameter); variance m + m^2 / theta."""
 
-    def __init__(self, log_theta: Tensor):
-        super().__init__(log_theta)
+    def __init__(self, log_theta: Tensor, learnt: bool):
+        super().__init__(log_theta, learnt)
         self.theta = log_theta.exp()
         # Σ_{k<x} log(theta + k) and Σ_{k<x} 1 / (theta + k), (x, F): as differences of lgamma and
         # of digamma they lose all digits where theta is large
@@ -108,37 +109,45 @@ class NegativeBinomial(Family):
         rising = self.theta.double() + k[:, None]
         none = rising.new_zeros(1, len(log_theta))
         self.log_rising = torch.cat([none, rising.log().cumsum(0)])
-        self.rising_slope = torch.cat([none, rising.reciprocal().cumsum(0)])
+        self.rising_slope = torch.cat([none, rising.reciprocal().cumsum(0)]) if learnt else None
 
     def dense(self, m, j):  # noqa: D102
         theta = self.theta[j]
         ratio = m / theta
         log1p = ratio.log1p()
         m.div_(ratio.add_(1)).neg_()
-        # -theta log1p(m / theta) by log theta is -theta log1p - P
-        self.slope[j] = -theta * _column_sums(log1p) - _column_sums(m)
+        if self.slope is not None:
+            # -theta log1p(m / theta) by log theta is -theta log1p - P
+            self.slope[j] = -theta * _column_sums(log1p) - _column_sums(m)
         return -(log1p @ theta)
 
     def at_nonzero(self, m, counts):  # noqa: D102
         x, column = counts.value, counts.column
         theta = self.theta.index_select(0, column)
         total = m + theta
-        log_rising, slope = self._rising(counts, theta)
-        log_lik = x @ (m.clamp_min(SMALLEST).log() - total.log()) + log_rising.sum()
+        # log Γ(x + theta) / Γ(theta), and its derivative in theta
+        place = torch.add(column, counts.index, alpha=len(self.theta))
+        rising = self.log_rising.view(-1).index_select(0, place)
+        rising = counts.completed(rising, lambda x, t: (x + t).lgamma() - t.lgamma(), x, theta)
+        log_lik = x @ (m.clamp_min(SMALLEST).log() - total.log()) + rising.sum()
         p = x * theta / total
-        self.slope.scatter_add_(0, column, theta * slope.to(m.dtype) - p)
+        if self.slope is not None:
+            slope = self.rising_slope.view(-1).index_select(0, place)
+            slope = counts.completed(slope, lambda x, t: (x + t).digamma() - t.digamma(), x, theta)
+            self.slope.scatter_add_(0, column, theta * slope.to(m.dtype) - p)
         return log_lik, p
 
-    def _rising(self, counts: _Counts, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Log Γ(x + theta) / Γ(theta) and its derivative in theta, (nnz,) float64."""
-        place = torch.add(counts.column, counts.index, alpha=len(self.theta))
-        log_rising = self.log_rising.view(-1).index_select(0, place)
-        slope = self.rising_slope.view(-1).index_select(0, place)
-        x = counts.value
-        return (
-            counts.completed(log_rising, lambda x, t: (x + t).lgamma() - t.lgamma(), x, theta),
-            counts.completed(slope, lambda x, t: (x + t).digamma() - t.digamma(), x, theta),
-        )
+
+class Poisson(Family):
+    """The Poisson; the parameter is not used."""
+
+    def __init__(self, parameter: Tensor, learnt: bool):
+        super().__init__(parameter, learnt)
+        self.zero = torch.ones_like(parameter)
+        self.zero_slope = torch.zeros_like(parameter)
+
+    def at_nonzero(self, m, counts):  # noqa: D102
+        return counts.value @ m.clamp_min(SMALLEST).log(), counts.value
 
 
 class LinearNegativeBinomial(Family):
@@ -148,8 +157,8 @@ class LinearNegativeBinomial(Family):
     zero's log-likelihood is linear in m, so that zeros cost what they cost under the Poisson.
     """
 
-    def __init__(self, log_dispersion: Tensor):
-        super().__init__(log_dispersion)
+    def __init__(self, log_dispersion: Tensor, learnt: bool):
+        super().__init__(log_dispersion, learnt)
         self.c = log_dispersion.exp().clamp_min(SMALLEST_DISPERSION)
         self.zero = self.c.log1p() / self.c
         self.zero_slope = 1 / (1 + self.c) - self.zero
@@ -161,7 +170,8 @@ class LinearNegativeBinomial(Family):
         log_rising, p = self._after_first(m, c, counts)
         log_lik = m.log().sum() + log_rising - x @ c.log1p()
         p += 1
-        self.slope.scatter_add_(0, column, x / (1 + c) - p)
+        if self.slope is not None:
+            self.slope.scatter_add_(0, column, x / (1 + c) - p)
         return log_lik, p
 
     @staticmethod
@@ -263,10 +273,17 @@ class Pool:
     def take(self, size: int, like: Tensor) -> Tensor:
         """(size,) numbers of any value."""
         for i, spare in enumerate(self._spare):
-            fits = size <= len(spare) <= 2 * size
+            fits = size <= spare.numel() <= 2 * size
             if fits and spare.dtype == like.dtype and spare.device == like.device:
-                return self._spare.pop(i)[:size]
+                return self._spare.pop(i).view(-1)[:size]
         return like.new_empty(size)
+
+    def take_gradients(self, *parameters: Tensor) -> None:
+        """Take the gradients of an optimizer step that is done."""
+        for parameter in parameters:
+            if parameter.grad is not None and parameter.grad.is_contiguous():
+                self.give_back(parameter.grad)
+            parameter.grad = None
 
     def give_back(self, *taken: Tensor) -> None:
         """What nobody reads any more."""
@@ -302,27 +319,53 @@ class _Blocks:
         return torch.addcmul(column, row, width).add_(start, alpha=self.n_rows - 1)
 
 
+def _exponentials(
+    e: Tensor, blocks: _Blocks, h: Tensor, weight: Tensor, bias: Tensor, scoring: Scoring
+) -> tuple[Tensor, Tensor]:
+    """Fill e with exp(logit - shift), any shift of a cell; its sums for scores, and over features.
+
+    As a rule the shift is 0, as the logits are near the log shares; then a block stays in the cache
+    until all is done with it. A GPU would have to be waited for to see whether that went well.
+    """
+    shift = None if h.device.type == "cpu" else _largest_logit(e, blocks, h, weight, bias)
+    while True:
+        sums = h.new_zeros(len(h), scoring.weight.shape[1])
+        # scores and sums of the rows in one product, where that gives both
+        total = sums[:, -1] if scoring.factor is None else h.new_zeros(len(h))
+        for j in blocks.slices():
+            block = blocks.of(e, j)
+            if shift is None:
+                torch.addmm(bias[j], h, weight[j].t(), out=block)
+            else:
+                block.sub_(shift[:, None])
+            scoring.add(sums, total, block.exp_(), j)
+        if shift is not None or _SAFE[0] < float(total.min()) <= float(total.max()) < _SAFE[1]:
+            return sums, total
+        shift = _largest_logit(e, blocks, h, weight, bias)
+
+
+def _largest_logit(e: Tensor, blocks: _Blocks, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Fill e with the logits; the largest one of each cell."""
+    largest = h.new_full((len(h),), -torch.inf)
+    for j in blocks.slices():
+        logit = torch.addmm(bias[j], h, weight[j].t(), out=blocks.of(e, j))
+        largest = torch.maximum(largest, logit.amax(1))
+    return largest
+
+
 class _OfCounts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h, weight, bias, parameter, family, counts, scoring, pool, with_gradient):
         n_cells, n_features = len(h), len(weight)
         blocks = _Blocks(n_cells, n_features, h.device)
-        family = family(parameter)
+        family = family(parameter, ctx.needs_input_grad[3])
 
         def memory() -> Tensor:
             size = n_cells * n_features
             return h.new_empty(size) if pool is None else pool.take(size, h)
 
         e = memory()  # exp(logit - shift), f but for the rows' sums
-        shift = h.new_full((n_cells,), -torch.inf)
-        for j in blocks.slices():
-            logit = torch.addmm(bias[j], h, weight[j].t(), out=blocks.of(e, j))
-            shift = torch.maximum(shift, logit.amax(1))
-        sums = h.new_zeros(n_cells, scoring.weight.shape[1])
-        # scores and sums of the rows in one product, where that gives both
-        total = sums[:, -1] if scoring.factor is None else h.new_zeros(n_cells)
-        for j in blocks.slices():
-            scoring.add(sums, total, blocks.of(e, j).sub_(shift[:, None]).exp_(), j)
+        sums, total = _exponentials(e, blocks, h, weight, bias, scoring)
         size = counts.sums()
         per_e = size / total
 
@@ -337,7 +380,8 @@ class _OfCounts(torch.autograd.Function):
         else:
             for j in blocks.slices():
                 row_p -= blocks.of(e, j).mv(family.zero[j])
-                family.slope[j] = -family.zero_slope[j] * blocks.of(e, j).t().mv(per_e)
+                if family.slope is not None:
+                    family.slope[j] = -family.zero_slope[j] * blocks.of(e, j).t().mv(per_e)
             row_p *= per_e
             log_lik += row_p
 
@@ -376,7 +420,8 @@ class _OfCounts(torch.autograd.Function):
         (e, p), blocks = ctx.inside, ctx.blocks
         per_cell = grad / len(h)
         weighted = h * per_cell
-        grad_h, grad_weight = torch.zeros_like(h), torch.empty_like(weight)
+        memory = weight.new_empty if ctx.pool is None else lambda n: ctx.pool.take(n, weight)
+        grad_h, grad_weight = torch.zeros_like(h), memory(weight.numel()).view_as(weight)
         grad_bias = weight.new_empty(len(weight))
         for j in blocks.slices():
             by_logit = blocks.of(e, j)
@@ -388,5 +433,6 @@ class _OfCounts(torch.autograd.Function):
         if ctx.pool is not None:
             ctx.pool.give_back(e, *([] if p is None else [p]))
             ctx.inside = None
-        grads = (grad_h * per_cell, grad_weight, grad_bias * per_cell, ctx.slope * per_cell)
+        slope = None if ctx.slope is None else ctx.slope * per_cell
+        grads = (grad_h * per_cell, grad_weight, grad_bias * per_cell, slope)
         return *grads, None, None, None, None, None

@@ -259,6 +259,8 @@ class PairedMixtureVAE(nn.Module):
         n_genes, n_peaks = len(rna.totals), len(atac.totals)
         self.log_theta = nn.Parameter(torch.full((n_genes,), START_LOG_THETA))
         self.log_dispersion = nn.Parameter(torch.full((n_peaks,), NO_DISPERSION))
+        self.no_dispersion = True  # that the peaks still have none, known without a look at a GPU
+        self.register_load_state_dict_post_hook(PairedMixtureVAE._read_dispersion)
         for dispersion in self.dispersions():
             dispersion.requires_grad_(False)  # until `learn_dispersions`
         self.zero_head = None
@@ -266,6 +268,9 @@ class PairedMixtureVAE(nn.Module):
             self.zero_head = nn.Linear(h, n_peaks)
             nn.init.constant_(self.zero_head.bias, START_ZERO_LOGIT)
         self.pool: likelihood.Pool | None = None  # set while training
+
+    def _read_dispersion(self, _: object = None) -> None:
+        self.no_dispersion = bool((self.log_dispersion == NO_DISPERSION).all())
 
     # ---- the model
 
@@ -366,7 +371,7 @@ class PairedMixtureVAE(nn.Module):
                 self.read_rna,
             ),
             (
-                likelihood.LinearNegativeBinomial,
+                likelihood.Poisson if self.no_dispersion else likelihood.LinearNegativeBinomial,
                 self.log_dispersion,
                 self.decoder_atac,
                 batch.atac,
@@ -433,6 +438,7 @@ class PairedMixtureVAE(nn.Module):
         for dispersion in self.dispersions():
             dispersion.requires_grad_()
             dispersion[dispersion == NO_DISPERSION] = START_LOG_DISPERSION
+        self._read_dispersion()
 
     def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
         """What there is to learn from `n_cells` cells, as an optimizer takes it.

@@ -328,6 +328,8 @@ class Trainer:
             # processes average their gradients as if their parts were of one size
             (objective * (len(part.cells) * self.ranks.world / part.n_all)).backward()
             self.optimizer.step()
+            if self.ranks.world == 1:  # else they are in the memory of who sends them
+                self.module.pool.take_gradients(*(o.weight for o in self.module.outputs()))
             sums += torch.stack([term.detach() for term in terms]) * len(part.cells)
         return LossTerms(*(summed(sums) / len(self.training_cells)))
 
