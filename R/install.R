@@ -78,7 +78,12 @@ install_scMVP <- function(envname = default_env, gpu = NA, python = NULL, # noli
   on.exit(unlink(source, recursive = TRUE), add = TRUE)
   # a copy: pip builds in place, and an R library may be read-only
   file.copy(core_source(), source, recursive = TRUE)
-  pip_install(interpreter, c(shQuote(file.path(source, "python")), constraints), verbose)
+  core <- file.path(source, "python")
+  # the newest Python may have no Numba yet, and all works without
+  fast <- c(shQuote(paste0(core, "[fast]")), constraints)
+  if (!pip_install(interpreter, fast, verbose, must = FALSE)) {
+    pip_install(interpreter, c(shQuote(core), constraints), verbose)
+  }
   message("scMVP is ready: ", interpreter)
   if (reticulate::py_available(initialize = FALSE)) {
     message("Restart R to use it: this session already runs Python from ", reticulate::py_exe())

@@ -216,7 +216,7 @@ python_environment() {
   install_torch
   write_constraints >"$venv/constraints.txt"
   note "the other packages, with $(tr '\n' ' ' <"$venv/constraints.txt")"
-  pip_install -c "$venv/constraints.txt" -e 'python[dev,analysis]'
+  pip_install -c "$venv/constraints.txt" -e 'python[dev,analysis,fast]'
   echo "$key" >"$stamp"
 }
 

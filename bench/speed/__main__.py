@@ -1,11 +1,15 @@
-"""Time and memory of scMVP, scVI and MultiVI at the paper's shape, in one run on one machine.
+"""Time and memory of scMVP, MultiVI, scVI and Seurat's WNN, in one run on one machine.
 
-    python bench/speed [--cells N ...] [--methods NAME ...] [--whole] [--results FILE.csv]
+    python bench/speed [--cells N ...] [--methods NAME ...] [--shape NAME] [--results FILE.csv]
+    python bench/speed --whole --methods scmvp wnn --cells 2000 5000 10000
+    python bench/speed --shape rare --methods scmvp
     python bench/speed --report --results FILE.csv
     python bench/speed --profile
 
-Environment: bench/requirements-peers.txt. Each measurement is a process of its own; what is in the
-results already is skipped. `--whole` runs each method to its own default stopping.
+Shapes: "full" is 30,000 genes x 110,000 peaks, "filtered" 8,000 x 23,000, and "rare" is "full" with
+as many peaks again of three counts each. Environment: bench/requirements-peers.txt, and for WNN R
+with Seurat and this package. Each measurement is a process of its own; what is in the results
+already is skipped. `--whole` runs each method from the file to its clusters, at its own defaults.
 """
 
 from __future__ import annotations
@@ -16,18 +20,22 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
-METHODS = ("scmvp", "scmvp-disk", "scvi", "multivi")
-COLUMNS = ("cells", "method", "extent", "threads", "device", "result")
+METHODS = ("scmvp", "scmvp-disk", "scvi", "multivi", "wnn")
+SHAPES = ("full", "filtered", "rare")
+COLUMNS = ("shape", "cells", "method", "extent", "threads", "device", "result")
+KEYS = COLUMNS[:-1]
 HERE = Path(__file__).parent
 
 
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", nargs="+", type=int, default=[1000, 5000, 20_000])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--cells", nargs="+", type=int, default=[5000])
+    parser.add_argument("--shape", nargs="+", choices=SHAPES, default=["full", "filtered"])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["scmvp", "multivi"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--whole", action="store_true", help="to the default end of each method")
@@ -49,11 +57,12 @@ def measure(arguments: argparse.Namespace) -> None:
     from data import cells_file
 
     extent = "whole" if arguments.whole else "epochs"
-    for n_cells in arguments.cells:
-        path = cells_file(arguments.folder, n_cells)
+    for shape, n_cells in product(arguments.shape, arguments.cells):
+        rare = shape == "rare"
+        path = cells_file(arguments.folder, n_cells, "full" if rare else shape, rare)
         for method in arguments.methods:
-            key = (str(n_cells), method, extent, str(arguments.threads), arguments.device)
-            if any(tuple(row[c] for c in COLUMNS[:5]) == key for row in rows_of(arguments.results)):
+            key = (shape, str(n_cells), method, extent, str(arguments.threads), arguments.device)
+            if any(tuple(row[c] for c in KEYS) == key for row in rows_of(arguments.results)):
                 continue
             done = subprocess.run(
                 [sys.executable, HERE / "worker.py", method, path, extent, arguments.device],
@@ -78,10 +87,11 @@ def report(rows: list[dict]) -> str:
 
     Seconds are the CPU's, and on a GPU those of the clock on the wall.
     """
+    names = ("epoch", "start", "total")
     lines = [
-        "| cells | method | device | threads | s per epoch | per 1,000 cells | ratio | epochs | "
-        "s in all | ratio | peak memory, MB | of the GPU, MB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| shape | cells | method | device | threads | s per epoch | ratio | s before the first | "
+        "s in all | ratio | epochs | ARI | peak memory, MB | of the GPU, MB |",
+        "|" + "---|" * 14,
     ]
 
     def seconds(row: dict, name: str) -> float | None:
@@ -89,30 +99,43 @@ def report(rows: list[dict]) -> str:
 
     def own(row: dict, name: str) -> float | None:
         for other in rows:
-            same = all(other[c] == row[c] for c in ("cells", "extent", "threads", "device"))
+            same = all(other[c] == row[c] for c in KEYS if c != "method")
             if same and other["method"] == "scmvp":
                 return seconds(other, name)
         return None
 
+    def written(value: float | None, form: str) -> str:
+        return "" if value is None else format(value, form)
+
     def place(row: dict) -> tuple:
-        return row["extent"], row["device"], int(row["cells"]), row["threads"]
+        return row["extent"], row["device"], row["shape"], int(row["cells"]), row["threads"]
 
     for row in sorted(rows, key=place):
-        result, n = row["result"], int(row["cells"])
+        result = row["result"]
         if "error" in result:
             continue
-        epoch, total = seconds(row, "epoch"), seconds(row, "total")
-        ratios = [
-            f"{seconds(row, name) / own(row, name):.1f}"
-            if seconds(row, name) and own(row, name)
-            else ""
-            for name in ("epoch", "total")
+        spent = {name: seconds(row, name) for name in names}
+        ratio = {
+            name: spent[name] / own(row, name) if spent[name] and own(row, name) else None
+            for name in names
+        }
+        cells = [
+            row["shape"],
+            format(int(row["cells"]), ","),
+            row["method"],
+            row["device"],
+            row["threads"],
+            written(spent["epoch"], ".2f"),
+            written(ratio["epoch"], ".1f"),
+            written(spent["start"], ".1f"),
+            written(spent["total"], ".0f"),
+            written(ratio["total"], ".1f"),
+            str(result.get("epochs", "")),
+            str(result.get("ari", "")),
+            written(result.get("peak_mb"), ",.0f"),
+            str(result.get("gpu_mb", "")),
         ]
-        lines.append(
-            f"| {n:,} | {row['method']} | {row['device']} | {row['threads']} | {epoch:.2f} | "
-            f"{1000 * epoch / n:.3f} | {ratios[0]} | {result.get('epochs', '')} | {total or ''} | "
-            f"{ratios[1]} | {result['peak_mb']:,.0f} | {result.get('gpu_mb', '')} |"
-        )
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

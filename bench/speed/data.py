@@ -1,9 +1,10 @@
-"""Files of any number of cells at the paper's shape, 8,000 genes x 23,000 peaks."""
+"""Files of any number of cells: as a 10x Multiome run leaves them, or filtered as in the paper."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,52 +14,82 @@ from pandas import DataFrame, Index
 
 import scmvp
 
-N_GENES, N_PEAKS = 8_000, 23_000
-N_SIMULATED = 5_000
+SHAPES: dict[str, dict[str, Any]] = {
+    # every gene and peak, 12,000 counts per cell
+    "full": {
+        "n_genes": 30_000,
+        "n_peaks": 110_000,
+        "n_types": 14,
+        "median_umi": 3000,
+        "median_fragments": 8000,
+        "seed": 3,
+    },
+    "filtered": {"n_genes": 8_000, "n_peaks": 23_000, "n_types": 10, "seed": 5},
+}
+N_SIMULATED = 10_000
+RARE_COUNTS = 3
 _BLOCK = 5_000
 _KEPT = 0.9
 
 
-def cells_file(folder: Path, n_cells: int, n_genes: int = N_GENES, n_peaks: int = N_PEAKS) -> Path:
+def cells_file(folder: Path, n_cells: int, shape: str = "full", rare: bool = False) -> Path:
     """A folder with rna.h5ad and atac.h5ad; made where it is not there yet.
 
-    The first 5,000 cells are simulated. More are drawn from them, each a thinned copy with nine
+    The first 10,000 cells are simulated. More are drawn from 5,000, each a thinned copy with nine
     tenths of the counts, so that no two are alike.
+
+    Args:
+        folder: Where the files are kept.
+        n_cells: How many cells.
+        shape: A name of `SHAPES`.
+        rare: Whether there are as many peaks again, of three counts each.
     """
-    path = folder / f"cells_{n_cells}_{n_genes}_{n_peaks}"
+    path = folder / f"{shape}{'_rare' if rare else ''}_{n_cells}"
     if path.is_dir():
         return path
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    simulated = scmvp.simulate(
-        n_cells=min(n_cells, N_SIMULATED), n_genes=n_genes, n_peaks=n_peaks, n_types=10, seed=5
-    )
-    names = [f"cell{i}" for i in range(n_cells)]
+    few = n_cells <= N_SIMULATED
+    simulated = scmvp.simulate(n_cells=n_cells if few else _BLOCK, **SHAPES[shape])
+    labels = simulated["rna"].obs["cell_type"].astype(str).to_numpy()
+    # the same cells are drawn for both modalities
+    drawn = np.arange(n_cells) if few else np.random.default_rng(7).integers(_BLOCK, size=n_cells)
+    obs = DataFrame({"cell_type": labels[drawn]}, Index([f"cell{i}" for i in range(n_cells)]))
     for modality in ("rna", "atac"):
-        counts = sp.csr_matrix(simulated[modality].X)
+        counts, names = sp.csr_matrix(simulated[modality].X), list(simulated[modality].var_names)
+        if rare and modality == "atac":
+            counts, names = _with_rare(counts, names)
         with h5py.File(partial / f"{modality}.h5ad", "w") as file:
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            write_elem(file, "obs", DataFrame(index=Index(names)))
-            write_elem(file, "var", DataFrame(index=Index(simulated[modality].var_names)))
-            _write(file, counts, n_cells)
+            write_elem(file, "obs", obs)
+            write_elem(file, "var", DataFrame(index=Index(names)))
+            _write(file, counts, drawn, thin=not few)
     partial.rename(path)
     return path
 
 
-def _write(file: h5py.File, counts: sp.csr_matrix, n_cells: int) -> None:
-    rng = np.random.default_rng(7)  # the same cells are drawn for both modalities
+def _with_rare(counts: sp.csr_matrix, names: list[str]) -> tuple[sp.csr_matrix, list[str]]:
+    """As many features again, of three counts each."""
+    n_cells, n = counts.shape
+    rows = np.random.default_rng(9).integers(n_cells, size=RARE_COUNTS * n)
+    columns = np.repeat(np.arange(n), RARE_COUNTS)
+    few = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), counts.shape)
+    places = [f"chr1-{200_000_000 + 1000 * i}-{200_000_500 + 1000 * i}" for i in range(n)]
+    return sp.hstack([counts, few], format="csr"), names + places
+
+
+def _write(file: h5py.File, counts: sp.csr_matrix, drawn: np.ndarray, thin: bool) -> None:
     group = file.create_group("X")
     group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
-    group.attrs["shape"] = (n_cells, counts.shape[1])
+    group.attrs["shape"] = (len(drawn), counts.shape[1])
     growing = {"maxshape": (None,), "chunks": (1 << 18,)}
     data = group.create_dataset("data", (0,), "float32", **growing)
     indices = group.create_dataset("indices", (0,), "int32", **growing)
     indptr = [np.zeros(1, np.int64)]
-    for start in range(0, n_cells, _BLOCK):
-        block = counts
-        if n_cells > counts.shape[0]:
-            block = counts[rng.integers(counts.shape[0], size=min(_BLOCK, n_cells - start))]
+    for start in range(0, len(drawn), _BLOCK):
+        block = counts[drawn[start : start + _BLOCK]]
+        if thin:
             thinning = np.random.default_rng([start, counts.shape[1]])
             block.data = thinning.binomial(block.data.astype(int), _KEPT).astype(np.float32)
             block.eliminate_zeros()

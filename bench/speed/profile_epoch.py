@@ -12,7 +12,7 @@ import torch
 from data import cells_file
 
 import scmvp
-from scmvp import likelihood, training
+from scmvp import likelihood, training, zeros
 from scmvp.batches import Cells
 
 REPEATS = 20
@@ -34,9 +34,10 @@ def profile(folder: Path, n_cells: int, threads: int) -> None:
         return wrapper
 
     model = scmvp.SCMVP(scmvp.read(cells_file(folder, n_cells)), n_clusters=10)
-    function, trainer = likelihood._OfCounts, training.Trainer
-    likelihood.of_counts = timed("likelihoods, forward", likelihood.of_counts)
-    function.backward = staticmethod(timed("likelihoods, backward", function.backward))
+    trainer = training.Trainer
+    for module, function in ((likelihood, likelihood._OfCounts), (zeros, zeros._OfSample)):
+        module.of_counts = timed("likelihoods, forward", module.of_counts)
+        function.backward = staticmethod(timed("likelihoods, backward", function.backward))
     Cells.take = timed("minibatches", Cells.take)
     trainer._evaluate = timed("held-out cells (all of it)", trainer._evaluate)
     trainer._refit_mixture = timed("mixture", trainer._refit_mixture)

@@ -33,23 +33,58 @@ def since(start: tuple[float, float]) -> list[float]:
 
 def run_scmvp(path: Path, whole: bool, backed: bool, device: str) -> dict[str, Any]:
     import scmvp
+    from scmvp.training import Trainer
 
     start = clock()
-    model = scmvp.SCMVP(scmvp.read(path, backed=backed), n_clusters=10)
-    prepared = since(start)
     times = []
+    first = Trainer._train_epoch
 
-    def callback(latest: dict) -> None:
-        times.append(clock())
+    def marked(self, *arguments):
+        if not times:
+            times.append(clock())
+        return first(self, *arguments)
 
-    # the second phase, so that all terms of the loss are on in the last epochs
+    Trainer._train_epoch = marked
+    cells = scmvp.read(path, backed=backed)
+    model = scmvp.SCMVP(cells, n_clusters=None if whole else 10)
+    # six epochs end in the last phase; before it all terms of the loss are on
     epochs = {} if whole else {"max_epochs": 2 * TIMED_EPOCHS}
-    model.train(threads=THREADS, callback=callback, device=device, **epochs)
+    model.train(threads=THREADS, device=device, callback=lambda _: times.append(clock()), **epochs)
+    latent, labels = model.get_latent_representation(), model.predict()
+    total = since(start)
     per_epoch = np.diff(np.array(times[-TIMED_EPOCHS - 1 :]), axis=0)
-    found = {"epoch": np.median(per_epoch, 0).round(3).tolist(), "prepare": prepared}
+    before = [round(then - now, 3) for then, now in zip(times[0], start, strict=True)]
+    found = {"epoch": np.median(per_epoch, 0).round(3).tolist(), "start": before}
+    found["features_per_step"] = model.summary()["features_per_step"]
     if whole:
-        found |= {"total": since(start), "epochs": len(times)}
+        found |= {"total": total, "epochs": len(times) - 1, "clusters": model.n_clusters}
+        found |= agreement(path, latent, labels)
     return found
+
+
+def agreement(path: Path, latent: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How well the simulated types are found."""
+    import anndata
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
+    known = anndata.read_h5ad(path / "rna.h5ad", backed="r").obs["cell_type"].to_numpy()
+    kmeans = KMeans(len(set(known)), n_init=10, random_state=0).fit_predict(latent)
+    return {
+        "ari": round(adjusted_rand_score(known, labels), 4),
+        "ari_kmeans": round(adjusted_rand_score(known, kmeans), 4),
+    }
+
+
+def run_wnn(path: Path) -> dict[str, Any]:
+    import subprocess
+
+    script = Path(__file__).with_name("wnn.R")
+    done = subprocess.run(["Rscript", script, path], capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        raise RuntimeError(done.stderr[-300:])
+    return json.loads(lines[-1][7:])
 
 
 def run_peer(path: Path, whole: bool, device: str, make: Callable) -> dict[str, Any]:
@@ -94,6 +129,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     whole = extent == "whole"
+    if method == "wnn":
+        print("RESULT " + json.dumps(run_wnn(path)))
+        return
     if method.startswith("scmvp"):
         found = run_scmvp(path, whole, method == "scmvp-disk", device)
     else:

@@ -29,7 +29,7 @@ _SAFE = (1e-20, 1e30)  # sums of exponentials none of which that matters is 0 or
 _TABLE = 16  # counts below it are looked up, larger ones are computed
 
 
-class _Counts(NamedTuple):
+class Counts(NamedTuple):
     """The non-zeros of a batch, as the families look them up in tables."""
 
     value: Tensor  # (nnz,), x
@@ -38,13 +38,12 @@ class _Counts(NamedTuple):
     large: Tensor | None  # (few,) int64, which entries are beyond the table; None: not known
 
     @classmethod
-    def of(cls, counts: SparseRows) -> _Counts:
-        """Those of a batch."""
-        index = counts.value.clamp_max(_TABLE).long()
+    def of(cls, value: Tensor, column: Tensor) -> Counts:
+        """Those of a batch, in any order."""
+        index = value.clamp_max(_TABLE).long()
         # how many there are a GPU could only tell if we waited for it
-        on_cpu = counts.value.device.type == "cpu"
-        large = (counts.value > _TABLE).nonzero()[:, 0] if on_cpu else None
-        return cls(counts.value, counts.column, index, large)
+        large = (value > _TABLE).nonzero()[:, 0] if value.device.type == "cpu" else None
+        return cls(value, column, index, large)
 
     def log_factorial(self) -> Tensor:
         """Sum of log x!, float64."""
@@ -75,16 +74,68 @@ class Family:
         self.zero: Tensor | None = None
         self.zero_slope: Tensor | None = None
 
-    def dense(self, m: Tensor, j: slice) -> Tensor:
+    def dense(self, m: Tensor, j: slice, copies: Tensor | None) -> Tensor:
         """Log-likelihood (B,) as if every count of a block were zero; turns m into P.
 
         Args:
             m: (B, f) means of the features j; P afterwards.
             j: Which features.
+            copies: (F,), how often each feature counts; None: once.
         """
         raise NotImplementedError
 
-    def at_nonzero(self, m: Tensor, counts: _Counts) -> tuple[Tensor, Tensor]:
+    def of_zeros(
+        self, e: Tensor, blocks: Blocks, per_e: Tensor, pool: Pool, copies: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What there would be if every count were zero.
+
+        Args:
+            e: (B, F) in blocks, means but for the factor of each cell.
+            blocks: Where in e which features are.
+            per_e: (B,), the factor.
+            pool: Where memory is taken from.
+            copies: (F,), how often each feature counts; None: once.
+
+        Returns:
+            Log-likelihood (B,), sum of P (B,), and P like e; None where it is linear in e.
+        """
+        log_lik, row_p, p = torch.zeros_like(per_e), torch.zeros_like(per_e), None
+        if self.zero is None:
+            p = pool.take(e.numel(), e)
+            for j in blocks.slices():
+                m = torch.mul(blocks.of(e, j), per_e[:, None], out=blocks.of(p, j))
+                log_lik += self.dense(m, j, copies)
+                row_p += m.sum(1) if copies is None else m.mv(copies[j])
+            return log_lik, row_p, p
+        zero = self.zero if copies is None else self.zero * copies
+        for j in blocks.slices():
+            row_p -= blocks.of(e, j).mv(zero[j])
+            if self.slope is not None:
+                self.slope[j] = -self.zero_slope[j] * blocks.of(e, j).t().mv(per_e)
+        row_p *= per_e
+        return row_p.clone(), row_p, None
+
+    def to_gradient(
+        self, e: Tensor, p: Tensor | None, blocks: Blocks, per_e: Tensor, p_per_e: Tensor
+    ) -> None:
+        """Turn e into the gradient of the logits, P - f Σ P, as if every count were zero.
+
+        Args:
+            e: (B, F) in blocks, as P by `of_zeros`.
+            p: What that returned.
+            blocks: Where in e which features are.
+            per_e: (B,), mean per e.
+            p_per_e: (B,), Σ P, of all counts as they are, by Σ e.
+        """
+        for j in blocks.slices():
+            block = blocks.of(e, j)
+            if p is not None:
+                torch.addcmul(blocks.of(p, j), block, p_per_e[:, None], value=-1, out=block)
+            else:  # P of a zero is -a m
+                per_m = torch.addcmul(p_per_e[:, None], per_e[:, None], self.zero[j])
+                block.mul_(per_m.neg_())
+
+    def at_nonzero(self, m: Tensor, counts: Counts) -> tuple[Tensor, Tensor]:
         """What the counts that are not zero change.
 
         Args:
@@ -111,7 +162,7 @@ class NegativeBinomial(Family):
         self.log_rising = torch.cat([none, rising.log().cumsum(0)])
         self.rising_slope = torch.cat([none, rising.reciprocal().cumsum(0)]) if learnt else None
 
-    def dense(self, m, j):  # noqa: D102
+    def dense(self, m, j, copies):  # noqa: D102
         theta = self.theta[j]
         ratio = m / theta
         log1p = ratio.log1p()
@@ -119,7 +170,7 @@ class NegativeBinomial(Family):
         if self.slope is not None:
             # -theta log1p(m / theta) by log theta is -theta log1p - P
             self.slope[j] = -theta * _column_sums(log1p) - _column_sums(m)
-        return -(log1p @ theta)
+        return -(log1p @ (theta if copies is None else theta * copies[j]))
 
     def at_nonzero(self, m, counts):  # noqa: D102
         x, column = counts.value, counts.column
@@ -175,7 +226,7 @@ class LinearNegativeBinomial(Family):
         return log_lik, p
 
     @staticmethod
-    def _after_first(m: Tensor, c: Tensor, counts: _Counts) -> tuple[Tensor, Tensor]:
+    def _after_first(m: Tensor, c: Tensor, counts: Counts) -> tuple[Tensor, Tensor]:
         """Σ_{0<k<x} log(m + k c), summed over entries, and Σ_{0<k<x} m / (m + k c), (nnz,)."""
         if counts.large is None:
             log_rising, p = _after_first_exact(m, c, counts.value)
@@ -215,7 +266,7 @@ def _column_sums(block: Tensor) -> Tensor:
 class Scoring(NamedTuple):
     """How scores are made of shares f: Σ_j f_j r_j w_j / Σ_j f_j r_j, r the cell's row of `factor`.
 
-    The last column of w is all ones.
+    The last column of w is how often each feature counts, as a rule once.
     """
 
     weight: Tensor  # (F, d + 1), w
@@ -225,7 +276,7 @@ class Scoring(NamedTuple):
     def add(self, sums: Tensor, total: Tensor, e: Tensor, j: slice) -> None:
         """Add the sums over the features j of e (B, f) to those of scores (B, d + 1), and of e."""
         if self.factor is not None:
-            total += e.mv(e.new_ones(e.shape[1]))
+            total += e.mv(self.weight[j, -1])
             e = e * self.factor[:, j].index_select(0, self.kind)
         sums.addmm_(e, self.weight[j])
 
@@ -294,7 +345,7 @@ class Pool:
         self._spare.clear()
 
 
-class _Blocks:
+class Blocks:
     """(B, F) numbers kept as contiguous blocks of features, one after the other."""
 
     def __init__(self, n_rows: int, n_columns: int, device: torch.device):
@@ -303,6 +354,7 @@ class _Blocks:
         self.n_rows, self.n_columns = n_rows, n_columns
 
     def slices(self) -> list[slice]:
+        """Which features are in each block."""
         starts = range(0, self.n_columns, self.width)
         return [slice(start, min(start + self.width, self.n_columns)) for start in starts]
 
@@ -319,13 +371,16 @@ class _Blocks:
         return torch.addcmul(column, row, width).add_(start, alpha=self.n_rows - 1)
 
 
-def _exponentials(
-    e: Tensor, blocks: _Blocks, h: Tensor, weight: Tensor, bias: Tensor, scoring: Scoring
-) -> tuple[Tensor, Tensor]:
-    """Fill e with exp(logit - shift), any shift of a cell; its sums for scores, and over features.
+def exponentials(
+    e: Tensor, blocks: Blocks, h: Tensor, weight: Tensor, bias: Tensor, scoring: Scoring
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Fill e with exp(logit - shift), any shift of a cell.
 
     As a rule the shift is 0, as the logits are near the log shares; then a block stays in the cache
     until all is done with it. A GPU would have to be waited for to see whether that went well.
+
+    Returns:
+        Sums of e for the scores, and over features (B,); the shift (B,), None where it is 0.
     """
     shift = None if h.device.type == "cpu" else _largest_logit(e, blocks, h, weight, bias)
     while True:
@@ -340,11 +395,11 @@ def _exponentials(
                 block.sub_(shift[:, None])
             scoring.add(sums, total, block.exp_(), j)
         if shift is not None or _SAFE[0] < float(total.min()) <= float(total.max()) < _SAFE[1]:
-            return sums, total
+            return sums, total, shift
         shift = _largest_logit(e, blocks, h, weight, bias)
 
 
-def _largest_logit(e: Tensor, blocks: _Blocks, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _largest_logit(e: Tensor, blocks: Blocks, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Fill e with the logits; the largest one of each cell."""
     largest = h.new_full((len(h),), -torch.inf)
     for j in blocks.slices():
@@ -356,57 +411,30 @@ def _largest_logit(e: Tensor, blocks: _Blocks, h: Tensor, weight: Tensor, bias: 
 class _OfCounts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h, weight, bias, parameter, family, counts, scoring, pool, with_gradient):
-        n_cells, n_features = len(h), len(weight)
-        blocks = _Blocks(n_cells, n_features, h.device)
+        blocks = Blocks(len(h), len(weight), h.device)
         family = family(parameter, ctx.needs_input_grad[3])
-
-        def memory() -> Tensor:
-            size = n_cells * n_features
-            return h.new_empty(size) if pool is None else pool.take(size, h)
-
-        e = memory()  # exp(logit - shift), f but for the rows' sums
-        sums, total = _exponentials(e, blocks, h, weight, bias, scoring)
-        size = counts.sums()
-        per_e = size / total
-
-        p = None
-        log_lik, row_p = h.new_zeros(n_cells), h.new_zeros(n_cells)
-        if family.zero is None:
-            p = memory()
-            for j in blocks.slices():
-                m = torch.mul(blocks.of(e, j), per_e[:, None], out=blocks.of(p, j))
-                log_lik += family.dense(m, j)
-                row_p += m.sum(1)
-        else:
-            for j in blocks.slices():
-                row_p -= blocks.of(e, j).mv(family.zero[j])
-                if family.slope is not None:
-                    family.slope[j] = -family.zero_slope[j] * blocks.of(e, j).t().mv(per_e)
-            row_p *= per_e
-            log_lik += row_p
+        memory = pool or Pool()
+        e = memory.take(len(h) * len(weight), h)  # exp(logit - shift), f but for the rows' sums
+        sums, total, _ = exponentials(e, blocks, h, weight, bias, scoring)
+        per_e = counts.sums() / total
+        log_lik, row_p, p = family.of_zeros(e, blocks, per_e, memory)
 
         place = blocks.places(counts.row, counts.column)
         m = e.index_select(0, place) * per_e.index_select(0, counts.row)
-        nonzero = _Counts.of(counts)
+        nonzero = Counts.of(counts.value, counts.column)
         of_nonzeros, p_nonzero = family.at_nonzero(m, nonzero)
-        log_lik = (log_lik.double().sum() + of_nonzeros - nonzero.log_factorial()) / n_cells
+        log_lik = (log_lik.double().sum() + of_nonzeros - nonzero.log_factorial()) / len(h)
         if with_gradient:
             row_p += counts.row_sums(p_nonzero)
-            p_per_e = row_p / total
-            if p is not None:
-                ctx.p_per_e = p_per_e
-                p.scatter_add_(0, place, p_nonzero)
-            else:
-                # P of a zero is -a m, so that the gradient of the logits takes the place of e
-                for j in blocks.slices():
-                    per_m = torch.addcmul(p_per_e[:, None], per_e[:, None], family.zero[j])
-                    blocks.of(e, j).mul_(per_m.neg_())
-                e.scatter_add_(0, place, p_nonzero)
+            family.to_gradient(e, p, blocks, per_e, row_p / total)
+            e.scatter_add_(0, place, p_nonzero)
             ctx.save_for_backward(h, weight)
-            ctx.inside = (e, p)
+            ctx.by_logit = e
             ctx.slope, ctx.blocks, ctx.pool = family.slope, blocks, pool
-        elif pool is not None:
-            pool.give_back(e, *([] if p is None else [p]))
+        else:
+            memory.give_back(e)
+        if p is not None:
+            memory.give_back(p)
         scores = sums[:, :-1] / sums[:, -1:]
         ctx.mark_non_differentiable(scores)
         return log_lik.to(h.dtype), scores
@@ -414,25 +442,23 @@ class _OfCounts(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad, _):
-        if ctx.inside is None:
+        if ctx.by_logit is None:
             raise RuntimeError("memory from a pool serves one backward pass only")
         h, weight = ctx.saved_tensors
-        (e, p), blocks = ctx.inside, ctx.blocks
+        by_logit, blocks, memory = ctx.by_logit, ctx.blocks, ctx.pool or Pool()
         per_cell = grad / len(h)
         weighted = h * per_cell
-        memory = weight.new_empty if ctx.pool is None else lambda n: ctx.pool.take(n, weight)
-        grad_h, grad_weight = torch.zeros_like(h), memory(weight.numel()).view_as(weight)
+        grad_h = torch.zeros_like(h)
+        grad_weight = memory.take(weight.numel(), weight).view_as(weight)
         grad_bias = weight.new_empty(len(weight))
         for j in blocks.slices():
-            by_logit = blocks.of(e, j)
-            if p is not None:
-                by_logit = torch.addcmul(blocks.of(p, j), by_logit, ctx.p_per_e[:, None], value=-1)
-            torch.mm(by_logit.t(), weighted, out=grad_weight[j])
-            grad_bias[j] = _column_sums(by_logit)
-            grad_h.addmm_(by_logit, weight[j])
+            block = blocks.of(by_logit, j)
+            torch.mm(block.t(), weighted, out=grad_weight[j])
+            grad_bias[j] = _column_sums(block)
+            grad_h.addmm_(block, weight[j])
         if ctx.pool is not None:
-            ctx.pool.give_back(e, *([] if p is None else [p]))
-            ctx.inside = None
+            ctx.pool.give_back(by_logit)
+            ctx.by_logit = None
         slope = None if ctx.slope is None else ctx.slope * per_cell
         grads = (grad_h * per_cell, grad_weight, grad_bias * per_cell, slope)
         return *grads, None, None, None, None, None

@@ -705,6 +705,7 @@ class SCMVP:
             "best_epoch": self._result.best_epoch,
             "seconds_fit": self._result.seconds,
             "elbo": self._result.elbo,
+            "features_per_step": self._result.features_per_step,
             "interrupted": self._result.interrupted,
             "versions": storage.versions(),
             "options": {

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from . import distributions as dist
-from . import likelihood
+from . import likelihood, zeros
 from .batches import PairedBatch
 from .errors import InputError
 from .inputs import SpectralScores
 from .networks import AtacBranch, Decoder, Encoder, Gaussian, RnaBranch, keep_first
 from .preprocess import MAX_CLUSTERS
 from .sparse import SparseRows
+from .zeros import SampledZeros
 
 # Logarithms of the dispersions until these are learnt: mild ones (docs/MODEL.md, D23).
 START_LOG_THETA = 1.5  # of the genes: variance m + m^2 / 4.5
@@ -267,7 +268,10 @@ class PairedMixtureVAE(nn.Module):
         if o.likelihood_atac == "zip":
             self.zero_head = nn.Linear(h, n_peaks)
             nn.init.constant_(self.zero_head.bias, START_ZERO_LOGIT)
-        self.pool: likelihood.Pool | None = None  # set while training
+        self.totals = {"rna": rna.totals, "atac": atac.totals}
+        # set while training: memory, and how what the zeros say is estimated
+        self.pool: likelihood.Pool | None = None
+        self.zeros: dict[str, SampledZeros] = {}
 
     def _read_dispersion(self, _: object = None) -> None:
         self.no_dispersion = bool((self.log_dispersion == NO_DISPERSION).all())
@@ -352,8 +356,7 @@ class PairedMixtureVAE(nn.Module):
         found = self.posteriors(read)
         q = found.joint
         z = q.sample(noise.z)
-        one_pass = self.zero_head is None and isinstance(self.read_rna, SpectralScores)
-        likelihoods = self._in_one_pass if one_pass else self._of_shares
+        likelihoods = self._in_one_pass if self.one_pass else self._of_shares
         log_x, log_y, imputed = likelihoods(batch, z)
         kl, consistency = self.prior.kl(q, z), self._consistency(found, imputed)
         return LossTerms(-log_x, -log_y, kl.mean(), consistency.mean())
@@ -362,8 +365,9 @@ class PairedMixtureVAE(nn.Module):
         """Log p(x|z), log p(y|z) and what is read of the imputed profiles, never forming these."""
         p_c = self.gate_input(z)
         log_lik, scores = [], []
-        for family, parameter, decoder, counts, reader in (
+        for name, family, parameter, decoder, counts, reader in (
             (
+                "rna",
                 likelihood.NegativeBinomial,
                 self.log_theta,
                 self.decoder_rna,
@@ -371,6 +375,7 @@ class PairedMixtureVAE(nn.Module):
                 self.read_rna,
             ),
             (
+                "atac",
                 likelihood.Poisson if self.no_dispersion else likelihood.LinearNegativeBinomial,
                 self.log_dispersion,
                 self.decoder_atac,
@@ -381,9 +386,11 @@ class PairedMixtureVAE(nn.Module):
             h, weight = decoder.with_design(decoder.hidden(z, p_c), batch.design)
             bias = decoder.output.bias
             scoring = reader.scoring(batch.design)
-            found = likelihood.of_counts(
-                family, parameter, h, weight, bias, counts, scoring, self.pool
-            )
+            parts = (family, parameter, h, weight, bias, counts, scoring, self.pool)
+            if self.training and name in self.zeros:
+                found = zeros.of_counts(*parts, self.zeros[name], float(torch.rand(())))
+            else:
+                found = likelihood.of_counts(*parts)
             log_lik.append(found.log_lik)
             scores.append(found.scores - reader.centre)
         return *log_lik, Inputs(*scores)
@@ -405,6 +412,11 @@ class PairedMixtureVAE(nn.Module):
             self.read_atac.imputed(decoded.share_atac.detach(), size_atac, batch.design),
         )
         return log_x.mean(), log_y.mean(), imputed
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether the likelihoods and their gradients are computed without the shares."""
+        return self.zero_head is None and isinstance(self.read_rna, SpectralScores)
 
     @property
     def n_clusters(self) -> int:

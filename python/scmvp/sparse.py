@@ -45,6 +45,22 @@ class SparseRows(NamedTuple):
         """Sums of numbers at the non-zeros, (nnz,), over each cell's, (B,)."""
         return torch.segment_reduce(values, "sum", offsets=self.offset, axis=0, unsafe=True)
 
+    def by_feature(self, n_features: int) -> ByFeature:
+        """The same, each feature's non-zeros together; on the CPU."""
+        parts = [part.numpy() for part in (self.value, self.column, self.offset)]
+        found = sp.csr_matrix(tuple(parts), shape=(self.n_rows, n_features)).tocsc()
+        column = np.repeat(np.arange(n_features), np.diff(found.indptr))
+        return ByFeature(*map(torch.from_numpy, (found.indptr, found.indices, column, found.data)))
+
     def with_values(self, value: Tensor) -> SparseRows:
         """Other values at the same places."""
         return self._replace(value=value)
+
+
+class ByFeature(NamedTuple):
+    """The non-zeros of a (B, features) block of counts, in the order of features."""
+
+    offset: Tensor  # (F + 1,) int32, where each feature starts in the others
+    row: Tensor  # (nnz,) int32, cell within the block
+    column: Tensor  # (nnz,) int64, feature
+    value: Tensor  # (nnz,) float32, > 0

@@ -23,6 +23,7 @@ from .errors import InputError
 from .likelihood import Pool
 from .module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from .networks import Gaussian, start_epoch
+from .zeros import SampledZeros
 
 Callback = Callable[[dict], None]
 
@@ -62,6 +63,8 @@ class TrainingOptions:
     patience: int = 3  # epochs without a better held-out ELBO that end a phase
     validation_fraction: float = 0.05  # of cells, held out to tell when to stop
     max_validation_cells: int = 2000
+    # what the zeros say, "exact" or, where that is faster, from a sample of the features ("auto")
+    zeros: str = "auto"
     mixture_update: str = "refit"  # of the components: "refit" once per epoch, or "gradient" steps
     max_mixture_cells: int = 20_000  # the mixture is fitted to so many cells at most
 
@@ -70,6 +73,8 @@ class TrainingOptions:
             raise InputError(
                 f"mixture_update is {self.mixture_update!r}; use 'refit' or 'gradient'"
             )
+        if self.zeros not in ("auto", "exact"):
+            raise InputError(f"zeros is {self.zeros!r}; use 'auto' or 'exact'")
         for name in ("warm_up_fraction", "annealing_fraction", "validation_fraction"):
             value = getattr(self, name)
             if not 0 <= value < 1:
@@ -102,6 +107,8 @@ class TrainingResult:
     elbo: float = math.nan  # held-out ELBO of that epoch, nats per cell
     seconds: float = 0.0
     interrupted: bool = False
+    # features that the zeros were estimated from, by modality; of others it was all
+    features_per_step: dict[str, int] = field(default_factory=dict)
 
     def record(self, **values: object) -> None:
         """Append one epoch to the history."""
@@ -200,7 +207,7 @@ class Trainer:
         if checkpoint_file is not None and checkpoint_file.exists():
             checkpoint.load(checkpoint_file, self)
         started = time.monotonic() - self.result.seconds
-        self.module.pool = Pool()
+        self.module.pool, self.module.zeros = Pool(), self._sampled_zeros()
         try:
             self._read = read_all(self.module, self.cells)
             phases = self.options.phases()
@@ -217,12 +224,29 @@ class Trainer:
             self.result.interrupted = True
             self._restore_best()
         finally:
-            self.module.pool = None
+            self.module.pool, self.module.zeros = None, {}
         if not self.module.prior.has_started:  # interrupted in the warm-up
             self._start_mixture()
         self.module.eval()
         self.result.seconds = time.monotonic() - started
         return self.result
+
+    def _sampled_zeros(self) -> dict[str, SampledZeros]:
+        """How the zeros of a modality are sampled, of those where that pays."""
+        if not self.module.one_pass or self.device.type != "cpu" or self.options.zeros == "exact":
+            return {}
+        found = {
+            name: SampledZeros.where_it_pays(
+                totals.cpu(), len(self.cells), self.module.options.decoder_precision
+            )
+            for name, totals in self.module.totals.items()
+        }
+        self.result.features_per_step = {
+            name: round(float(zeros.probability.sum()))
+            for name, zeros in found.items()
+            if zeros is not None
+        }
+        return {name: zeros for name, zeros in found.items() if zeros is not None}
 
     def _run_phase(
         self,
@@ -318,6 +342,8 @@ class Trainer:
 
     def _train_epoch(self, warm_up: float, phase: Phase, step: int) -> LossTerms:
         start_epoch(self.module)
+        for zeros in self.module.zeros.values():
+            zeros.forget()  # so that a training that goes on from a file is the same
         sums = torch.zeros(len(LossTerms._fields), device=self.device)
         batches = self.cells.shuffled(self.training_cells, self.batch_size, self.shuffler)
         for i, (part, batch) in enumerate(batches):

@@ -322,6 +322,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "training": {
         "cannot be used by this PyTorch": STATES,
         "training diverged": "case diverged",
+        "zeros is": STATES,
         "mixture_update is": STATES,
         "from 0 to less than 1": STATES,
         "kl_warm_up_fraction": STATES,

@@ -564,6 +564,7 @@ def test_wrong_arguments_are_refused(mdata, arguments, sentence):
         ({"threads": 10**6}, "threads is 1000000"),
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"mixture_update": "x"}, "mixture_update is 'x'"),
+        ({"zeros": "x"}, "zeros is 'x'"),
         ({"validation_fraction": 0}, "validation_fraction is 0"),
         ({"kl_warm_up_fraction": 1.5}, "kl_warm_up_fraction is 1.5; give a number from 0 to 1"),
         ({"lr": float("nan")}, "lr is nan"),

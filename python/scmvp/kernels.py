@@ -1,0 +1,167 @@
+"""Loops over the non-zeros of a minibatch, feature by feature, compiled by Numba where it is there.
+
+A feature's weights stay in the processor's registers or its nearest cache while all cells that have
+counts of it pass by, of which a minibatch holds few enough to be near, too.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .sparse import ByFeature
+
+
+class OfZeros(NamedTuple):
+    """The gradient that zeros have: scale C_j + z_j v of weights, z_j of biases."""
+
+    place: Tensor  # (F,), a feature's row in C; -1: its C is 0
+    covariance: Tensor  # (n, H), C
+    mean: Tensor  # (H,), v
+    scale: float
+    grad_bias: Tensor  # (F,), z; becomes the whole gradient
+    grad_weight: Tensor  # (F, H), of any values; becomes the whole gradient
+
+
+@cache
+def compiled() -> dict[str, Any] | None:
+    """The loops by name; None without Numba."""
+    try:
+        import numba
+    except ImportError:
+        return None
+    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    found = {}
+    for loop in (_logits, _gradients):
+        try:
+            found[loop.__name__] = numba.njit(cache=True, **options)(loop)
+        except RuntimeError:  # no folder that a cache could be written to
+            found[loop.__name__] = numba.njit(**options)(loop)
+    return found
+
+
+def logits(counts: ByFeature, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """h_i w_j + b_j at the non-zeros, (nnz,).
+
+    Args:
+        counts: Of B cells and F features.
+        h: (B, H).
+        weight: (F, H), w.
+        bias: (F,), b.
+    """
+    out = h.new_empty(len(counts.row))
+    arrays = [part.numpy() for part in (counts.offset, counts.row, h, weight, bias, out)]
+    _in_threads("_logits", counts.offset, lambda *bounds: (*arrays, *bounds))
+    return out
+
+
+def gradients(
+    counts: ByFeature, p: Tensor, h: Tensor, weight: Tensor, zeros: OfZeros, grad_h: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of weights (F, H) and biases (F,); what the counts do to h is added to grad_h.
+
+    Args:
+        counts: Of B cells and F features.
+        p: (nnz,), the gradient of the logits at the non-zeros.
+        h: (B, H).
+        weight: (F, H).
+        zeros: What the zeros add.
+        grad_h: (B, H).
+    """
+    parts = (counts.offset, counts.row, p, h, weight, *zeros)
+    arrays = [part.numpy() if isinstance(part, Tensor) else part for part in parts]
+    of_threads: list[np.ndarray] = []
+
+    def arguments(*bounds: int) -> tuple:
+        of_threads.append(np.zeros(h.shape, arrays[3].dtype))
+        return (*arrays, of_threads[-1], *bounds)
+
+    _in_threads("_gradients", counts.offset, arguments)
+    for part in of_threads:  # in their order, whichever thread was done first
+        grad_h += torch.from_numpy(part)
+    return zeros.grad_weight, zeros.grad_bias
+
+
+def _in_threads(name: str, offset: Tensor, arguments: Any) -> None:
+    """Run a loop over all features, in as many threads as PyTorch has, of as many non-zeros."""
+    loop, threads = compiled()[name], torch.get_num_threads()
+    even = np.linspace(0, int(offset[-1]), threads + 1)[1:-1]
+    bounds = [0, *np.searchsorted(offset.numpy(), even), len(offset) - 1]
+    calls = [arguments(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]
+    if threads == 1:
+        loop(*calls[0])
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for future in [pool.submit(loop, *call) for call in calls]:
+            future.result()
+
+
+def _logits(offset, row, h, weight, bias, out, first, last):
+    for j in range(first, last):
+        w, b = weight[j], bias[j]
+        at, end = offset[j], offset[j + 1]
+        while at + 4 <= end:  # four at a time, for the sums would wait for each other
+            h0, h1, h2, h3 = h[row[at]], h[row[at + 1]], h[row[at + 2]], h[row[at + 3]]
+            s0 = s1 = s2 = s3 = h.dtype.type(0)
+            for k in range(len(w)):
+                s0 += h0[k] * w[k]
+                s1 += h1[k] * w[k]
+                s2 += h2[k] * w[k]
+                s3 += h3[k] * w[k]
+            out[at], out[at + 1], out[at + 2], out[at + 3] = s0 + b, s1 + b, s2 + b, s3 + b
+            at += 4
+        while at < end:
+            h0, s0 = h[row[at]], h.dtype.type(0)
+            for k in range(len(w)):
+                s0 += h0[k] * w[k]
+            out[at] = s0 + b
+            at += 1
+
+
+def _gradients(
+    offset,
+    row,
+    p,
+    h,
+    weight,
+    place,
+    covariance,
+    mean,
+    scale,
+    grad_bias,
+    grad_weight,
+    grad_h,
+    first,
+    last,
+):
+    for j in range(first, last):
+        w, g, z = weight[j], grad_weight[j], grad_bias[j]
+        for k in range(len(w)):
+            g[k] = z * mean[k]
+        if place[j] >= 0:
+            c = covariance[place[j]]
+            for k in range(len(w)):
+                g[k] += scale * c[k]
+        at, end = offset[j], offset[j + 1]
+        for i in range(at, end):
+            of_cell, p0 = grad_h[row[i]], p[i]
+            z += p0
+            for k in range(len(w)):
+                of_cell[k] += p0 * w[k]
+        grad_bias[j] = z
+        while at + 4 <= end:  # four at a time, to read and write g less often
+            h0, h1, h2, h3 = h[row[at]], h[row[at + 1]], h[row[at + 2]], h[row[at + 3]]
+            p0, p1, p2, p3 = p[at], p[at + 1], p[at + 2], p[at + 3]
+            for k in range(len(w)):
+                g[k] += p0 * h0[k] + p1 * h1[k] + p2 * h2[k] + p3 * h3[k]
+            at += 4
+        while at < end:
+            h0, p0 = h[row[at]], p[at]
+            for k in range(len(w)):
+                g[k] += p0 * h0[k]
+            at += 1

@@ -1,0 +1,209 @@
+"""The likelihood at the cost of its non-zeros: what the zeros say, from a sample of the features.
+
+Of a cell's features nearly all have no count. Everything that they contribute - the sum of the
+softmax, the scores of the imputed profile, their log-likelihood and its gradients - is a sum over
+features, estimated without bias from some of them, each in proportion to how often it is seen
+(Horvitz and Thompson, JASA 1952; drawn systematically). With two sampled features to each count the
+noise that this adds to the gradient of a cell is less than that of its counts themselves. What the
+counts that are not zero add is exact (module `kernels`).
+
+The zeros' gradient of a feature's own weights is not scaled up, as that would be as noisy as rare.
+It is remembered from the last step that had the feature in its sample,
+
+    Σ_i g_ij h_i = l (z_j v + C_j)    l = Σ_i l_i,  v = Σ_i l_i h_i / l,  z_j = Σ_i g_ij / l,
+                                      C_j = Σ_i g_ij (h_i - v) / l
+
+with v of the present step, z and C remembered (stochastic average gradient: Schmidt, Le Roux and
+Bach, Math. Program. 2017). The first step after `forget` takes all features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from . import kernels
+from .likelihood import (
+    Blocks,
+    Counts,
+    Family,
+    Likelihood,
+    Pool,
+    Scoring,
+    exponentials,
+)
+from .sparse import SparseRows
+
+PER_COUNT = 2.0  # features in the sample for each count of a mean cell
+_SELDOM, _RARELY = 1 / 16, 1 / 64  # a feature is in so many samples at least; a rare one
+_FEWEST_FEATURES = 8192  # with fewer, the products are not what takes the time
+# Nanoseconds of an entry of a dense block, and of a count, in all passes: measured on one core
+_DENSE, _COUNT = 13.0, 60.0
+# A feature of c counts has weights that the zeros pull back with a force of about 10 c, as the
+# hidden units vary, and the prior with its precision: a hundredth of that many counts are rare.
+_RARE = 0.01
+
+
+class SampledZeros:
+    """Which features the zeros are estimated from, and what is remembered of the others."""
+
+    def __init__(self, totals: Tensor, n_cells: int, precision: float = 0.0):
+        """Take what is known of the features.
+
+        Args:
+            totals: (F,), counts of each over all cells.
+            n_cells: How many these are.
+            precision: Of the prior of the weights. Of features that it holds, not the zeros, no
+                covariance C is remembered.
+        """
+        rare = totals <= _RARE * precision
+        least = torch.where(rare, _RARELY, _SELDOM).double()
+        self.probability = (PER_COUNT * totals.double() / n_cells).clamp(max=1).maximum(least)
+        self._until = self.probability.cumsum(0)
+        self.place = torch.where(rare, -1, (~rare).cumsum(0) - 1)  # (F,), row of C; -1: none
+        self.zero: Tensor | None = None  # (F,), z
+        self.covariance: Tensor | None = None  # (those that have it, H), C
+        self.slope: Tensor | None = None  # (F,), of the family's parameter, per count
+
+    @classmethod
+    def where_it_pays(
+        cls, totals: Tensor, n_cells: int, precision: float = 0.0
+    ) -> SampledZeros | None:
+        """It, or None where the exact sums are about as fast or there is no compiler."""
+        if len(totals) < _FEWEST_FEATURES or kernels.compiled() is None:
+            return None
+        zeros = cls(totals, n_cells, precision)
+        spared = _DENSE * float((1 - zeros.probability).sum())
+        return zeros if spared > _COUNT * float(totals.sum()) / n_cells else None
+
+    def forget(self) -> None:
+        """The next step takes all features."""
+        self.zero = self.covariance = self.slope = None
+
+    def draw(self, start: float) -> tuple[Tensor | slice, Tensor]:
+        """Which features, (s,) int64 or all, and the inverse of how probable each was, (s,).
+
+        Args:
+            start: Of the systematic sample, uniform on 0 to 1.
+        """
+        if self.zero is None:
+            return slice(None), torch.ones_like(self.probability)
+        reached = (self._until + start).floor()
+        chosen = reached.diff(prepend=reached.new_zeros(1)) > 0
+        index = chosen.nonzero()[:, 0]
+        return index, self.probability[index].reciprocal()
+
+    def remember(
+        self, index: Tensor | slice, zero: Tensor, covariance: Tensor, slope: Tensor | None
+    ) -> None:
+        """What a step found for the features of its sample."""
+        place = self.place[index]
+        kept = place >= 0
+        if self.zero is None:
+            self.zero, self.slope, self.covariance = zero, slope, covariance[kept]
+            return
+        self.zero[index] = zero
+        self.covariance[place[kept]] = covariance[kept]
+        if slope is not None:
+            self.slope[index] = slope
+
+
+def of_counts(
+    family: type[Family],
+    parameter: Tensor,
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    counts: SparseRows,
+    scoring: Scoring,
+    pool: Pool,
+    zeros: SampledZeros,
+    start: float,
+) -> Likelihood:
+    """As `likelihood.of_counts`, for a training step; `start` is that of the sample."""
+    tensors = (h, weight, bias, parameter)
+    return Likelihood(*_OfSample.apply(*tensors, family, counts, scoring, pool, zeros, start))
+
+
+class _OfSample(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, h, weight, bias, parameter, family, counts, scoring, pool, zeros, start):
+        learnt = ctx.needs_input_grad[3]
+        index, inverse = zeros.draw(start)
+        inverse = inverse.to(h.dtype)
+        some = weight[index]
+        sampled = family(parameter[index], learnt)
+        blocks = Blocks(len(h), len(some), h.device)
+        e = pool.take(len(h) * len(some), h)
+        weighted = Scoring(
+            scoring.weight[index] * inverse[:, None],
+            None if scoring.factor is None else scoring.factor[:, index],
+            scoring.kind,
+        )
+        sums, total, shift = exponentials(e, blocks, h, some, bias[index], weighted)
+        size = counts.sums()
+        per_e = size / total
+        log_lik, row_p, p = sampled.of_zeros(e, blocks, per_e, pool, inverse)
+
+        known = counts.by_feature(len(weight))
+        logit = kernels.logits(known, h, weight, bias)
+        if shift is not None:
+            logit -= shift.index_select(0, known.row)
+        m = logit.exp_().mul_(per_e.index_select(0, known.row))
+        whole, nonzero = family(parameter, learnt), Counts.of(known.value, known.column)
+        of_nonzeros, p_nonzero = whole.at_nonzero(m, nonzero)
+        row_p.index_add_(0, known.row, p_nonzero)
+        sampled.to_gradient(e, p, blocks, per_e, row_p / total)
+        if p is not None:
+            pool.give_back(p)
+
+        ctx.save_for_backward(h, weight)
+        ctx.inside = (e, some, known, p_nonzero)
+        ctx.blocks, ctx.pool, ctx.zeros, ctx.size = blocks, pool, zeros, size
+        ctx.index, ctx.inverse = index, inverse
+        ctx.slopes = (sampled.slope, whole.slope)
+        log_lik = (log_lik.double().sum() + of_nonzeros - nonzero.log_factorial()) / len(h)
+        scores = sums[:, :-1] / sums[:, -1:]
+        ctx.mark_non_differentiable(scores)
+        return log_lik.to(h.dtype), scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad, _):
+        if ctx.inside is None:
+            raise RuntimeError("memory from a pool serves one backward pass only")
+        h, weight = ctx.saved_tensors
+        e, some, known, p_nonzero = ctx.inside
+        ctx.inside = None
+        zeros, blocks = ctx.zeros, ctx.blocks
+        per_cell, total = grad / len(h), ctx.size.sum().clamp_min(1)
+        mean = (ctx.size / total) @ h
+        apart = (h - mean) / total
+        zero, covariance = some.new_empty(len(some)), torch.empty_like(some)
+        grad_h = torch.zeros_like(h)
+        for j in blocks.slices():
+            by_logit = blocks.of(e, j)
+            torch.mm(by_logit.t(), apart, out=covariance[j])
+            zero[j] = by_logit.sum(0) / total
+            grad_h.addmm_(by_logit, some[j] * (ctx.inverse[j, None] * per_cell))
+        ctx.pool.give_back(e)
+        of_sample, of_nonzeros = ctx.slopes
+        slope = None if of_sample is None else of_sample / total
+        zeros.remember(ctx.index, zero, covariance, slope)
+
+        scale = float(total * per_cell)
+        of_zeros = kernels.OfZeros(
+            zeros.place,
+            zeros.covariance,
+            mean,
+            scale,
+            grad_bias=zeros.zero * scale,
+            grad_weight=ctx.pool.take(weight.numel(), weight).view_as(weight),
+        )
+        grad_weight, grad_bias = kernels.gradients(
+            known, p_nonzero * per_cell, h, weight, of_zeros, grad_h
+        )
+        if slope is not None:
+            slope = (zeros.slope * total + of_nonzeros) * per_cell
+        return grad_h, grad_weight, grad_bias, slope, None, None, None, None, None, None
