@@ -18,6 +18,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from .covariates import distinct
 from .matrices import Matrix, blocks_of, in_memory
+from .progress import Report, part_of, unheard
 
 # A feature of expected 1e-4 counts that is seen once has a residual of 100: such accidents, not
 # groups of cells, would make the leading directions. Scaled entries are cut off here.
@@ -61,6 +62,7 @@ def fit_spectrum(
     seed: int,
     batches: Batches | None = None,
     shrink: bool = True,
+    report: Report | None = None,
 ) -> Spectrum:
     """The leading directions of at most 20,000 cells and about 20 million non-zeros.
 
@@ -73,14 +75,18 @@ def fit_spectrum(
             them: on its own account a cell scores several times what it would on those of other
             cells (Lee, Zou and Wright, Ann. Stat. 2010). Shrink scores to that, direction by
             direction (docs/MODEL.md, D20).
+        report: Called after every product with the share done, 0 to 1.
     """
     log_factor = np.zeros((0, counts.shape[1])) if batches is None else batches.log_factor
     rng = np.random.default_rng(seed)
     known = _known(counts, rng, batches)
     share, size = known.share, known.size
-    right = _directions(known.scaled, known.depth, n_components, rng)
+    n_searches = 1 + (_n_tenths(len(size)) if shrink else 0)
+    report = report or unheard
+    first = part_of(report, 0, 1 / n_searches)
+    right = _directions(known.scaled, known.depth, n_components, rng, report=first)
     if shrink:
-        right = right * _shrinkage(known, right, rng)
+        right = right * _shrinkage(known, right, rng, part_of(report, 1 / n_searches, 1))
     unit = np.sqrt(size.mean())
     inverse = np.divide(unit, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
     centre = unit * (known.mean @ right) / np.sqrt(max(size.sum(), 1))
@@ -117,31 +123,41 @@ def _directions(
     n_components: int,
     rng: np.random.Generator,
     hidden: np.ndarray | slice = _NO_ROWS,
+    report: Report = unheard,
 ) -> np.ndarray:
     """Leading right vectors of `residuals`, (F, n_components); zero where there are no more."""
     right = np.zeros((scaled.shape[1], n_components), np.float32)
     n = min(n_components, min(scaled.shape) - 1)
     if n > 0 and scaled.nnz:
-        right[:, :n] = leading(residuals(scaled, depth, hidden), n, rng)[1]
+        right[:, :n] = leading(residuals(scaled, depth, hidden), n, rng, report)[1]
     return right
 
 
-def _shrinkage(known: _Known, right: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _n_tenths(n_cells: int) -> int:
+    """How many tenths of the cells are scored on directions of the others."""
+    # of fewer than ten cells, as when a saved model is loaded into a blank one, tenths are empty
+    return min(_TENTHS, n_cells, math.ceil(_TENTHS * _TENTHS_CELLS / n_cells))
+
+
+def _shrinkage(
+    known: _Known, right: np.ndarray, rng: np.random.Generator, report: Report = unheard
+) -> np.ndarray:
     """Slope of cells' scores on directions they had no part in, by those on `right`; (d,), 0 to 1.
 
     Each tenth of the cells, up to some thousand cells, is scored on the directions of the others,
     projected onto `right`, so that a direction the tenths do not agree on hardly counts.
     """
     n_cells = len(known.size)
+    n_tenths = _n_tenths(n_cells)
     tenth = rng.permutation(n_cells) % _TENTHS
     apart, whole = np.zeros(right.shape[1]), np.zeros(right.shape[1])
-    # of fewer than ten cells, as when a saved model is loaded into a blank one, tenths are empty
-    for k in range(min(_TENTHS, n_cells, math.ceil(_TENTHS * _TENTHS_CELLS / n_cells))):
+    for k in range(n_tenths):
         own = np.flatnonzero(tenth == k)
         depth = known.depth.copy()
         depth[own] = 0
         depth /= max(np.linalg.norm(depth), np.finfo(np.float32).tiny)
-        directions = _directions(known.scaled, depth, right.shape[1], rng, own)
+        of_tenth = part_of(report, k / n_tenths, (k + 1) / n_tenths)
+        directions = _directions(known.scaled, depth, right.shape[1], rng, own, of_tenth)
         basis = np.hstack([right, directions])
         scores = known.scaled[own] @ basis - known.depth[own] * (known.mean @ basis)
         here, there = np.hsplit(scores, 2)
@@ -241,7 +257,7 @@ def operator(shape: tuple[int, int], forward: Callable, backward: Callable) -> L
 
 
 def leading(
-    matrix: LinearOperator, n: int, rng: np.random.Generator
+    matrix: LinearOperator, n: int, rng: np.random.Generator, report: Report = unheard
 ) -> tuple[np.ndarray, np.ndarray]:
     """Singular values (n,), descending, and right vectors (n_columns, n), by block Krylov.
 
@@ -258,9 +274,11 @@ def leading(
     block = rng.standard_normal((matrix.shape[1], _KRYLOV_BLOCK)).astype(np.float32)
     basis = [_orthonormal(matrix @ block, [])]
     products = [matrix.T @ basis[0]]
-    for _ in range(_KRYLOV_STEPS):
+    for step in range(_KRYLOV_STEPS):
         basis.append(_orthonormal(matrix @ products[-1], basis))
+        report((step + 0.5) / _KRYLOV_STEPS)
         products.append(matrix.T @ basis[-1])
+        report((step + 1) / _KRYLOV_STEPS)
     projected = np.hstack(products)
     squares, vectors = scipy.linalg.eigh(projected.T.astype(np.float64) @ projected)
     order = np.argsort(-squares)[:n]
