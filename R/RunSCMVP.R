@@ -214,9 +214,12 @@ RunSCMVP.MultiAssayExperiment <- function(object, rna.experiment = NULL, peak.ex
 #' @export
 RunSCMVP.character <- function(object, ..., mosaic = FALSE, rna.layer = NULL, peak.layer = NULL,
                                backend = c("auto", "reticulate", "process")) {
-  read <- ReadSCMVP(object, backend, mosaic, rna.layer, peak.layer)
+  read <- ReadSCMVP(object, backend, mosaic, rna.layer, peak.layer, wants_words(...))
   RunSCMVP(read, ..., mosaic = mosaic, backend = backend)
 }
+
+# What a caller says of `verbose` among other arguments.
+wants_words <- function(..., verbose = TRUE) verbose
 
 #' @rdname RunSCMVP
 #' @export

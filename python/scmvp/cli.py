@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,8 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _fit(arguments: argparse.Namespace, say: _Messages) -> int:
     # not before it is needed, and first: it says where PyTorch is missing
     first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
-    with (say.stages if first else SILENT).stage("loading PyTorch"):
-        SCMVP = scmvp.SCMVP
+    SCMVP = _loaded_model_class(say.stages if first else SILENT)
     from .distributed import joined
 
     with joined() as ranks:
@@ -432,8 +432,16 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(path: str, say: _Messages) -> Any:
-    with say.stages.stage("loading PyTorch and the model"):
-        return scmvp.SCMVP.load(path)
+    SCMVP = _loaded_model_class(say.stages)
+    with say.stages.stage("loading the model"):
+        return SCMVP.load(path)
+
+
+def _loaded_model_class(stages: Stages) -> type[scmvp.SCMVP]:
+    with stages.stage("loading PyTorch"):
+        with suppress(ImportError):  # of which scmvp.SCMVP says more
+            import torch  # noqa: F401 - an interrupt need not wait here: it ends this process
+        return scmvp.SCMVP
 
 
 def _cells(arguments: argparse.Namespace, say: _Messages) -> Any:
