@@ -44,7 +44,7 @@ def run_scmvp(path: Path, whole: bool, backed: bool, device: str) -> dict[str, A
 
     # the second phase, so that all terms of the loss are on in the last epochs
     epochs = {} if whole else {"max_epochs": 2 * TIMED_EPOCHS}
-    model.train(threads=THREADS, callback=callback, device=device, **epochs)
+    model.train(threads=THREADS, callback=callback, device=device, progress=False, **epochs)
     per_epoch = np.diff(np.array(times[-TIMED_EPOCHS - 1 :]), axis=0)
     found = {"epoch": np.median(per_epoch, 0).round(3).tolist(), "prepare": prepared}
     if whole:

@@ -210,6 +210,10 @@ c(
     "is a fork of one that already runs Python"
   ),
   of(
+    "test-progress.R: nothing is seen without verbose, but an interrupt is told",
+    "interrupted{}: nothing was changed"
+  ),
+  of(
     "test-python.R: SCMVP_PYTHON comes first, as interpreter or as environment",
     "no Python was found", "where there is no Python interpreter: correct or unset",
     "the Python at '{}' (found by: {}) {}: {}{}.", "does not start inside R",
