@@ -5,8 +5,9 @@
 #   stage, epoch   to be called by the core, NULL without `verbose`; TRUE when R was interrupted
 #   during         during(name, expr): a stage of R's own, which is said at once
 # An interrupt is told in one sentence, whatever `verbose`.
-watched <- function(verbose, f) {
+watched <- function(verbose, f, redraws = can_redraw()) {
   shown <- new.env()
+  shown$redraws <- redraws
   shown$now <- NULL # name of the stage
   shown$outer <- NULL # of the one of R's own around it
   shown$began <- 0
@@ -58,7 +59,7 @@ show_stage <- function(shown, event, at_once = FALSE) {
     if (event$seconds > 2) message(event$stage, ": ", duration(event$seconds))
     shown$now <- shown$outer
   } else if (at_once || event$seconds >= 0.5) {
-    if (can_redraw()) {
+    if (shown$redraws) {
       share <- if (event$share > 0) sprintf("%4.0f %%", 100 * event$share) else ""
       draw_line(shown, paste0(event$stage, share, "  ", duration(event$seconds)))
     } else if (!shown$said) {
