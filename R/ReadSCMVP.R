@@ -16,7 +16,7 @@
 #' @param rna.layer,peak.layer Layers of h5ad, h5mu and zarr files that hold the counts; `"X"` and
 #'   `"raw"` for these. `NULL`: X; where X is not counts, or is whole numbers but not those of a
 #'   layer `counts` (else of raw), the latter. A message says so where there is a choice.
-#' @param verbose Show how far it is.
+#' @param verbose Say what is read, and how far it is where the console can show it.
 #' @return A Seurat object with the counts as stored, the metadata of the cells (such as
 #'   `cell_type`) and of the features. The metadata are those of both modalities; where both have a
 #'   column of the same name and other values, that of the ATAC is called `atac_<name>`. The file's
