@@ -204,17 +204,38 @@ check_result_kind <- function(as, request) {
 
 # Imputed values, features x cells; NULL for no features. Blocks of cells go through Python, so that
 # nothing but the result itself is as large as the result.
-decode_features <- function(engine, latent, modality, features, log, library.size = 1e4) {
+decode_features <- function(engine, latent, modality, features, log, library.size = 1e4, watch) {
   if (length(features) == 0) {
     return(NULL)
   }
   values <- matrix(0, length(features), nrow(latent), dimnames = list(features, rownames(latent)))
-  for (rows in cell_blocks(nrow(latent), length(features))) {
+  over_blocks(nrow(latent), length(features), modality, watch, function(rows) {
     decoded <- engine$decode(latent[rows, , drop = FALSE], modality, features, library.size)
-    values[, rows] <- if (log) log1p(decoded) else decoded
-  }
+    values[, rows] <<- if (log) log1p(decoded) else decoded
+  })
   values
 }
+
+# f(rows) for blocks of all cells in turn, as a stage that is watched.
+over_blocks <- function(n_cells, n_features, modality, watch, f) {
+  name <- imputing(modality)
+  began <- proc.time()[["elapsed"]]
+  done <- 0
+  tell <- function() {
+    if (is.null(watch$stage)) return()
+    seconds <- proc.time()[["elapsed"]] - began
+    stopped <- watch$stage(list(stage = name, share = done / n_cells, seconds = seconds))
+    if (stopped) rlang::interrupt()
+  }
+  tell()
+  for (rows in cell_blocks(n_cells, n_features)) {
+    f(rows)
+    done <- max(rows)
+    tell()
+  }
+}
+
+imputing <- function(modality) paste("imputing", if (modality == "rna") "RNA" else "peaks")
 
 # Rows of blocks of at most 2^23 values.
 cell_blocks <- function(n_cells, n_features) {

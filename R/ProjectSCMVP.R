@@ -168,7 +168,7 @@ ProjectSCMVP.MultiAssayExperiment <- function(model, query, modality = NULL, rna
 ProjectSCMVP.character <- function(model, query, ..., mosaic = FALSE, rna.layer = NULL,
                                    peak.layer = NULL,
                                    backend = c("auto", "reticulate", "process")) {
-  read <- ReadSCMVP(query, backend, mosaic, rna.layer, peak.layer)
+  read <- ReadSCMVP(query, backend, mosaic, rna.layer, peak.layer, wants_words(...))
   ProjectSCMVP(model, read, ..., backend = backend)
 }
 
@@ -262,12 +262,14 @@ project <- function(projection, rna, peaks, batches) {
   refuse_missing_modality(projection, has)
   from <- if (all(has)) "joint" else names(has)[has]
   cells <- colnames(if (has[["rna"]]) rna else peaks)
-  with_engine(projection$backend, function(engine) {
-    project_with(engine, projection, rna, peaks, cells, from, batches)
+  watched(projection$verbose, function(watch) {
+    with_engine(projection$backend, watch = watch, f = function(engine) {
+      project_with(engine, projection, rna, peaks, cells, from, batches, watch)
+    })
   })
 }
 
-project_with <- function(engine, projection, rna, peaks, cells, from, batches) {
+project_with <- function(engine, projection, rna, peaks, cells, from, batches, watch) {
   modelled <- restore_model(projection$model, engine)
   rna <- in_model_features(rna, modelled$genes, "gene", cells, projection)
   peaks <- in_model_features(peaks, modelled$peaks, "peak", cells, projection)
@@ -279,15 +281,19 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches) {
   )
   columns <- names(modelled$batch)
   batch <- if (length(columns) > 0) batches(columns, cells)
-  latent <- engine$embed(rna$counts, peaks$counts, from, batch)
+  latent <- watch$during(
+    "embedding the cells", engine$embed(rna$counts, peaks$counts, from, batch, watch$stage)
+  )
   result <- name_cells(latent, engine$responsibilities(latent), cells)
   made <- model_record(projection$model)
   c(result, list(
     id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6"),
     imputed = list(
-      rna = decode_shown(engine, result$latent, "rna", genes_wanted, rna$shown, modelled$genes),
+      rna = decode_shown(
+        engine, result$latent, "rna", genes_wanted, rna$shown, modelled$genes, watch
+      ),
       atac = decode_shown(
-        engine, result$latent, "atac", peaks_wanted, peaks$shown, modelled$peaks
+        engine, result$latent, "atac", peaks_wanted, peaks$shown, modelled$peaks, watch
       )
     ),
     options = list(
@@ -306,10 +312,10 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches) {
 }
 
 # Imputed values of features under the names that the query has for them.
-decode_shown <- function(engine, latent, modality, wanted, shown, modelled) {
+decode_shown <- function(engine, latent, modality, wanted, shown, modelled, watch) {
   values <- decode_features(
     engine, latent, modality, modelled[match(wanted, shown)],
-    log = modality == "rna"
+    log = modality == "rna", watch = watch
   )
   if (!is.null(values)) rownames(values) <- wanted
   values

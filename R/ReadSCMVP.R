@@ -16,6 +16,7 @@
 #' @param rna.layer,peak.layer Layers of h5ad, h5mu and zarr files that hold the counts; `"X"` and
 #'   `"raw"` for these. `NULL`: X; where X is not counts, or is whole numbers but not those of a
 #'   layer `counts` (else of raw), the latter. A message says so where there is a choice.
+#' @param verbose Say what is read, and how far it is where the console can show it.
 #' @return A Seurat object with the counts as stored, the metadata of the cells (such as
 #'   `cell_type`) and of the features. The metadata are those of both modalities; where both have a
 #'   column of the same name and other values, that of the ATAC is called `atac_<name>`. The file's
@@ -32,7 +33,8 @@
 #' }
 #' @export
 ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic = FALSE,
-                      rna.layer = NULL, peak.layer = NULL) {
+                      rna.layer = NULL, peak.layer = NULL, verbose = TRUE) {
+  verbose <- check_flag(verbose, "verbose")
   backend <- check_choice(backend, backends, "backend")
   path <- path.expand(check_string(path, "path"))
   options <- list(
@@ -52,9 +54,13 @@ ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic
     }
     return(read_rds(path))
   }
-  seurat_of(with_engine(backend, function(engine) {
-    engine$read(normalizePath(path), options)
-  }, torch = FALSE))
+  watched(verbose, function(watch) {
+    watch$during(paste("reading", basename(normalizePath(path))), {
+      seurat_of(with_engine(backend, function(engine) {
+        engine$read(normalizePath(path), options, watch$stage)
+      }, torch = FALSE))
+    })
+  })
 }
 
 read_rds <- function(path) {

@@ -43,8 +43,16 @@
 #' cells, or than two for each cluster. `scmvp_error_memory`: the imputed values would exceed
 #' `max.gb`. `scmvp_error_python`: no usable Python. All inherit from `scmvp_error`.
 #'
-#' Interrupting the fit (Ctrl-C, Esc) keeps the best state so far: the object comes back with a
-#' warning.
+#' @section Progress and interrupts:
+#' With `verbose`, a message says what is being done from the first second on: reading, checking, the
+#' correspondence analysis of each modality, the start of the clusters, imputing. A stage that took
+#' more than two seconds is told when it is done. Consoles that can draw a line again show its share
+#' that is done; knitr and log files get no more than these two lines. Each epoch has a line.
+#'
+#' An interrupt (Ctrl-C, Esc) is heard within about a second, by both backends. Once an epoch is
+#' complete it keeps the best state so far: the object comes back with a warning. Before, a message
+#' says in which stage it came, and nothing was changed. While Python and PyTorch are loaded, some
+#' seconds once in a session, an interrupt waits: half loaded they could not be used any more.
 #'
 #' @param object One of
 #'   * a Seurat object with an RNA assay and a peak assay of the same cells;
@@ -103,7 +111,7 @@
 #' @param max.gb Largest imputed result in GB.
 #' @param seed.use Seed of the fit. The same seed gives the same result on the same machine with as
 #'   many threads; R's own random numbers are not touched.
-#' @param verbose Show which assays were taken and the progress of the fit.
+#' @param verbose Show which assays were taken, the stages of the fit and its epochs.
 #' @param backend Where Python runs: inside R (`"reticulate"`) or in a `"process"` of its own, which
 #'   is free of what else is loaded into R (another Python, an older NumPy limit, BLAS), survives a
 #'   crash there, and can be used in forked and parallel workers. `"auto"` takes reticulate where
@@ -214,9 +222,12 @@ RunSCMVP.MultiAssayExperiment <- function(object, rna.experiment = NULL, peak.ex
 #' @export
 RunSCMVP.character <- function(object, ..., mosaic = FALSE, rna.layer = NULL, peak.layer = NULL,
                                backend = c("auto", "reticulate", "process")) {
-  read <- ReadSCMVP(object, backend, mosaic, rna.layer, peak.layer)
+  read <- ReadSCMVP(object, backend, mosaic, rna.layer, peak.layer, wants_words(...))
   RunSCMVP(read, ..., mosaic = mosaic, backend = backend)
 }
+
+# What a caller says of `verbose` among other arguments.
+wants_words <- function(..., verbose = TRUE) verbose
 
 #' @rdname RunSCMVP
 #' @export

@@ -33,8 +33,17 @@ start_core <- function() {
   sys <- reticulate::import("sys", convert = FALSE)
   source <- core_source()
   sys$path$insert(0L, source)
+  import_undisturbed("scmvp")
   session$core <- from_core(reticulate::import("scmvp", convert = FALSE))
   session$pid <- Sys.getpid()
+}
+
+# Imports modules of Python where an interrupt waits until they are there: after half an import of
+# NumPy or PyTorch neither could be used in this session any more.
+import_undisturbed <- function(...) {
+  code <- readLines(file.path(core_source(), "scmvp", "imports.py"), encoding = "UTF-8")
+  imports <- reticulate::py_run_string(paste(code, collapse = "\n"), local = TRUE, convert = FALSE)
+  heard(from_core(imports$undisturbed(...)))
 }
 
 # libtorch's BLAS symbols bind to R's reference BLAS, which R has loaded first: 4 to 12 times
@@ -57,7 +66,10 @@ load_torch <- function() {
     session$torch_apart <- NA # macOS and Windows keep libraries apart by themselves
   }
   session$torch <- tryCatch(
-    reticulate::import("torch", convert = FALSE),
+    {
+      import_undisturbed("torch", "scmvp.model")
+      reticulate::import("torch", convert = FALSE)
+    },
     error = function(e) {
       refuse(
         "torch cannot be imported by ", reticulate::py_exe(), " (", first_line(conditionMessage(e)),
@@ -135,6 +147,13 @@ interruptible <- function(expr) {
   )
   forget_interrupt()
   seen
+}
+
+# The value of a call into Python; an interrupt meanwhile is one of R when Python has come back.
+heard <- function(expr) {
+  value <- NULL
+  if (interruptible(value <- expr)) rlang::interrupt()
+  value
 }
 
 # Older reticulate (1.28) has Python ask R, by calling an R function, whether an interrupt is

@@ -10,6 +10,8 @@ inside_engine <- function(torch = TRUE) {
     )
   }
   scmvp <- core(torch = torch)
+  run <- function(expr) heard(from_core(expr))
+  progress <- function(on_stage) if (is.null(on_stage)) FALSE else interruptible_callback(on_stage)
   numpy <- reticulate::import("numpy", convert = FALSE)
   model <- NULL
   # a copy that PyTorch may write to: R's own memory is read-only
@@ -22,16 +24,17 @@ inside_engine <- function(torch = TRUE) {
   }
   list(
     name = "reticulate",
-    read = function(path, options = list()) {
+    read = function(path, options = list(), on_stage = NULL) {
       read <- core("io")$read
-      paired_of(with_python_warnings(from_core(do.call(read, c(list(path), options)))))
+      options$progress <- progress(on_stage)
+      paired_of(with_python_warnings(run(do.call(read, c(list(path), options)))))
     },
     simulate = function(options) {
-      mdata <- from_core(do.call(scmvp$simulate, options))
+      mdata <- run(do.call(scmvp$simulate, options))
       c(paired_of(mdata), list(truth = truth_of(mdata)))
     },
     build = function(rna, peaks, options, batch = NULL) {
-      model <<- with_python_warnings(from_core(do.call(
+      model <<- with_python_warnings(run(do.call(
         scmvp$SCMVP,
         c(list(to_mudata(rna, peaks, batch)), options, list(batch = as.list(names(batch))))
       )))
@@ -41,9 +44,10 @@ inside_engine <- function(torch = TRUE) {
       model <<- from_core(scmvp$SCMVP$load(folder))
       features()
     },
-    train = function(options, on_epoch) {
+    train = function(options, on_epoch, on_stage) {
       stopped <- interruptible(from_core(do.call(model$train, c(options, list(
-        callback = if (!is.null(on_epoch)) interruptible_callback(on_epoch)
+        callback = if (!is.null(on_epoch)) interruptible_callback(on_epoch),
+        progress = progress(on_stage)
       )))))
       list(stopped = stopped, interrupted = isTRUE(reticulate::py_to_r(model$interrupted)))
     },
@@ -55,16 +59,17 @@ inside_engine <- function(torch = TRUE) {
         summary = reticulate::py_to_r(model$summary())
       )
     },
-    embed = function(rna, peaks, modality, batch = NULL) {
-      with_python_warnings(from_core(reticulate::py_to_r(
-        model$get_latent_representation(to_mudata(rna, peaks, batch), modality = modality)
-      )))
+    embed = function(rna, peaks, modality, batch = NULL, on_stage = NULL) {
+      with_python_warnings(run(reticulate::py_to_r(model$get_latent_representation(
+        to_mudata(rna, peaks, batch),
+        modality = modality, progress = progress(on_stage)
+      ))))
     },
     responsibilities = function(latent) {
       from_core(reticulate::py_to_r(model$responsibilities(points(latent))))
     },
     decode = function(latent, modality, features, library.size, batch = NULL) {
-      decoded <- from_core(model$decode(
+      decoded <- run(model$decode(
         points(latent),
         modality = modality, features = as.list(features), library_size = library.size,
         batch = batch
@@ -72,16 +77,17 @@ inside_engine <- function(torch = TRUE) {
       reticulate::py_to_r(decoded$T)
     },
     decode_to_file = function(path, latent, modality, cells, features, library.size, threshold,
-                              log, batch = NULL) {
-      from_core(model$decode_to_file(
+                              log, batch = NULL, on_stage = NULL) {
+      run(model$decode_to_file(
         path, points(latent),
         modality = modality, cells = as.list(cells), features = as.list(features),
-        library_size = library.size, threshold = threshold, log = log, batch = batch
+        library_size = library.size, threshold = threshold, log = log, batch = batch,
+        progress = progress(on_stage)
       ))
       invisible()
     },
     differential = function(rna, peaks, file, groups, modality, features, options, batch = NULL) {
-      reticulate::py_to_r(with_python_warnings(from_core(do.call(core("differential")$to_file, c(
+      reticulate::py_to_r(with_python_warnings(run(do.call(core("differential")$to_file, c(
         list(
           model, file, to_mudata(rna, peaks, batch), as.list(groups$labels), modality,
           features = if (!is.null(features)) as.list(features),

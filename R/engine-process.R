@@ -4,7 +4,9 @@
 
 process_engine <- function(choice) {
   worker <- start_worker(choice)
-  ask <- function(verb, ..., on_epoch = NULL) ask_worker(worker, verb, list(...), on_epoch)
+  ask <- function(verb, ..., on_epoch = NULL, on_stage = NULL) {
+    ask_worker(worker, verb, list(...), on_epoch, on_stage)
+  }
   file_for <- function(name) file.path(worker$folder, name)
   # named lists of strings stay lists in JSON, also of one element
   names_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
@@ -12,8 +14,10 @@ process_engine <- function(choice) {
   list(
     name = "process",
     worker = worker,
-    read = function(path, options = list()) {
-      receive_paired(do.call(ask, c(list("read", path = path, out = worker$folder), options)))
+    read = function(path, options = list(), on_stage = NULL) {
+      receive_paired(do.call(ask, c(
+        list("read", path = path, out = worker$folder), options, list(on_stage = on_stage)
+      )))
     },
     simulate = function(options) {
       reply <- do.call(ask, c(list("simulate", out = worker$folder), options))
@@ -26,9 +30,9 @@ process_engine <- function(choice) {
       ))
     },
     load = function(folder) ask("load", folder = folder),
-    train = function(options, on_epoch) {
+    train = function(options, on_epoch, on_stage) {
       reply <- do.call(ask, c(
-        list("train", tell = !is.null(on_epoch)), options, list(on_epoch = on_epoch)
+        list("train"), options, list(on_epoch = on_epoch, on_stage = on_stage)
       ))
       # an interrupt before the first epoch was complete has failed the request already
       list(stopped = FALSE, interrupted = reply$interrupted)
@@ -39,11 +43,12 @@ process_engine <- function(choice) {
       reply$probabilities <- receive_matrix(reply$probabilities)
       reply
     },
-    embed = function(rna, peaks, modality, batch = NULL) {
+    embed = function(rna, peaks, modality, batch = NULL, on_stage = NULL) {
       reply <- do.call(ask, c(
         list(
           "embed",
-          modality = modality, latent = file_for("latent"), obs = columns_of(batch)
+          modality = modality, latent = file_for("latent"), obs = columns_of(batch),
+          on_stage = on_stage
         ),
         send_counts(worker, rna, peaks)
       ))
@@ -64,12 +69,12 @@ process_engine <- function(choice) {
       t(receive_matrix(reply$values))
     },
     decode_to_file = function(path, latent, modality, cells, features, library.size, threshold,
-                              log, batch = NULL) {
+                              log, batch = NULL, on_stage = NULL) {
       ask(
         "decode_to_file",
         latent = send_matrix(latent, file_for("points")), path = path, modality = modality,
         cells = names_of(cells), features = names_of(features), library_size = library.size,
-        threshold = threshold, log = log, batch = batch
+        threshold = threshold, log = log, batch = batch, on_stage = on_stage
       )
       invisible()
     },
@@ -140,12 +145,12 @@ stop_worker <- function(worker) {
 
 # One request and its reply. An interrupt of R is passed on, once: what the worker then makes of it
 # is the reply. A second one ends the worker.
-ask_worker <- function(worker, verb, arguments, on_epoch = NULL) {
+ask_worker <- function(worker, verb, arguments, on_epoch = NULL, on_stage = NULL) {
   if (is.null(worker$process)) refuse("the Python process is closed already.", class = "core")
   worker$requests <- worker$requests + 1
   request <- file.path(worker$folder, paste0(worker$requests, ".json"))
   text <- jsonlite::toJSON(
-    c(list(do = verb), arguments),
+    c(list(do = verb, tell = !is.null(on_stage)), arguments),
     auto_unbox = TRUE, null = "null", na = "null", digits = NA
   )
   writeLines(enc2utf8(text), request, useBytes = TRUE)
@@ -158,7 +163,7 @@ ask_worker <- function(worker, verb, arguments, on_epoch = NULL) {
           sent <- TRUE
           write_line(worker, request)
         }
-        next_event(worker)
+        next_event(worker, interrupts > 0)
       },
       interrupt = function(i) list(interrupt = TRUE)
     )
@@ -172,15 +177,17 @@ ask_worker <- function(worker, verb, arguments, on_epoch = NULL) {
     } else if (!is.null(event$done)) {
       return(jsonlite::fromJSON(event$done, simplifyDataFrame = FALSE, simplifyMatrix = FALSE))
     } else {
-      heed_event(worker, event, on_epoch)
+      heed_event(worker, event, on_epoch, on_stage)
     }
   }
 }
 
 # What is said on the way to a reply, or instead of one.
-heed_event <- function(worker, event, on_epoch) {
+heed_event <- function(worker, event, on_epoch, on_stage) {
   if (!is.null(event$epoch)) {
     if (isTRUE(on_epoch(event$epoch))) worker$process$interrupt()
+  } else if (!is.null(event$stage)) {
+    if (isTRUE(on_stage(event$stage))) worker$process$interrupt()
   } else if (!is.null(event$note)) {
     message(as_sentence(event$note))
   } else if (!is.null(event$failed)) {
@@ -196,8 +203,9 @@ write_line <- function(worker, text) {
   }
 }
 
-# The next event, as soon as there is one; refused when the process has ended.
-next_event <- function(worker) {
+# The next event, as soon as there is one; refused when the process has ended, unless it was
+# interrupted: before it is ready, that ends it.
+next_event <- function(worker, interrupted = FALSE) {
   repeat {
     if (length(worker$lines) > 0) {
       line <- worker$lines[1]
@@ -208,6 +216,7 @@ next_event <- function(worker) {
     worker$lines <- worker$process$read_output_lines()
     if (length(worker$lines) == 0 && !worker$process$is_alive() &&
       !worker$process$is_incomplete_output()) {
+      if (interrupted) rlang::interrupt()
       refuse_dead_worker(worker)
     }
   }

@@ -4,7 +4,7 @@
 #   read, simulate    paired cells, as paired_of() has them; simulate() with `truth`
 #   build             of counts (features x cells): list of account, genes, peaks
 #   load              a saved model: list of genes, peaks
-#   train             calls on_epoch (or NULL) after each; list of stopped, interrupted
+#   train             calls on_epoch after each; list of stopped, interrupted
 #   fitted            list of latent, probabilities, history, summary, without names
 #   embed             latent of other cells, cells x dimensions
 #   responsibilities  of points of the latent, cells x clusters
@@ -13,7 +13,8 @@
 #   differential      features that differ between groups of cells, into a CSV file
 #   save, close
 #
-# and `name`. What the core refuses comes back from either as the same R condition.
+# and `name`. Where there is `on_stage`, it is called with the stages of the work (see watched());
+# it and on_epoch may be NULL. What the core refuses comes back from either as the same R condition.
 
 backends <- c("auto", "reticulate", "process")
 
@@ -22,11 +23,21 @@ open_engine <- function(backend = "auto", torch = TRUE) {
   if (chosen$name == "process") process_engine(chosen) else inside_engine(torch)
 }
 
-# Runs `f` on an engine and closes it, whatever happens.
-with_engine <- function(backend, f, torch = TRUE) {
-  engine <- open_engine(backend, torch)
+# Runs `f` on an engine and closes it, whatever happens. `watch`: of watched().
+with_engine <- function(backend, f, torch = TRUE, watch = NULL) {
+  engine <- if (is.null(watch) || is_started(backend, torch)) {
+    open_engine(backend, torch)
+  } else {
+    watch$during("starting Python", open_engine(backend, torch))
+  }
   on.exit(engine$close())
   f(engine)
+}
+
+# Whether there is nothing to start.
+is_started <- function(backend, torch) {
+  backend != "process" && !in_fork() && !is.null(session$core) &&
+    (!torch || !is.null(session$torch))
 }
 
 # list(name, why) and for a process also python and found_by.

@@ -59,44 +59,50 @@ fit_with <- function(settings, rna, peaks, impute, variable = NULL, impute.genes
 # From two dgCMatrix (features x the same cells) to results in R. `plan` is called between building
 # the model and training it, with the features that are modelled. `batch`: see batch_columns().
 fit_core <- function(rna, peaks, options, batch, plan, model.file, verbose, backend = "auto") {
-  cells <- colnames(rna)
-  with_engine(backend, function(engine) {
-    if (verbose && engine$name == "process") message("training in a Python process of its own")
-    built <- engine$build(rna, peaks, list(
-      n_latent = options$n.latent, n_clusters = options$n.clusters, preset = options$preset,
-      min_cells = options$min.cells
-    ), batch)
-    wanted <- plan(list(rna = built$genes, atac = built$peaks, n_cells = length(cells)))
-    if (verbose) tell_account(built$account)
-    ended <- engine$train(
-      list(
-        max_epochs = options$max.epochs, batch_size = options$batch.size,
-        lr = options$learning.rate, seed = options$seed.use, device = options$device,
-        threads = options$threads
-      ),
-      on_epoch = if (verbose) epoch_message
-    )
-    # nothing to keep: not one epoch was complete, or the user wants to stop at what came after
-    if (ended$stopped && !ended$interrupted) rlang::interrupt()
-    fitted <- engine$fitted()
-    if (verbose) tell_summary(fitted$summary)
-    named <- name_cells(fitted$latent, fitted$probabilities, cells)
-    c(
-      list(id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6")),
-      named,
-      list(
-        imputed = list(
-          rna = decode_features(engine, named$latent, "rna", wanted$rna, log = TRUE),
-          atac = decode_features(engine, named$latent, "atac", wanted$atac, log = FALSE)
-        ),
-        options = c(options, list(backend = engine$name)),
-        history = history_frame(fitted$history),
-        summary = fitted$summary,
-        interrupted = ended$interrupted,
-        staged = stage_model(engine, model.file)
-      )
-    )
+  watched(verbose, function(watch) {
+    with_engine(backend, watch = watch, f = function(engine) {
+      fit_on(engine, rna, peaks, options, batch, plan, model.file, verbose, watch)
+    })
   })
+}
+
+fit_on <- function(engine, rna, peaks, options, batch, plan, model.file, verbose, watch) {
+  cells <- colnames(rna)
+  if (verbose && engine$name == "process") message("training in a Python process of its own")
+  built <- watch$during("checking the counts", engine$build(rna, peaks, list(
+    n_latent = options$n.latent, n_clusters = options$n.clusters, preset = options$preset,
+    min_cells = options$min.cells
+  ), batch))
+  wanted <- plan(list(rna = built$genes, atac = built$peaks, n_cells = length(cells)))
+  if (verbose) tell_account(built$account)
+  ended <- engine$train(
+    list(
+      max_epochs = options$max.epochs, batch_size = options$batch.size,
+      lr = options$learning.rate, seed = options$seed.use, device = options$device,
+      threads = options$threads
+    ),
+    on_epoch = watch$epoch, on_stage = watch$stage
+  )
+  # nothing to keep: not one epoch was complete, or the user wants to stop at what came after
+  if (ended$stopped && !ended$interrupted) rlang::interrupt()
+  fitted <- engine$fitted()
+  if (verbose) tell_summary(fitted$summary)
+  named <- name_cells(fitted$latent, fitted$probabilities, cells)
+  decoded <- function(modality, log) {
+    decode_features(engine, named$latent, modality, wanted[[modality]], log, watch = watch)
+  }
+  c(
+    list(id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6")),
+    named,
+    list(
+      imputed = list(rna = decoded("rna", log = TRUE), atac = decoded("atac", log = FALSE)),
+      options = c(options, list(backend = engine$name)),
+      history = history_frame(fitted$history),
+      summary = fitted$summary,
+      interrupted = ended$interrupted,
+      staged = stage_model(engine, model.file)
+    )
+  )
 }
 
 # Latent and clusters of `cells`, under their names.
@@ -109,21 +115,6 @@ name_cells <- function(latent, probabilities, cells) {
     probabilities = probabilities,
     cluster = stats::setNames(factor(label - 1L), cells),
     cluster_prob = stats::setNames(probabilities[cbind(seq_along(label), label)], cells)
-  )
-}
-
-# Called by Python after each epoch. Nothing may jump out of here through Python's frames: it would
-# end R. TRUE when R was interrupted in here. (RunSCMVP() has already shown a message when the first
-# of these comes, so a tryCatch(message = ) around it has left before Python was entered.)
-epoch_message <- function(epoch) {
-  tryCatch(
-    {
-      suspendInterrupts(message(epoch_line(epoch)))
-      Sys.sleep(0.001) # R looks for a waiting interrupt here, not somewhere on the way out
-      FALSE
-    },
-    error = function(e) FALSE,
-    interrupt = function(i) TRUE
   )
 }
 

@@ -51,39 +51,46 @@ impute_values <- function(record, latent, request, already = character(), groups
     latent <- latent[cells, , drop = FALSE]
   }
   if (!is.null(request$file)) check_hdf5(request)
-  with_engine(request$backend, function(engine) {
-    model <- restore_model(record$model, engine)
-    modelled <- if (request$modality == "rna") model$genes else model$peaks
-    shown <- record$spelling[[request$modality]]
-    if (is.null(shown)) shown <- modelled
-    features <- if (is.null(request$features)) {
-      shown
-    } else {
-      check_names_known(
-        request$features, shown, "features", "in the model",
-        remedy = paste0(
-          "it has names such as '", shown[1], "', and none for features seen in too few cells at ",
-          "the fit (min.cells)"
-        )
-      )
-    }
-    wanted <- setdiff(features, already)
-    decoder <- block_decoder(engine, latent, modelled[match(wanted, shown)], wanted, request)
-    n_all <- length(union(already, features))
-    if (!is.null(groups)) {
-      impute_means(decoder, groups, request)
-    } else if (!is.null(request$file)) {
-      impute_to_file(engine, decoder, latent, modelled, shown, request)
-    } else if (!is.null(request$threshold)) {
-      impute_sparse(decoder, n_all, request)
-    } else {
-      impute_dense(decoder, n_all, request)
-    }
+  watched(request$verbose, function(watch) {
+    with_engine(request$backend, watch = watch, f = function(engine) {
+      impute_with(engine, record, latent, request, already, groups, watch)
+    })
   })
 }
 
-# Decodes blocks of cells: block(rows, log) is features x cells without names.
-block_decoder <- function(engine, latent, modelled, shown, request) {
+impute_with <- function(engine, record, latent, request, already, groups, watch) {
+  model <- restore_model(record$model, engine)
+  modelled <- if (request$modality == "rna") model$genes else model$peaks
+  shown <- record$spelling[[request$modality]]
+  if (is.null(shown)) shown <- modelled
+  features <- if (is.null(request$features)) {
+    shown
+  } else {
+    check_names_known(
+      request$features, shown, "features", "in the model",
+      remedy = paste0(
+        "it has names such as '", shown[1], "', and none for features seen in too few cells at ",
+        "the fit (min.cells)"
+      )
+    )
+  }
+  wanted <- setdiff(features, already)
+  decoder <- block_decoder(engine, latent, modelled[match(wanted, shown)], wanted, request, watch)
+  n_all <- length(union(already, features))
+  if (!is.null(groups)) {
+    impute_means(decoder, groups, request)
+  } else if (!is.null(request$file)) {
+    impute_to_file(engine, decoder, latent, request, watch)
+  } else if (!is.null(request$threshold)) {
+    impute_sparse(decoder, n_all, request)
+  } else {
+    impute_dense(decoder, n_all, request)
+  }
+}
+
+# Decodes blocks of cells: block(rows, log) is features x cells without names; over_blocks(f) is f
+# of the rows of each block in turn.
+block_decoder <- function(engine, latent, modelled, shown, request, watch) {
   list(
     features = shown,
     modelled = modelled,
@@ -94,22 +101,11 @@ block_decoder <- function(engine, latent, modelled, shown, request) {
         request$batch
       )
       if (log) log1p(values) else values
+    },
+    over_blocks = function(f) {
+      over_blocks(nrow(latent), length(shown), request$modality, watch, f)
     }
   )
-}
-
-# f(block, rows) over all cells in turn; says how far it is when it takes long.
-over_blocks <- function(decoder, request, f) {
-  n <- length(decoder$cells)
-  said <- proc.time()[["elapsed"]]
-  for (rows in cell_blocks(n, length(decoder$features))) {
-    f(rows)
-    now <- proc.time()[["elapsed"]]
-    if (request$verbose && now - said > 5) {
-      message(sprintf("imputed %.0f %% of the cells", 100 * max(rows) / n))
-      said <- now
-    }
-  }
 }
 
 gb_on_disk <- function(n_features, n_cells) as.numeric(n_features) * n_cells * 4 / 1e9
@@ -132,7 +128,7 @@ impute_dense <- function(decoder, n_features, request) {
     0, length(decoder$features), n,
     dimnames = list(decoder$features, decoder$cells)
   )
-  over_blocks(decoder, request, function(rows) values[, rows] <<- decoder$block(rows))
+  decoder$over_blocks(function(rows) values[, rows] <<- decoder$block(rows))
   values
 }
 
@@ -157,7 +153,7 @@ impute_sparse <- function(decoder, n_features, request) {
     )
   }
   parts <- list()
-  over_blocks(decoder, request, function(rows) {
+  decoder$over_blocks(function(rows) {
     block <- decoder$block(rows)
     block[block < request$threshold] <- 0
     parts[[length(parts) + 1]] <<- methods::as(
@@ -179,7 +175,7 @@ impute_means <- function(decoder, groups, request) {
     0, length(decoder$features), nlevels(groups),
     dimnames = list(decoder$features, levels(groups))
   )
-  over_blocks(decoder, request, function(rows) {
+  decoder$over_blocks(function(rows) {
     block <- decoder$block(rows, log = FALSE)
     members <- stats::model.matrix(~ 0 + g, list(g = factor(groups[rows], levels(groups))))
     known <- !is.na(groups[rows])
@@ -190,7 +186,7 @@ impute_means <- function(decoder, groups, request) {
 }
 
 # HDF5 on disk, cells x features as AnnData has it, which is features x cells to R.
-impute_to_file <- function(engine, decoder, latent, modelled, shown, request) {
+impute_to_file <- function(engine, decoder, latent, request, watch) {
   n <- length(decoder$cells)
   gb <- gb_on_disk(length(decoder$features), n)
   if (is.null(request$threshold) && gb > request$max.gb) {
@@ -208,10 +204,10 @@ impute_to_file <- function(engine, decoder, latent, modelled, shown, request) {
       if (is.null(request$threshold)) paste0(" (up to ", format(gb, digits = 2), " GB)")
     )
   }
-  engine$decode_to_file(
+  watch$during(imputing(request$modality), engine$decode_to_file(
     request$file, latent, request$modality, decoder$cells, decoder$modelled, request$library.size,
-    request$threshold, request$log, request$batch
-  )
+    request$threshold, request$log, request$batch, watch$stage
+  ))
   values <- if (is.null(request$threshold)) {
     bioc("HDF5Array", "HDF5Array")(request$file, "X")
   } else {

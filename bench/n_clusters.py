@@ -27,7 +27,7 @@ def in_the_latent(mdata: Any, seed: int) -> int:
         if latest["phase"] == "mixture":
             raise KeyboardInterrupt
 
-    return scmvp.SCMVP(mdata).train(seed=seed, threads=1, callback=stop).n_clusters
+    return scmvp.SCMVP(mdata).train(seed=seed, threads=1, callback=stop, progress=False).n_clusters
 
 
 def from_the_rank(mdata: Any, seed: int) -> int:

@@ -133,7 +133,7 @@ def _fit_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> scmvp.SCMV
     network = {name: training.pop(name) for name in [*training] if name in fields}
     own = {"n_clusters": paired.n_labels} | own
     model = scmvp.SCMVP(_mdata(paired), min_cells=0, options=network, **own)
-    return model.train(**{"seed": seed, "threads": 1} | training)
+    return model.train(**{"seed": seed, "threads": 1, "progress": False} | training)
 
 
 def _embed_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:

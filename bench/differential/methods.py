@@ -33,7 +33,7 @@ def fit_scmvp(mdata, seed: int, note: dict, models=None, name="") -> dict[str, T
         model = scmvp.SCMVP.load(folder)
         note["fitted_before"] = True
     else:
-        model = scmvp.SCMVP(mdata, min_cells=MIN_CELLS).train(seed=seed, threads=1)
+        model = scmvp.SCMVP(mdata, min_cells=MIN_CELLS).train(seed=seed, threads=1, progress=False)
         if folder is not None:
             model.save(folder)
     note["epochs"] = model.summary()["epochs"]

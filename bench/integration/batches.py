@@ -77,7 +77,7 @@ def _scmvp(paired: Paired, seed: int, batch: str | None) -> tuple[np.ndarray, np
     mdata = methods._mdata(paired)
     mdata.obs["batch"] = paired.batch
     model = scmvp.SCMVP(mdata, n_clusters=paired.n_labels, min_cells=0, batch=batch)
-    model.train(seed=seed, threads=1)
+    model.train(seed=seed, threads=1, progress=False)
     return model.get_latent_representation(), model.predict()
 
 

@@ -122,7 +122,7 @@ def _foscttm(one: np.ndarray, other: np.ndarray) -> float:
 def _scmvp(mosaic: Mosaic, seed: int) -> Found:
     shown = mosaic.shown()
     model = scmvp.SCMVP(methods._mdata(shown), n_clusters=shown.n_labels, min_cells=0)
-    model.train(seed=seed, threads=1)
+    model.train(seed=seed, threads=1, progress=False)
     z = model.get_latent_representation()
     shares = {
         modality: methods._as_shares(model.decode(z, modality)) for modality in ("rna", "atac")

@@ -47,7 +47,7 @@ def profile(folder: Path, n_cells: int, threads: int) -> None:
     def callback(latest: dict) -> None:
         marks.append((time.process_time(), dict(spent)))
 
-    model.train(max_epochs=6, threads=threads, callback=callback)
+    model.train(max_epochs=6, threads=threads, callback=callback, progress=False)
     (start, before), (end, after) = marks[2], marks[-1]
     n = len(marks) - 3
     terms = {name: (after[name] - before.get(name, 0)) / n for name in after}

@@ -49,7 +49,13 @@ def run_scmvp(path: Path, whole: bool, backed: bool, device: str) -> dict[str, A
     model = scmvp.SCMVP(cells, n_clusters=None if whole else 10)
     # six epochs end in the last phase; before it all terms of the loss are on
     epochs = {} if whole else {"max_epochs": 2 * TIMED_EPOCHS}
-    model.train(threads=THREADS, device=device, callback=lambda _: times.append(clock()), **epochs)
+    model.train(
+        threads=THREADS,
+        device=device,
+        callback=lambda _: times.append(clock()),
+        progress=False,
+        **epochs,
+    )
     latent, labels = model.get_latent_representation(), model.predict()
     total = since(start)
     per_epoch = np.diff(np.array(times[-TIMED_EPOCHS - 1 :]), axis=0)

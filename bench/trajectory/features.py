@@ -24,7 +24,7 @@ def features(seed: int, folder: Path) -> Scores:
     mdata = order.simulated(seed)
     obs = mdata.obs
     paired = methods._mdata(order.paired_of("path", mdata))
-    model = scmvp.SCMVP(paired).train(seed=seed, threads=1)
+    model = scmvp.SCMVP(paired).train(seed=seed, threads=1, progress=False)
     start = np.where(obs["cell_type"] == "Type01", "start", "rest")
     inferred = scmvp.diffusion(model.get_latent_representation(), root="start", groupby=start)
     on_path = (obs["branch"] != "branch2").to_numpy()

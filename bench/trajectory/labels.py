@@ -78,7 +78,7 @@ def _all(
     labels = reference.labels
     n_types = len(np.unique(labels))
     model = scmvp.SCMVP(methods._mdata(reference), n_clusters=n_types)
-    model.train(seed=seed, threads=1)
+    model.train(seed=seed, threads=1, progress=False)
     z = model.get_latent_representation()
     for modality in ("joint", "rna", "atac"):
         of_query = model.get_latent_representation(methods._mdata(query), modality)

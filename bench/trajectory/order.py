@@ -47,7 +47,9 @@ def paired_of(name: str, mdata: mudata.MuData) -> data.Paired:
 
 def latents(paired: data.Paired, seed: int) -> Iterator[tuple[str, np.ndarray]]:
     """Names and latents of the methods that have one."""
-    model = scmvp.SCMVP(methods._mdata(paired), min_cells=0).train(seed=seed, threads=1)
+    model = scmvp.SCMVP(methods._mdata(paired), min_cells=0).train(
+        seed=seed, threads=1, progress=False
+    )
     for modality in ("joint", "rna", "atac"):
         name = "scmvp" if modality == "joint" else f"scmvp-{modality}"
         yield name, model.get_latent_representation(modality=modality)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .along import features_along, trends_along
 from .errors import InputError, ModelFileError, RError
+from .imports import undisturbed
 from .io import from_parts, read
 from .preprocess import estimate_n_clusters, filter_paired
 from .rbridge import add_to_rds, read_rds, write_rds
@@ -52,13 +53,14 @@ def __getattr__(name: str) -> Any:
     if name != "SCMVP":
         raise AttributeError(f"module 'scmvp' has no attribute '{name}'")
     try:
-        import torch  # noqa: F401
+        undisturbed("torch")
     except ImportError as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ImportError(
             f"scMVP needs torch, which {sys.executable} cannot import ({reason}); install it with: "
             f"{sys.executable} -m pip install torch"
         ) from error
+    undisturbed("scmvp.model")
     from .model import SCMVP
 
     globals()["SCMVP"] = SCMVP

@@ -103,6 +103,11 @@ class Cells:
         rows = torch.from_numpy(cells).to(self.device, non_blocking=True)
         return batch._replace(design=self.design.index_select(0, rows))
 
+    @staticmethod
+    def n_ordered(n_cells: int) -> int:
+        """How many parts `ordered` makes of so many cells."""
+        return -(-n_cells // ORDERED_CELLS)
+
     def ordered(self, cells: np.ndarray | None = None) -> Iterator[PairedBatch]:
         """Every one of `cells`, all when None, in their order."""
         cells = np.arange(len(self)) if cells is None else cells

@@ -7,6 +7,7 @@ one, or in a circle. Nothing here reads values.
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from .errors import InputError
+from .files import WatchedFile
+from .progress import Report, unheard
 from .words import count_of
 
 _SMALL = 64 << 20  # bytes that anything may claim
@@ -32,15 +35,19 @@ _DEEPEST = 100
 _KNOWN_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 
 
-def open_hdf5(path: Path) -> h5py.File:
+def open_hdf5(path: Path, source: WatchedFile | None = None) -> h5py.File:
     """An HDF5 file, all of whose content is in it.
+
+    Args:
+        path: Of the file.
+        source: The same file, to read it from.
 
     Raises:
         InputError: A link or a dataset leads to another file or nowhere, groups hold each other, or
             a dataset claims more than is stored.
         OSError, RuntimeError, KeyError: h5py's, of a damaged file.
     """
-    file = h5py.File(path, "r")
+    file = h5py.File(path if source is None else source, "r")
     try:
         _Walk(path).group(file, (_address(file),))
     except BaseException:
@@ -163,8 +170,8 @@ def _arrays(group: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
 class _BoundedGzip(gzip.GzipFile):
     """Stops where a small file becomes a very large text."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
+    def __init__(self, path: Path, source: WatchedFile) -> None:
+        super().__init__(fileobj=source, mode="rb")
         self.path, self.left = path, max(_SMALL, _TEXT * path.stat().st_size)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -188,19 +195,19 @@ class _BoundedGzip(gzip.GzipFile):
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[IO[bytes]]:
-    """A plain or gzipped text, to read bytes from.
+def open_text(path: Path, report: Report = unheard) -> Iterator[IO[bytes]]:
+    """A plain or gzipped text, to read bytes from; which share was read is reported.
 
     Raises:
         InputError: It unpacks to what no table is.
     """
-    if path.suffix != ".gz":
-        with open(path, "rb") as file:
+    with WatchedFile(path, report) as source:
+        if path.suffix != ".gz":
+            yield io.BufferedReader(source)
+            return
+        with _BoundedGzip(path, source) as file:
             yield file
-        return
-    with _BoundedGzip(path) as file:
-        yield file
-        file.refuse_too_large()  # some readers take an error for the end
+            file.refuse_too_large()  # some readers take an error for the end
 
 
 def check_matrix_market(path: Path, shape: tuple[int, int]) -> tuple[int, int]:

@@ -14,8 +14,8 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +27,7 @@ from .checks import Paired, check_paired, writable
 from .errors import InputError, InputNote
 from .files import whole_file, whole_folder
 from .io import read_for_fit
+from .progress import SILENT, Display, Listener, Stages, displayed
 from .words import count_of
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
@@ -37,31 +38,37 @@ MODEL_FILES = {"model.json", "weights.safetensors"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    say = _Messages(getattr(arguments, "quiet", False))
-    with warnings.catch_warnings():
+    try:
+        return _run(arguments)
+    except InputError as error:
+        return _fail(in_flags(str(error)), 2)
+    except ImportError as error:
+        return _fail(str(error), 1)
+    except OSError as error:
+        # The disk is full, a folder is read-only: the reason and the file, no traceback.
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
+    except MemoryError as error:
+        reason = f" ({error})" if str(error) else ""
+        on_disk = getattr(arguments, "backed", "yes") == "yes"
+        advice = "give fewer cells" if on_disk else "leave counts on disk: --backed yes"
+        return _fail(f"the memory is not enough{reason}; {advice}", 2)
+    except KeyboardInterrupt as interrupt:
+        return _fail(f"{interrupt or 'interrupted'}; nothing was written", 130)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    with displayed() as display, warnings.catch_warnings():
+        say = _Messages(display, getattr(arguments, "quiet", False))
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputNote)
         warnings.showwarning = lambda message, *_: say(f"note: {in_flags(str(message))}")
-        try:
-            return arguments.run(arguments, say)
-        except InputError as error:
-            return _fail(in_flags(str(error)), 2)
-        except ImportError as error:
-            return _fail(str(error), 1)
-        except OSError as error:
-            # The disk is full, a folder is read-only: the reason and the file, no traceback.
-            return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
-        except MemoryError as error:
-            reason = f" ({error})" if str(error) else ""
-            on_disk = getattr(arguments, "backed", "yes") == "yes"
-            advice = "give fewer cells" if on_disk else "leave counts on disk: --backed yes"
-            return _fail(f"the memory is not enough{reason}; {advice}", 2)
-        except KeyboardInterrupt:
-            return _fail("interrupted; nothing was written", 130)
+        return arguments.run(arguments, say)
 
 
 def _fit(arguments: argparse.Namespace, say: _Messages) -> int:
-    SCMVP = scmvp.SCMVP  # not before it is needed, and first: it says where PyTorch is missing
+    # not before it is needed, and first: it says where PyTorch is missing
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
+    SCMVP = _loaded_model_class(say.stages if first else SILENT)
     from .distributed import joined
 
     with joined() as ranks:
@@ -76,32 +83,34 @@ def _fit_and_write(
     started = time.perf_counter()
     out = Path(arguments.out).resolve()
     _refuse_output_folder(out, arguments.overwrite)
-    cells = _cells(arguments)
-    model = SCMVP(
-        cells,
-        batch=arguments.batch,
-        mosaic=arguments.mosaic,
-        n_latent=arguments.n_latent,
-        n_clusters=arguments.n_clusters,
-        preset=arguments.preset,
-        min_cells=arguments.min_cells,
-    )
+    cells = _cells(arguments, say)
+    with say.stages.stage("checking the counts"):
+        model = SCMVP(
+            cells,
+            batch=arguments.batch,
+            mosaic=arguments.mosaic,
+            n_latent=arguments.n_latent,
+            n_clusters=arguments.n_clusters,
+            preset=arguments.preset,
+            min_cells=arguments.min_cells,
+        )
     # Only now, so that a refusal stands alone.
     say(f"{arguments.input}: {_shape(cells)}")
     for line in describe_account(model.account):
         say(line)
-    with _progress(arguments.quiet) as callback:
-        model.train(
-            max_epochs=arguments.max_epochs,
-            batch_size=arguments.batch_size,
-            lr=arguments.lr,
-            seed=arguments.seed,
-            device=arguments.device,
-            threads=arguments.threads,
-            callback=callback,
-            checkpoint=arguments.checkpoint,
-            keep_checkpoint=True,  # until the results are written
-        )
+    model.train(
+        max_epochs=arguments.max_epochs,
+        batch_size=arguments.batch_size,
+        lr=arguments.lr,
+        seed=arguments.seed,
+        device=arguments.device,
+        threads=arguments.threads,
+        callback=say.epoch,
+        checkpoint=arguments.checkpoint,
+        keep_checkpoint=True,  # until the results are written
+        progress=say.progress,
+    )
+    say.end_epochs()
     if not writes:
         return 0
     with whole_folder(out, replace=arguments.overwrite) as folder:
@@ -129,10 +138,10 @@ def _fit_and_write(
 
 
 def _embed(arguments: argparse.Namespace, say: _Messages) -> int:
-    model = _load(arguments.model)
+    model = _load(arguments.model, say)
     out = _output_file(arguments.out)
-    data = _other_cells(arguments, model)
-    latent = model.get_latent_representation(data, modality=arguments.modality)
+    data = _other_cells(arguments, model, say)
+    latent = model.get_latent_representation(data, arguments.modality, progress=say.progress)
     with whole_file(out) as partial:
         _write_latent(partial, data.cells, latent)
     say(f"{arguments.out}: {_of_latent(latent)}")
@@ -142,9 +151,9 @@ def _embed(arguments: argparse.Namespace, say: _Messages) -> int:
 def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
     features = _names_in(arguments.features)
     cells = _names_in(arguments.cells)
-    model = _load(arguments.model)
+    model = _load(arguments.model, say)
     out = _output_file(arguments.out)
-    data = _other_cells(arguments, model)
+    data = _other_cells(arguments, model, say)
     model.impute_to_file(
         out,
         arguments.modality,
@@ -154,6 +163,7 @@ def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
         library_size=arguments.library_size,
         threshold=arguments.threshold,
         batch=_batch_level(arguments.batch),
+        progress=say.progress,
     )
     say(f"{arguments.out}: imputed {arguments.modality} written")
     return 0
@@ -163,9 +173,9 @@ def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
     from .differential import labels_in
 
     features = _names_in(arguments.features)
-    model = _load(arguments.model)
+    model = _load(arguments.model, say)
     out = _output_file(arguments.out)
-    cells = _cells(arguments)
+    cells = _cells(arguments, say)
     groupby = arguments.groupby
     if arguments.labels is not None:
         names = cells.cells if isinstance(cells, Paired) else cells.obs_names
@@ -189,7 +199,7 @@ def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
 
 
 def _info(arguments: argparse.Namespace, say: _Messages) -> int:
-    info = _load(arguments.model).info()
+    info = _load(arguments.model, say).info()
     # The names of up to 10^5 features would bury the rest; model.json has them.
     # The same of the history of each epoch.
     hidden = ("genes", "peaks", "training", "account", "model_options", "training_options")
@@ -240,12 +250,32 @@ def peak_memory_mb() -> float | None:
 
 
 class _Messages:
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
+    """What is said and shown on standard error; nothing when it is quiet."""
+
+    def __init__(self, display: Display, quiet: bool) -> None:
+        self._display, self.quiet = display, quiet
 
     def __call__(self, line: str) -> None:
         if not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+            self._display.write(line)
+
+    @property
+    def progress(self) -> Listener | bool:
+        """Who shows stages."""
+        return False if self.quiet else self._display.stage
+
+    @property
+    def stages(self) -> Stages:
+        return Stages(self.progress or None)
+
+    @property
+    def epoch(self) -> Listener | None:
+        """Who shows epochs."""
+        return None if self.quiet else self._display.epoch
+
+    def end_epochs(self) -> None:
+        """Leave the bar of the epochs as it is."""
+        self._display.close()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -401,21 +431,32 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
 
-def _load(path: str) -> Any:
-    return scmvp.SCMVP.load(path)
+def _load(path: str, say: _Messages) -> Any:
+    SCMVP = _loaded_model_class(say.stages)
+    with say.stages.stage("loading the model"):
+        return SCMVP.load(path)
 
 
-def _cells(arguments: argparse.Namespace) -> Any:
+def _loaded_model_class(stages: Stages) -> type[scmvp.SCMVP]:
+    with stages.stage("loading PyTorch"):
+        with suppress(ImportError):  # of which scmvp.SCMVP says more
+            import torch  # noqa: F401 - an interrupt need not wait here: it ends this process
+        return scmvp.SCMVP
+
+
+def _cells(arguments: argparse.Namespace, say: _Messages) -> Any:
     """The input, in memory or on disk."""
     backed = {"auto": None, "yes": True, "no": False}[arguments.backed]
     return read_for_fit(
-        arguments.input, backed, arguments.rna_layer, arguments.atac_layer, arguments.mosaic
-    )
+        arguments.input, backed, arguments.rna_layer, arguments.atac_layer, arguments.mosaic,
+        say.progress,
+    )  # fmt: skip
 
 
-def _other_cells(arguments: argparse.Namespace, model: Any) -> Paired:
-    columns = list(model.batch_levels)
-    return check_paired(_cells(arguments), mosaic=arguments.mosaic, columns=columns)
+def _other_cells(arguments: argparse.Namespace, model: Any, say: _Messages) -> Paired:
+    cells = _cells(arguments, say)
+    with say.stages.stage("checking the counts"):
+        return check_paired(cells, mosaic=arguments.mosaic, columns=list(model.batch_levels))
 
 
 def _batch_level(given: list[str] | None) -> Any:
@@ -472,43 +513,6 @@ def _output_file(path: str) -> Path:
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name a file")
     return writable(out)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """A callback that draws a bar on a terminal and writes one line per epoch elsewhere."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        from tqdm import tqdm
-
-        with tqdm(unit="epoch", file=sys.stderr) as bar:
-
-            def draw(state: dict[str, Any]) -> None:
-                bar.total = state["max_epochs"]
-                rate = f"{state['cells_per_second']:,.0f} cells/s"
-                bar.set_postfix_str(f"{_state(state)}, {rate}", refresh=False)
-                bar.update(1)
-
-            yield draw
-    else:
-
-        def write(state: dict[str, Any]) -> None:
-            print(
-                f"epoch {state['epoch']}/{state['max_epochs']} {_state(state)} "
-                f"{state['seconds']:.1f} s, {state['cells_per_second']:,.0f} cells/s, at most "
-                f"{state['seconds_left']:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
-
-        yield write
-
-
-def _state(state: dict[str, Any]) -> str:
-    shown = f"{state['phase']}, elbo {state['elbo_train']:.1f}"
-    held_out = state.get("elbo_validation")
-    return shown if held_out is None else f"{shown}, held out {held_out:.1f}"
 
 
 def _write_latent(path: Path, cells: Iterable[str], latent: np.ndarray) -> None:

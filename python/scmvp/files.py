@@ -8,6 +8,7 @@ can be deleted.
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import secrets
 import shutil
@@ -17,8 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
+from .progress import Report, unheard
 
 SUFFIX = ".scmvp-partial"
+_PIECE = 16 << 20  # bytes read at a time
 
 
 def as_path(path: str | os.PathLike) -> Path:
@@ -26,6 +29,39 @@ def as_path(path: str | os.PathLike) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"{path!r} is no path; give the path of a file or folder, as text")
     return Path(path)
+
+
+class WatchedFile(io.FileIO):
+    """A file to read, of which the share that was read is reported.
+
+    A library that reads from it comes back to Python for every piece: there an interrupt is heard.
+    """
+
+    def __init__(self, path: Path, report: Report = unheard):
+        super().__init__(path, "r")
+        self._path, self._report = path, report
+        self._seen, self._size = 0, max(path.stat().st_size, 1)
+
+    def __fspath__(self) -> str:
+        return str(self._path)
+
+    def readinto(self, buffer) -> int:
+        """Fill the buffer, as far as there is something."""
+        view, start = memoryview(buffer).cast("B"), 0
+        while start < len(view) and (n := super().readinto(view[start : start + _PIECE])):
+            start += n
+            self._count(n)
+        return start
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most so many bytes."""
+        content = super().read(-1 if size is None else size)
+        self._count(len(content))
+        return content
+
+    def _count(self, n: int) -> None:
+        self._seen += n
+        self._report(self._seen / self._size)
 
 
 @contextmanager

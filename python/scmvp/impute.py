@@ -17,8 +17,14 @@ from anndata.io import write_elem
 
 from .files import whole_file
 from .module import PairedMixtureVAE
+from .networks import Decoder
 
 BLOCK_BYTES = 64 << 20  # of decoder output held at a time
+
+
+def n_blocks(module: PairedMixtureVAE, n_cells: int, modality: str) -> int:
+    """How many blocks `decode_blocks` makes of so many cells."""
+    return -(-n_cells // _block_cells(_decoder(module, modality)))
 
 
 @torch.no_grad()
@@ -43,9 +49,8 @@ def decode_blocks(
     Yields:
         (block, f) float32.
     """
-    decoder = module.decoder_rna if modality == "rna" else module.decoder_atac
-    parameter = decoder.output.bias
-    block = max(1, BLOCK_BYTES // (4 * len(parameter)))
+    decoder = _decoder(module, modality)
+    parameter, block = decoder.output.bias, _block_cells(decoder)
     columns = None if features is None else torch.as_tensor(features, device=parameter.device)
     row = None if design is None else torch.as_tensor(design, device=parameter.device)
     for start in range(0, len(latent), block):
@@ -56,6 +61,14 @@ def decode_blocks(
         if columns is not None:
             share = share[:, columns]
         yield (share * library_size).cpu().numpy()
+
+
+def _decoder(module: PairedMixtureVAE, modality: str) -> Decoder:
+    return module.decoder_rna if modality == "rna" else module.decoder_atac
+
+
+def _block_cells(decoder: Decoder) -> int:
+    return max(1, BLOCK_BYTES // (4 * len(decoder.output.bias)))
 
 
 def write_blocks(

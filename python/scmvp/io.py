@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,7 +47,8 @@ from .containers import (
     split,
 )
 from .errors import InputError, InputNote, first_line
-from .files import as_path
+from .files import WatchedFile, as_path
+from .progress import Listener, Report, followed, part_of
 from .words import count_of
 
 _ACCEPTED = (
@@ -70,6 +71,7 @@ def read(
     *,
     rna_layer: str | None = None,
     atac_layer: str | None = None,
+    progress: bool | Listener = False,
 ) -> MuData | Paired:
     """Read paired cells from a file or folder.
 
@@ -91,6 +93,7 @@ def read(
         mosaic: Keep cells that only one modality has, in h5ad, h5mu and zarr.
         rna_layer: Layer with the RNA counts, in h5ad, h5mu and zarr; 'X' and 'raw' for X and .raw.
         atac_layer: Layer with the ATAC counts.
+        progress: Show on standard error how far it is; or a function, as in `SCMVP.train`.
 
     Returns:
         MuData with modalities 'rna' and 'atac' holding the same cells in the order of the RNA;
@@ -102,6 +105,18 @@ def read(
     path = as_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
+    with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
+        return _read(path, backed, mosaic, rna_layer, atac_layer, report)
+
+
+def _read(
+    path: Path,
+    backed: bool,
+    mosaic: bool,
+    rna_layer: str | None,
+    atac_layer: str | None,
+    report: Report,
+) -> MuData | Paired:
     path = inside_outs(path)
     layers = {"rna": rna_layer, "atac": atac_layer}
     if not has_layers(path):
@@ -112,13 +127,14 @@ def read(
         return read_backed(path, rna_layer, atac_layer, mosaic)
     suffix = path.suffix.lower()
     if suffix in (".h5ad", ".h5mu", ".zarr"):
-        return _read_one_file(path, layers, mosaic)
+        return _read_one_file(path, layers, mosaic, report)
     if path.is_dir():
-        return _read_folder(path, layers, mosaic)
-    readers: dict[str, Callable[[Path], MuData]] = {".h5": _read_10x_h5, ".rds": _read_rds}
-    if suffix not in readers:
+        return _read_folder(path, layers, mosaic, report)
+    if suffix == ".rds":
+        return _read_rds(path)
+    if suffix != ".h5":
         raise InputError(f"{path} is not of a kind that can be read; {_ACCEPTED}")
-    return readers[suffix](path)
+    return _read_10x_h5(path, report)
 
 
 def read_for_fit(
@@ -127,6 +143,7 @@ def read_for_fit(
     rna_layer: str | None = None,
     atac_layer: str | None = None,
     mosaic: bool = False,
+    progress: bool | Listener = False,
 ) -> MuData | Paired:
     """`read`, with the counts left on disk where they would fill the memory.
 
@@ -137,13 +154,18 @@ def read_for_fit(
         rna_layer: Layer with the RNA counts.
         atac_layer: Layer with the ATAC counts.
         mosaic: Keep cells that only one modality has.
+        progress: As for `read`.
     """
     from .backed import bytes_in_memory
 
-    if backed is None and Path(path).exists():
-        size = bytes_in_memory(Path(path))
-        backed = size is not None and size > _physical_memory() / 8
-    return read(path, bool(backed), mosaic, rna_layer=rna_layer, atac_layer=atac_layer)
+    path = as_path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path")
+    with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
+        if backed is None:
+            size = bytes_in_memory(path)
+            backed = size is not None and size > _physical_memory() / 8
+        return _read(path, backed, mosaic, rna_layer, atac_layer, report)
 
 
 def inside_outs(path: Path) -> Path:
@@ -292,13 +314,17 @@ def same_column(one: pd.Series, other: pd.Series) -> bool:
     return bool(((one == other) | (one.isna() & other.isna())).fillna(False).all())
 
 
-def _read_folder(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> MuData:
+def _read_folder(
+    path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report
+) -> MuData:
     pair = pair_files(path)
     if pair is not None:
-        modalities = [
-            _with_counts(_read_anndata(pair[modality]), modality, pair[modality], layers[modality])
-            for modality in MODALITIES
-        ]
+        modalities, read, whole = [], 0, sum(file.stat().st_size for file in pair.values())
+        for modality in MODALITIES:
+            start, read = read, read + pair[modality].stat().st_size
+            of_file = part_of(report, start / max(whole, 1), read / max(whole, 1))
+            adata = _read_anndata(pair[modality], of_file)
+            modalities.append(_with_counts(adata, modality, pair[modality], layers[modality]))
         with in_file(path):
             return join(*modalities, mosaic=mosaic, may_be_mosaic=True)
     found = {name: _plain_or_gzipped(path, name) for name in _MATRIX_FILES}
@@ -315,7 +341,7 @@ def _read_folder(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> 
                 f"{path} holds matrix.mtx but no {' and no '.join(lacking)}; put the three files "
                 "of one run into the folder"
             )
-        return _read_matrix_market(path, *(found[name] for name in _MATRIX_FILES))
+        return _read_matrix_market(path, *(found[name] for name in _MATRIX_FILES), report)
     raise InputError(
         f"{path} holds neither rna.h5ad and atac.h5ad nor matrix.mtx, features.tsv and "
         f"barcodes.tsv; {_ACCEPTED}"
@@ -342,14 +368,25 @@ def pair_files(folder: Path) -> dict[str, Path] | None:
     return None
 
 
-def _read_anndata(path: Path) -> AnnData:
+@contextmanager
+def _watched(path: Path, report: Report) -> Iterator[Path | WatchedFile]:
+    """What a reader of HDF5 files takes as the file, or of zarr as the folder."""
+    if path.is_dir():
+        yield path
+        return
+    with WatchedFile(path, report) as source:
+        yield source
+
+
+def _read_anndata(path: Path, report: Report) -> AnnData:
     reader = anndata.read_zarr if path.suffix == ".zarr" else anndata.read_h5ad
     with damage_reported(path, f"{path.suffix[1:]} file"), warnings.catch_warnings():
         # of names that occur twice, which are refused or made unique; of old formats
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
         check_container(path)
-        adata = reader(path)
+        with _watched(path, report) as source:
+            adata = reader(source)
         _check_matrices(adata, path.stem)
         return adata
 
@@ -382,11 +419,13 @@ def holds_mudata(path: Path) -> bool:
     )
 
 
-def _read_one_file(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> MuData:
+def _read_one_file(
+    path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report
+) -> MuData:
     """A MuData, or an AnnData with both modalities."""
     if holds_mudata(path):
-        return _read_mudata(path, layers, mosaic)
-    adata = _read_anndata(path)
+        return _read_mudata(path, layers, mosaic, report)
+    adata = _read_anndata(path, report)
     with modalities_expected(path):
         parts = split(adata, str(path))
     del adata
@@ -408,12 +447,15 @@ def modalities_expected(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_mudata(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> MuData:
+def _read_mudata(
+    path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report
+) -> MuData:
     reader = read_h5mu if path.suffix.lower() == ".h5mu" else read_zarr
     with damage_reported(path, f"MuData {path.suffix[1:]} file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_container(path)
-        mdata = reader(path)
+        with _watched(path, report) as source:
+            mdata = reader(source)
         for name in mdata.mod:
             _check_matrices(mdata.mod[name], name)
     names = names_in_mudata(mdata.mod, path)
@@ -427,10 +469,11 @@ def _read_mudata(path: Path, layers: Mapping[str, str | None], mosaic: bool) -> 
         return join(*chosen, obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
 
 
-def _read_10x_h5(path: Path) -> MuData:
-    with damage_reported(path, "10x .h5 file"), open_hdf5(path) as file:
-        group, cells, var = names_of_10x(file, path)
-        vectors = tuple(group[name][:] for name in ("data", "indices", "indptr"))
+def _read_10x_h5(path: Path, report: Report) -> MuData:
+    with damage_reported(path, "10x .h5 file"), WatchedFile(path, report) as source:
+        with open_hdf5(path, source) as file:
+            group, cells, var = names_of_10x(file, path)
+            vectors = tuple(group[name][:] for name in ("data", "indices", "indptr"))
     with in_file(path):
         matrix = _csr_from_parts(vectors, (len(cells), len(var)), None)
     del vectors
@@ -475,7 +518,9 @@ def names_of_10x(file: h5py.File, path: Path) -> tuple[h5py.Group, np.ndarray, p
     return group, cells, var
 
 
-def _read_matrix_market(folder: Path, matrix: Path, features: Path, barcodes: Path) -> MuData:
+def _read_matrix_market(
+    folder: Path, matrix: Path, features: Path, barcodes: Path, report: Report
+) -> MuData:
     cells = [row[0] for row in _read_table(barcodes)]
     rows = _read_table(features)
     if any(len(row) < 3 for row in rows):
@@ -502,7 +547,7 @@ def _read_matrix_market(folder: Path, matrix: Path, features: Path, barcodes: Pa
         claimed = check_matrix_market(matrix, (len(var), len(cells)))
         if claimed != (len(var), len(cells)):
             raise other_size(claimed)
-        with open_text(matrix) as file:
+        with open_text(matrix, report) as file:
             stored = scipy.io.mmread(file)
     if stored.shape != (len(var), len(cells)):
         raise other_size(stored.shape)

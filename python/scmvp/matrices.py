@@ -270,8 +270,11 @@ def feature_cells(counts: Matrix) -> np.ndarray:
     Args:
         counts: Cells x features, canonical (no stored zeros).
     """
-    n = counts.shape[1]
-    return sum(np.bincount(block.indices, minlength=n) for block in blocks_of(counts))
+    seen = np.zeros(counts.shape[1], np.int64)
+    for block in blocks_of(counts):
+        for _, indices in chunks(block.indices):
+            seen += np.bincount(indices, minlength=len(seen))
+    return seen
 
 
 def feature_totals(counts: Matrix) -> np.ndarray:

@@ -19,6 +19,7 @@ from sklearn.manifold import spectral_embedding
 from sklearn.neighbors import kneighbors_graph
 
 from .preprocess import MAX_CLUSTERS
+from .progress import Report, unheard
 
 GRAPH_CELLS = 5_000
 NEIGHBORS = 20
@@ -54,7 +55,9 @@ def start(z: np.ndarray, variance: np.ndarray, n_clusters: int, seed: int) -> Mi
     return maximized(z, variance, np.eye(n_clusters)[labels])
 
 
-def choose_n_clusters(z: np.ndarray, variance: np.ndarray, seed: int) -> int:
+def choose_n_clusters(
+    z: np.ndarray, variance: np.ndarray, seed: int, report: Report = unheard
+) -> int:
     """K by the Bayesian information criterion (Fraley and Raftery, JASA 2002) of the mixture.
 
     For each K, EM from spectral clusters: n E_q[log p(z)] less half the logarithm of n for each
@@ -65,6 +68,7 @@ def choose_n_clusters(z: np.ndarray, variance: np.ndarray, seed: int) -> int:
         z: Posterior means, (n, D); at most 5,000 cells, from all over the file, are used.
         variance: Posterior variances, (n, D).
         seed: Of the clustering.
+        report: Called after each K with the share done, 0 to 1.
 
     Returns:
         K from 1 to 50, and at most half of n.
@@ -78,6 +82,7 @@ def choose_n_clusters(z: np.ndarray, variance: np.ndarray, seed: int) -> int:
         )
     best, best_k, worse = -np.inf, 1, 0
     for k in range(1, most + 1):
+        report(k / (most + 1))
         labels = KMeans(k, n_init=3, random_state=seed).fit_predict(spectrum[:, :k])
         found = _climb(z, variance, maximized(z, variance, np.eye(k)[labels]), _STEPS)
         used = _n_used(z, found)

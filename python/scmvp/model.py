@@ -30,6 +30,7 @@ from .features import (
     modelled_features,
     warn_of_empty_rows,
 )
+from .imports import undisturbed
 from .inputs import LogCounts, SpectralScores, TfIdf
 from .matrices import Matrix, entries_of_cells, feature_totals
 from .module import Features, ModelOptions, PairedMixtureVAE
@@ -38,6 +39,7 @@ from .preprocess import (
     estimate_n_clusters,
     inverse_document_frequency,
 )
+from .progress import SILENT, Listener, Stages, counted, followed
 from .spectral import batches_of, fit_spectrum
 from .threads import default_threads, limited_threads
 from .training import (
@@ -227,6 +229,7 @@ class SCMVP:
         callback: Callback | None = None,
         checkpoint: str | os.PathLike | None = None,
         keep_checkpoint: bool = False,
+        progress: bool | Listener = True,
         **training_options: Any,
     ) -> SCMVP:
         """Fit the model from scratch; the same seed gives the same model.
@@ -249,6 +252,10 @@ class SCMVP:
                 it is deleted in the end.
             keep_checkpoint: Leave it there in the end, too, until you have written the results;
                 from it they come again at once.
+            progress: Show on standard error which stage the fit is in and how its epochs go: a line
+                that is drawn again on terminals and in notebooks, else one per stage that takes
+                long and per epoch. Or a function, called with a dict of `stage` (its name), `share`
+                (done: 0 at the start, 1 at the end) and `seconds`; epochs are for `callback`.
             **training_options: Other fields of `scmvp.training.TrainingOptions`.
 
         Returns:
@@ -256,6 +263,8 @@ class SCMVP:
 
         Raises:
             InputError: An option is out of range, or training diverged.
+            KeyboardInterrupt: It came before an epoch was complete, and says in which stage; the
+                model is as it was.
         """
         if self._data is None:
             raise InputError(
@@ -278,11 +287,19 @@ class SCMVP:
         picked = pick_device(device)
         checkpoint_file = None if checkpoint is None else writable(checkpoint)
         rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
-        with limited_threads(threads), seeded(training.seed, picked):
-            module = self._untrained(rna, atac, training.seed, design, self._n_clusters_given)
-            cells = Cells(rna, atac, picked, ranks(), design, self._part_paired())
-            trainer = Trainer(module, cells, training)
-            result = trainer.run(callback, checkpoint_file)
+        with (
+            followed(progress) as (stages, show_epoch),
+            limited_threads(threads),
+            seeded(training.seed, picked),
+        ):
+            module = self._untrained(
+                rna, atac, training.seed, design, self._n_clusters_given, stages
+            )
+            with stages.stage("setting up the networks"):
+                undisturbed("torch._dynamo")  # which torch's optimizers import
+                cells = Cells(rna, atac, picked, ranks(), design, self._part_paired())
+                trainer = Trainer(module, cells, training)
+            result = trainer.run(_both(show_epoch, callback), checkpoint_file, stages)
             latent = trainer.latent()
         # assigned together, so that a failed second training leaves the first one whole
         self._module, self._training, self._result, self._latent = module, training, result, latent
@@ -311,7 +328,10 @@ class SCMVP:
     # ---- latent and clusters
 
     def get_latent_representation(
-        self, data: PairedData | None = None, modality: str = "joint"
+        self,
+        data: PairedData | None = None,
+        modality: str = "joint",
+        progress: bool | Listener = False,
     ) -> np.ndarray:
         """Posterior mean of z, in the coordinates in which a cluster has unit covariance.
 
@@ -323,6 +343,7 @@ class SCMVP:
                 peaks also in another spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may
                 be missing, which counts as zero. One modality is enough: (rna, None).
             modality: 'joint' for q(z|x,y), 'rna' for q(z|x), 'atac' for q(z|y).
+            progress: As in `train`.
 
         Returns:
             (n, D) float32, in the order of the cells.
@@ -332,10 +353,11 @@ class SCMVP:
         self._fitted()
         if data is None and modality == "joint" and self._latent is not None:
             return self._latent.copy()
-        paired = self._matched(data)
-        if modality != "joint":
-            warn_of_empty_rows(paired, modality)
-        return self._embedded(paired, modality)
+        with followed(progress) as (stages, _):
+            paired = self._matched(data)
+            if modality != "joint":
+                warn_of_empty_rows(paired, modality)
+            return self._embedded(paired, modality, stages)
 
     def predict_proba(self, data: PairedData | None = None) -> np.ndarray:
         """p(c|z) at the posterior mean of z, (n, K) float32."""
@@ -433,6 +455,7 @@ class SCMVP:
         library_size: float = 1e4,
         threshold: float | None = None,
         batch: Batch = None,
+        progress: bool | Listener = False,
     ) -> None:
         """Write imputed profiles to HDF5, block by block.
 
@@ -446,12 +469,15 @@ class SCMVP:
             library_size: Counts per cell over all modelled features.
             threshold: Keep values of at least this, as a sparse matrix; dense when None.
             batch: As in `get_normalized_expression`.
+            progress: As in `train`.
         """
         path = writable(path)
-        latent, names = self._latent_of(data, cells)
-        self.decode_to_file(
-            path, latent, modality, names, features, library_size, threshold, batch=batch
-        )
+        with followed(progress) as (stages, _):
+            latent, names = self._latent_of(data, cells, stages)
+            self.decode_to_file(
+                path, latent, modality, names, features, library_size, threshold, batch=batch,
+                progress=stages.listener or False,
+            )  # fmt: skip
 
     @_on_its_threads
     def decode_to_file(
@@ -465,6 +491,7 @@ class SCMVP:
         threshold: float | None = None,
         log: bool = False,
         batch: Batch = None,
+        progress: bool | Listener = False,
     ) -> None:
         """Write imputed profiles of given points of the latent, as `impute_to_file` does.
 
@@ -478,6 +505,7 @@ class SCMVP:
             threshold: Keep values of at least this, as a sparse matrix; dense when None.
             log: Write log(1 + x); the threshold is on that scale.
             batch: As in `get_normalized_expression`.
+            progress: As in `train`.
         """
         path = writable(path)
         blocks = self._decode_blocks(latent, modality, features, library_size, batch)
@@ -491,7 +519,11 @@ class SCMVP:
             about["scmvp_batch"] = str(batch)
         if threshold is not None:
             about["scmvp_threshold"] = threshold = number("threshold", threshold)
-        impute.write_blocks(path, blocks, cells, features, threshold, about)
+        n_blocks = impute.n_blocks(self._fitted(), len(latent), modality)
+        name = f"imputing {'RNA' if modality == 'rna' else 'peaks'}"
+        with followed(progress) as (stages, _), stages.stage(name) as report:
+            blocks = counted(blocks, n_blocks, report)
+            impute.write_blocks(path, blocks, cells, features, threshold, about)
 
     # ---- differential features
 
@@ -770,6 +802,7 @@ class SCMVP:
         seed: int,
         design: np.ndarray | None,
         n_clusters: int | None,
+        stages: Stages = SILENT,
     ) -> PairedMixtureVAE:
         """A module that knows how often and in which cells features are seen, and nothing else."""
         batches = [None, None]
@@ -779,26 +812,31 @@ class SCMVP:
             idf = torch.from_numpy(inverse_document_frequency(atac))
             readers = [LogCounts(rna.shape[1]), TfIdf(idf)]
         else:
-            n = self.options.n_components
-            readers = [
-                SpectralScores(fit_spectrum(counts, n, seed, of_modality, self.options.shrink))
-                for counts, of_modality in zip((rna, atac), batches, strict=True)
-            ]
+            readers = []
+            for name, counts, part in zip(("RNA", "peaks"), (rna, atac), batches, strict=True):
+                with stages.stage(f"correspondence analysis of {name}") as report:
+                    o = self.options
+                    found = fit_spectrum(counts, o.n_components, seed, part, o.shrink, report)
+                readers.append(SpectralScores(found))
         factors = [part and torch.from_numpy(part.log_factor) for part in batches]
         features = map(Features, (_totals(rna), _totals(atac)), readers, factors)
         return PairedMixtureVAE(self.options, n_clusters, *features)
 
     @_on_its_threads
-    def _embedded(self, paired: Paired, modality: str = "joint") -> np.ndarray:
+    def _embedded(
+        self, paired: Paired, modality: str = "joint", stages: Stages = SILENT
+    ) -> np.ndarray:
         cells = Cells(paired.rna, paired.atac, self._device(), design=self._design(paired))
-        return in_frame(self._fitted(), embed(self._fitted(), cells, modality=modality))
+        with stages.stage("embedding the cells") as report:
+            q = embed(self._fitted(), cells, modality=modality, report=report)
+        return in_frame(self._fitted(), q)
 
     def _latent_of(
-        self, data: PairedData | None, cells: Sequence[str] | None
+        self, data: PairedData | None, cells: Sequence[str] | None, stages: Stages = SILENT
     ) -> tuple[np.ndarray, Sequence[str]]:
         if data is not None:
             paired = self._matched(data)
-            latent, names = self._embedded(paired), paired.cells
+            latent, names = self._embedded(paired, stages=stages), paired.cells
         else:
             latent, names = self.get_latent_representation(), self.cells
         if cells is None:
@@ -857,3 +895,15 @@ class SCMVP:
 
 def _totals(matrix: Matrix) -> torch.Tensor:
     return torch.from_numpy(feature_totals(matrix).astype(np.float32))
+
+
+def _both(one: Callback | None, other: Callback | None) -> Callback | None:
+    """Both callbacks in turn, where both are there."""
+    if one is None or other is None:
+        return one or other
+
+    def both(state: dict) -> None:
+        one(state)
+        other(state)
+
+    return both

@@ -33,6 +33,7 @@ from .matrices import (
     DiskRows,
     Matrix,
     blocks_of,
+    chunks,
     entries_of_cells,
     feature_cells,
     feature_totals,
@@ -94,7 +95,7 @@ def _odd_counts(counts: Matrix) -> tuple[int, int]:
     """How many of the non-zero counts are odd, and how many there are."""
     odd = n = 0
     for block in blocks_of(counts):
-        odd += int((block.data % 2).sum())
+        odd += sum(int((part % 2).sum()) for _, part in chunks(block.data))
         n += block.nnz
     return odd, n
 

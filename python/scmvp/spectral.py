@@ -19,6 +19,7 @@ from scipy.sparse.linalg import LinearOperator
 from .covariates import distinct
 from .matrices import Matrix, blocks_of, in_memory
 from .products import Products
+from .progress import Report
 
 # A feature of expected 1e-4 counts that is seen once has a residual of 100: such accidents, not
 # groups of cells, would make the leading directions. Scaled entries are cut off here.
@@ -62,7 +63,7 @@ def fit_spectrum(
     seed: int,
     batches: Batches | None = None,
     shrink: bool = True,
-    report: Callable[[float], None] | None = None,
+    report: Report | None = None,
 ) -> Spectrum:
     """The leading directions of at most 20,000 cells and about 20 million non-zeros.
 
@@ -93,7 +94,7 @@ def fit_spectrum(
     return Spectrum(*(part.astype(np.float32) for part in parts))
 
 
-def _counted(report: Callable[[float], None] | None, n_steps: int) -> Callable[[], None]:
+def _counted(report: Report | None, n_steps: int) -> Callable[[], None]:
     """What is called after every one of `n_steps` steps."""
     done = 0
 

@@ -23,6 +23,7 @@ from .errors import InputError
 from .likelihood import Pool
 from .module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from .networks import Gaussian, start_epoch
+from .progress import SILENT, Report, Stages, counted, unheard
 from .zeros import SampledZeros
 
 Callback = Callable[[dict], None]
@@ -173,6 +174,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(groups, lr=options.lr, fused=True)
         self.result = TrainingResult()
         self.ranks = cells.ranks
+        self.stages = self._of_first = SILENT
         self._objective: nn.Module = _Objective(module)
         self._read: Inputs | None = None
         self._held_out: list[PairedBatch] | None = None
@@ -193,7 +195,10 @@ class Trainer:
         return round(paired / max(part, 1 / _MOST_UNPAIRED))
 
     def run(
-        self, callback: Callback | None = None, checkpoint_file: Path | None = None
+        self,
+        callback: Callback | None = None,
+        checkpoint_file: Path | None = None,
+        stages: Stages = SILENT,
     ) -> TrainingResult:
         """Train; afterwards the module holds the best weights seen and is in evaluation mode.
 
@@ -203,13 +208,16 @@ class Trainer:
         Args:
             callback: Called after each epoch.
             checkpoint_file: Written after each epoch; where it exists, training goes on from it.
+            stages: What comes before the end of the first epoch, and the start of the mixture.
         """
+        self.stages = self._of_first = stages
         if checkpoint_file is not None and checkpoint_file.exists():
             checkpoint.load(checkpoint_file, self)
         started = time.monotonic() - self.result.seconds
         self.module.pool, self.module.zeros = Pool(), self._sampled_zeros()
         try:
-            self._read = read_all(self.module, self.cells)
+            with stages.stage("scores of all cells") as report:
+                self._read = read_all(self.module, self.cells, report)
             phases = self.options.phases()
             for i in range(self.progress.phase, len(phases)):
                 if i > self.progress.phase:
@@ -291,7 +299,10 @@ class Trainer:
     def _epoch(self, phase: Phase, step: int, started: float, callback: Callback | None) -> None:
         epoch = self.result.epochs + 1
         warm_up = self._kl_weight(phase, step)
-        trained = self._train_epoch(warm_up, phase, step)
+        # no epoch was told of yet: this is what there is to see until then
+        stages, self._of_first = self._of_first, SILENT
+        with stages.stage(f"epoch {epoch}") as report:
+            trained = self._train_epoch(warm_up, phase, step, report)
         held_out = self._evaluate(self.held_out).negative_elbo
         from_first([held_out])  # all processes stop at the same epoch
         elbo = -float(held_out)
@@ -340,7 +351,9 @@ class Trainer:
             rate = of_dispersions if group.get("dispersions") else 1.0
             group["lr"] = self.options.lr * factor * rate
 
-    def _train_epoch(self, warm_up: float, phase: Phase, step: int) -> LossTerms:
+    def _train_epoch(
+        self, warm_up: float, phase: Phase, step: int, report: Report = unheard
+    ) -> LossTerms:
         start_epoch(self.module)
         for zeros in self.module.zeros.values():
             zeros.forget()  # so that a training that goes on from a file is the same
@@ -357,6 +370,7 @@ class Trainer:
             if self.ranks.world == 1:  # else they are in the memory of who sends them
                 self.module.pool.take_gradients(*(o.weight for o in self.module.outputs()))
             sums += torch.stack([term.detach() for term in terms]) * len(part.cells)
+            report((i + 1) / self.n_batches)
         return LossTerms(*(summed(sums) / len(self.training_cells)))
 
     def _noise(self, part: Part) -> Noise:
@@ -386,9 +400,13 @@ class Trainer:
 
     def _start_mixture(self) -> None:
         """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
+        with self.stages.stage("finding the clusters") as report:
+            self._find_mixture(report)
+
+    def _find_mixture(self, report: Report) -> None:
         posteriors = self._posteriors() if self.ranks.rank == 0 else None
         if self.module.n_clusters_given is None:
-            self.set_n_clusters(self._chosen_n_clusters(posteriors))
+            self.set_n_clusters(self._chosen_n_clusters(posteriors, report))
         if posteriors is not None:
             found = self._fresh_mixture(*posteriors)
             self.shares = mixture.responsibilities(posteriors[0], found)
@@ -401,11 +419,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["params"] = [new.get(part, part) for part in group["params"]]
 
-    def _chosen_n_clusters(self, posteriors: tuple[np.ndarray, np.ndarray] | None) -> int:
+    def _chosen_n_clusters(
+        self, posteriors: tuple[np.ndarray, np.ndarray] | None, report: Report
+    ) -> int:
         """The K that the first process finds, which alone has the posteriors."""
         k = torch.zeros((), device=self.device)
         if posteriors is not None:
-            k += mixture.choose_n_clusters(*posteriors, self.options.seed)
+            k += mixture.choose_n_clusters(*posteriors, self.options.seed, report)
         from_first([k])
         return int(k)
 
@@ -484,10 +504,10 @@ class _Objective(nn.Module):
 
 
 @torch.no_grad()
-def read_all(module: PairedMixtureVAE, cells: Cells) -> Inputs | None:
+def read_all(module: PairedMixtureVAE, cells: Cells, report: Report = unheard) -> Inputs | None:
     """What the encoders read of every cell, on the device; None where that is as long as counts."""
     parts = []
-    for batch in cells.ordered():
+    for batch in counted(cells.ordered(), cells.n_ordered(len(cells)), report):
         parts.append(module.read(batch))
         if not isinstance(parts[0].rna, torch.Tensor):
             return None
@@ -508,6 +528,7 @@ def embed(
     read: Inputs | None = None,
     modality: str = "joint",
     rows: np.ndarray | None = None,
+    report: Report = unheard,
 ) -> Gaussian:
     """q(z|.) in evaluation mode and the networks' coordinates, (n, D), on the CPU.
 
@@ -517,6 +538,7 @@ def embed(
         read: What `read_all` makes of them, where it is known.
         modality: 'joint', 'rna' or 'atac'.
         rows: Which cells; all when None.
+        report: Called with the share of them that is done.
     """
     module.eval()
     rows = np.arange(len(cells)) if rows is None else rows
@@ -525,6 +547,7 @@ def embed(
     else:
         places = torch.from_numpy(rows).to(cells.device).split(ORDERED_CELLS)
         inputs = (read.each(lambda part, i=some: part.index_select(0, i)) for some in places)
+    inputs = counted(inputs, cells.n_ordered(len(rows)), report)
     parts = [[part.cpu() for part in module.encode(some, modality)] for some in inputs]
     return Gaussian(*(torch.cat(part) for part in zip(*parts, strict=True)))
 

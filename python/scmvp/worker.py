@@ -1,9 +1,10 @@
 """One model in a process of its own, driven by another program: how R runs the core beside itself.
 
-A request is a line on standard input that names a JSON file, `{"do": ..., ...}`; matrices are raw
-files beside it. Standard output has one line of JSON per event: `{"epoch": {...}}` while training,
-`{"note": ...}` for a warning, and `{"done": FILE}` or `{"failed": {...}}` at the end of a request,
-where FILE is JSON again. What other code prints goes to standard error. When standard input ends,
+A request is a line on standard input that names a JSON file, `{"do": ..., "tell": ..., ...}`;
+matrices are raw files beside it. Standard output has one line of JSON per event: `{"note": ...}`
+for a warning, with `tell` also `{"stage": {...}}` (module `progress`) and `{"epoch": {...}}` while
+training, and `{"done": FILE}` or `{"failed": {...}}` at the end of a request, where FILE is JSON
+again. What other code prints goes to standard error. When standard input ends,
 so does the process, in the middle of a training too. SIGINT ends a training with the best state so
 far, and any other request as failed.
 """
@@ -40,6 +41,7 @@ class Worker:
     def __init__(self, events: TextIO):
         self._events = events
         self._model: Any = None
+        self._tells = False
         self._interruptible, self._interrupted = False, False
 
     def say(self, **event: Any) -> None:
@@ -68,6 +70,7 @@ class Worker:
         try:
             arguments = json.loads(request.read_text())
             verb = VERBS[arguments.pop("do")]
+            self._tells = arguments.pop("tell", False)
             self._interruptible, self._interrupted = True, False
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -95,11 +98,15 @@ class Worker:
         if category in (UserWarning, InputNote):
             self.say(note=str(message))
 
+    @property
+    def _progress(self) -> Callable[[dict[str, Any]], None] | bool:
+        return (lambda stage: self.say(stage=stage)) if self._tells else False
+
     # ---- the verbs
 
     def read(self, path: str, out: str, **options: Any) -> dict[str, Any]:
         """Paired cells of a file or folder; counts and names go to files in `out`."""
-        return write_cells(scmvp.read(path, **options), Path(out))
+        return write_cells(scmvp.read(path, progress=self._progress, **options), Path(out))
 
     def simulate(self, out: str, **options: Any) -> dict[str, Any]:
         """Simulated cells, and what is true of them."""
@@ -130,10 +137,10 @@ class Worker:
         self._model = scmvp.SCMVP.load(folder)
         return self._features()
 
-    def train(self, tell: bool, **options: Any) -> dict[str, Any]:
-        """Fit it; with `tell`, an event after each epoch."""
-        callback = (lambda epoch: self.say(epoch=epoch)) if tell else None
-        self._model.train(callback=callback, **options)
+    def train(self, **options: Any) -> dict[str, Any]:
+        """Fit it."""
+        callback = (lambda epoch: self.say(epoch=epoch)) if self._tells else None
+        self._model.train(callback=callback, progress=self._progress, **options)
         return {"interrupted": self._model.interrupted}
 
     def fitted(self, latent: str, probabilities: str) -> dict[str, Any]:
@@ -151,7 +158,7 @@ class Worker:
     ) -> dict[str, Any]:
         """Latent of other cells."""
         cells = _mudata(rna, atac, obs)
-        values = self._model.get_latent_representation(cells, modality=modality)
+        values = self._model.get_latent_representation(cells, modality, self._progress)
         return {"latent": write_matrix(latent, values)}
 
     def responsibilities(self, latent: dict, probabilities: str) -> dict[str, Any]:
@@ -165,7 +172,7 @@ class Worker:
 
     def decode_to_file(self, latent: dict, **options: Any) -> dict[str, Any]:
         """The same into HDF5."""
-        self._model.decode_to_file(latent=read_matrix(latent), **options)
+        self._model.decode_to_file(latent=read_matrix(latent), progress=self._progress, **options)
         return {}
 
     def differential(

@@ -253,6 +253,9 @@ ADVICE: dict[str, dict[str, str]] = {
         "lower min_cells": "case rare_features",
         "cells: {": NOTE,
     },
+    "progress": {
+        "progress is": "case odd_kinds",
+    },
     "rbridge": {
         "as_ must be": STATES,
         "write_rds takes a MuData": "case written_for_r",

@@ -875,6 +875,7 @@ def odd_kinds(w):
     yield between(labels), between(labels["cell_type"])
     yield lambda: w.model.save(None), lambda: w.model.save(str(w.tmp / "model"))
     yield lambda: model.train(**QUICK, callback=3), lambda: model.train(**QUICK, callback=dict)
+    yield lambda: model.train(**QUICK, progress=3), lambda: model.train(**QUICK, progress=False)
     number = scmvp.estimate_n_clusters
     yield lambda: number(rna[:9], atac), lambda: number(rna, atac)
 

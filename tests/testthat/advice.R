@@ -210,6 +210,10 @@ c(
     "is a fork of one that already runs Python"
   ),
   of(
+    "test-progress.R: nothing is seen without verbose, but an interrupt is told",
+    "interrupted{}: nothing was changed"
+  ),
+  of(
     "test-python.R: SCMVP_PYTHON comes first, as interpreter or as environment",
     "no Python was found", "where there is no Python interpreter: correct or unset",
     "the Python at '{}' (found by: {}) {}: {}{}.", "does not start inside R",
@@ -305,7 +309,7 @@ c(
     "Installing the other Python packages", "scMVP is ready", "Restart R to use it",
     "Installing PyTorch for the CPU", "taking PyTorch from the package index",
     "Installing PyTorch{", "{} of {}", "{} of {} {} not in {} and {} left out",
-    "the first place is taken", "imputed {} {} of the cells", "{}are fewer: fdr is NA.",
+    "the first place is taken", "{}are fewer: fdr is NA.",
     "experiment '{}' ({})", "assay '{}' ({})", "is taken to hold", "modelling {} of {} and",
     "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
     "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "in use",

@@ -1,0 +1,333 @@
+"""Stages of long work: what is told of them, what is shown, and interrupts in each."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import scmvp
+from scmvp import progress
+from scmvp.imports import undisturbed
+from scmvp.progress import Stages
+from scmvp.spectral import fit_spectrum
+
+SCMVP = scmvp.SCMVP
+OF_TRAINING = [
+    "correspondence analysis of RNA", "correspondence analysis of peaks",
+    "setting up the networks", "scores of all cells", "epoch 1", "finding the clusters",
+]  # fmt: skip
+QUICK = {"max_epochs": 3, "threads": 1, "seed": 0}
+
+
+@pytest.fixture
+def every_event(monkeypatch):
+    """Nothing is left out because it comes soon after something else."""
+    monkeypatch.setattr(progress, "_APART", 0)
+
+
+@pytest.fixture
+def interrupts():
+    """SIGINT does what it does in a terminal, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def once(stage, share, act=interrupt):
+    """A listener that acts at the first event of a stage with at least this share."""
+    done = []
+
+    def listen(event):
+        if event["stage"] == stage and event["share"] >= share and not done:
+            done.append(event)
+            act()
+
+    return listen
+
+
+def shares(events):
+    """Shares of each stage, in the order of the stages."""
+    found = {}
+    for event in events:
+        found.setdefault(event["stage"], []).append(event["share"])
+    return found
+
+
+def assert_whole(found):
+    """From 0, never falling, to 1."""
+    assert found[0] == 0 and found[-1] == 1 and found.count(0) == found.count(1) == 1
+    assert found == sorted(set(found))
+
+
+# ---- what is told
+
+
+def test_shares_never_fall_and_end_once(every_event):
+    events = []
+    with Stages(events.append).stage("work") as report:
+        for share in (0.3, 0.1, 0.5, 0.5, 1.0, 2.0):
+            report(share)
+    assert [event["share"] for event in events] == [0, 0.3, 0.5, 1]
+    assert all(event["stage"] == "work" and event["seconds"] >= 0 for event in events)
+
+
+def test_events_come_apart():
+    events = []
+    with Stages(events.append).stage("work") as report:
+        for share in np.linspace(0, 1, 10_000):
+            report(share)
+    assert len(events) < 10
+
+
+def test_a_training_tells_its_stages_in_order_and_epochs_go_to_the_callback(simulated, every_event):
+    events, epochs = [], []
+    model = SCMVP(simulated).train(**QUICK, progress=events.append, callback=epochs.append)
+    found = shares(events)
+    assert list(found) == OF_TRAINING
+    for name in found:
+        assert_whole(found[name])
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3]
+    for name in (*OF_TRAINING[:2], "epoch 1"):
+        assert len(found[name]) > 5, name
+    silent = SCMVP(simulated).train(**QUICK, progress=False)
+    np.testing.assert_array_equal(
+        model.get_latent_representation(), silent.get_latent_representation()
+    )
+
+
+def test_a_spectrum_reports_after_every_product(monkeypatch):
+    counts = sp.random(300, 400, 0.1, "csr", np.float32, random_state=0)
+    counts.data = np.random.default_rng(0).poisson(1, counts.nnz).astype(np.float32) + 1
+    told, products, matmul = [], [], sp.csr_matrix.__matmul__
+
+    def counting(self, other):
+        products.append(getattr(other, "shape", None))
+        return matmul(self, other)
+
+    monkeypatch.setattr(sp.csr_matrix, "__matmul__", counting)
+    fit_spectrum(counts, 10, seed=0, report=told.append)
+    assert told == sorted(told) and 0 < told[0] and told[-1] == pytest.approx(1)
+    # of the cells' side; for each there is one of the other side
+    assert 0 < products.count((400, 16)) <= len(told)
+
+
+def test_other_cells_and_imputation_tell_theirs(simulated, tmp_path, every_event, monkeypatch):
+    monkeypatch.setattr("scmvp.impute.BLOCK_BYTES", 1 << 16)
+    model = SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
+    events = []
+    model.impute_to_file(tmp_path / "a.h5", "atac", data=simulated, progress=events.append)
+    found = shares(events)
+    assert list(found) == ["embedding the cells", "imputing peaks"]
+    assert_whole(found["embedding the cells"])
+    assert_whole(found["imputing peaks"])
+    assert len(found["imputing peaks"]) > 5
+
+
+# ---- files
+
+
+@pytest.fixture
+def files(simulated, pair_folder, ten_x, tmp_path):
+    """The same cells in every format that is read piece by piece."""
+    simulated.write_h5mu(tmp_path / "cells.h5mu")
+    ten_x.write_h5(tmp_path / "cells.h5")
+    ten_x.write_folder(tmp_path / "gzipped")
+    ten_x.write_folder(tmp_path / "plain", gzipped=False)
+    return {
+        "pair": pair_folder, "h5mu": tmp_path / "cells.h5mu", "10x": tmp_path / "cells.h5",
+        "gzipped": tmp_path / "gzipped", "plain": tmp_path / "plain",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["pair", "h5mu", "10x", "gzipped", "plain"])
+def test_a_file_is_read_whole_whoever_watches_and_an_interrupt_is_heard(
+    files, kind, every_event, interrupts, simulated
+):
+    path, events = files[kind], []
+    found = scmvp.read(path, progress=events.append)
+    told = shares(events)
+    assert list(told) == [f"reading {path.name}"]
+    assert_whole(told[f"reading {path.name}"])
+    assert len(told[f"reading {path.name}"]) > 2
+    assert (found["rna"].X != simulated["rna"].X).nnz == 0
+    assert (found["atac"].X != simulated["atac"].X).nnz == 0
+    for share in (0, 0.01):
+        with pytest.raises(KeyboardInterrupt, match=rf"^interrupted \(reading {path.name}\)$"):
+            scmvp.read(path, progress=once(f"reading {path.name}", share))
+    again = scmvp.read(path)
+    assert (again["rna"].X != found["rna"].X).nnz == 0
+
+
+def test_a_folder_of_zarr_has_one_stage_too(simulated, tmp_path, every_event):
+    for modality in ("rna", "atac"):
+        simulated[modality].write_zarr(tmp_path / f"{modality}.zarr")
+    events = []
+    scmvp.read(tmp_path, progress=events.append)
+    assert_whole([event["share"] for event in events])
+
+
+# ---- interrupts
+
+
+def test_an_interrupt_before_an_epoch_is_complete_says_where_and_changes_nothing(
+    simulated, every_event, interrupts, tmp_path
+):
+    model = SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
+    before, history = model.get_latent_representation(), model.history
+    cases = [(stage, share) for stage in OF_TRAINING[:5] for share in (0, 0.01)]
+    for stage, share in cases:
+        at = once(stage, share)
+        with pytest.raises(KeyboardInterrupt, match=rf"^interrupted \({stage}\)$"):
+            model.train(**QUICK | {"seed": 1}, progress=at, checkpoint=tmp_path / "state")
+        np.testing.assert_array_equal(model.get_latent_representation(), before)
+        assert model.history is history and not model.interrupted
+        assert not list(tmp_path.iterdir())
+    # and the session goes on as if nothing had been
+    again = model.train(**QUICK, progress=False).get_latent_representation()
+    np.testing.assert_array_equal(again, before)
+
+
+def test_an_interrupt_while_clusters_are_found_keeps_what_was_learnt(simulated, interrupts):
+    model = SCMVP(simulated).train(**QUICK, progress=once("finding the clusters", 0))
+    assert model.interrupted and len(model.history["epoch"]) == 1
+    assert np.isfinite(model.get_latent_representation()).all()
+
+
+def test_an_interrupted_imputation_leaves_no_file(simulated, tmp_path, interrupts):
+    model = SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
+    for stage in ("embedding the cells", "imputing peaks"):
+        at = once(stage, 0)
+        with pytest.raises(KeyboardInterrupt, match=stage):
+            model.impute_to_file(tmp_path / "a.h5", "atac", data=simulated, progress=at)
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_the_command_line_hears_an_interrupt_in_a_correspondence_analysis(pair_folder, tmp_path):
+    out = tmp_path / "out"
+    slow = """
+        import sys, time
+        from scmvp import cli, spectral
+        product = spectral.residuals
+        spectral.residuals = lambda *arguments: time.sleep(0.2) or product(*arguments)
+        sys.exit(cli.main(sys.argv[1:]))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(slow), "fit", pair_folder, "--out", out],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(scmvp.__file__).parents[1])},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    for line in process.stderr:
+        if line.startswith("correspondence analysis of RNA"):
+            process.send_signal(signal.SIGINT)
+            break
+    said = process.stderr.read()
+    assert process.wait() == 130
+    sentence = "scmvp: interrupted (correspondence analysis of RNA); nothing was written\n"
+    assert said == sentence
+    assert not out.exists()
+
+
+# ---- imports
+
+
+def module_that_waits(tmp_path, monkeypatch, name, then):
+    (tmp_path / f"{name}.py").write_text(f"import time\ntime.sleep(0.5)\n{then}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_an_import_is_complete_before_an_interrupt_is_heard(tmp_path, monkeypatch, interrupts):
+    module_that_waits(tmp_path, monkeypatch, "scmvp_test_slow", "complete = True")
+    threading.Timer(0.1, interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        undisturbed("scmvp_test_slow")
+    assert sys.modules["scmvp_test_slow"].complete
+    undisturbed("scmvp_test_slow")
+
+
+def test_an_import_that_fails_does_so_as_ever(tmp_path, monkeypatch):
+    module_that_waits(tmp_path, monkeypatch, "scmvp_test_broken", "import scmvp_test_absent")
+    with pytest.raises(ModuleNotFoundError, match="scmvp_test_absent"):
+        undisturbed("scmvp_test_broken")
+
+
+# ---- what is shown
+
+
+def work(display, monkeypatch, is_long):
+    """A stage of 0.3 s, which is much or not."""
+    monkeypatch.setattr(progress, "_SHOWN_AFTER", 0.05)
+    monkeypatch.setattr(progress, "_APART", 0)
+    monkeypatch.setattr(progress, "_TOLD_AFTER", 0.2 if is_long else 100)
+    with Stages(display.stage).stage("baking") as report:
+        report(0.5)
+        threading.Event().wait(0.3)
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_lines_of_a_log_are_few(capsys, monkeypatch, is_long):
+    with progress.displayed() as display:
+        work(display, monkeypatch, is_long)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["baking", "baking: 0 s"][: 1 + is_long]
+
+
+def test_what_is_quick_has_no_line(capsys):
+    with progress.displayed() as display:
+        for _ in range(3):
+            with Stages(display.stage).stage("blinking"):
+                pass
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_a_terminal_has_a_line_that_is_drawn_again_and_then_cleared(capsys, monkeypatch, is_long):
+    monkeypatch.setattr(progress, "_can_redraw", lambda: True)
+    with progress.displayed() as display:
+        work(display, monkeypatch, is_long)
+        display.write("note")
+    said = capsys.readouterr().err
+    assert re.search(r"\rbaking  50 %  0 s", said)
+    assert said.rpartition("\r")[2] == ("baking: 0 s\nnote\n" if is_long else "note\n")
+
+
+def test_an_interrupted_stage_is_not_drawn_any_more(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_can_redraw", lambda: True)
+    monkeypatch.setattr(progress, "_SHOWN_AFTER", 0.02)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), progress.displayed() as display:
+        with Stages(display.stage).stage("baking"):
+            threading.Event().wait(0.1)
+            raise KeyboardInterrupt
+    for _ in range(100):
+        if threading.active_count() == before:
+            break
+        threading.Event().wait(0.02)
+    assert threading.active_count() == before
+    assert capsys.readouterr().err.endswith("\r")
+
+
+def test_epochs_are_shown_by_default_and_nothing_when_told_so(simulated, capsys):
+    SCMVP(simulated, n_clusters=3).train(**QUICK)
+    assert len(re.findall(r"^epoch \d/3 ", capsys.readouterr().err, re.M)) == 3
+    SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_a_truth_value_or_a_function(simulated, refused, pair_folder):
+    refused(lambda: SCMVP(simulated, n_clusters=3).train(**QUICK, progress=3), "progress is 3")
+    refused(lambda: scmvp.read(pair_folder, progress="yes"), "progress is 'yes'")
