@@ -303,7 +303,7 @@ def _parser() -> argparse.ArgumentParser:
         "--max-epochs",
         type=_positive_int,
         metavar="N",
-        help="default 60, from 10,000 cells on fewer, at least 12",
+        help="default 60, fewer of more than 10,000 cells or of deep ones, at least 12",
     )
     fit.add_argument(
         "--batch-size", type=_positive_int, default=128, metavar="N", help="default 128"

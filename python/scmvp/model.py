@@ -235,8 +235,8 @@ class SCMVP:
         """Fit the model from scratch; the same seed gives the same model.
 
         Args:
-            max_epochs: Passes over the cells, at most; when None 60, from 10,000 cells on fewer
-                (600,000 cells in all), at least 12.
+            max_epochs: Passes over the cells, at most; when None 60, fewer from 10,000 cells or
+                2,000 counts per cell on, at least 12 (docs/MODEL.md, T1).
             batch_size: Cells per step; where some have one modality, those with both. Fewer where
                 an epoch would have less than 32 steps.
             lr: Learning rate of Adam at the start.
@@ -270,10 +270,8 @@ class SCMVP:
             raise InputError(
                 "this model was loaded from a file and has no cells; make a new SCMVP(data)"
             )
-        if max_epochs is None:
-            max_epochs = default_epochs(len(self.cells))
-        changes = {
-            "max_epochs": whole_number("max_epochs", max_epochs),
+        given = {} if max_epochs is None else {"max_epochs": whole_number("max_epochs", max_epochs)}
+        changes = given | {
             "batch_size": whole_number("batch_size", batch_size, at_least=2),
             "lr": positive("lr", lr, at_most=1),
             "seed": whole_number("seed", seed, at_least=0, at_most=2**32 - 1),
@@ -295,6 +293,10 @@ class SCMVP:
             module = self._untrained(
                 rna, atac, training.seed, design, self._n_clusters_given, stages
             )
+            if not given:
+                counts = sum(float(totals.sum()) for totals in module.totals.values())
+                epochs = default_epochs(len(self.cells), counts / len(self.cells))
+                training = dataclasses.replace(training, max_epochs=epochs)
             with stages.stage("setting up the networks"):
                 undisturbed("torch._dynamo")  # which torch's optimizers import
                 cells = Cells(rna, atac, picked, ranks(), design, self._part_paired())

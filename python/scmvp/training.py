@@ -30,6 +30,8 @@ Callback = Callable[[dict], None]
 
 MOST_EM_STEPS = 100  # when the mixture starts
 _CLEARLY_BETTER = 1e-5  # nats per cell, of one mixture of a latent over another
+_FEW_CELLS, _FEW_COUNTS = 10_000, 2_000  # from which on fewer epochs are the default
+_FEWEST_EPOCHS, _FEWEST_STEPS = 12, 800
 _MOST_UNPAIRED = 8  # times as many cells in a minibatch, at most, where few have both modalities
 
 
@@ -117,13 +119,22 @@ class TrainingResult:
             self.history.setdefault(name, []).append(value)
 
 
-def default_epochs(n_cells: int) -> int:
-    """Epochs at most, when the user says nothing: 60, from 10,000 cells on fewer, at least 12.
+def default_epochs(n_cells: int, counts_per_cell: float) -> int:
+    """Epochs at most, when the user says nothing: 60, fewer of many or of deep cells, at least 12.
 
     What has to be learnt grows with the kinds of cells, not with their number, and an epoch of more
-    cells makes more steps.
+    cells makes more steps. Of deep cells each step learns more, as long as there are enough steps
+    (docs/MODEL.md, D17).
+
+    Args:
+        n_cells: How many cells are fitted.
+        counts_per_cell: Mean number of counts of both modalities.
     """
-    return int(min(60, max(12, round(600_000 / n_cells))))
+    usual = TrainingOptions()
+    steps = min(max(n_cells / usual.batch_size, usual.fewest_steps), n_cells / usual.smallest_batch)
+    many, all_steps = min(1, _FEW_CELLS / n_cells), usual.max_epochs * steps
+    deep = min(1, max(math.sqrt(_FEW_COUNTS / max(counts_per_cell, 1)), _FEWEST_STEPS / all_steps))
+    return max(_FEWEST_EPOCHS, round(usual.max_epochs * many * deep))
 
 
 def pick_device(device: str) -> torch.device:

@@ -36,7 +36,7 @@ from .likelihood import (
 from .sparse import SparseRows
 
 PER_COUNT = 2.0  # features in the sample for each count of a mean cell
-_SELDOM, _RARELY = 1 / 16, 1 / 64  # a feature is in so many samples at least; a rare one
+_SELDOM, _RARELY = 1 / 8, 1 / 64  # a feature is in so many samples at least; a rare one
 _FEWEST_FEATURES = 8192  # with fewer, the products are not what takes the time
 # Nanoseconds of an entry of a dense block, and of a count, in all passes: measured on one core
 _DENSE, _COUNT = 13.0, 60.0

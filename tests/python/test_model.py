@@ -117,8 +117,10 @@ def test_history_has_one_row_for_each_epoch(model):
     assert model.history["phase"] == ["warm-up", "mixture", "mixture", "annealing"]
 
 
-def test_more_cells_need_fewer_epochs():
-    assert [default_epochs(n) for n in (200, 10_000, 20_000, 100_000)] == [60, 60, 30, 12]
+def test_more_or_deeper_cells_need_fewer_epochs():
+    assert [default_epochs(n, 1500) for n in (200, 10_000, 20_000, 100_000)] == [60, 60, 30, 12]
+    assert [default_epochs(5000, counts) for counts in (2000, 8000, 50_000)] == [60, 30, 21]
+    assert default_epochs(200, 50_000) == 60  # six steps each
 
 
 def test_kl_warm_up_rises(mdata):
