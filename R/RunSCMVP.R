@@ -81,7 +81,7 @@
 #'   above the number of types that are given names: give the number when you have an idea of it.
 #'   Components may end up unused.
 #' @param max.epochs Passes over the cells, at most; training stops early when the held-out cells no
-#'   longer gain. `NULL` for 60, fewer from 10,000 cells or 2,000 counts per cell on, at least 12.
+#'   longer gain. `NULL` for 60, fewer from 10,000 cells or 3,000 counts per cell on, at least 12.
 #' @param batch.size Cells per minibatch; fewer where an epoch would have less than 32 of them, more
 #'   with `mosaic`.
 #' @param learning.rate Learning rate of Adam.

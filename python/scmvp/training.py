@@ -30,7 +30,7 @@ Callback = Callable[[dict], None]
 
 MOST_EM_STEPS = 100  # when the mixture starts
 _CLEARLY_BETTER = 1e-5  # nats per cell, of one mixture of a latent over another
-_FEW_CELLS, _FEW_COUNTS = 10_000, 2_000  # from which on fewer epochs are the default
+_FEW_CELLS, _FEW_COUNTS = 10_000, 3_000  # from which on fewer epochs are the default
 _FEWEST_EPOCHS, _FEWEST_STEPS = 12, 800
 _MOST_UNPAIRED = 8  # times as many cells in a minibatch, at most, where few have both modalities
 
