@@ -14,6 +14,8 @@ use_project
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export NUMBA_NUM_THREADS=${NUMBA_NUM_THREADS:-$OMP_NUM_THREADS} # or scanpy sets OpenMP's for good
 
+unset PYTHONDONTWRITEBYTECODE # or each Python that a test starts compiles the package
+
 chosen=
 if [ "${1:-}" = quick ]; then
   export SCMVP_QUICK=1

@@ -287,6 +287,7 @@ test_that("co-accessibility and links are the same tables", {
 })
 
 test_that("(what was drawn)", {
+  skip_slow() # as those that draw
   checked <- unlist(fuzz$checked)
   message(
     "containers: ", sum(checked[setdiff(names(checked), c("fits", "tables"))]), " (",
