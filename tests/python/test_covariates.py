@@ -24,7 +24,7 @@ OBS = pd.DataFrame({"donor": ["a", "b", "b", "a"], "lane": [2, 1, 3, 1]}, index=
 @pytest.fixture(scope="module")
 def batched():
     return scmvp.simulate(
-        n_cells=800, n_genes=400, n_peaks=900, n_types=4, n_batches=2, batch_effect=1.0, seed=4
+        n_cells=600, n_genes=400, n_peaks=900, n_types=4, n_batches=2, batch_effect=1.0, seed=4
     )
 
 

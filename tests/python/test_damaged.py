@@ -584,10 +584,10 @@ def test_an_answer_of_r_that_is_none(tmp_path, monkeypatch, content):
     [b"", b"no object\n" * 100, gzip.compress(bytes(1000))],
     ids=["empty", "text", "zeros, gzipped"],
 )
-def test_rds_that_is_no_object(tmp_path, refused, content):
+def test_rds_that_is_no_object(tmp_path, refused, content, kept):
     path = tmp_path / "x.rds"
     path.write_bytes(content)
-    refused(lambda: scmvp.read_rds(path, engine="process"), "x.rds", "not a readable .rds file")
+    refused(lambda: scmvp.read_rds(path, engine=kept), "x.rds", "not a readable .rds file")
 
 
 # ---- names

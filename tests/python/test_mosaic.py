@@ -20,7 +20,7 @@ from scmvp.training import Trainer, TrainingOptions
 
 @pytest.fixture(scope="module")
 def cells():
-    return scmvp.simulate(n_cells=750, n_genes=400, n_peaks=900, n_types=4, seed=5)
+    return scmvp.simulate(n_cells=500, n_genes=400, n_peaks=900, n_types=4, seed=5)
 
 
 @pytest.fixture(scope="module")
