@@ -12,6 +12,7 @@ suppressMessages({
   if (seurat) {
     library(SeuratObject)
     requireNamespace("Signac", quietly = TRUE)
+    Assays <- SeuratObject::Assays # SummarizedExperiment, if attached, has another
   } else {
     library(SingleCellExperiment) # takes seconds
   }
