@@ -1,6 +1,6 @@
 # The commands of the project. The work itself is in tools/, bench/, inst/scripts/ and .ci/.
 
-.PHONY: help setup setup-rpy2 demo test test-python test-r style install clean distclean
+.PHONY: help setup setup-rpy2 demo check test test-python test-r style install clean distclean
 
 # What `make demo` takes: DATA=path, SEED=0, K=number of clusters, EPOCHS=60, OUT=demo-output
 DATA ?=
@@ -12,6 +12,7 @@ OUT ?= demo-output
 help:
 	@echo "make setup        everything needed, into .venv (Python) and .rlib (R)"
 	@echo "make demo         the main job on simulated cells; DATA=path for your own, K=, SEED=, EPOCHS=, OUT="
+	@echo "make check        the quick tests of every part and the style, before each commit (1-2 minutes)"
 	@echo "make test         all tests and style checks (also: test-python, test-r, style)"
 	@echo "make install      the R package into your own R library"
 	@echo "make setup-rpy2   rpy2, for R inside Python (engine=\"rpy2\"; compiles; optional)"
@@ -25,6 +26,9 @@ setup-rpy2: setup
 
 demo: setup
 	@tools/demo.sh "DATA=$(DATA)" "SEED=$(SEED)" "K=$(K)" "EPOCHS=$(EPOCHS)" "OUT=$(OUT)"
+
+check: setup
+	@tools/test.sh quick python r style
 
 test: setup
 	@tools/test.sh python r style

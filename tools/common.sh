@@ -19,25 +19,34 @@ duration() {
   if [ "$1" -lt 120 ]; then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi
 }
 
-# beside LOG COMMAND...: on another core, what it says in a file; joined waits for it and shows that.
-# It is a job of its own (set -m) because background commands of scripts do not hear the interrupts
+# beside LOG COMMAND...: meanwhile, what it says in a file; joined waits for all of these and shows that.
+# Each is a job of its own (set -m) because background commands of scripts do not hear the interrupts
 # that tests send, and because it is stopped as a whole.
+beside_jobs=()
+beside_logs=()
 beside() {
-  beside_log=$1
+  beside_logs+=("$1")
   shift
   set -m
-  "$@" >"$beside_log" 2>&1 &
-  beside_job=$!
+  "$@" >"${beside_logs[${#beside_logs[@]} - 1]}" 2>&1 &
+  beside_jobs+=($!)
   set +m
 }
 joined() {
-  local status=0
-  wait "$beside_job" || status=$?
-  beside_job=
-  cat "$beside_log"
+  local status=0 i
+  for ((i = 0; i < ${#beside_logs[@]}; i++)); do
+    wait "${beside_jobs[i]}" || status=$?
+    cat "${beside_logs[i]}"
+  done
+  beside_jobs=()
+  beside_logs=()
   return "$status"
 }
-stop_beside() { [ -z "${beside_job:-}" ] || kill -- "-$beside_job" 2>/dev/null || true; }
+stop_beside() {
+  local i
+  for ((i = 0; i < ${#beside_jobs[@]}; i++)); do kill -- "-${beside_jobs[i]}" 2>/dev/null; done
+  return 0
+}
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

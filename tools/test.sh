@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Runs suites of tests and ends with a summary: tools/test.sh [python] [r] [style]
+# Runs suites of tests and ends with a summary: tools/test.sh [quick] [python] [r] [style]
 # A suite that fails does not keep the next from running. Exit status 0: something ran, nothing failed.
-# Suites take a core each: that of R runs beside the others and is shown when they are done.
+# pytest has a process for every core; the others run beside it, one core each, and are shown when it is
+# done. It is nice to them, because they cannot be divided: so all cores are busy to the end.
+# quick: without the tests marked as slow (pytest.mark.slow, skip_slow() in R).
 # With SCMVP_RESULTS=dir the results stay in dir as one .tsv per suite, for a summary over more.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -10,15 +12,27 @@ cd "$(dirname "$0")/.."
 use_project
 # the tests' matrices are small: more threads than one only wait for each other
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export NUMBA_NUM_THREADS=${NUMBA_NUM_THREADS:-$OMP_NUM_THREADS} # or scanpy sets OpenMP's for good
 
+unset PYTHONDONTWRITEBYTECODE # or each Python that a test starts compiles the package
+
+chosen=
+if [ "${1:-}" = quick ]; then
+  export SCMVP_QUICK=1
+  chosen="not slow"
+  shift
+fi
 [ $# -gt 0 ] || set -- python r style
 keep=${SCMVP_RESULTS:-}
 results=${keep:-$(mktemp -d)}
 trap 'stop_beside; [ -n "$keep" ] || rm -rf "$results"' EXIT
+trap 'exit 130' INT TERM # pytest takes an interrupt for its own and ends as if nothing were
 
 test_python() {
   # without CI in the environment: there pytest prints whole diffs, which can be 100,000 lines
-  env -u CI "$SCMVP_PYTHON" -m pytest -c python/pyproject.toml --rootdir . -q --tb=short \
+  # a file of tests stays in one process, with what its tests share
+  env -u CI nice -n 5 "$SCMVP_PYTHON" -m pytest -c python/pyproject.toml --rootdir . -q --tb=short \
+    -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile -m "$chosen" \
     --junitxml="$results/python.xml" tests/python
   "$SCMVP_PYTHON" tools/junit_results.py "$results/python.xml" >"$results/python.tsv"
 }
@@ -37,19 +51,16 @@ test_style() {
   check style lintr Rscript tools/lint.R
 }
 
-last=
-if [ $# -gt 1 ]; then
-  case " $* " in *" r "*) last=r && beside "$results/r.log" test_r ;; esac
-fi
+run_suite() {
+  say "tests: $1"
+  "test_$1"
+}
+
+case " $* " in *" python "*) spread=python ;; *) spread=${!#} ;; esac
 for suite in "$@"; do
-  if [ "$suite" != "$last" ]; then
-    say "tests: $suite"
-    "test_$suite"
-  fi
+  [ "$suite" = "$spread" ] || beside "$results/$suite.log" run_suite "$suite"
 done
-if [ -n "$last" ]; then
-  say "tests: $last"
-  joined
-fi
+run_suite "$spread"
+joined
 
 if [ -n "$keep" ]; then summary "$@" >/dev/null; else summary "$@"; fi

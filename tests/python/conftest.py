@@ -10,7 +10,8 @@ import scipy.io
 import scipy.sparse as sp
 
 import scmvp
-from scmvp.errors import InputError
+from scmvp import rengine
+from scmvp.errors import InputError, RError
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +93,16 @@ class TenX:
 @pytest.fixture
 def ten_x(simulated) -> TenX:
     return TenX(simulated)
+
+
+@pytest.fixture(scope="session")
+def kept():
+    """The engine for calls that another test makes in an R of their own.
+
+    Packages of R load for seconds: with rpy2 all tests have them in one R.
+    """
+    try:
+        rengine._start_rpy2()
+    except RError:
+        return "process"
+    return "rpy2"

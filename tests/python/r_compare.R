@@ -1,14 +1,22 @@
 # Says in what an object that has been to Python differs from the one it was read from:
 #   Rscript r_compare.R BEFORE.rds AFTER.rds same     written anew: data, metadata, reductions
 #   Rscript r_compare.R BEFORE.rds AFTER.rds added    results were added: all of it, bit for bit
-suppressMessages({
-  library(Matrix)
-  library(SeuratObject)
-  for (package in c("Signac", "SingleCellExperiment")) requireNamespace(package, quietly = TRUE)
-})
+# and, of what was added, the imputed values of GENE... in the second cell:
+#   Rscript r_compare.R BEFORE.rds AFTER.rds added GENE...
 arguments <- commandArgs(TRUE)
 before <- readRDS(arguments[1])
 after <- readRDS(arguments[2])
+seurat <- inherits(before, "Seurat")
+suppressMessages({
+  library(Matrix)
+  if (seurat) {
+    library(SeuratObject)
+    requireNamespace("Signac", quietly = TRUE)
+    Assays <- SeuratObject::Assays # SummarizedExperiment, if attached, has another
+  } else {
+    library(SingleCellExperiment) # takes seconds
+  }
+})
 invisible(methods::validObject(after))
 expect <- function(what, x, y) {
   if (!identical(x, y)) cat(what, ": ", paste(all.equal(x, y), collapse = "; "), "\n", sep = "")
@@ -84,9 +92,16 @@ experiment_added <- function() {
   expect("experiment", before, after)
 }
 
-seurat <- inherits(before, "Seurat")
-if (!seurat) suppressMessages(library(SingleCellExperiment))
 switch(arguments[3],
   same = if (seurat) seurat_same() else experiment_same(before, after),
   added = if (seurat) seurat_added() else experiment_added()
 )
+genes <- arguments[-(1:3)]
+if (length(genes) > 0) {
+  imputed <- if (seurat) {
+    attr(after@assays[["scMVP_RNA"]], "data")
+  } else {
+    logcounts(altExp(after, "scMVP_RNA"))
+  }
+  cat(as.matrix(imputed)[genes, 2])
+}

@@ -95,6 +95,9 @@ def assigned(name: str) -> list[Message]:
     return [m for m in messages() if entry_of(m) == f"case {name}"]
 
 
+SLOW = ("checkpoints", "counts_in_file", "groups", "kinds_of_files", "on_the_command_line")
+
+
 def entry_of(message: Message) -> str | None:
     entries = ADVICE.get(message.module, {})
     found = [fragment for fragment in entries if fragment in message.text]
@@ -102,8 +105,15 @@ def entry_of(message: Message) -> str | None:
     return entries[max(found, key=len)] if found else None
 
 
-@pytest.mark.parametrize("name", sorted({v[5:] for e in ADVICE.values() for v in e.values()
-                                         if v.startswith("case ")}))  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in sorted(
+            {v[5:] for e in ADVICE.values() for v in e.values() if v.startswith("case ")}
+        )
+    ],
+)
 def test_following(name, world):
     if name in NEED_SCANPY:
         pytest.importorskip("scanpy")

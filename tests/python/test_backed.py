@@ -138,6 +138,7 @@ def test_an_epoch_from_disk_visits_every_cell_once(world, monkeypatch):
     assert len(n_steps) == len(after) == 1  # all processes make the same steps, and go on alike
 
 
+@pytest.mark.slow
 def test_a_fit_from_disk_is_as_good_as_one_in_memory(pair_folder, simulated, tmp_path):
     for name in ("yes", "no"):
         arguments = ["fit", str(pair_folder), "--out", str(tmp_path / name), "--backed", name]

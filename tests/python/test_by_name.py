@@ -59,6 +59,10 @@ def cells() -> MuData:
 
 
 FORMS = ("atac permuted", "rna permuted", "atac first", "both reversed", "view")
+some_slow = [
+    form if form in ("atac first", "view") else pytest.param(form, marks=pytest.mark.slow)
+    for form in FORMS
+]
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +194,13 @@ def equal(found: pd.DataFrame, wanted: pd.DataFrame, cells: pd.Index) -> None:
     pd.testing.assert_frame_equal(found, wanted, rtol=2e-3, atol=2e-4, check_categorical=False)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", some_slow)
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
 def test_functions_of_a_fitted_model(verb, form, cells, forms, model, tmp_path):
     equal(verb(model, forms[form], tmp_path), verb(model, cells, tmp_path), cells.obs_names)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", some_slow)
 def test_the_lines_of_the_readme_put_results_on_their_cells(form, cells, forms):
     mdata = forms[form].copy()
     model = scmvp.SCMVP(mdata, n_clusters=3).train(max_epochs=4, threads=1)
@@ -297,7 +301,8 @@ def test_labels_that_look_alike_are_one_group(cells, model):
         pd.testing.assert_frame_equal(table, tables[0])
 
 
-def test_regulation_goes_by_name(forms):
+@pytest.mark.slow
+def test_regulation_goes_by_name(forms, kept):
     if not (r_has("scMVP") and r_has("glasso")):
         pytest.skip("the R packages scMVP and glasso are not installed")
 
@@ -306,7 +311,7 @@ def test_regulation_goes_by_name(forms):
         found.obsm["X_scmvp"] = mdata.obsm["X_scmvp"]
         return found
 
-    quiet = {"verbose": False}
+    quiet = {"verbose": False, "engine": kept}
     mdata, options = forms["atac permuted"], {"k": 20, "distance_parameter": 0.5} | quiet
     found, wanted = (scmvp.run_cicero(each, **options) for each in (mdata, plain(mdata)))
     assert wanted["coaccess"].abs().max() > 0.01
@@ -322,16 +327,16 @@ def test_regulation_goes_by_name(forms):
     pd.testing.assert_frame_equal(found, wanted)
 
 
-@pytest.mark.parametrize("form", ["view", "atac first"])
-def test_objects_of_r_go_by_name(form, cells, forms, tmp_path):
+@pytest.mark.parametrize("form", [pytest.param("view", marks=pytest.mark.slow), "atac first"])
+def test_objects_of_r_go_by_name(form, cells, forms, tmp_path, kept):
     if not r_has("SeuratObject"):
         pytest.skip("the R package SeuratObject is not installed")
     mdata = forms[form].copy()
-    scmvp.write_rds(mdata, tmp_path / "made.rds")
+    scmvp.write_rds(mdata, tmp_path / "made.rds", engine=kept)
     results = mdata[sorted(mdata.obs_names)].copy()  # in an order of their own
     results.obs["score"] = [hash(cell) % 1000 for cell in results.obs_names]
-    scmvp.add_to_rds(tmp_path / "made.rds", results, tmp_path / "added.rds")
-    back = scmvp.read_rds(tmp_path / "added.rds")
+    scmvp.add_to_rds(tmp_path / "made.rds", results, tmp_path / "added.rds", engine=kept)
+    back = scmvp.read_rds(tmp_path / "added.rds", engine=kept)
     for name in ("rna", "atac"):
         found = back[name].to_df().loc[cells.obs_names, cells[name].var_names]
         np.testing.assert_array_equal(found, cells[name].to_df())

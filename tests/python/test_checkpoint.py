@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import scmvp
 from scmvp import SCMVP
 
 OPTIONS = {"max_epochs": 9, "threads": 1}
@@ -22,20 +23,29 @@ def cut_after(model: SCMVP, epoch: int, file, **options) -> None:
         model.train(callback=callback, checkpoint=file, **OPTIONS | options)
 
 
-@pytest.fixture(scope="module", params=[3, None], ids=["told K", "K to be found"])
-def whole(simulated, request) -> SCMVP:
-    model = SCMVP(simulated, n_clusters=request.param).train(**OPTIONS)
+@pytest.fixture(scope="module")
+def cells():
+    return scmvp.simulate(n_cells=120, n_genes=150, n_peaks=300, n_types=3, seed=3)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[3, pytest.param(None, marks=pytest.mark.slow)],
+    ids=["told K", "K to be found"],
+)
+def whole(cells, request) -> SCMVP:
+    model = SCMVP(cells, n_clusters=request.param).train(**OPTIONS)
     model.told = request.param
     return model
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 4, 8])  # within and between the phases
-def test_going_on_gives_the_same_model(simulated, whole, tmp_path, epoch):
+def test_going_on_gives_the_same_model(cells, whole, tmp_path, epoch):
     file = tmp_path / "state"
-    cut_after(SCMVP(simulated, n_clusters=whole.told), epoch, file)
+    cut_after(SCMVP(cells, n_clusters=whole.told), epoch, file)
     assert file.exists()
     torch.manual_seed(epoch)  # a new process would draw something else, too
-    model = SCMVP(simulated, n_clusters=whole.told).train(checkpoint=file, **OPTIONS)
+    model = SCMVP(cells, n_clusters=whole.told).train(checkpoint=file, **OPTIONS)
     assert model.n_clusters == whole.n_clusters
     np.testing.assert_array_equal(
         model.get_latent_representation(), whole.get_latent_representation()
@@ -44,20 +54,18 @@ def test_going_on_gives_the_same_model(simulated, whole, tmp_path, epoch):
     assert [*tmp_path.iterdir()] == []
 
 
-def test_the_checkpoint_of_another_training_is_refused(simulated, tmp_path, refused):
+def test_the_checkpoint_of_another_training_is_refused(cells, tmp_path, refused):
     file = tmp_path / "state"
-    cut_after(SCMVP(simulated, n_clusters=3), 1, file)
+    cut_after(SCMVP(cells, n_clusters=3), 1, file)
     state = file.read_bytes()
     refused(
-        lambda: SCMVP(simulated, n_clusters=4).train(checkpoint=file, **OPTIONS),
+        lambda: SCMVP(cells, n_clusters=4).train(checkpoint=file, **OPTIONS),
         "another training",
         "number of clusters",
     )
-    refused(lambda: SCMVP(simulated).train(checkpoint=file, **OPTIONS), "number of clusters")
-    refused(
-        lambda: SCMVP(simulated, n_clusters=3).train(checkpoint=file, seed=1, **OPTIONS), "seed"
-    )
-    others = simulated[:200].copy()
+    refused(lambda: SCMVP(cells).train(checkpoint=file, **OPTIONS), "number of clusters")
+    refused(lambda: SCMVP(cells, n_clusters=3).train(checkpoint=file, seed=1, **OPTIONS), "seed")
+    others = cells[:100].copy()
     refused(
         lambda: SCMVP(others, n_clusters=3).train(checkpoint=file, **OPTIONS), "number of cells"
     )
@@ -65,7 +73,7 @@ def test_the_checkpoint_of_another_training_is_refused(simulated, tmp_path, refu
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of ours", b"\x08\0\0\0\0\0\0\0{}      "])
-def test_a_damaged_checkpoint_is_refused(simulated, tmp_path, refused, content):
+def test_a_damaged_checkpoint_is_refused(cells, tmp_path, refused, content):
     file = tmp_path / "state"
     file.write_bytes(content)
-    refused(lambda: SCMVP(simulated, n_clusters=3).train(checkpoint=file, **OPTIONS), "checkpoint")
+    refused(lambda: SCMVP(cells, n_clusters=3).train(checkpoint=file, **OPTIONS), "checkpoint")

@@ -84,6 +84,7 @@ def test_what_is_canonical_is_not_copied():
     assert np.shares_memory(kept.indices, as_double.indices)
 
 
+@pytest.mark.slow
 def test_a_large_canonical_matrix_is_checked_without_a_copy_of_it():
     matrix = sp.random(4000, 5000, density=0.2, format="csr", dtype=np.float32, random_state=0)
     matrix.data[:] = 1

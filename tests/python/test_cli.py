@@ -196,6 +196,7 @@ def test_a_training_outlives_a_full_disk(fitted, cells, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.slow
 def test_interrupted_fit_writes_its_best_state(cells, tmp_path):
     pytest.importorskip("torch")
     out = tmp_path / "out"
@@ -337,6 +338,7 @@ def test_notes_about_the_input_are_shown(cells, tmp_path, capsys):
     assert "Warning" not in said
 
 
+@pytest.mark.slow
 def test_as_a_module(tmp_path):
     source = Path(scmvp.__file__).parents[1]
     result = subprocess.run(

@@ -266,6 +266,7 @@ def compare(data, names) -> None:
 
 @examples(40)
 @given(**containers)
+@pytest.mark.slow
 def test_in_memory(rna, atac, kind, lane):
     data, names = container_as(rna, atac, kind, lane)
     compare(data, names)
@@ -358,6 +359,7 @@ WRITERS = (write_pair, write_h5mu, write_zarr, write_10x, write_mtx)
     rna=stored, atac=stored, lane=st.sampled_from(LANES), write=st.sampled_from(WRITERS),
     backed=st.booleans(),
 )  # fmt: skip
+@pytest.mark.slow
 def test_in_files(tmp_path_factory, rna, atac, lane, write, backed):
     data, _ = container_as(rna, atac, "mudata", lane if lane != "object" else "int")
     path = write(data, tmp_path_factory.mktemp("stored") / "x")

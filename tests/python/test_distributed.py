@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 
 import scmvp
+from scmvp import cli
 from scmvp.networks import BatchNorm
 
 SOURCE = Path(scmvp.__file__).parents[1]
@@ -33,13 +34,13 @@ def elbos(folder: Path) -> np.ndarray:
 
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="this PyTorch has no gloo")
 @pytest.mark.parametrize("backed", ["no", "yes"])
+@pytest.mark.slow
 def test_two_processes_train_as_one(pair_folder, tmp_path, backed):
     told = ["--n-clusters", 3] if backed == "no" else []  # else the first finds it for both
-    fit = ["-m", "scmvp", "fit", pair_folder, *told, "--max-epochs", 6, "--quiet"]
-    fit += ["--backed", backed, "--out"]
+    fit = ["fit", pair_folder, *told, "--max-epochs", 6, "--quiet", "--backed", backed, "--out"]
+    assert cli.main(list(map(str, [*fit, tmp_path / "one"]))) == 0
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
-    run(*fit, tmp_path / "one")
-    run(*launcher, *fit, tmp_path / "two")
+    run(*launcher, "-m", "scmvp", *fit, tmp_path / "two")
     one, two = elbos(tmp_path / "one"), elbos(tmp_path / "two")
     assert one.shape == two.shape == (6, 2)
     # from memory each minibatch has the same cells, from disk other ones
@@ -48,13 +49,15 @@ def test_two_processes_train_as_one(pair_folder, tmp_path, backed):
     assert latents[0].shape == (241, 21)
 
 
-def _statistics(rank: int, file: str, h: torch.Tensor, results) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+def _statistics(rank: int, folder: Path, h: torch.Tensor) -> None:
+    meeting = f"file://{folder / 'meeting'}"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     norm = BatchNorm(3).train()
     part = h[rank::2].clone().requires_grad_()
     found = norm(part)
     found.square().sum().backward()
-    results[rank] = found.detach(), part.grad, norm.running_mean, norm.running_var
+    result = found.detach(), part.grad, norm.running_mean, norm.running_var
+    torch.save(result, folder / f"{rank}")
     distributed.destroy_process_group()
 
 
@@ -62,11 +65,8 @@ def _statistics(rank: int, file: str, h: torch.Tensor, results) -> None:
 def test_batch_norm_sees_the_cells_of_all_processes(tmp_path):
     torch.manual_seed(0)
     h = torch.randn(11, 3) * 2 + 1
-    with torch.multiprocessing.Manager() as manager:
-        results = manager.dict()
-        arguments = (str(tmp_path / "meeting"), h, results)
-        torch.multiprocessing.spawn(_statistics, arguments, nprocs=2)
-        parts = [results[rank] for rank in range(2)]
+    torch.multiprocessing.spawn(_statistics, (tmp_path, h), nprocs=2)
+    parts = [torch.load(tmp_path / f"{rank}") for rank in range(2)]
     norm, whole = torch.nn.BatchNorm1d(3, momentum=None).train(), h.clone().requires_grad_()
     expected = norm(whole)
     (expected.square().sum() * 1).backward()

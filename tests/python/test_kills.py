@@ -34,7 +34,13 @@ LAST = 8  # steps: there the new file takes the place of the old one
 EARLIER = 5 if os.environ.get("SCMVP_FUZZ", "1") == "1" else 1000  # steps before these
 
 
-@pytest.mark.parametrize("name", JOBS)
+QUICK = ("save", "write_rds")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in JOBS],
+)
 def test_ended_before_any_step(all_jobs, tmp_path, name):
     """Before each opening, writing to the disk, renaming and deleting; so also after each.
 

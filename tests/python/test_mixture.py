@@ -73,6 +73,7 @@ def test_posterior_variance_is_part_of_the_covariance(cells):
 
 
 @pytest.mark.parametrize("k", [1, 3, 9])
+@pytest.mark.slow
 def test_the_number_of_groups_is_found_as_by_the_bic_of_a_tied_mixture(k):
     rng = np.random.default_rng(k)
     z = 6 * rng.normal(size=(k, 4))[rng.integers(k, size=900)] + rng.normal(size=(900, 4))
@@ -82,6 +83,7 @@ def test_the_number_of_groups_is_found_as_by_the_bic_of_a_tied_mixture(k):
     assert mixture.choose_n_clusters(z, np.full_like(z, 1e-3), seed=1) == k
 
 
+@pytest.mark.slow
 def test_groups_that_the_posteriors_do_not_tell_apart_are_not_counted():
     """Ten points, of which the data say no more than which half they are in."""
     rng = np.random.default_rng(0)

@@ -63,12 +63,13 @@ def saved(model, tmp_path):
 
 
 @pytest.mark.parametrize("n_latent", [10, 20])
+@pytest.mark.slow
 def test_it_finds_known_types(n_latent):
     """Mixture and latent both: argmax p(c|z) must cluster as well as k-means on z does.
 
     At 20 dimensions the published p(c|z) was uniform, its argmax a single cluster.
     """
-    mdata = scmvp.simulate(n_cells=600, n_genes=800, n_peaks=1500, n_types=4, seed=5)
+    mdata = scmvp.simulate(n_cells=400, n_genes=800, n_peaks=1500, n_types=4, seed=5)
     truth = mdata["rna"].obs["cell_type"]
     model = SCMVP(mdata, n_clusters=4, n_latent=n_latent).train(threads=1)
     z = model.get_latent_representation()
@@ -81,8 +82,9 @@ def test_it_finds_known_types(n_latent):
     assert np.median(proba.max(1)) > 0.9
 
 
+@pytest.mark.slow
 def test_it_finds_how_many_types_there_are(tmp_path):
-    mdata = scmvp.simulate(n_cells=700, n_genes=800, n_peaks=1500, n_types=6, seed=5)
+    mdata = scmvp.simulate(n_cells=450, n_genes=800, n_peaks=1500, n_types=6, seed=5)
     model = SCMVP(mdata)
     assert model.n_clusters is None and "clusters to be found" in repr(model)
     model.train(threads=1)
@@ -94,10 +96,11 @@ def test_it_finds_how_many_types_there_are(tmp_path):
     np.testing.assert_array_equal(loaded.predict_proba(mdata), model.predict_proba())
 
 
+@pytest.mark.slow
 def test_cells_of_one_type_are_one_cluster():
     """Also where their depths differ widely."""
     rng = np.random.default_rng(0)
-    depth = np.exp(rng.normal(6, 1, 500))
+    depth = np.exp(rng.normal(6, 1, 300))
     counts = [
         rng.poisson(depth[:, None] * rng.dirichlet(np.ones(n))).astype("f4") for n in (300, 500)
     ]
@@ -106,6 +109,7 @@ def test_cells_of_one_type_are_one_cluster():
     np.testing.assert_array_equal(model.predict_proba(), 1)
 
 
+@pytest.mark.slow
 def test_training_improves_the_held_out_elbo(mdata):
     longer = SCMVP(mdata, n_clusters=3).train(max_epochs=20, threads=1)
     elbo = longer.history["elbo_validation"]
@@ -130,6 +134,7 @@ def test_kl_warm_up_rises(mdata):
     assert set(weights[3:]) == {1}
 
 
+@pytest.mark.slow
 def test_single_encoders_are_trained():
     """Published pretraining never reached the joint encoder; here one loss trains all three."""
     mdata = small(n_cells=240, median_umi=600, median_fragments=600)
@@ -143,6 +148,7 @@ def test_single_encoders_are_trained():
             assert np.corrcoef(joint[:, d], single[:, d])[0, 1] > 0.8
 
 
+@pytest.mark.slow
 def test_few_cells_of_few_counts_do_not_end_in_one_cluster(mdata):
     assert SCMVP(mdata, n_clusters=3).train(threads=1).n_clusters_used == 3
 
@@ -266,9 +272,10 @@ def test_decode_needs_only_the_latent(model):
     )
 
 
+@pytest.mark.slow
 def test_imputation_follows_the_truth():
     """Over cells, per linked gene, closer to the true mean than the counts are."""
-    mdata = scmvp.simulate(n_cells=500, n_genes=400, n_peaks=800, n_types=4, seed=2)
+    mdata = scmvp.simulate(n_cells=300, n_genes=400, n_peaks=800, n_types=4, seed=2)
     model = SCMVP(mdata, n_clusters=4).train(threads=1)
     truth = mdata["rna"].varm["true_profile"]
     types = mdata["rna"].obs["cell_type"].astype("category")
@@ -366,6 +373,7 @@ def test_interrupt_before_the_first_epoch_keeps_the_earlier_fit(mdata, monkeypat
     np.testing.assert_array_equal(model.get_latent_representation(), before)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_the_one_kept(mdata):
     model = SCMVP(mdata, n_clusters=3).train(max_epochs=40, lr=0.02, patience=2, threads=1)
     summary = model.summary()
@@ -389,6 +397,7 @@ def test_callback_tells_where_training_is(mdata):
 
 
 @pytest.mark.parametrize(("theta", "of_peaks"), [(1.0, 0.5), (4.0, 3.0)])
+@pytest.mark.slow
 def test_dispersions_are_those_of_the_counts(theta, of_peaks):
     """Simulated with variance m + m^2 / theta in both, of which m / theta is c on average."""
     cells = {"n_cells": 500, "n_genes": 300, "n_peaks": 600, "n_types": 3, "seed": 5}

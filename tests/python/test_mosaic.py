@@ -20,7 +20,7 @@ from scmvp.training import Trainer, TrainingOptions
 
 @pytest.fixture(scope="module")
 def cells():
-    return scmvp.simulate(n_cells=750, n_genes=400, n_peaks=900, n_types=4, seed=5)
+    return scmvp.simulate(n_cells=500, n_genes=400, n_peaks=900, n_types=4, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def test_encoders_do_not_see_cells_whose_modality_is_missing():
     assert all(p.grad is None or not p.grad.any() for p in module.encoder_joint.parameters())
 
 
+@pytest.mark.slow
 def test_cells_of_one_modality_join_the_others(cells, part, model):
     labels = cells.obs["cell_type"].loc[model.cells].to_numpy()
     part = part[cells.obs_names.get_indexer(model.cells)]
@@ -103,6 +104,7 @@ def test_cells_of_one_modality_join_the_others(cells, part, model):
         assert classifier.score(z[part == alone], labels[part == alone]) > 0.95
 
 
+@pytest.mark.slow
 def test_the_absent_modality_is_predicted(cells, part, model):
     """Cells of ATAC alone: imputed RNA against the truth, beside the mean profile."""
     alone = part == 2
@@ -116,6 +118,7 @@ def test_the_absent_modality_is_predicted(cells, part, model):
     assert np.nanmean(r) > 0.7
 
 
+@pytest.mark.slow
 def test_a_query_may_have_one_modality(cells, part, model):
     rna, atac = cells["rna"][:40].copy(), cells["atac"][:40].copy()
     z_rna = model.get_latent_representation((rna, None))
@@ -142,6 +145,7 @@ def test_a_mosaic_is_asked_for_in_words(mosaic, cells):
         scmvp.SCMVP(apart, mosaic=True)
 
 
+@pytest.mark.slow
 def test_from_the_command_line_in_memory_and_from_disk(cells, part, tmp_path):
     folder = tmp_path / "cells"
     folder.mkdir()

@@ -113,6 +113,21 @@ def test_r_reads_what_is_written_and_writes_it_again(tmp_path):
     assert (back["long"] == values["long"]).all()
 
 
+def compare(kept: str, *arguments: object) -> str:
+    """What r_compare.R prints."""
+    if kept == "process":
+        return rscript(HERE / "r_compare.R", *arguments)
+    from rpy2 import rinterface
+
+    given = ", ".join(f'"{argument}"' for argument in arguments)
+    code = f"""local({{
+      commandArgs <- function(...) c({given})
+      printed <- utils::capture.output(source("{HERE}/r_compare.R", local = TRUE))
+      paste(printed, collapse = "\n")
+    }})"""
+    return rinterface.evalr(code)[0]
+
+
 def test_what_r_cannot_hold_is_refused(refused):
     import io
 
@@ -144,9 +159,10 @@ def object_of(objects):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_object_to_mudata_and_back(kind, object_of, objects, tmp_path):
+@pytest.mark.slow
+def test_object_to_mudata_and_back(kind, object_of, objects, tmp_path, kept):
     path = object_of(kind)
-    mdata = scmvp.read_rds(path, layers=True)
+    mdata = scmvp.read_rds(path, layers=True, engine="process")
     for modality in ("rna", "atac"):
         written = sp.csr_matrix(scipy.io.mmread(objects / f"{modality}.mtx").T)
         assert (mdata[modality].X != written).nnz == 0
@@ -172,16 +188,17 @@ def test_object_to_mudata_and_back(kind, object_of, objects, tmp_path):
     assert filed.uns["r_object"]["kind"] == mdata.uns["r_object"]["kind"]
     if kind == "mae":
         return
-    scmvp.write_rds(mdata, tmp_path / "back.rds", mdata.uns["r_object"]["kind"])
-    assert rscript(HERE / "r_compare.R", path, tmp_path / "back.rds", "same") == ""
+    scmvp.write_rds(mdata, tmp_path / "back.rds", mdata.uns["r_object"]["kind"], engine=kept)
+    assert compare(kept, path, tmp_path / "back.rds", "same") == ""
     filed.uns["r_object"]["reductions"]["x"] = {}
-    scmvp.write_rds(filed, tmp_path / "filed.rds", mdata.uns["r_object"]["kind"])
+    scmvp.write_rds(filed, tmp_path / "filed.rds", mdata.uns["r_object"]["kind"], engine=kept)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path):
+@pytest.mark.slow
+def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path, kept):
     path = object_of(kind)
-    mdata = scmvp.read_rds(path)
+    mdata = scmvp.read_rds(path, engine=kept)
     latent = np.random.default_rng(0).normal(size=(30, 4))
     mdata.obsm["X_scmvp"] = latent
     mdata.obs["scmvp_cluster"] = pd.Categorical(["a", "b", "c"] * 10)
@@ -191,44 +208,48 @@ def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path):
     before = path.read_bytes()
     if kind == "mae":
         with pytest.raises(scmvp.InputError, match="MultiAssayExperiment"):
-            scmvp.add_to_rds(path, mixed, tmp_path / "new.rds")
+            scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", engine=kept)
         return
-    scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", imputed={"rna": rna})
+    scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", imputed={"rna": rna}, engine="process")
     assert path.read_bytes() == before
-    assert rscript(HERE / "r_compare.R", path, tmp_path / "new.rds", "added") == ""
-    back = scmvp.read_rds(tmp_path / "new.rds")
+    *differences, logged = compare(
+        kept, path, tmp_path / "new.rds", "added", "Gene2", "Gene5"
+    ).splitlines()
+    assert differences == []
+    back = scmvp.read_rds(tmp_path / "new.rds", engine=kept)
     np.testing.assert_array_equal(back.obsm["X_scmvp"], latent)
     assert list(back.obs["scmvp_cluster"]) == ["a", "b", "c"] * 10
     new = set(back.obs) - set(mdata.obs)
     assert new <= {"scmvp_cluster", "nCount_scMVP_RNA", "nFeature_scMVP_RNA"}
     # assays of scMVP are not taken for data, and hold what was given, logged
     assert back["rna"].n_vars == 50
-    get = (
-        'SingleCellExperiment::logcounts(SingleCellExperiment::altExp(x, "scMVP_RNA"))'
-        if kind == "sce"
-        else 'attr(x@assays[["scMVP_RNA"]], "data")'
-    )
-    code = f'x <- readRDS("{tmp_path}/new.rds"); cat(as.matrix({get})[c("Gene2", "Gene5"), 2])'
-    values = [float(x) for x in rscript("-e", f"suppressMessages({{{code}}})").split()]
+    values = [float(x) for x in logged.split()]
     np.testing.assert_allclose(values, np.log1p([3, 2]), rtol=1e-6)
 
 
-def test_cells_of_results_and_of_the_object(object_of, tmp_path, refused):
+@pytest.mark.slow
+def test_cells_of_results_and_of_the_object(object_of, tmp_path, refused, kept):
     path = object_of("v3")
-    some = scmvp.read_rds(path)[5:25].copy()
+    some = scmvp.read_rds(path, engine=kept)[5:25].copy()
     some.obsm["X_scmvp"] = np.ones((20, 2))
     out = tmp_path / "out.rds"
-    refused(lambda: scmvp.add_to_rds(path, some, out), "lack 10 of its 30 cells", "shared")
+
+    def add(mdata, **more):
+        scmvp.add_to_rds(path, mdata, out, engine=kept, **more)
+
+    refused(lambda: add(some), "lack 10 of its 30 cells", "shared")
     assert not out.exists()
-    scmvp.add_to_rds(path, some, out, cells="shared")
-    assert list(scmvp.read_rds(out).obs_names) == list(some.obs_names)
+    add(some, cells="shared")
+    assert list(scmvp.read_rds(out, engine=kept).obs_names) == list(some.obs_names)
     strange = some.copy()
     strange.obs_names = [f"other{i}" for i in range(20)]
-    refused(lambda: scmvp.add_to_rds(path, strange, out), "20 cells", "are not in it")
+    refused(lambda: add(strange), "20 cells", "are not in it")
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("as_", ["Seurat", "SingleCellExperiment"])
+@pytest.mark.parametrize(
+    "as_", ["Seurat", pytest.param("SingleCellExperiment", marks=pytest.mark.slow)]
+)
 def test_cells_that_never_were_in_r(as_, simulated, tmp_path):
     if not r_has("SeuratObject" if as_ == "Seurat" else "SingleCellExperiment"):
         pytest.skip(f"R packages for {as_} are not installed")
@@ -260,6 +281,7 @@ def test_writing_refuses_what_is_not_counts_and_leaves_the_file(simulated, tmp_p
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_used(objects, tmp_path, refused, engine):
     def read(path, **more):
         return scmvp.read_rds(path, engine=engine, **more)
@@ -273,6 +295,7 @@ def test_files_that_cannot_be_used(objects, tmp_path, refused, engine):
     refused(lambda: read(tmp_path / "cut.rds"), "cut.rds", "truncated")
 
 
+@pytest.mark.slow
 def test_command_line_with_an_experiment(object_of, tmp_path, capsys):
     path = object_of("sce")
     arguments = ["fit", str(path), "--out", str(tmp_path / "fit"), "--n-clusters", "2"]
@@ -299,10 +322,10 @@ def with_latent(simulated):
 
 
 @pytest.fixture(scope="module")
-def of_r(with_latent, tmp_path_factory):
+def of_r(with_latent, tmp_path_factory, kept):
     """What R answers for the object that write_rds makes of the same cells."""
     folder = tmp_path_factory.mktemp("regulation")
-    scmvp.write_rds(with_latent, folder / "object.rds")
+    scmvp.write_rds(with_latent, folder / "object.rds", engine=kept)
     rscript(HERE / "r_regulation.R", folder / "object.rds", folder / "out")
     with open(folder / "out", "rb") as file:
         return rserial.load(file)
@@ -314,6 +337,7 @@ def identical(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
+@pytest.mark.slow
 def test_python_answers_as_r_does(with_latent, of_r, engine):
     quiet = {"verbose": False, "engine": engine}
     groups = scmvp.aggregate_cells(with_latent, k=15, seed_use=5, **quiet)
@@ -338,6 +362,7 @@ def test_python_answers_as_r_does(with_latent, of_r, engine):
 
 
 @pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
+@pytest.mark.slow
 def test_groups_are_made_on_the_way_and_progress_is_shown(with_latent, capfd):
     fast = {"sample_num": 2, "k": 15}
     made = scmvp.aggregate_cells(with_latent, k=15, verbose=False)
@@ -347,20 +372,22 @@ def test_groups_are_made_on_the_way_and_progress_is_shown(with_latent, capfd):
     assert "distance parameter" in capfd.readouterr().err
 
 
-def test_refusals_of_regulation(with_latent, refused):
-    mdata = with_latent
+def test_refusals_of_regulation(with_latent, refused, kept):
+    mdata, quiet = with_latent, {"verbose": False, "engine": kept}
     refused(lambda: scmvp.run_cicero(mdata, reduction="X_other"), "X_other", "'X_scmvp'")
-    refused(lambda: scmvp.run_cicero(mdata, windows=1), "windows", "no argument", "sample_num")
-    refused(lambda: scmvp.run_cicero(mdata, window=-1, verbose=False), "window must be")
-    refused(lambda: scmvp.link_peaks_lasso(mdata, min_cells=-1, verbose=False), "min_cells must")
+    refused(
+        lambda: scmvp.run_cicero(mdata, windows=1, **quiet), "windows", "no argument", "sample_num"
+    )
+    refused(lambda: scmvp.run_cicero(mdata, window=-1, **quiet), "window must be")
+    refused(lambda: scmvp.link_peaks_lasso(mdata, min_cells=-1, **quiet), "min_cells must")
     refused(lambda: scmvp.run_cicero(mdata, engine="java"), "engine must be")
     refused(lambda: scmvp.find_ccans(pd.DataFrame({"Peak1": []})), "coaccess")
     smooth = mdata.copy()
     smooth["atac"].X = smooth["atac"].X * 0.3
-    refused(lambda: scmvp.link_peaks_lasso(smooth), "not counts", "peaks_imputed")
+    refused(lambda: scmvp.link_peaks_lasso(smooth, **quiet), "not counts", "peaks_imputed")
     bare = mdata.copy()
     bare["rna"].var = bare["rna"].var[[]]
-    refused(lambda: scmvp.link_peaks_lasso(bare), "gene_coordinates is needed")
+    refused(lambda: scmvp.link_peaks_lasso(bare, **quiet), "gene_coordinates is needed")
 
 
 # ---- R that is missing, old, killed or interrupted
@@ -451,12 +478,13 @@ def test_an_interrupt_ends_r(tmp_path):
     assert not list(tmp_path.glob("scmvp-r-*"))
 
 
-def test_notes_point_at_the_caller(object_of, tmp_path):
-    mdata = scmvp.read_rds(object_of("sce"), layers=["logcounts"])
+@pytest.mark.slow
+def test_notes_point_at_the_caller(object_of, tmp_path, kept):
+    mdata = scmvp.read_rds(object_of("sce"), layers=["logcounts"], engine=kept)
     mdata["rna"].layers["spliced"] = mdata["rna"].X.copy()
     if r_has("SeuratObject") and "5" > rscript("-e", 'cat(format(packageVersion("SeuratObject")))'):
         with pytest.warns(InputNote, match="'spliced' is left out") as caught:
-            scmvp.write_rds(mdata, tmp_path / "x.rds")
+            scmvp.write_rds(mdata, tmp_path / "x.rds", engine=kept)
         assert caught[0].filename == __file__
 
 
@@ -464,7 +492,8 @@ def test_notes_point_at_the_caller(object_of, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_walk_through_runs(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_walk_through_runs(tmp_path, monkeypatch, kept):
     if not (r_has("scMVP") and r_has("glasso") and r_has("igraph") and r_has("SeuratObject")):
         pytest.skip("the R packages scMVP, glasso, igraph and SeuratObject are not installed")
     if not r_has("SingleCellExperiment"):
@@ -482,11 +511,13 @@ def test_the_walk_through_runs(tmp_path, monkeypatch):
     var = mdata["rna"].var
     bed = pd.DataFrame({"chrom": var["chrom"], "start": var["tss"] - 1, "end": var["tss"]})
     bed = bed.assign(gene=var.index, score=0, strand=var["strand"])
-    bed.to_csv(tmp_path / "genes.bed", sep="\t", header=False, index=False)
+    bed[::7].to_csv(tmp_path / "genes.bed", sep="\t", header=False, index=False)
     text = (HERE.parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     assert len(blocks) == 5
     monkeypatch.chdir(tmp_path)
+    if kept == "rpy2":  # which is what is taken where there is no Rscript
+        monkeypatch.setenv("SCMVP_RSCRIPT", "/nowhere/Rscript")
     names: dict = {}
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)

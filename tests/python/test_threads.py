@@ -44,11 +44,13 @@ def digests_under(**environment: str) -> str:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+@pytest.mark.slow
 def test_environment_does_not_change_a_fit():
     one, many = (digests_under(**dict.fromkeys(POOLS, n)) for n in ("1", "3"))
     assert one == many
 
 
+@pytest.mark.slow
 def test_threads_of_the_caller_do_not_change_a_fit_and_come_back():
     found = []
     before = torch.get_num_threads()

@@ -205,8 +205,8 @@ c(
     "of scMVP was killed (signal"
   ),
   of(
-    paste0("test-process.R: an interrupt keeps the best state of the worker, and a forked R ",
-      "uses a process"),
+    paste0("test-process.R: workers of future and of BiocParallel fit at the same time, in ",
+      "their own order"),
     "is a fork of one that already runs Python"
   ),
   of(

@@ -198,6 +198,7 @@ object_cases <- list(
 
 skip_without_case <- function(name) {
   skip_without_core()
+  if (!name %in% c("Seurat, Assay (v3, v4)", "two dgCMatrix")) skip_slow()
   needs <- object_cases[[name]]$needs
   reason <- if (!is.null(needs)) needs()
   if (!is.null(reason)) testthat::skip(reason)

@@ -5,6 +5,11 @@ skip_without_core <- function() {
   if (!is.null(problem)) testthat::skip(paste("the Python core is not available:", problem))
 }
 
+# `make check` leaves these out: they take more than about two seconds.
+skip_slow <- function() {
+  testthat::skip_if(nzchar(Sys.getenv("SCMVP_QUICK")), "slow, so not in make check")
+}
+
 # A script in a Python of its own that sees the core; `sys.argv[1]` is the path, which is returned.
 in_python <- function(lines, path) {
   script <- tempfile(fileext = ".py")

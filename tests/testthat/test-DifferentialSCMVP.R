@@ -39,6 +39,7 @@ test_that("marked genes and peaks are found, with means of the counts", {
 })
 
 test_that("both engines give the same table", {
+  skip_slow()
   object <- typed_object()
   tables <- lapply(c("reticulate", "process"), function(backend) {
     DifferentialSCMVP(
@@ -68,6 +69,7 @@ test_that("groups may be given in any way", {
 })
 
 test_that("Bioconductor objects and matrices give the table of the Seurat object", {
+  skip_slow()
   skip_if_not_installed("SingleCellExperiment")
   object <- typed_object()
   truth <- DifferentialSCMVP(object, group.by = "type", ident.1 = "t1", verbose = FALSE)

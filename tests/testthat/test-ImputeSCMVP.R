@@ -59,6 +59,7 @@ test_that("imputation works on a subset of the cells", {
 })
 
 test_that("everything survives saveRDS and a new session", {
+  skip_slow()
   object <- fitted_object()
   file <- tempfile(fileext = ".rds")
   on.exit(unlink(file))
@@ -141,6 +142,7 @@ test_that("means of groups are those of the values", {
 })
 
 test_that("a file holds the values, for R and for AnnData", {
+  skip_slow()
   skip_if_not_installed("HDF5Array")
   object <- fitted_object()
   path <- tempfile(fileext = ".h5ad")
@@ -187,6 +189,7 @@ test_that("a file holds the values, for R and for AnnData", {
 })
 
 test_that("a full disk leaves nothing, and is told as what it is", {
+  skip_slow()
   skip_if_not_installed("HDF5Array")
   skip_on_os(c("windows", "mac"))
   object <- fitted_object()

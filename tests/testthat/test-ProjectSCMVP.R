@@ -23,6 +23,7 @@ test_that("the fitted cells are embedded where the fit has put them", {
 })
 
 test_that("a query with one modality is embedded, and the other one imputed", {
+  skip_slow()
   object <- SimulateSCMVP(n.cells = 400, n.genes = 300, n.peaks = 600, n.types = 3, seed = 2)
   cells <- colnames(object)
   reference <- quick_fit(subset(object, cells = cells[1:300]), max.epochs = 40, impute = "none")
@@ -50,6 +51,7 @@ test_that("a query with one modality is embedded, and the other one imputed", {
 })
 
 test_that("a model trained elsewhere is attached from its folder, whatever the spelling of peaks", {
+  skip_slow()
   skip_without_core()
   folder <- in_python(c(
     "import sys, scmvp",

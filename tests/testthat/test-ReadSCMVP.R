@@ -76,6 +76,7 @@ write_cells_with_metadata <- function(folder) {
 }
 
 test_that("metadata of both modalities are kept, by both backends, and cells of one modality", {
+  skip_slow()
   skip_without_core()
   folder <- write_cells_with_metadata(tempfile("pair"))
   expect_refused(ReadSCMVP(folder), "5 only in RNA.*or say mosaic = TRUE to use")
@@ -101,6 +102,7 @@ test_that("metadata of both modalities are kept, by both backends, and cells of 
 })
 
 test_that("a path with cells of one modality is fitted and embedded", {
+  skip_slow()
   skip_without_core()
   folder <- write_cells_with_metadata(tempfile("pair"))
   fit <- suppressMessages(quick_fit(folder, mosaic = TRUE, impute = "none", max.epochs = 1))

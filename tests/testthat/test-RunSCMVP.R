@@ -25,8 +25,9 @@ test_that("the object comes back with latent, clusters and imputed expression", 
 })
 
 test_that("how many clusters there are is found where it is not told", {
+  skip_slow()
   skip_without_core()
-  object <- SimulateSCMVP(n.cells = 400, n.genes = 500, n.peaks = 900, n.types = 4, seed = 3)
+  object <- SimulateSCMVP(n.cells = 250, n.genes = 500, n.peaks = 900, n.types = 4, seed = 3)
   suppressMessages(
     expect_message(object <- RunSCMVP(object, impute = "none"), "clusters to be found")
   )
@@ -125,6 +126,7 @@ test_that("R's random numbers are not touched", {
 })
 
 test_that("the result is that of Python alone", {
+  skip_slow()
   skip_without_core()
   latent <- in_python(c(
     "import sys, numpy, scmvp",
@@ -269,6 +271,7 @@ test_that("two matrices give the same fit as the Seurat object of them", {
 })
 
 test_that("an interrupt keeps the best state and R goes on", {
+  skip_slow()
   skip_without_core()
   skip_on_os("windows")
   lines <- in_new_session(c(

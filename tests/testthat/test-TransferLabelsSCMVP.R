@@ -12,6 +12,7 @@ transfer_cells <- function(n, seed) {
 }
 
 test_that("labels are nearly as good as the best possible, and calibrated", {
+  skip_slow()
   known <- transfer_cells(1500, 1)
   asked <- transfer_cells(1500, 2)
   table <- TransferLabelsSCMVP(known$points, asked$points, labels = known$label)

@@ -40,6 +40,7 @@ test_that("an argument that a message writes is one of a function that can say i
 })
 
 test_that("a function that a message names is there", {
+  skip_slow()
   named <- unique(unlist(lapply(package_messages()$text, written_functions)))
   known <- vapply(named, known_function, logical(1))
   expect_identical(named[known %in% FALSE], character())
@@ -81,6 +82,7 @@ test_that("every message has a test that follows it, or a reason why none need",
 # ---- cells and matrices --------------------------------------------------------------------------
 
 test_that("shared cells, or all of them with mosaic = TRUE", {
+  skip_slow()
   skip_without_core()
   rna <- rna_counts()[, -(1:9)]
   atac <- atac_counts()
@@ -219,6 +221,7 @@ test_that("a MultiAssayExperiment is cut as it is written, whatever its sample m
 # ---- reductions and models -----------------------------------------------------------------------
 
 test_that("a reduction that is not there is made, or another one is named", {
+  skip_slow()
   fitted <- fitted_object()
   said <- refusal(AggregateCells(paired_object(), k = 10, silent = TRUE))
   expect_match(said, "run RunSCMVP\\(\\) first, or name another with reduction =.$")
@@ -277,6 +280,7 @@ test_that("a query of another model is embedded by the call that is written", {
 })
 
 test_that("objects whose fit is lost are fitted", {
+  skip_slow()
   fitted <- fitted_object()
   merged <- merge(fitted, SeuratObject::RenameCells(fitted, add.cell.id = "b"), merge.dr = "scmvp")
   read <- function(object) {
@@ -304,6 +308,7 @@ test_that("objects whose fit is lost are fitted", {
 # ---- memory --------------------------------------------------------------------------------------
 
 test_that("each way out of max.gb is one", {
+  skip_slow()
   skip_without_core()
   object <- paired_object()
   small <- 20 * 90 * 8 / 1e9 - 1e-9
@@ -374,6 +379,7 @@ test_that("means and plots of fewer features are made", {
 # ---- names ---------------------------------------------------------------------------------------
 
 test_that("names and keys that are taken: another one will do", {
+  skip_slow()
   skip_without_core()
   object <- paired_object()
   own <- SeuratObject::CreateAssayObject(rna_counts())
@@ -434,6 +440,7 @@ test_that("assays that are named are taken", {
 })
 
 test_that("experiments and assays that are named are taken", {
+  skip_slow()
   skip_without_core()
   skip_if_not_installed("SingleCellExperiment")
   sce <- sce_with(rna_counts(), altExps = list(ATAC = sce_with(atac_counts())))
@@ -537,6 +544,7 @@ test_that("groups are named by the argument that the function has", {
 })
 
 test_that("counts that are not in the object: what is written", {
+  skip_slow()
   fitted <- fitted_object()
   compare <- function(x, ...) {
     DifferentialSCMVP(x, group.by = rep(c("a", "b"), 45), n.samples = 1, verbose = FALSE, ...)
@@ -589,6 +597,7 @@ test_that("a query is given what it lacks, or less is asked of it", {
 })
 
 test_that("pseudotime: made first, or its column named", {
+  skip_slow()
   object <- line_object()
   along <- function(object, ...) FeaturesAlongSCMVP(object, ...)
   expect_match(refusal(along(object)), "run RunDiffusionSCMVP\\(\\) first, or name the column with")
@@ -761,6 +770,7 @@ test_that("networks of peaks: a cutoff below the largest", {
 })
 
 test_that("what is left out, lowered or turned round is taken", {
+  skip_slow()
   fitted <- fitted_object()
   latent <- latent_of(fitted)
   holes <- latent

@@ -65,6 +65,7 @@ test_that("imputation extends the altExp, saves, loads and survives readRDS()", 
 })
 
 test_that("peaks may be the main experiment, or come in an object of their own", {
+  skip_slow()
   skip_without_core()
   turned <- SingleCellExperiment::SingleCellExperiment(
     list(counts = atac_counts()),
@@ -95,6 +96,7 @@ test_that("other assays than counts are taken by name", {
 })
 
 test_that("a MultiAssayExperiment: cells by the sample map, results with the RNA", {
+  skip_slow()
   skip_if_not_installed("MultiAssayExperiment")
   skip_without_core()
   object <- MultiAssayExperiment::MultiAssayExperiment(
@@ -132,6 +134,7 @@ test_that("a MultiAssayExperiment: cells by the sample map, results with the RNA
 })
 
 test_that("columns of the whole MultiAssayExperiment describe its cells", {
+  skip_slow()
   skip_if_not_installed("MultiAssayExperiment")
   skip_without_core()
   # of donors with half of the cells each; the experiment's own colData gets none of it
@@ -159,6 +162,7 @@ test_that("columns of the whole MultiAssayExperiment describe its cells", {
 })
 
 test_that("queries of these classes are projected", {
+  skip_slow()
   skip_if_not_installed("MultiAssayExperiment")
   sce <- fitted_sce()
   both <- ProjectSCMVP(sce, sce_of(), verbose = FALSE)
@@ -175,6 +179,7 @@ test_that("queries of these classes are projected", {
 })
 
 test_that("matrices on disk or delayed become the same dgCMatrix, block by block", {
+  skip_slow()
   skip_if_not_installed("HDF5Array")
   counts <- rna_counts()
   on_disk <- HDF5Array::writeHDF5Array(as.matrix(counts), tempfile(), "x", with.dimnames = TRUE)

@@ -123,6 +123,7 @@ for (name in names(object_cases)) local({
 # ---- counts that reach Python, the cases beside the table ----------------------------------------
 
 test_that("a process of its own gets the same counts", {
+  skip_slow()
   skip_without_core()
   counts <- named_counts(genes = c("A_1", odd_genes[-1]), peaks = odd_peaks(":", "-", "KI_711.1"))
   run <- recording(function() {

@@ -189,6 +189,7 @@ expect_same_counts <- function(drawn, counts) {
 }
 
 test_that("what reaches the core is the same, however the counts are stored", {
+  skip_slow()
   counts <- fuzz_counts()
   with_seed(20, for (i in seq_len(n_drawn())) {
     drawn <- suppressMessages(draw_container(counts))
@@ -216,6 +217,7 @@ test_that("an altExp with its cells in another order is read by name", {
 })
 
 test_that("and so is the fit, where the order is kept", {
+  skip_slow()
   skip_without_core()
   counts <- fuzz_counts()
   fit <- function(arguments) {
@@ -234,6 +236,7 @@ test_that("and so is the fit, where the order is kept", {
 })
 
 test_that("co-accessibility and links are the same tables", {
+  skip_slow()
   skip_if_not_installed("glasso")
   counts <- fuzz_counts()
   coordinates <- as.matrix(Matrix::t(counts$peaks[1:5, ]))
@@ -284,6 +287,7 @@ test_that("co-accessibility and links are the same tables", {
 })
 
 test_that("(what was drawn)", {
+  skip_slow() # as those that draw
   checked <- unlist(fuzz$checked)
   message(
     "containers: ", sum(checked[setdiff(names(checked), c("fits", "tables"))]), " (",

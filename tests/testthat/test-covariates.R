@@ -38,6 +38,7 @@ test_that("batches are columns of the metadata, and the model knows them", {
 })
 
 test_that("the worker is told the same batches", {
+  skip_slow()
   skip_without_core()
   object <- batched_object()
   inside <- quick_fit(object, batch = "donor")
@@ -51,6 +52,7 @@ test_that("the worker is told the same batches", {
 })
 
 test_that("matrices and experiments take batches, too", {
+  skip_slow()
   skip_without_core()
   donor <- rep(c("a", "b"), each = n_cells / 2)
   seurat <- quick_fit(batched_object(), batch = "donor")
@@ -166,6 +168,7 @@ test_that("values of batches have the names that the core gives them", {
 })
 
 test_that("a model fitted in R knows the batches of the same object on the command line", {
+  skip_slow()
   skip_without_core()
   object <- paired_object()
   object$lane <- rep(c(1, 100000), length.out = n_cells)

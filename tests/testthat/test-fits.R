@@ -18,6 +18,7 @@ fitted_to_second <- function() {
 }
 
 test_that("verbs use the assays that the fit was named", {
+  skip_slow()
   object <- two_of_each()
   expect_refused(quick_fit(object), "2 assays could be the RNA assay")
   fit <- fitted_to_second()
@@ -62,6 +63,7 @@ test_that("two fits that were made on other assays do not speak for each other",
 })
 
 test_that("an experiment that was named at the fit is used later", {
+  skip_slow()
   skip_without_core()
   skip_if_not_installed("SingleCellExperiment")
   skip_if_not_installed("glasso")
@@ -95,6 +97,7 @@ test_that("an assay that was renamed or taken away after the fit is found or nam
 })
 
 test_that("after subset(), RenameCells(), SplitObject() and an update values are the same", {
+  skip_slow()
   skip_if_not_installed("Seurat")
   fit <- fitted_object()
   whole <- ImputeSCMVP(fit, features = "Gene1", as = "matrix")
@@ -123,6 +126,7 @@ test_that("after subset(), RenameCells(), SplitObject() and an update values are
 })
 
 test_that("of a merge nothing is taken for a fit", {
+  skip_slow()
   fit <- fitted_object()
   first <- subset(fit, cells = cell_names[1:45])
   second <- subset(fit, cells = cell_names[46:90])
@@ -183,6 +187,7 @@ test_that("clusters of another fit in the column of this one are told", {
 })
 
 test_that("experiments that cbind() has joined are not read with the model of the first", {
+  skip_slow()
   skip_without_core()
   skip_if_not_installed("SingleCellExperiment")
   half <- function(i, ...) {

@@ -53,6 +53,7 @@ with_rows <- function(exons, type, by) {
 }
 
 test_that("a gene starts where its parts do, with rows of type gene and without", {
+  skip_slow()
   skip_if_not_installed("GenomicRanges")
   skip_if_not_installed("rtracklayer")
   exons <- annotation()

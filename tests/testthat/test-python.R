@@ -52,6 +52,7 @@ test_that("a Python that lacks torch is refused, and asking does not start it", 
 })
 
 test_that("a torch that something else has loaded is reported", {
+  skip_slow()
   skip_without_core()
   skip_on_os(c("windows", "mac"))
   core()
@@ -64,6 +65,7 @@ test_that("a torch that something else has loaded is reported", {
 })
 
 test_that("the core comes from the package itself and torch runs apart from R", {
+  skip_slow()
   skip_without_core()
   core(torch = TRUE)
   expect_true(file.exists(file.path(core_source(), "scmvp", "__init__.py")))
