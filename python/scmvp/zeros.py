@@ -99,12 +99,14 @@ class SampledZeros:
     ) -> None:
         """What a step found for the features of its sample."""
         place = self.place[index]
-        kept = place >= 0
+        kept = (place >= 0).nonzero()[:, 0]
+        if len(kept) < len(place):
+            place, covariance = place.index_select(0, kept), covariance.index_select(0, kept)
         if self.zero is None:
-            self.zero, self.slope, self.covariance = zero, slope, covariance[kept]
+            self.zero, self.slope, self.covariance = zero, slope, covariance
             return
         self.zero[index] = zero
-        self.covariance[place[kept]] = covariance[kept]
+        self.covariance.index_copy_(0, place, covariance)
         if slope is not None:
             self.slope[index] = slope
 
@@ -126,18 +128,22 @@ def of_counts(
     return Likelihood(*_OfSample.apply(*tensors, family, counts, scoring, pool, zeros, start))
 
 
+def _rows(matrix: Tensor, index: Tensor | slice) -> Tensor:
+    return matrix if isinstance(index, slice) else matrix.index_select(0, index)
+
+
 class _OfSample(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h, weight, bias, parameter, family, counts, scoring, pool, zeros, start):
         learnt = ctx.needs_input_grad[3]
         index, inverse = zeros.draw(start)
         inverse = inverse.to(h.dtype)
-        some = weight[index]
+        some = _rows(weight, index)
         sampled = family(parameter[index], learnt)
         blocks = Blocks(len(h), len(some), h.device)
         e = pool.take(len(h) * len(some), h)
         weighted = Scoring(
-            scoring.weight[index] * inverse[:, None],
+            _rows(scoring.weight, index) * inverse[:, None],
             None if scoring.factor is None else scoring.factor[:, index],
             scoring.kind,
         )
