@@ -44,8 +44,8 @@
 #' `max.gb`. `scmvp_error_python`: no usable Python. All inherit from `scmvp_error`.
 #'
 #' @section Progress and interrupts:
-#' With `verbose`, a message says what is being done from the first second on: reading, checking, the
-#' correspondence analysis of each modality, the start of the clusters, imputing. A stage that took
+#' With `verbose`, a message says what is being done from the first second on: reading, checking,
+#' the correspondence analysis of each modality, finding the clusters, imputing. A stage that took
 #' more than two seconds is told when it is done. Consoles that can draw a line again show its share
 #' that is done; knitr and log files get no more than these two lines. Each epoch has a line.
 #'

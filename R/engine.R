@@ -28,7 +28,7 @@ with_engine <- function(backend, f, torch = TRUE, watch = NULL) {
   engine <- if (is.null(watch) || is_started(backend, torch)) {
     open_engine(backend, torch)
   } else {
-    watch$during("starting Python", open_engine(backend, torch))
+    watch$during(starting_python, open_engine(backend, torch))
   }
   on.exit(engine$close())
   f(engine)

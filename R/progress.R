@@ -10,8 +10,8 @@ watched <- function(verbose, f, redraws = can_redraw()) {
   shown$redraws <- redraws
   shown$now <- NULL # name of the stage
   shown$outer <- NULL # of the one of R's own around it
-  shown$began <- 0
   shown$said <- FALSE # that it began
+  shown$long <- FALSE # whether an earlier one took long: then the next ones are said at once
   shown$drawn <- 0 # letters of a line that may be drawn again
   on.exit(clear_line(shown))
   watch <- list(
@@ -45,28 +45,42 @@ during_stage <- function(shown, name, expr, verbose) {
   value
 }
 
+# Which a small fit may have to wait for as long as a large one.
+starting_python <- "starting Python"
+
 # A stage is said to have begun once it has taken half a second, or `at_once`, and to be done where
 # that took more than two.
 show_stage <- function(shown, event, at_once = FALSE) {
+  if (event$share == 1) {
+    # of a stage that R has opened it has more to do
+    if (!identical(event$stage, shown$outer)) end_stage(shown, event)
+    return()
+  }
   if (event$share == 0 && !identical(event$stage, shown$now)) {
     clear_line(shown)
     shown$now <- event$stage
     shown$said <- FALSE
   }
-  if (event$share == 1) {
-    if (identical(event$stage, shown$outer)) return() # R has more of it to do
-    clear_line(shown)
-    if (event$seconds > 2) message(event$stage, ": ", duration(event$seconds))
-    shown$now <- shown$outer
-  } else if (at_once || event$seconds >= 0.5) {
-    if (shown$redraws) {
-      share <- if (event$share > 0) sprintf("%4.0f %%", 100 * event$share) else ""
-      draw_line(shown, paste0(event$stage, share, "  ", duration(event$seconds)))
-    } else if (!shown$said) {
-      message(event$stage)
-    }
-    shown$said <- TRUE
+  if (at_once || shown$long || event$seconds >= 0.5) say_stage(shown, event)
+}
+
+say_stage <- function(shown, event) {
+  if (shown$redraws) {
+    share <- if (event$share > 0) sprintf("%4.0f %%", 100 * event$share) else ""
+    draw_line(shown, paste0(event$stage, share, "  ", duration(event$seconds)))
+  } else if (!shown$said) {
+    message(event$stage)
   }
+  shown$said <- TRUE
+}
+
+end_stage <- function(shown, event) {
+  clear_line(shown)
+  if (event$seconds > 2) {
+    message(event$stage, ": ", duration(event$seconds))
+    if (event$stage != starting_python) shown$long <- TRUE
+  }
+  shown$now <- shown$outer
 }
 
 can_redraw <- function() {

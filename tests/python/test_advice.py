@@ -264,6 +264,7 @@ NOT_BY_OTHERS = {
     "differential": ["labels need groupby", "give True or False", "group1 is not given"],
     "model": ["new SCMVP", "call train()", "scmvp.read", "use 'rna' or", "one from this model"],
     "module": [""],
+    "progress": [""],
     "rbridge": [""],
     "rserial": [""],
     "simulate": ["batch_effect", "separated_by"],

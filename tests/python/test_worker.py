@@ -81,8 +81,15 @@ def test_a_fit_in_the_worker_is_that_in_this_process(running, tmp_path):
     ask(running, tmp_path, do="build", **sent, n_clusters=2)
     assert reply(running)["genes"] == list(scmvp.SCMVP(cells, n_clusters=2).genes)
     ask(running, tmp_path, do="train", tell=True, max_epochs=2)
-    assert [reply(running)["epoch"]["epoch"] for _ in range(2)] == [1, 2]
-    assert reply(running) == {"interrupted": False}
+    events = []
+    while "interrupted" not in (event := reply(running)):
+        events.append(event)
+    assert event == {"interrupted": False}
+    assert [event["epoch"]["epoch"] for event in events if "epoch" in event] == [1, 2]
+    stages = [event["stage"] for event in events if "stage" in event]
+    assert stages[0]["stage"] == "correspondence analysis of RNA" and stages[0]["share"] == 0
+    assert stages[-1]["stage"] == "finding the clusters" and stages[-1]["share"] == 1
+    assert len(events) == 2 + len(stages)
     ask(
         running,
         tmp_path,

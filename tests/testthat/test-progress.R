@@ -18,7 +18,9 @@ test_that("a stage that takes long has two lines, a short one has none", {
   expect_identical(shown_of(long), c("baking\n", "baking: 7 s\n"))
   short <- list(stage_event("b", 0, 0), stage_event("b", 0.5, 0.2), stage_event("b", 1, 0.4))
   expect_identical(shown_of(short), character())
-  expect_identical(shown_of(c(short, long, short)), shown_of(long))
+  expect_identical(shown_of(c(short, long)), shown_of(long))
+  # after a long one the others are said at once
+  expect_identical(shown_of(c(long, short)), c(shown_of(long), "b\n"))
 })
 
 test_that("a stage of R's own is said at once, and done when R is", {
