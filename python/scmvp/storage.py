@@ -28,8 +28,8 @@ from .files import as_path, one_writer, whole_file
 from .words import count_of
 
 FORMAT = "scmvp-model"
-FORMAT_VERSION = 4
-READABLE_VERSIONS = (3, FORMAT_VERSION)  # 3 has no digest of the JSON
+FORMAT_VERSION = 5
+READABLE_VERSIONS = (3, 4, FORMAT_VERSION)  # 3 has no digest of the JSON
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 DIGEST = "content_sha256"
@@ -124,7 +124,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
     if given not in READABLE_VERSIONS:
         raise ModelFileError(
             f"'{path}' has model format version {str(given)[:40]}, this scmvp reads versions "
-            f"{' and '.join(map(str, READABLE_VERSIONS))}; use the scmvp that wrote it or fit again"
+            f"{READABLE_VERSIONS[0]} to {FORMAT_VERSION}; use the scmvp that wrote it or fit again"
         )
     needed = INFO_KEYS if given == READABLE_VERSIONS[0] else (*INFO_KEYS, DIGEST)
     if missing := [name for name in needed if name not in info]:
@@ -133,6 +133,17 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
         raise ModelFileError(
             f"'{path}' is damaged or was changed after the model was saved; save the model again"
         )
+    return _as_now(info) if given < FORMAT_VERSION else info
+
+
+def _as_now(info: dict[str, Any]) -> dict[str, Any]:
+    """With what models before version 5 do not say: their zeros were never sampled."""
+    for part, name, value in (
+        ("training_options", "zeros", "exact"),
+        ("training", "features_per_step", {}),
+    ):
+        if isinstance(info[part], dict):
+            info[part] = {name: value} | info[part]
     return info
 
 

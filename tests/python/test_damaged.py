@@ -467,6 +467,22 @@ def test_models_without_a_digest_are_still_read(room, small, model, tmp_path):
         SCMVP.load(folder)
 
 
+def test_models_of_before_zeros_were_sampled_are_still_read(room, small, model, tmp_path):
+    """Format version 4 did not say how the zeros were computed: exactly."""
+    info = json.loads((room / "model" / "model.json").read_text()) | {"format_version": 4}
+    del info["training_options"]["zeros"], info["training"]["features_per_step"]
+    folder = tmp_path / "model"
+    shutil.copytree(room / "model", folder)
+    (folder / "model.json").write_text(json.dumps(storage.signed(info)))
+    loaded = SCMVP.load(folder)
+    assert loaded.info()["training_options"]["zeros"] == "exact"
+    np.testing.assert_array_equal(
+        loaded.get_latent_representation(small), model.get_latent_representation()
+    )
+    loaded.save(tmp_path / "again")
+    assert SCMVP.load(tmp_path / "again").info()["training"]["features_per_step"] == {}
+
+
 @pytest.mark.slow
 def test_no_tensor_of_a_model_changes_unseen(room, small, model, tmp_path):
     kind = kinds(room, small, model)["model"]
