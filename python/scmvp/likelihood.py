@@ -323,11 +323,16 @@ class Pool:
 
     def take(self, size: int, like: Tensor) -> Tensor:
         """(size,) numbers of any value."""
-        for i, spare in enumerate(self._spare):
-            fits = size <= spare.numel() <= 2 * size
-            if fits and spare.dtype == like.dtype and spare.device == like.device:
-                return self._spare.pop(i).view(-1)[:size]
-        return like.new_empty(size)
+        fitting = [
+            i
+            for i, spare in enumerate(self._spare)
+            if size <= len(spare) <= 2 * size
+            and spare.dtype == like.dtype
+            and spare.device == like.device
+        ]
+        if not fitting:
+            return like.new_empty(size)
+        return self._spare.pop(min(fitting, key=lambda i: len(self._spare[i])))[:size]
 
     def take_gradients(self, *parameters: Tensor) -> None:
         """Take the gradients of an optimizer step that is done."""
@@ -337,8 +342,11 @@ class Pool:
             parameter.grad = None
 
     def give_back(self, *taken: Tensor) -> None:
-        """What nobody reads any more."""
-        self._spare.extend(tensor if tensor._base is None else tensor._base for tensor in taken)
+        """What nobody reads any more, of any shape; it may be longer than was asked for."""
+        for tensor in taken:
+            storage = tensor.untyped_storage()
+            size = storage.nbytes() // tensor.element_size()
+            self._spare.append(tensor.detach().new_empty(0).set_(storage, 0, (size,)))
 
     def empty(self) -> None:
         """Free it."""

@@ -147,6 +147,19 @@ def test_memory_of_a_pool_serves_one_backward_pass(counts):
         found.log_lik.backward()
 
 
+def test_a_pool_does_not_grow():
+    """Memory longer than was asked for comes back whole, as a gradient, too."""
+    pool, weight = Pool(), torch.nn.Parameter(torch.zeros(3, 4))
+    first = pool.take(20, weight)
+    pool.give_back(first)
+    weight.grad = pool.take(12, weight).view(3, 4).detach()
+    assert weight.grad.data_ptr() == first.data_ptr()
+    pool.take_gradients(weight)
+    assert weight.grad is None
+    again = pool.take(20, weight)
+    assert again.data_ptr() == first.data_ptr() and again.shape == (20,)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_looking_at_the_counts_it_is_the_same(family, counts, monkeypatch):
     """On a GPU nothing may depend on how many counts are large."""
