@@ -14,7 +14,7 @@ formulas are those of `distributions`, which has them for means of any kind; her
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -154,13 +154,6 @@ class NegativeBinomial(Family):
     def __init__(self, log_theta: Tensor, learnt: bool):
         super().__init__(log_theta, learnt)
         self.theta = log_theta.exp()
-        # Σ_{k<x} log(theta + k) and Σ_{k<x} 1 / (theta + k), (x, F): as differences of lgamma and
-        # of digamma they lose all digits where theta is large
-        k = torch.arange(_TABLE, device=log_theta.device, dtype=torch.float64)
-        rising = self.theta.double() + k[:, None]
-        none = rising.new_zeros(1, len(log_theta))
-        self.log_rising = torch.cat([none, rising.log().cumsum(0)])
-        self.rising_slope = torch.cat([none, rising.reciprocal().cumsum(0)]) if learnt else None
 
     def dense(self, m, j, copies):  # noqa: D102
         theta = self.theta[j]
@@ -176,14 +169,20 @@ class NegativeBinomial(Family):
         x, column = counts.value, counts.column
         theta = self.theta.index_select(0, column)
         total = m + theta
-        # log Γ(x + theta) / Γ(theta), and its derivative in theta
+        # log Γ(x + theta) / Γ(theta) and its derivative in theta, by tables (x, F) of Σ_{k<x}
+        # log(theta + k) and Σ_{k<x} 1 / (theta + k): as differences of lgamma and of digamma they
+        # lose all digits where theta is large
+        k = torch.arange(_TABLE, device=m.device, dtype=torch.float64)
+        table = self.theta.double() + k[:, None]
+        none = table.new_zeros(1, len(self.theta))
         place = torch.add(column, counts.index, alpha=len(self.theta))
-        rising = self.log_rising.view(-1).index_select(0, place)
+        rising = torch.cat([none, table.log().cumsum(0)]).view(-1).index_select(0, place)
         rising = counts.completed(rising, lambda x, t: (x + t).lgamma() - t.lgamma(), x, theta)
         log_lik = x @ (m.clamp_min(SMALLEST).log() - total.log()) + rising.sum()
         p = x * theta / total
         if self.slope is not None:
-            slope = self.rising_slope.view(-1).index_select(0, place)
+            slopes = torch.cat([none, table.reciprocal().cumsum(0)])
+            slope = slopes.view(-1).index_select(0, place)
             slope = counts.completed(slope, lambda x, t: (x + t).digamma() - t.digamma(), x, theta)
             self.slope.scatter_add_(0, column, theta * slope.to(m.dtype) - p)
         return log_lik, p
@@ -348,10 +347,6 @@ class Pool:
             size = storage.nbytes() // tensor.element_size()
             self._spare.append(tensor.detach().new_empty(0).set_(storage, 0, (size,)))
 
-    def empty(self) -> None:
-        """Free it."""
-        self._spare.clear()
-
 
 class Blocks:
     """(B, F) numbers kept as contiguous blocks of features, one after the other."""
@@ -416,6 +411,16 @@ def _largest_logit(e: Tensor, blocks: Blocks, h: Tensor, weight: Tensor, bias: T
     return largest
 
 
+def concluded(
+    ctx: Any, of_zeros: Tensor, of_nonzeros: Tensor, nonzero: Counts, sums: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The mean log-likelihood and the scores, which have no gradient, of their parts."""
+    log_lik = (of_zeros.double().sum() + of_nonzeros - nonzero.log_factorial()) / len(sums)
+    scores = sums[:, :-1] / sums[:, -1:]
+    ctx.mark_non_differentiable(scores)
+    return log_lik.to(sums.dtype), scores
+
+
 class _OfCounts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h, weight, bias, parameter, family, counts, scoring, pool, with_gradient):
@@ -431,7 +436,6 @@ class _OfCounts(torch.autograd.Function):
         m = e.index_select(0, place) * per_e.index_select(0, counts.row)
         nonzero = Counts.of(counts.value, counts.column)
         of_nonzeros, p_nonzero = family.at_nonzero(m, nonzero)
-        log_lik = (log_lik.double().sum() + of_nonzeros - nonzero.log_factorial()) / len(h)
         if with_gradient:
             row_p += counts.row_sums(p_nonzero)
             family.to_gradient(e, p, blocks, per_e, row_p / total)
@@ -443,9 +447,7 @@ class _OfCounts(torch.autograd.Function):
             memory.give_back(e)
         if p is not None:
             memory.give_back(p)
-        scores = sums[:, :-1] / sums[:, -1:]
-        ctx.mark_non_differentiable(scores)
-        return log_lik.to(h.dtype), scores
+        return concluded(ctx, log_lik, of_nonzeros, nonzero, sums)
 
     @staticmethod
     @once_differentiable

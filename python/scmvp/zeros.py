@@ -31,6 +31,7 @@ from .likelihood import (
     Likelihood,
     Pool,
     Scoring,
+    concluded,
     exponentials,
 )
 from .sparse import SparseRows
@@ -169,10 +170,7 @@ class _OfSample(torch.autograd.Function):
         ctx.blocks, ctx.pool, ctx.zeros, ctx.size = blocks, pool, zeros, size
         ctx.index, ctx.inverse = index, inverse
         ctx.slopes = (sampled.slope, whole.slope)
-        log_lik = (log_lik.double().sum() + of_nonzeros - nonzero.log_factorial()) / len(h)
-        scores = sums[:, :-1] / sums[:, -1:]
-        ctx.mark_non_differentiable(scores)
-        return log_lik.to(h.dtype), scores
+        return concluded(ctx, log_lik, of_nonzeros, nonzero, sums)
 
     @staticmethod
     @once_differentiable
