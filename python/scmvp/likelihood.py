@@ -169,22 +169,14 @@ class NegativeBinomial(Family):
         x, column = counts.value, counts.column
         theta = self.theta.index_select(0, column)
         total = m + theta
-        # log Γ(x + theta) / Γ(theta) and its derivative in theta, by tables (x, F) of Σ_{k<x}
-        # log(theta + k) and Σ_{k<x} 1 / (theta + k): as differences of lgamma and of digamma they
-        # lose all digits where theta is large
-        k = torch.arange(_TABLE, device=m.device, dtype=torch.float64)
-        table = self.theta.double() + k[:, None]
-        none = table.new_zeros(1, len(self.theta))
-        place = torch.add(column, counts.index, alpha=len(self.theta))
-        rising = torch.cat([none, table.log().cumsum(0)]).view(-1).index_select(0, place)
-        rising = counts.completed(rising, lambda x, t: (x + t).lgamma() - t.lgamma(), x, theta)
-        log_lik = x @ (m.clamp_min(SMALLEST).log() - total.log()) + rising.sum()
+        # Γ(x + theta) / Γ(theta) as a product, for as differences of lgamma and of digamma it and
+        # its derivative lose all digits where theta is large
+        log_rising, slope = _after_first(theta, torch.ones_like(theta), counts)
+        log_lik = x @ (m.clamp_min(SMALLEST).log() - total.log())
+        log_lik = log_lik + theta.log().sum(dtype=torch.float64) + log_rising
         p = x * theta / total
         if self.slope is not None:
-            slopes = torch.cat([none, table.reciprocal().cumsum(0)])
-            slope = slopes.view(-1).index_select(0, place)
-            slope = counts.completed(slope, lambda x, t: (x + t).digamma() - t.digamma(), x, theta)
-            self.slope.scatter_add_(0, column, theta * slope.to(m.dtype) - p)
+            self.slope.scatter_add_(0, column, 1 + slope - p)
         return log_lik, p
 
 
@@ -217,37 +209,37 @@ class LinearNegativeBinomial(Family):
         # Γ(x + m / c) / Γ(m / c) (c / (1 + c))^x, as Π_{k<x} (m + k c) / (1 + c)^x
         x, column = counts.value, counts.column
         m, c = m.clamp_min(SMALLEST), self.c.index_select(0, column)
-        log_rising, p = self._after_first(m, c, counts)
+        log_rising, p = _after_first(m, c, counts)
         log_lik = m.log().sum() + log_rising - x @ c.log1p()
         p += 1
         if self.slope is not None:
             self.slope.scatter_add_(0, column, x / (1 + c) - p)
         return log_lik, p
 
-    @staticmethod
-    def _after_first(m: Tensor, c: Tensor, counts: Counts) -> tuple[Tensor, Tensor]:
-        """Σ_{0<k<x} log(m + k c), summed over entries, and Σ_{0<k<x} m / (m + k c), (nnz,)."""
-        if counts.large is None:
-            log_rising, p = _after_first_exact(m, c, counts.value)
-            return log_rising.sum(), p.to(m.dtype)
-        total, p = m.new_zeros((), dtype=torch.float64), torch.zeros_like(m)
-        if len(counts.large):
-            at = counts.large
-            log_rising, p_large = _after_first_exact(m[at], c[at], counts.value[at])
-            total += log_rising.sum()
-            p[at] = p_large.to(m.dtype)
-        # most counts are 1 and few are more than 2: each round is over those that are left
-        left = ((counts.value > 1) & (counts.value <= _TABLE)).nonzero()[:, 0]
-        m, c, x = m[left], c[left], counts.value[left]
-        for k in range(1, _TABLE):
-            if not len(left):
-                break
-            part = torch.add(m, c, alpha=k)
-            total += part.log().sum()
-            p.index_add_(0, left, m / part)
-            more = (x > k + 1).nonzero()[:, 0]
-            left, m, c, x = left[more], m[more], c[more], x[more]
-        return total, p
+
+def _after_first(m: Tensor, c: Tensor, counts: Counts) -> tuple[Tensor, Tensor]:
+    """Σ_{0<k<x} log(m + k c), summed over entries, and Σ_{0<k<x} m / (m + k c), (nnz,)."""
+    if counts.large is None:
+        log_rising, p = _after_first_exact(m, c, counts.value)
+        return log_rising.sum(), p.to(m.dtype)
+    total, p = m.new_zeros((), dtype=torch.float64), torch.zeros_like(m)
+    if len(counts.large):
+        at = counts.large
+        log_rising, p_large = _after_first_exact(m[at], c[at], counts.value[at])
+        total += log_rising.sum()
+        p[at] = p_large.to(m.dtype)
+    # most counts are 1 and few are more than 2: each round is over those that are left
+    left = ((counts.value > 1) & (counts.value <= _TABLE)).nonzero()[:, 0]
+    m, c, x = m[left], c[left], counts.value[left]
+    for k in range(1, _TABLE):
+        if not len(left):
+            break
+        part = torch.add(m, c, alpha=k)
+        total += part.log().sum()
+        p.index_add_(0, left, m / part)
+        more = (x > k + 1).nonzero()[:, 0]
+        left, m, c, x = left[more], m[more], c[more], x[more]
+    return total, p
 
 
 def _after_first_exact(m: Tensor, c: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
