@@ -23,9 +23,25 @@ class OfZeros(NamedTuple):
     place: Tensor  # (F,), a feature's row in C; -1: its C is 0
     covariance: Tensor  # (n, H), C
     mean: Tensor  # (H,), v
-    scale: float
+    scale: np.floating
     grad_bias: Tensor  # (F,), z; becomes the whole gradient
-    grad_weight: Tensor  # (F, H), of any values; becomes the whole gradient
+    # (F,), how many steps have counts of a feature that rests in the others; 1: it never rests
+    share_of_steps: Tensor
+
+
+class Update(NamedTuple):
+    """A step of Adam (Kingma and Ba, ICLR 2015) for one parameter of (F, H).
+
+    A row that rests while there are no counts has all of the zeros' gradient and of the decay in
+    the steps that it makes.
+    """
+
+    first: Tensor  # (F, H), the mean of its gradients
+    second: Tensor  # (F, H), of their squares
+    numbers: tuple[
+        float, ...
+    ]  # rate over 1 - beta1^t, 1 - beta1, 1 - beta2, 1 / sqrt(1 - beta2^t),
+    # epsilon, and the weight decay, which adds to the gradient
 
 
 @cache
@@ -61,9 +77,15 @@ def logits(counts: ByFeature, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor
 
 
 def gradients(
-    counts: ByFeature, p: Tensor, h: Tensor, weight: Tensor, zeros: OfZeros, grad_h: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients of weights (F, H) and biases (F,); what the counts do to h is added to grad_h.
+    counts: ByFeature,
+    p: Tensor,
+    h: Tensor,
+    weight: Tensor,
+    zeros: OfZeros,
+    grad_h: Tensor,
+    found: Tensor | Update,
+) -> None:
+    """Gradients; that of the biases takes the place of z, what the counts do to h adds to grad_h.
 
     Args:
         counts: Of B cells and F features.
@@ -72,19 +94,26 @@ def gradients(
         weight: (F, H).
         zeros: What the zeros add.
         grad_h: (B, H).
+        found: (F, H), filled with the gradient of the weights; or what to do with it, row by row.
     """
     parts = (counts.offset, counts.row, p, h, weight, *zeros)
     arrays = [part.numpy() if isinstance(part, Tensor) else part for part in parts]
+    kind = arrays[3].dtype
+    if isinstance(found, Update):
+        rows, moments, numbers = None, (found.first.numpy(), found.second.numpy()), found.numbers
+    else:
+        rows, moments, numbers = found.numpy(), (found.numpy(),) * 2, ()
+    arrays += [*moments, np.array(numbers, kind)]
     of_threads: list[np.ndarray] = []
 
     def arguments(*bounds: int) -> tuple:
-        of_threads.append(np.zeros(h.shape, arrays[3].dtype))
-        return (*arrays, of_threads[-1], *bounds)
+        of_threads.append(np.zeros(h.shape, kind))
+        own = np.empty((1, h.shape[1]), kind) if rows is None else rows
+        return (*arrays, own, of_threads[-1], *bounds)
 
     _in_threads("_gradients", counts.offset, arguments)
     for part in of_threads:  # in their order, whichever thread was done first
         grad_h += torch.from_numpy(part)
-    return zeros.grad_weight, zeros.grad_bias
 
 
 def _in_threads(name: str, offset: Tensor, arguments: Any) -> None:
@@ -134,20 +163,28 @@ def _gradients(
     mean,
     scale,
     grad_bias,
-    grad_weight,
+    share_of_steps,
+    mean_grad,
+    mean_square,
+    numbers,
+    rows,
     grad_h,
     first,
     last,
 ):
     for j in range(first, last):
-        w, g, z = weight[j], grad_weight[j], grad_bias[j]
+        at, end = offset[j], offset[j + 1]
+        share = share_of_steps[j] if len(numbers) else h.dtype.type(1)
+        if at == end and share < 1:
+            continue
+        w, g, z = weight[j], rows[0 if len(numbers) else j], grad_bias[j]
+        of_mean = z / share
         for k in range(len(w)):
-            g[k] = z * mean[k]
+            g[k] = of_mean * mean[k]
         if place[j] >= 0:
             c = covariance[place[j]]
             for k in range(len(w)):
                 g[k] += scale * c[k]
-        at, end = offset[j], offset[j + 1]
         for i in range(at, end):
             of_cell, p0 = grad_h[row[i]], p[i]
             z += p0
@@ -165,3 +202,13 @@ def _gradients(
             for k in range(len(w)):
                 g[k] += p0 * h0[k]
             at += 1
+        if len(numbers):
+            rate, less_mean, less_square = numbers[0], numbers[1], numbers[2]
+            of_square, epsilon, decay = numbers[3], numbers[4], numbers[5] / share
+            m, v = mean_grad[j], mean_square[j]
+            for k in range(len(w)):
+                d = g[k] + decay * w[k]
+                a = m[k] + less_mean * (d - m[k])
+                b = v[k] + less_square * (d * d - v[k])
+                m[k], v[k] = a, b  # only now, for what is stored would have to be read again
+                w[k] -= rate * a / (np.sqrt(b) * of_square + epsilon)

@@ -430,14 +430,18 @@ class PairedMixtureVAE(nn.Module):
             The parameters that are new, by those whose place they take.
         """
         new = [keep_first(self.prior, name, n_clusters) for name in ("logit", "mean", "log_var")]
-        for decoder in (self.decoder_rna, self.decoder_atac):
+        for decoder in self.decoders().values():
             new.append(keep_first(decoder.gate.score, "weight", n_clusters, dim=1))
             decoder.gate.score.in_features = n_clusters
         return dict(new)
 
-    def outputs(self) -> tuple[nn.Linear, nn.Linear]:
+    def decoders(self) -> dict[str, Decoder]:
+        """By modality."""
+        return {"rna": self.decoder_rna, "atac": self.decoder_atac}
+
+    def outputs(self) -> list[nn.Linear]:
         """The output layers of both decoders."""
-        return self.decoder_rna.output, self.decoder_atac.output
+        return [decoder.output for decoder in self.decoders().values()]
 
     def dispersions(self) -> list[nn.Parameter]:
         """The logarithms of theta and, where the peaks' likelihood has one, of c."""
@@ -460,7 +464,7 @@ class PairedMixtureVAE(nn.Module):
         The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
         gradient precision W: per cell, that is a weight decay.
         """
-        decoders = (self.decoder_rna, self.decoder_atac)
+        decoders = self.decoders().values()
         of_latent = [decoder.output.weight for decoder in decoders]
         of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
         known = set(map(id, of_latent + of_batches))

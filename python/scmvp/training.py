@@ -23,8 +23,9 @@ from .errors import InputError
 from .likelihood import Pool
 from .module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from .networks import Gaussian, start_epoch
+from .optimizer import Adam
 from .progress import SILENT, Report, Stages, counted, unheard
-from .zeros import SampledZeros
+from .zeros import ROUGHLY, SampledZeros
 
 Callback = Callable[[dict], None]
 
@@ -32,6 +33,7 @@ MOST_EM_STEPS = 100  # when the mixture starts
 _CLEARLY_BETTER = 1e-5  # nats per cell, of one mixture of a latent over another
 _FEW_CELLS, _FEW_COUNTS = 10_000, 3_000  # from which on fewer epochs are the default
 _FEWEST_EPOCHS, _FEWEST_STEPS = 12, 800
+_FEWEST_ANNEALING_STEPS = 96
 _MOST_UNPAIRED = 8  # times as many cells in a minibatch, at most, where few have both modalities
 
 
@@ -62,8 +64,8 @@ class TrainingOptions:
     seed: int = 0
     warm_up_fraction: float = 1 / 3  # of max_epochs, at most, under N(0, I) before the mixture
     kl_warm_up_fraction: float = 0.6  # of these epochs: KL and consistency weights rise to 1
-    annealing_fraction: float = 1 / 6  # of max_epochs, at most, in which lr falls to lr / 50
-    patience: int = 3  # epochs without a better held-out ELBO that end a phase
+    annealing_fraction: float = 0.1  # of max_epochs, in which lr falls to lr / 50
+    patience: int = 2  # epochs without a better held-out ELBO that end a phase
     validation_fraction: float = 0.05  # of cells, held out to tell when to stop
     max_validation_cells: int = 2000
     # what the zeros say, "exact" or, where that is faster, from a sample of the features ("auto")
@@ -92,10 +94,14 @@ class TrainingOptions:
                 "number above 0"
             )
 
-    def phases(self) -> list[Phase]:
+    def phases(self, steps_per_epoch: int) -> list[Phase]:
         """The phases of a training, with the most epochs each may take."""
         warm_up = max(1, round(self.max_epochs * self.warm_up_fraction))
-        annealing = min(round(self.max_epochs * self.annealing_fraction), self.max_epochs - warm_up)
+        annealing = math.ceil(self.max_epochs * self.annealing_fraction)
+        if annealing:  # few cells make few steps
+            enough = math.ceil(_FEWEST_ANNEALING_STEPS / steps_per_epoch)
+            annealing = max(annealing, min(enough, round(self.max_epochs / 6)))
+        annealing = min(annealing, self.max_epochs - warm_up)
         mixture = self.max_epochs - warm_up - annealing
         return [Phase("warm-up", warm_up), Phase("mixture", mixture), Phase("annealing", annealing)]
 
@@ -182,7 +188,7 @@ class Trainer:
         # with "refit" the prior is fitted to the posteriors once per epoch, not by gradient steps
         module.prior.requires_grad_(options.mixture_update == "gradient")
         groups = module.parameter_groups(len(self.training_cells))
-        self.optimizer = torch.optim.Adam(groups, lr=options.lr, fused=True)
+        self.optimizer = Adam(groups, lr=options.lr, fused=True)
         self.result = TrainingResult()
         self.ranks = cells.ranks
         self.stages = self._of_first = SILENT
@@ -225,11 +231,11 @@ class Trainer:
         if checkpoint_file is not None and checkpoint_file.exists():
             checkpoint.load(checkpoint_file, self)
         started = time.monotonic() - self.result.seconds
-        self.module.pool, self.module.zeros = Pool(), self._sampled_zeros()
+        self.module.pool = Pool()
         try:
             with stages.stage("scores of all cells") as report:
                 self._read = read_all(self.module, self.cells, report)
-            phases = self.options.phases()
+            phases = self.options.phases(self.n_batches)
             for i in range(self.progress.phase, len(phases)):
                 if i > self.progress.phase:
                     self.progress = Progress(i, 0, self.result.epochs)
@@ -250,13 +256,19 @@ class Trainer:
         self.result.seconds = time.monotonic() - started
         return self.result
 
-    def _sampled_zeros(self) -> dict[str, SampledZeros]:
-        """How the zeros of a modality are sampled, of those where that pays."""
+    def _sampled_zeros(self, phase: Phase) -> dict[str, SampledZeros]:
+        """How the zeros of a modality are sampled, of those where that pays.
+
+        Before the annealing a rough estimate will do, and ends no worse (docs/MODEL.md, D24).
+        """
         if not self.module.one_pass or self.device.type != "cpu" or self.options.zeros == "exact":
             return {}
         found = {
             name: SampledZeros.where_it_pays(
-                totals.cpu(), len(self.cells), self.module.options.decoder_precision
+                totals.cpu(),
+                len(self.cells),
+                self.module.options.decoder_precision,
+                1.0 if phase.name == "annealing" else ROUGHLY,
             )
             for name, totals in self.module.totals.items()
         }
@@ -277,7 +289,7 @@ class Trainer:
         if phase.name == "mixture" and self.progress.step == 0:
             self._start_mixture()
             self.best = None  # an ELBO under N(0, I) is no rival of one under the mixture
-        self._objective = self._wrapped()
+        self._objective, self.module.zeros = self._wrapped(), self._sampled_zeros(phase)
         for step in range(self.progress.step, phase.epochs):
             waited = self.result.epochs - max(self.result.best_epoch, self.progress.epochs_before)
             # the falling rate pays at the end of the annealing, not in its first epochs
@@ -375,6 +387,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             read, noise = self._read_of(part.cells), self._noise(part)
             objective, terms = self._objective(batch, read, noise, warm_up)
+            self._leave_steps()
             # processes average their gradients as if their parts were of one size
             (objective * (len(part.cells) * self.ranks.world / part.n_all)).backward()
             self.optimizer.step()
@@ -383,6 +396,13 @@ class Trainer:
             sums += torch.stack([term.detach() for term in terms]) * len(part.cells)
             report((i + 1) / self.n_batches)
         return LossTerms(*(summed(sums) / len(self.training_cells)))
+
+    def _leave_steps(self) -> None:
+        """Let the backward pass update the output weights, where it alone knows their gradient."""
+        for name, zeros in self.module.zeros.items():
+            decoder = self.module.decoders()[name]
+            if self.ranks.world == 1 and decoder.of_level is None:
+                zeros.update = self.optimizer.due(decoder.output.weight)
 
     def _noise(self, part: Part) -> Noise:
         """This process's rows of the noise that all draw for the minibatch."""

@@ -37,6 +37,7 @@ from .likelihood import (
 from .sparse import SparseRows
 
 PER_COUNT = 2.0  # features in the sample for each count of a mean cell
+ROUGHLY = 1 / 4  # as many while the exact numbers are still far
 _SELDOM, _RARELY = 1 / 8, 1 / 64  # a feature is in so many samples at least; a rare one
 _FEWEST_FEATURES = 8192  # with fewer, the products are not what takes the time
 # Nanoseconds of an entry of a dense block, and of a count, in all passes: measured on one core
@@ -49,7 +50,7 @@ _RARE = 0.01
 class SampledZeros:
     """Which features the zeros are estimated from, and what is remembered of the others."""
 
-    def __init__(self, totals: Tensor, n_cells: int, precision: float = 0.0):
+    def __init__(self, totals: Tensor, n_cells: int, precision: float = 0.0, extent: float = 1.0):
         """Take what is known of the features.
 
         Args:
@@ -57,24 +58,29 @@ class SampledZeros:
             n_cells: How many these are.
             precision: Of the prior of the weights. Of features that it holds, not the zeros, no
                 covariance C is remembered.
+            extent: Of the sample, 1 for the usual one.
         """
         rare = totals <= _RARE * precision
         least = torch.where(rare, _RARELY, _SELDOM).double()
-        self.probability = (PER_COUNT * totals.double() / n_cells).clamp(max=1).maximum(least)
+        probability = (PER_COUNT * totals.double() / n_cells).maximum(least)
+        self.probability = (extent * probability).clamp(max=1)
         self._until = self.probability.cumsum(0)
+        self._mean = torch.where(rare, totals / n_cells, torch.inf)
         self.place = torch.where(rare, -1, (~rare).cumsum(0) - 1)  # (F,), row of C; -1: none
         self.zero: Tensor | None = None  # (F,), z
         self.covariance: Tensor | None = None  # (those that have it, H), C
         self.slope: Tensor | None = None  # (F,), of the family's parameter, per count
+        # what the next backward pass does with the gradient of the weights instead of returning it
+        self.update: kernels.Update | None = None
 
     @classmethod
     def where_it_pays(
-        cls, totals: Tensor, n_cells: int, precision: float = 0.0
+        cls, totals: Tensor, n_cells: int, precision: float = 0.0, extent: float = 1.0
     ) -> SampledZeros | None:
         """It, or None where the exact sums are about as fast or there is no compiler."""
         if len(totals) < _FEWEST_FEATURES or kernels.compiled() is None:
             return None
-        zeros = cls(totals, n_cells, precision)
+        zeros = cls(totals, n_cells, precision, extent)
         spared = _DENSE * float((1 - zeros.probability).sum())
         return zeros if spared > _COUNT * float(totals.sum()) / n_cells else None
 
@@ -94,6 +100,10 @@ class SampledZeros:
         chosen = reached.diff(prepend=reached.new_zeros(1)) > 0
         index = chosen.nonzero()[:, 0]
         return index, self.probability[index].reciprocal()
+
+    def share_of_steps(self, n_cells: int) -> Tensor:
+        """(F,), how many steps of so many cells have counts of a rare feature; of others 1."""
+        return -(-self._mean * n_cells).expm1()
 
     def remember(
         self, index: Tensor | slice, zero: Tensor, covariance: Tensor, slope: Tensor | None
@@ -196,18 +206,17 @@ class _OfSample(torch.autograd.Function):
         slope = None if of_sample is None else of_sample / total
         zeros.remember(ctx.index, zero, covariance, slope)
 
-        scale = float(total * per_cell)
+        scale = total * per_cell
+        grad_bias = zeros.zero * scale
+        share_of_steps = zeros.share_of_steps(len(h)).to(h.dtype)
         of_zeros = kernels.OfZeros(
-            zeros.place,
-            zeros.covariance,
-            mean,
-            scale,
-            grad_bias=zeros.zero * scale,
-            grad_weight=ctx.pool.take(weight.numel(), weight).view_as(weight),
+            zeros.place, zeros.covariance, mean, scale.numpy()[()], grad_bias, share_of_steps
         )
-        grad_weight, grad_bias = kernels.gradients(
-            known, p_nonzero * per_cell, h, weight, of_zeros, grad_h
-        )
+        grad_weight = None
+        if zeros.update is None:
+            grad_weight = ctx.pool.take(weight.numel(), weight).view_as(weight)
+        found = zeros.update or grad_weight
+        kernels.gradients(known, p_nonzero * per_cell, h, weight, of_zeros, grad_h, found)
         if slope is not None:
             slope = (zeros.slope * total + of_nonzeros) * per_cell
         return grad_h, grad_weight, grad_bias, slope, None, None, None, None, None, None

@@ -9,6 +9,7 @@ import torch
 
 from scmvp import kernels, likelihood, zeros
 from scmvp.likelihood import LinearNegativeBinomial, NegativeBinomial, Poisson, Pool, Scoring
+from scmvp.optimizer import Adam
 from scmvp.sparse import SparseRows
 
 pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="Numba is not installed")
@@ -150,6 +151,55 @@ def test_rare_features_have_the_prior_instead_of_a_covariance():
     level = (size / size.sum()) @ case.h
     apart = mean.t() @ (case.h - level) / B
     torch.testing.assert_close(found[1][::2], (whole[1] + apart)[::2].detach())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_steps_made_row_by_row_are_those_of_adam(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    weights = []
+    try:
+        for row_by_row in (False, True):
+            case = Case(Poisson, dtype=torch.float32)
+            weight = case.output.weight
+            optimizer = Adam([weight], lr=0.01, weight_decay=0.3, fused=True)
+            sample = zeros.SampledZeros(torch.rand(F), 4)
+            for start in (0.3, 0.8, 0.1, 0.5):
+                optimizer.zero_grad()
+                sample.update = optimizer.due(weight) if row_by_row else None
+                (-case.sampled(sample, start).log_lik).backward()
+                assert (weight.grad is None) == row_by_row
+                optimizer.step()
+            weights.append(weight.detach())
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*weights)
+    moved = weights[0] - Case(Poisson, dtype=torch.float32).output.weight
+    assert moved.abs().mean() > 0.02
+
+
+def test_rare_features_step_when_they_are_seen():
+    """And then with all that the zeros of the other steps would have done, on average."""
+    case = Case(Poisson)
+    seen = torch.bincount(case.counts.column, minlength=F) > 0
+    totals = torch.full((F,), 0.25)  # of B cells, one step in four has a count
+    sample = zeros.SampledZeros(totals, B, precision=1000)
+    weight = case.output.weight
+    before = weight.detach().clone()
+    whole = case.gradients(case.sampled(sample, 0.0))[1]
+    sample.forget()
+    sample.update = Adam([weight], lr=0.01).due(weight)
+    found = case.sampled(sample, 0.0)
+    found.log_lik.backward()
+    moved = (weight.detach() != before).any(1)
+    assert torch.equal(moved, seen) and not seen.all()
+    # the first mean of Adam's is a tenth of the gradient
+    size = case.counts.sums()
+    level = (size / size.sum()) @ case.h.detach()
+    share = 1 - np.exp(-0.25)
+    of_zeros = (sample.zero * size.sum() / B)[:, None] * level
+    expected = whole + of_zeros * (1 / share - 1)
+    torch.testing.assert_close(sample.update.first[seen], 0.1 * expected[seen])
 
 
 def test_where_it_pays(monkeypatch):

@@ -1,0 +1,38 @@
+"""Adam that can leave the step of a parameter to who computes its gradient."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from .kernels import Update
+
+
+class Adam(torch.optim.Adam):
+    """PyTorch's, with `due` for parameters whose gradient is never stored."""
+
+    def due(self, parameter: nn.Parameter) -> Update:
+        """The step that a parameter is to make now, instead of in `step`.
+
+        Args:
+            parameter: (F, H); in `step`, it must have no gradient.
+        """
+        group = next(g for g in self.param_groups if any(p is parameter for p in g["params"]))
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"] = torch.zeros_like(parameter, requires_grad=False)
+            state["exp_avg_sq"] = torch.zeros_like(parameter, requires_grad=False)
+        state["step"] += 1
+        t, (beta1, beta2) = float(state["step"]), group["betas"]
+        numbers = (
+            group["lr"] / (1 - beta1**t),
+            1 - beta1,
+            1 - beta2,
+            1 / math.sqrt(1 - beta2**t),
+            group["eps"],
+            group["weight_decay"],
+        )
+        return Update(state["exp_avg"], state["exp_avg_sq"], numbers)
