@@ -30,7 +30,6 @@ from .features import (
     modelled_features,
     warn_of_empty_rows,
 )
-from .imports import undisturbed
 from .inputs import LogCounts, SpectralScores, TfIdf
 from .matrices import Matrix, entries_of_cells, feature_totals
 from .module import Features, ModelOptions, PairedMixtureVAE
@@ -298,7 +297,6 @@ class SCMVP:
                 epochs = default_epochs(len(self.cells), counts / len(self.cells))
                 training = dataclasses.replace(training, max_epochs=epochs)
             with stages.stage("setting up the networks"):
-                undisturbed("torch._dynamo")  # which torch's optimizers import
                 cells = Cells(rna, atac, picked, ranks(), design, self._part_paired())
                 trainer = Trainer(module, cells, training)
             result = trainer.run(_both(show_epoch, callback), checkpoint_file, stages)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
+from inspect import unwrap
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from .kernels import Update
 
 
 class Adam(torch.optim.Adam):
     """PyTorch's, with `due` for parameters whose gradient is never stored."""
+
+    # without the guards for torch.compile, which take two seconds to load and are not needed here
+    add_param_group = unwrap(Optimizer.add_param_group)
+    zero_grad = unwrap(Optimizer.zero_grad)
+    state_dict = unwrap(Optimizer.state_dict)
+    load_state_dict = unwrap(Optimizer.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
 
     def due(self, parameter: nn.Parameter) -> Update:
         """The step that a parameter is to make now, instead of in `step`.

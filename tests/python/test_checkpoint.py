@@ -7,7 +7,7 @@ import torch
 import scmvp
 from scmvp import SCMVP
 
-OPTIONS = {"max_epochs": 9, "threads": 1}
+OPTIONS = {"max_epochs": 9, "patience": 5, "threads": 1}  # all nine epochs
 
 
 class PowerCut(Exception):
