@@ -120,7 +120,7 @@ def _spectral(graph: sp.spmatrix, paired: Paired, seed: int) -> np.ndarray:
 
 
 def _fit_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> scmvp.SCMVP:
-    from scmvp.module import ModelOptions
+    from scmvp.options import ModelOptions
 
     # those of the class first, then those of the network; the rest is for the training
     training = dict(options)

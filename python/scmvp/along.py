@@ -17,7 +17,6 @@ from .annotated import in_order_of
 from .arguments import positions, whole_number
 from .checks import count_matrix
 from .containers import (
-    MODALITIES,
     as_names,
     is_mudata,
     name_some,
@@ -29,6 +28,7 @@ from .containers import (
 )
 from .errors import InputError
 from .matrices import Matrix, blocks_of, matrix_of, pieces_of, rows_of
+from .modalities import PAIR
 from .threads import limited_threads
 from .words import count_of
 
@@ -308,7 +308,7 @@ def _input_of(
             raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
         return _Input(counts, names, np.arange(counts.shape[0]), pseudotime)
     named = names_of_modalities(data.mod)
-    if modality not in MODALITIES or modality not in named:
+    if modality not in PAIR or modality not in named:
         if not named:
             has = ", ".join(map(repr, data.mod)) or "none"
             raise InputError(

@@ -16,8 +16,6 @@ from anndata.io import read_elem
 from .checks import Paired, columns_of, paired_of
 from .claims import check_zarr, open_hdf5
 from .containers import (
-    LABEL,
-    MODALITIES,
     Place,
     as_names,
     columns_by_type,
@@ -25,7 +23,6 @@ from .containers import (
     feature_types,
     holds_both,
     make_unique,
-    modality_of,
     place_in_file,
     remedy,
 )
@@ -41,6 +38,7 @@ from .io import (
     pair_files,
 )
 from .matrices import DiskRows, StoredCsr, StoredDense
+from .modalities import PAIR, label_of, modality_of
 
 
 class Opened(NamedTuple):
@@ -74,7 +72,7 @@ def read_backed(
         warnings.simplefilter("ignore", FutureWarning)
         opened, whole = _open(path, {"rna": rna_layer, "atac": atac_layer})
     values, cells, features, tables, advice = (
-        dict(zip(MODALITIES, parts, strict=True)) for parts in zip(*opened, strict=True)
+        dict(zip(PAIR, parts, strict=True)) for parts in zip(*opened, strict=True)
     )
     with in_file(path):
         paired = paired_of(values, cells, features, mosaic, advice)
@@ -124,7 +122,7 @@ def _open(path: Path, layers: Mapping[str, str | None] | None) -> tuple[list[Ope
             f"the counts of {path} cannot stay on disk; give h5ad files, .h5mu, zarr or 10x .h5, "
             "or leave out backed=True"
         )
-    return [_open_anndata(groups[name], name, path, layers) for name in MODALITIES], whole
+    return [_open_anndata(groups[name], name, path, layers) for name in PAIR], whole
 
 
 def _root(path: Path) -> Any:
@@ -165,7 +163,7 @@ def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -
             tables[name] = _table(root, name)
             if holds_both(tables[name]):
                 types = feature_types(tables[name]).map(modality_of)
-                chosen[name] = {kind: np.flatnonzero(types == kind) for kind in MODALITIES}
+                chosen[name] = {kind: np.flatnonzero(types == kind) for kind in PAIR}
 
     def part_of(modality: str) -> Part:
         def part(table: str) -> tuple[np.ndarray | None, np.ndarray] | None:
@@ -177,7 +175,7 @@ def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -
 
         return part
 
-    return [_open_anndata(root, name, path, layers, part_of(name)) for name in MODALITIES]
+    return [_open_anndata(root, name, path, layers, part_of(name)) for name in PAIR]
 
 
 def _open_anndata(
@@ -198,8 +196,8 @@ def _open_anndata(
         place, _ = place_in_file(places, modality, layers.get(modality), str(path))
         if place is None:
             raise InputError(
-                f"{path} has no X of the {LABEL[modality]} modality, and no layer 'counts' or .raw "
-                "with counts; write its counts into X"
+                f"{path} has no X of the {label_of(modality)} modality, and no layer 'counts' or "
+                ".raw with counts; write its counts into X"
             )
     advice = partial(remedy, places, modality)
     counts, features = place.values(), place.features()
@@ -276,8 +274,8 @@ def _stored(element: Any, modality: str, path: Path) -> StoredCsr | StoredDense:
     kind = kind.decode() if isinstance(kind, bytes) else kind
     if kind not in ("csr_matrix", "csr"):
         raise InputError(
-            f"the {LABEL[modality]} matrix of {path} is a {kind}, of which rows cannot be read one "
-            "by one; write it as a csr_matrix, or leave out backed=True"
+            f"the {label_of(modality)} matrix of {path} is a {kind}, of which rows cannot be read "
+            "one by one; write it as a csr_matrix, or leave out backed=True"
         )
     size = tuple(int(n) for n in shape)
     return StoredCsr(element["data"], element["indices"], element["indptr"][:], size)

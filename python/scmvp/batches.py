@@ -24,20 +24,24 @@ RUN_CELLS = 64  # consecutive cells that a pool is made of
 
 
 class PairedBatch(NamedTuple):
-    """The counts of some cells in both modalities."""
+    """The counts of some cells in all modalities."""
 
-    rna: SparseRows  # (B, G)
-    atac: SparseRows  # (B, P)
+    counts: dict[str, SparseRows]  # (B, F), by modality
     design: torch.Tensor | None = None  # (B, S), the cells' batches (module `covariates`)
+
+    @property
+    def n_cells(self) -> int:
+        """B."""
+        return next(iter(self.counts.values())).n_rows
 
     def to(self, device: torch.device) -> PairedBatch:
         """The same on another device, where the design is already."""
-        return self._replace(rna=self.rna.to(device), atac=self.atac.to(device))
+        return self._replace(counts={name: part.to(device) for name, part in self.counts.items()})
 
 
-def take(rna: Matrix, atac: Matrix, cells: np.ndarray | slice) -> PairedBatch:
+def take(counts: dict[str, Matrix], cells: np.ndarray | slice) -> PairedBatch:
     """Counts of some cells, in the order asked for."""
-    return PairedBatch(SparseRows.from_csr(rna[cells]), SparseRows.from_csr(atac[cells]))
+    return PairedBatch({name: SparseRows.from_csr(part[cells]) for name, part in counts.items()})
 
 
 def even_chunks(cells: np.ndarray, size: int) -> list[np.ndarray]:
@@ -58,8 +62,7 @@ class Cells:
 
     def __init__(
         self,
-        rna: Matrix,
-        atac: Matrix,
+        counts: dict[str, Matrix],
         device: torch.device,
         ranks: Ranks = ALONE,
         design: np.ndarray | None = None,
@@ -68,32 +71,31 @@ class Cells:
         """Take counts of the same cells.
 
         Args:
-            rna: Cells x genes.
-            atac: Cells x peaks.
+            counts: Cells x features, by modality.
             device: Where minibatches go.
             ranks: This process among several.
             design: The cells' batches (module `covariates`), (n_cells, n_levels).
-            part_paired: Which part of the cells has counts in both.
+            part_paired: Which part of the cells has counts in all.
         """
-        self.rna, self.atac = rna, atac
+        self.counts = counts
         self.part_paired = part_paired
         self.design = None if design is None else torch.from_numpy(design).to(device)
         self.device = device
         self.ranks = ranks
-        self.on_disk = isinstance(rna, DiskRows)
-        self._resident: tuple[ResidentRows, ResidentRows] | None = None
-        if device.type == "cuda" and not self.on_disk and _fits(device, rna, atac):
-            self._resident = ResidentRows(rna, device), ResidentRows(atac, device)
+        self.on_disk = any(isinstance(part, DiskRows) for part in counts.values())
+        self._resident: dict[str, ResidentRows] = {}
+        if device.type == "cuda" and not self.on_disk and _fits(device, *counts.values()):
+            self._resident = {name: ResidentRows(part, device) for name, part in counts.items()}
 
     def __len__(self) -> int:
-        return self.rna.shape[0]
+        return next(iter(self.counts.values())).shape[0]
 
     def take(self, cells: np.ndarray) -> PairedBatch:
         """Counts of some cells, in the order asked for."""
-        if self._resident is not None:
-            batch = PairedBatch(*(rows.take(cells) for rows in self._resident))
+        if self._resident:
+            batch = PairedBatch({name: part.take(cells) for name, part in self._resident.items()})
         else:
-            batch = take(self.rna, self.atac, cells)
+            batch = take(self.counts, cells)
             batch = batch if self.device.type == "cpu" else batch.to(self.device)
         return self._with_design(batch, cells)
 
@@ -152,22 +154,22 @@ class Cells:
         per_pool = max(1, POOL_CELLS * world // batch_size)
         pools = [steps[i : i + per_pool] for i in range(0, len(steps), per_pool)]
 
-        def load(pool: list[np.ndarray]) -> tuple[list[np.ndarray], sp.csr_matrix, sp.csr_matrix]:
+        def load(pool: list[np.ndarray]) -> tuple[list[np.ndarray], dict[str, sp.csr_matrix]]:
             shuffled = own.permutation(np.concatenate(pool))
             parts = np.split(shuffled, np.cumsum([len(part) for part in pool])[:-1])
-            return parts, self.rna[shuffled], self.atac[shuffled]
+            return parts, {name: part[shuffled] for name, part in self.counts.items()}
 
         with ThreadPoolExecutor(1) as reader:
             coming = reader.submit(load, pools[0])
             for i in range(len(pools)):
-                parts, rna, atac = coming.result()
+                parts, counts = coming.result()
                 if i + 1 < len(pools):
                     coming = reader.submit(load, pools[i + 1])
                 start = 0
                 for part in parts:
                     rows = slice(start, start + len(part))
                     start += len(part)
-                    batch = take(rna, atac, rows).to(self.device)
+                    batch = take(counts, rows).to(self.device)
                     yield Part(part, len(part) * world), self._with_design(batch, part)
 
 

@@ -20,7 +20,7 @@ from .files import whole_file
 if TYPE_CHECKING:
     from .training import Trainer
 
-FORMAT = "scmvp-checkpoint-2"
+FORMAT = "scmvp-checkpoint-3"
 
 
 def save(path: Path, trainer: Trainer) -> None:

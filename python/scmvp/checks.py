@@ -20,14 +20,11 @@ import scipy.sparse as sp
 from . import matrices
 from .claims import check_structure
 from .containers import (
-    FEATURE_WORD,
-    LABEL,
-    MODALITIES,
     are_ranges,
     as_names,
     columns_of_modality,
     is_mudata,
-    modality_pair,
+    modality_parts,
     name_some,
     place_in_memory,
     places_of,
@@ -46,6 +43,7 @@ from .matrices import (
     not_a_count,
     rows_of,
 )
+from .modalities import PAIR, feature_of, label_of
 from .words import count_of
 
 if TYPE_CHECKING:
@@ -55,24 +53,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Paired:
-    """The counts of the same cells in both modalities, ready for the model.
+    """The counts of the same cells in all modalities, ready for the model.
 
     Attributes:
-        rna: Counts, cells x genes, float32, sorted indices, no stored zeros, no duplicates; in
-            memory, or on disk.
-        atac: Counts, cells x peaks, in the same form and the same order of cells.
-        cells: Cell names, in the order of the RNA modality.
-        genes: Gene names.
-        peaks: Peak names, spelled as given.
+        counts: By modality, cells x features, float32, sorted indices, no stored zeros, no
+            duplicates; in memory, or on disk. All have the same order of cells.
+        features: Their names by modality, spelled as given.
+        cells: Cell names, in the order of the first modality.
         obs: Columns of the cells that were asked for, or all that a file has.
     """
 
-    rna: Matrix
-    atac: Matrix
+    counts: dict[str, Matrix]
+    features: dict[str, np.ndarray]
     cells: np.ndarray
-    genes: np.ndarray
-    peaks: np.ndarray
     obs: pd.DataFrame | None = None
+
+    @property
+    def rna(self) -> Matrix:
+        """RNA counts, cells x genes."""
+        return self.counts["rna"]
+
+    @property
+    def atac(self) -> Matrix:
+        """ATAC counts, cells x peaks."""
+        return self.counts["atac"]
+
+    @property
+    def genes(self) -> np.ndarray:
+        """Gene names."""
+        return self.features["rna"]
+
+    @property
+    def peaks(self) -> np.ndarray:
+        """Peak names."""
+        return self.features["atac"]
 
 
 def check_paired(
@@ -111,32 +125,36 @@ def check_paired(
     values, cells, features, advice = {}, {}, {}, {}
     layers = {"rna": rna_layer, "atac": atac_layer}
     query = absent is not None
-    pair = dict(zip(MODALITIES, modality_pair(data, one_is_enough=query), strict=True))
-    for modality, adata in pair.items():
-        if adata is None:
+    given = modality_parts(data, one_is_enough=query)
+    wanted = [*(absent if query else given)]
+    for modality, adata in given.items():
+        if adata is None or modality not in wanted:
             continue
         places = places_of(adata)
-        place = place_in_memory(places, modality, layers[modality], query)
+        place = place_in_memory(places, modality, layers.get(modality), query)
         values[modality], features[modality] = place.values(), place.features()
         var = adata.raw.var if place.is_raw else adata.var
-        columns_wanted = columns_of_modality(var, modality, f"the {LABEL[modality]} modality")
+        columns_wanted = columns_of_modality(var, modality, f"the {label_of(modality)} modality")
         if columns_wanted is not None:
             numbers = _numbers(values[modality], modality)
             values[modality] = matrices.columns_of(numbers, columns_wanted)
             features[modality] = features[modality][columns_wanted]
         cells[modality] = as_names(adata.obs_names)
         advice[modality] = partial(remedy, places, modality, query)
-    for modality in set(MODALITIES) - set(values):
+    for modality in set(wanted) - set(values):
         cells[modality] = next(iter(cells.values()))
         features[modality] = absent[modality]
         values[modality] = sp.csr_matrix(
             (len(cells[modality]), len(features[modality])), dtype=np.float32
         )
+    values, cells, features = (
+        {modality: part[modality] for modality in wanted} for part in (values, cells, features)
+    )
     paired = paired_of(values, cells, features, mosaic, advice, _cells_of(data, cells))
     if not columns:
         return paired
     tables = [data.obs] if is_mudata(data) else []
-    tables += [adata.obs for adata in pair.values() if adata is not None]
+    tables += [adata.obs for adata in given.values() if adata is not None]
     return replace(paired, obs=columns_of(tables, columns, paired.cells))
 
 
@@ -187,20 +205,22 @@ def paired_of(
         advice: See `count_matrix`.
         names: The same cells in the order of the result; that of the RNA when None.
     """
-    for modality in MODALITIES:
+    for modality in values:
         check_names(modality, cells[modality], features[modality])
     _refuse_swapped(features)
     if mosaic:
-        found_names, orders = all_cells(cells["rna"], cells["atac"])
+        found_names, orders = all_cells(cells)
     else:
-        order = match_cells(cells["rna"], cells["atac"], may_be_mosaic=True)
-        found_names, orders = cells["rna"], (None, order)
+        (first, found_names), *others = cells.items()
+        orders = {first: None}
+        for other, own in others:
+            orders[other] = match_cells(found_names, own, True, (first, other))
     if names is None or np.array_equal(names, found_names):
         names = found_names
     else:
-        orders = tuple(pd.Index(cells[modality]).get_indexer(names) for modality in MODALITIES)
-    found = []
-    for modality, order in zip(MODALITIES, orders, strict=True):
+        orders = {modality: pd.Index(own).get_indexer(names) for modality, own in cells.items()}
+    found = {}
+    for modality, order in orders.items():
         counts = count_matrix(
             values[modality],
             modality,
@@ -208,9 +228,9 @@ def paired_of(
             features[modality],
             None if advice is None else advice.get(modality),
         )
-        found.append(counts if order is None else rows_of(counts, order))
-    refuse_empty_cells(*found, names)
-    return Paired(*found, names, features["rna"], features["atac"])
+        found[modality] = counts if order is None else rows_of(counts, order)
+    refuse_empty_cells(found, names)
+    return Paired(found, {modality: features[modality] for modality in found}, names)
 
 
 def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
@@ -236,12 +256,12 @@ def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
 def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
     """Refuse a modality without cells or features, and names that occur twice."""
     if len(cells) == 0:
-        raise InputError(f"the {LABEL[modality]} modality has no cells; nothing can be fitted")
+        raise InputError(f"the {label_of(modality)} modality has no cells; nothing can be fitted")
     if len(features) == 0:
-        word = FEATURE_WORD[modality]
-        raise InputError(f"the {LABEL[modality]} modality has no {word}s; nothing can be fitted")
-    _refuse_duplicates(cells, f"cell names of the {LABEL[modality]} modality", "obs_names")
-    _refuse_duplicates(features, f"{FEATURE_WORD[modality]} names", "var_names")
+        word = feature_of(modality)
+        raise InputError(f"the {label_of(modality)} modality has no {word}s; nothing can be fitted")
+    _refuse_duplicates(cells, f"cell names of the {label_of(modality)} modality", "obs_names")
+    _refuse_duplicates(features, f"{feature_of(modality)} names", "var_names")
 
 
 def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
@@ -253,52 +273,60 @@ def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
 
 
 def match_cells(
-    rna_cells: np.ndarray, atac_cells: np.ndarray, may_be_mosaic: bool = False
+    cells: np.ndarray,
+    others: np.ndarray,
+    may_be_mosaic: bool = False,
+    modalities: tuple[str, str] = PAIR,
 ) -> np.ndarray | None:
-    """Positions of the RNA cells among the ATAC cells; None when the order is the same already.
+    """Positions of cells among those of another modality; None when the order is the same already.
 
     Args:
-        rna_cells: Names.
-        atac_cells: Names.
+        cells: Names.
+        others: Names.
         may_be_mosaic: Whether the caller's caller has an argument `mosaic`, to be told of.
+        modalities: Whose they are.
 
     Raises:
         InputError: The two modalities do not hold the same cells.
     """
-    if np.array_equal(rna_cells, atac_cells):
+    if np.array_equal(cells, others):
         return None
-    atac_index = pd.Index(atac_cells)
-    order = atac_index.get_indexer(rna_cells)
-    only_rna = rna_cells[order < 0]
-    only_atac = atac_cells[~atac_index.isin(rna_cells)]
-    if len(only_rna) == len(rna_cells):
+    index = pd.Index(others)
+    order = index.get_indexer(cells)
+    alone = dict(zip(modalities, (cells[order < 0], others[~index.isin(cells)]), strict=True))
+    labels = [label_of(modality) for modality in modalities]
+    if len(alone[modalities[0]]) == len(cells):
         raise InputError(
-            f"the two modalities have no cells in common (RNA: {name_some(rna_cells)}; ATAC: "
-            f"{name_some(atac_cells)}); give both the same cell names"
+            f"the two modalities have no cells in common ({labels[0]}: {name_some(cells)}; "
+            f"{labels[1]}: {name_some(others)}); give both the same cell names"
         )
-    if len(only_rna) or len(only_atac):
+    if any(map(len, alone.values())):
         parts = [
-            f"{len(names):,} only in {LABEL[modality]} ({name_some(names)})"
-            for modality, names in (("rna", only_rna), ("atac", only_atac))
+            f"{len(names):,} only in {label} ({name_some(names)})"
+            for label, names in zip(labels, alone.values(), strict=True)
             if len(names)
         ]
-        others = ", or say mosaic=True to use the others, too" if may_be_mosaic else ""
+        or_all = ", or say mosaic=True to use the others, too" if may_be_mosaic else ""
         raise InputError(
             f"the two modalities do not hold the same cells: {' and '.join(parts)}; keep the "
-            f"{count_of(int((order >= 0).sum()), 'shared cell')} in both{others}"
+            f"{count_of(int((order >= 0).sum()), 'shared cell')} in both{or_all}"
         )
     return order
 
 
 def all_cells(
-    rna_cells: np.ndarray, atac_cells: np.ndarray
-) -> tuple[np.ndarray, tuple[np.ndarray | None, np.ndarray | None]]:
-    """Cells of either modality, those of RNA first, and where each is in both; -1: it is not."""
-    if np.array_equal(rna_cells, atac_cells):
-        return rna_cells, (None, None)
-    rna, atac = pd.Index(rna_cells), pd.Index(atac_cells)
-    names = np.concatenate([rna_cells, atac_cells[~atac.isin(rna)]])
-    return names, (rna.get_indexer(names), atac.get_indexer(names))
+    cells: dict[str, np.ndarray],
+) -> tuple[np.ndarray, dict[str, np.ndarray | None]]:
+    """Cells of any modality, those of the first one first, and where each is in all; -1: it is not.
+
+    None in the place of positions: all have the same cells in the same order.
+    """
+    names, *others = cells.values()
+    if all(np.array_equal(names, other) for other in others):
+        return names, dict.fromkeys(cells)
+    for other in others:
+        names = np.concatenate([names, other[~pd.Index(other).isin(names)]])
+    return names, {modality: pd.Index(own).get_indexer(names) for modality, own in cells.items()}
 
 
 def count_matrix(
@@ -323,9 +351,9 @@ def count_matrix(
     matrix = _numbers(values, modality)
     if matrix.shape != (len(cells), len(features)):
         raise InputError(
-            f"the {LABEL[modality]} matrix is {matrix.shape[0]} x {matrix.shape[1]}, but there are "
-            f"{count_of(len(cells), 'cell name')} and "
-            f"{count_of(len(features), f'{FEATURE_WORD[modality]} name')}; give cells x features"
+            f"the {label_of(modality)} matrix is {matrix.shape[0]} x {matrix.shape[1]}, but there "
+            f"are {count_of(len(cells), 'cell name')} and "
+            f"{count_of(len(features), f'{feature_of(modality)} name')}; give cells x features"
         )
     if isinstance(matrix, DiskRows):
         start = 0
@@ -344,9 +372,9 @@ def count_matrix(
     return matrix
 
 
-def refuse_empty_cells(rna: Matrix, atac: Matrix, cells: np.ndarray) -> None:
-    """Refuse cells with no count in either modality; both matrices hold no stored zeros."""
-    empty = entries_of_cells(rna) + entries_of_cells(atac) == 0
+def refuse_empty_cells(counts: dict[str, Matrix], cells: np.ndarray) -> None:
+    """Refuse cells with no count in any modality; the matrices hold no stored zeros."""
+    empty = sum(entries_of_cells(part) for part in counts.values()) == 0
     if empty.any():
         n = int(empty.sum())
         raise InputError(
@@ -372,14 +400,15 @@ def writable(path: str | os.PathLike) -> Path:
 
 
 def _numbers(values: Any, modality: str) -> Matrix:
-    check_structure(values, f"the {LABEL[modality]} matrix")
+    check_structure(values, f"the {label_of(modality)} matrix")
     matrix = matrix_of(values)
     if matrix is None:
         kind = f" of {values.dtype}" if hasattr(values, "dtype") else ""
         masked = " with masked values" if np.ma.isMaskedArray(values) else ""
         raise InputError(
-            f"the {LABEL[modality]} matrix is {type_name(values)}{kind}{masked}, not a matrix of "
-            "numbers; give a sparse matrix or a two-dimensional array of counts, cells x features"
+            f"the {label_of(modality)} matrix is {type_name(values)}{kind}{masked}, not a "
+            "matrix of numbers; give a sparse matrix or a two-dimensional array of counts, "
+            "cells x features"
         )
     return matrix
 
@@ -400,8 +429,8 @@ def _refuse_values(
 ) -> None:
     if csr.data.dtype.kind not in "biuf":
         raise InputError(
-            f"the {LABEL[modality]} matrix holds values of type {csr.data.dtype}; counts must be "
-            "numbers"
+            f"the {label_of(modality)} matrix holds values of type {csr.data.dtype}; counts must "
+            "be numbers"
         )
     for start, chunk in chunks(csr.data):
         bad = not_a_count(chunk)
@@ -410,9 +439,9 @@ def _refuse_values(
         at = start + int(bad.argmax())
         cell = cells[np.searchsorted(csr.indptr, at, side="right") - 1]
         feature = features[csr.indices[at]]
-        where = f"cell '{cell}', {FEATURE_WORD[modality]} '{feature}'"
+        where = f"cell '{cell}', {feature_of(modality)} '{feature}'"
         found = "" if advice is None else advice()
-        raise InputError(_describe_bad(float(csr.data[at]), LABEL[modality], where, found))
+        raise InputError(_describe_bad(float(csr.data[at]), label_of(modality), where, found))
 
 
 def _describe_bad(value: float, label: str, where: str, advice: str) -> str:

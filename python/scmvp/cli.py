@@ -27,6 +27,7 @@ from .checks import Paired, check_paired, writable
 from .errors import InputError, InputNote
 from .files import whole_file, whole_folder
 from .io import read_for_fit
+from .modalities import MODALITIES
 from .progress import SILENT, Display, Listener, Stages, displayed
 from .words import count_of
 
@@ -210,16 +211,19 @@ def _info(arguments: argparse.Namespace, say: _Messages) -> int:
 
 def describe_account(account: dict[str, Any]) -> list[str]:
     """What of the input the model reads, in sentences."""
+    modelled = [of for of in MODALITIES.values() if f"n_{of.feature}s" in account]
+    features = [
+        f"{account[f'n_{of.feature}s']:,} of {count_of(account[f'n_{of.feature}s_in'], of.feature)}"
+        for of in modelled
+    ]
     lines = [
-        f"modeled: {count_of(account['n_cells'], 'cell')} (all), "
-        f"{account['n_genes']:,} of {count_of(account['n_genes_in'], 'gene')} and "
-        f"{account['n_peaks']:,} of {count_of(account['n_peaks_in'], 'peak')} "
+        f"modeled: {count_of(account['n_cells'], 'cell')} (all), {' and '.join(features)} "
         f"(seen in at least {count_of(account['min_cells'], 'cell')})"
     ]
-    for modality, key in (("RNA", "cells_without_rna"), ("ATAC", "cells_without_atac")):
-        if number := account[key]:
+    for of in modelled:
+        if number := account[f"cells_without_{of.name}"]:
             lines.append(
-                f"{count_of(number, 'cell', 'has', 'have')} no {modality} count; the other "
+                f"{count_of(number, 'cell', 'has', 'have')} no {of.label} count; the other "
                 f"modality places {'it' if number == 1 else 'them'}"
             )
     if account["batch"]:

@@ -17,24 +17,14 @@ import pandas as pd
 
 from .errors import InputError, InputNote
 from .matrices import holds_counts, is_binary, same_values
+from .modalities import MODALITIES, PAIR, label_of, modality_of
 from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MODALITIES = ("rna", "atac")
-FEATURE_WORD = {"rna": "gene", "atac": "peak"}
-LABEL = {"rna": "RNA", "atac": "ATAC"}
-
 # Feature types as Cell Ranger ARC writes them.
 FEATURE_TYPES = {"rna": "Gene Expression", "atac": "Peaks"}
-# Names that people give to modalities, their letters only.
-_SPELLINGS = {
-    "rna": "rna gex geneexpression gene genes expression mrna scrna snrna rnaseq scrnaseq snrnaseq",
-    "atac": "atac peak peaks chromatinaccessibility accessibility scatac snatac atacseq scatacseq "
-    "snatacseq",
-}
-_MODALITY = {name: kind for kind, names in _SPELLINGS.items() for name in names.split()}
 # Columns of var that say what a feature is: Cell Ranger's and scvi-tools' names.
 _TYPE_COLUMNS = ("feature_types", "modality")
 
@@ -55,13 +45,8 @@ def name_some(names: Sequence[str] | np.ndarray) -> str:
 # ---- which modality is which ---------------------------------------------------------------------
 
 
-def modality_of(name: Any) -> str | None:
-    """'rna' or 'atac' for a name such as 'GEX', 'Gene Expression' or 'peaks'; else None."""
-    return _MODALITY.get(re.sub("[^a-z]", "", str(name).lower()))
-
-
 def names_of_modalities(names: Iterable[str]) -> dict[str, str]:
-    """Which of the names is the RNA and which the ATAC; one that is not there is left out.
+    """Which of the names is which modality; one that is not there is left out.
 
     Raises:
         InputError: Several names may be the same modality, and none is 'rna' or 'atac' itself.
@@ -74,8 +59,8 @@ def names_of_modalities(names: Iterable[str]) -> dict[str, str]:
             candidates = [modality]
         if len(candidates) > 1:
             raise InputError(
-                f"{name_some(candidates)} could each be the {LABEL[modality]} modality; name the "
-                f"one that is meant '{modality}'"
+                f"{name_some(candidates)} could each be the {label_of(modality)} modality; name "
+                f"the one that is meant '{modality}'"
             )
         if candidates:
             found[modality] = candidates[0]
@@ -123,7 +108,7 @@ def feature_types(var: pd.DataFrame) -> pd.Series | None:
 def holds_both(var: pd.DataFrame) -> bool:
     """Whether an AnnData with this var holds genes and peaks."""
     types = feature_types(var)
-    return types is not None and {*map(modality_of, pd.unique(types))} >= set(MODALITIES)
+    return types is not None and {*map(modality_of, pd.unique(types))} >= set(PAIR)
 
 
 def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndarray | None:
@@ -145,8 +130,8 @@ def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndar
     if not right.any():
         raise InputError(
             f"{where} holds no features of type '{FEATURE_TYPES[modality]}' (types: "
-            f"{name_some(others.index)}), but stands for the {LABEL[modality]}; give the "
-            f"{LABEL[modality]} in its place"
+            f"{name_some(others.index)}), but stands for the {label_of(modality)}; give the "
+            f"{label_of(modality)} in its place"
         )
     _note(f"{where}: {_of_types(others)} left out")
     return np.flatnonzero(right)
@@ -173,10 +158,10 @@ def split(adata: AnnData, where: str) -> dict[str, AnnData]:
         if holds_both(raw.var):
             raw_columns = {
                 kind: np.flatnonzero(feature_types(raw.var).map(modality_of) == kind)
-                for kind in MODALITIES
+                for kind in PAIR
             }
         elif list(raw_names) == list(names):
-            raw_columns = {kind: np.flatnonzero(types.map(modality_of) == kind) for kind in LABEL}
+            raw_columns = {kind: np.flatnonzero(types.map(modality_of) == kind) for kind in PAIR}
     parts = {}
     for modality, at in columns_by_type(types, where).items():
         part = AnnData(
@@ -288,8 +273,8 @@ def named_place(places: Sequence[Place], modality: str, layer: str) -> Place:
     more = f"; {' and '.join(others)} can be named, too" if others else ""
     x = ", or leave the layer out to use X" if "'X'" in others else ""
     raise InputError(
-        f"the {LABEL[modality]} modality has no layer '{layer}' (layers: {has}{more}); name one of "
-        f"these{x}"
+        f"the {label_of(modality)} modality has no layer '{layer}' (layers: {has}{more}); name one "
+        f"of these{x}"
     )
 
 
@@ -325,14 +310,14 @@ def place_in_memory(
     if x is None:
         found = remedy(places, modality, query, argument)
         raise InputError(
-            f"the {LABEL[modality]} modality has no X"
+            f"the {label_of(modality)} modality has no X"
             f"{found or ' and nothing else with counts; put its counts into X'}"
         )
     if (other := _disagrees(x, places)) is not None:
         how = _how_to_take(other, modality, query, argument)
         _note(
-            f"X of the {LABEL[modality]} modality holds {_kind(x)}, but {other.words} holds other "
-            f"counts; X is taken: for {other.words} {how}"
+            f"X of the {label_of(modality)} modality holds {_kind(x)}, but {other.words} holds "
+            f"other counts; X is taken: for {other.words} {how}"
         )
     return x
 
@@ -351,7 +336,7 @@ def place_in_file(
     if layer is not None:
         return named_place(places, modality, layer), True
     x = next((place for place in places if place.name == "X" and not place.is_layer), None)
-    label = f"{where}: X of the {LABEL[modality]} modality"
+    label = f"{where}: X of the {label_of(modality)} modality"
     if x is None or (len(places) > 1 and not x.holds_counts):
         is_not = "is missing" if x is None else "is not counts"
         for other in _usual(places):
@@ -473,19 +458,28 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | Non
     )
 
 
+def modality_parts(data: Any, one_is_enough: bool = False) -> dict[str, AnnData | None]:
+    """The AnnData of each modality: `modality_pair`, and what other known ones a MuData has."""
+    parts = dict(zip(PAIR, modality_pair(data, one_is_enough), strict=True))
+    if is_mudata(data):
+        names = names_of_modalities(data.mod)
+        parts |= {name: data.mod[names[name]] for name in names if name not in PAIR}
+    return parts
+
+
 def _of_mudata(
     mod: Mapping[str, AnnData], one_is_enough: bool
 ) -> tuple[AnnData | None, AnnData | None]:
     names = names_of_modalities(mod)
-    missing = [modality for modality in MODALITIES if modality not in names]
+    missing = [modality for modality in PAIR if modality not in names]
     if missing and not (one_is_enough and names):
         has = ", ".join(repr(name) for name in mod) or "none"
         raise InputError(
-            f"the {LABEL[missing[0]]} modality is missing: the MuData needs modalities "
+            f"the {label_of(missing[0])} modality is missing: the MuData needs modalities "
             f"'rna' and 'atac' and has {has}; rename or add them, or give the two as a pair "
             "(rna, atac) of AnnData objects"
         )
-    return tuple(mod[names[modality]] if modality in names else None for modality in MODALITIES)
+    return tuple(mod[names[modality]] if modality in names else None for modality in PAIR)
 
 
 def type_name(value: Any) -> str:

@@ -11,9 +11,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .checks import Paired
-from .containers import FEATURE_WORD, LABEL, RANGE, name_some
+from .containers import RANGE, name_some
 from .errors import InputError, InputNote
 from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
+from .modalities import feature_of, label_of
 from .preprocess import insertions_to_fragments, looks_like_insertions
 from .words import count_of
 
@@ -23,18 +24,18 @@ MIN_SHARED = 0.8
 
 def in_fragments(paired: Paired) -> Paired:
     """The same cells with fragments in the place of counted insertions."""
-    return dataclasses.replace(paired, atac=insertions_to_fragments(paired.atac))
+    return dataclasses.replace(
+        paired, counts=paired.counts | {"atac": insertions_to_fragments(paired.atac)}
+    )
 
 
 def modelled_features(given: Paired, min_cells: int) -> Paired:
     """The same cells without features seen in fewer than `min_cells` of them."""
-    parts = {}
-    for modality, matrix, names in (
-        ("rna", given.rna, given.genes),
-        ("atac", given.atac, given.peaks),
-    ):
+    counts, features = {}, {}
+    for modality, matrix in given.counts.items():
+        names = given.features[modality]
         kept = np.flatnonzero(feature_cells(matrix) >= min_cells)
-        word = FEATURE_WORD[modality]
+        word = feature_of(modality)
         if not len(kept):
             raise InputError(
                 f"none of the {count_of(len(names), word)} is seen in at least {min_cells:,} of "
@@ -46,25 +47,25 @@ def modelled_features(given: Paired, min_cells: int) -> Paired:
             modelled = sp.csr_matrix(
                 (matrix.data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape
             )
-        parts[modality] = (modelled, names[kept])
-    (rna, genes), (atac, peaks) = parts["rna"], parts["atac"]
-    return Paired(rna, atac, given.cells, genes, peaks, given.obs)
+        counts[modality], features[modality] = modelled, names[kept]
+    return Paired(counts, features, given.cells, given.obs)
 
 
-def in_features(paired: Paired, genes: np.ndarray, peaks: np.ndarray) -> Paired:
+def in_features(paired: Paired, modelled: dict[str, np.ndarray]) -> Paired:
     """Counts of other cells in the columns of a model; zero for a feature that they lack.
 
     Raises:
         InputError: They have less than `MIN_SHARED` of the model's genes or of its peaks.
     """
     at = {
-        "rna": match_features(genes, paired.genes, "rna"),
-        "atac": match_features(peaks, paired.peaks, "atac"),
+        modality: match_features(names, paired.features[modality], modality)
+        for modality, names in modelled.items()
     }
-    _tell_missing(at["rna"], genes, paired.genes, "rna")
-    _tell_missing(at["atac"], peaks, paired.peaks, "atac")
-    rna, atac = _columns(paired.rna, at["rna"]), _columns(paired.atac, at["atac"])
-    return Paired(rna, atac, paired.cells, genes, peaks, paired.obs)
+    counts = {}
+    for modality, names in modelled.items():
+        _tell_missing(at[modality], names, paired.features[modality], modality)
+        counts[modality] = _columns(paired.counts[modality], at[modality])
+    return Paired(counts, dict(modelled), paired.cells, paired.obs)
 
 
 def match_features(modelled: np.ndarray, have: np.ndarray, modality: str) -> np.ndarray:
@@ -111,12 +112,11 @@ def _tell_missing(at: np.ndarray, modelled: np.ndarray, have: np.ndarray, modali
     missing = at < 0
     if not missing.any():
         return
-    n, word = int(missing.sum()), FEATURE_WORD[modality]
+    n, word = int(missing.sum()), feature_of(modality)
     if 1 - n / len(at) < MIN_SHARED:
-        how = {
-            "rna": "give it the genes of the model, with names of the same kind",
-            "atac": "count its fragments in the peaks of the model",
-        }[modality]
+        how = f"give it the {word}s of the model, with names of the same kind"
+        if modality == "atac":
+            how = "count its fragments in the peaks of the model"
         raise InputError(
             f"the query has only {len(at) - n:,} of the model's {count_of(len(at), word)} (the "
             f"model has {name_some(modelled[missing])}; the query {name_some(have)}): {how}"
@@ -152,27 +152,27 @@ def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
 
 def warn_of_empty_rows(paired: Paired, modality: str) -> None:
     """Say which cells have no count to be embedded from."""
-    empty = entries_of_cells(paired.rna if modality == "rna" else paired.atac) == 0
+    empty = entries_of_cells(paired.counts[modality]) == 0
     if empty.any():
         warnings.warn(
-            f"{count_of(int(empty.sum()), 'cell', 'has', 'have')} no {LABEL[modality]} count "
-            f"({name_some(paired.cells[empty])}): the {LABEL[modality]} latent of such cells means "
-            "nothing",
+            f"{count_of(int(empty.sum()), 'cell', 'has', 'have')} no {label_of(modality)} count "
+            f"({name_some(paired.cells[empty])}): the {label_of(modality)} latent of such cells "
+            "means nothing",
             InputNote,
             stacklevel=3,
         )
 
 
-def empty_cells(paired: Paired) -> tuple[np.ndarray, np.ndarray]:
-    """Which cells have no RNA and which no ATAC count; those with neither are refused."""
-    rna, atac = (entries_of_cells(matrix) == 0 for matrix in (paired.rna, paired.atac))
-    if (empty := rna & atac).any():
-        n = int(empty.sum())
+def empty_cells(paired: Paired) -> dict[str, np.ndarray]:
+    """Which cells have no count in each modality, (n,) bool; those with none at all are refused."""
+    empty = {modality: entries_of_cells(part) == 0 for modality, part in paired.counts.items()}
+    if (none := np.logical_and.reduce([*empty.values()])).any():
+        n = int(none.sum())
         raise InputError(
             f"{count_of(n, 'cell', 'has', 'have')} no count in any modelled feature "
-            f"({name_some(paired.cells[empty])}); leave {'it' if n == 1 else 'them'} out"
+            f"({name_some(paired.cells[none])}); leave {'it' if n == 1 else 'them'} out"
         )
-    return rna, atac
+    return empty
 
 
 def _columns(matrix: Matrix, columns: np.ndarray) -> Matrix:

@@ -24,7 +24,7 @@ BLOCK_BYTES = 64 << 20  # of decoder output held at a time
 
 def n_blocks(module: PairedMixtureVAE, n_cells: int, modality: str) -> int:
     """How many blocks `decode_blocks` makes of so many cells."""
-    return -(-n_cells // _block_cells(_decoder(module, modality)))
+    return -(-n_cells // _block_cells(module.decoders[modality]))
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def decode_blocks(
     Yields:
         (block, f) float32.
     """
-    decoder = _decoder(module, modality)
+    decoder = module.decoders[modality]
     parameter, block = decoder.output.bias, _block_cells(decoder)
     columns = None if features is None else torch.as_tensor(features, device=parameter.device)
     row = None if design is None else torch.as_tensor(design, device=parameter.device)
@@ -61,10 +61,6 @@ def decode_blocks(
         if columns is not None:
             share = share[:, columns]
         yield (share * library_size).cpu().numpy()
-
-
-def _decoder(module: PairedMixtureVAE, modality: str) -> Decoder:
-    return module.decoder_rna if modality == "rna" else module.decoder_atac
 
 
 def _block_cells(decoder: Decoder) -> int:

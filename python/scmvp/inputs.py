@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .likelihood import Scoring
-from .preprocess import TFIDF_SCALE
+from .matrices import Matrix
+from .preprocess import TFIDF_SCALE, inverse_document_frequency
 from .sparse import SparseRows
 from .spectral import CLIP, Spectrum
 
@@ -80,9 +81,16 @@ class SpectralScores(nn.Module):
 class LogCounts(nn.Module):
     """log(1 + x), the paper's input of the RNA encoders."""
 
+    n_scores = None  # it is as long as there are features
+
     def __init__(self, n_features: int):
         super().__init__()
         self.n_features = n_features
+
+    @classmethod
+    def of(cls, counts: Matrix) -> LogCounts:
+        """As the counts of the fitted cells, (n, F), make it."""
+        return cls(counts.shape[1])
 
     def layer(self, n_out: int) -> nn.Module:
         """A first layer of an encoder."""
@@ -104,6 +112,11 @@ class TfIdf(LogCounts):
         super().__init__(len(idf))
         self.register_buffer("idf", idf)
 
+    @classmethod
+    def of(cls, counts: Matrix) -> TfIdf:
+        """As the counts of the fitted cells, (n, F), make it."""
+        return cls(torch.from_numpy(inverse_document_frequency(counts)))
+
     def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows:
         """Of measured cells, as sparse as they are, whatever their batch."""
         tf = x.value / x.sums()[x.row]
@@ -112,6 +125,9 @@ class TfIdf(LogCounts):
     def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
         """Of imputed profiles (B, F); they do not depend on the library size."""
         return (share * (TFIDF_SCALE * self.idf)).log1p()
+
+
+OF_COUNTS = {"log": LogCounts, "tf-idf": TfIdf}  # inputs as long as there are features
 
 
 def _summed(x: SparseRows, value: Tensor, weight: Tensor) -> Tensor:

@@ -33,9 +33,6 @@ from .claims import (
     open_text,
 )
 from .containers import (
-    FEATURE_WORD,
-    LABEL,
-    MODALITIES,
     as_names,
     columns_by_type,
     columns_of_modality,
@@ -48,6 +45,7 @@ from .containers import (
 )
 from .errors import InputError, InputNote, first_line
 from .files import WatchedFile, as_path
+from .modalities import PAIR, feature_of, label_of
 from .progress import Listener, Report, followed, part_of
 from .words import count_of
 
@@ -262,7 +260,7 @@ def join(
     Raises:
         InputError: Names are duplicated or the two do not hold the same cells.
     """
-    for modality, adata in zip(MODALITIES, (rna, atac), strict=True):
+    for modality, adata in zip(PAIR, (rna, atac), strict=True):
         check_names(modality, as_names(adata.obs_names), as_names(adata.var_names))
     if not mosaic:
         order = match_cells(as_names(rna.obs_names), as_names(atac.obs_names), may_be_mosaic)
@@ -320,7 +318,7 @@ def _read_folder(
     pair = pair_files(path)
     if pair is not None:
         modalities, read, whole = [], 0, sum(file.stat().st_size for file in pair.values())
-        for modality in MODALITIES:
+        for modality in PAIR:
             start, read = read, read + pair[modality].stat().st_size
             of_file = part_of(report, start / max(whole, 1), read / max(whole, 1))
             adata = _read_anndata(pair[modality], of_file)
@@ -355,12 +353,12 @@ def pair_files(folder: Path) -> dict[str, Path] | None:
         InputError: There is only one of them.
     """
     for kind in PAIR_KINDS:
-        pair = {modality: folder / f"{modality}{kind}" for modality in MODALITIES}
-        present = [modality for modality in MODALITIES if pair[modality].exists()]
+        pair = {modality: folder / f"{modality}{kind}" for modality in PAIR}
+        present = [modality for modality in PAIR if pair[modality].exists()]
         if len(present) == 2:
             return pair
         if present:
-            missing = next(modality for modality in MODALITIES if modality not in present)
+            missing = next(modality for modality in PAIR if modality not in present)
             raise InputError(
                 f"{folder} holds {present[0]}{kind} but no {missing}{kind}; put both into the "
                 "folder"
@@ -396,7 +394,7 @@ def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
     names = list(names)
     with in_file(path):
         found = names_of_modalities(names)
-    for modality in MODALITIES:
+    for modality in PAIR:
         if modality not in found:
             has = ", ".join(repr(name) for name in names) or "none"
             raise InputError(
@@ -429,7 +427,7 @@ def _read_one_file(
     with modalities_expected(path):
         parts = split(adata, str(path))
     del adata
-    chosen = [_with_counts(parts[name], name, path, layers[name]) for name in MODALITIES]
+    chosen = [_with_counts(parts[name], name, path, layers[name]) for name in PAIR]
     with in_file(path):
         return join(*chosen)
 
@@ -461,7 +459,7 @@ def _read_mudata(
     names = names_in_mudata(mdata.mod, path)
     chosen = [
         _with_counts(mdata.mod[names[modality]], modality, path, layers[modality])
-        for modality in MODALITIES
+        for modality in PAIR
     ]
     prefixes = tuple(f"{name}:" for name in mdata.mod)
     own = [name for name in mdata.obs if not str(name).startswith(prefixes)]
@@ -589,7 +587,7 @@ def _of_place(adata: AnnData, modality: str, path: Path, layer: str | None) -> A
     place, settled = place_in_file(places_of(adata), modality, layer, str(path))
     if place is None:
         raise InputError(
-            f"{path} has no X of the {LABEL[modality]} modality, and no layer 'counts' or .raw "
+            f"{path} has no X of the {label_of(modality)} modality, and no layer 'counts' or .raw "
             "with counts; write its counts into X"
         )
     if place.is_raw:
@@ -605,8 +603,8 @@ def _of_place(adata: AnnData, modality: str, path: Path, layer: str | None) -> A
 
 def _csr_from_parts(parts: Parts, shape: tuple[int, int], modality: str | None) -> sp.csr_matrix:
     data, indices, indptr = (np.asarray(part).reshape(-1) for part in parts)
-    what = "the matrix" if modality is None else f"the {LABEL[modality]} matrix"
-    word = "feature" if modality is None else FEATURE_WORD[modality]
+    what = "the matrix" if modality is None else f"the {label_of(modality)} matrix"
+    word = "feature" if modality is None else feature_of(modality)
     if len(indptr) != shape[0] + 1:
         raise InputError(
             f"{what} has {count_of(len(indptr) - 1, 'cell')}, but "

@@ -2,256 +2,24 @@
 
 The shares f = softmax(h W' + b) of B cells on F features, the log-likelihood of sparse counts of
 means proportional to f, and every gradient are found block of features by block of features, so
-that a block stays in the processor's cache from its product with W to its part of the gradient. The
-formulas are those of `distributions`, which has them for means of any kind; here
-
-- what depends on single counts (factorials, rising factorials) comes from tables, as most counts
-  are 1 or 2, and only at the non-zeros;
-- gradients are kept as P = m d log p / d m, which is finite at m = 0; that of the logits is
-  P - f Σ_j P_j.
+that a block stays in the processor's cache from its product with W to its part of the gradient.
+With P = m d log p / d m of each mean m (module `families`) the gradient of the logits is
+P - f Σ_j P_j.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .families import Counts, Family, column_sums
 from .sparse import SparseRows
 
-SMALLEST = 1e-30  # keeps logarithms finite where float32 underflows to 0
-SMALLEST_DISPERSION = 1e-6  # of the linear NB: the Poisson to six digits
 BLOCK_FEATURES = 2048  # 128 cells of them are 1 MB, half of a usual level-2 cache
 _SAFE = (1e-20, 1e30)  # sums of exponentials none of which that matters is 0 or infinite
-_TABLE = 16  # counts below it are looked up, larger ones are computed
-
-
-class Counts(NamedTuple):
-    """The non-zeros of a batch, as the families look them up in tables."""
-
-    value: Tensor  # (nnz,), x
-    column: Tensor  # (nnz,) int64
-    index: Tensor  # (nnz,) int64, x or the end of the table
-    large: Tensor | None  # (few,) int64, which entries are beyond the table; None: not known
-
-    @classmethod
-    def of(cls, value: Tensor, column: Tensor) -> Counts:
-        """Those of a batch, in any order."""
-        index = value.clamp_max(_TABLE).long()
-        # how many there are a GPU could only tell if we waited for it
-        large = (value > _TABLE).nonzero()[:, 0] if value.device.type == "cpu" else None
-        return cls(value, column, index, large)
-
-    def log_factorial(self) -> Tensor:
-        """Sum of log x!, float64."""
-        table = torch.arange(_TABLE + 1, device=self.index.device, dtype=torch.float64)
-        found = (table + 1).lgamma_().index_select(0, self.index)
-        return self.completed(found, lambda x: torch.lgamma(x + 1), self.value).sum()
-
-    def completed(self, found: Tensor, exact: Callable, *arguments: Tensor) -> Tensor:
-        """What was found in a table, with entries beyond it computed in double precision."""
-        if self.large is None:
-            computed = exact(*(argument.double() for argument in arguments))
-            return torch.where(self.value > _TABLE, computed, found)
-        if len(self.large):
-            found[self.large] = exact(*(argument[self.large].double() for argument in arguments))
-        return found
-
-
-class Family:
-    """A count distribution of mean m = size_i * f_ij with one parameter per feature.
-
-    P is m d log p / d m. `slope` collects the derivative by the parameter, where it is learnt.
-    """
-
-    def __init__(self, parameter: Tensor, learnt: bool):
-        self.slope = torch.zeros_like(parameter) if learnt else None
-        # (F,), a: the log-likelihood of a zero is -a_j m, its slope -m zero_slope_j; None: it is
-        # not linear in m, and `dense` has it
-        self.zero: Tensor | None = None
-        self.zero_slope: Tensor | None = None
-
-    def dense(self, m: Tensor, j: slice, copies: Tensor | None) -> Tensor:
-        """Log-likelihood (B,) as if every count of a block were zero; turns m into P.
-
-        Args:
-            m: (B, f) means of the features j; P afterwards.
-            j: Which features.
-            copies: (F,), how often each feature counts; None: once.
-        """
-        raise NotImplementedError
-
-    def of_zeros(
-        self, e: Tensor, blocks: Blocks, per_e: Tensor, pool: Pool, copies: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What there would be if every count were zero.
-
-        Args:
-            e: (B, F) in blocks, means but for the factor of each cell.
-            blocks: Where in e which features are.
-            per_e: (B,), the factor.
-            pool: Where memory is taken from.
-            copies: (F,), how often each feature counts; None: once.
-
-        Returns:
-            Log-likelihood (B,), sum of P (B,), and P like e; None where it is linear in e.
-        """
-        log_lik, row_p, p = torch.zeros_like(per_e), torch.zeros_like(per_e), None
-        if self.zero is None:
-            p = pool.take(e.numel(), e)
-            for j in blocks.slices():
-                m = torch.mul(blocks.of(e, j), per_e[:, None], out=blocks.of(p, j))
-                log_lik += self.dense(m, j, copies)
-                row_p += m.sum(1) if copies is None else m.mv(copies[j])
-            return log_lik, row_p, p
-        zero = self.zero if copies is None else self.zero * copies
-        for j in blocks.slices():
-            row_p -= blocks.of(e, j).mv(zero[j])
-            if self.slope is not None:
-                self.slope[j] = -self.zero_slope[j] * blocks.of(e, j).t().mv(per_e)
-        row_p *= per_e
-        return row_p.clone(), row_p, None
-
-    def to_gradient(
-        self, e: Tensor, p: Tensor | None, blocks: Blocks, per_e: Tensor, p_per_e: Tensor
-    ) -> None:
-        """Turn e into the gradient of the logits, P - f Σ P, as if every count were zero.
-
-        Args:
-            e: (B, F) in blocks, as P by `of_zeros`.
-            p: What that returned.
-            blocks: Where in e which features are.
-            per_e: (B,), mean per e.
-            p_per_e: (B,), Σ P, of all counts as they are, by Σ e.
-        """
-        for j in blocks.slices():
-            block = blocks.of(e, j)
-            if p is not None:
-                torch.addcmul(blocks.of(p, j), block, p_per_e[:, None], value=-1, out=block)
-            else:  # P of a zero is -a m
-                per_m = torch.addcmul(p_per_e[:, None], per_e[:, None], self.zero[j])
-                block.mul_(per_m.neg_())
-
-    def at_nonzero(self, m: Tensor, counts: Counts) -> tuple[Tensor, Tensor]:
-        """What the counts that are not zero change.
-
-        Args:
-            m: (nnz,) means.
-            counts: The counts.
-
-        Returns:
-            Log-likelihood but for log x!, summed, and P (nnz,).
-        """
-        raise NotImplementedError
-
-
-class NegativeBinomial(Family):
-    """NB of inverse dispersion theta = exp(parameter); variance m + m^2 / theta."""
-
-    def __init__(self, log_theta: Tensor, learnt: bool):
-        super().__init__(log_theta, learnt)
-        self.theta = log_theta.exp()
-
-    def dense(self, m, j, copies):  # noqa: D102
-        theta = self.theta[j]
-        ratio = m / theta
-        log1p = ratio.log1p()
-        m.div_(ratio.add_(1)).neg_()
-        if self.slope is not None:
-            # -theta log1p(m / theta) by log theta is -theta log1p - P
-            self.slope[j] = -theta * _column_sums(log1p) - _column_sums(m)
-        return -(log1p @ (theta if copies is None else theta * copies[j]))
-
-    def at_nonzero(self, m, counts):  # noqa: D102
-        x, column = counts.value, counts.column
-        theta = self.theta.index_select(0, column)
-        total = m + theta
-        # Γ(x + theta) / Γ(theta) as a product, for as differences of lgamma and of digamma it and
-        # its derivative lose all digits where theta is large
-        log_rising, slope = _after_first(theta, torch.ones_like(theta), counts)
-        log_lik = x @ (m.clamp_min(SMALLEST).log() - total.log())
-        log_lik = log_lik + theta.log().sum(dtype=torch.float64) + log_rising
-        p = x * theta / total
-        if self.slope is not None:
-            self.slope.scatter_add_(0, column, 1 + slope - p)
-        return log_lik, p
-
-
-class Poisson(Family):
-    """The Poisson; the parameter is not used."""
-
-    def __init__(self, parameter: Tensor, learnt: bool):
-        super().__init__(parameter, learnt)
-        self.zero = torch.ones_like(parameter)
-        self.zero_slope = torch.zeros_like(parameter)
-
-    def at_nonzero(self, m, counts):  # noqa: D102
-        return counts.value @ m.clamp_min(SMALLEST).log(), counts.value
-
-
-class LinearNegativeBinomial(Family):
-    """NB of dispersion c = exp(parameter); variance m (1 + c), the Poisson at c = 0.
-
-    It is the sum of m log(1 + c) / c bursts on average, each of a logarithmic number of counts. A
-    zero's log-likelihood is linear in m, so that zeros cost what they cost under the Poisson.
-    """
-
-    def __init__(self, log_dispersion: Tensor, learnt: bool):
-        super().__init__(log_dispersion, learnt)
-        self.c = log_dispersion.exp().clamp_min(SMALLEST_DISPERSION)
-        self.zero = self.c.log1p() / self.c
-        self.zero_slope = 1 / (1 + self.c) - self.zero
-
-    def at_nonzero(self, m, counts):  # noqa: D102
-        # Γ(x + m / c) / Γ(m / c) (c / (1 + c))^x, as Π_{k<x} (m + k c) / (1 + c)^x
-        x, column = counts.value, counts.column
-        m, c = m.clamp_min(SMALLEST), self.c.index_select(0, column)
-        log_rising, p = _after_first(m, c, counts)
-        log_lik = m.log().sum() + log_rising - x @ c.log1p()
-        p += 1
-        if self.slope is not None:
-            self.slope.scatter_add_(0, column, x / (1 + c) - p)
-        return log_lik, p
-
-
-def _after_first(m: Tensor, c: Tensor, counts: Counts) -> tuple[Tensor, Tensor]:
-    """Σ_{0<k<x} log(m + k c), summed over entries, and Σ_{0<k<x} m / (m + k c), (nnz,)."""
-    if counts.large is None:
-        log_rising, p = _after_first_exact(m, c, counts.value)
-        return log_rising.sum(), p.to(m.dtype)
-    total, p = m.new_zeros((), dtype=torch.float64), torch.zeros_like(m)
-    if len(counts.large):
-        at = counts.large
-        log_rising, p_large = _after_first_exact(m[at], c[at], counts.value[at])
-        total += log_rising.sum()
-        p[at] = p_large.to(m.dtype)
-    # most counts are 1 and few are more than 2: each round is over those that are left
-    left = ((counts.value > 1) & (counts.value <= _TABLE)).nonzero()[:, 0]
-    m, c, x = m[left], c[left], counts.value[left]
-    for k in range(1, _TABLE):
-        if not len(left):
-            break
-        part = torch.add(m, c, alpha=k)
-        total += part.log().sum()
-        p.index_add_(0, left, m / part)
-        more = (x > k + 1).nonzero()[:, 0]
-        left, m, c, x = left[more], m[more], c[more], x[more]
-    return total, p
-
-
-def _after_first_exact(m: Tensor, c: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_{0<k<x} log(m + k c) and Σ_{0<k<x} m / (m + k c), (nnz,) float64, for x > 0."""
-    m, c, x = m.double(), c.double(), x.double()
-    r = m / c
-    log_rising = (x + r).lgamma() - (1 + r).lgamma() + (x - 1) * c.log()
-    return log_rising, r * ((x + r).digamma() - (1 + r).digamma())
-
-
-def _column_sums(block: Tensor) -> Tensor:
-    return block.t().mv(block.new_ones(len(block)))
 
 
 class Scoring(NamedTuple):
@@ -456,7 +224,7 @@ class _OfCounts(torch.autograd.Function):
         for j in blocks.slices():
             block = blocks.of(by_logit, j)
             torch.mm(block.t(), weighted, out=grad_weight[j])
-            grad_bias[j] = _column_sums(block)
+            grad_bias[j] = column_sums(block)
             grad_h.addmm_(block, weight[j])
         if ctx.pool is not None:
             ctx.pool.give_back(by_logit)

@@ -18,7 +18,6 @@ from .annotated import column_of
 from .arguments import number, options_from, positions, positive, whole_number
 from .batches import Cells
 from .checks import Paired, check_paired, writable
-from .containers import FEATURE_WORD, LABEL
 from .covariates import Covariates, column_names, distinct
 from .distributed import ranks
 from .errors import InputError, ModelFileError
@@ -30,14 +29,12 @@ from .features import (
     modelled_features,
     warn_of_empty_rows,
 )
-from .inputs import LogCounts, SpectralScores, TfIdf
+from .inputs import OF_COUNTS, SpectralScores
 from .matrices import Matrix, entries_of_cells, feature_totals
-from .module import Features, ModelOptions, PairedMixtureVAE
-from .preprocess import (
-    counts_insertions,
-    estimate_n_clusters,
-    inverse_document_frequency,
-)
+from .modalities import MODALITIES, feature_of
+from .module import Features, PairedMixtureVAE
+from .options import ModelOptions
+from .preprocess import counts_insertions, estimate_n_clusters
 from .progress import SILENT, Listener, Stages, counted, followed
 from .spectral import batches_of, fit_spectrum
 from .threads import default_threads, limited_threads
@@ -62,7 +59,6 @@ if TYPE_CHECKING:
 
 Batch = str | Mapping[str, str] | None  # level of the only batch column, or levels by column
 
-LATENTS = ("joint", "rna", "atac")
 FEWEST_CELLS = 20
 
 # What each preset changes of ModelOptions and of TrainingOptions.
@@ -136,7 +132,7 @@ class SCMVP:
             batch: Column of obs, or several, whose differences are to be taken out of the latent
                 (donor, replicate, chemistry): categories, each with cells of the same kinds.
             mosaic: Also use cells that only one of the modalities has; some must have both.
-            options: Fields of `scmvp.module.ModelOptions` to change.
+            options: Fields of `scmvp.options.ModelOptions` to change.
 
         Raises:
             InputError: The input cannot be modelled; the sentence says why.
@@ -162,29 +158,28 @@ class SCMVP:
         if insertions:
             given = in_fragments(given)
         self._data: Paired | None = modelled_features(given, min_cells)
-        empty_rna, empty_atac = empty_cells(self._data)
-        self.cells, self.genes, self.peaks = self._data.cells, self._data.genes, self._data.peaks
+        empty = empty_cells(self._data)
+        self.cells, self.features = self._data.cells, self._data.features
         if len(self.cells) < FEWEST_CELLS:
             raise InputError(
                 f"there {'is' if len(self.cells) == 1 else 'are'} "
                 f"{count_of(len(self.cells), 'cell')}, too few to fit a model; give at least "
                 f"{FEWEST_CELLS}"
             )
-        if (n_paired := int((~(empty_rna | empty_atac)).sum())) < FEWEST_CELLS:
+        incomplete = np.logical_or.reduce([*empty.values()])
+        if (n_paired := int((~incomplete).sum())) < FEWEST_CELLS:
             raise InputError(
                 f"{count_of(n_paired, 'cell', 'has', 'have')} counts in both modalities, too few "
                 f"to learn how the two belong together; give at least {FEWEST_CELLS}"
             )
         self.account: dict[str, Any] = {
             "n_cells": len(self.cells),
-            "n_genes": len(self.genes),
-            "n_peaks": len(self.peaks),
-            "n_genes_in": len(given.genes),
-            "n_peaks_in": len(given.peaks),
+            **{_n_features(name): len(names) for name, names in self.features.items()},
+            **{f"{_n_features(name)}_in": len(names) for name, names in given.features.items()},
             "min_cells": min_cells,
             "atac_insertions": insertions,
-            "cells_without_rna": int(empty_rna.sum()),
-            "cells_without_atac": int(empty_atac.sum()),
+            **{f"cells_without_{name}": int(cells.sum()) for name, cells in empty.items()},
+            "cells_incomplete": int(incomplete.sum()),
             "batch": columns,
             "n_clusters_estimated": n_clusters is None,
         }
@@ -212,7 +207,9 @@ class SCMVP:
         fitted, k = self._module is not None, self.n_clusters
         trained = count_of(self._result.epochs, "epoch") if fitted else "not trained"
         clusters = "clusters to be found" if k is None else count_of(k, "cluster")
-        features = f"{count_of(len(self.genes), 'gene')}, {count_of(len(self.peaks), 'peak')}"
+        features = ", ".join(
+            count_of(len(names), feature_of(name)) for name, names in self.features.items()
+        )
         return f"SCMVP({features}, {clusters}, {trained})"
 
     # ---- training
@@ -283,21 +280,19 @@ class SCMVP:
             raise InputError(f"callback is {callback!r}; give a function of one dict")
         picked = pick_device(device)
         checkpoint_file = None if checkpoint is None else writable(checkpoint)
-        rna, atac, design = self._data.rna, self._data.atac, self._design(self._data)
+        counts, design = self._data.counts, self._design(self._data)
         with (
             followed(progress) as (stages, show_epoch),
             limited_threads(threads),
             seeded(training.seed, picked),
         ):
-            module = self._untrained(
-                rna, atac, training.seed, design, self._n_clusters_given, stages
-            )
+            module = self._untrained(counts, training.seed, design, self._n_clusters_given, stages)
             if not given:
-                counts = sum(float(totals.sum()) for totals in module.totals.values())
-                epochs = default_epochs(len(self.cells), counts / len(self.cells))
+                total = sum(float(totals.sum()) for totals in module.totals.values())
+                epochs = default_epochs(len(self.cells), total / len(self.cells))
                 training = dataclasses.replace(training, max_epochs=epochs)
             with stages.stage("setting up the networks"):
-                cells = Cells(rna, atac, picked, ranks(), design, self._part_paired())
+                cells = Cells(counts, picked, ranks(), design, self._part_paired())
                 trainer = Trainer(module, cells, training)
             result = trainer.run(_both(show_epoch, callback), checkpoint_file, stages)
             latent = trainer.latent()
@@ -309,6 +304,16 @@ class SCMVP:
         if checkpoint_file is not None and done and ranks().rank == 0:
             checkpoint_file.unlink(missing_ok=True)
         return self
+
+    @property
+    def genes(self) -> np.ndarray:
+        """Names of the modelled genes."""
+        return self.features["rna"]
+
+    @property
+    def peaks(self) -> np.ndarray:
+        """Names of the modelled peaks."""
+        return self.features["atac"]
 
     @property
     def batch_levels(self) -> dict[str, list[str]]:
@@ -348,8 +353,7 @@ class SCMVP:
         Returns:
             (n, D) float32, in the order of the cells.
         """
-        if modality not in LATENTS:
-            raise InputError(f"modality '{modality}' is unknown; use one of {', '.join(LATENTS)}")
+        self._refuse_latent("modality", modality)
         self._fitted()
         if data is None and modality == "joint" and self._latent is not None:
             return self._latent.copy()
@@ -520,7 +524,7 @@ class SCMVP:
         if threshold is not None:
             about["scmvp_threshold"] = threshold = number("threshold", threshold)
         n_blocks = impute.n_blocks(self._fitted(), len(latent), modality)
-        name = f"imputing {'RNA' if modality == 'rna' else 'peaks'}"
+        name = f"imputing {MODALITIES[modality].group}"
         with followed(progress) as (stages, _), stages.stage(name) as report:
             blocks = counted(blocks, n_blocks, report)
             impute.write_blocks(path, blocks, cells, features, threshold, about)
@@ -614,8 +618,7 @@ class SCMVP:
         n_samples, latent, seed,
     ) -> pd.DataFrame:  # fmt: skip
         module = self._fitted()
-        if latent not in LATENTS:
-            raise InputError(f"latent '{latent}' is unknown; use one of {', '.join(LATENTS)}")
+        self._refuse_latent("latent", latent)
         if not 0 <= (delta := number("delta", delta)) <= 10:
             raise InputError(f"delta is {delta!r}; give a log2 fold change from 0 to 10")
         if not 0 < (fdr := number("fdr", fdr)) < 1:
@@ -625,23 +628,21 @@ class SCMVP:
         seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
         names, wanted = self._features(modality), None
         if features is not None:
-            word = FEATURE_WORD[modality]
-            wanted = positions(names, features, word, f"the {LABEL[modality]} model")
+            of = MODALITIES[modality]
+            wanted = positions(names, features, of.feature, f"the {of.label} model")
         paired = self._matched(data)
         named = groupby if isinstance(groupby, str) else "groupby"
         labels = column_of(data, groupby, paired.cells) if isinstance(groupby, str) else groupby
         if groupby is None and (group1 is None or np.ndim(group1) == 0):
             labels, named = self.predict(data), "the clusters of the model"
-        counts = paired.rna if modality == "rna" else paired.atac
+        counts = paired.counts[modality]
         groups = differential.groups_of(paired.cells, labels, group1, group2, named)
         groups = groups.without(entries_of_cells(counts) == 0)
         design, row, batch = self._design(paired), None, None
         if self.covariates is not None:
             row = self.covariates.row(None)
             _, batch = distinct(design)
-        q = embed(
-            module, Cells(paired.rna, paired.atac, self._device(), design=design), modality=latent
-        )
+        q = embed(module, Cells(paired.counts, self._device(), design=design), modality=latent)
         means = differential.model_means(module, q, groups, modality, n_samples, seed, row)
         return differential.compare(
             counts, names, groups, means,
@@ -686,9 +687,10 @@ class SCMVP:
         model._info = info
         model.preset, model.n_clusters = info["preset"], info["account"]["n_clusters"]
         model.account = info["account"]
-        model.genes, model.peaks = (
-            storage.names_in(info, what, directory) for what in ("genes", "peaks")
-        )
+        model.features = {
+            name: storage.names_in(info, f"{feature_of(name)}s", directory)
+            for name in storage.modalities_in(info, directory)
+        }
         model.options = storage.options_of(ModelOptions, info["model_options"], directory)
         model._training = storage.options_of(TrainingOptions, info["training_options"], directory)
         model._training_changes = {}
@@ -696,14 +698,15 @@ class SCMVP:
         model._result = storage.options_of(TrainingResult, info["training"], directory)
         model.covariates = Covariates.from_info(info["covariates"])
         weights, o = storage.read_weights(directory, info["weights_sha256"]), model.options
-        storage.check_sizes(
-            directory, weights, (o.n_hidden, len(model.genes)), (o.n_hidden, len(model.peaks)),
-            (o.n_latent, o.n_hidden), (o.n_latent, model.n_clusters),
-            *([(o.n_components, len(model.genes))] if o.encoder_input == "spectral" else []),
-        )  # fmt: skip
-        blank = (sp.csr_matrix((1, len(names))) for names in (model.genes, model.peaks))
+        sizes = [(o.n_latent, o.n_hidden), (o.n_latent, model.n_clusters)]
+        for names in model.features.values():
+            sizes.append((o.n_hidden, len(names)))
+            if o.encoder_input == "spectral":
+                sizes.append((o.n_components, len(names)))
+        storage.check_sizes(directory, weights, *sizes)
+        blank = {name: sp.csr_matrix((1, len(names))) for name, names in model.features.items()}
         levels = None if model.covariates is None else model.covariates.row(None)[None]
-        model._module = model._untrained(*blank, 0, levels, model.n_clusters)
+        model._module = model._untrained(blank, 0, levels, model.n_clusters)
         storage.fill(model._module, weights, directory)
         return model
 
@@ -720,8 +723,8 @@ class SCMVP:
             "model_options": dataclasses.asdict(self.options),
             "training_options": dataclasses.asdict(self._trained()),
             "training": dataclasses.asdict(self._result),
-            "genes": self.genes.tolist(),
-            "peaks": self.peaks.tolist(),
+            "modalities": [*self.features],
+            **{f"{feature_of(name)}s": names.tolist() for name, names in self.features.items()},
         }
 
     def summary(self) -> dict[str, Any]:
@@ -730,7 +733,8 @@ class SCMVP:
             return self._info["summary"]
         options = dataclasses.asdict(self.options) | dataclasses.asdict(self._trained())
         return {
-            **{name: self.account[name] for name in ("n_cells", "n_genes", "n_peaks")},
+            "n_cells": self.account["n_cells"],
+            **{_n_features(name): len(names) for name, names in self.features.items()},
             "n_clusters": self.n_clusters,
             "n_clusters_used": self.n_clusters_used,
             "epochs": self._result.epochs,
@@ -762,12 +766,18 @@ class SCMVP:
         return self._training
 
     def _device(self) -> torch.device:
-        return self._fitted().log_theta.device
+        return self._fitted().prior.mean.device
 
     def _features(self, modality: str) -> np.ndarray:
-        if modality not in FEATURE_WORD:
-            raise InputError(f"modality '{modality}' is unknown; use 'rna' or 'atac'")
-        return self.genes if modality == "rna" else self.peaks
+        if modality not in self.features:
+            known = " or ".join(f"'{name}'" for name in self.features)
+            raise InputError(f"modality '{modality}' is unknown; use {known}")
+        return self.features[modality]
+
+    def _refuse_latent(self, argument: str, given: Any) -> None:
+        known = ["joint", *self.features]
+        if given not in known:
+            raise InputError(f"{argument} '{given}' is unknown; use one of {', '.join(known)}")
 
     def _matched(self, data: PairedData | None) -> Paired:
         """Counts of `data` in the columns of the model."""
@@ -779,17 +789,16 @@ class SCMVP:
             data,
             *self._layers,
             mosaic=True,
-            absent={"rna": self.genes, "atac": self.peaks},
+            absent=self.features,
             columns=() if self.covariates is None else self.covariates.names,
         )
         paired = counted_as_fitted(paired, self.account["atac_insertions"])
-        matched = in_features(paired, self.genes, self.peaks)
+        matched = in_features(paired, self.features)
         empty_cells(matched)
         return matched
 
     def _part_paired(self) -> float:
-        single = self.account["cells_without_rna"] + self.account["cells_without_atac"]
-        return 1 - single / len(self.cells)
+        return 1 - self.account["cells_incomplete"] / len(self.cells)
 
     def _design(self, paired: Paired) -> np.ndarray | None:
         """Batches of the cells, (n, S)."""
@@ -797,36 +806,33 @@ class SCMVP:
 
     def _untrained(
         self,
-        rna: Matrix,
-        atac: Matrix,
+        counts: dict[str, Matrix],
         seed: int,
         design: np.ndarray | None,
         n_clusters: int | None,
         stages: Stages = SILENT,
     ) -> PairedMixtureVAE:
         """A module that knows how often and in which cells features are seen, and nothing else."""
-        batches = [None, None]
-        if design is not None:
-            batches = [batches_of(counts, design) for counts in (rna, atac)]
-        if self.options.encoder_input == "counts":
-            idf = torch.from_numpy(inverse_document_frequency(atac))
-            readers = [LogCounts(rna.shape[1]), TfIdf(idf)]
-        else:
-            readers = []
-            for name, counts, part in zip(("RNA", "peaks"), (rna, atac), batches, strict=True):
-                with stages.stage(f"correspondence analysis of {name}") as report:
-                    o = self.options
-                    found = fit_spectrum(counts, o.n_components, seed, part, o.shrink, report)
-                readers.append(SpectralScores(found))
-        factors = [part and torch.from_numpy(part.log_factor) for part in batches]
-        features = map(Features, (_totals(rna), _totals(atac)), readers, factors)
-        return PairedMixtureVAE(self.options, n_clusters, *features)
+        o, features = self.options, {}
+        for name, matrix in counts.items():
+            of, factor = MODALITIES[name], None
+            part = None if design is None else batches_of(matrix, design)
+            if part is not None:
+                factor = torch.from_numpy(part.log_factor)
+            if o.encoder_input == "counts":
+                reader = OF_COUNTS[of.paper_input].of(matrix)
+            else:
+                with stages.stage(f"correspondence analysis of {of.group}") as report:
+                    found = fit_spectrum(matrix, o.n_components, seed, part, o.shrink, report)
+                reader = SpectralScores(found)
+            features[name] = Features(_totals(matrix), reader, factor)
+        return PairedMixtureVAE(o, n_clusters, features)
 
     @_on_its_threads
     def _embedded(
         self, paired: Paired, modality: str = "joint", stages: Stages = SILENT
     ) -> np.ndarray:
-        cells = Cells(paired.rna, paired.atac, self._device(), design=self._design(paired))
+        cells = Cells(paired.counts, self._device(), design=self._design(paired))
         with stages.stage("embedding the cells") as report:
             q = embed(self._fitted(), cells, modality=modality, report=report)
         return in_frame(self._fitted(), q)
@@ -883,14 +889,19 @@ class SCMVP:
         latent = self._points(latent)
         columns = None
         if features is not None:
-            word = FEATURE_WORD[modality]
-            columns = positions(modelled, features, word, f"the {LABEL[modality]} model")
+            of = MODALITIES[modality]
+            columns = positions(modelled, features, of.feature, f"the {of.label} model")
         if self.covariates is None and batch is not None:
             raise InputError(
                 f"batch is {batch!r}, but the model was fitted without batches; leave batch out"
             )
         row = None if self.covariates is None else self.covariates.row(batch)
         return impute.decode_blocks(module, latent, modality, columns, library_size, row)
+
+
+def _n_features(modality: str) -> str:
+    """Under which name their number is told."""
+    return f"n_{feature_of(modality)}s"
 
 
 def _totals(matrix: Matrix) -> torch.Tensor:

@@ -6,13 +6,14 @@ component c (of K):
     c ~ Cat(softmax(pi))    z | c ~ N(mu_c, diag sigma_c^2)
     x | z ~ NB(l_x f_x(z), theta)    y | z ~ NB1(l_y f_y(z), c)
 
-f_x and f_y are softmax outputs of decoders gated by p(c|z).
+f_x and f_y are softmax outputs of decoders gated by p(c|z). What there is of each modality is kept
+by its name; which they are, with which networks and likelihoods, is said by `modalities` and by the
+features given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -21,112 +22,90 @@ from torch import Tensor, nn
 from . import distributions as dist
 from . import likelihood, zeros
 from .batches import PairedBatch
-from .errors import InputError
-from .inputs import SpectralScores
-from .networks import AtacBranch, Decoder, Encoder, Gaussian, RnaBranch, keep_first
+from .families import FAMILIES, NO_DISPERSION, START_ZERO_LOGIT
+from .modalities import MODALITIES
+from .networks import BRANCHES, Decoder, Encoder, Gaussian, keep_first
+from .options import ModelOptions
 from .preprocess import MAX_CLUSTERS
 from .sparse import SparseRows
 from .zeros import SampledZeros
-
-# Logarithms of the dispersions until these are learnt: mild ones (docs/MODEL.md, D23).
-START_LOG_THETA = 1.5  # of the genes: variance m + m^2 / 4.5
-NO_DISPERSION = -20.0  # of the peaks: the Poisson
-START_LOG_DISPERSION = -2.0  # of the peaks, where it begins to be learnt: variance 1.14 mean
-START_ZERO_LOGIT = -3.0  # 5 % structural zeros
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """What the network is; fixed once weights exist. Reasons and measurements: docs/MODEL.md."""
-
-    n_latent: int = 20  # D
-    n_hidden: int = 128  # width of every hidden layer
-    # tokens of the self-attention (slices of the hidden layer); 0: none
-    n_heads: int = field(default=8, metadata={"at_least": 0})
-    mask_attention: bool = True
-    cluster_gate: bool = True
-    # of the peaks' counts: negative binomial of variance m (1 + c), "poisson", or "zip", zero
-    # inflation per entry from the decoder
-    likelihood_atac: str = "nb1"
-    encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as the paper has it
-    n_components: int = 30  # of either modality, that "spectral" encoders read
-    input_noise: float = 0.5  # sd added to these in training; a cell's own counts have about 1
-    shrink: bool = True  # scores to what a cell would score on directions it had no part in
-    decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: none
-    batch_precision: float = 10.0  # of the prior of what a batch does to a feature's log share
-    distil: bool = True  # the consistency terms teach the single encoders, not the joint one
-    weight_atac: float = 1.0  # of log p(y|z), log p(x|z) having 1
-    weight_consistency_measured: float = 0.3  # of KL(q(z|x,y) || q(z|x)) and of the same with y
-    weight_consistency_imputed: float = 1.0  # of KL(q(z|x,y) || q(z|x^)) and of the same with y^
-
-    def __post_init__(self) -> None:
-        if self.likelihood_atac not in ("nb1", "poisson", "zip"):
-            raise InputError(
-                f"likelihood_atac is {self.likelihood_atac!r}; use 'nb1', 'poisson' or 'zip'"
-            )
-        if self.n_heads and self.n_hidden % self.n_heads:
-            raise InputError(
-                f"n_hidden is {self.n_hidden}, which n_heads, {self.n_heads}, does not divide; "
-                "give a multiple of it"
-            )
-        if self.encoder_input not in ("spectral", "counts"):
-            raise InputError(f"encoder_input is {self.encoder_input!r}; use 'spectral' or 'counts'")
 
 
 class Inputs(NamedTuple):
     """What the encoders read, of measured cells or of imputed profiles."""
 
-    rna: SparseRows | Tensor  # (B, G) sparse, or (B, d)
-    atac: SparseRows | Tensor  # (B, P) sparse, or (B, d)
-    present: Tensor | None = None  # (B, 2) bool, which modalities a cell has; None: both, all cells
+    parts: dict[str, SparseRows | Tensor]  # by modality: (B, F) sparse, or (B, d)
+    # (B, modalities) bool, which of them a cell has; None: all cells have all
+    present: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """The same change of every part."""
-        return Inputs(*(None if part is None else change(part) for part in self))
+        parts = {name: change(part) for name, part in self.parts.items()}
+        return Inputs(parts, None if self.present is None else change(self.present))
+
+    @classmethod
+    def joined(cls, some: list[Inputs]) -> Inputs:
+        """Those of cells that come one after the other."""
+        first = some[0]
+        parts = {name: torch.cat([read.parts[name] for read in some]) for name in first.parts}
+        present = None if first.present is None else torch.cat([read.present for read in some])
+        return cls(parts, present)
 
 
 class Posteriors(NamedTuple):
-    """The three posteriors of a batch, of which a cell has those that its modalities allow."""
+    """All posteriors of a batch."""
 
-    joint: Gaussian  # q(z|x,y); q(z|x) or q(z|y) of a cell with one modality
-    rna: Gaussian  # q(z|x); of a cell without RNA it means nothing
-    atac: Gaussian  # q(z|y)
-    paired: Tensor | None  # (B,) bool; None: all cells
+    joint: Gaussian  # q(z|all that a cell has)
+    single: dict[str, Gaussian]  # by modality; of a cell without it it means nothing
+    present: Tensor | None  # as in Inputs
 
 
 class Noise(NamedTuple):
     """Standard normal numbers of a training step."""
 
     z: Tensor  # (B, D)
-    rna: Tensor  # (B, d), for what the encoders read; (B, 0) where nothing is added to it
-    atac: Tensor  # (B, d)
+    inputs: dict[str, Tensor]  # (B, d), for what the encoders read; empty: nothing is added to it
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Noise:
+        """The same change of every part."""
+        return Noise(change(self.z), {name: change(part) for name, part in self.inputs.items()})
 
 
 class Decoded(NamedTuple):
-    """Parameters of p(x|z) and p(y|z), up to the library sizes."""
+    """Parameters of the likelihoods by modality, up to the library sizes."""
 
-    share_rna: Tensor  # (B, G), sums to 1 over genes
-    share_atac: Tensor  # (B, P), sums to 1 over peaks
-    zero_logit: Tensor | None  # (B, P), where the likelihood of the peaks is 'zip'
+    share: dict[str, Tensor]  # (B, F), sums to 1 over features
+    zero_logit: dict[str, Tensor | None]  # (B, F), where the likelihood is 'zip'
 
 
 class LossTerms(NamedTuple):
     """Means over the cells of a batch, in nats per cell."""
 
-    reconstruction_rna: Tensor  # -log NB(x)
-    reconstruction_atac: Tensor  # -log NB1(y)
+    reconstruction: dict[str, Tensor]  # by modality, -log p(counts|z)
     kl: Tensor  # KL(q(z,c|x,y) || p(z,c))
-    consistency: Tensor  # the four KLs to the single-modality encoders, weighted
+    consistency: Tensor  # KLs to the single-modality encoders, weighted
 
     @property
     def negative_elbo(self) -> Tensor:
         """-log p(x|z) - log p(y|z) + KL, without any weight."""
-        return self.reconstruction_rna + self.reconstruction_atac + self.kl
+        return sum(self.reconstruction.values()) + self.kl
 
     def objective(self, options: ModelOptions, warm_up: float) -> Tensor:
         """What is minimized; `warm_up` in (0, 1] scales the KLs while the decoders are young."""
-        reconstruction = self.reconstruction_rna + options.weight_atac * self.reconstruction_atac
-        return reconstruction + warm_up * (self.kl + self.consistency)
+        weighted = (options.weight(name) * term for name, term in self.reconstruction.items())
+        return sum(weighted) + warm_up * (self.kl + self.consistency)
+
+    def named(self) -> dict[str, Tensor]:
+        """Each term under a name of its own."""
+        terms = {f"reconstruction_{name}": term for name, term in self.reconstruction.items()}
+        return terms | {"kl": self.kl, "consistency": self.consistency}
+
+    def like(self, values: Tensor) -> LossTerms:
+        """The same terms of other values, in the order of `named`."""
+        *reconstruction, kl, consistency = values
+        return LossTerms(
+            dict(zip(self.reconstruction, reconstruction, strict=True)), kl, consistency
+        )
 
 
 class MixturePrior(nn.Module):
@@ -213,78 +192,77 @@ class PairedMixtureVAE(nn.Module):
     """Tensors in, loss out. Knows nothing of files, cells' names or progress."""
 
     def __init__(
-        self,
-        options: ModelOptions,
-        n_clusters: int | None,
-        rna: Features,
-        atac: Features,
+        self, options: ModelOptions, n_clusters: int | None, features: dict[str, Features]
     ):
         """Build the untrained model.
 
         Args:
             options: Shape of the network and weights of the loss.
             n_clusters: K; None leaves it open until `set_n_clusters`.
-            rna: G genes.
-            atac: P peaks.
+            features: Of each modality, in the order of `Inputs.present`.
         """
         super().__init__()
         o, h = options, options.n_hidden
         self.options = options
         self.n_clusters_given = n_clusters
         n_clusters = n_clusters or MAX_CLUSTERS
-        self.read_rna, self.read_atac = rna.read, atac.read
+        self.count_models = {name: FAMILIES[o.likelihood(name)] for name in features}
+        self.totals = {name: of.totals for name, of in features.items()}
+        self.readers = nn.ModuleDict({name: of.read for name, of in features.items()})
 
-        def rna_branch(layer: nn.Module) -> RnaBranch:
-            return RnaBranch(layer, h, o.mask_attention)
+        def branch(name: str, first: nn.Module) -> nn.Module:
+            return BRANCHES[MODALITIES[name].attention](first, h, o)
 
-        def atac_branch(layer: nn.Module) -> AtacBranch:
-            return AtacBranch(layer, h, o.n_heads)
+        def encoder(*names: str) -> Encoder:
+            branches = {name: branch(name, features[name].read.layer(h)) for name in names}
+            return Encoder(branches, h, o.n_latent)
 
-        def genes() -> RnaBranch:
-            return rna_branch(rna.read.layer(h))
-
-        def peaks() -> AtacBranch:
-            return atac_branch(atac.read.layer(h))
-
-        self.encoder_joint = Encoder({"rna": genes(), "atac": peaks()}, h, o.n_latent)
-        self.encoder_rna = Encoder({"rna": genes()}, h, o.n_latent)
-        self.encoder_atac = Encoder({"atac": peaks()}, h, o.n_latent)
+        self.encoders = nn.ModuleDict({"joint": encoder(*features)})
+        self.encoders.update({name: encoder(name) for name in features})
         self.prior = MixturePrior(n_clusters, o.n_latent)
-
-        def decoder(branch: Callable[[nn.Module], nn.Module], of: Features) -> Decoder:
-            first = branch(nn.Linear(o.n_latent, h))
-            return Decoder(first, h, n_clusters, log_share(of.totals), of.log_factor)
-
-        self.decoder_rna = decoder(rna_branch, rna)
-        self.decoder_atac = decoder(atac_branch, atac)
-        n_genes, n_peaks = len(rna.totals), len(atac.totals)
-        self.log_theta = nn.Parameter(torch.full((n_genes,), START_LOG_THETA))
-        self.log_dispersion = nn.Parameter(torch.full((n_peaks,), NO_DISPERSION))
-        self.no_dispersion = True  # that the peaks still have none, known without a look at a GPU
-        self.register_load_state_dict_post_hook(PairedMixtureVAE._read_dispersion)
-        for dispersion in self.dispersions():
-            dispersion.requires_grad_(False)  # until `learn_dispersions`
-        self.zero_head = None
-        if o.likelihood_atac == "zip":
-            self.zero_head = nn.Linear(h, n_peaks)
-            nn.init.constant_(self.zero_head.bias, START_ZERO_LOGIT)
-        self.totals = {"rna": rna.totals, "atac": atac.totals}
+        self.decoders = nn.ModuleDict()
+        for name, of in features.items():
+            first = branch(name, nn.Linear(o.n_latent, h))
+            self.decoders[name] = Decoder(first, h, n_clusters, log_share(of.totals), of.log_factor)
+        self.dispersions = nn.ParameterDict(
+            {
+                name: nn.Parameter(torch.full((len(totals),), self.count_models[name].start))
+                for name, totals in self.totals.items()
+            }
+        )
+        self.dispersions.requires_grad_(False)  # until `learn_dispersions`
+        self.undispersed: dict[str, bool] = {}  # whose features all have NO_DISPERSION
+        self._read_dispersions()
+        self.register_load_state_dict_post_hook(PairedMixtureVAE._read_dispersions)
+        self.zero_heads = nn.ModuleDict()
+        for name, model in self.count_models.items():
+            if model.zero_inflated:
+                self.zero_heads[name] = nn.Linear(h, len(self.totals[name]))
+                nn.init.constant_(self.zero_heads[name].bias, START_ZERO_LOGIT)
         # set while training: memory, and how what the zeros say is estimated
         self.pool: likelihood.Pool | None = None
         self.zeros: dict[str, SampledZeros] = {}
 
-    def _read_dispersion(self, _: object = None) -> None:
-        self.no_dispersion = bool((self.log_dispersion == NO_DISPERSION).all())
+    def _read_dispersions(self, _: object = None) -> None:
+        """Known from here on without a look at a GPU."""
+        for name, parameter in self.dispersions.items():
+            self.undispersed[name] = bool((parameter == NO_DISPERSION).all())
 
     # ---- the model
 
+    @property
+    def reads_scores(self) -> bool:
+        """Whether the encoders read few numbers per cell, and not counts."""
+        return all(reader.n_scores is not None for reader in self.readers.values())
+
     def read(self, batch: PairedBatch) -> Inputs:
         """What the encoders read of measured cells."""
-        rna = self.read_rna(batch.rna, batch.design)
-        atac = self.read_atac(batch.atac, batch.design)
-        if not isinstance(rna, Tensor):
-            return Inputs(rna, atac)
-        return Inputs(rna, atac, torch.stack([batch.rna.sums(), batch.atac.sums()], 1) > 0)
+        parts = {
+            name: reader(batch.counts[name], batch.design) for name, reader in self.readers.items()
+        }
+        if not self.reads_scores:
+            return Inputs(parts)
+        return Inputs(parts, torch.stack([batch.counts[name].sums() for name in parts], 1) > 0)
 
     def encode(self, read: Inputs, modality: str = "joint") -> Gaussian:
         """q(z|x,y), q(z|x) or q(z|y) of what was read of cells.
@@ -293,24 +271,24 @@ class PairedMixtureVAE(nn.Module):
         """
         if modality == "joint":
             return self.posteriors(read).joint
-        return self.encoder_rna(read.rna) if modality == "rna" else self.encoder_atac(read.atac)
+        return self.encoders[modality](read.parts[modality])
 
     def posteriors(self, read: Inputs) -> Posteriors:
         """All posteriors of what was read; no encoder sees a cell whose modality is missing."""
+        parts, joint = read.parts, self.encoders["joint"]
         if read.present is None:
-            joint = self.encoder_joint(read.rna, read.atac)
-            return Posteriors(joint, self.encoder_rna(read.rna), self.encoder_atac(read.atac), None)
-        has_rna, has_atac = read.present.unbind(1)
-        paired = has_rna & has_atac
-        rna = _spread(self.encoder_rna(read.rna[has_rna]), has_rna)
-        atac = _spread(self.encoder_atac(read.atac[has_atac]), has_atac)
-        joint = _spread(self.encoder_joint(read.rna[paired], read.atac[paired]), paired)
-        parts = zip(joint, rna, atac, strict=True)
-        chosen = (
-            torch.where(paired[:, None], both, torch.where(has_rna[:, None], of_rna, of_atac))
-            for both, of_rna, of_atac in parts
-        )
-        return Posteriors(Gaussian(*chosen), rna, atac, paired)
+            of_all = joint(*parts.values())
+            single = {name: self.encoders[name](part) for name, part in parts.items()}
+            return Posteriors(of_all, single, None)
+        single = {}
+        for name, has in zip(parts, read.present.unbind(1), strict=True):
+            single[name] = _spread(self.encoders[name](parts[name][has]), has)
+        complete = read.present.all(1)
+        of_all = _spread(joint(*(part[complete] for part in parts.values())), complete)
+        rest = pooled([*single.values()], read.present)
+        chosen = zip(of_all, rest, strict=True)
+        chosen = Gaussian(*(torch.where(complete[:, None], a, b) for a, b in chosen))
+        return Posteriors(chosen, single, read.present)
 
     def gate_input(self, z: Tensor) -> Tensor | None:
         """p(c|z) where the decoders are gated by it, else None."""
@@ -319,21 +297,24 @@ class PairedMixtureVAE(nn.Module):
         return None
 
     def decode(self, z: Tensor, design: Tensor | None = None) -> Decoded:
-        """Parameters of both likelihoods at z, (B, D), in batches (B, S)."""
+        """Parameters of the likelihoods at z, (B, D), in batches (B, S)."""
         p_c = self.gate_input(z)
-        h = self.decoder_atac.hidden(z, p_c)
-        zero_logit = None if self.zero_head is None else self.zero_head(h)
-        rna, atac = self.decoder_rna(z, p_c, design), self.decoder_atac.share(h, design)
-        return Decoded(rna, atac, zero_logit)
+        share, zero_logit = {}, {}
+        for name, decoder in self.decoders.items():
+            h = decoder.hidden(z, p_c)
+            share[name] = decoder.share(h, design)
+            inflated = name in self.zero_heads
+            zero_logit[name] = self.zero_heads[name](h) if inflated else None
+        return Decoded(share, zero_logit)
 
     def noise(self, n_cells: int) -> Noise:
         """Draw what a training step of so many cells needs."""
-        o = self.options
-        blurred = isinstance(self.read_rna, SpectralScores) and o.input_noise > 0
-        readers = (self.read_rna, self.read_atac)
-        widths = [o.n_latent, *(reader.n_scores if blurred else 0 for reader in readers)]
-        drawn = torch.randn(n_cells, sum(widths), device=self.log_theta.device)
-        return Noise(*drawn.split(widths, 1))
+        noisy = self.reads_scores and self.options.input_noise > 0
+        readers = self.readers if noisy else {}
+        widths = [self.options.n_latent, *(reader.n_scores for reader in readers.values())]
+        drawn = torch.randn(n_cells, sum(widths), device=self.prior.mean.device)
+        z, *parts = drawn.split(widths, 1)
+        return Noise(z, dict(zip(readers, parts, strict=True)))
 
     def loss(
         self, batch: PairedBatch, read: Inputs | None = None, noise: Noise | None = None
@@ -348,75 +329,57 @@ class PairedMixtureVAE(nn.Module):
             noise: What `noise` draws; drawn when None.
         """
         read = self.read(batch) if read is None else read
-        noise = self.noise(batch.rna.n_rows) if noise is None else noise
-        if self.training and noise.rna.shape[1]:
-            blur = self.options.input_noise
-            blurred = read.rna + blur * noise.rna, read.atac + blur * noise.atac
-            read = Inputs(*blurred, read.present)
+        noise = self.noise(batch.n_cells) if noise is None else noise
+        if self.training and noise.inputs:
+            sd = self.options.input_noise
+            parts = {name: part + sd * noise.inputs[name] for name, part in read.parts.items()}
+            read = Inputs(parts, read.present)
         found = self.posteriors(read)
         q = found.joint
         z = q.sample(noise.z)
         likelihoods = self._in_one_pass if self.one_pass else self._of_shares
-        log_x, log_y, imputed = likelihoods(batch, z)
+        log_lik, imputed = likelihoods(batch, z)
         kl, consistency = self.prior.kl(q, z), self._consistency(found, imputed)
-        return LossTerms(-log_x, -log_y, kl.mean(), consistency.mean())
+        reconstruction = {name: -value for name, value in log_lik.items()}
+        return LossTerms(reconstruction, kl.mean(), consistency.mean())
 
-    def _in_one_pass(self, batch: PairedBatch, z: Tensor) -> tuple[Tensor, Tensor, Inputs]:
-        """Log p(x|z), log p(y|z) and what is read of the imputed profiles, never forming these."""
+    def _in_one_pass(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
+        """Log p(counts|z) and what is read of the imputed profiles, never forming these."""
         p_c = self.gate_input(z)
-        log_lik, scores = [], []
-        for name, family, parameter, decoder, counts, reader in (
-            (
-                "rna",
-                likelihood.NegativeBinomial,
-                self.log_theta,
-                self.decoder_rna,
-                batch.rna,
-                self.read_rna,
-            ),
-            (
-                "atac",
-                likelihood.Poisson if self.no_dispersion else likelihood.LinearNegativeBinomial,
-                self.log_dispersion,
-                self.decoder_atac,
-                batch.atac,
-                self.read_atac,
-            ),
-        ):
+        log_lik, scores = {}, {}
+        for name, decoder in self.decoders.items():
+            reader = self.readers[name]
+            family = self.count_models[name].fast(self.undispersed[name])
             h, weight = decoder.with_design(decoder.hidden(z, p_c), batch.design)
-            bias = decoder.output.bias
-            scoring = reader.scoring(batch.design)
-            parts = (family, parameter, h, weight, bias, counts, scoring, self.pool)
+            parts = (family, self.dispersions[name], h, weight, decoder.output.bias)
+            parts += (batch.counts[name], reader.scoring(batch.design), self.pool)
             if self.training and name in self.zeros:
                 found = zeros.of_counts(*parts, self.zeros[name], float(torch.rand(())))
             else:
                 found = likelihood.of_counts(*parts)
-            log_lik.append(found.log_lik)
-            scores.append(found.scores - reader.centre)
-        return *log_lik, Inputs(*scores)
+            log_lik[name] = found.log_lik
+            scores[name] = found.scores - reader.centre
+        return log_lik, Inputs(scores)
 
-    def _of_shares(self, batch: PairedBatch, z: Tensor) -> tuple[Tensor, Tensor, Inputs]:
+    def _of_shares(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
         """The same by way of the shares of all features."""
         decoded = self.decode(z, batch.design)
-        size_rna, size_atac = batch.rna.sums()[:, None], batch.atac.sums()[:, None]
-        log_x = dist.negative_binomial(batch.rna, decoded.share_rna * size_rna, self.log_theta)
-        mean_atac = decoded.share_atac * size_atac
-        if decoded.zero_logit is not None:
-            # divided by 1 - phi, so that phi changes the shape of p(y|z) and not its mean
-            poisson_mean = mean_atac * (1 + decoded.zero_logit.exp())
-            log_y = dist.zero_inflated_poisson(batch.atac, poisson_mean, decoded.zero_logit)
-        else:
-            log_y = dist.linear_negative_binomial(batch.atac, mean_atac, self.log_dispersion)
-        imputed = Inputs(
-            self.read_rna.imputed(decoded.share_rna.detach(), size_rna, batch.design),
-            self.read_atac.imputed(decoded.share_atac.detach(), size_atac, batch.design),
-        )
-        return log_x.mean(), log_y.mean(), imputed
+        log_lik, imputed = {}, {}
+        for name, share in decoded.share.items():
+            counts, reader = batch.counts[name], self.readers[name]
+            size, logit = counts.sums()[:, None], decoded.zero_logit[name]
+            of_cells = self.count_models[name].plain(
+                counts, share * size, self.dispersions[name], logit
+            )
+            log_lik[name] = of_cells.mean()
+            imputed[name] = reader.imputed(share.detach(), size, batch.design)
+        return log_lik, Inputs(imputed)
 
     @property
     def one_pass(self) -> bool:
         """Whether the likelihoods and their gradients are computed without the shares."""
-        return self.zero_head is None and isinstance(self.read_rna, SpectralScores)
+        fast = all(model.family is not None for model in self.count_models.values())
+        return fast and self.reads_scores
 
     @property
     def n_clusters(self) -> int:
@@ -430,31 +393,28 @@ class PairedMixtureVAE(nn.Module):
             The parameters that are new, by those whose place they take.
         """
         new = [keep_first(self.prior, name, n_clusters) for name in ("logit", "mean", "log_var")]
-        for decoder in self.decoders().values():
+        for decoder in self.decoders.values():
             new.append(keep_first(decoder.gate.score, "weight", n_clusters, dim=1))
             decoder.gate.score.in_features = n_clusters
         return dict(new)
 
-    def decoders(self) -> dict[str, Decoder]:
-        """By modality."""
-        return {"rna": self.decoder_rna, "atac": self.decoder_atac}
-
     def outputs(self) -> list[nn.Linear]:
-        """The output layers of both decoders."""
-        return [decoder.output for decoder in self.decoders().values()]
+        """The output layers of the decoders."""
+        return [decoder.output for decoder in self.decoders.values()]
 
-    def dispersions(self) -> list[nn.Parameter]:
-        """The logarithms of theta and, where the peaks' likelihood has one, of c."""
-        of_atac = [self.log_dispersion] if self.options.likelihood_atac == "nb1" else []
-        return [self.log_theta, *of_atac]
+    def _learnt_dispersions(self) -> dict[str, nn.Parameter]:
+        """The logarithms of the dispersions that are learnt, by modality."""
+        models = self.count_models
+        return {name: value for name, value in self.dispersions.items() if models[name].learnt}
 
     @torch.no_grad()
     def learn_dispersions(self) -> None:
         """From now on gradients reach them."""
-        for dispersion in self.dispersions():
+        for name, dispersion in self._learnt_dispersions().items():
             dispersion.requires_grad_()
-            dispersion[dispersion == NO_DISPERSION] = START_LOG_DISPERSION
-        self._read_dispersion()
+            if (start := self.count_models[name].learnt_from) is not None:
+                dispersion[dispersion == NO_DISPERSION] = start
+        self._read_dispersions()
 
     def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
         """What there is to learn from `n_cells` cells, as an optimizer takes it.
@@ -464,7 +424,7 @@ class PairedMixtureVAE(nn.Module):
         The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
         gradient precision W: per cell, that is a weight decay.
         """
-        decoders = self.decoders().values()
+        decoders = self.decoders.values()
         of_latent = [decoder.output.weight for decoder in decoders]
         of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
         known = set(map(id, of_latent + of_batches))
@@ -473,7 +433,7 @@ class PairedMixtureVAE(nn.Module):
         groups = [
             {"params": of_latent, "weight_decay": o.decoder_precision / n_cells},
             {"params": [part for part in learnt if id(part) not in known]},
-            {"params": self.dispersions(), "dispersions": True},
+            {"params": [*self._learnt_dispersions().values()], "dispersions": True},
         ]
         if of_batches:
             groups.append({"params": of_batches, "weight_decay": o.batch_precision / n_cells})
@@ -490,15 +450,44 @@ class PairedMixtureVAE(nn.Module):
             q = Gaussian(q.mean.detach(), q.log_var.detach())
         total = q.mean.new_zeros(len(q.mean))
         if weight := self.options.weight_consistency_measured:
-            measured = dist.gaussian_kl(*q, *found.rna) + dist.gaussian_kl(*q, *found.atac)
-            # a cell of one modality has nothing that its posterior could be held against
-            paired = 1.0 if found.paired is None else found.paired
-            total = total + weight * measured * paired
+            measured = [dist.gaussian_kl(*q, *single) for single in found.single.values()]
+            if found.present is not None:
+                # a cell of one modality has nothing that its posterior could be held against
+                several = found.present.sum(1) > 1
+                held = (found.present & several[:, None]).unbind(1)
+                measured = [kl * has for kl, has in zip(measured, held, strict=True)]
+            total = total + weight * sum(measured)
         if weight := self.options.weight_consistency_imputed:
-            rna = self.encoder_rna(imputed.rna, measured=False)
-            atac = self.encoder_atac(imputed.atac, measured=False)
-            total = total + weight * (dist.gaussian_kl(*q, *rna) + dist.gaussian_kl(*q, *atac))
+            read = imputed.parts.items()
+            of_imputed = [self.encoders[name](part, measured=False) for name, part in read]
+            total = total + weight * sum(dist.gaussian_kl(*q, *single) for single in of_imputed)
         return total
+
+
+def pooled(single: list[Gaussian], present: Tensor) -> Gaussian:
+    """Posteriors of cells given some of the modalities, from the posteriors given each.
+
+    That given one modality is the answer where a cell has just this one. Given n of them it is
+    proportional to the product of all n, each to the power 1/n (logarithmic pool): precisions are
+    averaged, and means weighted by them.
+
+    Args:
+        single: q given each modality, (B, D).
+        present: (B, modalities) bool, which a cell has; at least one.
+    """
+    found = single[-1]
+    for i in reversed(range(len(single) - 1)):
+        has = present[:, i, None]
+        pair = zip(single[i], found, strict=True)
+        found = Gaussian(*(torch.where(has, one, other) for one, other in pair))
+    if len(single) == 2:  # those of both have their own encoder
+        return found
+    weight = (present / present.sum(1, keepdim=True)).t()[:, :, None]
+    precision = weight * torch.stack([(-q.log_var).exp() for q in single])
+    mean = (precision * torch.stack([q.mean for q in single])).sum(0) / precision.sum(0)
+    pool, several = (mean, -precision.sum(0).log()), present.sum(1, keepdim=True) > 1
+    pair = zip(pool, found, strict=True)
+    return Gaussian(*(torch.where(several, one, other) for one, other in pair))
 
 
 def _spread(q: Gaussian, where: Tensor) -> Gaussian:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from .distributed import ranks, sum_over_ranks
 from .sparse import SparseRows
+
+if TYPE_CHECKING:
+    from .options import ModelOptions
 
 
 class Gaussian(NamedTuple):
@@ -117,12 +120,12 @@ class SelfAttention(nn.Module):
 class RnaBranch(nn.Module):
     """Genes (or latent dimensions, in the decoder) to a masked hidden layer."""
 
-    def __init__(self, input_layer: nn.Module, n_hidden: int, mask: bool):
+    def __init__(self, input_layer: nn.Module, n_hidden: int, options: ModelOptions):
         super().__init__()
         self.input = input_layer
         self.layer_norm = nn.LayerNorm(n_hidden)
         self.batch_norm = BatchNorm(n_hidden)
-        self.mask = MaskAttention(n_hidden) if mask else nn.Identity()
+        self.mask = MaskAttention(n_hidden) if options.mask_attention else nn.Identity()
 
     def forward(self, x: SparseRows | Tensor, measured: bool = True) -> Tensor:
         h = self.batch_norm(self.layer_norm(self.input(x)), measured).relu()
@@ -132,15 +135,19 @@ class RnaBranch(nn.Module):
 class AtacBranch(nn.Module):
     """Peaks (or latent dimensions, in the decoder) to a self-attended hidden layer."""
 
-    def __init__(self, input_layer: nn.Module, n_hidden: int, n_heads: int):
+    def __init__(self, input_layer: nn.Module, n_hidden: int, options: ModelOptions):
         super().__init__()
         self.input = input_layer
         self.batch_norm = BatchNorm(n_hidden)
+        n_heads = options.n_heads
         self.attention = SelfAttention(n_hidden, n_heads) if n_heads else nn.Identity()
 
     def forward(self, y: SparseRows | Tensor, measured: bool = True) -> Tensor:
         h = self.batch_norm(self.input(y), measured).relu()
         return self.attention(h)  # (B, H)
+
+
+BRANCHES = {"mask": RnaBranch, "self": AtacBranch}  # by attention
 
 
 class PosteriorHead(nn.Module):

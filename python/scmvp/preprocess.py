@@ -17,9 +17,6 @@ from scipy.sparse.linalg import LinearOperator
 from .arguments import whole_number
 from .checks import check_names, count_matrix, match_cells
 from .containers import (
-    FEATURE_WORD,
-    LABEL,
-    MODALITIES,
     as_names,
     is_mudata,
     modality_pair,
@@ -39,6 +36,7 @@ from .matrices import (
     feature_totals,
     in_memory,
 )
+from .modalities import PAIR, feature_of, label_of
 from .products import Products
 from .spectral import (
     batches_of,
@@ -180,12 +178,12 @@ def filter_paired(
     )  # fmt: skip
     layers = (rna_layer, atac_layer)
     pair, places = [], []
-    for modality, adata, layer in zip(MODALITIES, modality_pair(mdata), layers, strict=True):
+    for modality, adata, layer in zip(PAIR, modality_pair(mdata), layers, strict=True):
         given, layer = raw_in_place(adata, layer)
         pair.append(given)
         places.append(place_in_memory(places_of(given), modality, layer))
     cells = {}
-    for modality, adata in zip(MODALITIES, pair, strict=True):
+    for modality, adata in zip(PAIR, pair, strict=True):
         cells[modality] = as_names(adata.obs_names)
         check_names(modality, cells[modality], as_names(adata.var_names))
     order = match_cells(cells["rna"], cells["atac"])
@@ -199,7 +197,7 @@ def filter_paired(
                 partial(remedy, places_of(adata), modality),
             )
         )
-        for modality, adata, place in zip(MODALITIES, pair, places, strict=True)
+        for modality, adata, place in zip(PAIR, pair, places, strict=True)
     ]
     position = np.arange(len(cells["rna"])) if order is None else order
     n_genes = np.diff(counts[0].indptr)
@@ -224,13 +222,13 @@ def filter_paired(
     }
     kept = []
     for modality, adata, matrix, rows in zip(
-        MODALITIES, pair, counts, (np.flatnonzero(keep), position[keep]), strict=True
+        PAIR, pair, counts, (np.flatnonzero(keep), position[keep]), strict=True
     ):
         seen = feature_cells(matrix[rows]) >= min_cells
-        word = FEATURE_WORD[modality]
+        word = feature_of(modality)
         if not seen.any():
             raise InputError(
-                f"no {word} of the {LABEL[modality]} modality is seen in {min_cells:,} of "
+                f"no {word} of the {label_of(modality)} modality is seen in {min_cells:,} of "
                 f"the {count_of(len(rows), 'remaining cell')}; lower min_cells"
             )
         account[f"n_{word}s_in"] = len(seen)

@@ -18,8 +18,6 @@ import scipy.sparse as sp
 
 from .checks import check_names, match_cells, writable
 from .containers import (
-    LABEL,
-    MODALITIES,
     as_names,
     is_mudata,
     modality_pair,
@@ -31,6 +29,7 @@ from .containers import (
 from .errors import InputError
 from .files import as_path, whole_file
 from .matrices import entries_once, holds_counts, plain_numbers
+from .modalities import PAIR, label_of
 from .rengine import call
 from .rserial import Named
 from .words import count_of
@@ -151,20 +150,20 @@ def write_rds(
         raise InputError(f"write_rds takes a MuData, not {type(mdata).__name__}")
     record = mdata.uns.get(RECORD, {})
     same = record.get("kind") == as_
-    pair = dict(zip(MODALITIES, modality_pair(mdata), strict=True))
-    match_cells(*(as_names(pair[modality].obs_names) for modality in MODALITIES))
+    pair = dict(zip(PAIR, modality_pair(mdata), strict=True))
+    match_cells(*(as_names(pair[modality].obs_names) for modality in PAIR))
     if {*as_names(mdata.obs_names)} != {*as_names(pair["rna"].obs_names)}:
         raise InputError(
             "obs_names of the MuData are not the cells of its RNA and ATAC; call update() of the "
             "MuData after a modality was changed, or take mdata[mdata['rna'].obs_names]"
         )
-    for modality in MODALITIES:
+    for modality in PAIR:
         order = match_cells(as_names(mdata.obs_names), as_names(pair[modality].obs_names))
         if order is not None:
             pair[modality] = pair[modality][order]
     names = dict(_ASSAYS)
     if record:
-        names = {modality: str(record[modality]["name"]) for modality in MODALITIES}
+        names = {modality: str(record[modality]["name"]) for modality in PAIR}
     layers = {"rna": rna_layer, "atac": atac_layer}
     obs = _cells_table(mdata, pair)
     identity = record.get("identity") if same else None
@@ -177,7 +176,7 @@ def write_rds(
                 **({k: _of_record(record[modality], k) for k in ("class", "key")} if same else {}),
                 "added": _of_record(record.get(modality, {}), "added"),
             }
-            for modality in MODALITIES
+            for modality in PAIR
         },
         "obs": obs,
         "identity": identity if identity in obs else None,
@@ -256,7 +255,7 @@ def _mudata_of(parts: dict[str, Any], path: Path) -> MuData:
     if parts.get("identity"):
         record["identity"] = parts["identity"][0]
     modalities = {}
-    for modality in MODALITIES:
+    for modality in PAIR:
         part = parts[modality]
         counts: Named = part["counts"]
         cells, features = as_names(counts.cells), as_names(counts.features)
@@ -338,7 +337,7 @@ def _features_part(
     if not holds_counts(named.matrix):
         what = "X" if layer is None else f"layer '{layer}'"
         found = remedy(places, modality) or ", nor is any layer of it: counts are needed"
-        raise InputError(f"{what} of the {LABEL[modality]} modality is not counts{found}")
+        raise InputError(f"{what} of the {label_of(modality)} modality is not counts{found}")
     others = {name: adata.layers[name] for name in adata.layers if name not in (layer, "counts")}
     if layer is not None and adata.X is not None and "data" not in others:
         others["data"] = adata.X  # what is modelled is in the layer, X is made of it
@@ -355,7 +354,7 @@ def _features_part(
 def _cells_table(mdata: MuData, pair: dict[str, AnnData]) -> pd.DataFrame:
     """Columns of all obs, once each; a modality's own column of a taken name gets its prefix."""
     cells = mdata.obs_names
-    prefixed = tuple(f"{modality}:" for modality in MODALITIES)
+    prefixed = tuple(f"{modality}:" for modality in PAIR)
     own = [name for name in mdata.obs if not str(name).startswith(prefixed)]
     table = mdata.obs[own].copy()
     for modality, adata in pair.items():

@@ -16,9 +16,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .checks import check_names, match_cells
-from .containers import LABEL, as_names, is_mudata, modality_pair, place_in_memory, places_of
+from .containers import as_names, is_mudata, modality_pair, place_in_memory, places_of
 from .errors import InputError
 from .matrices import holds_counts
+from .modalities import label_of
 from .rbridge import PREFIX, features_by_cells
 from .rengine import call
 from .rserial import Named
@@ -276,8 +277,9 @@ def _values(
     if options is not None and f"{side}_imputed" not in options and f"{side}_log" not in options:
         if not holds_counts(named.matrix):
             raise InputError(
-                f"the values of the {LABEL[modality]} modality are not counts; name the layer that "
-                f"holds them ({modality}_layer), or say what they are ({side}_imputed, {side}_log)"
+                f"the values of the {label_of(modality)} modality are not counts; name the layer "
+                f"that holds them ({modality}_layer), or say what they are ({side}_imputed, "
+                f"{side}_log)"
             )
     return named
 

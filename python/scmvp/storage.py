@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -25,18 +26,28 @@ from torch import Tensor, nn
 
 from .errors import InputError, ModelFileError, first_line
 from .files import as_path, one_writer, whole_file
+from .modalities import MODALITIES, feature_of
 from .words import count_of
 
 FORMAT = "scmvp-model"
-FORMAT_VERSION = 5
-READABLE_VERSIONS = (3, 4, FORMAT_VERSION)  # 3 has no digest of the JSON
+FORMAT_VERSION = 6
+READABLE_VERSIONS = (3, 4, 5, FORMAT_VERSION)  # 3 has no digest of the JSON
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 DIGEST = "content_sha256"
 INFO_KEYS = (
-    "summary", "preset", "account", "genes", "peaks", "model_options", "training_options",
+    "summary", "preset", "account", "model_options", "training_options",
     "training", "layers", "covariates", "weights_sha256",
 )  # fmt: skip
+
+_RENAMED = (
+    (r"^read_(rna|atac)\.", r"readers.\1."),
+    (r"^encoder_(joint|rna|atac)\.", r"encoders.\1."),
+    (r"^decoder_(rna|atac)\.", r"decoders.\1."),
+    (r"^log_theta$", "dispersions.rna"),
+    (r"^log_dispersion$", "dispersions.atac"),
+    (r"^zero_head\.", "zero_heads.atac."),
+)
 
 
 def versions() -> dict[str, str]:
@@ -126,7 +137,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
             f"'{path}' has model format version {str(given)[:40]}, this scmvp reads versions "
             f"{READABLE_VERSIONS[0]} to {FORMAT_VERSION}; use the scmvp that wrote it or fit again"
         )
-    needed = INFO_KEYS if given == READABLE_VERSIONS[0] else (*INFO_KEYS, DIGEST)
+    needed = (*INFO_KEYS, *([DIGEST] if given > 3 else []), *(["modalities"] if given > 5 else []))
     if missing := [name for name in needed if name not in info]:
         raise ModelFileError(f"'{path}' lacks {', '.join(missing)}; save the model again")
     if DIGEST in info and info[DIGEST] != signed(info)[DIGEST]:
@@ -137,7 +148,11 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
 
 
 def _as_now(info: dict[str, Any]) -> dict[str, Any]:
-    """With what models before version 5 do not say: their zeros were never sampled."""
+    """With what models of earlier versions do not say.
+
+    Before version 5 zeros were never sampled; before 6 there were two modalities.
+    """
+    info = {"modalities": ["rna", "atac"]} | info
     for part, name, value in (
         ("training_options", "zeros", "exact"),
         ("training", "features_per_step", {}),
@@ -145,6 +160,22 @@ def _as_now(info: dict[str, Any]) -> dict[str, Any]:
         if isinstance(info[part], dict):
             info[part] = {name: value} | info[part]
     return info
+
+
+def modalities_in(info: dict[str, Any], directory: str | os.PathLike) -> list[str]:
+    """The modalities of a model, in their order.
+
+    Raises:
+        ModelFileError: One is not known here, or its features are missing.
+    """
+    names = info["modalities"]
+    known = isinstance(names, list) and names and all(name in MODALITIES for name in names)
+    if not known or any(f"{feature_of(name)}s" not in info for name in names):
+        raise ModelFileError(
+            f"the model in '{directory}' is of modalities {names!r}, this scmvp knows "
+            f"{', '.join(MODALITIES)}; use the scmvp that wrote it or fit again"
+        )
+    return names
 
 
 def threads_of(account: dict[str, Any], directory: str | os.PathLike) -> int | None:
@@ -173,7 +204,7 @@ def options_of(kind: type, values: dict[str, Any], directory: str | os.PathLike)
 
 
 def names_in(info: dict[str, Any], what: str, directory: str | os.PathLike) -> np.ndarray:
-    """The 'genes' or 'peaks' of a model, each once."""
+    """The names under 'genes' or 'peaks' of a model, each once."""
     names = info[what]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModelFileError(
@@ -201,7 +232,7 @@ def read_weights(directory: str | os.PathLike, sha256: str) -> dict[str, Tensor]
         raise ModelFileError(f"'{directory}' has no {WEIGHTS_FILE}; save the model again")
     try:
         content = path.read_bytes()
-        weights = tensors_in(content)
+        weights = {_as_named_now(name): part for name, part in tensors_in(content).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(
             f"'{path}' is broken or truncated ({first_line(error)}); save the model again"
@@ -211,6 +242,14 @@ def read_weights(directory: str | os.PathLike, sha256: str) -> dict[str, Tensor]
             f"'{path}' and its {INFO_FILE} are not of the same model; save the model again"
         )
     return weights
+
+
+def _as_named_now(name: str) -> str:
+    """Of a tensor that before version 6 was named by its modality."""
+    for before, now in _RENAMED:
+        if re.match(before, name):
+            return re.sub(before, now, name)
+    return name
 
 
 def check_sizes(

@@ -341,7 +341,7 @@ class Trainer:
             phase=phase.name,
             elbo_train=-float(trained.negative_elbo),
             elbo_validation=elbo,
-            **{name: float(value) for name, value in trained._asdict().items()},
+            **{name: float(value) for name, value in trained.named().items()},
             warm_up_weight=warm_up,
             seconds=seconds,
         )
@@ -380,7 +380,7 @@ class Trainer:
         start_epoch(self.module)
         for zeros in self.module.zeros.values():
             zeros.forget()  # so that a training that goes on from a file is the same
-        sums = torch.zeros(len(LossTerms._fields), device=self.device)
+        sums, terms = torch.zeros((), device=self.device), None
         batches = self.cells.shuffled(self.training_cells, self.batch_size, self.shuffler)
         for i, (part, batch) in enumerate(batches):
             self._set_lr(phase, (step + i / self.n_batches) / phase.epochs)
@@ -393,20 +393,20 @@ class Trainer:
             self.optimizer.step()
             if self.ranks.world == 1:  # else they are in the memory of who sends them
                 self.module.pool.take_gradients(*(o.weight for o in self.module.outputs()))
-            sums += torch.stack([term.detach() for term in terms]) * len(part.cells)
+            sums = sums + _stacked(terms) * len(part.cells)
             report((i + 1) / self.n_batches)
-        return LossTerms(*(summed(sums) / len(self.training_cells)))
+        return terms.like(summed(sums) / len(self.training_cells))
 
     def _leave_steps(self) -> None:
         """Let the backward pass update the output weights, where it alone knows their gradient."""
         for name, zeros in self.module.zeros.items():
-            decoder = self.module.decoders()[name]
+            decoder = self.module.decoders[name]
             if self.ranks.world == 1 and decoder.of_level is None:
                 zeros.update = self.optimizer.due(decoder.output.weight)
 
     def _noise(self, part: Part) -> Noise:
         """This process's rows of the noise that all draw for the minibatch."""
-        return Noise(*map(self.ranks.share, self.module.noise(part.n_all)))
+        return self.module.noise(part.n_all).each(self.ranks.share)
 
     @torch.no_grad()
     def _evaluate(self, cells: np.ndarray) -> LossTerms:
@@ -415,12 +415,12 @@ class Trainer:
         chunks = even_chunks(cells, self.batch_size)
         if self._held_out is None:  # few enough to be kept
             self._held_out = [self.cells.take(chunk) for chunk in chunks]
-        sums = torch.zeros(len(LossTerms._fields), device=self.device)
+        sums, terms = torch.zeros((), device=self.device), None
         with seeded(self.options.seed, self.device):
             for chunk, batch in zip(chunks, self._held_out, strict=True):
                 terms = self.module.loss(batch, self._read_of(chunk))
-                sums += torch.stack(list(terms)) * len(chunk)
-        return LossTerms(*(sums / len(cells)))
+                sums = sums + _stacked(terms) * len(chunk)
+        return terms.like(sums / len(cells))
 
     def _read_of(self, cells: np.ndarray) -> Inputs | None:
         """What the encoders read of some cells, where that is kept."""
@@ -520,6 +520,11 @@ class Trainer:
         from_first([*prior.parameters(), prior.centre, prior.axes])
 
 
+def _stacked(terms: LossTerms) -> torch.Tensor:
+    """All terms, (n,), without gradient."""
+    return torch.stack([term.detach() for term in terms.named().values()])
+
+
 class _Objective(nn.Module):
     """What is minimized, as the forward pass that torch's engine wants."""
 
@@ -537,12 +542,10 @@ class _Objective(nn.Module):
 @torch.no_grad()
 def read_all(module: PairedMixtureVAE, cells: Cells, report: Report = unheard) -> Inputs | None:
     """What the encoders read of every cell, on the device; None where that is as long as counts."""
-    parts = []
-    for batch in counted(cells.ordered(), cells.n_ordered(len(cells)), report):
-        parts.append(module.read(batch))
-        if not isinstance(parts[0].rna, torch.Tensor):
-            return None
-    return _known_complete(Inputs(*map(torch.cat, zip(*parts, strict=True))))
+    if not module.reads_scores:
+        return None
+    batches = counted(cells.ordered(), cells.n_ordered(len(cells)), report)
+    return _known_complete(Inputs.joined([module.read(batch) for batch in batches]))
 
 
 def _known_complete(read: Inputs) -> Inputs:
@@ -586,4 +589,4 @@ def embed(
 @torch.no_grad()
 def in_frame(module: PairedMixtureVAE, q: Gaussian) -> np.ndarray:
     """Posterior means in the frame of the prior, (n, D)."""
-    return module.prior.to_frame(q.mean.to(module.log_theta.device)).cpu().numpy()
+    return module.prior.to_frame(q.mean.to(module.prior.mean.device)).cpu().numpy()

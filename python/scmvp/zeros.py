@@ -24,10 +24,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import kernels
+from .families import Counts, Family
 from .likelihood import (
     Blocks,
-    Counts,
-    Family,
     Likelihood,
     Pool,
     Scoring,

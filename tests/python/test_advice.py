@@ -195,7 +195,7 @@ def _functions() -> dict[str, inspect.Signature]:
 
 def _arguments() -> set[str]:
     """Their arguments, the fields of `options`, and the arguments of R that Python passes on."""
-    from scmvp.module import ModelOptions
+    from scmvp.options import ModelOptions
     from scmvp.training import TrainingOptions
 
     found = {name for signature in _functions().values() for name in signature.parameters}

@@ -124,11 +124,12 @@ def test_an_epoch_from_disk_visits_every_cell_once(world, monkeypatch):
     wanted = np.setdiff1d(np.arange(n), [5, 6, 200])
     seen, n_steps, after = [], set(), set()
     for rank in range(world):
-        cells = Cells(rows, rows, batches.torch.device("cpu"), batches.Ranks(rank, world))
+        counts = {"rna": rows, "atac": rows}
+        cells = Cells(counts, batches.torch.device("cpu"), batches.Ranks(rank, world))
         generator = np.random.default_rng(0)
         steps = [*cells.shuffled(wanted, 24, generator)]
         for part, batch in steps:
-            np.testing.assert_array_equal(batch.atac.value, part.cells + 1)
+            np.testing.assert_array_equal(batch.counts["atac"].value, part.cells + 1)
             assert abs(len(part.cells) - 24 / world) <= 2
         seen += [cell for part, _ in steps for cell in part.cells]
         n_steps.add(len(steps))

@@ -10,7 +10,6 @@ from test_module import G, P, build, poisson
 import scmvp
 from scmvp import SCMVP, batches
 from scmvp.batches import Cells
-from scmvp.module import Noise
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -40,10 +39,12 @@ def where(request, monkeypatch):
 
 def loss_and_gradients(options: dict, device: torch.device) -> tuple[float, torch.Tensor]:
     module = build(**options)
-    noise = Noise(*(part.to(device) for part in module.noise(20)))
+    noise = module.noise(20).each(lambda part: part.to(device))
     module = module.to(device).train()
     module.learn_dispersions()
-    batch = Cells(poisson(G, 0.7), poisson(P, 0.4), device).take(np.arange(23, 3, -1))
+    batch = Cells({"rna": poisson(G, 0.7), "atac": poisson(P, 0.4)}, device).take(
+        np.arange(23, 3, -1)
+    )
     loss = module.loss(batch, noise=noise).objective(module.options, 1.0)
     loss.backward()
     found = [p.grad.flatten().cpu() for p in module.parameters() if p.grad is not None]

@@ -6,15 +6,9 @@ import scipy.sparse as sp
 import torch
 
 from scmvp import distributions as dist
-from scmvp import likelihood
-from scmvp.likelihood import (
-    LinearNegativeBinomial,
-    NegativeBinomial,
-    Poisson,
-    Pool,
-    Scoring,
-    of_counts,
-)
+from scmvp import families, likelihood
+from scmvp.families import LinearNegativeBinomial, NegativeBinomial, Poisson
+from scmvp.likelihood import Pool, Scoring, of_counts
 from scmvp.sparse import SparseRows
 
 B, H, F = 6, 4, 13
@@ -165,9 +159,9 @@ def test_without_looking_at_the_counts_it_is_the_same(family, counts, monkeypatc
     """On a GPU nothing may depend on how many counts are large."""
     h, output, parameter, scoring = parts()
     expected = of_counts(family, parameter, h, *output.parameters(), counts, scoring).log_lik
-    known = likelihood.Counts.of
+    known = families.Counts.of
     monkeypatch.setattr(
-        likelihood.Counts, "of", classmethod(lambda cls, *rows: known(*rows)._replace(large=None))
+        families.Counts, "of", classmethod(lambda cls, *rows: known(*rows)._replace(large=None))
     )
     found = of_counts(family, parameter, h, *output.parameters(), counts, scoring).log_lik
     torch.testing.assert_close(found, expected)

@@ -406,12 +406,12 @@ def test_dispersions_are_those_of_the_counts(theta, of_peaks):
     model = SCMVP(mdata, n_clusters=3).train(seed=0, max_epochs=24, threads=1)
     module = model._fitted()
     often = np.asarray(mdata["rna"].X.mean(0)).ravel() > 1
-    found = np.exp(module.log_theta.detach().numpy())[often]
+    found = np.exp(module.dispersions["rna"].detach().numpy())[often]
     assert np.median(found) == pytest.approx(theta, rel=0.15)
     size = np.asarray(mdata["atac"].X.sum(1)).reshape(-1, 1)
     mean = model.get_accessibility_estimates(library_size=1.0) * size
     expected = np.log((mean**2).sum(0) / mean.sum(0) / of_peaks)
-    log_c = module.log_dispersion.detach().numpy()
+    log_c = module.dispersions["atac"].detach().numpy()
     assert np.corrcoef(log_c, expected)[0, 1] > 0.85
     # that of m / theta has its mean where m is large, the likelihood its say where m is small
     assert -1.0 < np.median(log_c - expected) < 0.2
@@ -592,7 +592,8 @@ def test_wrong_training_arguments_are_refused(mdata, arguments, sentence):
 
 
 def test_divergence_is_said(mdata, monkeypatch):
-    nowhere = LossTerms(*[torch.tensor(float("nan"))] * len(LossTerms._fields))
+    nan = torch.tensor(float("nan"))
+    nowhere = LossTerms({"rna": nan, "atac": nan}, nan, nan)
     monkeypatch.setattr("scmvp.training.Trainer._evaluate", lambda *_: nowhere)
     with pytest.raises(InputError, match="diverged in epoch 1 .* smaller learning rate"):
         SCMVP(mdata, n_clusters=3).train(max_epochs=5, threads=1)

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import KNeighborsClassifier
-from test_module import G, P, build, poisson
+from test_module import G, N, P, build, poisson
 
 import scmvp
 from scmvp import cli
@@ -60,15 +60,16 @@ def test_loss_of_a_cell_of_one_modality_is_that_of_its_encoder_and_counts():
     """By hand, term by term: no ATAC term, no measured consistency, z from q(z|x)."""
     module = build(weight_consistency_imputed=0.0, input_noise=0.0).eval()
     rna, atac = poisson(G, 0.7), without_rows(poisson(P, 0.4), np.arange(6))
-    batch = take(rna[:6], atac[:6], slice(None))
-    noise = Noise(torch.randn(6, 4), torch.zeros(6, 0), torch.zeros(6, 0))
+    batch = take({"rna": rna[:6], "atac": atac[:6]}, slice(None))
+    noise = Noise(torch.randn(6, 4), {})
     found = module.loss(batch, noise=noise)
-    q = module.encoder_rna(module.read_rna(batch.rna))
+    q = module.encoders["rna"](module.readers["rna"](batch.counts["rna"]))
     z = q.sample(noise.z)
-    mean = module.decode(z).share_rna * batch.rna.sums()[:, None]
-    expected = -dist.negative_binomial(batch.rna, mean, module.log_theta).mean()
-    torch.testing.assert_close(found.reconstruction_rna, expected)
-    assert found.reconstruction_atac == 0
+    counts = batch.counts["rna"]
+    mean = module.decode(z).share["rna"] * counts.sums()[:, None]
+    expected = -dist.negative_binomial(counts, mean, module.dispersions["rna"]).mean()
+    torch.testing.assert_close(found.reconstruction["rna"], expected)
+    assert found.reconstruction["atac"] == 0
     torch.testing.assert_close(found.kl, module.prior.kl(q, z).mean())
     assert found.consistency == 0
 
@@ -77,17 +78,17 @@ def test_encoders_do_not_see_cells_whose_modality_is_missing():
     """Gradients and running statistics are those of the cells that have it."""
     module = build(input_noise=0.0).train()
     rna, atac = poisson(G, 0.7), without_rows(poisson(P, 0.4), np.arange(10))
-    read = module.read(take(rna, atac, slice(None)))
+    counts = {"rna": rna, "atac": atac}
+    read = module.read(take(counts, slice(None)))
     q = module.posteriors(read)
-    norm = module.encoder_atac.branches["atac"].batch_norm
+    norm = module.encoders["atac"].branches["atac"].batch_norm
     alone = build(input_noise=0.0).train()
-    alone.encoder_atac(alone.read(take(rna, atac, slice(10, None))).atac)
-    torch.testing.assert_close(
-        norm.running_mean, alone.encoder_atac.branches["atac"].batch_norm.running_mean
-    )
-    np.testing.assert_array_equal(q.paired.numpy(), np.arange(len(q.paired)) >= 10)
+    alone.encode(alone.read(take(counts, slice(10, None))), "atac")
+    expected = alone.encoders["atac"].branches["atac"].batch_norm.running_mean
+    torch.testing.assert_close(norm.running_mean, expected)
+    np.testing.assert_array_equal(q.present.all(1).numpy(), np.arange(N) >= 10)
     q.joint.mean[:10].sum().backward()
-    assert all(p.grad is None or not p.grad.any() for p in module.encoder_joint.parameters())
+    assert all(p.grad is None or not p.grad.any() for p in module.encoders["joint"].parameters())
 
 
 @pytest.mark.slow
@@ -180,6 +181,6 @@ def test_from_the_command_line_in_memory_and_from_disk(cells, part, tmp_path):
 @pytest.mark.parametrize(("part_paired", "expected"), [(1.0, 32), (0.5, 64), (0.01, 256)])
 def test_a_minibatch_has_paired_cells_enough_for_a_batch_norm(part_paired, expected):
     module = build()
-    counts = poisson(G), poisson(P)
-    cells = Cells(*counts, torch.device("cpu"), part_paired=part_paired)
+    counts = {"rna": poisson(G), "atac": poisson(P)}
+    cells = Cells(counts, torch.device("cpu"), part_paired=part_paired)
     assert Trainer(module, cells, TrainingOptions()).batch_size == expected

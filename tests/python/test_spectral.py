@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from scmvp.batches import take
 from scmvp.inputs import SpectralScores
+from scmvp.sparse import SparseRows
 from scmvp.spectral import CLIP, fit_spectrum
 
 N, F = 300, 40
@@ -35,7 +35,7 @@ def scores(counts: np.ndarray, fitted: np.ndarray, d: int, shrink: bool = False)
     """As the encoders read them."""
     reader = SpectralScores(fit_spectrum(sp.csr_matrix(fitted), d, seed=0, shrink=shrink))
     sparse = sp.csr_matrix(counts)
-    return reader(take(sparse, sparse, slice(None)).rna).numpy()
+    return reader(SparseRows.from_csr(sparse)).numpy()
 
 
 def assert_same_up_to_signs(found: np.ndarray, expected: np.ndarray) -> None:
@@ -59,7 +59,7 @@ def test_measured_and_imputed_scores_of_one_profile_agree(counts):
     share = torch.from_numpy(counts / counts.sum(1, keepdims=True))
     torch.testing.assert_close(
         reader.imputed(share, torch.from_numpy(counts.sum(1, keepdims=True))),
-        reader(take(sparse, sparse, slice(None)).rna),
+        reader(SparseRows.from_csr(sparse)),
         atol=1e-4,
         rtol=1e-4,
     )

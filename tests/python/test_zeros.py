@@ -8,7 +8,8 @@ import scipy.sparse as sp
 import torch
 
 from scmvp import kernels, likelihood, zeros
-from scmvp.likelihood import LinearNegativeBinomial, NegativeBinomial, Poisson, Pool, Scoring
+from scmvp.families import LinearNegativeBinomial, NegativeBinomial, Poisson
+from scmvp.likelihood import Pool, Scoring
 from scmvp.optimizer import Adam
 from scmvp.sparse import SparseRows
 

@@ -1,0 +1,72 @@
+"""What a modality is: one entry of a table, and nothing about it elsewhere.
+
+An entry names the parts of the network that it has, which `networks`, `families` and `inputs` keep
+in tables of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of counts of a cell."""
+
+    name: str  # in files, tables and arguments
+    label: str  # in sentences
+    feature: str  # the word for one of its features
+    likelihood: str  # of its counts, in `families.FAMILIES`
+    attention: str  # of its encoders and its decoder, in `networks.BRANCHES`
+    paper_input: str  # what encoders of preset 'paper' read, in `inputs.OF_COUNTS`
+    group: str  # its features as the subject of a stage: "correspondence analysis of peaks"
+    spellings: tuple[str, ...]  # names that people give to it, small letters only
+
+
+RNA = Modality(
+    name="rna",
+    label="RNA",
+    feature="gene",
+    likelihood="nb",
+    attention="mask",
+    paper_input="log",
+    group="RNA",
+    spellings=(
+        "rna", "gex", "geneexpression", "gene", "genes", "expression", "mrna", "scrna", "snrna",
+        "rnaseq", "scrnaseq", "snrnaseq",
+    ),
+)  # fmt: skip
+ATAC = Modality(
+    name="atac",
+    label="ATAC",
+    feature="peak",
+    likelihood="nb1",
+    attention="self",
+    paper_input="tf-idf",
+    group="peaks",
+    spellings=(
+        "atac", "peak", "peaks", "chromatinaccessibility", "accessibility", "scatac", "snatac",
+        "atacseq", "scatacseq", "snatacseq",
+    ),
+)  # fmt: skip
+
+PAIR = (RNA.name, ATAC.name)  # what every paired cell has
+MODALITIES = {modality.name: modality for modality in (RNA, ATAC)}
+
+
+def label_of(modality: str) -> str:
+    """What it is called in sentences."""
+    return MODALITIES[modality].label
+
+
+def feature_of(modality: str) -> str:
+    """The word for one of its features."""
+    return MODALITIES[modality].feature
+
+
+def modality_of(name: object) -> str | None:
+    """'rna' or 'atac' for a name such as 'GEX', 'Gene Expression' or 'peaks'; else None."""
+    letters = re.sub("[^a-z]", "", str(name).lower())
+    known = (of.name for of in MODALITIES.values() if letters in of.spellings)
+    return next(known, None)

@@ -1,0 +1,84 @@
+"""A modality that nobody thought of is an entry of the table."""
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from mudata import MuData
+
+import scmvp
+from scmvp.modalities import MODALITIES, Modality
+from scmvp.module import pooled
+from scmvp.networks import Gaussian
+
+N_TAGS = 40
+
+
+@pytest.fixture
+def protein(monkeypatch):
+    of = Modality("protein", "protein", "tag", "poisson", "mask", "log", "tags", ("protein", "adt"))
+    monkeypatch.setitem(MODALITIES, of.name, of)
+    return of
+
+
+@pytest.fixture
+def cells(protein) -> MuData:
+    """Three types that RNA and ATAC hardly tell apart, and tags of which each type has ten."""
+    pair = scmvp.simulate(
+        n_cells=300, n_genes=200, n_peaks=400, n_types=3, gene_fold=1.2, peak_fold=1.1, seed=2
+    )
+    kind = pair["rna"].obs["cell_type"].cat.codes.to_numpy()
+    mean = np.full((3, N_TAGS), 1.0)
+    for k in range(3):
+        mean[k, 10 * k : 10 * k + 10] = 12
+    counts = np.random.default_rng(0).poisson(mean[kind]).astype(np.float32)
+    tags = ad.AnnData(sp.csr_matrix(counts), obs=pair["rna"].obs[["cell_type"]].copy())
+    tags.var_names = [f"tag{j}" for j in range(N_TAGS)]
+    # in another order: cells go by name
+    return MuData({"rna": pair["rna"], "atac": pair["atac"], "ADT": tags[::-1].copy()})
+
+
+def test_a_third_modality_is_fitted_imputed_saved_and_loaded(cells, tmp_path):
+    model = scmvp.SCMVP(cells, n_clusters=3).train(max_epochs=30, seed=0, progress=False)
+    assert repr(model).startswith("SCMVP(200 genes, 400 peaks, 40 tags, ")
+    kind = cells["rna"].obs["cell_type"].cat.codes.to_numpy()
+    table = np.zeros((3, 3))
+    np.add.at(table, (kind, model.predict()), 1)
+    assert table.max(1).sum() > 0.95 * len(kind) and len({*table.argmax(1)}) == 3
+    imputed = model.decode(model.get_latent_representation(), "protein", library_size=150.0)
+    for k in range(3):
+        mean = imputed[kind == k].mean(0)
+        assert (
+            mean[10 * k : 10 * k + 10].min() > 3 * np.delete(mean, slice(10 * k, 10 * k + 10)).max()
+        )
+    assert model.get_latent_representation(modality="protein").shape == (300, 20)
+    model.save(tmp_path / "model")
+    loaded = scmvp.SCMVP.load(tmp_path / "model")
+    assert [*loaded.features] == ["rna", "atac", "protein"]
+    latent = loaded.get_latent_representation(cells)
+    np.testing.assert_allclose(latent, model.get_latent_representation(), atol=1e-4)
+    # cells whose tags were not read
+    pair = MuData({"rna": cells["rna"], "atac": cells["atac"]})
+    assert np.isfinite(loaded.get_latent_representation(pair)).all()
+
+
+def test_posteriors_given_some_modalities_are_their_logarithmic_pool():
+    torch.manual_seed(0)
+    single = [Gaussian(torch.randn(4, 2), torch.randn(4, 2)) for _ in range(3)]
+    present = torch.tensor([[1, 0, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]]).bool()
+    found = pooled(single, present)
+    grid = torch.linspace(-40, 40, 200_001, dtype=torch.float64)
+    for i, has in enumerate(present):
+        logs = [
+            torch.distributions.Normal(
+                q.mean[i, 0].double(), (0.5 * q.log_var[i, 0]).exp().double()
+            ).log_prob(grid)
+            for q, there in zip(single, has, strict=True)
+            if there
+        ]
+        density = (sum(logs) / len(logs)).softmax(0)
+        mean = (density * grid).sum()
+        torch.testing.assert_close(found.mean[i, 0].double(), mean, atol=1e-4, rtol=1e-4)
+        variance = (density * (grid - mean) ** 2).sum()
+        torch.testing.assert_close(found.log_var[i, 0].exp().double(), variance, rtol=1e-3, atol=0)
