@@ -3,7 +3,7 @@
 The formulas are those of `distributions`, which has them for means of any kind; here
 
 - rising factorials take a round for each size of a count, over the counts that are at least as
-  large, as most are 1 or 2, and factorials a table;
+  large, as most are 1 or 2;
 - gradients are kept as P = m d log p / d m, which is finite at m = 0.
 
 `FAMILIES` is the table of likelihoods: a new one is an entry of it.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 1e-30  # keeps logarithms finite where float32 underflows to 0
 SMALLEST_DISPERSION = 1e-6  # of the linear NB: the Poisson to six digits
-_TABLE = 16  # counts below it are looked up, larger ones are computed
+_ROUNDS = 16  # counts up to it are products, of larger ones the gamma function is taken
 
 # Logarithms of the dispersions until these are learnt: mild ones (docs/MODEL.md, D23).
 START_LOG_THETA = 1.5  # of the NB: variance m + m^2 / 4.5
@@ -35,35 +35,23 @@ START_ZERO_LOGIT = -3.0  # 5 % structural zeros
 
 
 class Counts(NamedTuple):
-    """The non-zeros of a batch, as the families look them up in tables."""
+    """The non-zeros of a batch, in any order."""
 
     value: Tensor  # (nnz,), x
-    column: Tensor  # (nnz,) int64
-    index: Tensor  # (nnz,) int64, x or the end of the table
-    large: Tensor | None  # (few,) int64, which entries are beyond the table; None: not known
+    column: Tensor | None  # (nnz,) int64; None where the family has no use for it
+    repeated: Tensor | None  # (few,) int64, which entries are above 1; None: not known
 
     @classmethod
-    def of(cls, value: Tensor, column: Tensor) -> Counts:
-        """Those of a batch, in any order."""
-        index = value.clamp_max(_TABLE).long()
+    def of(cls, value: Tensor, column: Tensor | None) -> Counts:
+        """Those of a batch."""
         # how many there are a GPU could only tell if we waited for it
-        large = (value > _TABLE).nonzero()[:, 0] if value.device.type == "cpu" else None
-        return cls(value, column, index, large)
+        repeated = (value > 1).nonzero()[:, 0] if value.device.type == "cpu" else None
+        return cls(value, column, repeated)
 
     def log_factorial(self) -> Tensor:
         """Sum of log x!, float64."""
-        table = torch.arange(_TABLE + 1, device=self.index.device, dtype=torch.float64)
-        found = (table + 1).lgamma_().index_select(0, self.index)
-        return self.completed(found, lambda x: torch.lgamma(x + 1), self.value).sum()
-
-    def completed(self, found: Tensor, exact: Callable, *arguments: Tensor) -> Tensor:
-        """What was found in a table, with entries beyond it computed in double precision."""
-        if self.large is None:
-            computed = exact(*(argument.double() for argument in arguments))
-            return torch.where(self.value > _TABLE, computed, found)
-        if len(self.large):
-            found[self.large] = exact(*(argument[self.large].double() for argument in arguments))
-        return found
+        x = self.value if self.repeated is None else self.value.index_select(0, self.repeated)
+        return (x.double() + 1).lgamma_().sum()
 
 
 class Family:
@@ -71,6 +59,8 @@ class Family:
 
     P is m d log p / d m. `slope` collects the derivative by the parameter, where it is learnt.
     """
+
+    by_feature = True  # whether it has to be known which feature a count is of
 
     def __init__(self, parameter: Tensor, learnt: bool):
         self.slope = torch.zeros_like(parameter) if learnt else None
@@ -140,11 +130,11 @@ class Family:
                 per_m = torch.addcmul(p_per_e[:, None], per_e[:, None], self.zero[j])
                 block.mul_(per_m.neg_())
 
-    def at_nonzero(self, m: Tensor, counts: Counts) -> tuple[Tensor, Tensor]:
+    def at_nonzero(self, log_m: Tensor, counts: Counts) -> tuple[Tensor, Tensor]:
         """What the counts that are not zero change.
 
         Args:
-            m: (nnz,) means.
+            log_m: (nnz,), logarithms of the means.
             counts: The counts.
 
         Returns:
@@ -158,7 +148,7 @@ class NegativeBinomial(Family):
 
     def __init__(self, log_theta: Tensor, learnt: bool):
         super().__init__(log_theta, learnt)
-        self.theta = log_theta.exp()
+        self.log_theta, self.theta = log_theta, log_theta.exp()
 
     def dense(self, m, j, copies):  # noqa: D102
         theta = self.theta[j]
@@ -170,15 +160,15 @@ class NegativeBinomial(Family):
             self.slope[j] = -theta * column_sums(log1p) - column_sums(m)
         return -(log1p @ (theta if copies is None else theta * copies[j]))
 
-    def at_nonzero(self, m, counts):  # noqa: D102
+    def at_nonzero(self, log_m, counts):  # noqa: D102
         x, column = counts.value, counts.column
         theta = self.theta.index_select(0, column)
-        total = m + theta
+        total = log_m.exp() + theta
         # Γ(x + theta) / Γ(theta) as a product, for as differences of lgamma and of digamma it and
         # its derivative lose all digits where theta is large
         log_rising, slope = _after_first(theta, torch.ones_like(theta), counts)
-        log_lik = x @ (m.clamp_min(SMALLEST).log() - total.log())
-        log_lik = log_lik + theta.log().sum(dtype=torch.float64) + log_rising
+        of_first = self.log_theta.index_select(0, column).sum(dtype=torch.float64)
+        log_lik = x @ (log_m - total.log()) + of_first + log_rising
         p = x * theta / total
         if self.slope is not None:
             self.slope.scatter_add_(0, column, 1 + slope - p)
@@ -188,13 +178,15 @@ class NegativeBinomial(Family):
 class Poisson(Family):
     """The Poisson; the parameter is not used."""
 
+    by_feature = False
+
     def __init__(self, parameter: Tensor, learnt: bool):
         super().__init__(parameter, learnt)
         self.zero = torch.ones_like(parameter)
         self.zero_slope = torch.zeros_like(parameter)
 
-    def at_nonzero(self, m, counts):  # noqa: D102
-        return counts.value @ m.clamp_min(SMALLEST).log(), counts.value
+    def at_nonzero(self, log_m, counts):  # noqa: D102
+        return counts.value @ log_m, counts.value
 
 
 class LinearNegativeBinomial(Family):
@@ -210,12 +202,12 @@ class LinearNegativeBinomial(Family):
         self.zero = self.c.log1p() / self.c
         self.zero_slope = 1 / (1 + self.c) - self.zero
 
-    def at_nonzero(self, m, counts):  # noqa: D102
+    def at_nonzero(self, log_m, counts):  # noqa: D102
         # Γ(x + m / c) / Γ(m / c) (c / (1 + c))^x, as Π_{k<x} (m + k c) / (1 + c)^x
         x, column = counts.value, counts.column
-        m, c = m.clamp_min(SMALLEST), self.c.index_select(0, column)
-        log_rising, p = _after_first(m, c, counts)
-        log_lik = m.log().sum() + log_rising - x @ c.log1p()
+        c = self.c.index_select(0, column)
+        log_rising, p = _after_first(log_m.exp(), c, counts)
+        log_lik = log_m.sum() + log_rising - x @ self.c.log1p().index_select(0, column)
         p += 1
         if self.slope is not None:
             self.slope.scatter_add_(0, column, x / (1 + c) - p)
@@ -224,19 +216,21 @@ class LinearNegativeBinomial(Family):
 
 def _after_first(m: Tensor, c: Tensor, counts: Counts) -> tuple[Tensor, Tensor]:
     """Σ_{0<k<x} log(m + k c), summed over entries, and Σ_{0<k<x} m / (m + k c), (nnz,)."""
-    if counts.large is None:
+    if counts.repeated is None:
         log_rising, p = _after_first_exact(m, c, counts.value)
         return log_rising.sum(), p.to(m.dtype)
     total, p = m.new_zeros((), dtype=torch.float64), torch.zeros_like(m)
-    if len(counts.large):
-        at = counts.large
-        log_rising, p_large = _after_first_exact(m[at], c[at], counts.value[at])
-        total += log_rising.sum()
-        p[at] = p_large.to(m.dtype)
-    # most counts are 1 and few are more than 2: each round is over those that are left
-    left = ((counts.value > 1) & (counts.value <= _TABLE)).nonzero()[:, 0]
+    left = counts.repeated
     m, c, x = m[left], c[left], counts.value[left]
-    for k in range(1, _TABLE):
+    large = (x > _ROUNDS).nonzero()[:, 0]
+    if len(large):
+        log_rising, p_large = _after_first_exact(m[large], c[large], x[large])
+        total += log_rising.sum()
+        p[left[large]] = p_large.to(p.dtype)
+        few = (x <= _ROUNDS).nonzero()[:, 0]
+        left, m, c, x = left[few], m[few], c[few], x[few]
+    # most counts are 1 and few are more than 2: each round is over those that are left
+    for k in range(1, _ROUNDS):
         if not len(left):
             break
         part = torch.add(m, c, alpha=k)

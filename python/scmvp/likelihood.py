@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .families import Counts, Family, column_sums
+from .families import SMALLEST, Counts, Family, column_sums
 from .sparse import SparseRows
 
 BLOCK_FEATURES = 2048  # 128 cells of them are 1 MB, half of a usual level-2 cache
@@ -195,7 +195,7 @@ class _OfCounts(torch.autograd.Function):
         place = blocks.places(counts.row, counts.column)
         m = e.index_select(0, place) * per_e.index_select(0, counts.row)
         nonzero = Counts.of(counts.value, counts.column)
-        of_nonzeros, p_nonzero = family.at_nonzero(m, nonzero)
+        of_nonzeros, p_nonzero = family.at_nonzero(m.clamp_min_(SMALLEST).log_(), nonzero)
         if with_gradient:
             row_p += counts.row_sums(p_nonzero)
             family.to_gradient(e, p, blocks, per_e, row_p / total)

@@ -49,8 +49,7 @@ class SparseRows(NamedTuple):
         """The same, each feature's non-zeros together; on the CPU."""
         parts = [part.numpy() for part in (self.value, self.column, self.offset)]
         found = sp.csr_matrix(tuple(parts), shape=(self.n_rows, n_features)).tocsc()
-        column = np.repeat(np.arange(n_features), np.diff(found.indptr))
-        return ByFeature(*map(torch.from_numpy, (found.indptr, found.indices, column, found.data)))
+        return ByFeature(*map(torch.from_numpy, (found.indptr, found.indices, found.data)))
 
     def with_values(self, value: Tensor) -> SparseRows:
         """Other values at the same places."""
@@ -62,5 +61,8 @@ class ByFeature(NamedTuple):
 
     offset: Tensor  # (F + 1,) int32, where each feature starts in the others
     row: Tensor  # (nnz,) int32, cell within the block
-    column: Tensor  # (nnz,) int64, feature
     value: Tensor  # (nnz,) float32, > 0
+
+    def column(self) -> Tensor:
+        """(nnz,) int64, feature."""
+        return torch.arange(len(self.offset) - 1).repeat_interleave(self.offset.diff())

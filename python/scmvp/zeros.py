@@ -163,13 +163,17 @@ class _OfSample(torch.autograd.Function):
         log_lik, row_p, p = sampled.of_zeros(e, blocks, per_e, pool, inverse)
 
         known = counts.by_feature(len(weight))
-        logit = kernels.logits(known, h, weight, bias)
+        log_per_e = per_e.log()  # -inf of a cell without counts, which none of these is
         if shift is not None:
-            logit -= shift.index_select(0, known.row)
-        m = logit.exp_().mul_(per_e.index_select(0, known.row))
-        whole, nonzero = family(parameter, learnt), Counts.of(known.value, known.column)
-        of_nonzeros, p_nonzero = whole.at_nonzero(m, nonzero)
-        row_p.index_add_(0, known.row, p_nonzero)
+            log_per_e -= shift
+        log_m = kernels.logits(known, h, weight, bias) + log_per_e.index_select(0, known.row)
+        nonzero = Counts.of(known.value, known.column() if family.by_feature else None)
+        whole = family(parameter, learnt)
+        of_nonzeros, p_nonzero = whole.at_nonzero(log_m, nonzero)
+        if p_nonzero is known.value:
+            row_p += size
+        else:
+            row_p.index_add_(0, known.row, p_nonzero)
         sampled.to_gradient(e, p, blocks, per_e, row_p / total)
         if p is not None:
             pool.give_back(p)

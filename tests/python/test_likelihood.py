@@ -161,7 +161,7 @@ def test_without_looking_at_the_counts_it_is_the_same(family, counts, monkeypatc
     expected = of_counts(family, parameter, h, *output.parameters(), counts, scoring).log_lik
     known = families.Counts.of
     monkeypatch.setattr(
-        families.Counts, "of", classmethod(lambda cls, *rows: known(*rows)._replace(large=None))
+        families.Counts, "of", classmethod(lambda cls, *rows: known(*rows)._replace(repeated=None))
     )
     found = of_counts(family, parameter, h, *output.parameters(), counts, scoring).log_lik
     torch.testing.assert_close(found, expected)
