@@ -257,11 +257,11 @@ def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
     """Refuse a modality without cells or features, and names that occur twice."""
     if len(cells) == 0:
         raise InputError(f"the {label_of(modality)} modality has no cells; nothing can be fitted")
+    word = feature_of(modality)
     if len(features) == 0:
-        word = feature_of(modality)
         raise InputError(f"the {label_of(modality)} modality has no {word}s; nothing can be fitted")
     _refuse_duplicates(cells, f"cell names of the {label_of(modality)} modality", "obs_names")
-    _refuse_duplicates(features, f"{feature_of(modality)} names", "var_names")
+    _refuse_duplicates(features, word + " names", "var_names")
 
 
 def _refuse_swapped(features: dict[str, np.ndarray]) -> None:

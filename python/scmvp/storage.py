@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from .errors import InputError, ModelFileError, first_line
 from .files import as_path, one_writer, whole_file
-from .modalities import MODALITIES, feature_of
+from .modalities import MODALITIES, PAIR, feature_of
 from .words import count_of
 
 FORMAT = "scmvp-model"
@@ -137,10 +137,14 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
             f"'{path}' has model format version {str(given)[:40]}, this scmvp reads versions "
             f"{READABLE_VERSIONS[0]} to {FORMAT_VERSION}; use the scmvp that wrote it or fit again"
         )
-    needed = (*INFO_KEYS, *([DIGEST] if given > 3 else []), *(["modalities"] if given > 5 else []))
+    stored = info
+    if given < 6:
+        info = {"modalities": [*PAIR]} | info
+    features = [f"{feature_of(name)}s" for name in _known(info.get("modalities"))]
+    needed = (*INFO_KEYS, "modalities", *features, *([DIGEST] if given > 3 else []))
     if missing := [name for name in needed if name not in info]:
         raise ModelFileError(f"'{path}' lacks {', '.join(missing)}; save the model again")
-    if DIGEST in info and info[DIGEST] != signed(info)[DIGEST]:
+    if DIGEST in info and info[DIGEST] != signed(stored)[DIGEST]:
         raise ModelFileError(
             f"'{path}' is damaged or was changed after the model was saved; save the model again"
         )
@@ -148,11 +152,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
 
 
 def _as_now(info: dict[str, Any]) -> dict[str, Any]:
-    """With what models of earlier versions do not say.
-
-    Before version 5 zeros were never sampled; before 6 there were two modalities.
-    """
-    info = {"modalities": ["rna", "atac"]} | info
+    """With what models before version 5 do not say: their zeros were never sampled."""
     for part, name, value in (
         ("training_options", "zeros", "exact"),
         ("training", "features_per_step", {}),
@@ -162,15 +162,20 @@ def _as_now(info: dict[str, Any]) -> dict[str, Any]:
     return info
 
 
+def _known(names: Any) -> list[str]:
+    """Those of some names that are modalities, each once."""
+    strings = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return [name for name in dict.fromkeys(strings) if name in MODALITIES]
+
+
 def modalities_in(info: dict[str, Any], directory: str | os.PathLike) -> list[str]:
     """The modalities of a model, in their order.
 
     Raises:
-        ModelFileError: One is not known here, or its features are missing.
+        ModelFileError: One is not known here.
     """
     names = info["modalities"]
-    known = isinstance(names, list) and names and all(name in MODALITIES for name in names)
-    if not known or any(f"{feature_of(name)}s" not in info for name in names):
+    if names != _known(names) or not {*names} >= {*PAIR}:
         raise ModelFileError(
             f"the model in '{directory}' is of modalities {names!r}, this scmvp knows "
             f"{', '.join(MODALITIES)}; use the scmvp that wrote it or fit again"

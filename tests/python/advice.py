@@ -236,13 +236,13 @@ ADVICE: dict[str, dict[str, str]] = {
         "delta is": STATES,
         "fdr is": STATES,
         "call train() first": "case model_states",
-        "use 'rna' or 'atac'": STATES,
+        "modality '{modality}' is unknown": STATES,
         "pass the cells as data": "case model_states",
         "with at least one cell": "case latent_points",
         "give one from this model": "case latent_points",
         "leave batch out": "case levels",
     },
-    "module": {
+    "options": {
         "likelihood_atac is": STATES,
         "does not divide": "case options",
         "encoder_input is": STATES,
@@ -310,6 +310,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "is not a scMVP model": "case saved_models",
         "has model format version": "needs another version of scmvp",
         "lacks {": "case saved_models",
+        "is of modalities": WITHOUT,
         "changed after the model was saved": "case saved_models",
         "has other options": "needs another version of scmvp",
         "are not names": "case saved_models",

@@ -262,8 +262,10 @@ NOT_BY_OTHERS = {
     ],
     "covariates": ["name of a column of obs"],
     "differential": ["labels need groupby", "give True or False", "group1 is not given"],
-    "model": ["new SCMVP", "call train()", "scmvp.read", "use 'rna' or", "one from this model"],
-    "module": [""],
+    "model": [
+        "new SCMVP", "call train()", "scmvp.read", "modality '{modality}'", "one from this model",
+    ],
+    "options": [""],
     "progress": [""],
     "rbridge": [""],
     "rserial": [""],
@@ -901,7 +903,8 @@ def diverged(w):
         """What too large steps do, which this seed and these cells need not do."""
         terms = evaluate(self, cells)
         odd = self.options.lr > 0.5
-        return type(terms)(*(term * np.nan for term in terms)) if odd else terms
+        nowhere = [term * np.nan for term in terms.named().values()]
+        return terms.like(nowhere) if odd else terms
 
     w.monkeypatch.setattr(Trainer, "_evaluate", steep)
     model = SCMVP(w.mdata, n_clusters=2)

@@ -15,6 +15,7 @@ from scmvp.covariates import Covariates, column_names
 from scmvp.inputs import SpectralScores
 from scmvp.labels import batch_name
 from scmvp.networks import Decoder, RnaBranch
+from scmvp.options import ModelOptions
 from scmvp.sparse import SparseRows
 from scmvp.spectral import batches_of, fit_spectrum
 
@@ -181,7 +182,7 @@ def test_spectral_scores_do_not_see_what_only_batches_do():
 
 def test_a_batch_moves_log_shares():
     torch.manual_seed(0)
-    branch = RnaBranch(torch.nn.Linear(3, 8), 8, mask=True)
+    branch = RnaBranch(torch.nn.Linear(3, 8), 8, ModelOptions(n_hidden=8))
     decoder = Decoder(branch, 8, 2, torch.zeros(6), torch.zeros(2, 6)).eval()
     torch.nn.init.normal_(decoder.of_level)
     z = torch.randn(5, 3)
