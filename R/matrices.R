@@ -147,7 +147,7 @@ csr_parts <- function(x) {
 }
 
 to_mudata <- function(rna, peaks, batch = NULL) {
-  from_core(core("io")$from_parts(
+  from_core(core("data.io")$from_parts(
     rna = csr_parts(rna), atac = csr_parts(peaks), cells = as.array(colnames(rna)),
     genes = as.array(rownames(rna)), peaks = as.array(rownames(peaks)),
     obs = if (!is.null(batch)) lapply(batch, as.array)
@@ -158,7 +158,7 @@ to_mudata <- function(rna, peaks, batch = NULL) {
 
 # One modality of a MuData as features x cells dgCMatrix.
 modality_counts <- function(adata) {
-  csr <- core("matrices")$entries_once(adata$X)
+  csr <- core("data.matrices")$entries_once(adata$X)
   vector_of <- function(x) as.vector(reticulate::py_to_r(x))
   features <- py_strings(adata$var_names)
   cells <- py_strings(adata$obs_names)
@@ -177,7 +177,7 @@ py_strings <- function(x) as.character(unlist(reticulate::py_to_r(x$tolist())))
 # A pandas DataFrame column by column: what reticulate makes of one depends on the versions of both,
 # and what a process writes of it has to be the same.
 data_frame_of <- function(frame) {
-  columns <- reticulate::py_to_r(core("tables")$table_columns(frame))
+  columns <- reticulate::py_to_r(core("r.tables")$table_columns(frame))
   table <- data.frame(row.names = py_strings(frame$index$astype("str")))
   for (name in names(columns)) table[[name]] <- column_of(columns[[name]])
   table

@@ -48,6 +48,8 @@ test_style() {
   check style ruff "$SCMVP_PYTHON" -m ruff check $settings $places
   # shellcheck disable=SC2086
   check style ruff-format "$SCMVP_PYTHON" -m ruff format $settings --check $places
+  check style import-linter env PYTHONPATH=python "$(dirname "$SCMVP_PYTHON")/lint-imports" \
+    --config python/pyproject.toml --no-cache
   check style lintr Rscript tools/lint.R
 }
 

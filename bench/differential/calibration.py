@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from data import DATA, NULL_FOLD, Comparison, cells, comparisons
 
-from scmvp import differential, effects
+from scmvp.tools import differential, effects
 
 FDR = 0.05
 MIN_CELLS = 5

@@ -12,8 +12,9 @@ import torch
 from data import cells_file
 
 import scmvp
-from scmvp import likelihood, training, zeros
-from scmvp.batches import Cells
+from scmvp.fit import training
+from scmvp.nn import likelihood, zeros
+from scmvp.nn.batches import Cells
 
 REPEATS = 20
 

@@ -34,7 +34,7 @@ def since(start: tuple[float, float]) -> list[float]:
 
 def run_scmvp(path: Path, whole: bool, backed: bool, device: str) -> dict[str, Any]:
     import scmvp
-    from scmvp.training import Trainer
+    from scmvp.fit.training import Trainer
 
     start = clock()
     times = []

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from scipy.stats import spearmanr
 
 import scmvp
-from scmvp.trajectory import order_graph
+from scmvp.tools.trajectory import order_graph
 
 SEED = 20261125
 # Sparse, with a tenth of the counts ambient.

@@ -8,21 +8,21 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .along import features_along, trends_along
+from .data.io import from_parts
+from .data.preprocess import estimate_n_clusters, filter_paired
+from .data.simulate import simulate
 from .errors import InputError, ModelFileError, RError
 from .imports import undisturbed
-from .io import from_parts, read
-from .preprocess import estimate_n_clusters, filter_paired
-from .rbridge import add_to_rds, read_rds, write_rds
-from .regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cicero
-from .simulate import simulate
-from .trajectory import diffusion
-from .transfer import transfer_labels
+from .r.rbridge import add_to_rds, read_rds, write_rds
+from .r.regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cicero
+from .reading import read
+from .tools.along import features_along, trends_along
+from .tools.trajectory import diffusion
+from .tools.transfer import transfer_labels
+from .version import __version__
 
 if TYPE_CHECKING:
     from .model import SCMVP
-
-__version__ = "0.1.0"
 
 __all__ = [
     "SCMVP",

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .containers import name_some
 from .errors import InputError
+from .words import name_some
 
 
 def options_from(kind: type, values: dict[str, Any], defaults: dict[str, Any] | None = None) -> Any:

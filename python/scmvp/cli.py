@@ -23,12 +23,13 @@ import numpy as np
 
 import scmvp
 
-from .checks import Paired, check_paired, writable
+from .data.checks import check_paired, writable
 from .errors import InputError, InputNote
 from .files import whole_file, whole_folder
-from .io import read_for_fit
 from .modalities import MODALITIES
+from .paired import Paired
 from .progress import SILENT, Display, Listener, Stages, displayed
+from .reading import read_for_fit
 from .words import count_of
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
@@ -70,7 +71,7 @@ def _fit(arguments: argparse.Namespace, say: _Messages) -> int:
     # not before it is needed, and first: it says where PyTorch is missing
     first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
     SCMVP = _loaded_model_class(say.stages if first else SILENT)
-    from .distributed import joined
+    from .nn.distributed import joined
 
     with joined() as ranks:
         if ranks.rank > 0:  # the first process speaks and writes for all
@@ -171,7 +172,7 @@ def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
 
 
 def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
-    from .differential import labels_in
+    from .tools.differential import labels_in
 
     features = _names_in(arguments.features)
     model = _load(arguments.model, say)

@@ -13,15 +13,12 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from . import differential, impute, storage
-from .annotated import column_of
+from . import storage
 from .arguments import number, options_from, positions, positive, whole_number
-from .batches import Cells
-from .checks import Paired, check_paired, writable
-from .covariates import Covariates, column_names, distinct
-from .distributed import ranks
-from .errors import InputError, ModelFileError
-from .features import (
+from .data.annotated import column_of
+from .data.checks import check_paired, writable
+from .data.covariates import Covariates, column_names, distinct
+from .data.features import (
     counted_as_fitted,
     empty_cells,
     in_features,
@@ -29,19 +26,13 @@ from .features import (
     modelled_features,
     warn_of_empty_rows,
 )
-from .inputs import OF_COUNTS, SpectralScores
-from .matrices import Matrix, entries_of_cells, feature_totals
-from .modalities import MODALITIES, feature_of
-from .module import Features, PairedMixtureVAE
-from .options import ModelOptions
-from .preprocess import counts_insertions, estimate_n_clusters
-from .progress import SILENT, Listener, Stages, counted, followed
-from .spectral import batches_of, fit_spectrum
-from .threads import default_threads, limited_threads
-from .training import (
+from .data.matrices import Matrix, entries_of_cells, feature_totals
+from .data.preprocess import counts_insertions, estimate_n_clusters
+from .data.spectral import batches_of, fit_spectrum
+from .errors import InputError, ModelFileError
+from .fit.training import (
     Callback,
     Trainer,
-    TrainingOptions,
     TrainingResult,
     default_epochs,
     embed,
@@ -49,6 +40,16 @@ from .training import (
     pick_device,
     seeded,
 )
+from .modalities import MODALITIES, feature_of
+from .nn.batches import Cells
+from .nn.distributed import ranks
+from .nn.inputs import OF_COUNTS, SpectralScores
+from .nn.module import Features, PairedMixtureVAE
+from .options import ModelOptions, TrainingOptions
+from .paired import Paired
+from .progress import SILENT, Listener, Stages, counted, followed
+from .threads import default_threads, limited_threads
+from .tools import differential, impute
 from .words import count_of
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ class SCMVP:
                 that is drawn again on terminals and in notebooks, else one per stage that takes
                 long and per epoch. Or a function, called with a dict of `stage` (its name), `share`
                 (done: 0 at the start, 1 at the end) and `seconds`; epochs are for `callback`.
-            **training_options: Other fields of `scmvp.training.TrainingOptions`.
+            **training_options: Other fields of `scmvp.options.TrainingOptions`.
 
         Returns:
             self. After a KeyboardInterrupt, with the best weights so far and `interrupted` True.

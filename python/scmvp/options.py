@@ -1,11 +1,15 @@
-"""What the network is."""
+"""What the network is, and how it is trained."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .errors import InputError
 from .modalities import MODALITIES
+
+_FEWEST_ANNEALING_STEPS = 96
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,64 @@ class ModelOptions:
             )
         if self.encoder_input not in ("spectral", "counts"):
             raise InputError(f"encoder_input is {self.encoder_input!r}; use 'spectral' or 'counts'")
+
+
+class Phase(NamedTuple):
+    """A stretch of training under one prior and one course of the learning rate."""
+
+    name: str  # "warm-up": N(0, I); "mixture": constant rate; "annealing": falling rate
+    epochs: int
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How the weights are found. Reasons and measurements: docs/MODEL.md."""
+
+    max_epochs: int = 60
+    batch_size: int = 128  # paired cells, at most: small data get less, for the sake of steps
+    fewest_steps: int = 32  # per epoch, as long as batches stay above smallest_batch
+    smallest_batch: int = 32
+    lr: float = 5e-3
+    seed: int = 0
+    warm_up_fraction: float = 1 / 3  # of max_epochs, at most, under N(0, I) before the mixture
+    kl_warm_up_fraction: float = 0.6  # of these epochs: KL and consistency weights rise to 1
+    annealing_fraction: float = 0.1  # of max_epochs, in which lr falls to lr / 50
+    patience: int = 2  # epochs without a better held-out ELBO that end a phase
+    validation_fraction: float = 0.05  # of cells, held out to tell when to stop
+    max_validation_cells: int = 2000
+    # what the zeros say, "exact" or, where that is faster, from a sample of the features ("auto")
+    zeros: str = "auto"
+    mixture_update: str = "refit"  # of the components: "refit" once per epoch, or "gradient" steps
+    max_mixture_cells: int = 20_000  # the mixture is fitted to so many cells at most
+
+    def __post_init__(self) -> None:
+        if self.mixture_update not in ("refit", "gradient"):
+            raise InputError(
+                f"mixture_update is {self.mixture_update!r}; use 'refit' or 'gradient'"
+            )
+        if self.zeros not in ("auto", "exact"):
+            raise InputError(f"zeros is {self.zeros!r}; use 'auto' or 'exact'")
+        for name in ("warm_up_fraction", "annealing_fraction", "validation_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise InputError(f"{name} is {value!r}; give a number from 0 to less than 1")
+        if not 0 <= self.kl_warm_up_fraction <= 1:
+            raise InputError(
+                f"kl_warm_up_fraction is {self.kl_warm_up_fraction!r}; give a number from 0 to 1"
+            )
+        if self.validation_fraction == 0:
+            raise InputError(
+                "validation_fraction is 0, but some cells are needed to tell when to stop; give a "
+                "number above 0"
+            )
+
+    def phases(self, steps_per_epoch: int) -> list[Phase]:
+        """The phases of a training, with the most epochs each may take."""
+        warm_up = max(1, round(self.max_epochs * self.warm_up_fraction))
+        annealing = math.ceil(self.max_epochs * self.annealing_fraction)
+        if annealing:  # few cells make few steps
+            enough = math.ceil(_FEWEST_ANNEALING_STEPS / steps_per_epoch)
+            annealing = max(annealing, min(enough, round(self.max_epochs / 6)))
+        annealing = min(annealing, self.max_epochs - warm_up)
+        mixture = self.max_epochs - warm_up - annealing
+        return [Phase("warm-up", warm_up), Phase("mixture", mixture), Phase("annealing", annealing)]

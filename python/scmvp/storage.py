@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from .errors import InputError, ModelFileError, first_line
 from .files import as_path, one_writer, whole_file
 from .modalities import MODALITIES, PAIR, feature_of
+from .version import __version__
 from .words import count_of
 
 FORMAT = "scmvp-model"
@@ -55,8 +56,6 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in ("torch", "numpy", "scipy", "scikit-learn"):
         found[package] = version(package)
-    from . import __version__
-
     return {"scmvp": __version__} | found
 
 

@@ -1,6 +1,12 @@
-"""Counts in sentences: number, noun and verb that agree."""
+"""Words in sentences: numbers with nouns and verbs that agree, the first of many names."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_NAMES_SHOWN = 3
 
 
 def count_of(n: int, noun: str, singular: str = "", plural: str = "") -> str:
@@ -16,3 +22,9 @@ def count_of(n: int, noun: str, singular: str = "", plural: str = "") -> str:
         noun += "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
     verb = singular if n == 1 else plural
     return f"{n:,} {noun} {verb}" if verb else f"{n:,} {noun}"
+
+
+def name_some(names: Sequence[str] | np.ndarray) -> str:
+    """The first few of many names, for a message."""
+    shown = ", ".join(f"'{name}'" for name in names[:_NAMES_SHOWN])
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown}, ..."

@@ -30,9 +30,9 @@ import pandas as pd
 import scmvp
 from scmvp.errors import InputNote
 
-from . import differential
-from .matrices import entries_once
-from .tables import table_columns
+from .data.matrices import entries_once
+from .r.tables import table_columns
+from .tools import differential
 
 
 class Worker:

@@ -195,8 +195,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "meanwhile another program": "tells where the result is",
     },
     "io": {
-        "does not exist": "the path is the caller's",
-        "is not of a kind that can be read": "case kinds_of_files",
         "has no layers": "case kinds_of_files",
         "as Cell Ranger 2 wrote it, which does not say which features": "case kinds_of_files",
         "holds matrix.mtx but no": "case kinds_of_files",
@@ -278,6 +276,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "dims must be from": "case cicero",
         "groups must be what": "case cicero",
         "gene_coordinates is needed": "case lasso",
+    },
+    "reading": {
+        "does not exist": "the path is the caller's",
+        "is not of a kind that can be read": "case kinds_of_files",
     },
     "rengine": {
         "R is needed": WITHOUT,

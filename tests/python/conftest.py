@@ -10,8 +10,8 @@ import scipy.io
 import scipy.sparse as sp
 
 import scmvp
-from scmvp import rengine
 from scmvp.errors import InputError, RError
+from scmvp.r import rengine
 
 
 @pytest.fixture(scope="session")

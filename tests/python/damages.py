@@ -22,7 +22,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from scmvp.checks import check_paired
+from scmvp.data.checks import check_paired
 from scmvp.errors import InputError
 
 MEMORY = 1 << 30  # that reading a damaged file may take

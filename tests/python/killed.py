@@ -25,7 +25,9 @@ import anndata
 import numpy as np
 
 import scmvp
-from scmvp import SCMVP, cli, files, impute, rbridge
+from scmvp import SCMVP, cli, files
+from scmvp.r import rbridge
+from scmvp.tools import impute
 
 EVENTS = {
     "open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.link",

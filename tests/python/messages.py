@@ -33,7 +33,7 @@ class Message:
 def messages() -> list[Message]:
     """All of them, each once."""
     found = {}
-    for path in sorted(PACKAGE.glob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             for part in _said(node):
                 for text in _templates(part):

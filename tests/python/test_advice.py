@@ -26,11 +26,12 @@ from messages import PACKAGE, Message, messages, texts
 from mudata import MuData
 
 import scmvp
-from scmvp import cli, regulation
-from scmvp.checks import count_matrix
-from scmvp.differential import groups_of, labels_in
+from scmvp import cli
+from scmvp.data.checks import count_matrix
+from scmvp.data.matrices import DiskRows, StoredCsr
 from scmvp.errors import InputError, InputNote
-from scmvp.matrices import DiskRows, StoredCsr
+from scmvp.r import regulation
+from scmvp.tools.differential import groups_of, labels_in
 
 SCMVP = scmvp.SCMVP
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ def world(fitted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(regulation, "call", lambda verb, arguments, *rest: arguments)
     monkeypatch.setattr(regulation, "_table", lambda given: given)
     monkeypatch.setattr(
-        "scmvp.rbridge.call", lambda verb, given, *rest: Path(given["path"]).write_text(verb)
+        "scmvp.r.rbridge.call", lambda verb, given, *rest: Path(given["path"]).write_text(verb)
     )
     mdata = fitted.mdata.copy()
     return SimpleNamespace(
@@ -179,7 +180,7 @@ def _bare(text: str) -> str:
 
 def _all_texts() -> list[tuple[str, str]]:
     return [
-        (path.stem, _bare(text)) for path in sorted(PACKAGE.glob("*.py")) for text in texts(path)
+        (path.stem, _bare(text)) for path in sorted(PACKAGE.rglob("*.py")) for text in texts(path)
     ]
 
 
@@ -195,8 +196,7 @@ def _functions() -> dict[str, inspect.Signature]:
 
 def _arguments() -> set[str]:
     """Their arguments, the fields of `options`, and the arguments of R that Python passes on."""
-    from scmvp.options import ModelOptions
-    from scmvp.training import TrainingOptions
+    from scmvp.options import ModelOptions, TrainingOptions
 
     found = {name for signature in _functions().values() for name in signature.parameters}
     for options in (ModelOptions, TrainingOptions):
@@ -236,7 +236,7 @@ def test_flags_in_messages_exist():
 def test_installs_in_messages_are_declared():
     declared = (ROOT / "python" / "pyproject.toml").read_text()
     found = []
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         for text in texts(path):
             found += re.findall(r"pip install '?([a-z0-9]+)(?:\[([a-z]+)\])?", text)
     assert found
@@ -492,7 +492,7 @@ def places(w):
     yield lambda: write(w.tmp), lambda: write(w.tmp / "x.h5")
     yield lambda: write(w.tmp / "no" / "x.h5"), lambda: write(w.tmp / "y.h5")
     yield lambda: write("/dev/null"), lambda: write(w.tmp / "z.h5")
-    w.monkeypatch.setattr("scmvp.checks.os.access", lambda path, mode: path != w.tmp)
+    w.monkeypatch.setattr("scmvp.data.checks.os.access", lambda path, mode: path != w.tmp)
     (w.tmp / "sub").mkdir()
     yield lambda: write(w.tmp / "x.h5"), lambda: write(w.tmp / "sub" / "x.h5")
 
@@ -706,7 +706,7 @@ def memory(w):
     def no_memory(*arguments, **options):
         raise MemoryError
 
-    w.monkeypatch.setattr("scmvp.io.read_h5mu", no_memory)
+    w.monkeypatch.setattr("scmvp.data.io.read_h5mu", no_memory)
     yield lambda: scmvp.read(path), lambda: scmvp.read(path, backed=True)
     arguments = ["fit", str(path), "--out", str(w.tmp / "out"), "--max-epochs", "1", "--quiet"]
     arguments += ["--n-clusters", "2", "--threads", "1"]
@@ -714,7 +714,7 @@ def memory(w):
         lambda: cli.main([*arguments, "--backed", "no"]),
         lambda: cli.main([*arguments, "--backed", "yes"]),
     )
-    w.monkeypatch.setattr("scmvp.io.read_h5mu", lambda path: w.mdata)
+    w.monkeypatch.setattr("scmvp.data.io.read_h5mu", lambda path: w.mdata)
     model = SCMVP.train
     w.monkeypatch.setattr(SCMVP, "train", no_memory)
 
@@ -895,7 +895,7 @@ def odd_kinds(w):
 
 @case
 def diverged(w):
-    from scmvp.training import Trainer
+    from scmvp.fit.training import Trainer
 
     evaluate = Trainer._evaluate
 
@@ -918,7 +918,7 @@ def batches(w):
 
     w.mdata.obs["one"], w.mdata.obs["many"] = "a", [f"cell {i}" for i in range(120)]
     w.mdata.obs["lacking"] = ["a", None, *["b"] * 118]
-    w.monkeypatch.setattr("scmvp.covariates.MOST_LEVELS", 100)
+    w.monkeypatch.setattr("scmvp.data.covariates.MOST_LEVELS", 100)
     yield model("dono"), model("donor")
     yield model(3), model("donor")
     yield model([3]), model(["donor", "lane"])

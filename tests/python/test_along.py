@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from scipy.stats import f as f_distribution
 
 import scmvp
-from scmvp.along import spline_basis
-from scmvp.matrices import DiskRows, StoredCsr
+from scmvp.data.matrices import DiskRows, StoredCsr
+from scmvp.tools.along import spline_basis
 
 
 @pytest.fixture(scope="module")

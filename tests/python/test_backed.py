@@ -8,12 +8,13 @@ import pytest
 import scipy.sparse as sp
 
 import scmvp
-from scmvp import batches, cli
-from scmvp.backed import bytes_in_memory, read_backed
-from scmvp.batches import Cells
+from scmvp import cli
+from scmvp.data.backed import bytes_in_memory, read_backed
+from scmvp.data.matrices import DiskRows
 from scmvp.errors import InputNote
-from scmvp.io import read_for_fit
-from scmvp.matrices import DiskRows
+from scmvp.nn import batches
+from scmvp.nn.batches import Cells
+from scmvp.reading import read_for_fit
 
 
 def same_counts(backed, mdata) -> None:
@@ -106,10 +107,10 @@ def test_a_truncated_file_is_refused(pair_folder, refused):
 
 
 def test_what_takes_much_memory_stays_on_disk(pair_folder, monkeypatch):
-    assert not isinstance(read_for_fit(pair_folder), scmvp.checks.Paired)
-    monkeypatch.setattr("scmvp.io._physical_memory", lambda: 1e5)
-    assert isinstance(read_for_fit(pair_folder), scmvp.checks.Paired)
-    assert not isinstance(read_for_fit(pair_folder, backed=False), scmvp.checks.Paired)
+    assert not isinstance(read_for_fit(pair_folder), scmvp.paired.Paired)
+    monkeypatch.setattr("scmvp.reading._physical_memory", lambda: 1e5)
+    assert isinstance(read_for_fit(pair_folder), scmvp.paired.Paired)
+    assert not isinstance(read_for_fit(pair_folder, backed=False), scmvp.paired.Paired)
 
 
 @pytest.mark.parametrize("world", [1, 3])
@@ -119,7 +120,7 @@ def test_an_epoch_from_disk_visits_every_cell_once(world, monkeypatch):
     n = 400
     counts = sp.csr_matrix(np.arange(1, n + 1, dtype=np.float32)[:, None])
     rows = DiskRows(
-        scmvp.matrices.StoredCsr(counts.data, counts.indices, counts.indptr, counts.shape)
+        scmvp.data.matrices.StoredCsr(counts.data, counts.indices, counts.indptr, counts.shape)
     )
     wanted = np.setdiff1d(np.arange(n), [5, 6, 200])
     seen, n_steps, after = [], set(), set()

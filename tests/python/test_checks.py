@@ -10,9 +10,10 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 import scmvp
-from scmvp.checks import Paired, check_paired, count_matrix
+from scmvp.data.checks import check_paired, count_matrix
+from scmvp.data.matrices import holds_counts
 from scmvp.errors import InputError
-from scmvp.matrices import holds_counts
+from scmvp.paired import Paired
 
 RNA = np.array([[1, 0, 3], [0, 2, 0], [0, 0, 5], [1, 1, 0]], dtype=np.float32)
 ATAC = np.array([[1, 0], [0, 1], [2, 0], [1, 1]], dtype=np.float32)

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from mudata import MuData
 
 import scmvp
-from scmvp.checks import check_paired
-from scmvp.containers import modality_pair
-from scmvp.matrices import matrix_of
+from scmvp.data.checks import check_paired
+from scmvp.data.containers import modality_pair
+from scmvp.data.matrices import matrix_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -19,14 +19,14 @@ from mudata import MuData
 
 import scmvp
 from scmvp import cli
-from scmvp.checks import check_paired
-from scmvp.containers import modality_of
+from scmvp.data.checks import check_paired
+from scmvp.data.containers import modality_of
+from scmvp.data.io import join
 from scmvp.errors import InputNote
-from scmvp.io import join
 
 
 def dense(matrix) -> np.ndarray:
-    matrix = matrix[:] if isinstance(matrix, scmvp.matrices.DiskRows) else matrix
+    matrix = matrix[:] if isinstance(matrix, scmvp.data.matrices.DiskRows) else matrix
     return sp.csr_matrix(matrix).toarray()
 
 
@@ -500,7 +500,7 @@ def test_filtering_says_and_takes_the_same_places(simulated, counts, refused, wh
 
 
 def test_an_r_object_is_not_made_of_other_whole_numbers_without_a_word(simulated, counts):
-    from scmvp.rbridge import _features_part
+    from scmvp.r.rbridge import _features_part
 
     rna = simulated["rna"].copy()
     rna.layers["counts"] = rna.X.copy()
@@ -512,7 +512,7 @@ def test_an_r_object_is_not_made_of_other_whole_numbers_without_a_word(simulated
 
 
 def test_links_are_not_made_of_other_whole_numbers_without_a_word(simulated, counts):
-    from scmvp.regulation import _values
+    from scmvp.r.regulation import _values
 
     rna = simulated["rna"].copy()
     rna.layers["counts"] = rna.X.copy()

@@ -11,13 +11,13 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import KNeighborsClassifier
 
 import scmvp
-from scmvp.covariates import Covariates, column_names
-from scmvp.inputs import SpectralScores
-from scmvp.labels import batch_name
-from scmvp.networks import Decoder, RnaBranch
+from scmvp.data.covariates import Covariates, column_names
+from scmvp.data.labels import batch_name
+from scmvp.data.spectral import batches_of, fit_spectrum
+from scmvp.nn.inputs import SpectralScores
+from scmvp.nn.networks import Decoder, RnaBranch
+from scmvp.nn.sparse import SparseRows
 from scmvp.options import ModelOptions
-from scmvp.sparse import SparseRows
-from scmvp.spectral import batches_of, fit_spectrum
 
 OBS = pd.DataFrame({"donor": ["a", "b", "b", "a"], "lane": [2, 1, 3, 1]}, index=list("wxyz"))
 

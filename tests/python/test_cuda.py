@@ -8,8 +8,9 @@ from test_checkpoint import cut_after
 from test_module import G, P, build, poisson
 
 import scmvp
-from scmvp import SCMVP, batches
-from scmvp.batches import Cells
+from scmvp import SCMVP
+from scmvp.nn import batches
+from scmvp.nn.batches import Cells
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -28,9 +28,10 @@ from damages import Damage, Kind, digest_of_cells, outside_compressed
 from safetensors.torch import load_file, save_file
 
 import scmvp
-from scmvp import SCMVP, cli, rserial, storage
-from scmvp.backed import read_backed
-from scmvp.differential import labels_in
+from scmvp import SCMVP, cli, storage
+from scmvp.data.backed import read_backed
+from scmvp.r import rserial
+from scmvp.tools.differential import labels_in
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
 

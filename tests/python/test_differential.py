@@ -9,8 +9,9 @@ import scipy.sparse as sp
 from populations import counts, population
 
 import scmvp
-from scmvp import cli, differential
-from scmvp.differential import Groups
+from scmvp import cli
+from scmvp.tools import differential
+from scmvp.tools.differential import Groups
 
 
 def two(group):

@@ -13,7 +13,7 @@ from torch import distributed
 
 import scmvp
 from scmvp import cli
-from scmvp.networks import BatchNorm
+from scmvp.nn.networks import BatchNorm
 
 SOURCE = Path(scmvp.__file__).parents[1]
 

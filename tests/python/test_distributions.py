@@ -6,8 +6,8 @@ import scipy.sparse as sp
 import torch
 from scipy import integrate, special, stats
 
-from scmvp import distributions as dist
-from scmvp.sparse import SparseRows
+from scmvp.nn import distributions as dist
+from scmvp.nn.sparse import SparseRows
 
 N_CELLS, N_FEATURES = 4, 7
 

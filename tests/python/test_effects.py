@@ -6,8 +6,9 @@ import scipy.sparse as sp
 from populations import population
 from scipy import stats
 
-from scmvp import effects, matrices
-from scmvp.effects import GRID, STEP, Evidence
+from scmvp.data import matrices
+from scmvp.tools import effects
+from scmvp.tools.effects import GRID, STEP, Evidence
 
 
 def one_batch(first, second, spread, log_ratio=0.0):

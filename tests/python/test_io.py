@@ -11,8 +11,8 @@ from conftest import TenX
 from mudata import MuData
 
 import scmvp
+from scmvp.data.io import join, make_unique
 from scmvp.errors import InputNote
-from scmvp.io import join, make_unique
 
 
 def assert_same(read, written, obs=True):

@@ -5,11 +5,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from scmvp import distributions as dist
-from scmvp import families, likelihood
-from scmvp.families import LinearNegativeBinomial, NegativeBinomial, Poisson
-from scmvp.likelihood import Pool, Scoring, of_counts
-from scmvp.sparse import SparseRows
+from scmvp.nn import distributions as dist
+from scmvp.nn import families, likelihood
+from scmvp.nn.families import LinearNegativeBinomial, NegativeBinomial, Poisson
+from scmvp.nn.likelihood import Pool, Scoring, of_counts
+from scmvp.nn.sparse import SparseRows
 
 B, H, F = 6, 4, 13
 

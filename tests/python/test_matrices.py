@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from scmvp import matrices
-from scmvp.matrices import (
+from scmvp.data import matrices
+from scmvp.data.matrices import (
     DiskRows,
     StoredCsr,
     StoredDense,

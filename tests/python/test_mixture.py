@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from scmvp import mixture
+from scmvp.fit import mixture
 
 K, D = 4, 3
 

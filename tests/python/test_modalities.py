@@ -9,8 +9,8 @@ from mudata import MuData
 
 import scmvp
 from scmvp.modalities import MODALITIES, Modality
-from scmvp.module import pooled
-from scmvp.networks import Gaussian
+from scmvp.nn.module import pooled
+from scmvp.nn.networks import Gaussian
 
 N_TAGS = 40
 

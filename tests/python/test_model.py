@@ -19,12 +19,12 @@ from sklearn.metrics import adjusted_rand_score
 
 import scmvp
 from scmvp import InputError, ModelFileError, storage
+from scmvp.data.features import match_features
+from scmvp.data.preprocess import looks_like_insertions
 from scmvp.errors import InputNote
-from scmvp.features import match_features
+from scmvp.fit.training import default_epochs
 from scmvp.model import SCMVP
-from scmvp.module import LossTerms
-from scmvp.preprocess import looks_like_insertions
-from scmvp.training import default_epochs
+from scmvp.nn.module import LossTerms
 
 QUICK = {"max_epochs": 4, "threads": 1}
 
@@ -295,7 +295,7 @@ def test_imputation_follows_the_truth():
 
 @pytest.mark.parametrize("threshold", [None, 30.0])
 def test_imputed_file_is_the_imputed_matrix(model, tmp_path, threshold, monkeypatch):
-    monkeypatch.setattr("scmvp.impute.BLOCK_BYTES", 4 * len(model.peaks) * 50)
+    monkeypatch.setattr("scmvp.tools.impute.BLOCK_BYTES", 4 * len(model.peaks) * 50)
     path = tmp_path / "atac.h5"
     model.impute_to_file(path, "atac", threshold=threshold)
     expected = model.get_accessibility_estimates()
@@ -332,7 +332,7 @@ def test_no_half_written_file_is_left(model, tmp_path, monkeypatch):
         yield np.zeros((50, len(model.genes)), np.float32)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scmvp.impute.decode_blocks", blocks)
+    monkeypatch.setattr("scmvp.tools.impute.decode_blocks", blocks)
     with pytest.raises(KeyboardInterrupt):
         model.impute_to_file(tmp_path / "rna.h5", "rna")
     assert not list(tmp_path.iterdir())
@@ -367,7 +367,7 @@ def test_interrupt_before_the_first_epoch_keeps_the_earlier_fit(mdata, monkeypat
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scmvp.training.Trainer._train_epoch", interrupted)
+    monkeypatch.setattr("scmvp.fit.training.Trainer._train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.train(**QUICK)
     np.testing.assert_array_equal(model.get_latent_representation(), before)
@@ -594,7 +594,7 @@ def test_wrong_training_arguments_are_refused(mdata, arguments, sentence):
 def test_divergence_is_said(mdata, monkeypatch):
     nan = torch.tensor(float("nan"))
     nowhere = LossTerms({"rna": nan, "atac": nan}, nan, nan)
-    monkeypatch.setattr("scmvp.training.Trainer._evaluate", lambda *_: nowhere)
+    monkeypatch.setattr("scmvp.fit.training.Trainer._evaluate", lambda *_: nowhere)
     with pytest.raises(InputError, match="diverged in epoch 1 .* smaller learning rate"):
         SCMVP(mdata, n_clusters=3).train(max_epochs=5, threads=1)
 
@@ -705,7 +705,9 @@ def test_what_a_query_counts_is_told_rightly_or_not_at_all(rate):
 
 def test_shrunk_scores_depend_on_the_seed_alone_and_are_saved(tmp_path):
     """Batches and a cell without ATAC included."""
-    mdata = scmvp.simulate(n_cells=120, n_genes=200, n_peaks=300, n_types=3, n_batches=2, seed=1)
+    mdata = scmvp.simulate(
+        n_cells=120, n_genes=200, n_peaks=300, n_types=3, n_batches=2, seed=1
+    )
     rna, atac = mdata["rna"].copy(), mdata["atac"][:-1].copy()
     rna.obs["batch"] = mdata.obs["batch"]
     options = {"n_clusters": 3, "batch": "batch", "mosaic": True}

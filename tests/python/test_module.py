@@ -8,15 +8,15 @@ import scipy.sparse as sp
 import torch
 from scipy import integrate, stats
 
-from scmvp import distributions as dist
-from scmvp.batches import Cells, PairedBatch, ResidentRows, even_chunks, take
-from scmvp.inputs import InputLinear, LogCounts, SpectralScores, TfIdf
-from scmvp.module import Features, MixturePrior, PairedMixtureVAE
-from scmvp.networks import BatchNorm, ClusterGate, Gaussian, SelfAttention
+from scmvp.data.preprocess import tf_idf
+from scmvp.data.spectral import fit_spectrum
+from scmvp.nn import distributions as dist
+from scmvp.nn.batches import Cells, PairedBatch, ResidentRows, even_chunks, take
+from scmvp.nn.inputs import InputLinear, LogCounts, SpectralScores, TfIdf
+from scmvp.nn.module import Features, MixturePrior, PairedMixtureVAE
+from scmvp.nn.networks import BatchNorm, ClusterGate, Gaussian, SelfAttention
+from scmvp.nn.sparse import SparseRows
 from scmvp.options import ModelOptions
-from scmvp.preprocess import tf_idf
-from scmvp.sparse import SparseRows
-from scmvp.spectral import fit_spectrum
 
 N, G, P, K = 24, 30, 40, 3
 

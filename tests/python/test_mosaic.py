@@ -11,11 +11,12 @@ from test_module import G, N, P, build, poisson
 
 import scmvp
 from scmvp import cli
-from scmvp import distributions as dist
-from scmvp.batches import Cells, take
-from scmvp.matrices import DiskRows, StoredCsr, rows_of
-from scmvp.module import Noise
-from scmvp.training import Trainer, TrainingOptions
+from scmvp.data.matrices import DiskRows, StoredCsr, rows_of
+from scmvp.fit.training import Trainer
+from scmvp.nn import distributions as dist
+from scmvp.nn.batches import Cells, take
+from scmvp.nn.module import Noise
+from scmvp.options import TrainingOptions
 
 
 @pytest.fixture(scope="module")

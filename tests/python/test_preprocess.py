@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import scmvp
-from scmvp.preprocess import (
+from scmvp.data.preprocess import (
     counts_insertions,
     feature_cells,
     insertions_to_fragments,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from scmvp import products
+from scmvp.data import products
 
 
 @pytest.mark.parametrize("n_features", [1, 7, 96, 97, 300])  # up to several blocks, the last short

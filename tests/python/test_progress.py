@@ -15,10 +15,10 @@ import scipy.sparse as sp
 
 import scmvp
 from scmvp import progress
+from scmvp.data.products import Products
+from scmvp.data.spectral import fit_spectrum
 from scmvp.imports import undisturbed
-from scmvp.products import Products
 from scmvp.progress import Stages
-from scmvp.spectral import fit_spectrum
 
 SCMVP = scmvp.SCMVP
 OF_TRAINING = [
@@ -124,7 +124,7 @@ def test_a_spectrum_reports_after_every_product(monkeypatch):
 
 
 def test_other_cells_and_imputation_tell_theirs(simulated, tmp_path, every_event, monkeypatch):
-    monkeypatch.setattr("scmvp.impute.BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("scmvp.tools.impute.BLOCK_BYTES", 1 << 16)
     model = SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
     events = []
     model.impute_to_file(tmp_path / "a.h5", "atac", data=simulated, progress=events.append)
@@ -219,7 +219,8 @@ def test_the_command_line_hears_an_interrupt_in_a_correspondence_analysis(pair_f
     out = tmp_path / "out"
     slow = """
         import sys, time
-        from scmvp import cli, spectral
+        from scmvp import cli
+        from scmvp.data import spectral
         product = spectral.residuals
         spectral.residuals = lambda *arguments: time.sleep(0.2) or product(*arguments)
         sys.exit(cli.main(sys.argv[1:]))

@@ -19,9 +19,9 @@ from conftest import TenX
 from mudata import read_h5mu
 
 import scmvp
-from scmvp import rengine, rserial
 from scmvp.cli import main
 from scmvp.errors import InputNote
+from scmvp.r import rengine, rserial
 
 HERE = Path(__file__).parent
 KINDS = ("v3", "v5", "v5_split", "chromatin", "sce", "mae")

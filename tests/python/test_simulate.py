@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse as sp
 
 import scmvp
-from scmvp.checks import check_paired
-from scmvp.simulate import _draw_counts, _Mixture
+from scmvp.data.checks import check_paired
+from scmvp.data.simulate import _draw_counts, _Mixture
 
 
 def test_shape_names_and_truth(simulated):

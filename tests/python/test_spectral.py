@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from scmvp.inputs import SpectralScores
-from scmvp.sparse import SparseRows
-from scmvp.spectral import CLIP, fit_spectrum
+from scmvp.data.spectral import CLIP, fit_spectrum
+from scmvp.nn.inputs import SpectralScores
+from scmvp.nn.sparse import SparseRows
 
 N, F = 300, 40
 

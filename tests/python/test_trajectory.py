@@ -8,7 +8,7 @@ from anndata import AnnData
 from scipy.stats import spearmanr
 
 import scmvp
-from scmvp.trajectory import order_graph
+from scmvp.tools.trajectory import order_graph
 
 pytest.importorskip("scanpy", reason="scanpy is not installed (extra 'analysis')")
 

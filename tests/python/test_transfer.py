@@ -5,7 +5,7 @@ import pandas as pd
 from anndata import AnnData
 
 import scmvp
-from scmvp.transfer import WIDTHS, _neighbors
+from scmvp.tools.transfer import WIDTHS, _neighbors
 
 CENTRES = np.array([[0.0, 0, 0], [2.5, 0, 0], [0, 6, 0]])
 LABELS = np.array(["a", "b", "c"])

@@ -42,7 +42,7 @@ def test_number_noun_and_verb_agree(n, cells, have, branches):
 
 def test_no_message_counts_without_the_helper():
     found = []
-    for path in sorted(Path(scmvp.__file__).parent.glob("*.py")):
+    for path in sorted(Path(scmvp.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 found += [f"{path.name}:{node.lineno}: {odd}" for odd in _uncounted(node)]

@@ -7,11 +7,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from scmvp import kernels, likelihood, zeros
-from scmvp.families import LinearNegativeBinomial, NegativeBinomial, Poisson
-from scmvp.likelihood import Pool, Scoring
-from scmvp.optimizer import Adam
-from scmvp.sparse import SparseRows
+from scmvp.nn import kernels, likelihood, zeros
+from scmvp.nn.families import LinearNegativeBinomial, NegativeBinomial, Poisson
+from scmvp.nn.likelihood import Pool, Scoring
+from scmvp.nn.optimizer import Adam
+from scmvp.nn.sparse import SparseRows
 
 pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="Numba is not installed")
 

@@ -104,7 +104,7 @@ test_that("reading, projecting and imputing are silent when told so, by both bac
 
 # Python code that makes every search of a correspondence analysis half a second longer.
 slow_searches <- c(
-  "import time, scmvp.spectral as spectral",
+  "import time, scmvp.data.spectral as spectral",
   "product = spectral.residuals",
   "spectral.residuals = lambda *arguments: time.sleep(0.6) or product(*arguments)"
 )

@@ -1,0 +1,1 @@
+"""Counts of paired cells: files and containers, checks, features, correspondence analysis."""

@@ -1,0 +1,282 @@
+"""Files of paired cells whose counts stay on disk: `Paired` with matrices that read rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+
+from ..errors import InputError
+from ..modalities import PAIR, label_of, modality_of
+from ..paired import Paired
+from .checks import columns_of, paired_of
+from .claims import check_zarr, open_hdf5
+from .containers import (
+    Place,
+    as_names,
+    columns_by_type,
+    columns_of_modality,
+    feature_types,
+    holds_both,
+    make_unique,
+    place_in_file,
+    remedy,
+)
+from .io import (
+    damage_reported,
+    holds_mudata,
+    in_file,
+    inside_outs,
+    modalities_expected,
+    names_in_mudata,
+    names_of_10x,
+    pair_files,
+)
+from .matrices import DiskRows, StoredCsr, StoredDense
+
+
+class Opened(NamedTuple):
+    """One modality of a file."""
+
+    counts: DiskRows
+    cells: np.ndarray
+    features: np.ndarray
+    obs: pd.DataFrame
+    advice: Callable[[], str]  # where counts are instead, when these are none
+
+
+def read_backed(
+    path: Path,
+    rna_layer: str | None = None,
+    atac_layer: str | None = None,
+    mosaic: bool = False,
+) -> Paired:
+    """Open paired cells; see `io.read`.
+
+    Args:
+        path: h5ad, h5mu, zarr or 10x h5.
+        rna_layer: Layer with the RNA counts; as in `io.read` when None.
+        atac_layer: Layer with the ATAC counts.
+        mosaic: Keep cells that only one modality has.
+
+    Raises:
+        InputError: Not a file whose rows can be read one by one, or not paired counts.
+    """
+    with damage_reported(path, "file of paired cells"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        opened, whole = _open(path, {"rna": rna_layer, "atac": atac_layer})
+    values, cells, features, tables, advice = (
+        dict(zip(PAIR, parts, strict=True)) for parts in zip(*opened, strict=True)
+    )
+    with in_file(path):
+        paired = paired_of(values, cells, features, mosaic, advice)
+        of_cells = [whole, *tables.values()]
+        columns = list(dict.fromkeys(name for table in of_cells for name in table))
+        return replace(paired, obs=columns_of(of_cells, columns, paired.cells))
+
+
+def bytes_in_memory(path: Path) -> int | None:
+    """What the counts of both modalities would take in memory; None where it is not known.
+
+    That is where the file cannot be opened as `read_backed` does, for whatever reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            opened, _ = _open(inside_outs(path), None)
+    except Exception:  # reading it into memory will say what is wrong
+        return None
+    # both modalities may be in one matrix
+    return sum({id(one.counts.stored): one.counts.stored.n_bytes for one in opened}.values())
+
+
+def _open(path: Path, layers: Mapping[str, str | None] | None) -> tuple[list[Opened], pd.DataFrame]:
+    """RNA and ATAC, and the columns of a MuData itself.
+
+    Where `layers` is None, the counts are not looked at: those in X.
+    """
+    suffix, whole = path.suffix.lower(), pd.DataFrame()
+    if suffix == ".h5":
+        return _open_10x(path), whole
+    pair = None
+    if path.is_dir() and suffix != ".zarr":
+        pair = pair_files(path)
+    if pair is not None:
+        groups = {modality: _root(file) for modality, file in pair.items()}
+    elif suffix in (".h5mu", ".zarr", ".h5ad"):
+        root = _root(path)
+        if not holds_mudata(path):
+            return _open_both(root, path, layers), whole
+        mod, whole = root["mod"], _table(root, "obs")
+        drawn_up = tuple(f"{name}:" for name in mod)  # from the modalities
+        whole = whole[[name for name in whole if not str(name).startswith(drawn_up)]]
+        groups = {modality: mod[name] for modality, name in names_in_mudata(mod, path).items()}
+    else:
+        raise InputError(
+            f"the counts of {path} cannot stay on disk; give h5ad files, .h5mu, zarr or 10x .h5, "
+            "or leave out backed=True"
+        )
+    return [_open_anndata(groups[name], name, path, layers) for name in PAIR], whole
+
+
+def _root(path: Path) -> Any:
+    if path.suffix == ".zarr":
+        import zarr
+
+        check_zarr(path)
+        return zarr.open_group(str(path), mode="r")
+    return open_hdf5(path)  # open for as long as the matrix lives
+
+
+def _open_10x(path: Path) -> list[Opened]:
+    group, cells, var = names_of_10x(open_hdf5(path), path)
+    names = np.array(make_unique(var.index), dtype=object)
+    stored = StoredCsr(group["data"], group["indices"], group["indptr"][:], (len(cells), len(var)))
+    return [
+        Opened(
+            DiskRows(stored, chosen),
+            as_names(cells),
+            as_names(names[chosen]),
+            pd.DataFrame(index=as_names(cells)),
+            str,
+        )
+        for chosen in columns_by_type(var["feature_types"], str(path)).values()
+    ]
+
+
+def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -> list[Opened]:
+    """One AnnData whose features have types."""
+    var = _table(root, "var")
+    if (types := feature_types(var)) is None:
+        types = [""] * len(var)
+    with modalities_expected(path):
+        chosen = {"var": columns_by_type(types, str(path))}
+    tables = {"var": var}
+    for name in _RAW.values():
+        if name in root:
+            tables[name] = _table(root, name)
+            if holds_both(tables[name]):
+                types = feature_types(tables[name]).map(modality_of)
+                chosen[name] = {kind: np.flatnonzero(types == kind) for kind in PAIR}
+
+    def part_of(modality: str) -> Part:
+        def part(table: str) -> tuple[np.ndarray | None, np.ndarray] | None:
+            if table not in chosen:
+                return None
+            names = make_unique(as_names(tables[table].index))
+            at = chosen[table][modality]
+            return at, as_names(np.array(names, dtype=object)[at])
+
+        return part
+
+    return [_open_anndata(root, name, path, layers, part_of(name)) for name in PAIR]
+
+
+def _open_anndata(
+    group: Any,
+    modality: str,
+    path: Path,
+    layers: Mapping[str, str | None] | None,
+    part: Part | None = None,
+) -> Opened:
+    """One modality; `part`: of an AnnData that holds both."""
+    obs = _table(group, "obs")
+    places = _places(
+        group, modality, path, part or (lambda table: (None, as_names(_table(group, table).index)))
+    )
+    if layers is None:
+        place = places[0]
+    else:
+        place, _ = place_in_file(places, modality, layers.get(modality), str(path))
+        if place is None:
+            raise InputError(
+                f"{path} has no X of the {label_of(modality)} modality, and no layer 'counts' or "
+                ".raw with counts; write its counts into X"
+            )
+    advice = partial(remedy, places, modality)
+    counts, features = place.values(), place.features()
+    if part is None:
+        table = next(var for x, var in _RAW.items() if x in group) if place.is_raw else "var"
+        columns = columns_of_modality(_table(group, table), modality, str(path))
+        if columns is not None:
+            counts, features = counts.of_columns(columns), features[columns]
+    return Opened(counts, as_names(obs.index), features, obs, advice)
+
+
+def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:
+    """Where counts may be, as `containers.places_of` has them in memory."""
+
+    def place(name: str, element: str, table: str, is_layer: bool) -> list[Place]:
+        if element not in group or (chosen := part(table)) is None:
+            return []
+        columns, features = chosen
+
+        def counts() -> DiskRows:
+            return DiskRows(_stored(group[element], modality, path), columns)
+
+        return [Place(name, counts, lambda: features, is_layer)]
+
+    places = place("X", "X", "var", False)
+    for name in group["layers"] if "layers" in group else ():
+        places += place(str(name), f"layers/{name}", "var", True)
+    for x, var in _RAW.items():
+        places += place("raw", x, var, False)
+    return places
+
+
+# Where raw is; the second: before anndata 0.7.
+_RAW = {"raw/X": "raw/var", "raw.X": "raw.var"}
+# Columns (None: all) and names of the features of a modality, by the name of their table; None
+# where that does not say which they are.
+Part = Callable[[str], tuple[np.ndarray | None, np.ndarray] | None]
+
+
+def _table(group: Any, name: str) -> pd.DataFrame:
+    """A table of an AnnData file, also one that anndata before 0.7 has written."""
+    if hasattr(group[name], "keys"):
+        return read_elem(group[name])
+    rows = group[name][()]
+    columns = {field: _texts(rows[field]) for field in rows.dtype.names}
+    table = pd.DataFrame(columns)
+    table = table.set_index(table.columns[0])
+    for column in table:
+        if f"uns/{column}_categories" in group:
+            # one list served obs and var, whatever of the two it was of
+            levels = _texts(np.atleast_1d(group[f"uns/{column}_categories"][()]))
+            codes = table[column].to_numpy()
+            if codes.dtype.kind in "iu" and (codes < len(levels)).all():
+                table[column] = pd.Categorical.from_codes(codes, levels)
+    return table
+
+
+def _texts(values: np.ndarray) -> np.ndarray:
+    """Text where a file has bytes."""
+    if values.dtype.kind not in "SO":
+        return values
+    decoded = [value.decode() if isinstance(value, bytes) else value for value in values]
+    return np.array(decoded, dtype=object)
+
+
+def _stored(element: Any, modality: str, path: Path) -> StoredCsr | StoredDense:
+    if not hasattr(element, "keys"):
+        return StoredDense(element)
+    # the second of each: before anndata 0.7
+    kind, shape = (
+        next((element.attrs[name] for name in names if name in element.attrs), "")
+        for names in (("encoding-type", "h5sparse_format"), ("shape", "h5sparse_shape"))
+    )
+    kind = kind.decode() if isinstance(kind, bytes) else kind
+    if kind not in ("csr_matrix", "csr"):
+        raise InputError(
+            f"the {label_of(modality)} matrix of {path} is a {kind}, of which rows cannot be read "
+            "one by one; write it as a csr_matrix, or leave out backed=True"
+        )
+    size = tuple(int(n) for n in shape)
+    return StoredCsr(element["data"], element["indices"], element["indptr"][:], size)

@@ -1,0 +1,431 @@
+"""Every refusal of input in one place; what the model reads has passed through `check_paired`.
+
+The checks never change the caller's object and copy nothing that is already as it should be: a
+canonical float32 CSR matrix comes back as itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from ..errors import InputError
+from ..files import as_path, refuse_no_file
+from ..modalities import PAIR, feature_of, label_of
+from ..paired import Paired
+from ..words import count_of, name_some
+from . import matrices
+from .claims import check_structure
+from .containers import (
+    are_ranges,
+    as_names,
+    columns_of_modality,
+    is_mudata,
+    modality_parts,
+    place_in_memory,
+    places_of,
+    remedy,
+    type_name,
+)
+from .matrices import (
+    LARGEST_COUNT,
+    DiskRows,
+    Matrix,
+    chunks,
+    entries_of_cells,
+    matrix_of,
+    not_a_count,
+    rows_of,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def check_paired(
+    data: MuData | tuple[AnnData, AnnData] | Paired,
+    rna_layer: str | None = None,
+    atac_layer: str | None = None,
+    mosaic: bool = False,
+    absent: dict[str, np.ndarray] | None = None,
+    columns: Sequence[str] = (),
+) -> Paired:
+    """Take paired counts out of a container, or say in one sentence why they cannot be used.
+
+    Args:
+        data: MuData with modalities 'rna' and 'atac', the pair (RNA AnnData, ATAC AnnData), or one
+            AnnData with `var['feature_types']`. The cells of the two may be in different order:
+            they are matched by name.
+        rna_layer: Layer of the RNA modality that holds counts, or 'raw'; X when None.
+        atac_layer: Layer of the ATAC modality that holds counts, or 'raw'; X when None.
+        mosaic: Keep cells that only one modality has.
+        absent: Feature names of each modality, for cells of which one was not measured at all:
+            then `data` may lack it (a MuData without it, or None in the pair).
+        columns: Of `obs`, that are wanted in the result.
+
+    Returns:
+        Paired, with the cells of a MuData in the order of its `obs_names`, those of a pair in the
+        order of the RNA modality, those of ATAC alone last.
+
+    Raises:
+        InputError: A modality or layer is missing or empty; names are duplicated; the two do not
+            have the same cells; `obs_names` of the MuData are not those of its modalities; values
+            are negative, not integer, NaN or infinite; a cell has no count in either modality.
+    """
+    if isinstance(data, Paired):
+        _refuse_missing_columns(columns, () if data.obs is None else data.obs)
+        return data
+    values, cells, features, advice = {}, {}, {}, {}
+    layers = {"rna": rna_layer, "atac": atac_layer}
+    query = absent is not None
+    given = modality_parts(data, one_is_enough=query)
+    wanted = [*(absent if query else given)]
+    for modality, adata in given.items():
+        if adata is None or modality not in wanted:
+            continue
+        places = places_of(adata)
+        place = place_in_memory(places, modality, layers.get(modality), query)
+        values[modality], features[modality] = place.values(), place.features()
+        var = adata.raw.var if place.is_raw else adata.var
+        columns_wanted = columns_of_modality(var, modality, f"the {label_of(modality)} modality")
+        if columns_wanted is not None:
+            numbers = _numbers(values[modality], modality)
+            values[modality] = matrices.columns_of(numbers, columns_wanted)
+            features[modality] = features[modality][columns_wanted]
+        cells[modality] = as_names(adata.obs_names)
+        advice[modality] = partial(remedy, places, modality, query)
+    for modality in set(wanted) - set(values):
+        cells[modality] = next(iter(cells.values()))
+        features[modality] = absent[modality]
+        values[modality] = sp.csr_matrix(
+            (len(cells[modality]), len(features[modality])), dtype=np.float32
+        )
+    values, cells, features = (
+        {modality: part[modality] for modality in wanted} for part in (values, cells, features)
+    )
+    paired = paired_of(values, cells, features, mosaic, advice, _cells_of(data, cells))
+    if not columns:
+        return paired
+    tables = [data.obs] if is_mudata(data) else []
+    tables += [adata.obs for adata in given.values() if adata is not None]
+    return replace(paired, obs=columns_of(tables, columns, paired.cells))
+
+
+def columns_of(
+    tables: Sequence[pd.DataFrame], columns: Sequence[str], cells: np.ndarray
+) -> pd.DataFrame:
+    """Columns of the first tables that have them; a cell that one lacks is looked up in the next.
+
+    Raises:
+        InputError: No table has a column.
+    """
+    _refuse_missing_columns(columns, [name for table in tables for name in table])
+    found = pd.DataFrame(index=pd.Index(cells, dtype=str))
+    for name in columns:
+        parts = [table[name] for table in tables if name in table]
+        parts = [part.set_axis(as_names(part.index)).reindex(cells) for part in parts]
+        found[name] = parts[0]
+        for part in parts[1:]:
+            if found[name].isna().any():
+                column = found[name].astype(object)
+                found[name] = column.where(column.notna(), part.astype(object))
+    return found
+
+
+def _refuse_missing_columns(columns: Sequence[str], has: Iterable[str]) -> None:
+    has = list(has)
+    for name in columns:
+        if name not in has:
+            known = name_some(has) if has else "none"
+            raise InputError(f"there is no column '{name}' in obs (columns: {known})")
+
+
+def paired_of(
+    values: dict[str, Any],
+    cells: dict[str, np.ndarray],
+    features: dict[str, np.ndarray],
+    mosaic: bool = False,
+    advice: Mapping[str, Callable[[], str]] | None = None,
+    names: np.ndarray | None = None,
+) -> Paired:
+    """`check_paired` of matrices and names by modality.
+
+    Args:
+        values: Matrices.
+        cells: Row names of each.
+        features: Column names of each.
+        mosaic: Keep cells that only one modality has.
+        advice: See `count_matrix`.
+        names: The same cells in the order of the result; that of the RNA when None.
+    """
+    for modality in values:
+        check_names(modality, cells[modality], features[modality])
+    _refuse_swapped(features)
+    if mosaic:
+        found_names, orders = all_cells(cells)
+    else:
+        (first, found_names), *others = cells.items()
+        orders = {first: None}
+        for other, own in others:
+            orders[other] = match_cells(found_names, own, True, (first, other))
+    if names is None or np.array_equal(names, found_names):
+        names = found_names
+    else:
+        orders = {modality: pd.Index(own).get_indexer(names) for modality, own in cells.items()}
+    found = {}
+    for modality, order in orders.items():
+        counts = count_matrix(
+            values[modality],
+            modality,
+            cells[modality],
+            features[modality],
+            None if advice is None else advice.get(modality),
+        )
+        found[modality] = counts if order is None else rows_of(counts, order)
+    refuse_empty_cells(found, names)
+    return Paired(found, {modality: features[modality] for modality in found}, names)
+
+
+def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Cells of RNA and ATAC in the order of a MuData's `obs_names`; None for a pair."""
+    if not is_mudata(data):
+        return None
+    known = pd.Index(as_names(data.obs_names))
+    ours = pd.Index(np.concatenate([*cells.values()])).unique()
+    everyone = ours.append([pd.Index(as_names(part.obs_names)) for part in data.mod.values()])
+    lacking = {
+        "obs_names of the MuData lack": ours[~ours.isin(known)],
+        "obs_names of the MuData have cells that no modality has:": known[~known.isin(everyone)],
+    }
+    for what, names in lacking.items():
+        if len(names):
+            raise InputError(
+                f"{what} {name_some(names)} ({len(names):,} in all); call update() of the MuData "
+                "after a modality was changed"
+            )
+    return known[known.isin(ours)].to_numpy()
+
+
+def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
+    """Refuse a modality without cells or features, and names that occur twice."""
+    if len(cells) == 0:
+        raise InputError(f"the {label_of(modality)} modality has no cells; nothing can be fitted")
+    word = feature_of(modality)
+    if len(features) == 0:
+        raise InputError(f"the {label_of(modality)} modality has no {word}s; nothing can be fitted")
+    _refuse_duplicates(cells, f"cell names of the {label_of(modality)} modality", "obs_names")
+    _refuse_duplicates(features, word + " names", "var_names")
+
+
+def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
+    if are_ranges(features["rna"]) and not are_ranges(features["atac"]):
+        raise InputError(
+            f"the features of the RNA modality are genomic ranges ({name_some(features['rna'])}), "
+            f"those of the ATAC modality are not ({name_some(features['atac'])}); exchange the two"
+        )
+
+
+def match_cells(
+    cells: np.ndarray,
+    others: np.ndarray,
+    may_be_mosaic: bool = False,
+    modalities: tuple[str, str] = PAIR,
+) -> np.ndarray | None:
+    """Positions of cells among those of another modality; None when the order is the same already.
+
+    Args:
+        cells: Names.
+        others: Names.
+        may_be_mosaic: Whether the caller's caller has an argument `mosaic`, to be told of.
+        modalities: Whose they are.
+
+    Raises:
+        InputError: The two modalities do not hold the same cells.
+    """
+    if np.array_equal(cells, others):
+        return None
+    index = pd.Index(others)
+    order = index.get_indexer(cells)
+    alone = dict(zip(modalities, (cells[order < 0], others[~index.isin(cells)]), strict=True))
+    labels = [label_of(modality) for modality in modalities]
+    if len(alone[modalities[0]]) == len(cells):
+        raise InputError(
+            f"the two modalities have no cells in common ({labels[0]}: {name_some(cells)}; "
+            f"{labels[1]}: {name_some(others)}); give both the same cell names"
+        )
+    if any(map(len, alone.values())):
+        parts = [
+            f"{len(names):,} only in {label} ({name_some(names)})"
+            for label, names in zip(labels, alone.values(), strict=True)
+            if len(names)
+        ]
+        or_all = ", or say mosaic=True to use the others, too" if may_be_mosaic else ""
+        raise InputError(
+            f"the two modalities do not hold the same cells: {' and '.join(parts)}; keep the "
+            f"{count_of(int((order >= 0).sum()), 'shared cell')} in both{or_all}"
+        )
+    return order
+
+
+def all_cells(
+    cells: dict[str, np.ndarray],
+) -> tuple[np.ndarray, dict[str, np.ndarray | None]]:
+    """Cells of any modality, those of the first one first, and where each is in all; -1: it is not.
+
+    None in the place of positions: all have the same cells in the same order.
+    """
+    names, *others = cells.values()
+    if all(np.array_equal(names, other) for other in others):
+        return names, dict.fromkeys(cells)
+    for other in others:
+        names = np.concatenate([names, other[~pd.Index(other).isin(names)]])
+    return names, {modality: pd.Index(own).get_indexer(names) for modality, own in cells.items()}
+
+
+def count_matrix(
+    values: Any,
+    modality: str,
+    cells: np.ndarray,
+    features: np.ndarray,
+    advice: Callable[[], str] | None = None,
+) -> Matrix:
+    """Counts as a canonical float32 CSR matrix, cells x features; on disk where they are.
+
+    Args:
+        values: Sparse matrix or array of any format, dense array, or an on-disk AnnData matrix.
+        modality: 'rna' or 'atac'; only for the words of a refusal.
+        cells: Row names.
+        features: Column names.
+        advice: Says where counts are instead, when these are none.
+
+    Raises:
+        InputError: Wrong shape or type, or a value that is negative, not an integer or not finite.
+    """
+    matrix = _numbers(values, modality)
+    if matrix.shape != (len(cells), len(features)):
+        raise InputError(
+            f"the {label_of(modality)} matrix is {matrix.shape[0]} x {matrix.shape[1]}, but there "
+            f"are {count_of(len(cells), 'cell name')} and "
+            f"{count_of(len(features), f'{feature_of(modality)} name')}; give cells x features"
+        )
+    if isinstance(matrix, DiskRows):
+        start = 0
+        for block in matrix.blocks(raw=True):
+            _refuse_values(block, modality, cells[start:], features, advice)
+            start += block.shape[0]
+        return matrix
+    _refuse_values(matrix, modality, cells, features, advice)
+    if matrix.data.dtype != np.float32:
+        matrix = _csr_view(matrix.data.astype(np.float32), matrix)
+    if matrix.has_canonical_format and np.count_nonzero(matrix.data) == matrix.nnz:
+        return matrix
+    matrix = matrix.copy()
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def refuse_empty_cells(counts: dict[str, Matrix], cells: np.ndarray) -> None:
+    """Refuse cells with no count in any modality; the matrices hold no stored zeros."""
+    empty = sum(entries_of_cells(part) for part in counts.values()) == 0
+    if empty.any():
+        n = int(empty.sum())
+        raise InputError(
+            f"{count_of(n, 'cell', 'has', 'have')} no count in either modality "
+            f"({name_some(cells[empty])}); remove {'it' if n == 1 else 'them'}, e.g. with "
+            "scmvp.filter_paired"
+        )
+
+
+def writable(path: str | os.PathLike) -> Path:
+    """The path, if a file can be made there: said before anything is computed."""
+    path = as_path(path)
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder; name a file")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"'{path}' cannot be made: there is no folder '{path.parent}'")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(
+            f"'{path}' cannot be made: '{path.parent}' is not a folder one can write to"
+        )
+    refuse_no_file(path)
+    return path
+
+
+def _numbers(values: Any, modality: str) -> Matrix:
+    check_structure(values, f"the {label_of(modality)} matrix")
+    matrix = matrix_of(values)
+    if matrix is None:
+        kind = f" of {values.dtype}" if hasattr(values, "dtype") else ""
+        masked = " with masked values" if np.ma.isMaskedArray(values) else ""
+        raise InputError(
+            f"the {label_of(modality)} matrix is {type_name(values)}{kind}{masked}, not a "
+            "matrix of numbers; give a sparse matrix or a two-dimensional array of counts, "
+            "cells x features"
+        )
+    return matrix
+
+
+def _csr_view(data: np.ndarray, like: Any) -> sp.csr_matrix:
+    """A CSR matrix with the structure of `like`, sharing its index arrays."""
+    view = sp.csr_matrix((data, like.indices, like.indptr), shape=like.shape, copy=False)
+    view.has_canonical_format = like.has_canonical_format
+    return view
+
+
+def _refuse_values(
+    csr: sp.csr_matrix,
+    modality: str,
+    cells: np.ndarray,
+    features: np.ndarray,
+    advice: Callable[[], str] | None,
+) -> None:
+    if csr.data.dtype.kind not in "biuf":
+        raise InputError(
+            f"the {label_of(modality)} matrix holds values of type {csr.data.dtype}; counts must "
+            "be numbers"
+        )
+    for start, chunk in chunks(csr.data):
+        bad = not_a_count(chunk)
+        if not bad.any():
+            continue
+        at = start + int(bad.argmax())
+        cell = cells[np.searchsorted(csr.indptr, at, side="right") - 1]
+        feature = features[csr.indices[at]]
+        where = f"cell '{cell}', {feature_of(modality)} '{feature}'"
+        found = "" if advice is None else advice()
+        raise InputError(_describe_bad(float(csr.data[at]), label_of(modality), where, found))
+
+
+def _describe_bad(value: float, label: str, where: str, advice: str) -> str:
+    remedy = advice or "; give raw counts"
+    if not np.isfinite(value):
+        return f"the {label} matrix holds {value} ({where}); replace or remove such values"
+    if value < 0:
+        return f"the {label} matrix holds a negative value, {value:g} ({where}){remedy}"
+    if value != int(value):
+        return f"the {label} matrix looks normalized: {value:g} ({where}) is not an integer{remedy}"
+    return (
+        f"the {label} matrix holds {value:g} ({where}), too large for a count; give counts of at "
+        f"most {LARGEST_COUNT:,}"
+    )
+
+
+def _refuse_duplicates(names: np.ndarray, what: str, attribute: str) -> None:
+    index = pd.Index(names)
+    if index.is_unique:
+        return
+    repeated = index[index.duplicated()].unique()
+    raise InputError(
+        f"duplicated {what}: {name_some(repeated)} ({len(repeated):,} in all); make them unique, "
+        f"e.g. with adata.{attribute}_make_unique()"
+    )

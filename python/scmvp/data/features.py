@@ -1,0 +1,182 @@
+"""Which features a model has, and the counts of any cells in these features."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from ..errors import InputError, InputNote
+from ..modalities import feature_of, label_of
+from ..paired import Paired
+from ..words import count_of, name_some
+from .containers import RANGE
+from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
+from .preprocess import insertions_to_fragments, looks_like_insertions
+
+# Smallest share of a model's genes, and of its peaks, that a query must have.
+MIN_SHARED = 0.8
+
+
+def in_fragments(paired: Paired) -> Paired:
+    """The same cells with fragments in the place of counted insertions."""
+    return dataclasses.replace(
+        paired, counts=paired.counts | {"atac": insertions_to_fragments(paired.atac)}
+    )
+
+
+def modelled_features(given: Paired, min_cells: int) -> Paired:
+    """The same cells without features seen in fewer than `min_cells` of them."""
+    counts, features = {}, {}
+    for modality, matrix in given.counts.items():
+        names = given.features[modality]
+        kept = np.flatnonzero(feature_cells(matrix) >= min_cells)
+        word = feature_of(modality)
+        if not len(kept):
+            raise InputError(
+                f"none of the {count_of(len(names), word)} is seen in at least {min_cells:,} of "
+                f"the {count_of(len(given.cells), 'cell')}; give more cells or a smaller min_cells"
+            )
+        modelled = _columns(matrix, kept)
+        if modelled is matrix and not isinstance(matrix, DiskRows):
+            # ours: the caller may go on to normalize theirs in place, before or after the fit
+            modelled = sp.csr_matrix(
+                (matrix.data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape
+            )
+        counts[modality], features[modality] = modelled, names[kept]
+    return Paired(counts, features, given.cells, given.obs)
+
+
+def in_features(paired: Paired, modelled: dict[str, np.ndarray]) -> Paired:
+    """Counts of other cells in the columns of a model; zero for a feature that they lack.
+
+    Raises:
+        InputError: They have less than `MIN_SHARED` of the model's genes or of its peaks.
+    """
+    at = {
+        modality: match_features(names, paired.features[modality], modality)
+        for modality, names in modelled.items()
+    }
+    counts = {}
+    for modality, names in modelled.items():
+        _tell_missing(at[modality], names, paired.features[modality], modality)
+        counts[modality] = _columns(paired.counts[modality], at[modality])
+    return Paired(counts, dict(modelled), paired.cells, paired.obs)
+
+
+def match_features(modelled: np.ndarray, have: np.ndarray, modality: str) -> np.ndarray:
+    """Where each feature of a model is among others: by name, else by what the name means.
+
+    Two of them that mean the same are both left out. `ProjectSCMVP()` of the R package has the
+    same rule.
+
+    Returns:
+        (n_modelled,) positions, -1 where there is none.
+    """
+    have = pd.Index(have)
+    at = have.get_indexer(modelled)
+    if (at >= 0).all():
+        return at
+    meaning = range_meaning if modality == "atac" else gene_meaning
+    missing = at < 0
+    sought = pd.Series([meaning(name) for name in modelled[missing]])
+    found = pd.Series([meaning(name) for name in have])
+    taken = found.duplicated(keep=False).to_numpy() | have.isin(modelled)
+    free = np.flatnonzero(~taken)
+    position = pd.Index(found.iloc[free]).get_indexer(sought)
+    position[sought.duplicated(keep=False).to_numpy()] = -1
+    at[missing] = np.where(position < 0, -1, free[position] if len(free) else -1)
+    return at
+
+
+def range_meaning(name: str) -> str:
+    """A peak as the interval it is, whatever the spelling; another name as it is."""
+    parts = RANGE.fullmatch(name)
+    if parts is None or int(parts[3]) < int(parts[2]):
+        return name
+    # Seurat turns '_' within names of sequences into '-'
+    return f"{parts[1].replace('_', '-')}-{int(parts[2])}-{int(parts[3])}"
+
+
+def gene_meaning(name: str) -> str:
+    """The name that Seurat makes of a gene's: '_' and '|' become '-'."""
+    return re.sub("[_|]", "-", name)
+
+
+def _tell_missing(at: np.ndarray, modelled: np.ndarray, have: np.ndarray, modality: str) -> None:
+    """Say which features of the model count as zero, or that they are too many."""
+    missing = at < 0
+    if not missing.any():
+        return
+    n, word = int(missing.sum()), feature_of(modality)
+    if 1 - n / len(at) < MIN_SHARED:
+        how = f"give it the {word}s of the model, with names of the same kind"
+        if modality == "atac":
+            how = "count its fragments in the peaks of the model"
+        raise InputError(
+            f"the query has only {len(at) - n:,} of the model's {count_of(len(at), word)} (the "
+            f"model has {name_some(modelled[missing])}; the query {name_some(have)}): {how}"
+        )
+    warnings.warn(
+        f"{count_of(n, word)} of the model ({100 * n / len(at):.1f} %) not in the query "
+        f"{'counts' if n == 1 else 'count'} as zero ({name_some(modelled[missing])})",
+        InputNote,
+        stacklevel=4,
+    )
+
+
+def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
+    """The query with fragments in the place of insertions, if it is of insertions.
+
+    Args:
+        paired: Cells to be embedded.
+        insertions: Whether the fitted cells' counts were of insertions: what is assumed where a
+            query is too small to tell.
+    """
+    seen = looks_like_insertions(paired.atac)
+    if seen is not None and seen != insertions:
+        query, fitted = ("insertions", "fragments") if seen else ("fragments", "insertions")
+        done = "the query is read as fragments, (y + 1) // 2" if seen else "the query is not halved"
+        warnings.warn(
+            f"the query's ATAC counts look like {query} ({'most' if seen else 'few'} are even), "
+            f"those of the fitted cells like {fitted}: {done}",
+            InputNote,
+            stacklevel=4,
+        )
+    return in_fragments(paired) if (insertions if seen is None else seen) else paired
+
+
+def warn_of_empty_rows(paired: Paired, modality: str) -> None:
+    """Say which cells have no count to be embedded from."""
+    empty = entries_of_cells(paired.counts[modality]) == 0
+    if empty.any():
+        warnings.warn(
+            f"{count_of(int(empty.sum()), 'cell', 'has', 'have')} no {label_of(modality)} count "
+            f"({name_some(paired.cells[empty])}): the {label_of(modality)} latent of such cells "
+            "means nothing",
+            InputNote,
+            stacklevel=3,
+        )
+
+
+def empty_cells(paired: Paired) -> dict[str, np.ndarray]:
+    """Which cells have no count in each modality, (n,) bool; those with none at all are refused."""
+    empty = {modality: entries_of_cells(part) == 0 for modality, part in paired.counts.items()}
+    if (none := np.logical_and.reduce([*empty.values()])).any():
+        n = int(none.sum())
+        raise InputError(
+            f"{count_of(n, 'cell', 'has', 'have')} no count in any modelled feature "
+            f"({name_some(paired.cells[none])}); leave {'it' if n == 1 else 'them'} out"
+        )
+    return empty
+
+
+def _columns(matrix: Matrix, columns: np.ndarray) -> Matrix:
+    """Columns in the order asked for; the matrix itself where that changes nothing."""
+    if len(columns) == matrix.shape[1] and (columns == np.arange(len(columns))).all():
+        return matrix
+    return columns_of(matrix, columns)

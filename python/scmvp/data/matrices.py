@@ -1,0 +1,427 @@
+"""Matrices of counts: scipy's CSR in memory, or on disk with rows read as they are needed.
+
+`DiskRows` stands where a CSR matrix in memory would: it has a shape and gives the rows asked for.
+What needs all rows goes through `blocks_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..errors import InputError, first_line
+from .claims import check_columns, check_rows
+
+BLOCK_ENTRIES = 8_000_000  # non-zeros read at a time where all rows are gone through
+_BLOCK_CELLS = 4096
+_RUN_CELLS = 512  # wanted rows read at a time
+_NEAR_CELLS = 4  # rows between two wanted ones that are read along rather than sought past
+
+_CHUNK = 1 << 20
+# Largest integer up to which float32 holds every integer.
+LARGEST_COUNT = 1 << 24
+
+
+class Stored(Protocol):
+    """A matrix in a file."""
+
+    shape: tuple[int, int]
+    n_bytes: int  # it would take in memory, as float32 and int32
+
+    def read(self, start: int, stop: int) -> sp.csr_matrix:
+        """Consecutive rows, with any kind of values."""
+
+    def row_limit(self, start: int) -> int:
+        """End of the rows from `start` on that together hold about BLOCK_ENTRIES."""
+
+
+def _full_block(indptr: np.ndarray, start: int) -> int:
+    """End of the rows from `start` on that together hold at most BLOCK_ENTRIES, or of one row."""
+    full = np.searchsorted(indptr, int(indptr[start]) + BLOCK_ENTRIES, side="right") - 1
+    return int(min(max(full, start + 1), len(indptr) - 1))
+
+
+def _part(stored: Any, start: int, stop: int) -> np.ndarray:
+    """Some of a dataset of h5py or zarr; damage may come to light long after it was opened."""
+    try:
+        return stored[start:stop]
+    except Exception as error:  # a dozen kinds, depending on the byte where the damage is
+        of_hdf5 = getattr(stored, "file", None)
+        file = stored.store if of_hdf5 is None else of_hdf5.filename
+        file = getattr(file, "path", getattr(file, "root", file))
+        raise InputError(
+            f"{file} cannot be read any more (damaged?): '{stored.name}', {first_line(error)}; "
+            "copy or write it again"
+        ) from error
+
+
+class StoredCsr:
+    """The three vectors of a CSR matrix; `data` and `indices` stay on disk."""
+
+    def __init__(self, data: Any, indices: Any, indptr: np.ndarray, shape: tuple[int, int]):
+        check_rows(indptr, shape[0], indices.shape[0], data.shape[0], "the matrix on disk")
+        self.data, self.indices = data, indices
+        self.indptr = np.asarray(indptr, dtype=np.int64)
+        self.shape = shape
+        self.n_bytes = 8 * int(self.indptr[-1])
+
+    def read(self, start: int, stop: int) -> sp.csr_matrix:
+        """Consecutive rows."""
+        first, last = self.indptr[start], self.indptr[stop]
+        values, indices = (_part(stored, first, last) for stored in (self.data, self.indices))
+        parts = values, indices, self.indptr[start : stop + 1]
+        check_columns(parts[1], self.shape[1], "the matrix on disk")
+        shape = stop - start, self.shape[1]
+        return sp.csr_matrix((plain_numbers(parts[0]), parts[1], parts[2] - first), shape=shape)
+
+    def row_limit(self, start: int) -> int:
+        """End of a block of rows."""
+        return min(_full_block(self.indptr, start), start + _BLOCK_CELLS)
+
+
+class StoredDense:
+    """A dense (cells, features) dataset."""
+
+    def __init__(self, values: Any):
+        self.values = values
+        self.shape = tuple(values.shape)
+        self.n_bytes = 8 * self.shape[0] * self.shape[1]
+
+    def read(self, start: int, stop: int) -> sp.csr_matrix:
+        """Consecutive rows."""
+        return sp.csr_matrix(plain_numbers(_part(self.values, start, stop)))
+
+    def row_limit(self, start: int) -> int:
+        """End of a block of rows."""
+        rows = max(1, BLOCK_ENTRIES // max(1, self.shape[1]))
+        return min(start + min(rows, _BLOCK_CELLS), self.shape[0])
+
+
+class DiskRows:
+    """Counts of a matrix on disk; a row is float32 CSR, sorted, without stored zeros."""
+
+    def __init__(
+        self,
+        stored: Stored,
+        columns: np.ndarray | None = None,
+        order: np.ndarray | None = None,
+        fragments: bool = False,
+    ):
+        """Nothing is read yet.
+
+        Args:
+            stored: The matrix.
+            columns: Which of its columns, in which order, -1 for one without counts; all when None.
+            order: Which of its rows, in which order, -1 for one without counts; all when None.
+            fragments: Give (y + 1) // 2 in the place of y (docs/MODEL.md, D6).
+        """
+        self.stored, self.columns, self.order, self.fragments = stored, columns, order, fragments
+        n_rows = stored.shape[0] if order is None else len(order)
+        n_columns = stored.shape[1] if columns is None else len(columns)
+        self.shape = (n_rows, n_columns)
+        self._place: np.ndarray | None = None  # new number of each stored column, -1: left out
+        if columns is not None:
+            self._place = _places(columns, stored.shape[1])
+
+    def of_columns(self, columns: np.ndarray) -> DiskRows:
+        """Some of the columns, in the order asked for; -1 for a column without counts."""
+        if self.columns is not None:
+            columns = np.where(columns < 0, -1, self.columns[columns])
+        return DiskRows(self.stored, columns, self.order, self.fragments)
+
+    def of_rows(self, order: np.ndarray) -> DiskRows:
+        """Some of the rows, in the order asked for; -1 for a row without counts."""
+        if self.order is not None:
+            order = np.where(order < 0, -1, self.order[order])
+        return DiskRows(self.stored, self.columns, order, self.fragments)
+
+    def in_fragments(self) -> DiskRows:
+        """Fragments of insertions."""
+        return DiskRows(self.stored, self.columns, self.order, fragments=True)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> sp.csr_matrix:
+        """Rows in the order asked for."""
+        return self._as_counts(self.raw(rows))
+
+    def raw(self, rows: slice | np.ndarray) -> sp.csr_matrix:
+        """The same with the values as they are stored."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(self.shape[0]))
+        if self.order is not None:
+            rows = self.order[rows]
+        if (here := rows >= 0).all():
+            return self._stored_rows(rows)
+        return _with_empty_rows(self._stored_rows(rows[here]), here)
+
+    def _stored_rows(self, rows: np.ndarray) -> sp.csr_matrix:
+        if not len(rows):
+            return sp.csr_matrix((0, self.shape[1]), dtype=np.float32)
+        wanted, position = np.unique(rows, return_inverse=True)
+        far = np.diff(wanted) > _NEAR_CELLS
+        far[_RUN_CELLS - 1 :: _RUN_CELLS] = True
+        parts = []
+        for run in np.split(wanted, np.flatnonzero(far) + 1):
+            block = self.stored.read(int(run[0]), int(run[-1]) + 1)
+            parts.append(block if len(run) == block.shape[0] else block[run - run[0]])
+        found = parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
+        if (position != np.arange(len(rows))).any():
+            found = found[position]
+        return found if self._place is None else _moved(found, self._place, self.shape[1])
+
+    def blocks(self, raw: bool = False) -> Iterator[sp.csr_matrix]:
+        """All rows in order, part by part."""
+        start = 0
+        while start < self.shape[0]:
+            # as many as are as long as the rows stored at these places
+            stop = min(self.stored.row_limit(min(start, self.stored.shape[0] - 1)), self.shape[0])
+            rows = slice(start, max(stop, start + 1))
+            yield self.raw(rows) if raw else self[rows]
+            start = rows.stop
+
+    def _as_counts(self, raw: sp.csr_matrix) -> sp.csr_matrix:
+        data = raw.data.astype(np.float32)
+        counts = sp.csr_matrix((data, raw.indices, raw.indptr), shape=raw.shape)
+        counts.sum_duplicates()  # sorts the indices, too; nothing is done where all is in order
+        if not counts.data.all():
+            counts.eliminate_zeros()
+        if self.fragments:
+            np.ceil(counts.data / 2, out=counts.data)
+        return counts
+
+
+Matrix = sp.csr_matrix | DiskRows
+
+
+def columns_of(counts: Matrix, columns: np.ndarray) -> Matrix:
+    """Some of the columns, in the order asked for; -1 for a column without counts."""
+    if isinstance(counts, DiskRows):
+        return counts.of_columns(columns)
+    found = _moved(counts, _places(columns, counts.shape[1]), len(columns))
+    found.sort_indices()
+    return found
+
+
+def _places(columns: np.ndarray, n: int) -> np.ndarray:
+    """New number of each of n columns, -1 for one that is left out."""
+    place = np.full(n, -1, np.int32)
+    here = columns >= 0
+    place[columns[here]] = np.flatnonzero(here)
+    return place
+
+
+def _moved(counts: sp.csr_matrix, place: np.ndarray, n: int) -> sp.csr_matrix:
+    """The same rows with each column at its new place among n."""
+    column = place[counts.indices]
+    chosen = column >= 0
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen)])
+    parts = counts.data[chosen], column[chosen], before[counts.indptr]
+    return sp.csr_matrix(parts, shape=(counts.shape[0], n))
+
+
+def rows_of(counts: Matrix, order: np.ndarray) -> Matrix:
+    """Some of the rows, in the order asked for; -1 for a row without counts."""
+    if isinstance(counts, DiskRows):
+        return counts.of_rows(order)
+    if (here := order >= 0).all():
+        return counts[order]
+    return _with_empty_rows(counts[order[here]], here)
+
+
+def _with_empty_rows(counts: sp.csr_matrix, here: np.ndarray) -> sp.csr_matrix:
+    """The rows of `counts` where `here` (n_rows,) is true, none of them moved; empty ones else."""
+    size = np.zeros(len(here), np.int64)
+    size[here] = np.diff(counts.indptr)
+    indptr = np.concatenate([np.zeros(1, np.int64), size.cumsum()])
+    parts = (counts.data, counts.indices, indptr.astype(counts.indptr.dtype))
+    return sp.csr_matrix(parts, shape=(len(here), counts.shape[1]))
+
+
+def blocks_of(counts: Matrix) -> Iterator[sp.csr_matrix]:
+    """All rows in order: a matrix in memory as it is, one on disk part by part."""
+    if isinstance(counts, DiskRows):
+        yield from counts.blocks()
+    else:
+        yield counts
+
+
+def pieces_of(counts: Matrix) -> Iterator[sp.csr_matrix]:
+    """`blocks_of` for what copies a block: one in memory comes part by part, too."""
+    if isinstance(counts, DiskRows):
+        yield from counts.blocks()
+        return
+    start = 0
+    while start < counts.shape[0]:
+        stop = _full_block(counts.indptr, start)
+        yield counts[start:stop]
+        start = stop
+
+
+def in_memory(counts: Matrix) -> sp.csr_matrix:
+    """The whole matrix as scipy's, itself where it is that already."""
+    return counts[:] if isinstance(counts, DiskRows) else counts
+
+
+def feature_cells(counts: Matrix) -> np.ndarray:
+    """Number of cells in which each feature is seen; (n_features,) int64.
+
+    Args:
+        counts: Cells x features, canonical (no stored zeros).
+    """
+    seen = np.zeros(counts.shape[1], np.int64)
+    for block in blocks_of(counts):
+        for _, indices in chunks(block.indices):
+            seen += np.bincount(indices, minlength=len(seen))
+    return seen
+
+
+def feature_totals(counts: Matrix) -> np.ndarray:
+    """Counts of each feature over all cells; (n_features,) float64."""
+    totals = np.zeros(counts.shape[1])
+    for block in blocks_of(counts):
+        totals += np.asarray(block.sum(axis=0, dtype=np.float64)).ravel()
+    return totals
+
+
+def entries_of_cells(counts: Matrix) -> np.ndarray:
+    """Number of features seen in each cell; (n_cells,) int64."""
+    return np.concatenate([np.diff(block.indptr) for block in blocks_of(counts)])
+
+
+# ---- any matrix ----------------------------------------------------------------------------------
+
+
+def matrix_of(values: Any) -> Matrix | None:
+    """Whatever holds cells x features as CSR, on disk where it is there; None: not numbers.
+
+    Args:
+        values: Sparse matrix or array of any format, dense array, on-disk matrix of AnnData,
+            dataset of h5py or zarr.
+    """
+    if (stored := _on_disk(values)) is not None:
+        return stored
+    for method in ("to_memory", "compute"):  # AnnData's matrices on disk; dask
+        if hasattr(values, method):
+            values = getattr(values, method)()
+    if np.ma.isMaskedArray(values) and np.ma.getmaskarray(values).any():
+        return None  # what is behind a mask is not a count
+    if not sp.issparse(values):
+        values = np.asarray(values)
+        if values.ndim != 2:
+            return None
+    if values.dtype.kind not in "biuf":
+        return None
+    values = plain_numbers(values)
+    if isinstance(values, sp.csr_matrix):
+        return values
+    if sp.issparse(values) and values.format == "csr":  # an array: the same vectors as a matrix
+        view = sp.csr_matrix((values.data, values.indices, values.indptr), shape=values.shape)
+        view.has_canonical_format = values.has_canonical_format
+        return view
+    if sp.issparse(values) and values.dtype.itemsize < 4:
+        values = values.astype(np.float32)  # entries given twice are summed: not in 8 bits
+    return sp.csr_matrix(values)
+
+
+def entries_once(values: Any) -> sp.csr_matrix:
+    """Any matrix in memory as float64 CSR with each entry once, in order, as R keeps its own.
+
+    Raises:
+        InputError: It does not hold numbers.
+    """
+    matrix = matrix_of(values)
+    if matrix is None:
+        raise InputError("a matrix of counts does not hold numbers; write the file again")
+    matrix = in_memory(matrix).astype(np.float64)  # entries given twice are summed: not in 8 bits
+    matrix.sum_duplicates()
+    return matrix
+
+
+def plain_numbers(values: Any) -> Any:
+    """Numbers as they are, unless of a kind or byte order that scipy cannot work with."""
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    if values.dtype == np.longdouble:
+        return values.astype(np.float64)
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def _on_disk(values: Any) -> DiskRows | None:
+    """Rows of what stays on disk; None for a matrix in memory, or by columns."""
+    if isinstance(values, DiskRows):
+        return values
+    if hasattr(values, "group") and getattr(values, "format", None) == "csr":
+        group = values.group
+        return DiskRows(
+            StoredCsr(group["data"], group["indices"], group["indptr"][:], values.shape)
+        )
+    # datasets of h5py and zarr, by what they have in common and arrays in memory lack
+    if hasattr(values, "chunks") and hasattr(values, "attrs") and len(values.shape) == 2:
+        return DiskRows(StoredDense(values))
+    return None
+
+
+def holds_counts(values: Any) -> bool:
+    """Whether every value is a non-negative whole number (read in chunks, nothing copied)."""
+    return all(
+        data.dtype.kind in "biuf" and not any(not_a_count(chunk).any() for _, chunk in chunks(data))
+        for data in _values_of(values)
+    )
+
+
+def is_binary(values: Any) -> bool:
+    """Whether no value is above one."""
+    return all(chunk.max() <= 1 for data in _values_of(values) for _, chunk in chunks(data))
+
+
+def _values_of(values: Any) -> Iterator[np.ndarray]:
+    """All values of a matrix, those not stored as zeros left out or not."""
+    if (stored := _on_disk(values)) is not None:
+        for block in stored.blocks(raw=True):
+            yield block.data
+    elif sp.issparse(values) and values.format in ("csr", "csc", "coo", "bsr", "dia"):
+        yield values.data
+    elif hasattr(values, "to_memory") or hasattr(values, "compute") or sp.issparse(values):
+        matrix = matrix_of(values)
+        yield np.array([np.nan]) if matrix is None else matrix.data
+    else:
+        yield np.asarray(values)
+
+
+def same_values(one: Any, other: Any, columns: np.ndarray | None = None) -> bool:
+    """Whether two matrices are the same, looked at some thousand rows at a time.
+
+    Args:
+        one: Cells x features.
+        other: The same.
+        columns: Of `other`, in the order of those of `one`.
+    """
+    one, other = matrix_of(one), matrix_of(other)
+    if one is None or other is None:
+        return False
+    if columns is not None:
+        other = columns_of(other, columns)
+    if one.shape != other.shape:
+        return False
+    starts = range(0, one.shape[0], _BLOCK_CELLS)
+    rows = (slice(start, start + _BLOCK_CELLS) for start in starts)
+    return not any((one[some] != other[some]).nnz for some in rows)
+
+
+def not_a_count(chunk: np.ndarray) -> np.ndarray:
+    """Which values are negative, no whole numbers, not finite, or above `LARGEST_COUNT`."""
+    if chunk.dtype.kind == "b":
+        return np.zeros(chunk.shape, dtype=bool)
+    if chunk.dtype.kind in "iu":
+        return (chunk < 0) | (chunk > LARGEST_COUNT)
+    # Written so that NaN, which compares false with everything, counts as bad.
+    return ~((chunk >= 0) & (chunk <= LARGEST_COUNT) & (chunk == np.floor(chunk)))
+
+
+def chunks(data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts of a vector, or of an array as one, and where each starts."""
+    flat = data.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        yield start, flat[start : start + _CHUNK]

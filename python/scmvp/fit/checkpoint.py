@@ -1,0 +1,133 @@
+"""A training that can be taken up again: all its state in one file, without pickles."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import InputError, first_line
+from ..files import whole_file
+
+if TYPE_CHECKING:
+    from .training import Trainer
+
+FORMAT = "scmvp-checkpoint-3"
+
+
+def save(path: Path, trainer: Trainer) -> None:
+    """Write the state after an epoch; an earlier checkpoint is replaced as a whole."""
+    tensors = {f"module.{name}": value for name, value in trainer.module.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in (trainer.best or {}).items()}
+    for i, state in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+    if trainer.shares is not None:
+        tensors["shares"] = torch.from_numpy(trainer.shares)
+    tensors["random.cpu"] = torch.get_rng_state()
+    if trainer.device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(trainer.device)
+    about = {
+        "format": FORMAT,
+        "training": _identity(trainer),
+        "result": dataclasses.asdict(trainer.result),
+        "progress": list(trainer.progress),
+        "shuffler": trainer.shuffler.bit_generator.state,
+    }
+    tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
+    text = json.dumps(about)
+    with whole_file(path) as partial:
+        try:
+            save_file(tensors, partial, {"scmvp": text, "sha256": _digest(text, tensors)})
+        except SafetensorError as error:
+            raise OSError(f"'{path}' cannot be written: {error}") from error
+
+
+def load(path: Path, trainer: Trainer) -> None:
+    """Put a trainer where the one was that wrote the file.
+
+    Raises:
+        InputError: Not a checkpoint, damaged, or of a training on other cells or with other
+            options.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            known = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"'{path}' is not a checkpoint that can be read ({first_line(error)}); "
+            "delete it to train anew"
+        ) from error
+    text = known.get("scmvp", "")
+    if FORMAT not in text or "sha256" not in known:
+        raise InputError(
+            f"'{path}' is not a checkpoint of this version of scmvp; name another file, or delete "
+            "it to train anew"
+        )
+    if known["sha256"] != _digest(text, tensors):
+        raise InputError(f"'{path}' is a damaged checkpoint; delete it to train anew")
+    about = json.loads(text)
+    ours, theirs = _identity(trainer), about["training"]
+    if odd := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
+        raise InputError(
+            f"'{path}' is of another training ({', '.join(odd)} differ); take up that one, or "
+            "delete the file to train anew"
+        )
+    if trainer.module.n_clusters_given is None:
+        trainer.set_n_clusters(len(tensors["module.prior.mean"]))
+    trainer.module.load_state_dict(_part(tensors, "module."))
+    trainer.best = _part(tensors, "best.") or None
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in _part(tensors, "optimizer.").items():
+        i, _, kind = name.partition(".")
+        states.setdefault(int(i), {})[kind] = value
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": states, "param_groups": groups})
+    trainer.shares = tensors["shares"].numpy() if "shares" in tensors else None
+    trainer.result = type(trainer.result)(**about["result"])
+    trainer.progress = type(trainer.progress)(*about["progress"])
+    trainer.shuffler.bit_generator.state = about["shuffler"]
+    torch.set_rng_state(tensors["random.cpu"])
+    if trainer.device.type == "cuda" and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"], trainer.device)
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        values = tensors[name].contiguous()
+        found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        found.update(values.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _identity(trainer: Trainer) -> dict[str, Any]:
+    """What must be the same for a training to go on."""
+    cells = {
+        "number of cells": len(trainer.cells),
+        "number of features": [len(layer.bias) for layer in trainer.module.outputs()],
+        "counts": trainer.fingerprint,
+        "number of clusters": trainer.module.n_clusters_given,
+    }
+    options = dataclasses.asdict(trainer.module.options) | dataclasses.asdict(trainer.options)
+    return json.loads(json.dumps(cells | options, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)

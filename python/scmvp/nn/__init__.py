@@ -1,0 +1,1 @@
+"""The generative model on tensors: minibatches, networks, likelihoods, loss."""

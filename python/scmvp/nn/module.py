@@ -1,0 +1,503 @@
+"""The generative model and its loss, in the symbols of the paper (docs/MODEL.md).
+
+Cell i has counts x (G genes) and y (P peaks), library sizes l_x and l_y, a latent z (D) and a
+component c (of K):
+
+    c ~ Cat(softmax(pi))    z | c ~ N(mu_c, diag sigma_c^2)
+    x | z ~ NB(l_x f_x(z), theta)    y | z ~ NB1(l_y f_y(z), c)
+
+f_x and f_y are softmax outputs of decoders gated by p(c|z). What there is of each modality is kept
+by its name; which they are, with which networks and likelihoods, is said by `modalities` and by the
+features given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..data.preprocess import MAX_CLUSTERS
+from ..modalities import MODALITIES
+from ..options import ModelOptions
+from . import distributions as dist
+from . import likelihood, zeros
+from .batches import PairedBatch
+from .families import FAMILIES, NO_DISPERSION, START_ZERO_LOGIT
+from .networks import BRANCHES, Decoder, Encoder, Gaussian, keep_first
+from .sparse import SparseRows
+from .zeros import SampledZeros
+
+
+class Inputs(NamedTuple):
+    """What the encoders read, of measured cells or of imputed profiles."""
+
+    parts: dict[str, SparseRows | Tensor]  # by modality: (B, F) sparse, or (B, d)
+    # (B, modalities) bool, which of them a cell has; None: all cells have all
+    present: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """The same change of every part."""
+        parts = {name: change(part) for name, part in self.parts.items()}
+        return Inputs(parts, None if self.present is None else change(self.present))
+
+    @classmethod
+    def joined(cls, some: list[Inputs]) -> Inputs:
+        """Those of cells that come one after the other."""
+        first = some[0]
+        parts = {name: torch.cat([read.parts[name] for read in some]) for name in first.parts}
+        present = None if first.present is None else torch.cat([read.present for read in some])
+        return cls(parts, present)
+
+
+class Posteriors(NamedTuple):
+    """All posteriors of a batch."""
+
+    joint: Gaussian  # q(z|all that a cell has)
+    single: dict[str, Gaussian]  # by modality; of a cell without it it means nothing
+    present: Tensor | None  # as in Inputs
+
+
+class Noise(NamedTuple):
+    """Standard normal numbers of a training step."""
+
+    z: Tensor  # (B, D)
+    inputs: dict[str, Tensor]  # (B, d), for what the encoders read; empty: nothing is added to it
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Noise:
+        """The same change of every part."""
+        return Noise(change(self.z), {name: change(part) for name, part in self.inputs.items()})
+
+
+class Decoded(NamedTuple):
+    """Parameters of the likelihoods by modality, up to the library sizes."""
+
+    share: dict[str, Tensor]  # (B, F), sums to 1 over features
+    zero_logit: dict[str, Tensor | None]  # (B, F), where the likelihood is 'zip'
+
+
+class LossTerms(NamedTuple):
+    """Means over the cells of a batch, in nats per cell."""
+
+    reconstruction: dict[str, Tensor]  # by modality, -log p(counts|z)
+    kl: Tensor  # KL(q(z,c|x,y) || p(z,c))
+    consistency: Tensor  # KLs to the single-modality encoders, weighted
+
+    @property
+    def negative_elbo(self) -> Tensor:
+        """-log p(x|z) - log p(y|z) + KL, without any weight."""
+        return sum(self.reconstruction.values()) + self.kl
+
+    def objective(self, options: ModelOptions, warm_up: float) -> Tensor:
+        """What is minimized; `warm_up` in (0, 1] scales the KLs while the decoders are young."""
+        weighted = (options.weight(name) * term for name, term in self.reconstruction.items())
+        return sum(weighted) + warm_up * (self.kl + self.consistency)
+
+    def named(self) -> dict[str, Tensor]:
+        """Each term under a name of its own."""
+        terms = {f"reconstruction_{name}": term for name, term in self.reconstruction.items()}
+        return terms | {"kl": self.kl, "consistency": self.consistency}
+
+    def like(self, values: Tensor) -> LossTerms:
+        """The same terms of other values, in the order of `named`."""
+        *reconstruction, kl, consistency = values
+        return LossTerms(
+            dict(zip(self.reconstruction, reconstruction, strict=True)), kl, consistency
+        )
+
+
+class MixturePrior(nn.Module):
+    """p(z, c); K diagonal Gaussians that all start as N(0, I).
+
+    They are diagonal in the coordinates u = (z - centre) @ axes, the frame, which is the latent
+    that users see. With `mixture_update="refit"` the components' common covariance is the identity
+    there; else u is z.
+    """
+
+    def __init__(self, n_clusters: int, n_latent: int):
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(n_clusters))
+        self.mean = nn.Parameter(torch.zeros(n_clusters, n_latent))
+        self.log_var = nn.Parameter(torch.zeros(n_clusters, n_latent))
+        self.register_buffer("centre", torch.zeros(n_latent))
+        self.register_buffer("axes", torch.eye(n_latent))
+        # whether the components have been placed; before, p(z) is N(0, I) and nothing is gated
+        self.register_buffer("started", torch.tensor(False))
+        self.has_started = False  # the same, known without waiting for a GPU
+        self.register_load_state_dict_post_hook(MixturePrior._read_started)
+
+    def _read_started(self, _: object = None) -> None:
+        self.has_started = bool(self.started)
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalized log-weights (K,), means (K, D), log-variances (K, D), in the frame."""
+        return self.logit.log_softmax(0), self.mean, self.log_var
+
+    @torch.no_grad()
+    def start(self, weight: Tensor, mean: Tensor, variance: Tensor) -> None:
+        """Place the components: weights (K,), means (K, D), variances (K, D), in the frame."""
+        self.logit.copy_(weight.clamp_min(1e-8).log())
+        self.mean.copy_(mean)
+        self.log_var.copy_(variance.log())
+        self.note_start()
+
+    def note_start(self) -> None:
+        """The components are where they belong."""
+        self.started.fill_(True)
+        self.has_started = True
+
+    @torch.no_grad()
+    def set_frame(self, centre: Tensor, axes: Tensor) -> None:
+        """Take other coordinates: (D,), and (D, D), not singular; the components do not follow."""
+        self.centre.copy_(centre)
+        self.axes.copy_(axes)
+
+    def to_frame(self, z: Tensor) -> Tensor:
+        """Latent of the networks to the frame, (B, D)."""
+        return (z - self.centre) @ self.axes
+
+    def from_frame(self, u: Tensor) -> Tensor:
+        """Frame to the latent of the networks, (B, D)."""
+        return torch.linalg.solve(self.axes, u, left=False) + self.centre
+
+    def responsibilities(self, u: Tensor) -> Tensor:
+        """p(c|z) at points of the frame, (B, K)."""
+        return dist.responsibilities(u, *self.parts())
+
+    def kl(self, q: Gaussian, z: Tensor) -> Tensor:
+        """KL(q(z,c|x,y) || p(z,c)) at a sample z of q, (B,).
+
+        With q(c|z) = p(c|z) the component drops out exactly: what is left is
+        E_q[log q(z) - log p(z)], p(z) being the whole mixture. In closed form under N(0, I).
+        """
+        if not self.has_started:
+            zero = q.mean.new_zeros(())
+            return dist.gaussian_kl(q.mean, q.log_var, zero, zero)
+        log_q = dist.gaussian_log_density(z, q.mean, q.log_var)
+        log_p = dist.mixture_log_joint(self.to_frame(z), *self.parts()).logsumexp(-1)
+        return log_q - log_p - torch.linalg.slogdet(self.axes).logabsdet
+
+
+class Features(NamedTuple):
+    """What a modality's part of the network is built from."""
+
+    totals: Tensor  # (F,) counts of each feature over the cells to fit
+    read: nn.Module  # what its encoders read of counts (module `inputs`)
+    log_factor: Tensor | None = None  # (S, F), what the batches do to the features' shares
+
+
+class PairedMixtureVAE(nn.Module):
+    """Tensors in, loss out. Knows nothing of files, cells' names or progress."""
+
+    def __init__(
+        self, options: ModelOptions, n_clusters: int | None, features: dict[str, Features]
+    ):
+        """Build the untrained model.
+
+        Args:
+            options: Shape of the network and weights of the loss.
+            n_clusters: K; None leaves it open until `set_n_clusters`.
+            features: Of each modality, in the order of `Inputs.present`.
+        """
+        super().__init__()
+        o, h = options, options.n_hidden
+        self.options = options
+        self.n_clusters_given = n_clusters
+        n_clusters = n_clusters or MAX_CLUSTERS
+        self.count_models = {name: FAMILIES[o.likelihood(name)] for name in features}
+        self.totals = {name: of.totals for name, of in features.items()}
+        self.readers = nn.ModuleDict({name: of.read for name, of in features.items()})
+
+        def branch(name: str, first: nn.Module) -> nn.Module:
+            return BRANCHES[MODALITIES[name].attention](first, h, o)
+
+        def encoder(*names: str) -> Encoder:
+            branches = {name: branch(name, features[name].read.layer(h)) for name in names}
+            return Encoder(branches, h, o.n_latent)
+
+        self.encoders = nn.ModuleDict({"joint": encoder(*features)})
+        self.encoders.update({name: encoder(name) for name in features})
+        self.prior = MixturePrior(n_clusters, o.n_latent)
+        self.decoders = nn.ModuleDict()
+        for name, of in features.items():
+            first = branch(name, nn.Linear(o.n_latent, h))
+            self.decoders[name] = Decoder(first, h, n_clusters, log_share(of.totals), of.log_factor)
+        self.dispersions = nn.ParameterDict(
+            {
+                name: nn.Parameter(torch.full((len(totals),), self.count_models[name].start))
+                for name, totals in self.totals.items()
+            }
+        )
+        self.dispersions.requires_grad_(False)  # until `learn_dispersions`
+        self.undispersed: dict[str, bool] = {}  # whose features all have NO_DISPERSION
+        self._read_dispersions()
+        self.register_load_state_dict_post_hook(PairedMixtureVAE._read_dispersions)
+        self.zero_heads = nn.ModuleDict()
+        for name, model in self.count_models.items():
+            if model.zero_inflated:
+                self.zero_heads[name] = nn.Linear(h, len(self.totals[name]))
+                nn.init.constant_(self.zero_heads[name].bias, START_ZERO_LOGIT)
+        # set while training: memory, and how what the zeros say is estimated
+        self.pool: likelihood.Pool | None = None
+        self.zeros: dict[str, SampledZeros] = {}
+
+    def _read_dispersions(self, _: object = None) -> None:
+        """Known from here on without a look at a GPU."""
+        for name, parameter in self.dispersions.items():
+            self.undispersed[name] = bool((parameter == NO_DISPERSION).all())
+
+    # ---- the model
+
+    @property
+    def reads_scores(self) -> bool:
+        """Whether the encoders read few numbers per cell, and not counts."""
+        return all(reader.n_scores is not None for reader in self.readers.values())
+
+    def read(self, batch: PairedBatch) -> Inputs:
+        """What the encoders read of measured cells."""
+        parts = {
+            name: reader(batch.counts[name], batch.design) for name, reader in self.readers.items()
+        }
+        if not self.reads_scores:
+            return Inputs(parts)
+        return Inputs(parts, torch.stack([batch.counts[name].sums() for name in parts], 1) > 0)
+
+    def encode(self, read: Inputs, modality: str = "joint") -> Gaussian:
+        """q(z|x,y), q(z|x) or q(z|y) of what was read of cells.
+
+        In the place of q(z|x,y), a cell of one modality has the posterior given that one.
+        """
+        if modality == "joint":
+            return self.posteriors(read).joint
+        return self.encoders[modality](read.parts[modality])
+
+    def posteriors(self, read: Inputs) -> Posteriors:
+        """All posteriors of what was read; no encoder sees a cell whose modality is missing."""
+        parts, joint = read.parts, self.encoders["joint"]
+        if read.present is None:
+            of_all = joint(*parts.values())
+            single = {name: self.encoders[name](part) for name, part in parts.items()}
+            return Posteriors(of_all, single, None)
+        single = {}
+        for name, has in zip(parts, read.present.unbind(1), strict=True):
+            single[name] = _spread(self.encoders[name](parts[name][has]), has)
+        complete = read.present.all(1)
+        of_all = _spread(joint(*(part[complete] for part in parts.values())), complete)
+        rest = pooled([*single.values()], read.present)
+        chosen = zip(of_all, rest, strict=True)
+        chosen = Gaussian(*(torch.where(complete[:, None], a, b) for a, b in chosen))
+        return Posteriors(chosen, single, read.present)
+
+    def gate_input(self, z: Tensor) -> Tensor | None:
+        """p(c|z) where the decoders are gated by it, else None."""
+        if self.options.cluster_gate and self.prior.has_started:
+            return self.prior.responsibilities(self.prior.to_frame(z))
+        return None
+
+    def decode(self, z: Tensor, design: Tensor | None = None) -> Decoded:
+        """Parameters of the likelihoods at z, (B, D), in batches (B, S)."""
+        p_c = self.gate_input(z)
+        share, zero_logit = {}, {}
+        for name, decoder in self.decoders.items():
+            h = decoder.hidden(z, p_c)
+            share[name] = decoder.share(h, design)
+            inflated = name in self.zero_heads
+            zero_logit[name] = self.zero_heads[name](h) if inflated else None
+        return Decoded(share, zero_logit)
+
+    def noise(self, n_cells: int) -> Noise:
+        """Draw what a training step of so many cells needs."""
+        noisy = self.reads_scores and self.options.input_noise > 0
+        readers = self.readers if noisy else {}
+        widths = [self.options.n_latent, *(reader.n_scores for reader in readers.values())]
+        drawn = torch.randn(n_cells, sum(widths), device=self.prior.mean.device)
+        z, *parts = drawn.split(widths, 1)
+        return Noise(z, dict(zip(readers, parts, strict=True)))
+
+    def loss(
+        self, batch: PairedBatch, read: Inputs | None = None, noise: Noise | None = None
+    ) -> LossTerms:
+        """Every term of the loss at one sample of z per cell.
+
+        In training, what the encoders read of measured cells is blurred (docs/MODEL.md, D16).
+
+        Args:
+            batch: The cells.
+            read: What `read` makes of them, where it is known already.
+            noise: What `noise` draws; drawn when None.
+        """
+        read = self.read(batch) if read is None else read
+        noise = self.noise(batch.n_cells) if noise is None else noise
+        if self.training and noise.inputs:
+            sd = self.options.input_noise
+            parts = {name: part + sd * noise.inputs[name] for name, part in read.parts.items()}
+            read = Inputs(parts, read.present)
+        found = self.posteriors(read)
+        q = found.joint
+        z = q.sample(noise.z)
+        likelihoods = self._in_one_pass if self.one_pass else self._of_shares
+        log_lik, imputed = likelihoods(batch, z)
+        kl, consistency = self.prior.kl(q, z), self._consistency(found, imputed)
+        reconstruction = {name: -value for name, value in log_lik.items()}
+        return LossTerms(reconstruction, kl.mean(), consistency.mean())
+
+    def _in_one_pass(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
+        """Log p(counts|z) and what is read of the imputed profiles, never forming these."""
+        p_c = self.gate_input(z)
+        log_lik, scores = {}, {}
+        for name, decoder in self.decoders.items():
+            reader = self.readers[name]
+            family = self.count_models[name].fast(self.undispersed[name])
+            h, weight = decoder.with_design(decoder.hidden(z, p_c), batch.design)
+            parts = (family, self.dispersions[name], h, weight, decoder.output.bias)
+            parts += (batch.counts[name], reader.scoring(batch.design), self.pool)
+            if self.training and name in self.zeros:
+                found = zeros.of_counts(*parts, self.zeros[name], float(torch.rand(())))
+            else:
+                found = likelihood.of_counts(*parts)
+            log_lik[name] = found.log_lik
+            scores[name] = found.scores - reader.centre
+        return log_lik, Inputs(scores)
+
+    def _of_shares(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
+        """The same by way of the shares of all features."""
+        decoded = self.decode(z, batch.design)
+        log_lik, imputed = {}, {}
+        for name, share in decoded.share.items():
+            counts, reader = batch.counts[name], self.readers[name]
+            size, logit = counts.sums()[:, None], decoded.zero_logit[name]
+            of_cells = self.count_models[name].plain(
+                counts, share * size, self.dispersions[name], logit
+            )
+            log_lik[name] = of_cells.mean()
+            imputed[name] = reader.imputed(share.detach(), size, batch.design)
+        return log_lik, Inputs(imputed)
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether the likelihoods and their gradients are computed without the shares."""
+        fast = all(model.family is not None for model in self.count_models.values())
+        return fast and self.reads_scores
+
+    @property
+    def n_clusters(self) -> int:
+        """K; the largest there may be where it is still open."""
+        return len(self.prior.mean)
+
+    def set_n_clusters(self, n_clusters: int) -> dict[nn.Parameter, nn.Parameter]:
+        """Settle a K that was left open, before the mixture starts.
+
+        Returns:
+            The parameters that are new, by those whose place they take.
+        """
+        new = [keep_first(self.prior, name, n_clusters) for name in ("logit", "mean", "log_var")]
+        for decoder in self.decoders.values():
+            new.append(keep_first(decoder.gate.score, "weight", n_clusters, dim=1))
+            decoder.gate.score.in_features = n_clusters
+        return dict(new)
+
+    def outputs(self) -> list[nn.Linear]:
+        """The output layers of the decoders."""
+        return [decoder.output for decoder in self.decoders.values()]
+
+    def _learnt_dispersions(self) -> dict[str, nn.Parameter]:
+        """The logarithms of the dispersions that are learnt, by modality."""
+        models = self.count_models
+        return {name: value for name, value in self.dispersions.items() if models[name].learnt}
+
+    @torch.no_grad()
+    def learn_dispersions(self) -> None:
+        """From now on gradients reach them."""
+        for name, dispersion in self._learnt_dispersions().items():
+            dispersion.requires_grad_()
+            if (start := self.count_models[name].learnt_from) is not None:
+                dispersion[dispersion == NO_DISPERSION] = start
+        self._read_dispersions()
+
+    def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
+        """What there is to learn from `n_cells` cells, as an optimizer takes it.
+
+        That of the dispersions says so.
+
+        The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
+        gradient precision W: per cell, that is a weight decay.
+        """
+        decoders = self.decoders.values()
+        of_latent = [decoder.output.weight for decoder in decoders]
+        of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
+        known = set(map(id, of_latent + of_batches))
+        learnt = [part for part in self.parameters() if part.requires_grad]
+        o = self.options
+        groups = [
+            {"params": of_latent, "weight_decay": o.decoder_precision / n_cells},
+            {"params": [part for part in learnt if id(part) not in known]},
+            {"params": [*self._learnt_dispersions().values()], "dispersions": True},
+        ]
+        if of_batches:
+            groups.append({"params": of_batches, "weight_decay": o.batch_precision / n_cells})
+        return groups
+
+    def _consistency(self, found: Posteriors, imputed: Inputs) -> Tensor:
+        """KLs of the joint posterior to the single encoders, on measured and on imputed data.
+
+        The imputed data come detached: the decoder answers to the data, not to what the single
+        encoders make of it. So does the joint encoder, where the options say so.
+        """
+        q = found.joint
+        if self.options.distil:
+            q = Gaussian(q.mean.detach(), q.log_var.detach())
+        total = q.mean.new_zeros(len(q.mean))
+        if weight := self.options.weight_consistency_measured:
+            measured = [dist.gaussian_kl(*q, *single) for single in found.single.values()]
+            if found.present is not None:
+                # a cell of one modality has nothing that its posterior could be held against
+                several = found.present.sum(1) > 1
+                held = (found.present & several[:, None]).unbind(1)
+                measured = [kl * has for kl, has in zip(measured, held, strict=True)]
+            total = total + weight * sum(measured)
+        if weight := self.options.weight_consistency_imputed:
+            read = imputed.parts.items()
+            of_imputed = [self.encoders[name](part, measured=False) for name, part in read]
+            total = total + weight * sum(dist.gaussian_kl(*q, *single) for single in of_imputed)
+        return total
+
+
+def pooled(single: list[Gaussian], present: Tensor) -> Gaussian:
+    """Posteriors of cells given some of the modalities, from the posteriors given each.
+
+    That given one modality is the answer where a cell has just this one. Given n of them it is
+    proportional to the product of all n, each to the power 1/n (logarithmic pool): precisions are
+    averaged, and means weighted by them.
+
+    Args:
+        single: q given each modality, (B, D).
+        present: (B, modalities) bool, which a cell has; at least one.
+    """
+    found = single[-1]
+    for i in reversed(range(len(single) - 1)):
+        has = present[:, i, None]
+        pair = zip(single[i], found, strict=True)
+        found = Gaussian(*(torch.where(has, one, other) for one, other in pair))
+    if len(single) == 2:  # those of both have their own encoder
+        return found
+    weight = (present / present.sum(1, keepdim=True)).t()[:, :, None]
+    precision = weight * torch.stack([(-q.log_var).exp() for q in single])
+    mean = (precision * torch.stack([q.mean for q in single])).sum(0) / precision.sum(0)
+    pool, several = (mean, -precision.sum(0).log()), present.sum(1, keepdim=True) > 1
+    pair = zip(pool, found, strict=True)
+    return Gaussian(*(torch.where(several, one, other) for one, other in pair))
+
+
+def _spread(q: Gaussian, where: Tensor) -> Gaussian:
+    """Posteriors of the cells `where` (B,) is true among those of all, 0 for the others."""
+    return Gaussian(
+        *(part.new_zeros(len(where), part.shape[1]).index_put((where,), part) for part in q)
+    )
+
+
+def log_share(totals: Tensor) -> Tensor:
+    """Log of each feature's share of all counts, with one pseudo-count."""
+    smoothed = totals + 1
+    return (smoothed / smoothed.sum()).log()

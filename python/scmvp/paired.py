@@ -1,0 +1,48 @@
+"""Counts of the same cells in all modalities: the form that everything after the checks reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from .data.matrices import Matrix
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The counts of the same cells in all modalities, ready for the model.
+
+    Attributes:
+        counts: By modality, cells x features, float32, sorted indices, no stored zeros, no
+            duplicates; in memory, or on disk. All have the same order of cells.
+        features: Their names by modality, spelled as given.
+        cells: Cell names, in the order of the first modality.
+        obs: Columns of the cells that were asked for, or all that a file has.
+    """
+
+    counts: dict[str, Matrix]
+    features: dict[str, np.ndarray]
+    cells: np.ndarray
+    obs: pd.DataFrame | None = None
+
+    @property
+    def rna(self) -> Matrix:
+        """RNA counts, cells x genes."""
+        return self.counts["rna"]
+
+    @property
+    def atac(self) -> Matrix:
+        """ATAC counts, cells x peaks."""
+        return self.counts["atac"]
+
+    @property
+    def genes(self) -> np.ndarray:
+        """Gene names."""
+        return self.features["rna"]
+
+    @property
+    def peaks(self) -> np.ndarray:
+        """Peak names."""
+        return self.features["atac"]

@@ -1,0 +1,1 @@
+"""The border with R: its objects and functions from Python."""

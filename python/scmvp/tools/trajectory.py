@@ -1,0 +1,277 @@
+"""The order of cells along a trajectory of the latent: diffusion map and diffusion pseudotime.
+
+The algorithms are scanpy's (extra `analysis`); what is here is the way in and out of them: one
+rule for the root, sentences for what they cannot order, and nothing random but by the seed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+
+from ..arguments import whole_number
+from ..data.annotated import LATENT, labels_of, latent_of
+from ..data.labels import level_name
+from ..errors import InputError
+from ..threads import limited_threads
+from ..words import count_of, name_some
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+FEWEST_CELLS = 20
+
+
+class Diffusion(NamedTuple):
+    """Cells in the order of a trajectory.
+
+    `components` (n, C), without the constant one, and their `eigenvalues` (C,), largest first;
+    `pseudotime` (n,) is the diffusion distance to the root over the largest one, 0 to 1; `branch`
+    (n,) has integers, -1 where the order is ambiguous, or is None; `root` is the place of the root.
+    """
+
+    components: np.ndarray
+    eigenvalues: np.ndarray
+    pseudotime: np.ndarray
+    branch: np.ndarray | None
+    root: int
+
+
+@limited_threads()
+def diffusion(
+    data: MuData | AnnData | np.ndarray,
+    *,
+    root: str | int,
+    groupby: str | Sequence[Any] | None = None,
+    use_rep: str = LATENT,
+    n_neighbors: int = 30,
+    n_components: int = 10,
+    branches: bool = False,
+    key_added: str = "scmvp",
+    seed: int = 0,
+) -> Diffusion:
+    """Diffusion map and diffusion pseudotime of cells in the joint latent, by scanpy.
+
+    The graph is that of the nearest neighbors with scanpy's adaptive Gaussian kernel (Haghverdi et
+    al., Nature Methods 13:845, 2016), the distance that of the accumulated transitions without the
+    constant component.
+
+    Args:
+        data: MuData or AnnData with the latent in obsm[use_rep], to which the results are added:
+            obsm['X_{key}_diffmap'], obs['{key}_pseudotime'], obs['{key}_branch'] (if `branches`)
+            and uns['{key}_diffusion']; or the latent itself, (n, D).
+        root: Where the order starts: the name of a cell (of an array: its row), or, with `groupby`,
+            a group. Of a group it is the cell that is farthest, by the same distance, from the
+            cells outside the group: its tip, not its middle.
+        groupby: Column of obs, or one label per cell.
+        use_rep: Key of the latent in obsm.
+        n_neighbors: Neighbors of a cell in the graph.
+        n_components: Components of the diffusion map.
+        branches: Look for one branching of the path as well, after scanpy's `dpt`.
+        key_added: Prefix of the results' names.
+        seed: Of what is random in the search for neighbors and in the eigenvectors.
+
+    Returns:
+        The result; it is also in `data`, unless that is an array.
+
+    Raises:
+        InputError: scanpy is missing, the root is not there, there are fewer than 20 cells, cells
+            with the same latent, or cells that no path of neighbors joins.
+    """
+    latent, names = latent_of(data, use_rep)
+    if len(latent) < FEWEST_CELLS:
+        raise InputError(
+            f"there {'is' if len(latent) == 1 else 'are'} {count_of(len(latent), 'cell')}, too few "
+            f"to order; give at least {FEWEST_CELLS}"
+        )
+    n_components = whole_number("n_components", n_components, 1, len(latent) - 3)
+    n_neighbors = whole_number("n_neighbors", n_neighbors, 2, len(latent) - 1)
+    labels = None if groupby is None else labels_of(data, groupby, names, "groupby")
+    group = _root_cells(root, names, labels)
+    _refuse_equal_points(latent, names)
+    result = order_graph(
+        _neighbor_graph(latent, n_neighbors, seed),
+        group,
+        n_components=n_components,
+        branches=branches,
+        seed=seed,
+    )
+    if hasattr(data, "obsm"):
+        _add(data, result, key_added, str(names[result.root]), use_rep, n_neighbors, seed)
+    return result
+
+
+def order_graph(
+    graph: sp.csr_matrix,
+    start: np.ndarray,
+    *,
+    n_components: int = 10,
+    branches: bool = False,
+    seed: int = 0,
+) -> Diffusion:
+    """The same for any graph of cells, such as that of another method.
+
+    Args:
+        graph: Symmetric weights, (n, n).
+        start: Positions of the cell, or of the group of cells, where the order starts.
+        n_components: Components of the diffusion map.
+        branches: Look for a branching, too.
+        seed: Of the start of the eigenvectors.
+
+    Raises:
+        InputError: scanpy is missing, or the graph falls into parts.
+    """
+    sc = _scanpy()
+    from anndata import AnnData
+
+    graph = sp.csr_matrix(graph)
+    _refuse_parts(graph)
+    adata = AnnData(shape=(graph.shape[0], 0), obsp={"connectivities": graph, "distances": graph})
+    adata.uns["neighbors"] = {
+        "connectivities_key": "connectivities",
+        "distances_key": "distances",
+        "params": {"method": "gauss", "n_neighbors": FEWEST_CELLS},
+    }
+    with _undisturbed():
+        sc.tl.diffmap(adata, n_comps=n_components + 1, random_state=seed)
+    vectors = np.asarray(adata.obsm["X_diffmap"], dtype=np.float64)[:, 1:]
+    values = np.asarray(adata.uns["diffmap_evals"], dtype=np.float64)[1:]
+    root = int(start[0]) if len(start) == 1 else _tip(vectors, values, start)
+    adata.uns["iroot"] = root
+    with _undisturbed():
+        sc.tl.dpt(adata, n_dcs=n_components + 1, n_branchings=int(branches))
+    pseudotime = adata.obs["dpt_pseudotime"].to_numpy(dtype=np.float64)
+    branch = adata.obs["dpt_groups"].astype(int).to_numpy() if branches else None
+    return Diffusion(vectors, values, pseudotime, branch, root)
+
+
+def _add(
+    data: MuData | AnnData,
+    result: Diffusion,
+    key: str,
+    root: str,
+    use_rep: str,
+    n_neighbors: int,
+    seed: int,
+) -> None:
+    import pandas as pd
+
+    data.obsm[f"X_{key}_diffmap"] = result.components
+    data.obs[f"{key}_pseudotime"] = result.pseudotime
+    if result.branch is not None:
+        data.obs[f"{key}_branch"] = pd.Categorical(
+            np.where(result.branch < 0, None, result.branch.astype(str))
+        )
+    data.uns[f"{key}_diffusion"] = {
+        "eigenvalues": result.eigenvalues,
+        "root": root,
+        "use_rep": use_rep,
+        "n_neighbors": n_neighbors,
+        "seed": seed,
+    }
+
+
+def _neighbor_graph(latent: np.ndarray, n_neighbors: int, seed: int) -> sp.csr_matrix:
+    sc = _scanpy()
+    from anndata import AnnData
+
+    adata = AnnData(obsm={"X": latent}, shape=(len(latent), 0))
+    with _undisturbed():
+        sc.pp.neighbors(
+            adata, n_neighbors=n_neighbors, use_rep="X", method="gauss", random_state=seed
+        )
+    return adata.obsp["connectivities"]
+
+
+class _undisturbed:
+    """The caller's random numbers as they were, and scanpy's talk about itself unheard."""
+
+    def __enter__(self) -> None:
+        self.state = np.random.get_state()
+        self.warnings = warnings.catch_warnings()
+        self.warnings.__enter__()
+        warnings.simplefilter("ignore")
+
+    def __exit__(self, *error: object) -> None:
+        self.warnings.__exit__(*error)
+        np.random.set_state(self.state)
+
+
+def _tip(vectors: np.ndarray, values: np.ndarray, group: np.ndarray) -> int:
+    """The cell of the group farthest from the cells outside: root mean square distance.
+
+    Diffusion distances are Euclidean ones of the components scaled by l / (1 - l), so that the mean
+    square distance to a set is that to its mean, up to a constant.
+    """
+    scaled = vectors * (values / (1 - values))
+    outside = np.ones(len(vectors), dtype=bool)
+    outside[group] = False
+    to_mean = scaled[group] - scaled[outside].mean(0)
+    return int(group[(to_mean**2).sum(1).argmax()])
+
+
+# ---- what goes in
+
+
+def _scanpy() -> Any:
+    try:
+        import scanpy
+    except ImportError as error:
+        raise InputError(
+            f"diffusion maps need scanpy ({error}); install it with: pip install 'scmvp[analysis]'"
+        ) from error
+    return scanpy
+
+
+def _root_cells(root: Any, names: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    if labels is not None:
+        group = np.flatnonzero(labels == level_name(root))
+        if not len(group):
+            raise InputError(
+                f"root '{root}' is no group; the groups are "
+                f"{_some({label for label in labels if label is not None})}"
+            )
+        if len(group) == len(labels):
+            raise InputError(
+                f"all cells are in group '{root}', so that no start can be found in it; name a "
+                "cell as root, without groupby"
+            )
+        return group
+    found = np.flatnonzero(names == root)
+    if not len(found):
+        raise InputError(
+            f"root '{root}' is not the name of a cell (cells are named like {_some(names)}); give "
+            "a name, or a group together with groupby"
+        )
+    return found[:1]
+
+
+def _some(names: Any) -> str:
+    return name_some(sorted(map(str, names)) if isinstance(names, set) else list(map(str, names)))
+
+
+def _refuse_equal_points(latent: np.ndarray, names: np.ndarray) -> None:
+    _, first, count = np.unique(latent, axis=0, return_index=True, return_counts=True)
+    if (count > 1).any():
+        repeated = names[first[count > 1]]
+        raise InputError(
+            f"{count_of(int(count.sum() - len(count)), 'cell', 'has', 'have')} the same latent as "
+            f"another one (such as {_some(repeated)}); keep one of each"
+        )
+
+
+def _refuse_parts(graph: sp.csr_matrix) -> None:
+    n_parts, part = connected_components(graph, directed=False)
+    if n_parts > 1:
+        sizes = np.sort(np.bincount(part))[::-1]
+        raise InputError(
+            f"the cells fall into {count_of(n_parts, 'part')} that no path of neighbors joins (the "
+            f"largest have {sizes[0]:,} and {count_of(sizes[1], 'cell')}), so that they have no "
+            "common order: order each part by itself, or raise n_neighbors"
+        )

@@ -1,0 +1,224 @@
+"""Labels of a reference carried over to other cells in the same latent, with a confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..arguments import whole_number
+from ..data.annotated import LATENT, in_order_of, labels_of, latent_of
+from ..errors import InputError
+from ..threads import limited_threads
+from ..words import count_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+FEWEST_CELLS = 20
+UNASSIGNED = "unassigned"
+# Widths of the kernel that are tried; a cluster has variance 1 in every direction of the latent.
+WIDTHS = (0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4, 4.0)
+PRIOR_WEIGHT = 0.1
+_CALIBRATION_CELLS = 5_000
+_DISTANCE_NEIGHBORS = 15
+
+
+@limited_threads()
+def transfer_labels(
+    reference: MuData | AnnData | np.ndarray,
+    labels: str | Sequence[Any],
+    query: MuData | AnnData | np.ndarray,
+    *,
+    calibration: MuData | AnnData | np.ndarray | None = None,
+    use_rep: str = LATENT,
+    n_neighbors: int = 50,
+    unassigned_below: float = 0.01,
+    key_added: str = "scmvp_transfer",
+) -> pd.DataFrame:
+    """Label query cells by the labelled cells near them in the latent of one model.
+
+    The probability of a label is its share of the nearest reference cells, weighted by a Gaussian
+    kernel of their distance: in the latent a cluster has variance 1 in every direction, so that one
+    width serves all. The width is that under which the reference cells' own labels, each left out
+    in turn, are most probable; the probabilities are calibrated by it.
+
+    A cell unlike all of the reference is told by its mean distance to its 15 nearest reference
+    cells: the p-value is the share of reference cells that lie at least as far from the others.
+
+    Args:
+        reference: Latent of labelled cells: MuData or AnnData with obsm[use_rep], or (n, D).
+        labels: Column of obs, or one label per reference cell; cells without one (NaN, None) are
+            left out.
+        query: Latent of the cells to label, of the same model: both modalities, or one of them
+            (`get_latent_representation(query, modality="rna")`). To a MuData or AnnData the
+            results are added as obs['{key}_label'], '_confidence' and '_p_value'.
+        calibration: Latent of the reference cells as the query's is made, where that differs from
+            `reference`: for a query of RNA alone,
+            `get_latent_representation(reference, modality="rna")`. Width and p-values are then
+            those of such cells.
+        use_rep: Key of the latent in obsm.
+        n_neighbors: Reference cells that may have a weight.
+        unassigned_below: Cells of a smaller p-value are 'unassigned': the share of cells like the
+            reference that is lost. 0 assigns all.
+        key_added: Prefix of the columns in obs.
+
+    Returns:
+        One row per query cell: 'label', 'confidence' (probability of the best label), 'p_value'
+        (small for cells unlike the reference), 'best_label' (also of the unassigned), and one
+        column 'probability_<label>' for each label. `attrs['width']` is the kernel's width.
+
+    Raises:
+        InputError: Latents of different dimensions, fewer than 20 labelled cells or a single label,
+            or a label that is 'unassigned' itself.
+    """
+    z, cells = latent_of(reference, use_rep, "the reference's latent")
+    known = labels_of(reference, labels, cells, "labels")
+    target, names = latent_of(query, use_rep, "the query's latent")
+    own = z if calibration is None else _calibration(calibration, use_rep, cells)
+    _refuse_shapes(z, target, own)
+    if not isinstance(unassigned_below, int | float) or not 0 <= unassigned_below < 1:
+        raise InputError(
+            f"unassigned_below is {unassigned_below!r}; give a share from 0 to below 1"
+        )
+    n_neighbors = whole_number("n_neighbors", n_neighbors, at_least=2)
+    labelled = np.array([label is not None for label in known])
+    z, own = z[labelled], own[labelled]
+    groups, code = np.unique(known[labelled].astype(str), return_inverse=True)
+    _refuse_labels(groups, len(z))
+
+    k = min(n_neighbors, len(z) - 1)
+    tried = np.unique(np.linspace(0, len(z) - 1, min(len(z), _CALIBRATION_CELLS)).astype(int))
+    distance, near = _neighbors(z, own[tried], k, without=tried)
+    width = _best_width(distance, code[near], code[tried], code, len(groups))
+    usual = np.sort(_spread(distance))
+
+    distance, near = _neighbors(z, target, k)
+    probability = _probabilities(distance, code[near], width, code, len(groups))
+    farther = len(usual) - np.searchsorted(usual, _spread(distance), side="left")
+    p_value = (1 + farther) / (1 + len(usual))
+    table = _table(names, groups, probability, p_value, unassigned_below)
+    table.attrs["width"] = width
+    if hasattr(query, "obs"):
+        query.obs[f"{key_added}_label"] = pd.Categorical(table["label"])
+        for column in ("confidence", "p_value"):
+            query.obs[f"{key_added}_{column}"] = table[column].to_numpy()
+    return table
+
+
+def _calibration(data: Any, use_rep: str, cells: np.ndarray) -> np.ndarray:
+    """Its latent, in the order of the reference's cells where it has their names."""
+    latent, names = latent_of(data, use_rep, "calibration")
+    if hasattr(data, "obsm"):
+        return in_order_of(cells, pd.DataFrame(latent, index=names), "calibration").to_numpy()
+    return latent
+
+
+def _table(
+    names: np.ndarray, groups: np.ndarray, probability: np.ndarray, p: np.ndarray, below: float
+) -> pd.DataFrame:
+    best = groups[probability.argmax(1)]
+    table = pd.DataFrame(
+        {
+            "label": np.where(p < below, UNASSIGNED, best),
+            "confidence": probability.max(1),
+            "p_value": p,
+            "best_label": best,
+        },
+        index=pd.Index(names, name="cell"),
+    )
+    for column, group in enumerate(groups):
+        table[f"probability_{group}"] = probability[:, column]
+    return table
+
+
+def _neighbors(
+    z: np.ndarray, of: np.ndarray, k: int, without: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and positions of the k nearest of z, each (n, k), nearest first.
+
+    Args:
+        z: (N, D).
+        of: (n, D), whose neighbors.
+        k: At most N, or N - 1 with `without`.
+        without: Position of each row's own cell, which is no neighbor of it.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    extra = 0 if without is None else 1
+    distance, near = NearestNeighbors(n_neighbors=k + extra).fit(z).kneighbors(of)
+    if without is None:
+        return distance, near
+    other = near != without[:, None]
+    other[other.all(1), -1] = False  # its own cell is not among them: one too many
+    return distance[other].reshape(-1, k), near[other].reshape(-1, k)
+
+
+def _probabilities(
+    distance: np.ndarray, code: np.ndarray, width: float, all_codes: np.ndarray, n_groups: int
+) -> np.ndarray:
+    """Shares of the labels among weighted neighbors and a weak prior, (n, groups).
+
+    Args:
+        distance: (n, k), nearest first.
+        code: Labels of the neighbors, (n, k).
+        width: Standard deviation of the kernel.
+        all_codes: Labels of the reference, whose shares are the prior.
+        n_groups: Number of labels.
+    """
+    # the nearest cell has weight 1, so that the prior says little where cells are sparse, too
+    weight = np.exp(-0.5 * (distance**2 - distance[:, :1] ** 2) / width**2)
+    cell = np.repeat(np.arange(len(code)), code.shape[1])
+    share = np.zeros((len(code), n_groups))
+    np.add.at(share, (cell, code.ravel()), weight.ravel())
+    share += PRIOR_WEIGHT * np.bincount(all_codes, minlength=n_groups) / len(all_codes)
+    return share / share.sum(1, keepdims=True)
+
+
+def _best_width(
+    distance: np.ndarray, code: np.ndarray, true: np.ndarray, all_codes: np.ndarray, n_groups: int
+) -> float:
+    def log_loss(width: float) -> float:
+        probability = _probabilities(distance, code, width, all_codes, n_groups)
+        return -np.log(probability[np.arange(len(true)), true]).mean()
+
+    return min(WIDTHS, key=log_loss)
+
+
+def _spread(distance: np.ndarray) -> np.ndarray:
+    return distance[:, :_DISTANCE_NEIGHBORS].mean(1)
+
+
+def _refuse_shapes(z: np.ndarray, target: np.ndarray, own: np.ndarray) -> None:
+    if z.shape[1] != target.shape[1]:
+        raise InputError(
+            f"the reference's latent has {count_of(z.shape[1], 'dimension')}, the query's "
+            f"{target.shape[1]}; embed both with the same model"
+        )
+    if own.shape != z.shape:
+        raise InputError(
+            f"calibration has shape {own.shape}; give the reference cells, {z.shape}, in their "
+            "order"
+        )
+    if not len(target):
+        raise InputError("the query has no cells; give at least one")
+
+
+def _refuse_labels(groups: np.ndarray, n_cells: int) -> None:
+    if n_cells < FEWEST_CELLS:
+        raise InputError(
+            f"the reference has {count_of(n_cells, 'labelled cell')}; give at least {FEWEST_CELLS}"
+        )
+    if len(groups) < 2:
+        raise InputError(
+            f"all labelled cells of the reference are '{groups[0]}', so that there is nothing to "
+            "tell apart; give cells of at least two labels"
+        )
+    if UNASSIGNED in groups:
+        raise InputError(
+            f"a label of the reference is '{UNASSIGNED}', the name of cells without a label here; "
+            "give these cells no label (None), or another one"
+        )
