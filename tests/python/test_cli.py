@@ -368,9 +368,7 @@ def without_torch(code: str) -> subprocess.CompletedProcess:
 
 
 def test_import_needs_no_torch():
-    result = without_torch(
-        "import scmvp; scmvp.simulate(20, 60, 60, 2); print(scmvp.__version__)"
-    )
+    result = without_torch("import scmvp; scmvp.simulate(20, 60, 60, 2); print(scmvp.__version__)")
     assert result.stdout.strip() == scmvp.__version__, result.stderr
 
 

@@ -1,5 +1,7 @@
 """A modality that nobody thought of is an entry of the table."""
 
+import dataclasses
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from mudata import MuData
 
 import scmvp
 from scmvp.modalities import MODALITIES, Modality
+from scmvp.nn import families
 from scmvp.nn.module import pooled
 from scmvp.nn.networks import Gaussian
 
@@ -82,3 +85,24 @@ def test_posteriors_given_some_modalities_are_their_logarithmic_pool():
         torch.testing.assert_close(found.mean[i, 0].double(), mean, atol=1e-4, rtol=1e-4)
         variance = (density * (grid - mean) ** 2).sum()
         torch.testing.assert_close(found.log_var[i, 0].exp().double(), variance, rtol=1e-3, atol=0)
+
+
+def test_a_likelihood_is_an_entry_of_the_table(cells, protein, monkeypatch):
+    """Geometric counts, from torch's own distribution: slow, but nothing else has to be written."""
+
+    def geometric(counts, mean, parameter, zero_logit):
+        dense = torch.zeros_like(mean).index_put((counts.row, counts.column), counts.value)
+        return torch.distributions.Geometric(1 / (1 + mean)).log_prob(dense).sum(1)
+
+    monkeypatch.setitem(families.FAMILIES, "geometric", families.CountModel(geometric, None, 0.0))
+    monkeypatch.setitem(MODALITIES, "protein", dataclasses.replace(protein, likelihood="geometric"))
+    model = scmvp.SCMVP(cells, n_clusters=3).train(max_epochs=6, seed=0, progress=False)
+    losses = model.history["reconstruction_protein"]
+    tags, latent = cells["ADT"].X.toarray()[::-1], model.get_latent_representation()
+    size = tags.sum(1, keepdims=True)
+    share = model.decode(latent, "protein", library_size=1.0)
+    expected = -(tags * np.log(share * size) - (tags + 1) * np.log1p(share * size)).sum(1).mean()
+    assert losses[-1] < losses[0]
+    assert losses[-1] == pytest.approx(
+        expected, rel=0.05
+    )  # at samples of z, and before the last step

@@ -705,9 +705,7 @@ def test_what_a_query_counts_is_told_rightly_or_not_at_all(rate):
 
 def test_shrunk_scores_depend_on_the_seed_alone_and_are_saved(tmp_path):
     """Batches and a cell without ATAC included."""
-    mdata = scmvp.simulate(
-        n_cells=120, n_genes=200, n_peaks=300, n_types=3, n_batches=2, seed=1
-    )
+    mdata = scmvp.simulate(n_cells=120, n_genes=200, n_peaks=300, n_types=3, n_batches=2, seed=1)
     rna, atac = mdata["rna"].copy(), mdata["atac"][:-1].copy()
     rna.obs["batch"] = mdata.obs["batch"]
     options = {"n_clusters": 3, "batch": "batch", "mosaic": True}
