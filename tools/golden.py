@@ -66,9 +66,7 @@ def fits(folder: Path) -> dict[str, dict[str, Any]]:
     """Results by the name of the fit."""
     small = dict(n_genes=300, n_peaks=600, seed=3, gene_fold=8.0)
     plain = scmvp.simulate(n_cells=240, n_types=3, **small)
-    sparse = scmvp.simulate(
-        n_cells=300, n_types=4, median_umi=150, median_fragments=200, **small
-    )
+    sparse = scmvp.simulate(n_cells=300, n_types=4, median_umi=150, median_fragments=200, **small)
     batches = scmvp.simulate(n_cells=300, n_types=3, n_batches=3, **small)
     wide = scmvp.simulate(n_cells=200, n_genes=400, n_peaks=9000, n_types=3, seed=5)
     mosaic = (plain["rna"][:180].copy(), plain["atac"][60:].copy())

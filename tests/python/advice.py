@@ -244,6 +244,11 @@ ADVICE: dict[str, dict[str, str]] = {
         "likelihood_atac is": STATES,
         "does not divide": "case options",
         "encoder_input is": STATES,
+        "zeros is": STATES,
+        "mixture_update is": STATES,
+        "from 0 to less than 1": STATES,
+        "kl_warm_up_fraction": STATES,
+        "validation_fraction is 0": "case options",
     },
     "preprocess": {
         "the same cells in the same order": "case odd_kinds",
@@ -328,11 +333,6 @@ ADVICE: dict[str, dict[str, str]] = {
     "training": {
         "cannot be used by this PyTorch": STATES,
         "training diverged": "case diverged",
-        "zeros is": STATES,
-        "mixture_update is": STATES,
-        "from 0 to less than 1": STATES,
-        "kl_warm_up_fraction": STATES,
-        "validation_fraction is 0": "case options",
     },
     "trajectory": {
         "need scanpy": WITHOUT,

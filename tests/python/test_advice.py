@@ -270,7 +270,6 @@ NOT_BY_OTHERS = {
     "rbridge": [""],
     "rserial": [""],
     "simulate": ["batch_effect", "separated_by"],
-    "training": ["_fraction is", "{name} is", "mixture_update is", "zeros is"],
 }  # fmt: skip
 
 

@@ -442,7 +442,7 @@ def test_an_interrupt_ends_r(tmp_path):
     marker = tmp_path / "alive"
     script = fake_rscript(tmp_path, f"sleep 60 & echo $! > {marker}; echo begun >&2; wait")
     code = (
-        "from scmvp import rengine\n"
+        "from scmvp.r import rengine\n"
         "try:\n    rengine.call('read', {}, 'process', verbose=True)\n"
         "except KeyboardInterrupt:\n    print('interrupted')\n"
     )
