@@ -33,7 +33,7 @@ Callback = Callable[[dict], None]
 MOST_EM_STEPS = 100  # when the mixture starts
 _CLEARLY_BETTER = 1e-5  # nats per cell, of one mixture of a latent over another
 _FEW_CELLS, _FEW_COUNTS = 10_000, 3_000  # from which on fewer epochs are the default
-_FEWEST_EPOCHS, _FEWEST_STEPS = 12, 800
+_FEWEST_EPOCHS, _FEWEST_STEPS = 12, 1_000
 _MOST_UNPAIRED = 8  # times as many cells in a minibatch, at most, where few have both modalities
 
 
@@ -78,7 +78,7 @@ def default_epochs(n_cells: int, counts_per_cell: float) -> int:
     usual = TrainingOptions()
     steps = min(max(n_cells / usual.batch_size, usual.fewest_steps), n_cells / usual.smallest_batch)
     many, all_steps = min(1, _FEW_CELLS / n_cells), usual.max_epochs * steps
-    deep = min(1, max(math.sqrt(_FEW_COUNTS / max(counts_per_cell, 1)), _FEWEST_STEPS / all_steps))
+    deep = min(1, max(_FEW_COUNTS / max(counts_per_cell, 1), _FEWEST_STEPS / (all_steps * many)))
     return max(_FEWEST_EPOCHS, round(usual.max_epochs * many * deep))
 
 
