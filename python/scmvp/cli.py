@@ -17,17 +17,18 @@ import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 import scmvp
 
 from .data.checks import check_paired, writable
+from .data.paired import Paired
 from .errors import InputError, InputNote
 from .files import whole_file, whole_folder
+from .flags import in_flags, parser
 from .modalities import MODALITIES
-from .paired import Paired
 from .progress import SILENT, Display, Listener, Stages, displayed
 from .reading import read_for_fit
 from .words import count_of
@@ -39,7 +40,7 @@ MODEL_FILES = {"model.json", "weights.safetensors"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser(VERBS).parse_args(argv)
     try:
         return _run(arguments)
     except InputError as error:
@@ -283,159 +284,6 @@ class _Messages:
         self._display.close()
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="scmvp",
-        description="Joint latent space, clusters and imputed profiles from paired RNA and ATAC.",
-    )
-    parser.add_argument("--version", action="version", version=f"scmvp {scmvp.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    fit = commands.add_parser("fit", help="fit the model and write latent, clusters and the model")
-    _add_input(fit)
-    fit.add_argument("--out", required=True, metavar="DIR", help="folder to write")
-    fit.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
-    fit.add_argument("--n-clusters", type=_positive_int, metavar="K", help="default: estimated")
-    fit.add_argument(
-        "--n-latent", type=_positive_int, metavar="D", help="default 20, with preset paper 10"
-    )
-    fit.add_argument(
-        "--max-epochs",
-        type=_positive_int,
-        metavar="N",
-        help="default 60, fewer of more than 10,000 cells or of deep ones, at least 12",
-    )
-    fit.add_argument(
-        "--batch-size", type=_positive_int, default=128, metavar="N", help="default 128"
-    )
-    fit.add_argument("--lr", type=_positive, default=5e-3, metavar="RATE", help="default 0.005")
-    fit.add_argument("--seed", type=int, default=0, help="default 0")
-    fit.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-    fit.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads")
-    fit.add_argument(
-        "--checkpoint",
-        metavar="FILE",
-        help="state after each epoch; where the file exists, its training goes on",
-    )
-    fit.add_argument(
-        "--batch",
-        nargs="+",
-        metavar="COLUMN",
-        help="columns of obs (donor, replicate) whose differences are taken out of the latent",
-    )
-    fit.add_argument("--preset", choices=("default", "paper"), default="default")
-    fit.add_argument(
-        "--min-cells",
-        type=_positive_int,
-        default=10,
-        metavar="N",
-        help="features seen in fewer cells are left out of the model (default 10)",
-    )
-    fit.set_defaults(run=_fit)
-
-    embed = commands.add_parser("embed", help="latent of cells, these or others")
-    embed.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
-    _add_input(embed)
-    embed.add_argument("--out", required=True, metavar="FILE", help="CSV file to write or replace")
-    embed.add_argument("--modality", choices=("joint", "rna", "atac"), default="joint")
-    embed.set_defaults(run=_embed)
-
-    impute = commands.add_parser("impute", help="imputed expression or accessibility, as HDF5")
-    impute.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
-    _add_input(impute)
-    impute.add_argument("--modality", choices=("rna", "atac"), required=True)
-    impute.add_argument(
-        "--out", required=True, metavar="FILE.h5", help="HDF5 file to write or replace"
-    )
-    impute.add_argument("--features", metavar="FILE", help="names, one a line (default: all)")
-    impute.add_argument("--cells", metavar="FILE", help="names, one a line (default: all)")
-    impute.add_argument(
-        "--library-size",
-        type=_positive,
-        default=1e4,
-        metavar="L",
-        help="counts per cell that the values of all features sum to (10,000); not logged",
-    )
-    impute.add_argument(
-        "--batch",
-        nargs="+",
-        metavar="LEVEL",
-        help="batch to impute to, or COLUMN=LEVEL for several columns (default: the average)",
-    )
-    impute.add_argument("--threshold", type=float, metavar="T", help="smaller values become zero")
-    impute.set_defaults(run=_impute)
-
-    differential = commands.add_parser(
-        "differential", help="genes or peaks that differ between groups of cells, as CSV"
-    )
-    differential.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
-    _add_input(differential)
-    differential.add_argument("--modality", choices=("rna", "atac"), required=True)
-    differential.add_argument(
-        "--out", required=True, metavar="FILE.csv", help="CSV file to write or replace"
-    )
-    by = differential.add_mutually_exclusive_group()
-    by.add_argument("--groupby", metavar="NAME", help="column of the cells' metadata")
-    by.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="CSV with a header, cell and label in its first columns, such as clusters.csv "
-        "(default: the clusters of the model)",
-    )
-    differential.add_argument(
-        "--group1", nargs="+", metavar="LABEL", help="tested one after the other (default: all)"
-    )
-    differential.add_argument(
-        "--group2", nargs="+", metavar="LABEL", help="compared with (default: all other cells)"
-    )
-    differential.add_argument("--features", metavar="FILE", help="names, one a line (default: all)")
-    differential.add_argument(
-        "--delta", type=float, default=0.25, metavar="D", help="least log2 fold change (0.25)"
-    )
-    differential.add_argument(
-        "--fdr", type=float, default=0.05, metavar="Q", help="expected share of wrong calls (0.05)"
-    )
-    differential.add_argument("--seed", type=int, default=0, help="default 0")
-    differential.set_defaults(run=_differential)
-
-    info = commands.add_parser("info", help="what made a model, as JSON")
-    info.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
-    info.set_defaults(run=_info)
-    return parser
-
-
-def _add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "input",
-        metavar="INPUT",
-        help="folder with rna.h5ad and atac.h5ad, .h5mu, .h5ad of both, .zarr, 10x .h5, "
-        "MatrixMarket folder, outs folder of Cell Ranger ARC, .rds of a Seurat, "
-        "SingleCellExperiment or MultiAssayExperiment object (needs R)",
-    )
-    parser.add_argument(
-        "--backed",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="leave the counts on disk; auto: where they would take an eighth of the memory",
-    )
-    parser.add_argument(
-        "--rna-layer",
-        metavar="NAME",
-        help="layer with RNA counts, or X or raw (default: X, or where it is not counts the layer "
-        "'counts' or raw)",
-    )
-    parser.add_argument("--atac-layer", metavar="NAME", help="the same of the ATAC counts")
-    parser.add_argument(
-        "--mosaic", action="store_true", help="take cells that only one of the modalities has, too"
-    )
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
-
-
 def _load(path: str, say: _Messages) -> Any:
     SCMVP = _loaded_model_class(say.stages)
     with say.stages.stage("loading the model"):
@@ -577,59 +425,15 @@ def _shape(cells: Any) -> str:
     return f"{sizes}; the counts stay on disk" if on_disk else sizes
 
 
-# What Python takes, and the flags for it.
-_FLAGS = (
-    (re.compile(r"\b(rna|atac)_layer='([^']*)'"), r"--\1-layer '\2'"),
-    (re.compile(r"\bmosaic=True\b"), "--mosaic"),
-    # in quotes they are names of the user's own
-    (
-        re.compile(
-            r"(?<!['\w-])(n_clusters|n_latent|min_cells|max_epochs|batch_size|library_size|groupby|"
-            r"group1|group2)(?!['\w])"
-        ),
-        None,
-    ),
-    (re.compile(r"^(delta|fdr|seed|lr|threads|batch)(?= is )"), None),
-    (re.compile(r"leave batch out"), "leave --batch out"),
-    (re.compile(r"give a dict of column and level"), "write COLUMN=LEVEL for each of them"),
-    (re.compile(r"leave out backed=True"), "say --backed no"),
-    (re.compile(r"with backed=True"), "with --backed yes"),
-    # what only Python has
-    (re.compile(r"; read_rds takes the name of an assay \(rna_assay, peak_assay\)"), ""),
-    (
-        re.compile(r", e\.g\. with (adata\.(obs|var)_names_make_unique\(\)|scmvp\.filter_paired)"),
-        "",
-    ),
-    (re.compile(r", or have Rscript on the PATH and say engine='process', which needs none"), ""),
-)
-
-
-def in_flags(sentence: str) -> str:
-    """A sentence with the flags of the command line for the arguments of Python."""
-    for pattern, flag in _FLAGS:
-        if flag is None:
-            sentence = pattern.sub(lambda found: "--" + found[1].replace("_", "-"), sentence)
-        else:
-            sentence = pattern.sub(flag, sentence)
-    return sentence
-
-
 def _fail(sentence: str, status: int) -> int:
     print(f"scmvp: {sentence}", file=sys.stderr, flush=True)
     return status
 
 
-def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
-    return value
+VERBS = {
+    "fit": _fit,
+    "embed": _embed,
+    "impute": _impute,
+    "differential": _differential,
+    "info": _info,
+}

@@ -27,26 +27,19 @@ from .data.features import (
     warn_of_empty_rows,
 )
 from .data.matrices import Matrix, entries_of_cells, feature_totals
+from .data.paired import Paired
 from .data.preprocess import counts_insertions, estimate_n_clusters
 from .data.spectral import batches_of, fit_spectrum
 from .errors import InputError, ModelFileError
-from .fit.training import (
-    Callback,
-    Trainer,
-    TrainingResult,
-    default_epochs,
-    embed,
-    in_frame,
-    pick_device,
-    seeded,
-)
+from .fit.embedding import embed, in_frame
+from .fit.training import Callback, Trainer, TrainingResult
 from .modalities import MODALITIES, feature_of
 from .nn.batches import Cells
+from .nn.device import pick_device, seeded
 from .nn.distributed import ranks
 from .nn.inputs import OF_COUNTS, SpectralScores
 from .nn.module import Features, PairedMixtureVAE
-from .options import ModelOptions, TrainingOptions
-from .paired import Paired
+from .options import ModelOptions, TrainingOptions, default_epochs
 from .progress import SILENT, Listener, Stages, counted, followed
 from .threads import default_threads, limited_threads
 from .tools import differential, impute

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from .errors import InputError
 from .modalities import MODALITIES
 
+_FEW_CELLS, _FEW_COUNTS = 10_000, 3_000  # from which on fewer epochs are the default
+_FEWEST_EPOCHS, _FEWEST_STEPS = 12, 1_000
 _FEWEST_ANNEALING_STEPS = 96
 
 
@@ -117,3 +119,21 @@ class TrainingOptions:
         annealing = min(annealing, self.max_epochs - warm_up)
         mixture = self.max_epochs - warm_up - annealing
         return [Phase("warm-up", warm_up), Phase("mixture", mixture), Phase("annealing", annealing)]
+
+
+def default_epochs(n_cells: int, counts_per_cell: float) -> int:
+    """Epochs at most, when the user says nothing: 60, fewer of many or of deep cells, at least 12.
+
+    What has to be learnt grows with the kinds of cells, not with their number, and an epoch of more
+    cells makes more steps. Of deep cells each step learns more, as long as there are enough steps
+    (docs/MODEL.md, D17).
+
+    Args:
+        n_cells: How many cells are fitted.
+        counts_per_cell: Mean number of counts of both modalities.
+    """
+    usual = TrainingOptions()
+    steps = min(max(n_cells / usual.batch_size, usual.fewest_steps), n_cells / usual.smallest_batch)
+    many, all_steps = min(1, _FEW_CELLS / n_cells), usual.max_epochs * steps
+    deep = min(1, max(_FEW_COUNTS / max(counts_per_cell, 1), _FEWEST_STEPS / (all_steps * many)))
+    return max(_FEWEST_EPOCHS, round(usual.max_epochs * many * deep))

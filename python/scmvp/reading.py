@@ -24,7 +24,7 @@ from .r.rbridge import read_rds
 if TYPE_CHECKING:
     from mudata import MuData
 
-    from .paired import Paired
+    from .data.paired import Paired
 
 
 def read(

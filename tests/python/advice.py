@@ -125,8 +125,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "is a folder; name a file": "case on_the_command_line",
         "the memory is not enough": "case memory",
         "nothing was written": NOTE,
-        "is not a whole number": STATES,
-        "is not a positive number": STATES,
     },
     "containers": {
         "holds no features of type '{feature_type}'": "case types",
@@ -158,6 +156,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "name a column of categories": "case batches",
         "of batches that the model has not seen": NOTE,
     },
+    "device": {"cannot be used by this PyTorch": STATES},
     "differential": {
         "must be one label per cell": "case odd_kinds",
         "give one for each cell": "case groups",
@@ -193,6 +192,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "is no path": "case odd_kinds",
         "a device or a pipe": "case places",
         "meanwhile another program": "tells where the result is",
+    },
+    "flags": {
+        "is not a whole number": STATES,
+        "is not a positive number": STATES,
     },
     "io": {
         "has no layers": "case kinds_of_files",
@@ -331,7 +334,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "is a file; give a folder": "case saved_models",
     },
     "training": {
-        "cannot be used by this PyTorch": STATES,
         "training diverged": "case diverged",
     },
     "trajectory": {

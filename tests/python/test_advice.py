@@ -26,7 +26,7 @@ from messages import PACKAGE, Message, messages, texts
 from mudata import MuData
 
 import scmvp
-from scmvp import cli
+from scmvp import cli, flags
 from scmvp.data.checks import count_matrix
 from scmvp.data.matrices import DiskRows, StoredCsr
 from scmvp.errors import InputError, InputNote
@@ -226,11 +226,11 @@ def test_arguments_and_functions_in_messages_exist():
 
 
 def test_flags_in_messages_exist():
-    subcommands = next(a for a in cli._parser()._actions if a.dest == "command").choices
-    flags = {flag for parser in subcommands.values() for flag in parser._option_string_actions}
+    subcommands = next(a for a in flags.parser(cli.VERBS)._actions if a.dest == "command").choices
+    known = {flag for parser in subcommands.values() for flag in parser._option_string_actions}
     for module, text in _all_texts():
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text):
-            assert flag in flags | {"--help", "--version"}, (module, text)
+            assert flag in known | {"--help", "--version"}, (module, text)
 
 
 def test_installs_in_messages_are_declared():
@@ -290,8 +290,8 @@ def test_the_command_line_says_its_flags():
     arguments = {name for name in _arguments() if "_" in name} | {"groupby", "group1", "group2"}
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])"
     for module, text in _met_by_others({"simulate", "preprocess"}):
-        left = re.findall(words, cli.in_flags(text))
-        assert not left, (module, cli.in_flags(text), left)
+        left = re.findall(words, flags.in_flags(text))
+        assert not left, (module, flags.in_flags(text), left)
 
 
 def test_r_says_its_arguments():

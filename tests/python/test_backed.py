@@ -107,10 +107,10 @@ def test_a_truncated_file_is_refused(pair_folder, refused):
 
 
 def test_what_takes_much_memory_stays_on_disk(pair_folder, monkeypatch):
-    assert not isinstance(read_for_fit(pair_folder), scmvp.paired.Paired)
+    assert not isinstance(read_for_fit(pair_folder), scmvp.data.paired.Paired)
     monkeypatch.setattr("scmvp.reading._physical_memory", lambda: 1e5)
-    assert isinstance(read_for_fit(pair_folder), scmvp.paired.Paired)
-    assert not isinstance(read_for_fit(pair_folder, backed=False), scmvp.paired.Paired)
+    assert isinstance(read_for_fit(pair_folder), scmvp.data.paired.Paired)
+    assert not isinstance(read_for_fit(pair_folder, backed=False), scmvp.data.paired.Paired)
 
 
 @pytest.mark.parametrize("world", [1, 3])

@@ -12,8 +12,8 @@ from anndata import AnnData
 import scmvp
 from scmvp.data.checks import check_paired, count_matrix
 from scmvp.data.matrices import holds_counts
+from scmvp.data.paired import Paired
 from scmvp.errors import InputError
-from scmvp.paired import Paired
 
 RNA = np.array([[1, 0, 3], [0, 2, 0], [0, 0, 5], [1, 1, 0]], dtype=np.float32)
 ATAC = np.array([[1, 0], [0, 1], [2, 0], [1, 1]], dtype=np.float32)

@@ -22,9 +22,9 @@ from scmvp import InputError, ModelFileError, storage
 from scmvp.data.features import match_features
 from scmvp.data.preprocess import looks_like_insertions
 from scmvp.errors import InputNote
-from scmvp.fit.training import default_epochs
 from scmvp.model import SCMVP
 from scmvp.nn.module import LossTerms
+from scmvp.options import default_epochs
 
 QUICK = {"max_epochs": 4, "threads": 1}
 

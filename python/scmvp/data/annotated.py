@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..paired import Paired
 from ..words import count_of, name_some
 from .checks import columns_of
 from .containers import as_names, is_mudata
 from .labels import level_names
+from .paired import Paired
 
 LATENT = "X_scmvp"
 

@@ -15,7 +15,6 @@ from anndata.io import read_elem
 
 from ..errors import InputError
 from ..modalities import PAIR, label_of, modality_of
-from ..paired import Paired
 from .checks import columns_of, paired_of
 from .claims import check_zarr, open_hdf5
 from .containers import (
@@ -40,6 +39,7 @@ from .io import (
     pair_files,
 )
 from .matrices import DiskRows, StoredCsr, StoredDense
+from .paired import Paired
 
 
 class Opened(NamedTuple):

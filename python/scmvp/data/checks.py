@@ -20,7 +20,6 @@ import scipy.sparse as sp
 from ..errors import InputError
 from ..files import as_path, refuse_no_file
 from ..modalities import PAIR, feature_of, label_of
-from ..paired import Paired
 from ..words import count_of, name_some
 from . import matrices
 from .claims import check_structure
@@ -45,6 +44,7 @@ from .matrices import (
     not_a_count,
     rows_of,
 )
+from .paired import Paired
 
 if TYPE_CHECKING:
     from anndata import AnnData

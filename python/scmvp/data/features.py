@@ -12,10 +12,10 @@ import scipy.sparse as sp
 
 from ..errors import InputError, InputNote
 from ..modalities import feature_of, label_of
-from ..paired import Paired
 from ..words import count_of, name_some
 from .containers import RANGE
 from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
+from .paired import Paired
 from .preprocess import insertions_to_fragments, looks_like_insertions
 
 # Smallest share of a model's genes, and of its peaks, that a query must have.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,23 +16,23 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import InputError
-from ..nn.batches import ORDERED_CELLS, Cells, PairedBatch, Part, even_chunks, n_chunks
-from ..nn.distributed import from_first, own_device, summed
+from ..nn.batches import Cells, PairedBatch, Part, even_chunks, n_chunks
+from ..nn.device import seeded
+from ..nn.distributed import from_first, summed
 from ..nn.likelihood import Pool
 from ..nn.module import Inputs, LossTerms, Noise, PairedMixtureVAE
-from ..nn.networks import Gaussian, start_epoch
+from ..nn.networks import start_epoch
 from ..nn.optimizer import Adam
 from ..nn.zeros import ROUGHLY, SampledZeros
 from ..options import Phase, TrainingOptions
-from ..progress import SILENT, Report, Stages, counted, unheard
+from ..progress import SILENT, Report, Stages, unheard
 from . import checkpoint, mixture
+from .embedding import embed, in_frame, read_all
 
 Callback = Callable[[dict], None]
 
 MOST_EM_STEPS = 100  # when the mixture starts
 _CLEARLY_BETTER = 1e-5  # nats per cell, of one mixture of a latent over another
-_FEW_CELLS, _FEW_COUNTS = 10_000, 3_000  # from which on fewer epochs are the default
-_FEWEST_EPOCHS, _FEWEST_STEPS = 12, 1_000
 _MOST_UNPAIRED = 8  # times as many cells in a minibatch, at most, where few have both modalities
 
 
@@ -62,48 +61,6 @@ class TrainingResult:
         """Append one epoch to the history."""
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
-
-
-def default_epochs(n_cells: int, counts_per_cell: float) -> int:
-    """Epochs at most, when the user says nothing: 60, fewer of many or of deep cells, at least 12.
-
-    What has to be learnt grows with the kinds of cells, not with their number, and an epoch of more
-    cells makes more steps. Of deep cells each step learns more, as long as there are enough steps
-    (docs/MODEL.md, D17).
-
-    Args:
-        n_cells: How many cells are fitted.
-        counts_per_cell: Mean number of counts of both modalities.
-    """
-    usual = TrainingOptions()
-    steps = min(max(n_cells / usual.batch_size, usual.fewest_steps), n_cells / usual.smallest_batch)
-    many, all_steps = min(1, _FEW_CELLS / n_cells), usual.max_epochs * steps
-    deep = min(1, max(_FEW_COUNTS / max(counts_per_cell, 1), _FEWEST_STEPS / (all_steps * many)))
-    return max(_FEWEST_EPOCHS, round(usual.max_epochs * many * deep))
-
-
-def pick_device(device: str) -> torch.device:
-    """'auto' is the GPU where torch sees one for this process."""
-    if device == "auto":
-        return own_device() or torch.device("cpu")
-    try:
-        picked = torch.device(device)
-        torch.empty(0, device=picked)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device '{device}' cannot be used by this PyTorch; use 'auto', 'cpu', or 'cuda' where "
-            "there is a GPU"
-        ) from error
-    return picked
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch draws from `seed` inside, and from the caller's own stream afterwards."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield
 
 
 class Trainer:
@@ -476,56 +433,3 @@ class _Objective(nn.Module):
     ) -> tuple[torch.Tensor, LossTerms]:
         terms = self.module.loss(batch, read, noise)
         return terms.objective(self.module.options, warm_up), terms
-
-
-@torch.no_grad()
-def read_all(module: PairedMixtureVAE, cells: Cells, report: Report = unheard) -> Inputs | None:
-    """What the encoders read of every cell, on the device; None where that is as long as counts."""
-    if not module.reads_scores:
-        return None
-    batches = counted(cells.ordered(), cells.n_ordered(len(cells)), report)
-    return _known_complete(Inputs.joined([module.read(batch) for batch in batches]))
-
-
-def _known_complete(read: Inputs) -> Inputs:
-    """The same, with nothing to look at where every cell has both modalities."""
-    if read.present is None or not bool(read.present.all()):
-        return read
-    return read._replace(present=None)
-
-
-@torch.no_grad()
-def embed(
-    module: PairedMixtureVAE,
-    cells: Cells,
-    read: Inputs | None = None,
-    modality: str = "joint",
-    rows: np.ndarray | None = None,
-    report: Report = unheard,
-) -> Gaussian:
-    """q(z|.) in evaluation mode and the networks' coordinates, (n, D), on the CPU.
-
-    Args:
-        module: Whose encoders.
-        cells: Their counts.
-        read: What `read_all` makes of them, where it is known.
-        modality: 'joint', 'rna' or 'atac'.
-        rows: Which cells; all when None.
-        report: Called with the share of them that is done.
-    """
-    module.eval()
-    rows = np.arange(len(cells)) if rows is None else rows
-    if read is None:
-        inputs = (_known_complete(module.read(batch)) for batch in cells.ordered(rows))
-    else:
-        places = torch.from_numpy(rows).to(cells.device).split(ORDERED_CELLS)
-        inputs = (read.each(lambda part, i=some: part.index_select(0, i)) for some in places)
-    inputs = counted(inputs, cells.n_ordered(len(rows)), report)
-    parts = [[part.cpu() for part in module.encode(some, modality)] for some in inputs]
-    return Gaussian(*(torch.cat(part) for part in zip(*parts, strict=True)))
-
-
-@torch.no_grad()
-def in_frame(module: PairedMixtureVAE, q: Gaussian) -> np.ndarray:
-    """Posterior means in the frame of the prior, (n, D)."""
-    return module.prior.to_frame(q.mean.to(module.prior.mean.device)).cpu().numpy()

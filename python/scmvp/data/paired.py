@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .data.matrices import Matrix
+from .matrices import Matrix
 
 
 @dataclass(frozen=True)
