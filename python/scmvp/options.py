@@ -135,5 +135,6 @@ def default_epochs(n_cells: int, counts_per_cell: float) -> int:
     usual = TrainingOptions()
     steps = min(max(n_cells / usual.batch_size, usual.fewest_steps), n_cells / usual.smallest_batch)
     many, all_steps = min(1, _FEW_CELLS / n_cells), usual.max_epochs * steps
-    deep = min(1, max(_FEW_COUNTS / max(counts_per_cell, 1), _FEWEST_STEPS / (all_steps * many)))
+    fewer = (_FEW_COUNTS / max(counts_per_cell, 1)) ** (2 / 3)
+    deep = min(1, max(fewer, _FEWEST_STEPS / (all_steps * many)))
     return max(_FEWEST_EPOCHS, round(usual.max_epochs * many * deep))

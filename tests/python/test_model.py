@@ -123,8 +123,8 @@ def test_history_has_one_row_for_each_epoch(model):
 
 def test_more_or_deeper_cells_need_fewer_epochs():
     assert [default_epochs(n, 1500) for n in (200, 10_000, 20_000, 100_000)] == [60, 60, 30, 12]
-    assert [default_epochs(5000, counts) for counts in (3000, 6000, 500_000)] == [60, 30, 26]
-    assert [default_epochs(n, 12_000) for n in (10_000, 20_000)] == [15, 12]
+    assert [default_epochs(5000, counts) for counts in (3000, 6000, 500_000)] == [60, 38, 26]
+    assert [default_epochs(n, 12_000) for n in (10_000, 20_000)] == [24, 12]
     assert default_epochs(200, 50_000) == 60  # six steps each
 
 
