@@ -1,11 +1,14 @@
 """A training taken up again is the training without a break."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 import scmvp
 from scmvp import SCMVP
+from scmvp.nn import kernels, zeros
 
 OPTIONS = {"max_epochs": 9, "patience": 5, "threads": 1}  # all nine epochs
 
@@ -52,6 +55,28 @@ def test_going_on_gives_the_same_model(cells, whole, tmp_path, epoch):
     )
     assert model.history["elbo_validation"] == whole.history["elbo_validation"]
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="Numba is not installed")
+@pytest.mark.parametrize("batch", [None, "batch"])
+def test_going_on_with_zeros_from_a_sample_gives_the_same_model(tmp_path, monkeypatch, batch):
+    """With batches their gradient is stored, without it is not."""
+    monkeypatch.setattr(zeros, "_FEWEST_FEATURES", 100)
+    monkeypatch.setattr(zeros, "_COUNT", 0.0)  # as if they were nearly all
+    shape = {"n_cells": 120, "n_genes": 300, "n_peaks": 500, "n_types": 3, "n_batches": 2}
+    depth = {"median_umi": 150, "median_fragments": 200}
+    cells = scmvp.simulate(**shape, **depth, batch_effect=0.1, seed=3)
+    make = partial(SCMVP, cells, n_clusters=3, batch=batch)
+    whole = make().train(**OPTIONS)
+    assert {*whole.summary()["features_per_step"]} == {"rna", "atac"}
+    for epoch in (2, 8):
+        file = tmp_path / f"state {epoch}"
+        cut_after(make(), epoch, file)
+        model = make().train(checkpoint=file, **OPTIONS)
+        np.testing.assert_array_equal(
+            model.get_latent_representation(), whole.get_latent_representation()
+        )
+        assert model.history["elbo_validation"] == whole.history["elbo_validation"]
 
 
 def test_the_checkpoint_of_another_training_is_refused(cells, tmp_path, refused):
