@@ -4,7 +4,8 @@
 # whether torch was loaded apart from R's BLAS.
 session <- new.env(parent = emptyenv())
 
-# A module of the core: core() is scmvp itself, core("data.io") is scmvp.data.io. Starts Python when needed.
+# A module of the core: core() is scmvp itself, core("data.io") is scmvp.data.io. Starts Python when
+# needed.
 # Nothing is converted to R unless asked for: large results must not be turned into R by accident.
 core <- function(module = NULL, torch = FALSE) {
   if (is.null(session$core)) start_core() else forget_interrupt()
