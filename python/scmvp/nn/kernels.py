@@ -38,10 +38,9 @@ class Update(NamedTuple):
 
     first: Tensor  # (F, H), the mean of its gradients
     second: Tensor  # (F, H), of their squares
-    numbers: tuple[
-        float, ...
-    ]  # rate over 1 - beta1^t, 1 - beta1, 1 - beta2, 1 / sqrt(1 - beta2^t),
-    # epsilon, and the weight decay, which adds to the gradient
+    # rate / (1 - beta1^t), 1 - beta1, 1 - beta2, 1 / sqrt(1 - beta2^t), epsilon, and the weight
+    # decay, which adds to the gradient
+    numbers: tuple[float, ...]
 
 
 @cache
