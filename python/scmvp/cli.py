@@ -213,9 +213,9 @@ def _info(arguments: argparse.Namespace, say: _Messages) -> int:
 
 def describe_account(account: dict[str, Any]) -> list[str]:
     """What of the input the model reads, in sentences."""
-    modelled = [of for of in MODALITIES.values() if f"n_{of.feature}s" in account]
+    modelled = [of for of in MODALITIES.values() if f"n_{of.features}" in account]
     features = [
-        f"{account[f'n_{of.feature}s']:,} of {count_of(account[f'n_{of.feature}s_in'], of.feature)}"
+        f"{account[f'n_{of.features}']:,} of {count_of(account[f'n_{of.features}_in'], of.feature)}"
         for of in modelled
     ]
     lines = [

@@ -23,6 +23,11 @@ class Modality:
     group: str  # its features as the subject of a stage: "correspondence analysis of peaks"
     spellings: tuple[str, ...]  # names that people give to it, small letters only
 
+    @property
+    def features(self) -> str:
+        """Of many: under this name their names are kept, and their number under 'n_' and this."""
+        return f"{self.feature}s"
+
 
 RNA = Modality(
     name="rna",

@@ -682,7 +682,7 @@ class SCMVP:
         model.preset, model.n_clusters = info["preset"], info["account"]["n_clusters"]
         model.account = info["account"]
         model.features = {
-            name: storage.names_in(info, f"{feature_of(name)}s", directory)
+            name: storage.names_in(info, MODALITIES[name].features, directory)
             for name in storage.modalities_in(info, directory)
         }
         model.options = storage.options_of(ModelOptions, info["model_options"], directory)
@@ -718,7 +718,7 @@ class SCMVP:
             "training_options": dataclasses.asdict(self._trained()),
             "training": dataclasses.asdict(self._result),
             "modalities": [*self.features],
-            **{f"{feature_of(name)}s": names.tolist() for name, names in self.features.items()},
+            **{MODALITIES[name].features: names.tolist() for name, names in self.features.items()},
         }
 
     def summary(self) -> dict[str, Any]:
@@ -895,7 +895,7 @@ class SCMVP:
 
 def _n_features(modality: str) -> str:
     """Under which name their number is told."""
-    return f"n_{feature_of(modality)}s"
+    return f"n_{MODALITIES[modality].features}"
 
 
 def _totals(matrix: Matrix) -> torch.Tensor:

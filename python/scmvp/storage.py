@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from .errors import InputError, ModelFileError, first_line
 from .files import as_path, one_writer, whole_file
-from .modalities import MODALITIES, PAIR, feature_of
+from .modalities import MODALITIES, PAIR
 from .version import __version__
 from .words import count_of
 
@@ -139,7 +139,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
     stored = info
     if given < 6:
         info = {"modalities": [*PAIR]} | info
-    features = [f"{feature_of(name)}s" for name in _known(info.get("modalities"))]
+    features = [MODALITIES[name].features for name in _known(info.get("modalities"))]
     needed = (*INFO_KEYS, "modalities", *features, *([DIGEST] if given > 3 else []))
     if missing := [name for name in needed if name not in info]:
         raise ModelFileError(f"'{path}' lacks {', '.join(missing)}; save the model again")
