@@ -12,12 +12,13 @@
 #'
 #' @param object A Seurat object or SingleCellExperiment with a reduction, or a numeric matrix of
 #'   coordinates, cells x dimensions.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... `silent`, the opposite of `verbose`, is taken with a message; others are refused by
+#'   name.
 #' @param reduction Name of the reduction.
 #' @param dims Which of its dimensions; `NULL` for all.
 #' @param k Cells per group.
 #' @param seed.use Seed of the random order; R's own random numbers are not touched.
-#' @param silent Say nothing about how much the groups overlap.
+#' @param verbose Say how much the groups overlap.
 #' @return A sparse 0/1 matrix (dgCMatrix), cells x groups, so that `counts %*% groups` sums the
 #'   counts of each group. A group is named after the cell around which it was made: `agg12` for the
 #'   twelfth.
@@ -32,40 +33,18 @@
 #' groups <- AggregateCells(latent, k = 30)
 #' dim(groups)
 #' @export
-AggregateCells <- function(object, ...) {
-  UseMethod("AggregateCells")
-}
-
-#' @rdname AggregateCells
-#' @export
-AggregateCells.Seurat <- function(object, reduction = "scmvp", dims = NULL, k = 50, seed.use = 0,
-                                  silent = FALSE, ...) {
-  refuse_dots(list(...), c("reduction", "dims", "k", "seed.use", "silent"))
-  AggregateCells(
-    seurat_coordinates(object, reduction, dims),
-    k = k, seed.use = seed.use, silent = silent
+AggregateCells <- function(object, reduction = "scmvp", dims = NULL, k = 50, seed.use = 0,
+                           verbose = TRUE, ...) {
+  earlier <- c(silent = "verbose")
+  list2env(renamed_arguments(list(...), earlier, "AggregateCells()"), environment())
+  given <- list(...)
+  refuse_dots(
+    given[!names_or_empty(given) %in% names(earlier)], setdiff(names(formals()), c("object", "..."))
   )
-}
-
-#' @rdname AggregateCells
-#' @export
-AggregateCells.SingleCellExperiment <- function(object, reduction = "scmvp", dims = NULL, k = 50,
-                                                seed.use = 0, silent = FALSE, ...) {
-  refuse_dots(list(...), c("reduction", "dims", "k", "seed.use", "silent"))
-  AggregateCells(
-    sce_coordinates(object, reduction, dims),
-    k = k, seed.use = seed.use, silent = silent
-  )
-}
-
-#' @rdname AggregateCells
-#' @export
-AggregateCells.default <- function(object, k = 50, seed.use = 0, silent = FALSE, ...) {
-  refuse_dots(list(...), c("k", "seed.use", "silent"))
-  coordinates <- check_coordinates(object)
+  coordinates <- coordinates_of(object, reduction, dims, "AggregateCells()")
   k <- check_number(k, "k", min = 2, whole = TRUE)
   seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
-  check_flag(silent, "silent")
+  check_flag(verbose, "verbose")
   if (nrow(coordinates) < k) {
     refuse(
       "groups of k = ", k, " cells cannot be made of ", count_of(nrow(coordinates), "cell"),
@@ -79,7 +58,7 @@ AggregateCells.default <- function(object, k = 50, seed.use = 0, silent = FALSE,
     dims = c(nrow(coordinates), length(chosen)),
     dimnames = list(rownames(coordinates), paste0("agg", chosen))
   )
-  if (!silent) tell_overlap(groups, k)
+  if (verbose) tell_overlap(groups, k)
   groups
 }
 

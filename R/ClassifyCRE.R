@@ -32,11 +32,14 @@ ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream 
                         assay = NULL) {
   upstream <- check_number(upstream, "upstream", min = 0)
   downstream <- check_number(downstream, "downstream", min = 0)
-  if (inherits(object, "Seurat")) {
-    name <- find_peak_assay(object, assay)
-    assay <- object[[name]]
-    if (is.null(gene.coords)) gene.coords <- stored_annotation(assay, name)
-    object <- assay_ranges(assay)
+  if (is_container(object)) {
+    parts <- parts_of(object, fitted = TRUE)
+    part <- find_peak_part(object, parts, assay)
+    if (is.null(gene.coords)) {
+      rna <- if (about(object)$part != "assay") find_rna_part(object, parts, NULL, "assay", NULL)
+      gene.coords <- stored_genes(part, rna, about(object)$part)
+    }
+    object <- ranges_table(part$ranges(), part$features)
   }
   if (is.null(gene.coords)) refuse("gene.coords is needed to know where genes start.")
   has <- function(columns) is.data.frame(object) && all(columns %in% names(object))

@@ -50,8 +50,8 @@
 #' @param fdr Expected share of wrong ones among the features called.
 #' @param library.size Total that `mean_group` and `mean_reference` refer to.
 #' @param n.samples Samples of the latent behind `lfc_model`.
-#' @param rna,peaks Counts, features x cells, where the object does not hold them: for the result on
-#'   matrices, and peaks that were given beside a SingleCellExperiment.
+#' @param rna,peaks Counts, features x cells (for `peaks` also an experiment), where the object does
+#'   not hold them: for the result on matrices, and peaks that were given beside an object.
 #' @param reduction Name of the reduction with the model.
 #' @param seed.use Seed; R's random stream is left alone.
 #' @param backend Where Python runs; see [RunSCMVP()].
@@ -80,134 +80,23 @@
 #'   sum(peaks$is_de)
 #' }
 #' @export
-DifferentialSCMVP <- function(object, ...) {
-  UseMethod("DifferentialSCMVP")
-}
-
-#' @rdname DifferentialSCMVP
-#' @export
-DifferentialSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), group.by = NULL,
-                                     ident.1 = NULL, ident.2 = NULL, features = NULL,
-                                     logfc.threshold = 0.25, fdr = 0.05, library.size = 1e4,
-                                     n.samples = 10, reduction = "scmvp", seed.use = 0,
-                                     backend = c("auto", "reticulate", "process"), verbose = TRUE,
-                                     ...) {
+DifferentialSCMVP <- function(object, modality = c("rna", "peaks"), rna = NULL, peaks = NULL,
+                              group.by = NULL, ident.1 = NULL, ident.2 = NULL, features = NULL,
+                              logfc.threshold = 0.25, fdr = 0.05, library.size = 1e4,
+                              n.samples = 10, reduction = "scmvp", seed.use = 0,
+                              backend = c("auto", "reticulate", "process"), verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   request <- differential_request(
     modality, features, logfc.threshold, fdr, library.size, n.samples, seed.use, backend, verbose
   )
+  check_fitted(object, "DifferentialSCMVP()", "its model")
   record <- stored_results(object, reduction)
-  counts <- lapply(c(rna = "rna", peaks = "atac"), function(modality) {
-    if (is.null(record$options[[if (modality == "rna") "rna.assay" else "peak.assay"]])) {
-      return(NULL)
-    }
-    name <- assay_of_fit(object, reduction, modality)
-    if (is.null(name) || !has_counts(object[[name]])) {
-      return(NULL)
-    }
-    cells_of(object[[name]], object, name, mosaic = if (isTRUE(record$options$mosaic)) TRUE)
-  })
-  data <- grouping_columns(object, group_column(group.by, ident.1, colnames(object), reduction))
-  data$ident <- SeuratObject::Idents(object)
+  home <- home_of(object, reduction)
+  latent <- latent_of(object, reduction)
+  counts <- counts_of_fit(object, record, reduction, home, rownames(latent), rna, peaks)
+  by <- group_column(group.by, ident.1, rownames(latent), reduction)
+  data <- grouping_columns(object, by, home)
   compare_groups(record, counts, group.by, ident.1, ident.2, data, reduction, request)
-}
-
-#' @rdname DifferentialSCMVP
-#' @export
-DifferentialSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "peaks"),
-                                                   group.by = NULL, ident.1 = NULL, ident.2 = NULL,
-                                                   features = NULL, logfc.threshold = 0.25,
-                                                   fdr = 0.05, library.size = 1e4, n.samples = 10,
-                                                   peaks = NULL, reduction = "scmvp", seed.use = 0,
-                                                   backend = c("auto", "reticulate", "process"),
-                                                   verbose = TRUE, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  request <- differential_request(
-    modality, features, logfc.threshold, fdr, library.size, n.samples, seed.use, backend, verbose
-  )
-  record <- stored_results(object, reduction)
-  experiments <- experiments_of(object)
-  names <- record$options[c("rna.experiment", "peak.experiment")]
-  # the results are kept with the first modality there is, so the object itself is its experiment
-  home <- which(lengths(names) > 0)[1]
-  found <- lapply(seq_along(names), function(i) {
-    given <- if (i == 2) peaks
-    if (is.null(names[[i]]) || !is.null(given)) {
-      return(given)
-    }
-    if (i == home) object else experiments[[names[[i]]]]
-  })
-  assay.type <- record$options$assay.type
-  names(names) <- names(found) <- c("rna", "peaks")
-  counts <- lapply(c(rna = "rna", peaks = "peaks"), function(modality) {
-    experiment <- found[[modality]]
-    if (!is.null(experiment)) {
-      name <- if (is.null(names[[modality]])) modality else names[[modality]]
-      check_assay_of_fit(experiment, assay.type, name)
-      experiment_cells(experiment, assay.type, name, colnames(object))
-    }
-  })
-  data <- grouping_columns(object, group_column(group.by, ident.1, colnames(object), reduction))
-  compare_groups(record, counts, group.by, ident.1, ident.2, data, reduction, request)
-}
-
-#' @rdname DifferentialSCMVP
-#' @export
-DifferentialSCMVP.MultiAssayExperiment <- function(object, ..., peaks = NULL,
-                                                   reduction = "scmvp") {
-  holder <- described_holder(object, reduction)
-  options <- stored_results(holder, reduction)$options
-  pair <- list(rna_name = options$rna.experiment, peaks_name = options$peak.experiment)
-  if (is.null(peaks) && length(pair) == 2 && all(unlist(pair) %in% names(object))) {
-    pair$rna <- object[[pair$rna_name]]
-    pair$peaks <- object[[pair$peaks_name]]
-    peaks <- pair_cells(object, pair)$peaks
-  }
-  DifferentialSCMVP(holder, ..., peaks = peaks, reduction = reduction)
-}
-
-#' @rdname DifferentialSCMVP
-#' @export
-DifferentialSCMVP.scMVPFit <- function(object, modality = c("rna", "peaks"), rna = NULL,
-                                       peaks = NULL, group.by = NULL, ident.1 = NULL,
-                                       ident.2 = NULL, features = NULL, logfc.threshold = 0.25,
-                                       fdr = 0.05, library.size = 1e4, n.samples = 10,
-                                       seed.use = 0, backend = c("auto", "reticulate", "process"),
-                                       verbose = TRUE, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  request <- differential_request(
-    modality, features, logfc.threshold, fdr, library.size, n.samples, seed.use, backend, verbose
-  )
-  cells <- rownames(object$latent)
-  counts <- list(rna = rna, peaks = peaks)
-  counts <- lapply(stats::setNames(names(counts), names(counts)), function(name) {
-    if (is.null(counts[[name]])) {
-      return(NULL)
-    }
-    if (!is_matrix_like(counts[[name]])) {
-      refuse(
-        name, " must be a matrix of counts, features x cells, not ", in_words(counts[[name]]), "."
-      )
-    }
-    if (!isTRUE(object$options$mosaic)) {
-      check_names_known(
-        cells, colnames(counts[[name]]), "cells of the fit", paste("in", name),
-        "give the counts of the same cells"
-      )
-    }
-    cells_or_empty(counts[[name]], cells)
-  })
-  data <- data.frame(scmvp_cluster = object$cluster, row.names = cells)
-  if (!is.null(object$batch)) data <- cbind(data, object$batch)
-  compare_groups(object, counts, group.by, ident.1, ident.2, data, "scmvp", request)
-}
-
-#' @export
-DifferentialSCMVP.default <- function(object, ...) {
-  refuse(
-    "DifferentialSCMVP() takes what RunSCMVP() returned, with its model, not an object of class ",
-    class(object)[1], "."
-  )
 }
 
 # ---- what is common ------------------------------------------------------------------------------
@@ -273,35 +162,19 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
 }
 
 where_counts_are <- function(options, tested) {
-  place <- if (tested == "rna") "rna" else "peak"
+  place <- if (tested == "rna") "rna." else "peak."
   kinds <- Filter(function(kind) {
     any(lengths(options[paste0(c("rna.", "peak."), kind)]) > 0)
   }, c("assay", "experiment"))
   if (length(kinds) == 0) {
     return(paste0("give them with ", tested, " =."))
   }
-  name <- options[[paste0(place, ".", kinds)]]
+  name <- options[[paste0(place, kinds)]]
   if (is.null(name)) {
     other <- if (tested == "rna") "peaks" else "rna"
     return(paste0("its cells were embedded without them, so take modality = \"", other, "\"."))
   }
-  paste0(
-    "put ", kinds, " '", name, "' back",
-    if (kinds == "experiment" && tested == "peaks") ", or give its counts with peaks =", "."
-  )
-}
-
-check_assay_of_fit <- function(experiment, assay.type, name) {
-  if (is_matrix_like(experiment)) {
-    return(invisible())
-  }
-  available <- bioc("SummarizedExperiment", "assayNames")(experiment)
-  if (!assay.type %in% available) {
-    refuse(
-      "experiment '", name, "' has no assay '", assay.type, "', which the model was fitted to: ",
-      "put it back."
-    )
-  }
+  paste0("put ", kinds, " '", name, "' back, or give its counts with ", tested, " =.")
 }
 
 # list(labels, group1, group2): a label per cell, "" for none, and which are compared.

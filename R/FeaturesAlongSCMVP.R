@@ -49,44 +49,14 @@
 #'   PlotAlongSCMVP(counts, features = c("rising", "constant"), pseudotime = time)
 #' }
 #' @export
-FeaturesAlongSCMVP <- function(object, ...) {
-  UseMethod("FeaturesAlongSCMVP")
-}
-
-#' @rdname FeaturesAlongSCMVP
-#' @export
-FeaturesAlongSCMVP.Seurat <- function(object, pseudotime = "scmvp_pseudotime", assay = NULL,
-                                      features = NULL, cells = NULL, size = NULL, df = 4,
-                                      min.cells = 10, ...) {
+FeaturesAlongSCMVP <- function(object, pseudotime = "scmvp_pseudotime", assay = NULL,
+                               experiment = NULL, assay.type = "counts", features = NULL,
+                               cells = NULL, size = NULL, df = 4, min.cells = 10, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  FeaturesAlongSCMVP(
-    along_counts(object, assay),
-    pseudotime = along_column(pseudotime, object[[]]), features = features, cells = cells,
-    size = size, df = df, min.cells = min.cells
+  along <- along_inputs(
+    object, pseudotime, c(assay, experiment), assay.type, features, cells, size,
+    match.call(), environment()
   )
-}
-
-#' @rdname FeaturesAlongSCMVP
-#' @export
-FeaturesAlongSCMVP.SingleCellExperiment <- function(object, pseudotime = "scmvp_pseudotime",
-                                                    experiment = NULL, assay.type = "counts",
-                                                    features = NULL, cells = NULL, size = NULL,
-                                                    df = 4, min.cells = 10, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  data <- bioc("SummarizedExperiment", "colData")(object)
-  FeaturesAlongSCMVP(
-    along_experiment(object, experiment, assay.type),
-    pseudotime = along_column(pseudotime, data), features = features, cells = cells, size = size,
-    df = df, min.cells = min.cells
-  )
-}
-
-#' @rdname FeaturesAlongSCMVP
-#' @export
-FeaturesAlongSCMVP.default <- function(object, pseudotime, features = NULL, cells = NULL,
-                                       size = NULL, df = 4, min.cells = 10, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  along <- along_inputs(object, pseudotime, features, cells, size)
   df <- check_number(df, "df", min = fewest_df, whole = TRUE)
   n_times <- length(unique(along$time))
   if (n_times <= fewest_df) {
@@ -131,14 +101,10 @@ PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", as
                            type = c("trend", "heatmap"), ncol = NULL) {
   check_installed("ggplot2", "PlotAlongSCMVP()")
   type <- check_choice(type, c("trend", "heatmap"), "type")
-  if (inherits(object, "Seurat")) {
-    pseudotime <- along_column(pseudotime, object[[]])
-    object <- along_counts(object, assay)
-  } else if (inherits(object, "SingleCellExperiment")) {
-    pseudotime <- along_column(pseudotime, bioc("SummarizedExperiment", "colData")(object))
-    object <- along_experiment(object, experiment, assay.type)
-  }
-  along <- along_inputs(object, pseudotime, features, cells, size)
+  along <- along_inputs(
+    object, pseudotime, c(assay, experiment), assay.type, features, cells, size,
+    match.call(), environment()
+  )
   trend <- along_trend(along$counts, along$time, along$size)
   names <- rownames(along$counts)
   if (type == "heatmap") {
@@ -202,26 +168,36 @@ along_column <- function(pseudotime, data) {
   data[[pseudotime]]
 }
 
-along_counts <- function(object, assay) {
-  assay <- check_string(assay, "assay", optional = TRUE)
-  if (is.null(assay)) assay <- SeuratObject::DefaultAssay(object)
-  check_assay_name(object, assay, "assay")
-  if (!has_counts(object[[assay]])) {
-    refuse("assay '", assay, "' has no raw counts: choose one that has them with assay =.")
+# Counts of one part of an object: the one named, else the main one, or the RNA.
+along_part <- function(object, name, assay.type) {
+  words <- about(object)
+  parts <- parts_of(object, assay.type = assay.type, fitted = TRUE)
+  argument <- if (words$part == "assay") "assay" else "experiment"
+  if (!is.null(name)) {
+    check_part_name(parts, check_string(name, argument), argument, words)
+  } else if (is.null(words$main)) {
+    name <- find_rna_part(object, parts, NULL, argument, NULL)$name
+  } else {
+    name <- words$main
   }
-  cells_of(object[[assay]], object, assay)
+  if (!parts[[name]]$has_counts) {
+    refuse(
+      words$part, " '", name, "' has no raw counts: choose one that has them with ", argument, " =."
+    )
+  }
+  parts[[name]]
 }
 
-along_experiment <- function(object, experiment, assay.type) {
-  experiments <- experiments_of(object)
-  check_experiment(experiments, experiment, "experiment")
-  name <- if (is.null(experiment)) names(experiments)[1] else experiment
-  experiment_cells(experiments[[name]], assay.type, name, colnames(object))
-}
-
-# Counts of the features and cells to use, their pseudotimes, and sizes of mean 1.
-along_inputs <- function(counts, pseudotime, features, cells, size) {
-  if (!is_matrix_like(counts)) {
+# Counts of the features and cells to use, their pseudotimes, and sizes of mean 1. `name`: of the
+# part of an object. `call`, `frame`: of the verb.
+along_inputs <- function(object, pseudotime, name, assay.type, features, cells, size, call, frame) {
+  counts <- object
+  if (is_container(object)) {
+    refuse_other_class(object, call, frame)
+    part <- along_part(object, name, assay.type)
+    pseudotime <- along_column(pseudotime, cell_data(object, part$name))
+    counts <- part$counts(part$name)
+  } else if (!is_matrix_like(counts)) {
     refuse(
       "object must be a Seurat object, a SingleCellExperiment or a matrix of counts ",
       "(features x cells), not class ", class(counts)[1], "."

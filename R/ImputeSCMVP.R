@@ -61,130 +61,57 @@
 #'   object[["scMVP_RNA"]]
 #' }
 #' @export
-ImputeSCMVP <- function(object, ...) {
-  UseMethod("ImputeSCMVP")
-}
-
-#' @rdname ImputeSCMVP
-#' @export
-ImputeSCMVP.Seurat <- function(object, modality = c("rna", "peaks"), features = NULL, cells = NULL,
-                               reduction = "scmvp", library.size = 1e4, log = NULL,
-                               assay.name = NULL, as = NULL, file = NULL, threshold = NULL,
-                               by = NULL, batch = NULL, max.gb = 4,
-                               backend = c("auto", "reticulate", "process"), verbose = TRUE, ...) {
+ImputeSCMVP <- function(object, modality = c("rna", "peaks"), features = NULL, cells = NULL,
+                        reduction = "scmvp", library.size = 1e4, log = NULL, assay.name = NULL,
+                        as = NULL, file = NULL, threshold = NULL, by = NULL, batch = NULL,
+                        max.gb = 4, backend = c("auto", "reticulate", "process"), verbose = TRUE,
+                        ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   request <- imputation_request(
     modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose,
     batch
   )
-  as <- check_result_kind(as, request)
+  check_fitted(object, "ImputeSCMVP()", "the latent of its cells")
+  refuse_other_class(object, match.call(), environment())
+  words <- about(object)
+  as <- check_result_kind(if (is.null(as) && words$part == "matrix") "matrix" else as, request)
   record <- stored_results(object, reduction)
-  latent <- SeuratObject::Embeddings(object[[reduction]])
+  latent <- latent_of(object, reduction)
+  home <- home_of(object, reduction)
   if (as == "matrix") {
-    groups <- if (!is.null(by)) groups_of(by, rownames(latent), grouping_columns(object, by))
+    groups <- if (!is.null(by)) {
+      groups_of(by, rownames(latent), grouping_columns(object, by, home))
+    }
     return(impute_values(record, latent, request, groups = groups))
   }
-  if (!is.null(file) && utils::packageVersion("SeuratObject") < "5.0.0") {
+  if (!is.null(file) && isFALSE(words$on_disk)) {
     refuse(
-      "assays of this Seurat (SeuratObject ", utils::packageVersion("SeuratObject"), ") cannot ",
-      "hold values on disk: use as = \"matrix\", or Seurat 5."
+      "assays of ", words$class, " before Seurat 5 cannot hold values on disk: use as = ",
+      "\"matrix\", or Seurat 5."
     )
   }
+  impute_into(object, record, reduction, latent, home, request, assay.name)
+}
 
-  names <- names_for(reduction, SeuratObject::Key(object[[reduction]]))
+# The object with imputed values of all its cells, added to those that it has.
+impute_into <- function(object, record, reduction, latent, home, request, assay.name) {
+  parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
+  names <- names_for(reduction)
   name <- check_string(assay.name, "assay.name", optional = TRUE)
   if (is.null(name)) name <- names$assays[[request$modality]]
   key <- if (is.null(assay.name)) names$assay_keys[[request$modality]] else tolower(key_for(name))
   refuse_key_of_another(object, key, name, "assay.name")
   mark <- request_mark(request, reduction, record)
-  old <- existing_imputation(object, name, mark)
-  if (!is.null(old) && !is.null(file)) {
-    refuse_replacing_by_file(name)
+  old <- existing_imputation(parts, about(object), name, mark)
+  if (!is.null(old) && !is.null(request$file)) {
+    refuse("the object already has a '", name, "': choose another assay.name for the one on disk.")
   }
   values <- impute_values(record, latent, request, already = rownames(old))
   if (!is.null(old)) values <- with_old_values(old, values)
-  parent <- assay_of_fit(object, reduction, request$modality)
-  assay <- imputed_assay(values, parent = assay_or_null(object, parent), key = key, mark = mark)
-  put_assay(object, name, assay)
-}
-
-#' @rdname ImputeSCMVP
-#' @export
-ImputeSCMVP.SummarizedExperiment <- function(object, modality = c("rna", "peaks"), features = NULL,
-                                             cells = NULL, reduction = "scmvp", library.size = 1e4,
-                                             log = NULL, assay.name = NULL, as = NULL, file = NULL,
-                                             threshold = NULL, by = NULL, batch = NULL,
-                                             max.gb = 4,
-                                             backend = c("auto", "reticulate", "process"),
-                                             verbose = TRUE, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  request <- imputation_request(
-    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose,
-    batch
-  )
-  as <- check_result_kind(as, request)
-  record <- stored_results(object, reduction)
-  latent <- bioc("SingleCellExperiment", "reducedDim")(object, reduction)
-  if (as == "matrix") {
-    groups <- if (!is.null(by)) {
-      groups_of(by, rownames(latent), grouping_columns(object, by))
-    }
-    return(impute_values(record, latent, request, groups = groups))
-  }
-  name <- check_string(assay.name, "assay.name", optional = TRUE)
-  if (is.null(name)) name <- names_for(reduction)$assays[[request$modality]]
-  mark <- request_mark(request, reduction, record)
-  old <- NULL
-  if (name %in% bioc("SingleCellExperiment", "altExpNames")(object)) {
-    experiment <- bioc("SingleCellExperiment", "altExp")(object, name)
-    refuse_other_imputation(name, experiment_mark(experiment), mark)
-    if (!is.null(file)) {
-      refuse_replacing_by_file(name)
-    }
-    old <- bioc("SummarizedExperiment", "assay")(experiment, 1)
-  }
-  values <- impute_values(record, latent, request, already = rownames(old))
-  if (!is.null(old)) values <- with_old_values(old, values)
-  put_alt_exp(object, name, values, source_experiment(object, record, request$modality), mark)
-}
-
-#' @rdname ImputeSCMVP
-#' @export
-ImputeSCMVP.MultiAssayExperiment <- function(object, ..., reduction = "scmvp") {
-  name <- holder_of(object, reduction)
-  result <- ImputeSCMVP(object[[name]], ..., reduction = reduction)
-  if (!inherits(result, "SingleCellExperiment")) {
-    return(result)
-  }
-  object[[name]] <- result
-  object
-}
-
-#' @export
-ImputeSCMVP.default <- function(object, ...) {
-  refuse(
-    "ImputeSCMVP() takes what RunSCMVP() returned, with the latent of its cells, not an object of ",
-    "class ", class(object)[1], "."
-  )
-}
-
-#' @rdname ImputeSCMVP
-#' @export
-ImputeSCMVP.scMVPFit <- function(object, modality = c("rna", "peaks"), features = NULL,
-                                 cells = NULL, library.size = 1e4, log = NULL, file = NULL,
-                                 threshold = NULL, by = NULL, batch = NULL, max.gb = 4,
-                                 backend = c("auto", "reticulate", "process"), verbose = TRUE,
-                                 ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  request <- imputation_request(
-    modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose,
-    batch
-  )
-  groups <- if (!is.null(by)) {
-    data <- data.frame(scmvp_cluster = object$cluster, row.names = rownames(object$latent))
-    groups_of(by, rownames(object$latent), data)
-  }
-  impute_values(object, object$latent, request, groups = groups)
+  put_results(object, new_results(home = home, imputed = list(list(
+    name = name, key = key, values = values, mark = mark,
+    source = part_of_fit(object, parts, reduction, request$modality)$source
+  ))))
 }
 
 check_result_kind <- function(as, request) {
@@ -243,26 +170,22 @@ cell_blocks <- function(n_cells, n_features) {
   lapply(seq(1, n_cells, by = block), function(first) first:min(n_cells, first + block - 1))
 }
 
-# The values of an assay of this name, when it was imputed by this fit on the same scale.
-existing_imputation <- function(object, name, mark) {
-  if (!name %in% names(object)) {
+# The values of a part of this name, when it was imputed by this fit on the same scale.
+existing_imputation <- function(parts, words, name, mark) {
+  if (!name %in% c(names(parts), words$others)) {
     return(NULL)
   }
-  if (!made_from(object, name, mark$reduction)) {
+  if (!made_from(parts, name, mark$reduction)) {
     refuse(
       "the object already has a '", name, "' that was not imputed from reduction '", mark$reduction,
       "': choose another assay.name."
     )
   }
-  refuse_other_imputation(name, assay_mark(object[[name]]), mark)
-  imputed_values(object[[name]])
+  refuse_other_imputation(name, parts[[name]]$mark, mark)
+  parts[[name]]$imputed()
 }
 
 # Both, in the cells' order of the new ones (NULL where there is nothing new).
-refuse_replacing_by_file <- function(name) {
-  refuse("the object already has a '", name, "': choose another assay.name for the one on disk.")
-}
-
 with_old_values <- function(old, values) {
   if (is.null(values)) old else rbind(old[, colnames(values), drop = FALSE], values)
 }

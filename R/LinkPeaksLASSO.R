@@ -128,109 +128,129 @@
 #' starts <- data.frame(gene = "GENE", seqnames = "chr1", start = 20000, end = 25000, strand = "+")
 #' LinkPeaksLASSO(rna, open, gene.coords = starts, genes = "GENE", verbose = FALSE)
 #' @export
-LinkPeaksLASSO <- function(object, ...) {
-  UseMethod("LinkPeaksLASSO")
-}
-
-#' @rdname LinkPeaksLASSO
-#' @export
-LinkPeaksLASSO.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, rna.layer = NULL,
-                                  peak.layer = NULL, gene.coords = NULL, reduction = "scmvp",
-                                  dims = NULL, as = c("data.frame", "links", "object"), ...) {
-  as <- check_choice(as, c("data.frame", "links", "object"), "as")
-  options <- list(...)
-  refuse_lasso_dots(options, names(formals()))
-  peak.assay <- find_peak_assay(object, peak.assay, "peak.assay", reduction)
-  rna.assay <- find_rna_assay(object, rna.assay, reduction)
-  if (as == "object") check_links_home(object, peak.assay)
-  rna <- seurat_values(object, rna.assay, rna.layer, "rna.layer")
-  peaks <- seurat_values(object, peak.assay, peak.layer, "peak.layer")
-  if (is.null(gene.coords)) gene.coords <- stored_annotation(object[[peak.assay]], peak.assay)
-  log_mark <- function(name) isTRUE(assay_mark(object[[name]])$log)
-  own <- list(
-    peaks = peaks$values, ranges = assay_ranges(object[[peak.assay]]), gene.coords = gene.coords,
-    rna.imputed = rna$imputed, peaks.imputed = peaks$imputed,
-    rna.log = rna$layer == "data" && (log_mark(rna.assay) || !rna$imputed),
-    peaks.log = peaks$layer == "data" && log_mark(peak.assay),
-    coordinates = if (reduction %in% SeuratObject::Reductions(object)) {
-      seurat_coordinates(object, reduction, dims)
-    }
-  )
-  own[names(options)] <- options
-  links <- do.call(LinkPeaksLASSO.default, c(list(rna$values), own))
-  switch(as,
-    data.frame = links,
-    links = lasso_granges(links),
-    object = keep_links(object, peak.assay, lasso_granges(links), "lasso_links", links)
-  )
-}
-
-#' @rdname LinkPeaksLASSO
-#' @export
-LinkPeaksLASSO.SingleCellExperiment <- function(object, peak.assay = NULL, rna.layer = NULL,
-                                                peak.layer = NULL, gene.coords = NULL,
-                                                reduction = "scmvp", dims = NULL,
-                                                as = c("data.frame", "links"), ...) {
-  as <- check_choice(as, c("data.frame", "links"), "as")
-  options <- list(...)
-  refuse_lasso_dots(options, names(formals()))
-  peaks <- sce_peaks(
-    object, peak.assay, peak.layer, reduction, c(assay = "peak.assay", layer = "peak.layer")
-  )
-  available <- SummarizedExperiment::assayNames(object)
-  rna.layer <- if (is.null(rna.layer)) "counts" else check_string(rna.layer, "rna.layer")
-  check_assay_type(rna.layer, available, "genes", "rna.layer")
-  peak_values <- as_values(peaks$values, "the peaks")
-  if (is.null(rownames(peak_values))) rownames(peak_values) <- peaks$names
-  known <- reduction %in% SingleCellExperiment::reducedDimNames(object)
-  own <- list(
-    peaks = peak_values, ranges = peaks$ranges, gene.coords = gene.coords,
-    rna.imputed = rna.layer != "counts", peaks.imputed = peaks$imputed,
-    rna.log = rna.layer != "counts",
-    coordinates = if (known) sce_coordinates(object, reduction, dims)
-  )
-  if (is.null(gene.coords)) own$gene.coords <- row_ranges(object)
-  own[names(options)] <- options
-  links <- do.call(
-    LinkPeaksLASSO.default, c(list(SummarizedExperiment::assay(object, rna.layer)), own)
-  )
-  if (as == "links") lasso_granges(links) else links
-}
-
-#' @rdname LinkPeaksLASSO
-#' @export
-LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, gene.coords = NULL,
-                                   distance = 1e5, lambda = c("1se", "min"), alpha = 1,
-                                   nfolds = 10, folds = NULL, groups = NULL, min.cells = 10,
-                                   min.correlation = 0.03, covariates = "depth",
-                                   pseudocount = 0.1,
-                                   lambda.sequence = exp(seq(log(10), log(0.001), length = 100)),
-                                   n.permutations = 10, fdr = NULL, rna.imputed = FALSE,
-                                   peaks.imputed = FALSE, rna.log = FALSE, peaks.log = FALSE,
-                                   standardize = !peaks.imputed, ridge = if (standardize) 0 else 3,
-                                   null = if (peaks.imputed) "background" else "permutation",
-                                   coordinates = NULL, seed.use = 0, workers = 1, BPPARAM = NULL,
-                                   verbose = TRUE, ...) {
+LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
+                           rna.layer = NULL, peak.layer = NULL, gene.coords = NULL,
+                           reduction = "scmvp", dims = NULL,
+                           as = c("data.frame", "links", "object"), ranges = NULL, genes = NULL,
+                           distance = 1e5, lambda = c("1se", "min"), alpha = 1, nfolds = 10,
+                           folds = NULL, groups = NULL, min.cells = 10, min.correlation = 0.03,
+                           covariates = "depth", pseudocount = 0.1,
+                           lambda.sequence = exp(seq(log(10), log(0.001), length = 100)),
+                           n.permutations = 10, fdr = NULL, rna.imputed = NULL,
+                           peaks.imputed = NULL, rna.log = NULL, peaks.log = NULL,
+                           standardize = NULL, ridge = NULL, null = NULL, coordinates = NULL,
+                           seed.use = 0, workers = 1, BPPARAM = NULL, verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  check_two_matrices(object, if (!missing(peaks)) peaks, gene.coords)
+  as <- check_choice(as, c("data.frame", "links", "object"), "as")
+  input <- if (is_container(object)) {
+    lasso_of_object(
+      object, peaks, rna.assay, peak.assay, rna.layer, peak.layer, gene.coords, reduction, dims, as
+    )
+  } else {
+    lasso_of_matrices(object, peaks, ranges, gene.coords, as)
+  }
+  # what the user says of the values goes before what is known of them
+  said <- list(
+    rna.imputed = rna.imputed, peaks.imputed = peaks.imputed, rna.log = rna.log,
+    peaks.log = peaks.log, coordinates = coordinates
+  )
+  said <- Filter(Negate(is.null), said)
+  input[names(said)] <- said
+  check_flags(c("rna.imputed", "peaks.imputed", "rna.log", "peaks.log"), input)
+  check_flag(verbose, "verbose")
   options <- check_lasso_options(
     distance, lambda, alpha, nfolds, min.cells, min.correlation, pseudocount, lambda.sequence,
     n.permutations, fdr, seed.use
   )
-  check_flags(c("rna.imputed", "peaks.imputed", "rna.log", "peaks.log", "verbose"), environment())
-  options <- add_scale_options(options, standardize, ridge, null)
-  workers <- check_workers(workers, BPPARAM)
-  rna <- as_values(object, "object")
-  peaks <- check_matrix_pair(rna, check_accessibility(as_values(peaks, "peaks")))
+  options <- add_scale_options(options, standardize, ridge, null, input$peaks.imputed)
+  links <- lasso_links(
+    input, options, genes, folds, groups, covariates, check_workers(workers, BPPARAM), BPPARAM,
+    verbose
+  )
+  switch(as,
+    data.frame = links,
+    links = lasso_granges(links),
+    object = put_results(object, new_results(links = list(
+      part = input$part, ranges = lasso_granges(links), key = "lasso_links", table = links
+    )))
+  )
+}
+
+# list(rna, peaks, ranges, gene.coords, rna.imputed, peaks.imputed, rna.log, peaks.log, coordinates,
+# part): values of both sides, features x cells, and what is known of them.
+lasso_of_object <- function(object, peaks, rna.assay, peak.assay, rna.layer, peak.layer,
+                            gene.coords, reduction, dims, as) {
+  if (!is.null(peaks)) refuse("peaks is for two matrices: name the peaks with peak.assay.")
+  parts <- parts_of(object, fitted = TRUE)
+  peak_part <- find_peak_part(object, parts, peak.assay, "peak.assay", reduction)
+  rna_part <- find_rna_part(object, parts, rna.assay, "rna.assay", reduction)
+  if (as == "object") check_links_home(about(object), peak_part)
+  home <- home_of(object, reduction)
+  rna <- rna_part$values(rna.layer, "rna.layer", home)
+  peaks <- peak_part$values(peak.layer, "peak.layer", home)
+  if (is.null(gene.coords)) gene.coords <- stored_genes(peak_part, rna_part, about(object)$part)
+  list(
+    rna = rna$values, peaks = peaks$values, ranges = peak_part$ranges(), gene.coords = gene.coords,
+    rna.imputed = rna$imputed, peaks.imputed = peaks$imputed,
+    # what is no counts is on the scale of the logarithm, as log-normalized data; the mark of an
+    # imputed part knows
+    rna.log = rna$layer != "counts" && (isTRUE(rna_part$mark$log) || !rna_part$own),
+    peaks.log = peaks$layer != "counts" && isTRUE(peak_part$mark$log),
+    coordinates = if (reduction %in% about(object)$reductions) {
+      coordinates_of(object, reduction, dims, "LinkPeaksLASSO()")
+    },
+    part = peak_part
+  )
+}
+
+lasso_of_matrices <- function(rna, peaks, ranges, gene.coords, as) {
+  if (!is_matrix_like(rna) || !is_matrix_like(peaks)) {
+    refuse(
+      "LinkPeaksLASSO() takes a Seurat object, a SingleCellExperiment, or two matrices: RNA ",
+      "(genes x cells) and peaks (peaks x cells)."
+    )
+  }
+  if (is.null(gene.coords)) {
+    refuse(
+      "gene.coords is needed: a data frame (gene; seqnames, start, end, strand or tss), a ",
+      "GRanges, a GTF or BED file, an EnsDb or a TxDb."
+    )
+  }
+  if (as == "object") refuse("a matrix cannot hold links: take as = \"links\".")
+  list(
+    rna = rna, peaks = peaks, ranges = ranges, gene.coords = gene.coords, rna.imputed = FALSE,
+    peaks.imputed = FALSE, rna.log = FALSE, peaks.log = FALSE, coordinates = NULL
+  )
+}
+
+# Genes that the object knows: the annotation of its peaks, or ranges of its genes.
+stored_genes <- function(peak_part, rna_part, word) {
+  found <- if (word == "assay") peak_part$annotation() else rna_part$ranges()
+  if (is.null(found)) {
+    refuse(
+      word, " '", if (word == "assay") peak_part$name else rna_part$name, "' has no gene ",
+      "annotation: give gene.coords (a data frame, GRanges, GTF or BED file, EnsDb or TxDb)."
+    )
+  }
+  found
+}
+
+lasso_links <- function(input, options, genes, folds, groups, covariates, workers, BPPARAM,
+                        verbose) {
+  rna <- as_values(input$rna, "object")
+  peaks <- check_matrix_pair(rna, check_accessibility(as_values(input$peaks, "peaks")))
   if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")
-  ranges <- ranges_table(ranges, rownames(peaks), argument = "ranges")
-  starts <- gene_starts(gene.coords, genes = rownames(rna), verbose = verbose)
+  ranges <- ranges_table(
+    input$ranges, rownames(peaks),
+    argument = if (is.null(input$part)) "ranges"
+  )
+  starts <- gene_starts(input$gene.coords, genes = rownames(rna), verbose = verbose)
   pairs <- gene_peak_pairs(rna, peaks, ranges, genes, starts, options)
-  imputed <- c(rna = rna.imputed, peaks = peaks.imputed)
+  imputed <- c(rna = input$rna.imputed, peaks = input$peaks.imputed)
   data <- list(
     rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks,
-    coordinates = if (!is.null(coordinates)) {
-      coordinates_for(colnames(peaks), ncol(peaks), coordinates, "coordinates")
+    coordinates = if (!is.null(input$coordinates)) {
+      coordinates_for(colnames(peaks), ncol(peaks), input$coordinates, "coordinates")
     },
     covariates = check_covariates(covariates, rna, peaks, imputed),
     totals = list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks)), smooth = imputed
@@ -241,7 +261,7 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
     folds, ncol(data$peaks), colnames(data$peaks), options, data$smooth, data$coordinates
   )
   if (verbose) tell_pairs(pairs, ncol(data$peaks), if (is.null(groups)) "cell" else "group")
-  logged <- c(rna = rna.log, peaks = peaks.log)
+  logged <- c(rna = input$rna.log, peaks = input$peaks.log)
   scale <- lapply(c(rna = "rna", peaks = "peaks"), function(side) {
     if (!imputed[[side]] && !logged[[side]]) size_factors(data$totals[[side]], side)
   })
@@ -260,7 +280,7 @@ LinkPeaksLASSO.default <- function(object, peaks, ranges = NULL, genes = NULL, g
 }
 
 check_flags <- function(names, values) {
-  for (name in names) check_flag(get(name, values), name)
+  for (name in names) check_flag(values[[name]], name)
 }
 
 tell_pairs <- function(pairs, n, what) {
@@ -268,21 +288,6 @@ tell_pairs <- function(pairs, n, what) {
     count_of(length(unique(pairs$gene)), "gene"), " with ", count_of(nrow(pairs), "pair"), ", ",
     count_of(n, what)
   )
-}
-
-check_two_matrices <- function(rna, peaks, gene.coords) {
-  if (!is_matrix_like(rna) || !is_matrix_like(peaks)) {
-    refuse(
-      "LinkPeaksLASSO() takes a Seurat object, a SingleCellExperiment, or two matrices: RNA ",
-      "(genes x cells) and peaks (peaks x cells)."
-    )
-  }
-  if (is.null(gene.coords)) {
-    refuse(
-      "gene.coords is needed: a data frame (gene; seqnames, start, end, strand or tss), a ",
-      "GRanges, a GTF or BED file, an EnsDb or a TxDb."
-    )
-  }
 }
 
 # Both sides summed over groups of cells, what belongs to the cells averaged.
@@ -335,7 +340,11 @@ link_genes <- function(rna, peaks, pairs, scale, logged, covariates, folds, pool
   }, workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "genes")
 }
 
-add_scale_options <- function(options, standardize, ridge, null) {
+# What is not said follows from whether the peaks are imputed.
+add_scale_options <- function(options, standardize, ridge, null, peaks.imputed) {
+  if (is.null(standardize)) standardize <- !peaks.imputed
+  if (is.null(ridge)) ridge <- if (isTRUE(standardize)) 0 else 3
+  if (is.null(null)) null <- if (peaks.imputed) "background" else "permutation"
   options$standardize <- check_flag(standardize, "standardize")
   options$null <- check_choice(null, c("permutation", "background"), "null")
   options$ridge <- check_number(ridge, "ridge", min = 0)
@@ -580,13 +589,6 @@ check_lambda_sequence <- function(x) {
   x
 }
 
-refuse_lasso_dots <- function(options, own) {
-  taken <- c("object", "...", "peaks", "ranges")
-  known <- union(setdiff(names(formals(LinkPeaksLASSO.default)), taken), setdiff(own, taken))
-  given <- if (is.null(names(options))) rep("", length(options)) else names(options)
-  refuse_dots(options[!given %in% known], known)
-}
-
 # Numeric covariates, cells x covariates, or NULL.
 check_covariates <- function(covariates, rna, peaks, smooth) {
   if (identical(covariates, "none") || is.null(covariates)) {
@@ -671,30 +673,4 @@ own_folds <- function(folds, n, cells) {
   folds <- as.integer(factor(folds))
   if (max(folds) < 3) refuse("at least 3 folds are needed, not ", max(folds), ".")
   unname(folds)
-}
-
-find_rna_assay <- function(object, assay, reduction) {
-  assay <- check_string(assay, "rna.assay", optional = TRUE)
-  assays <- SeuratObject::Assays(object)
-  if (!is.null(assay)) {
-    check_assay_name(object, assay, "rna.assay")
-    return(assay)
-  }
-  fitted <- fitted_names(object, reduction)$rna
-  if (!is.null(fitted) && has_counts(object[[fitted]])) {
-    return(fitted)
-  }
-  usable <- assay_candidates(object, character())$rna
-  only_candidate(NULL, usable, assays, "RNA", "rna.assay", "raw counts of genes")
-}
-
-stored_annotation <- function(assay, name) {
-  annotation <- if (methods::.hasSlot(assay, "annotation")) methods::slot(assay, "annotation")
-  if (!methods::is(annotation, "GRanges") || length(annotation) == 0) {
-    refuse(
-      "assay '", name, "' has no gene annotation: give gene.coords (a data frame, GRanges, GTF or ",
-      "BED file, EnsDb or TxDb)."
-    )
-  }
-  annotation
 }

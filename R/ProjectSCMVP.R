@@ -24,7 +24,7 @@
 #'   model folder (`SaveSCMVP()`, or `model/` in the output of `scmvp fit`).
 #' @param query A Seurat object, SingleCellExperiment, MultiAssayExperiment, matrix of RNA counts
 #'   (genes x cells) or the path of a file that [ReadSCMVP()] reads.
-#' @param ... For a path: arguments of the Seurat method. Unknown ones are refused by name.
+#' @param ... Not used; unknown arguments are refused by name.
 #' @param mosaic,rna.layer,peak.layer For a path: as in [ReadSCMVP()].
 #' @param modality What the cells are embedded from: `"joint"` (both), `"rna"` or `"peaks"`; `NULL`:
 #'   all that the query has.
@@ -62,175 +62,82 @@
 #'   ImputeSCMVP(query, "peaks", features = peaks, by = "scmvp_cluster")
 #' }
 #' @export
-ProjectSCMVP <- function(model, query = NULL, ...) {
-  UseMethod("ProjectSCMVP", query)
-}
-
-#' @rdname ProjectSCMVP
-#' @export
-ProjectSCMVP.Seurat <- function(model, query, modality = NULL, rna.assay = NULL, peak.assay = NULL,
-                                impute.genes = NULL, impute.peaks = NULL, reduction.name = "scmvp",
-                                reduction.key = NULL, model.reduction = "scmvp", min.shared = 0.8,
-                                max.gb = 4, backend = c("auto", "reticulate", "process"),
-                                verbose = TRUE, ...) {
+ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna.assay = NULL,
+                         peak.assay = NULL, rna.experiment = NULL, peak.experiment = NULL,
+                         assay.type = "counts", impute.genes = NULL, impute.peaks = NULL,
+                         batch = NULL, reduction.name = "scmvp", reduction.key = NULL,
+                         model.reduction = "scmvp", min.shared = 0.8, max.gb = 4,
+                         backend = c("auto", "reticulate", "process"), verbose = TRUE,
+                         mosaic = FALSE, rna.layer = NULL, peak.layer = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("model", "query", "...")))
   projection <- projection_settings(
     model, model.reduction, modality, impute.genes, impute.peaks, min.shared, max.gb, backend,
-    verbose
+    verbose, check_flag(mosaic, "mosaic")
   )
-  names <- result_names(
-    query, reduction.name, reduction.key,
-    new = c(rna = !is.null(impute.genes), atac = !is.null(impute.peaks))
-  )
-  wanted <- projection$wanted
-  assays <- find_query_assays(
-    query, rna.assay, peak.assay, wanted,
-    known = list(fitted_names(query, reduction.name), fitted_names(model, model.reduction))
-  )
-  if (verbose) {
-    for (name in unlist(assays)) {
-      message("assay '", name, "' (", count_of(nrow(query[[name]]), "feature"), ")")
-    }
-  }
-  fit <- project(
-    projection,
-    rna = if (!is.null(assays$rna)) cells_of(query[[assays$rna]], query, assays$rna),
-    peaks = if (!is.null(assays$peaks)) cells_of(query[[assays$peaks]], query, assays$peaks),
-    batches = function(names, cells) {
-      batches_of_model(names, cells, query[[]], "the query's metadata")
-    }
-  )
-  mark <- list(reduction = reduction.name, fit = fit$id, library.size = 1e4)
-  query <- add_results(query, fit, names, assays, mark, verbose)
-  command <- project_command(match.call(), environment(), reduction.name, unlist(assays)[1])
-  query[[methods::slot(command, "name")]] <- command
-  query
-}
-
-#' @rdname ProjectSCMVP
-#' @export
-ProjectSCMVP.SummarizedExperiment <- function(model, query, peaks = NULL, modality = NULL,
-                                              rna.experiment = NULL, peak.experiment = NULL,
-                                              assay.type = "counts", impute.genes = NULL,
-                                              impute.peaks = NULL, reduction.name = "scmvp",
-                                              reduction.key = NULL, model.reduction = "scmvp",
-                                              min.shared = 0.8, max.gb = 4,
-                                              backend = c("auto", "reticulate", "process"),
-                                              verbose = TRUE, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("model", "query", "...")))
-  projection <- projection_settings(
-    model, model.reduction, modality, impute.genes, impute.peaks, min.shared, max.gb, backend,
-    verbose
-  )
-  query <- as_sce(query)
-  names <- experiment_names_for(query, reduction.name, reduction.key)
-  pair <- find_query_experiments(
-    experiments_of(query, peaks), rna.experiment, peak.experiment, projection$wanted
-  )
-  project_experiments(query, pair, assay.type, names, projection)
-}
-
-#' @rdname ProjectSCMVP
-#' @export
-ProjectSCMVP.MultiAssayExperiment <- function(model, query, modality = NULL, rna.experiment = NULL,
-                                              peak.experiment = NULL, assay.type = "counts",
-                                              impute.genes = NULL, impute.peaks = NULL,
-                                              reduction.name = "scmvp", reduction.key = NULL,
-                                              model.reduction = "scmvp", min.shared = 0.8,
-                                              max.gb = 4,
-                                              backend = c("auto", "reticulate", "process"),
-                                              verbose = TRUE, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("model", "query", "...")))
-  projection <- projection_settings(
-    model, model.reduction, modality, impute.genes, impute.peaks, min.shared, max.gb, backend,
-    verbose
-  )
-  pair <- find_query_experiments(
-    experiments_of(query), rna.experiment, peak.experiment, projection$wanted
-  )
-  # the results are kept with the RNA experiment, or with the peaks where there is no RNA
-  home <- if (is.null(pair$rna)) "peaks" else "rna"
-  pair <- if (!is.null(pair$rna) && !is.null(pair$peaks)) {
-    pair_cells(query, pair)
-  } else {
-    c(pair, own_units(query, pair[[paste0(home, "_name")]], colnames(pair[[home]])))
-  }
-  home_name <- pair[[paste0(home, "_name")]]
-  pair$unit_data <- data_of_units(query, home_name, colnames(pair[[home]]))
-  holder <- as_sce(pair[[home]], assay.type)
-  names <- experiment_names_for(holder, reduction.name, reduction.key)
-  holder <- project_experiments(holder, pair, assay.type, names, projection)
-  put_experiment(query, pair, holder, names, home_name)
-}
-
-#' @rdname ProjectSCMVP
-#' @export
-ProjectSCMVP.character <- function(model, query, ..., mosaic = FALSE, rna.layer = NULL,
-                                   peak.layer = NULL,
-                                   backend = c("auto", "reticulate", "process")) {
-  read <- ReadSCMVP(query, backend, mosaic, rna.layer, peak.layer, wants_words(...))
-  ProjectSCMVP(model, read, ..., backend = backend)
-}
-
-#' @rdname ProjectSCMVP
-#' @export
-ProjectSCMVP.default <- function(model, query = NULL, peaks = NULL, modality = NULL,
-                                 impute.genes = NULL, impute.peaks = NULL,
-                                 batch = NULL, model.reduction = "scmvp", min.shared = 0.8,
-                                 max.gb = 4, backend = c("auto", "reticulate", "process"),
-                                 verbose = TRUE, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("model", "query", "...")))
-  check_query_matrices(query, peaks)
-  projection <- projection_settings(
-    model, model.reduction, modality, impute.genes, impute.peaks, min.shared, max.gb, backend,
-    verbose
-  )
-  if (!is.null(query) && !is.null(peaks)) peaks <- check_matrix_pair(query, peaks)
-  fit <- project(
-    projection,
-    rna = if (!is.null(query) && "rna" %in% projection$wanted) as_dgc(query),
-    peaks = if (!is.null(peaks) && "atac" %in% projection$wanted) as_dgc(peaks),
-    batches = function(names, cells) {
-      if (is.null(batch)) {
-        refuse(
-          "the model was fitted with batches (", paste(names, collapse = ", "), "): give those of ",
-          "the query's cells with batch =."
-        )
-      }
-      found <- batch_columns(batch, cells)
-      if (length(names) == 1 && ncol(found) == 1) stats::setNames(found, names) else found
-    }
-  )
-  structure(
-    c(
-      fit[c("latent", "cluster", "cluster_prob", "probabilities")],
-      list(rna = fit$imputed$rna, peaks = fit$imputed$atac, model = fit$staged$model),
-      fit[c("options", "history", "summary", "spelling", "batch")], list(fit = fit$id)
-    ),
-    class = "scMVPFit"
-  )
-}
-
-check_query_matrices <- function(query, peaks) {
-  if (!is.null(query) && !is_matrix_like(query)) {
-    refuse(
-      "query must be a Seurat object, a SingleCellExperiment, a MultiAssayExperiment, the path of ",
-      "a file or a matrix of counts (features x cells), not an object of class ", class(query)[1],
-      "."
-    )
-  }
-  if (!is.null(peaks) && !is_matrix_like(peaks)) {
-    refuse("peaks must be a matrix of counts (peaks x cells), not ", in_words(peaks), ".")
-  }
+  query <- read_if_path(query, projection, rna.layer, peak.layer)
   if (is.null(query) && is.null(peaks)) {
     refuse("give query (a matrix of genes x cells), peaks (peaks x cells) or both.")
   }
+  query <- as_container(query, peaks, "ProjectSCMVP()")
+  words <- about(query)
+  refuse_other_class(query, match.call(), environment())
+  if (!is.null(batch) && words$part != "matrix") {
+    refuse("batch is for matrices: leave it out, as the query has the columns of the model.")
+  }
+  parts <- parts_of(query, peaks, assay.type)
+  names <- result_names(
+    query, parts, reduction.name, reduction.key,
+    new = c(rna = !is.null(impute.genes), atac = !is.null(impute.peaks))
+  )
+  pair <- find_pair(
+    parts, words,
+    list(rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment)),
+    wanted = projection$wanted, needed = character(),
+    known = unlist(c(
+      fitted_names(query, reduction.name, parts),
+      if (is_container(model)) fitted_names(model, model.reduction, parts)
+    ))
+  )
+  has <- lengths(pair) > 0
+  refuse_missing_modality(projection, has)
+  home <- pair[has][[1]]$name
+  counts <- lapply(pair, function(part) if (!is.null(part)) part$counts(home))
+  if (verbose && words$part != "matrix") {
+    for (part in pair[has]) {
+      message(words$part, " '", part$name, "' (", count_of(length(part$features), "feature"), ")")
+    }
+  }
+  fit <- project(projection, counts$rna, counts$peaks, function(names, cells) {
+    batches_of_query(batch, names, cells, cell_data(query, home), words)
+  })
+  results <- fit_results(fit, names, parts, pair, home, words, assay.type, verbose)
+  call <- match.call()
+  frame <- environment()
+  results$command <- function() {
+    seurat_command("ProjectSCMVP", call, frame, reduction.name, pair[has][[1]]$name)
+  }
+  put_results(query, results)
 }
 
-# ---- what is common ------------------------------------------------------------------------------
+# The batches of the query's cells, in the columns that the model has: those of its metadata, or
+# `batch`.
+batches_of_query <- function(batch, names, cells, data, words) {
+  if (!is.null(data)) {
+    where <- paste0("the query's ", sub("^the ", "", words$data))
+    return(batches_of_model(names, cells, data, where))
+  }
+  if (is.null(batch)) {
+    refuse(
+      "the model was fitted with batches (", paste(names, collapse = ", "), "): give those of ",
+      "the query's cells with batch =."
+    )
+  }
+  found <- batch_columns(batch, cells)
+  if (length(names) == 1 && ncol(found) == 1) stats::setNames(found, names) else found
+}
 
 projection_settings <- function(model, model.reduction, modality, impute.genes, impute.peaks,
-                                min.shared, max.gb, backend, verbose) {
+                                min.shared, max.gb, backend, verbose, mosaic) {
   if (!is.null(modality)) {
     if (identical(modality, "atac")) modality <- "peaks"
     modality <- check_choice(modality, c("joint", "rna", "peaks"), "modality")
@@ -242,16 +149,13 @@ projection_settings <- function(model, model.reduction, modality, impute.genes, 
     ),
     modality = modality,
     # what has to be there; all that is there for NULL
-    wanted = if (is.null(modality)) {
-      c("rna", "atac")
-    } else {
-      list(joint = c("rna", "atac"), rna = "rna", peaks = "atac")[[modality]]
-    },
+    wanted = if (isTRUE(modality %in% c("rna", "peaks"))) modality else c("rna", "peaks"),
     genes = impute.genes, peaks = impute.peaks,
     min.shared = min.shared,
     max.gb = check_number(max.gb, "max.gb", min = 0),
     backend = check_choice(backend, backends, "backend"),
-    verbose = check_flag(verbose, "verbose")
+    verbose = check_flag(verbose, "verbose"),
+    options = list(mosaic = mosaic)
   )
 }
 
@@ -259,7 +163,6 @@ projection_settings <- function(model, model.reduction, modality, impute.genes, 
 # cells)`: the query's values of the columns that the model has as batches.
 project <- function(projection, rna, peaks, batches) {
   has <- c(rna = !is.null(rna), atac = !is.null(peaks))
-  refuse_missing_modality(projection, has)
   from <- if (all(has)) "joint" else names(has)[has]
   cells <- colnames(if (has[["rna"]]) rna else peaks)
   watched(projection$verbose, function(watch) {
@@ -328,7 +231,7 @@ refuse_missing_modality <- function(projection, has) {
   if (length(lacking) > 0) {
     refuse(
       "modality = \"", projection$modality, "\" needs ",
-      paste(c(rna = "RNA", atac = "peak")[lacking], collapse = " and "), " counts, and the query ",
+      paste(c(rna = "RNA", peaks = "peak")[lacking], collapse = " and "), " counts, and the query ",
       "has none: give them, or another modality."
     )
   }
@@ -425,91 +328,4 @@ range_meaning <- function(x) {
 model_record <- function(stored) {
   info <- model_info(stored)
   list(history = history_frame(info$training$history), summary = info$summary)
-}
-
-# The assays of a Seurat query: those named, else the only candidate of each kind, if there is one;
-# of several that which a fit in the query or in the model's object was made on (`known`).
-find_query_assays <- function(object, rna.assay, peak.assay, wanted, known = list()) {
-  kinds <- list(rna = rna.assay, atac = peak.assay)
-  found <- lapply(names(kinds), function(kind) {
-    if (!kind %in% wanted) {
-      return(NULL)
-    }
-    tryCatch(
-      find_one_assay(
-        object, kind, kinds[[kind]], setdiff(unlist(kinds), kinds[[kind]]),
-        unlist(lapply(known, `[[`, if (kind == "rna") "rna" else "peaks"))
-      ),
-      scmvp_error_absent = function(e) NULL
-    )
-  })
-  stats::setNames(found, c("rna", "peaks"))
-}
-
-find_one_assay <- function(object, kind, given, others, known) {
-  argument <- if (kind == "rna") "rna.assay" else "peak.assay"
-  if (!is.null(given)) {
-    check_assay(object, given, argument)
-    return(given)
-  }
-  candidates <- assay_candidates(object, others)[[kind]]
-  if (length(candidates) == 0) refuse("no such assay.", class = "absent")
-  if (length(candidates) > 1 && any(known %in% candidates)) {
-    return(intersect(known, candidates)[1])
-  }
-  only_candidate(NULL, candidates, candidates, if (kind == "rna") "RNA" else "peak", argument, "")
-}
-
-# The experiments of a query: as find_experiments(), but one kind may be absent.
-find_query_experiments <- function(experiments, rna.experiment, peak.experiment, wanted) {
-  is_ours <- vapply(experiments, function(x) !is.null(experiment_mark(x)), logical(1))
-  with_ranges <- vapply(experiments, function(x) are_ranges(experiment_features(x)), logical(1))
-  given <- list(rna = rna.experiment, atac = peak.experiment)
-  candidates <- list(rna = names(experiments)[!with_ranges], atac = names(experiments)[with_ranges])
-  usable <- setdiff(names(experiments)[!is_ours], unlist(given))
-  present <- function(kind) {
-    kind %in% wanted && (!is.null(given[[kind]]) || any(candidates[[kind]] %in% usable))
-  }
-  if (present("rna") && present("atac")) {
-    return(find_experiments(experiments, rna.experiment, peak.experiment))
-  }
-  one <- function(kind, argument, what) {
-    if (!present(kind)) {
-      return(NULL)
-    }
-    check_experiment(experiments, given[[kind]], argument)
-    only_candidate(
-      given[[kind]], intersect(candidates[[kind]], usable), names(experiments), what, argument, "",
-      "experiment"
-    )
-  }
-  rna <- one("rna", "rna.experiment", "RNA")
-  peaks <- one("atac", "peak.experiment", "peak")
-  list(
-    rna = if (!is.null(rna)) experiments[[rna]], peaks = if (!is.null(peaks)) experiments[[peaks]],
-    rna_name = rna, peaks_name = peaks
-  )
-}
-
-project_experiments <- function(holder, pair, assay.type, names, projection) {
-  present <- c("rna", "peaks")[c(!is.null(pair$rna), !is.null(pair$peaks))]
-  refuse_missing_modality(projection, c(rna = "rna" %in% present, atac = "peaks" %in% present))
-  counts <- lapply(stats::setNames(present, present), function(kind) {
-    experiment_cells(pair[[kind]], assay.type, pair[[paste0(kind, "_name")]], colnames(holder))
-  })
-  if (projection$verbose) {
-    for (kind in present) {
-      message(
-        "experiment '", pair[[paste0(kind, "_name")]], "' (",
-        count_of(nrow(counts[[kind]]), "feature"), ")"
-      )
-    }
-  }
-  fit <- project(projection, counts$rna, counts$peaks, function(names, cells) {
-    batches_of_model(names, cells, cell_data(holder, pair$unit_data), "the query's colData")
-  })
-  fit$options <- c(fit$options, list(
-    rna.experiment = pair$rna_name, peak.experiment = pair$peaks_name, assay.type = assay.type
-  ))
-  add_fit_to_experiment(holder, fit, names, pair)
 }

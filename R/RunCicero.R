@@ -11,7 +11,7 @@
 #' diagonal) and \eqn{D_{ij}} the distance of the peaks' centers, the pair \eqn{i, j} is penalized
 #' by \eqn{\rho_{ij} = a\,(1 - (1000 / D_{ij})^s)}, not below 0. The distance parameter \eqn{a} is
 #' the mean over sampled windows of the smallest value with which at most 5 percent of the edges
-#' longer than `distance_constraint` are left. `coaccess` is the correlation that belongs to the
+#' longer than `distance.constraint` are left. `coaccess` is the correlation that belongs to the
 #' estimated covariance. Windows overlap by half: a pair in several of them gets their mean, or `NA`
 #' where their signs disagree.
 #'
@@ -37,16 +37,16 @@
 #'
 #' @section Errors:
 #' `scmvp_error_input`: no or several peak assays; features that are no ranges; groups of other
-#' cells; no peak on any chromosome of `genomic_coords`; values negative or not finite; no window
-#' with two peaks farther apart than `distance_constraint` (give `distance_parameter`).
+#' cells; no peak on any chromosome of `genome`; values negative or not finite; no window
+#' with two peaks farther apart than `distance.constraint` (give `distance.parameter`).
 #' `scmvp_error_package` without glasso. Warnings: chromosomes the table lacks, peaks beyond its
 #' ends (`scmvp_warning_genome`); the ceiling of the search (`scmvp_warning_ceiling`); windows with
-#' more than `max_elements` peaks, which are left out (`scmvp_warning_windows`).
+#' more than `max.peaks` peaks, which are left out (`scmvp_warning_windows`).
 #'
 #' @param object A Seurat object with a peak assay, a SingleCellExperiment with peaks (itself or an
 #'   alternative experiment), or a matrix of accessibility, peaks x cells (sparse or dense).
-#' @param ... For objects: the arguments of the method for matrices, from `genomic_coords` on.
-#'   Unknown arguments are refused by name.
+#' @param ... Arguments under the names that the package cicero has for them (`genomic_coords`,
+#'   `sample_num`, ...), which are taken with a message; others are refused by name.
 #' @param assay Peak assay, or alternative experiment; `NULL` for that of the fit, else the only
 #'   measured one. Name an
 #'   imputed assay (`"scMVP_ATAC"`) to use the imputed values.
@@ -60,25 +60,25 @@
 #'   `Misc(object, "cicero")`.
 #' @param ranges Ranges of the peaks of a matrix (GRanges, or data frame with seqnames, start, end),
 #'   in the order of its rows; `NULL` reads the row names.
-#' @param reduced_coordinates Coordinates of the cells of a matrix, cells x dimensions, for groups.
-#' @param genomic_coords Lengths of the chromosomes: a data frame or a tab-separated file (name,
+#' @param coordinates Coordinates of the cells of a matrix, cells x dimensions, for groups.
+#' @param genome Lengths of the chromosomes: a data frame or a tab-separated file (name,
 #'   length), a Seqinfo or a GRanges. `NULL`: what the object says, else chromosomes end at their
 #'   last peak.
 #' @param window Width of the windows in base pairs.
-#' @param silent,verbose Show no progress; one is the opposite of the other.
-#' @param sample_num Windows sampled for the distance parameter.
+#' @param verbose Show progress.
+#' @param n.windows Windows sampled for the distance parameter (`sample_num` of cicero).
 #' @param k Cells per group, when groups are made here.
-#' @param size_factor_normalize Divide each group's sums by its size factor.
+#' @param size.factors Divide each group's sums by its size factor.
 #' @param binarize Count a peak as open or not in each cell before cells are summed.
-#' @param distance_parameter The distance parameter, when it is known; `NULL` estimates it.
+#' @param distance.parameter The distance parameter, when it is known; `NULL` estimates it.
 #' @param maxit Most steps of the search in a window.
 #' @param s Exponent of the decay of contacts with distance; 0.75 for the chromatin of mammals, 0.85
 #'   for Drosophila.
-#' @param distance_constraint Distance in base pairs beyond which edges are not expected.
-#' @param distance_parameter_convergence Width at which the search stops. Cicero's 1e-22 is below
+#' @param distance.constraint Distance in base pairs beyond which edges are not expected.
+#' @param convergence Width at which the search stops. Cicero's 1e-22 is below
 #'   the digits of a number and gives the same to 1e-4 at four times the cost.
-#' @param max_elements Windows with more peaks are left out.
-#' @param max_sample_windows Most windows drawn to find `sample_num` usable ones.
+#' @param max.peaks Windows with more peaks are left out.
+#' @param max.windows Most windows drawn to find `n.windows` usable ones.
 #' @param scale `"counts"`, as cicero does, or `"relative"` to the mean of each peak, the default
 #'   for imputed assays; see below.
 #' @param search `"cicero"`, `"extended"` or `"none"`, see below.
@@ -106,102 +106,51 @@
 #' ))
 #' connections <- RunCicero(
 #'   counts,
-#'   reduced_coordinates = t(activity), k = 10, sample_num = 2, silent = TRUE
+#'   coordinates = t(activity), k = 10, n.windows = 2, verbose = FALSE
 #' )
 #' head(connections[order(-connections$coaccess), ])
 #' @export
-RunCicero <- function(object, ...) {
-  UseMethod("RunCicero")
-}
-
-#' @rdname RunCicero
-#' @export
-RunCicero.Seurat <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", dims = NULL,
-                             groups = NULL, as = c("data.frame", "links", "object"), ...) {
-  as <- check_choice(as, c("data.frame", "links", "object"), "as")
-  options <- list(...)
-  refuse_cicero_dots(options, names(formals()))
-  name <- find_peak_assay(object, assay, reduction = reduction)
-  if (as == "object") check_links_home(object, name)
-  input <- seurat_values(object, name, layer)
-  options <- known_genome(options, object[[name]])
-  if (is.null(groups)) options$reduced_coordinates <- seurat_coordinates(object, reduction, dims)
-  if (is.null(options$scale) && input$imputed) options$scale <- scale_for_imputed
-  connections <- do.call(RunCicero.default, c(
-    list(input$values, groups = groups, ranges = assay_ranges(object[[name]])), options
-  ))
-  switch(as,
-    data.frame = connections,
-    links = CiceroLinks(connections),
-    object = keep_links(object, name, CiceroLinks(connections), "cicero", connections)
+RunCicero <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", dims = NULL,
+                      groups = NULL, as = c("data.frame", "links", "object"), ranges = NULL,
+                      coordinates = NULL, genome = NULL, window = 500000, n.windows = 100, k = 50,
+                      size.factors = TRUE, binarize = FALSE, distance.parameter = NULL,
+                      maxit = 100, s = 0.75, distance.constraint = 250000, convergence = 1e-4,
+                      max.peaks = 200, max.windows = 500, scale = NULL, search = NULL,
+                      seed.use = 0, workers = 1, BPPARAM = NULL, verbose = TRUE, ...) {
+  list2env(renamed_arguments(list(...), cicero_names, "RunCicero()"), environment())
+  given <- list(...)
+  refuse_dots(
+    given[!names_or_empty(given) %in% names(cicero_names)],
+    setdiff(names(formals()), c("object", "..."))
   )
-}
-
-#' @rdname RunCicero
-#' @export
-RunCicero.SingleCellExperiment <- function(object, assay = NULL, layer = NULL, reduction = "scmvp",
-                                           dims = NULL, groups = NULL,
-                                           as = c("data.frame", "links"), ...) {
-  as <- check_choice(as, c("data.frame", "links"), "as")
-  options <- list(...)
-  refuse_cicero_dots(options, names(formals()))
-  input <- sce_peaks(object, assay, layer, reduction)
-  if (is.null(options$genomic_coords)) options$genomic_coords <- known_seqinfo(input$ranges)
-  if (is.null(groups)) options$reduced_coordinates <- sce_coordinates(object, reduction, dims)
-  if (is.null(options$scale) && input$imputed) options$scale <- scale_for_imputed
-  values <- as_values(input$values, "the peaks")
-  if (is.null(rownames(values))) rownames(values) <- input$names
-  connections <- do.call(
-    RunCicero.default, c(list(values, groups = groups, ranges = input$ranges), options)
-  )
-  if (as == "links") CiceroLinks(connections) else connections
-}
-
-# Decided by measurement: bench/cre/truth.R, docs/benchmarks.md.
-scale_for_imputed <- "relative"
-
-#' @rdname RunCicero
-#' @export
-RunCicero.default <- function(object, ranges = NULL, reduced_coordinates = NULL, groups = NULL,
-                              genomic_coords = NULL, window = 500000, silent = FALSE,
-                              sample_num = 100, k = 50, size_factor_normalize = TRUE,
-                              binarize = FALSE, distance_parameter = NULL, maxit = 100, s = 0.75,
-                              distance_constraint = 250000,
-                              distance_parameter_convergence = 1e-4, max_elements = 200,
-                              max_sample_windows = 500, scale = c("counts", "relative"),
-                              search = if (scale == "relative") "none" else "cicero",
-                              seed.use = 0, workers = 1, BPPARAM = NULL, verbose = !silent, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   check_installed("glasso", "RunCicero()")
-  if (!is_matrix_like(object)) {
-    refuse(
-      "RunCicero() takes a Seurat object, a SingleCellExperiment or a matrix of peaks x cells, ",
-      "not an object of class ", class(object)[1], "."
-    )
-  }
-  check_flag(silent, "silent")
-  check_flag(verbose, "verbose")
+  as <- check_choice(as, c("data.frame", "links", "object"), "as")
+  input <- cicero_input(object, assay, layer, reduction, dims, groups, as, ranges, coordinates)
+  if (is.null(scale)) scale <- if (input$imputed) scale_for_imputed else "counts"
   scale <- check_choice(scale, c("counts", "relative"), "scale")
+  if (is.null(search)) search <- if (scale == "relative") "none" else "cicero"
   options <- check_cicero_options(
-    window = window, sample_num = sample_num, maxit = maxit, s = s,
-    distance_constraint = distance_constraint,
-    distance_parameter_convergence = distance_parameter_convergence, max_elements = max_elements,
-    max_sample_windows = max_sample_windows, search = search, seed.use = seed.use,
-    distance_parameter = distance_parameter
+    window = window, n.windows = n.windows, maxit = maxit, s = s,
+    distance.constraint = distance.constraint, convergence = convergence, max.peaks = max.peaks,
+    max.windows = max.windows, search = search, seed.use = seed.use,
+    distance.parameter = distance.parameter
   )
-  check_flag(size_factor_normalize, "size_factor_normalize")
-  check_flag(binarize, "binarize")
+  check_flags(c("verbose", "size.factors", "binarize"), environment())
   workers <- check_workers(workers, BPPARAM)
-  values <- check_accessibility(as_values(object, "object"))
-  ranges <- ranges_table(ranges, rownames(values), argument = "ranges")
-  genome <- genome_table(genomic_coords, ranges, verbose)
-  groups <- groups_for(values, groups, reduced_coordinates, k, seed.use, silent = !verbose)
+  values <- check_accessibility(as_values(input$values, "object"))
+  ranges <- ranges_table(
+    input$ranges, rownames(values),
+    argument = if (!is_container(object)) "ranges"
+  )
+  genome <- genome_table(if (is.null(genome)) known_seqinfo(input$ranges) else genome, ranges,
+    verbose)
+  groups <- groups_for(values, groups, input$coordinates, k, options$seed.use, verbose)
   if (binarize) values <- (values > 0) * 1
-  grouped <- grouped_accessibility(values, groups, size_factor_normalize)
+  grouped <- grouped_accessibility(values, groups, size.factors)
   if (scale == "relative") {
     grouped <- relative_accessibility(grouped)
-    if (options$search == "none" && is.null(options$distance_parameter)) {
-      options$distance_parameter <- grouped$ridge / 10
+    if (options$search == "none" && is.null(options$distance.parameter)) {
+      options$distance.parameter <- grouped$ridge / 10
     }
   }
   connections <- cicero_connections(
@@ -209,7 +158,63 @@ RunCicero.default <- function(object, ranges = NULL, reduced_coordinates = NULL,
     workers = workers, BPPARAM = BPPARAM, verbose = verbose
   )
   attr(connections, "groups") <- if (is.null(groups)) ncol(values) else ncol(groups)
-  connections
+  switch(as,
+    data.frame = connections,
+    links = CiceroLinks(connections),
+    object = put_results(object, new_results(links = list(
+      part = input$part, ranges = CiceroLinks(connections), key = "cicero", table = connections
+    )))
+  )
+}
+
+# Decided by measurement: bench/cre/truth.R, docs/benchmarks.md.
+scale_for_imputed <- "relative"
+
+# What the package cicero calls these arguments.
+cicero_names <- c(
+  reduced_coordinates = "coordinates", genomic_coords = "genome", sample_num = "n.windows",
+  size_factor_normalize = "size.factors", distance_parameter = "distance.parameter",
+  distance_constraint = "distance.constraint", distance_parameter_convergence = "convergence",
+  max_elements = "max.peaks", max_sample_windows = "max.windows", silent = "verbose"
+)
+
+# Arguments under earlier names (those of `names`), under the names they have now; each is told.
+renamed_arguments <- function(given, names, taker) {
+  old <- intersect(names(given), names(names))
+  for (name in old) {
+    message(
+      taker, " calls ", name, " now ", names[[name]], if (name == "silent") ", its opposite"
+    )
+  }
+  if ("silent" %in% old) given$silent <- !check_flag(given$silent, "silent")
+  stats::setNames(given[old], names[old])
+}
+
+# list(values, imputed, ranges, coordinates, part): peaks x cells of an object or a matrix.
+cicero_input <- function(object, assay, layer, reduction, dims, groups, as, ranges, coordinates) {
+  if (!is_container(object)) {
+    if (!is_matrix_like(object)) {
+      refuse(
+        "RunCicero() takes a Seurat object, a SingleCellExperiment or a matrix of peaks x cells, ",
+        "not an object of class ", class(object)[1], "."
+      )
+    }
+    if (as == "object") refuse("a matrix cannot hold links: take as = \"links\".")
+    return(list(values = object, imputed = FALSE, ranges = ranges, coordinates = coordinates))
+  }
+  if (!is.null(ranges) || !is.null(coordinates)) {
+    refuse(
+      "ranges and coordinates are for a matrix: the object has its own (assay, reduction)."
+    )
+  }
+  part <- find_peak_part(object, parts_of(object, fitted = TRUE), assay, "assay", reduction)
+  if (as == "object") check_links_home(about(object), part)
+  home <- home_of(object, reduction)
+  values <- part$values(layer, "layer", home)
+  list(
+    values = values$values, imputed = values$imputed, ranges = part$ranges(), part = part,
+    coordinates = if (is.null(groups)) coordinates_of(object, reduction, dims, "RunCicero()")
+  )
 }
 
 # From the accessibility of groups to the data frame of connections.
@@ -217,28 +222,28 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
                                verbose = FALSE) {
   windows <- genome_windows(ranges, genome, options$window)
   position <- (ranges$start + ranges$end) / 2
-  warn_large_windows(windows, options$max_elements)
+  warn_large_windows(windows, options$max.peaks)
   if (grouped$n_groups < 3) {
     refuse(
       "co-accessibility over ", count_of(grouped$n_groups, "group"), " means nothing: lower k, or ",
       "give more groups."
     )
   }
-  if (is.null(options$distance_parameter)) {
+  if (is.null(options$distance.parameter)) {
     if (options$search == "none") {
-      refuse("search = \"none\" needs a distance_parameter, or scale = \"relative\".")
+      refuse("search = \"none\" needs a distance.parameter, or scale = \"relative\".")
     }
-    if (verbose) message("distance parameter from up to ", count_of(options$sample_num, "window"))
+    if (verbose) message("distance parameter from up to ", count_of(options$n.windows, "window"))
     sampled <- sample_distance_parameters(
       grouped, position, windows, options,
       workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "windows sampled"
     )
-    options$distance_parameter <- mean_distance_parameter(sampled, options)
-    if (verbose) message("distance parameter ", format(options$distance_parameter, digits = 4))
+    options$distance.parameter <- mean_distance_parameter(sampled, options)
+    if (verbose) message("distance parameter ", format(options$distance.parameter, digits = 4))
   }
   if (verbose) message("models of ", count_of(length(windows$members), "window"))
   pairs <- all_connections(
-    grouped, position, windows, options$distance_parameter, options$s, options$max_elements,
+    grouped, position, windows, options$distance.parameter, options$s, options$max.peaks,
     workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "windows"
   )
   names <- ranges$name
@@ -248,7 +253,7 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
   )
   connections <- connections[order(c(pairs$i, pairs$j), c(pairs$j, pairs$i), method = "radix"), ]
   rownames(connections) <- NULL
-  attr(connections, "distance_parameter") <- options$distance_parameter
+  attr(connections, "distance_parameter") <- options$distance.parameter
   if (verbose) message(count_of(length(pairs$value), "pair"), " of peaks")
   connections
 }
@@ -260,13 +265,13 @@ mean_distance_parameter <- function(sampled, options) {
       "the distance parameter cannot be estimated: ",
       if (nrow(sampled) == 0) {
         paste0(
-          "of ", count_of(options$max_sample_windows, "window"), " drawn none has two peaks more ",
-          "than distance_constraint = ", format_count(options$distance_constraint), " bp apart"
+          "of ", count_of(options$max.windows, "window"), " drawn none has two peaks more ",
+          "than distance.constraint = ", format_count(options$distance.constraint), " bp apart"
         )
       } else {
         "in no window do long edges vanish at any value"
       },
-      ": give distance_parameter, or a smaller distance_constraint."
+      ": give distance.parameter, or a smaller distance.constraint."
     )
   }
   ceiling <- sum(sampled$ceiling)
@@ -279,13 +284,13 @@ mean_distance_parameter <- function(sampled, options) {
       "search = \"extended\" finds the value."
     )
   }
-  if (nrow(sampled) < options$sample_num) {
+  if (nrow(sampled) < options$n.windows) {
     warn_of(
       "windows",
       "The distance parameter is the mean of ", count_of(nrow(sampled), "window"), ", not of ",
-      "sample_num = ", options$sample_num, ": the others drawn (max_sample_windows = ",
-      options$max_sample_windows, ") hold no two peaks far enough apart, or too many. A higher ",
-      "max_sample_windows draws more."
+      "n.windows = ", options$n.windows, ": the others drawn (max.windows = ",
+      options$max.windows, ") hold no two peaks far enough apart, or too many. A higher ",
+      "max.windows draws more."
     )
   }
   if (any(sampled$converged == 0 & !lost)) {
@@ -294,15 +299,15 @@ mean_distance_parameter <- function(sampled, options) {
   mean(sampled$value, na.rm = TRUE)
 }
 
-warn_large_windows <- function(windows, max_elements) {
+warn_large_windows <- function(windows, max.peaks) {
   sizes <- lengths(windows$members)
-  large <- sizes > max_elements
+  large <- sizes > max.peaks
   if (any(large)) {
     warn_of(
       "windows",
       count_of(sum(large), "window"), " of ", format_count(length(sizes)), " with more than ",
-      "max_elements = ", max_elements, " peaks (at most ", max(sizes), ") ",
-      is_are(sum(large)), " left out, as cicero does: raise max_elements, or ",
+      "max.peaks = ", max.peaks, " peaks (at most ", max(sizes), ") ",
+      is_are(sum(large)), " left out, as cicero does: raise max.peaks, or ",
       "make window smaller."
     )
   }
@@ -310,49 +315,35 @@ warn_large_windows <- function(windows, max_elements) {
 
 # ---- arguments -----------------------------------------------------------------------------------
 
-check_cicero_options <- function(window, sample_num, maxit, s, distance_constraint,
-                                 distance_parameter_convergence, max_elements, max_sample_windows,
-                                 search, seed.use, distance_parameter) {
+check_cicero_options <- function(window, n.windows, maxit, s, distance.constraint,
+                                 convergence, max.peaks, max.windows,
+                                 search, seed.use, distance.parameter) {
   above0 <- function(x, name, ...) check_number(x, name, min = 0, above = TRUE, ...)
   options <- list(
     window = check_number(window, "window", min = 2),
-    sample_num = check_number(sample_num, "sample_num", min = 1, whole = TRUE),
+    n.windows = check_number(n.windows, "n.windows", min = 1, whole = TRUE),
     maxit = check_number(maxit, "maxit", min = 1, whole = TRUE),
     s = above0(s, "s"),
-    distance_constraint = above0(distance_constraint, "distance_constraint"),
-    distance_parameter_convergence = above0(
-      distance_parameter_convergence, "distance_parameter_convergence"
+    distance.constraint = above0(distance.constraint, "distance.constraint"),
+    convergence = above0(
+      convergence, "convergence"
     ),
-    max_elements = check_number(max_elements, "max_elements", min = 2, whole = TRUE),
-    max_sample_windows = check_number(max_sample_windows, "max_sample_windows", 1, whole = TRUE),
+    max.peaks = check_number(max.peaks, "max.peaks", min = 2, whole = TRUE),
+    max.windows = check_number(max.windows, "max.windows", 1, whole = TRUE),
     search = check_choice(search, c("cicero", "extended", "none"), "search"),
     seed.use = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
   )
   if (options$s >= 1) refuse("s must be below 1, not ", options$s, ".")
-  if (options$distance_constraint >= options$window) {
+  if (options$distance.constraint >= options$window) {
     refuse(
-      "distance_constraint (", format_count(distance_constraint), ") must be below window (",
+      "distance.constraint (", format_count(distance.constraint), ") must be below window (",
       format_count(window), ")."
     )
   }
-  # always there: options$distance_parameter would else be distance_parameter_convergence
-  options["distance_parameter"] <- list(
-    check_number(distance_parameter, "distance_parameter", 0, optional = TRUE)
+  # always there: options$distance.parameter would else be convergence
+  options["distance.parameter"] <- list(
+    check_number(distance.parameter, "distance.parameter", 0, optional = TRUE)
   )
-  options
-}
-
-refuse_cicero_dots <- function(options, own) {
-  taken <- c("object", "...", "ranges", "reduced_coordinates", "groups")
-  known <- union(setdiff(names(formals(RunCicero.default)), taken), setdiff(own, taken))
-  given <- if (is.null(names(options))) rep("", length(options)) else names(options)
-  refuse_dots(options[!given %in% known], known)
-}
-
-known_genome <- function(options, assay) {
-  if (is.null(options$genomic_coords) && methods::.hasSlot(assay, "ranges")) {
-    options$genomic_coords <- known_seqinfo(methods::slot(assay, "ranges"))
-  }
   options
 }
 
@@ -374,15 +365,15 @@ check_accessibility <- function(values) {
 }
 
 # Groups in the order of the matrix's cells; NULL where each column is a group.
-groups_for <- function(values, groups, reduced_coordinates = NULL, k = 50, seed.use = 0,
-                       silent = TRUE) {
+groups_for <- function(values, groups, coordinates = NULL, k = 50, seed.use = 0,
+                       verbose = FALSE) {
   cells <- colnames(values)
   if (identical(groups, "none")) {
     return(NULL)
   }
   if (is.null(groups)) {
-    coordinates <- coordinates_for(cells, ncol(values), reduced_coordinates)
-    return(AggregateCells(coordinates, k = k, seed.use = seed.use, silent = silent))
+    coordinates <- coordinates_for(cells, ncol(values), coordinates)
+    return(AggregateCells(coordinates, k = k, seed.use = seed.use, verbose = verbose))
   }
   if (!is_matrix_like(groups)) {
     refuse(
@@ -402,15 +393,15 @@ groups_for <- function(values, groups, reduced_coordinates = NULL, k = 50, seed.
   groups
 }
 
-coordinates_for <- function(cells, n_cells, reduced_coordinates,
-                            argument = "reduced_coordinates") {
-  if (is.null(reduced_coordinates)) {
+coordinates_for <- function(cells, n_cells, coordinates,
+                            argument = "coordinates") {
+  if (is.null(coordinates)) {
     refuse(
-      "cells are grouped first: give groups (of AggregateCells()), or reduced_coordinates ",
+      "cells are grouped first: give groups (of AggregateCells()), or coordinates ",
       "(cells x dimensions), or groups = \"none\" for a matrix that is aggregated already."
     )
   }
-  coordinates <- as.matrix(reduced_coordinates)
+  coordinates <- as.matrix(coordinates)
   if (!is.null(rownames(coordinates)) && !is.null(cells)) {
     check_same_cells(rownames(coordinates), cells, argument)
     return(coordinates[cells, , drop = FALSE])

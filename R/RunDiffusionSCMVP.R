@@ -44,84 +44,43 @@
 #'   cor(order$pseudotime, time, method = "spearman")
 #' }
 #' @export
-RunDiffusionSCMVP <- function(object, ...) {
-  UseMethod("RunDiffusionSCMVP")
-}
-
-#' @rdname RunDiffusionSCMVP
-#' @export
-RunDiffusionSCMVP.Seurat <- function(object, root, group.by = NULL, reduction = "scmvp",
-                                     dims = NULL, n.neighbors = 30, n.components = 10,
-                                     reduction.name = NULL, reduction.key = NULL, seed.use = 0,
-                                     ...) {
+RunDiffusionSCMVP <- function(object, root, group.by = NULL, reduction = "scmvp", dims = NULL,
+                              n.neighbors = 30, n.components = 10, reduction.name = NULL,
+                              reduction.key = NULL, seed.use = 0, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  coordinates <- seurat_coordinates(object, reduction, dims)
-  name <- diffusion_name(reduction, reduction.name, names(object), SeuratObject::Reductions(object))
+  coordinates <- coordinates_of(object, reduction, dims, "RunDiffusionSCMVP()")
+  if (is.null(rownames(coordinates))) rownames(coordinates) <- seq_len(nrow(coordinates))
+  home <- home_of(object, reduction)
+  data <- if (is_container(object)) grouping_columns(object, group.by, home) else data.frame()
+  groups <- if (!is.null(group.by)) groups_of(group.by, rownames(coordinates), data, "group.by")
+  if (missing(root)) root <- NULL
+  order <- function() {
+    diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
+  }
+  if (!is_container(object)) {
+    return(order())
+  }
+  refuse_other_class(object, match.call(), environment())
+  name <- diffusion_name(reduction, reduction.name, about(object))
   key <- check_string(reduction.key, "reduction.key", optional = TRUE)
   if (is.null(key)) key <- key_for(if (reduction == "scmvp") "scMVPDC" else paste0(name, "DC"))
   refuse_key_of_another(object, key, name, "reduction.key")
-  groups <- if (!is.null(group.by)) {
-    groups_of(
-      group.by, rownames(coordinates), grouping_columns(object, group.by), "group.by"
-    )
-  }
-  found <- diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
-  colnames(found$components) <- paste0(key, seq_len(ncol(found$components)))
-  object[[name]] <- SeuratObject::CreateDimReducObject(
-    embeddings = found$components, key = key, global = TRUE,
-    assay = SeuratObject::DefaultAssay(object[[reduction]]),
-    misc = found[c("eigenvalues", "root")]
-  )
+  found <- order()
   columns <- data.frame(found$pseudotime, found$branch, row.names = rownames(coordinates))
-  SeuratObject::AddMetaData(
-    object, stats::setNames(columns, paste0(reduction, c("_pseudotime", "_branch")))
-  )
-}
-
-#' @rdname RunDiffusionSCMVP
-#' @export
-RunDiffusionSCMVP.SingleCellExperiment <- function(object, root, group.by = NULL,
-                                                   reduction = "scmvp", dims = NULL,
-                                                   n.neighbors = 30, n.components = 10,
-                                                   reduction.name = NULL, seed.use = 0, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  coordinates <- sce_coordinates(object, reduction, dims)
-  taken <- bioc("SingleCellExperiment", "reducedDimNames")(object)
-  name <- diffusion_name(reduction, reduction.name, character(), taken)
-  groups <- if (!is.null(group.by)) {
-    groups_of(
-      group.by, rownames(coordinates), grouping_columns(object, group.by), "group.by"
-    )
-  }
-  found <- diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
-  object <- bioc("SingleCellExperiment", "reducedDim<-")(
-    object, name, withDimnames = TRUE, value = found$components
-  )
-  data <- bioc("S4Vectors", "metadata")(object)
-  data[[name]] <- found[c("eigenvalues", "root")]
-  object <- bioc("S4Vectors", "metadata<-")(object, value = data)
-  set_col_data(object, stats::setNames(
-    found[c("pseudotime", "branch")], paste0(reduction, c("_pseudotime", "_branch"))
+  put_results(object, new_results(
+    reduction = list(
+      name = name, key = key, values = found$components, made_from = reduction,
+      misc = found[c("eigenvalues", "root")]
+    ),
+    columns = stats::setNames(columns, paste0(reduction, c("_pseudotime", "_branch"))),
+    home = home
   ))
 }
 
-#' @rdname RunDiffusionSCMVP
-#' @export
-RunDiffusionSCMVP.default <- function(object, root, group.by = NULL, n.neighbors = 30,
-                                      n.components = 10, seed.use = 0, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  coordinates <- check_coordinates(object, "RunDiffusionSCMVP()")
-  if (is.null(rownames(coordinates))) rownames(coordinates) <- seq_len(nrow(coordinates))
-  groups <- if (!is.null(group.by)) {
-    groups_of(group.by, rownames(coordinates), data.frame(), "group.by")
-  }
-  diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)
-}
-
-diffusion_name <- function(reduction, reduction.name, taken, reductions) {
+diffusion_name <- function(reduction, reduction.name, words) {
   name <- check_string(reduction.name, "reduction.name", optional = TRUE)
   if (is.null(name)) name <- paste0(reduction, "_diffusion")
-  if (name == reduction || name %in% setdiff(taken, reductions)) {
+  if (name == reduction || name %in% words$others) {
     refuse("reduction.name '", name, "' is the name of something else: choose another.")
   }
   name
@@ -214,7 +173,7 @@ branches_from <- function(map, root) {
 }
 
 root_cells <- function(root, groups, cells) {
-  if (missing(root) || length(root) != 1 || is.na(root)) {
+  if (length(root) != 1 || is.na(root)) {
     refuse("root must be one name, where to start: of a cell or, with group.by, of a group.")
   }
   if (is.null(groups)) {

@@ -61,19 +61,19 @@
 #'   * a MultiAssayExperiment with an RNA and a peak experiment of the same cells;
 #'   * a matrix of RNA counts, genes x cells (dense, sparse, delayed or on disk), beside `peaks`;
 #'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`.
-#' @param ... For SingleCellExperiment and MultiAssayExperiment: the options of the fit, from
-#'   `n.latent` to `backend`; for a path: those of the Seurat method. Unknown arguments are refused
-#'   by name.
-#' @param rna.assay,peak.assay Names of the assays. `NULL`: the one assay with counts whose features
-#'   are not genomic ranges, and the one ChromatinAssay or assay whose features are (`chr1-100-200`,
-#'   `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and scMVP's own are passed over.
+#' @param ... Not used; unknown arguments are refused by name.
+#' @param rna.assay,peak.assay Names of the assays of a Seurat object. `NULL`: the one assay with
+#'   counts whose features are not genomic ranges, and the one ChromatinAssay or assay whose
+#'   features are (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and
+#'   scMVP's own are passed over.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`; for
 #'   a SingleCellExperiment, another one (or a SummarizedExperiment) that holds the peaks.
 #' @param rna.layer,peak.layer For a path: layers with the counts, as in [ReadSCMVP()].
-#' @param rna.experiment,peak.experiment Names of the experiments (`"main"` for an unnamed main
-#'   one). `NULL`: the one whose features are not genomic ranges, and the one whose are.
+#' @param rna.experiment,peak.experiment Names of the experiments of a SingleCellExperiment or
+#'   MultiAssayExperiment (`"main"` for an unnamed main one). `NULL`: the one whose features are not
+#'   genomic ranges, and the one whose are.
 #' @param assay.type Name of the assay with raw counts in both experiments.
-#' @param impute.genes Names of genes to impute, instead of `impute`.
+#' @param impute.genes Names of genes to impute, instead of those that `impute` says.
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
 #' @param n.clusters Components of the mixture. `NULL` finds in the latent of the first epochs how
 #'   many there are (Bayesian information criterion; preset `"paper"`: rank of the correlation
@@ -86,7 +86,8 @@
 #'   with `mosaic`.
 #' @param learning.rate Learning rate of Adam.
 #' @param impute Which modelled genes to impute: the `"variable"` features of the RNA assay (all
-#'   modelled genes when it has none), `"none"` or `"all"`.
+#'   modelled genes when it has none), `"none"` or `"all"`. `NULL`: the variable ones of a Seurat
+#'   object, none of others.
 #' @param impute.peaks Names of peaks to impute, or `NULL` for none. [ImputeSCMVP()] does more
 #'   later.
 #' @param rna.features,peak.features Names of the features to model; `NULL` for all.
@@ -130,182 +131,122 @@
 #'   table(object$scmvp_cluster, object$cell_type)
 #' }
 #' @export
-RunSCMVP <- function(object, ...) {
-  UseMethod("RunSCMVP")
-}
-
-#' @rdname RunSCMVP
-#' @export
-RunSCMVP.Seurat <- function(object, rna.assay = NULL, peak.assay = NULL, n.latent = NULL,
-                            n.clusters = NULL, max.epochs = NULL, batch.size = 128,
-                            learning.rate = 5e-3, impute = c("variable", "none", "all"),
-                            impute.peaks = NULL, rna.features = NULL, peak.features = NULL,
-                            min.cells = 10, batch = NULL, mosaic = FALSE,
-                            reduction.name = "scmvp", reduction.key = NULL,
-                            device = "auto", threads = NULL, preset = "default",
-                            model.file = NULL, max.gb = 4, seed.use = 0, verbose = TRUE,
-                            backend = c("auto", "reticulate", "process"), ...) {
+RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
+                     rna.experiment = NULL, peak.experiment = NULL, assay.type = "counts",
+                     n.latent = NULL, n.clusters = NULL, max.epochs = NULL, batch.size = 128,
+                     learning.rate = 5e-3, impute = NULL, impute.genes = NULL, impute.peaks = NULL,
+                     rna.features = NULL, peak.features = NULL, min.cells = 10, batch = NULL,
+                     mosaic = FALSE, reduction.name = "scmvp", reduction.key = NULL,
+                     device = "auto", threads = NULL, preset = "default", model.file = NULL,
+                     max.gb = 4, seed.use = 0, verbose = TRUE,
+                     backend = c("auto", "reticulate", "process"), rna.layer = NULL,
+                     peak.layer = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  impute <- check_choice(impute, c("variable", "none", "all"), "impute")
-  settings <- fit_settings(mget(names(fit_defaults()), environment()))
+  settings <- fit_settings(mget(fit_arguments, environment()))
+  object <- read_if_path(object, settings, rna.layer, peak.layer)
+  object <- as_container(object, peaks, "RunSCMVP()", mosaic = settings$options$mosaic)
+  words <- about(object)
+  refuse_other_class(object, match.call(), environment())
+  impute <- check_choice(impute_default(impute, words), c("variable", "none", "all"), "impute")
+  parts <- parts_of(object, peaks, assay.type)
   names <- result_names(
-    object, reduction.name, reduction.key,
-    new = c(rna = impute != "none", atac = length(impute.peaks) > 0)
-  )
-  assays <- find_assays(object, rna.assay, peak.assay)
-  rna <- object[[assays$rna]]
-  peaks <- object[[assays$peaks]]
-  if (verbose) tell_pair("assay", assays$rna, nrow(rna), assays$peaks, nrow(peaks), ncol(object))
-  impute.peaks <- check_wanted_peaks(
-    impute.peaks, rownames(peaks), paste0("in assay '", assays$peaks, "'")
-  )
-  variable <- if (impute == "variable") SeuratObject::VariableFeatures(rna)
-
-  mosaic <- settings$options$mosaic
-  fit <- fit_with(
-    settings,
-    rna = cells_of(rna, object, assays$rna, rna.features, "rna.features", mosaic),
-    peaks = cells_of(peaks, object, assays$peaks, peak.features, "peak.features", mosaic),
-    impute = impute, variable = variable, impute.peaks = impute.peaks,
-    batch = batch_columns(batch, colnames(object), object[[]], "the metadata")
-  )
-  on.exit(discard_model(fit$staged))
-  mark <- list(reduction = reduction.name, fit = fit$id, library.size = 1e4)
-  object <- add_results(object, fit, names, assays, mark, verbose)
-  command <- seurat_command(match.call(), environment(), reduction.name, assays$rna)
-  object[[methods::slot(command, "name")]] <- command
-  keep_model(fit$staged)
-  warn_interrupted(fit)
-  object
-}
-
-#' @rdname RunSCMVP
-#' @export
-RunSCMVP.SummarizedExperiment <- function(object, peaks = NULL, rna.experiment = NULL,
-                                          peak.experiment = NULL, assay.type = "counts",
-                                          impute = c("none", "all"), impute.genes = NULL,
-                                          impute.peaks = NULL, reduction.name = "scmvp",
-                                          reduction.key = NULL, ...) {
-  settings <- fit_settings(arguments_of(list(...), names(formals())))
-  check_installed("SingleCellExperiment", "RunSCMVP() of this object")
-  object <- as_sce(object)
-  names <- experiment_names_for(object, reduction.name, reduction.key)
-  pair <- find_experiments(experiments_of(object, peaks), rna.experiment, peak.experiment)
-  object <- run_on_experiments(
-    object, pair, assay.type, check_choice(impute, c("none", "all"), "impute"), impute.genes,
-    impute.peaks, names, settings
-  )
-  object
-}
-
-#' @rdname RunSCMVP
-#' @export
-RunSCMVP.MultiAssayExperiment <- function(object, rna.experiment = NULL, peak.experiment = NULL,
-                                          assay.type = "counts", impute = c("none", "all"),
-                                          impute.genes = NULL, impute.peaks = NULL,
-                                          reduction.name = "scmvp", reduction.key = NULL, ...) {
-  settings <- fit_settings(arguments_of(list(...), names(formals())))
-  check_installed("SingleCellExperiment", "RunSCMVP() of this object")
-  pair <- find_experiments(experiments_of(object), rna.experiment, peak.experiment)
-  pair <- pair_cells(object, pair)
-  pair$unit_data <- data_of_units(object, pair$rna_name, colnames(pair$rna))
-  holder <- as_sce(pair$rna, assay.type)
-  names <- experiment_names_for(holder, reduction.name, reduction.key)
-  holder <- run_on_experiments(
-    holder, pair, assay.type, check_choice(impute, c("none", "all"), "impute"), impute.genes,
-    impute.peaks, names, settings
-  )
-  put_experiment(object, pair, holder, names)
-}
-
-#' @rdname RunSCMVP
-#' @export
-RunSCMVP.character <- function(object, ..., mosaic = FALSE, rna.layer = NULL, peak.layer = NULL,
-                               backend = c("auto", "reticulate", "process")) {
-  read <- ReadSCMVP(object, backend, mosaic, rna.layer, peak.layer, wants_words(...))
-  RunSCMVP(read, ..., mosaic = mosaic, backend = backend)
-}
-
-# What a caller says of `verbose` among other arguments.
-wants_words <- function(..., verbose = TRUE) verbose
-
-#' @rdname RunSCMVP
-#' @export
-RunSCMVP.default <- function(object, peaks, n.latent = NULL, n.clusters = NULL, max.epochs = NULL,
-                             batch.size = 128, learning.rate = 5e-3, impute = c("none", "all"),
-                             impute.peaks = NULL, min.cells = 10, batch = NULL, mosaic = FALSE,
-                             device = "auto", threads = NULL, preset = "default",
-                             model.file = NULL, max.gb = 4,
-                             seed.use = 0, verbose = TRUE,
-                             backend = c("auto", "reticulate", "process"), ...) {
-  if (!is_matrix_like(object)) {
-    refuse(
-      "RunSCMVP() takes a Seurat object, a SingleCellExperiment, a MultiAssayExperiment, the path ",
-      "of a file or two matrices of counts (features x cells), not an object of class ",
-      class(object)[1], "."
+    object, parts, reduction.name, reduction.key,
+    new = c(
+      rna = impute != "none" || length(impute.genes) > 0, atac = length(impute.peaks) > 0
     )
-  }
-  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  if (missing(peaks) || !is_matrix_like(peaks)) {
-    refuse("peaks must be a matrix of ATAC counts, peaks x cells, beside the matrix of RNA counts.")
-  }
-  impute <- check_choice(impute, c("none", "all"), "impute")
-  settings <- fit_settings(mget(names(fit_defaults()), environment()))
-  peaks <- check_matrix_pair(object, peaks, settings$options$mosaic)
-  cells <- union(colnames(object), colnames(peaks))
-  batch <- batch_columns(batch, cells)
-  impute.peaks <- check_wanted_peaks(impute.peaks, rownames(peaks), "among the peaks")
+  )
+  pair <- find_pair(parts, words, list(
+    rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment)
+  ))
+  home <- pair$rna$name
+  counts <- counts_of_pair(pair, home, settings$options$mosaic, rna.features, peak.features, words)
+  if (settings$verbose && words$part != "matrix") tell_pair(words$part, pair, ncol(counts$rna))
   fit <- fit_with(
-    settings,
-    rna = cells_or_empty(object, cells), peaks = cells_or_empty(peaks, cells), impute = impute,
-    impute.peaks = impute.peaks, batch = batch
+    settings, counts$rna, counts$peaks,
+    impute = impute, variable = if (impute == "variable") pair$rna$variable(),
+    impute.genes = impute.genes, impute.peaks = check_wanted(
+      impute.peaks, pair$peaks$features, "impute.peaks", in_part(pair$peaks, words)
+    ),
+    batch = batch_columns(batch, colnames(counts$rna), cell_data(object, home), words$data)
   )
   on.exit(discard_model(fit$staged))
+  results <- fit_results(
+    fit, names, parts, pair, home, words, assay.type, settings$verbose
+  )
+  call <- match.call()
+  frame <- environment()
+  results$command <- function() {
+    seurat_command("RunSCMVP", call, frame, reduction.name, pair$rna$name)
+  }
+  object <- put_results(object, results)
   keep_model(fit$staged)
   warn_interrupted(fit)
-  structure(
-    list(
-      latent = fit$latent, cluster = fit$cluster, cluster_prob = fit$cluster_prob,
-      probabilities = fit$probabilities, rna = fit$imputed$rna, peaks = fit$imputed$atac,
-      model = fit$staged$model, options = fit$options, history = fit$history, summary = fit$summary,
-      batch = batch, fit = fit$id
-    ),
-    class = "scMVPFit"
-  )
-}
-
-#' @export
-print.scMVPFit <- function(x, ...) {
-  cat(
-    "scMVP fit: ", count_of(nrow(x$latent), "cell"), ", ",
-    count_of(ncol(x$latent), "latent dimension"), ", ", count_of(nlevels(x$cluster), "cluster"),
-    "\n",
-    sep = ""
-  )
-  invisible(x)
+  object
 }
 
 # ---- arguments -----------------------------------------------------------------------------------
 
-# What every method of RunSCMVP() takes of the fit itself.
-fit_defaults <- function() {
-  shared <- setdiff(
-    names(formals(RunSCMVP.default)), c("object", "peaks", "impute", "impute.peaks", "...")
-  )
-  formals(RunSCMVP.default)[shared]
+# What RunSCMVP() takes of the fit itself.
+fit_arguments <- c(
+  "n.latent", "n.clusters", "max.epochs", "batch.size", "learning.rate", "min.cells", "batch",
+  "mosaic", "device", "threads", "preset", "model.file", "max.gb", "seed.use", "verbose", "backend"
+)
+
+# An object from the path of a file; anything else as it is.
+read_if_path <- function(object, settings, rna.layer, peak.layer) {
+  if (is.character(object)) {
+    return(ReadSCMVP(
+      object, settings$backend, settings$options$mosaic, rna.layer, peak.layer, settings$verbose
+    ))
+  }
+  if (!is.null(c(rna.layer, peak.layer))) {
+    refuse("rna.layer and peak.layer are for the path of a file: leave them out.")
+  }
+  object
 }
 
-# Options of the fit that came through `...`, with defaults for the others; `taken`: names of the
-# method's own arguments.
-arguments_of <- function(given, taken) {
-  defaults <- lapply(fit_defaults(), eval)
-  known <- names(given) %in% names(defaults)
-  own <- setdiff(taken, c("object", "..."))
-  refuse_dots(given[if (length(given) > 0 && is.null(names(given))) TRUE else !known], c(own, names(
-    defaults
-  )))
-  defaults[names(given)] <- given
-  defaults
+# An object as one of the classes of containers.R. `mosaic`: NULL where one of two matrices may be
+# absent, as of a query.
+as_container <- function(object, peaks, taker, mosaic = NULL) {
+  if (is_container(object)) {
+    return(object)
+  }
+  if (!is.null(object) && !is_matrix_like(object)) {
+    refuse(
+      taker, " takes a Seurat object, a SingleCellExperiment, a MultiAssayExperiment, the path ",
+      "of a file or two matrices of counts (features x cells), not an object of class ",
+      class(object)[1], "."
+    )
+  }
+  if (!is.null(mosaic) && !is_matrix_like(peaks)) {
+    refuse("peaks must be a matrix of ATAC counts, peaks x cells, beside the matrix of RNA counts.")
+  }
+  if (!is.null(peaks) && !is_matrix_like(peaks)) {
+    refuse("peaks must be a matrix of counts (peaks x cells), not ", in_words(peaks), ".")
+  }
+  if (!is.null(object) && !is.null(peaks)) peaks <- check_matrix_pair(object, peaks, mosaic)
+  matrices(object, peaks)
+}
+
+# Seurat's users go on with a modest imputed assay; those of matrices ask for one.
+impute_default <- function(impute, words) {
+  if (!is.null(impute)) {
+    return(impute)
+  }
+  if (words$part == "assay") "variable" else "none"
+}
+
+# Counts of both parts in the cells of the home, and of the features named.
+counts_of_pair <- function(pair, home, mosaic, rna.features, peak.features, words) {
+  wanted <- list(rna = rna.features, peaks = peak.features)
+  arguments <- c(rna = "rna.features", peaks = "peak.features")
+  lapply(c(rna = "rna", peaks = "peaks"), function(kind) {
+    counts <- pair[[kind]]$counts(home, mosaic)
+    features <- check_wanted(
+      wanted[[kind]], rownames(counts), arguments[[kind]], in_part(pair[[kind]], words)
+    )
+    if (is.null(features)) counts else counts[features, , drop = FALSE]
+  })
 }
 
 # The options of the fit, checked; and what surrounds it.
@@ -333,16 +274,17 @@ fit_settings <- function(given) {
   )
 }
 
-check_wanted_peaks <- function(impute.peaks, available, where) {
-  if (is.null(impute.peaks)) {
+check_wanted <- function(wanted, available, argument, where) {
+  if (is.null(wanted)) {
     return(NULL)
   }
-  check_names_known(impute.peaks, available, "impute.peaks", where)
+  check_names_known(wanted, available, argument, where)
 }
 
-tell_pair <- function(what, rna, n_genes, peaks, n_peaks, n_cells) {
+tell_pair <- function(what, pair, n_cells) {
   message(
-    "RNA ", what, " '", rna, "' (", count_of(n_genes, "gene"), "), peak ", what, " '", peaks,
-    "' (", count_of(n_peaks, "peak"), "), ", count_of(n_cells, "cell")
+    "RNA ", what, " '", pair$rna$name, "' (", count_of(length(pair$rna$features), "gene"),
+    "), peak ", what, " '", pair$peaks$name, "' (", count_of(length(pair$peaks$features), "peak"),
+    "), ", count_of(n_cells, "cell")
   )
 }

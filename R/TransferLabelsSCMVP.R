@@ -43,75 +43,32 @@
 #' query <- latent[1:20, ] + 0.1
 #' head(TransferLabelsSCMVP(latent, query, labels = type))
 #' @export
-TransferLabelsSCMVP <- function(reference, query, ...) {
-  UseMethod("TransferLabelsSCMVP", query)
-}
-
-#' @rdname TransferLabelsSCMVP
-#' @export
-TransferLabelsSCMVP.Seurat <- function(reference, query, labels, reduction = "scmvp",
-                                       query.reduction = NULL, calibration = NULL,
-                                       n.neighbors = 50, unassigned.below = 0.01,
-                                       prefix = "scmvp_transfer", ...) {
+TransferLabelsSCMVP <- function(reference, query, labels, reduction = "scmvp",
+                                query.reduction = NULL, calibration = NULL, n.neighbors = 50,
+                                unassigned.below = 0.01, prefix = "scmvp_transfer", ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("reference", "query", "...")))
-  columns <- transferred_columns(
-    seurat_coordinates, reference, query, labels, reduction, query.reduction, calibration,
-    n.neighbors, unassigned.below, prefix
-  )
-  SeuratObject::AddMetaData(query, columns)
-}
-
-#' @rdname TransferLabelsSCMVP
-#' @export
-TransferLabelsSCMVP.SingleCellExperiment <- function(reference, query, labels, reduction = "scmvp",
-                                                     query.reduction = NULL, calibration = NULL,
-                                                     n.neighbors = 50, unassigned.below = 0.01,
-                                                     prefix = "scmvp_transfer", ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("reference", "query", "...")))
-  columns <- transferred_columns(
-    sce_coordinates, reference, query, labels, reduction, query.reduction, calibration,
-    n.neighbors, unassigned.below, prefix
-  )
-  set_col_data(query, as.list(columns))
-}
-
-#' @rdname TransferLabelsSCMVP
-#' @export
-TransferLabelsSCMVP.default <- function(reference, query, labels, reduction = "scmvp",
-                                        calibration = NULL, n.neighbors = 50,
-                                        unassigned.below = 0.01, ...) {
-  refuse_dots(list(...), setdiff(names(formals()), c("reference", "query", "...")))
-  query <- check_coordinates(query, "TransferLabelsSCMVP()")
-  transferred(
-    reference, query, labels, reduction, calibration, n.neighbors, unassigned.below
-  )
-}
-
-# The columns of an object that holds its latent, which `coordinates` gives.
-transferred_columns <- function(coordinates, reference, query, labels, reduction, query.reduction,
-                                calibration, n.neighbors, unassigned.below, prefix) {
   if (is.null(query.reduction)) query.reduction <- reduction
+  refuse_two_models(reference, query, reduction, query.reduction)
   of_query <- reduction_role(
     "query", "query.reduction", "embed it with ProjectSCMVP(reference, query)"
   )
-  refuse_two_models(reference, query, reduction, query.reduction)
+  latent <- coordinates_of(query, query.reduction, NULL, "TransferLabelsSCMVP()", of_query)
   table <- transferred(
-    reference, coordinates(query, query.reduction, NULL, of_query), labels, reduction, calibration,
-    n.neighbors, unassigned.below
+    reference, latent, labels, reduction, calibration, n.neighbors, unassigned.below
   )
+  if (!is_container(query)) {
+    return(table)
+  }
   check_string(prefix, "prefix")
   columns <- table[c("label", "confidence", "p_value")]
   names(columns) <- paste0(prefix, "_", names(columns))
-  columns
+  put_results(query, new_results(columns = columns, home = home_of(query, query.reduction)))
 }
 
 # A latent of another model looks the same, and its labels would mean nothing.
 refuse_two_models <- function(reference, query, reduction, query.reduction) {
   model <- function(object, name) {
-    tryCatch(stored_results(object, name)$model$json, scmvp_error = function(e) NULL)
-  }
-  if (!inherits(reference, c("Seurat", "SingleCellExperiment"))) {
-    return(invisible())
+    fits_of(object)[[name]]$model$json
   }
   models <- list(model(reference, reduction), model(query, query.reduction))
   if (!any(lengths(models) == 0) && !identical(models[[1]], models[[2]])) {
@@ -172,20 +129,15 @@ transferred <- function(reference, query, labels, reduction, calibration, n.neig
 
 # Latent, labels and calibration of the cells of a reference that have a label.
 labelled_reference <- function(reference, labels, reduction, calibration) {
-  coordinates <- if (inherits(reference, "Seurat")) {
-    seurat_coordinates
-  } else if (inherits(reference, "SingleCellExperiment")) {
-    sce_coordinates
-  }
-  latent <- if (is.null(coordinates)) {
-    check_coordinates(reference, "TransferLabelsSCMVP()")
-  } else {
-    coordinates(reference, reduction, NULL, reduction_role("reference"))
-  }
+  latent <- coordinates_of(
+    reference, reduction, NULL, "TransferLabelsSCMVP()", reduction_role("reference")
+  )
   own <- if (is.null(calibration)) {
     latent
-  } else if (is.character(calibration) && !is.null(coordinates)) {
-    coordinates(reference, calibration, NULL, reduction_role("reference", "calibration"))
+  } else if (is.character(calibration) && is_container(reference)) {
+    coordinates_of(
+      reference, calibration, NULL, "calibration", reduction_role("reference", "calibration")
+    )
   } else {
     check_coordinates(calibration, "calibration")
   }
@@ -200,7 +152,11 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
     own <- own[rownames(latent), , drop = FALSE]
   }
   cells <- if (is.null(rownames(latent))) seq_len(nrow(latent)) else rownames(latent)
-  data <- if (is.null(coordinates)) data.frame() else grouping_columns(reference, labels)
+  data <- if (is_container(reference)) {
+    grouping_columns(reference, labels, home_of(reference, reduction))
+  } else {
+    data.frame()
+  }
   groups <- droplevels(groups_of(labels, cells, data, "labels"))
   known <- !is.na(groups)
   refuse_few_labels(groups[known])

@@ -102,6 +102,8 @@ in_words <- function(x) {
   paste0(if (length(x) == 1) "" else paste0(length(x), " values of "), "class ", class(x)[1])
 }
 
+names_or_empty <- function(x) if (is.null(names(x))) rep("", length(x)) else names(x)
+
 # Arguments that ended up in `...`: most often a misspelled name, so the nearest real one is shown.
 refuse_dots <- function(arguments, known) {
   if (length(arguments) == 0) {

@@ -253,10 +253,10 @@ search_extended <- function(vanish, maxit, convergence, limit) {
 # The distance parameter of one window.
 window_distance_parameter <- function(covariance, position, options) {
   distance <- window_distance(position)
-  long <- distance > options$distance_constraint
+  long <- distance > options$distance.constraint
   vanish <- function(value) long_edges_vanish(covariance, distance, long, value, options$s)
   maxit <- options$maxit
-  convergence <- options$distance_parameter_convergence
+  convergence <- options$convergence
   if (options$search == "cicero") {
     return(search_cicero(vanish, maxit, convergence))
   }
@@ -265,19 +265,19 @@ window_distance_parameter <- function(covariance, position, options) {
   search_extended(vanish, maxit, convergence, limit)
 }
 
-# Windows drawn with replacement until sample_num of them could be used: those with two peaks more
-# than distance_constraint apart and at most max_elements. A window drawn twice counts twice and is
+# Windows drawn with replacement until n.windows of them could be used: those with two peaks more
+# than distance.constraint apart and at most max.peaks. A window drawn twice counts twice and is
 # computed once. Returns the distance parameter of each draw.
 sample_distance_parameters <- function(grouped, position, windows, options, ...) {
   usable <- vapply(windows$members, function(peaks) {
-    length(peaks) > 1 && length(peaks) <= options$max_elements &&
-      diff(range(position[peaks])) > options$distance_constraint
+    length(peaks) > 1 && length(peaks) <= options$max.peaks &&
+      diff(range(position[peaks])) > options$distance.constraint
   }, logical(1))
   draws <- seeded(options$seed.use, {
-    vapply(seq_len(options$max_sample_windows), function(i) sample.int(windows$count, 1), 1L)
+    vapply(seq_len(options$max.windows), function(i) sample.int(windows$count, 1), 1L)
   })
   draws <- as.character(draws)
-  draws <- utils::head(draws[draws %in% names(which(usable))], options$sample_num)
+  draws <- utils::head(draws[draws %in% names(which(usable))], options$n.windows)
   if (length(draws) == 0) {
     return(data.frame(value = numeric(), ceiling = numeric(), converged = numeric()))
   }
@@ -319,10 +319,10 @@ window_connections <- function(members, grouped, position, distance_parameter, s
   list(i = combine("i"), j = combine("j"), value = combine("value"))
 }
 
-all_connections <- function(grouped, position, windows, distance_parameter, s, max_elements,
+all_connections <- function(grouped, position, windows, distance_parameter, s, max.peaks,
                             workers, ...) {
   sizes <- lengths(windows$members)
-  members <- windows$members[sizes > 1 & sizes <= max_elements]
+  members <- windows$members[sizes > 1 & sizes <= max.peaks]
   # every peak is in two windows
   largest <- 2 * length(peak_blocks(grouped)[[1]])
   pieces <- cut_pieces(lengths(members), largest, at.least = if (workers > 1) 4 * workers else 1)

@@ -44,7 +44,7 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, min
 # The fit of checked settings.
 fit_with <- function(settings, rna, peaks, impute, variable = NULL, impute.genes = NULL,
                      impute.peaks = NULL, batch = NULL) {
-  fit_core(
+  fit <- fit_core(
     rna, peaks, c(settings$options, list(batch = names(batch))), batch,
     plan = function(modelled) {
       plan_imputation(
@@ -54,6 +54,8 @@ fit_with <- function(settings, rna, peaks, impute, variable = NULL, impute.genes
     },
     model.file = settings$model.file, verbose = settings$verbose, backend = settings$backend
   )
+  fit["batch"] <- list(batch)
+  fit
 }
 
 # From two dgCMatrix (features x the same cells) to results in R. `plan` is called between building

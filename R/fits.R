@@ -2,46 +2,67 @@
 # more: merge() of Seurat keeps their columns and assays but drops reductions, models and marks;
 # cbind() of SingleCellExperiments keeps all of both under the same names.
 
-# Records of the fits in an object (see fit_record()), by the name of their reduction.
-fits_of <- function(object) {
-  records <- if (inherits(object, "Seurat")) {
-    reductions <- SeuratObject::Reductions(object)
-    lapply(stats::setNames(reductions, reductions), function(name) {
-      SeuratObject::Misc(object[[name]])
-    })
-  } else if (inherits(object, "SingleCellExperiment")) {
-    bioc("S4Vectors", "metadata")(object)
-  }
+only_records <- function(records) {
   Filter(function(x) is.list(x) && inherits(x$model, "scMVPModel"), records)
 }
 
-# What a fit was made on, where it is still there: list(rna, peaks) of names of assays (of
-# experiments), NULL where it is not known. Without a fit of that name, what all others say.
-fitted_names <- function(object, reduction = NULL) {
-  fits <- fits_of(object)
-  if (any(names(fits) == reduction)) fits <- fits[names(fits) == reduction]
-  seurat <- inherits(object, "Seurat")
-  if (length(fits) == 0) {
-    return(list(rna = NULL, peaks = NULL))
+# The record of a fit (see fit_record()). `argument`: by which the user names the reduction.
+stored_results <- function(object, reduction, argument = "reduction") {
+  check_string(reduction, argument)
+  if (inherits(object, "scMVPFit")) {
+    return(object)
   }
-  there <- if (seurat) SeuratObject::Assays(object) else names(experiments_of(object))
-  options <- paste0(c(rna = "rna.", peaks = "peak."), if (seurat) "assay" else "experiment")
-  lapply(stats::setNames(options, c("rna", "peaks")), function(option) {
-    names <- intersect(unlist(lapply(fits, function(fit) fit$options[[option]])), there)
+  fits <- fits_of(object)
+  if (!reduction %in% names(fits)) {
+    maker <- "run RunSCMVP() first"
+    check_reduction(object, reduction, reduction_role(argument = argument, maker = maker), "model")
+    refuse(
+      "reduction '", reduction, "' holds no scMVP model (merge() drops it, and other functions ",
+      "make reductions without one): run RunSCMVP() on this object.",
+      class = "model"
+    )
+  }
+  refuse_joined_fits(object, reduction)
+  fits[[reduction]]
+}
+
+# `taker` takes only what a fit was put into, with `what` of it.
+check_fitted <- function(object, taker, what) {
+  if (!is_container(object)) {
+    refuse(
+      taker, " takes what RunSCMVP() returned, with ", what, ", not an object of class ",
+      class(object)[1], "."
+    )
+  }
+}
+
+# What a fit was made on, where it is still there: list(rna, peaks) of names of parts, NULL where it
+# is not known. Without a fit of that name, what all others say.
+fitted_names <- function(object, reduction = NULL, parts = parts_of(object, fitted = TRUE)) {
+  fits <- fits_of(object)
+  words <- about(object)
+  if (any(names(fits) == reduction)) fits <- fits[names(fits) == reduction]
+  lapply(list(rna = words$rna, peaks = words$peaks), function(option) {
+    names <- unlist(lapply(fits, function(fit) fit$options[[option]]))
+    names <- intersect(names, names(parts))
     if (length(names) == 1) names
   })
 }
 
-# The assay of a modality of a fit: the one it was made on, else, where that was renamed, the only
-# candidate; NULL without one.
-assay_of_fit <- function(object, reduction, modality) {
-  name <- fitted_names(object, reduction)[[if (modality == "rna") "rna" else "peaks"]]
-  if (!is.null(name)) {
-    return(name)
+# The part of a modality of a fit: the one it was made on, else, where that was renamed, the only
+# candidate, or the main one; NULL without one.
+part_of_fit <- function(object, parts, reduction, modality) {
+  kind <- part_kind(modality)
+  name <- fitted_names(object, reduction, parts)[[kind]]
+  if (is.null(name)) {
+    usable <- candidates_of(parts, kind)
+    name <- if (length(usable) == 1) usable
   }
-  usable <- assay_candidates(object, character())[[modality]]
-  if (length(usable) == 1) usable
+  if (!is.null(name)) parts[[name]]
 }
+
+# The core's name of a modality, and that of parts.
+part_kind <- function(modality) if (modality == "rna") "rna" else "peaks"
 
 # Two fits under one name: their latents and clusters have nothing in common.
 refuse_joined_fits <- function(object, reduction) {
@@ -65,27 +86,10 @@ fits_in_columns <- function(columns) {
   fits[paste0(fits, "_cluster") %in% columns & make.names(fits) == fits]
 }
 
-cell_columns <- function(object) {
-  if (inherits(object, "Seurat")) object[[]] else bioc("SummarizedExperiment", "colData")(object)
-}
-
-# Whether an assay was imputed by scMVP: it says so, or it has lost its mark in a merge and has the
-# name and the key of such an assay of a fit that has left its columns.
-is_imputed <- function(object, name) {
-  if (!is.null(assay_mark(object[[name]]))) {
-    return(TRUE)
-  }
-  any(vapply(fits_in_columns(names(object[[]])), function(fit) {
-    names <- names_for(fit)
-    at <- match(name, unlist(names$assays))
-    !is.na(at) && identical(SeuratObject::Key(object[[name]])[[1]], names$assay_keys[[at]])
-  }, logical(1)))
-}
-
 # Said after "there is no such reduction", where the cells still have its columns.
 why_lost <- function(object, reduction) {
   columns <- paste0(reduction, c("_cluster", "_cluster_prob"))
-  if (!all(columns %in% colnames(cell_columns(object)))) {
+  if (!all(columns %in% colnames(cell_data(object, home_of(object, reduction))))) {
     return("")
   }
   paste0(
@@ -96,7 +100,7 @@ why_lost <- function(object, reduction) {
 
 # A reduction that merge(merge.dr = ) has put together of two has no model any more.
 warn_lost_model <- function(object, reduction) {
-  lost <- reduction %in% fits_in_columns(colnames(cell_columns(object))) &&
+  lost <- reduction %in% fits_in_columns(colnames(cell_data(object, home_of(object, reduction)))) &&
     !reduction %in% names(fits_of(object))
   if (lost) {
     warn_of(
@@ -108,8 +112,8 @@ warn_lost_model <- function(object, reduction) {
 
 # The columns of the cells, of which `by` names one to group by: said where it holds the clusters of
 # a fit that is not in the object.
-grouping_columns <- function(object, by) {
-  data <- cell_columns(object)
+grouping_columns <- function(object, by, home = NULL) {
+  data <- cell_data(object, home)
   fit <- if (is.character(by) && length(by) == 1) sub("_cluster$", "", by)
   if (is.null(fit) || !fit %in% fits_in_columns(colnames(data)) || fit == by) {
     return(data)
@@ -142,4 +146,50 @@ cells_of_other_clusters <- function(data, column, probabilities) {
   own <- max.col(probabilities[cells, , drop = FALSE], ties.method = "first")
   counts <- table(own, as.character(data[cells, column]), useNA = "no")
   sum(counts) - sum(apply(counts, 1, max))
+}
+
+# ---- counts of a fit -----------------------------------------------------------------------------
+
+# Counts that a fit was made on, list(rna, peaks), features x cells of the latent; NULL where they
+# are not in the object. `rna`, `peaks`: given beside it.
+counts_of_fit <- function(object, record, reduction, home, cells, rna = NULL, peaks = NULL) {
+  given <- list(rna = rna, peaks = peaks)
+  lapply(c(rna = "rna", peaks = "peaks"), function(kind) {
+    if (is.null(given[[kind]])) {
+      kept_counts(object, record, reduction, home, kind)
+    } else {
+      given_counts(given[[kind]], kind, cells, record)
+    }
+  })
+}
+
+# Counts of one kind in the object.
+kept_counts <- function(object, record, reduction, home, kind) {
+  if (is.null(record$options[[about(object)[[kind]]]])) {
+    return(NULL)
+  }
+  parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
+  part <- part_of_fit(object, parts, reduction, if (kind == "rna") "rna" else "atac")
+  if (!is.null(part) && part$has_counts) {
+    part$counts(home, if (isTRUE(record$options$mosaic)) TRUE)
+  }
+}
+
+# Counts beside an object: a matrix, or an experiment.
+given_counts <- function(counts, name, cells, record) {
+  if (inherits(counts, "SummarizedExperiment")) {
+    return(experiment_cells(counts, record$options$assay.type, name, cells, fitted = TRUE))
+  }
+  if (!is_matrix_like(counts)) {
+    refuse(
+      name, " must be a matrix of counts, features x cells, not ", in_words(counts), "."
+    )
+  }
+  if (!isTRUE(record$options$mosaic)) {
+    check_names_known(
+      cells, colnames(counts), "cells of the fit", paste("in", name),
+      "give the counts of the same cells"
+    )
+  }
+  cells_or_empty(counts, cells)
 }

@@ -11,15 +11,15 @@ bare_chromosome <- function(x) {
 # chromosome (bare), length; from any of the forms users have. Without any, a chromosome ends
 # where its last peak does. Chromosomes the table lacks, and peaks beyond their chromosome's end,
 # are said and the table is extended to hold them.
-genome_table <- function(genomic_coords, ranges, verbose = TRUE) {
+genome_table <- function(genome, ranges, verbose = TRUE) {
   chromosomes <- bare_chromosome(ranges$seqnames)
   reach <- tapply(ranges$end, chromosomes, max)
   needed <- data.frame(chromosome = names(reach), length = as.numeric(reach))
-  if (is.null(genomic_coords)) {
-    if (verbose) message("no genomic_coords: each chromosome ends at its last peak")
+  if (is.null(genome)) {
+    if (verbose) message("no genome: each chromosome ends at its last peak")
     return(needed[order(needed$chromosome, method = "radix"), ])
   }
-  given <- read_genome(genomic_coords)
+  given <- read_genome(genome)
   labels <- given$chromosome
   given$chromosome <- bare_chromosome(given$chromosome)
   given <- given[!duplicated(given$chromosome), ]
@@ -27,14 +27,14 @@ genome_table <- function(genomic_coords, ranges, verbose = TRUE) {
   shown <- ranges$seqnames[match(lacking, chromosomes)]
   if (length(lacking) == nrow(needed)) {
     refuse(
-      "no peak lies on a chromosome of genomic_coords (peaks: ",
-      some_names(unique(ranges$seqnames)), "; genomic_coords: ", some_names(labels),
+      "no peak lies on a chromosome of genome (peaks: ",
+      some_names(unique(ranges$seqnames)), "; genome: ", some_names(labels),
       "): give the chromosomes of the same genome under the same names."
     )
   }
   if (length(lacking) > 0) {
     warn_of(
-      "genome", "genomic_coords lacks ", count_of(length(lacking), "chromosome"), " with ",
+      "genome", "genome lacks ", count_of(length(lacking), "chromosome"), " with ",
       count_of(sum(chromosomes %in% lacking), "peak"), " (", some_names(shown),
       "): ", one_or_many(length(lacking), "it is", "they are"), " taken to end at ",
       one_or_many(length(lacking), "its", "their"), " last peak."
@@ -46,7 +46,7 @@ genome_table <- function(genomic_coords, ranges, verbose = TRUE) {
     warn_of(
       "genome", count_of(length(beyond), "peak"), " ",
       one_or_many(length(beyond), "lies", "lie"), " beyond the end of the chromosome in ",
-      "genomic_coords (", some_names(ranges$name[beyond]), "): is it the table of ",
+      "genome (", some_names(ranges$name[beyond]), "): is it the table of ",
       "another genome build? The chromosomes are extended to hold them."
     )
     short <- match(needed$chromosome, given$chromosome)
@@ -62,7 +62,7 @@ read_genome <- function(x) {
   bad <- which(!is.finite(x[[2]]) | x[[2]] < 1)
   if (length(bad) > 0) {
     refuse(
-      "genomic_coords: the length of ", some_names(as.character(x[[1]])[bad]), " is not above 0."
+      "genome: the length of ", some_names(as.character(x[[1]])[bad]), " is not above 0."
     )
   }
   table <- data.frame(chromosome = as.character(x[[1]]), length = as.numeric(x[[2]]))
@@ -73,19 +73,19 @@ read_genome <- function(x) {
 
 genome_frame <- function(x) {
   if (is.character(x) && length(x) == 1) {
-    if (!file.exists(x)) refuse("genomic_coords: there is no file '", x, "'.")
+    if (!file.exists(x)) refuse("genome: there is no file '", x, "'.")
     x <- utils::read.table(x, sep = "\t", stringsAsFactors = FALSE)
   } else if (methods::is(x, "Seqinfo")) {
     x <- data.frame(methods::slot(x, "seqnames"), as.numeric(methods::slot(x, "seqlengths")))
     x <- x[!is.na(x[[2]]), ]
   } else if (methods::is(x, "GRanges")) {
-    table <- as_ranges(x, "genomic_coords")
+    table <- as_ranges(x, "genome")
     ends <- tapply(table$end, table$seqnames, max)
     x <- data.frame(names(ends), as.numeric(ends))
   }
   if (!is_length_table(x)) {
     refuse(
-      "genomic_coords must give the length of each chromosome: a data frame or tab-separated file ",
+      "genome must give the length of each chromosome: a data frame or tab-separated file ",
       "of name and length, a Seqinfo or a GRanges, not ", in_words(x), "."
     )
   }

@@ -77,30 +77,31 @@ make_links <- function(seqnames, start, end, ...) {
 }
 
 # An assay that can hold links: a ChromatinAssay of Signac 1 or one of Signac 2.
-check_links_home <- function(object, name) {
-  if (!methods::.hasSlot(object[[name]], "links")) {
+check_links_home <- function(words, part) {
+  if (words$part != "assay") refuse(words$class, " cannot hold links: take as = \"links\".")
+  if (!methods::.hasSlot(part$source, "links")) {
     refuse(
-      "assay '", name, "' is no ChromatinAssay, so it cannot hold links: make it one with ",
+      "assay '", part$name, "' is no ChromatinAssay, so it cannot hold links: make it one with ",
       "Signac::CreateChromatinAssay(), or take as = \"links\"."
     )
   }
 }
 
-# The object with `links` in its peak assay and the table in its Misc. Signac 1 keeps one GRanges,
-# Signac 2 a named list of GInteractions.
-keep_links <- function(object, name, links, key, table) {
-  assay <- object[[name]]
+# The Seurat object with the links in its peak assay and the table in its Misc: list(part, ranges,
+# key, table). Signac 1 keeps one GRanges, Signac 2 a named list of GInteractions.
+keep_links <- function(object, links) {
+  assay <- links$part$source
   if (methods::is(methods::slot(assay, "links"), "list")) {
     check_installed("InteractionSet", "links in an assay of Signac 2")
     all <- methods::slot(assay, "links")
-    all[[key]] <- as_interactions(links)
+    all[[links$key]] <- as_interactions(links$ranges)
     methods::slot(assay, "links") <- all
   } else {
-    methods::slot(assay, "links") <- links
+    methods::slot(assay, "links") <- links$ranges
   }
-  object <- put_assay(object, name, assay)
+  object <- put_assay(object, links$part$name, assay)
   # Misc<- would take the class of a data frame away
-  methods::slot(object, "misc")[[key]] <- table
+  methods::slot(object, "misc")[[links$key]] <- links$table
   object
 }
 

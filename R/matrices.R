@@ -79,65 +79,6 @@ is_peak_assay <- function(assay) {
     are_ranges(rownames(assay))
 }
 
-# What scMVP itself added says so in its misc slot.
-mark_assay <- function(assay, mark) {
-  misc <- methods::slot(assay, "misc")
-  misc$scMVP <- mark
-  misc$calcN <- FALSE
-  methods::slot(assay, "misc") <- misc
-  assay
-}
-
-assay_mark <- function(assay) methods::slot(assay, "misc")$scMVP
-
-# A new assay of imputed values. `values`: dense, features x cells. `parent`: the assay they were
-# imputed from; a ChromatinAssay passes on its ranges, annotation, motifs and counts.
-imputed_assay <- function(values, parent, key, mark) {
-  if (inherits(parent, "ChromatinAssay")) {
-    assay <- subset(parent, features = rownames(values))
-    methods::slot(assay, "data") <- values[rownames(assay), colnames(assay), drop = FALSE]
-    methods::slot(assay, "scale.data") <- methods::new("matrix")
-    assay <- with_links_of(assay, parent)
-  } else {
-    # Assay5 would turn dense values into a sparse matrix, larger than the dense one; only it takes
-    # values on disk
-    assay <- if (inherits(values, "DelayedMatrix")) {
-      from_v5("CreateAssay5Object")(data = values)
-    } else {
-      SeuratObject::CreateAssayObject(data = values)
-    }
-  }
-  SeuratObject::Key(assay) <- key
-  mark_assay(assay, mark)
-}
-
-# subset() of a ChromatinAssay drops its links: those of the peaks that are left stay.
-with_links_of <- function(assay, parent) {
-  links <- methods::slot(parent, "links")
-  if (length(links) == 0) {
-    return(assay)
-  }
-  if (!is.null(links$peak)) links <- links[links$peak %in% rownames(assay)]
-  methods::slot(assay, "links") <- links
-  assay
-}
-
-# Puts an imputed assay into the object, where an earlier one of the same name may have other
-# features: meant here, but Seurat 5 warns of it.
-put_assay <- function(object, name, assay) {
-  withCallingHandlers(
-    {
-      object[[name]] <- assay
-      object
-    },
-    warning = function(w) {
-      if (grepl("existing assay", conditionMessage(w))) invokeRestart("muffleWarning")
-    }
-  )
-}
-
-imputed_values <- function(assay) methods::slot(assay, "data")
-
 # ---- to Python -----------------------------------------------------------------------------------
 
 # (data, indices, indptr) of the cells x features CSR, which are x, i and p of the features x cells

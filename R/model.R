@@ -123,49 +123,6 @@ model_info <- function(stored) {
   jsonlite::fromJSON(text, simplifyDataFrame = FALSE, simplifyMatrix = FALSE)
 }
 
-# What is kept beside a reduction made by RunSCMVP() (see fit_record()).
-# `argument`: by which the user names the reduction.
-stored_results <- function(object, reduction, argument = "reduction") {
-  check_string(reduction, argument)
-  if (inherits(object, "MultiAssayExperiment")) {
-    object <- object[[holder_of(object, reduction, argument)]]
-  }
-  if (inherits(object, "SummarizedExperiment")) {
-    if (!inherits(object, "SingleCellExperiment") || !has_results(object, reduction)) {
-      refuse_no_model(reduction, paste0("the object", why_lost(object, reduction)), argument)
-    }
-    refuse_joined_fits(object, reduction)
-    return(bioc("S4Vectors", "metadata")(object)[[reduction]])
-  }
-  reductions <- SeuratObject::Reductions(object)
-  if (!reduction %in% reductions) {
-    refuse(
-      "the object has no reduction '", reduction, "' (reductions: ",
-      if (length(reductions) > 0) paste(reductions, collapse = ", ") else "none", ")",
-      why_lost(object, reduction),
-      ": run RunSCMVP() first, or name its reduction with ", argument, " =.",
-      class = "model"
-    )
-  }
-  results <- SeuratObject::Misc(object[[reduction]])
-  if (!inherits(results$model, "scMVPModel")) {
-    refuse(
-      "reduction '", reduction, "' holds no scMVP model (merge() drops it, and other functions ",
-      "make reductions without one): run RunSCMVP() on this object.",
-      class = "model"
-    )
-  }
-  results
-}
-
-refuse_no_model <- function(reduction, where, argument) {
-  refuse(
-    "no model is stored as '", reduction, "' in ", where, ": run RunSCMVP() first, or name its ",
-    "reduction with ", argument, " =.",
-    class = "model"
-  )
-}
-
 # The stored model of anything that has one: an object with results, a fit, a model, a folder.
 model_of <- function(object, reduction, argument = "object", by = "reduction") {
   if (is.character(object)) {
@@ -174,10 +131,7 @@ model_of <- function(object, reduction, argument = "object", by = "reduction") {
   if (inherits(object, "scMVPModel")) {
     return(object)
   }
-  if (inherits(object, "scMVPFit")) {
-    return(object$model)
-  }
-  if (inherits(object, c("Seurat", "SummarizedExperiment", "MultiAssayExperiment"))) {
+  if (is_container(object)) {
     return(stored_results(object, reduction, by)$model)
   }
   refuse(

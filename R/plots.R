@@ -73,7 +73,8 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
                                 reduction = "scmvp", ncol = NULL, measured = NULL) {
   check_installed("ggplot2", "a plot of scMVP")
   record <- record_of(object, reduction)
-  latent <- latent_of_object(object, reduction)
+  latent <- latent_of(object, reduction)
+  home <- home_of(object, reduction)
   request <- imputation_request(
     modality, features,
     cells = NULL, library.size = 1e4, log = NULL, file = NULL, threshold = NULL, by = NULL,
@@ -87,13 +88,19 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
   check_plot_size(n_shown, nrow(latent))
   groups <- if (!is.null(group.by)) {
     groups_of(
-      group.by, rownames(latent), cell_data_of(object, reduction, group.by), "group.by"
+      group.by, rownames(latent), grouping_columns(object, group.by, home), "group.by"
     )
   }
   counts <- if (is.null(measured)) {
-    measured_counts(object, record, request$modality, reduction)
+    kept_counts(object, record, reduction, home, part_kind(request$modality))
   } else {
     check_measured(measured, rownames(latent))
+  }
+  if (is.null(counts)) {
+    refuse(
+      "the counts that were measured are not in the object: give them (features x cells) with ",
+      "measured =."
+    )
   }
   imputed <- impute_values(record, latent, request)
   shown <- scaled_counts(
@@ -111,48 +118,6 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
   data$group <- rep(groups, each = nrow(imputed))
   label <- if (is.character(group.by) && length(group.by) == 1) group.by else "group"
   plot_by_group(data, scale, label, ncol)
-}
-
-# The metadata of the cells that have the latent.
-cell_data_of <- function(object, reduction, by) {
-  if (inherits(object, "scMVPFit")) {
-    return(data.frame(scmvp_cluster = object$cluster, row.names = rownames(object$latent)))
-  }
-  if (inherits(object, "MultiAssayExperiment")) object <- described_holder(object, reduction)
-  grouping_columns(object, by)
-}
-
-# The counts that a modality was read from, features x cells of the latent.
-measured_counts <- function(object, record, modality, reduction) {
-  nowhere <- function() {
-    refuse(
-      "the counts that were measured are not in the object: give them (features x cells) with ",
-      "measured =."
-    )
-  }
-  kind <- if (inherits(object, "Seurat")) "assay" else "experiment"
-  name <- record$options[[paste0(if (modality == "rna") "rna." else "peak.", kind)]]
-  if (kind == "assay" && !is.null(name)) name <- assay_of_fit(object, reduction, modality)
-  if (inherits(object, "scMVPFit") || is.null(name)) nowhere()
-  if (inherits(object, "Seurat")) {
-    return(cells_of(object[[name]], object, name))
-  }
-  experiments <- experiments_of(object)
-  if (!name %in% names(experiments)) nowhere()
-  cells <- rownames(latent_of_object(object, reduction))
-  assay.type <- record$options$assay.type
-  if (inherits(object, "MultiAssayExperiment")) {
-    pair <- list(rna_name = record$options$rna.experiment)
-    pair$peaks_name <- record$options$peak.experiment
-    # a modality alone has the cells of the latent under their own names
-    if (all(lengths(pair) > 0)) {
-      pair$rna <- experiments[[pair$rna_name]]
-      pair$peaks <- experiments[[pair$peaks_name]]
-      pair <- pair_cells(object, pair)
-      experiments[[name]] <- if (modality == "rna") pair$rna else pair$peaks
-    }
-  }
-  experiment_cells(experiments[[name]], assay.type, name, cells)
 }
 
 check_measured <- function(measured, cells) {
@@ -268,7 +233,7 @@ plot_entropy <- function(probabilities, cluster) {
 # there, else (cells renamed or added) from the latent.
 cluster_probabilities <- function(object, reduction) {
   record <- record_of(object, reduction)
-  latent <- latent_of_object(object, reduction)
+  latent <- latent_of(object, reduction)
   kept <- record$probabilities
   if (!is.null(kept) && all(rownames(latent) %in% rownames(kept))) {
     return(kept[rownames(latent), , drop = FALSE])
@@ -280,28 +245,10 @@ cluster_probabilities <- function(object, reduction) {
 }
 
 record_of <- function(object, reduction) {
-  if (inherits(object, "scMVPFit")) {
-    return(object)
-  }
-  check_has_results(object)
-  stored_results(object, reduction)
-}
-
-check_has_results <- function(object) {
-  if (!inherits(object, c("Seurat", "SummarizedExperiment", "MultiAssayExperiment"))) {
+  if (!is_container(object)) {
     refuse("object must be what RunSCMVP() returned, not class ", class(object)[1], ".")
   }
-}
-
-latent_of_object <- function(object, reduction) {
-  if (inherits(object, "scMVPFit")) {
-    return(object$latent)
-  }
-  if (inherits(object, "MultiAssayExperiment")) object <- object[[holder_of(object, reduction)]]
-  if (inherits(object, "SummarizedExperiment")) {
-    return(bioc("SingleCellExperiment", "reducedDim")(object, reduction))
-  }
-  SeuratObject::Embeddings(object[[reduction]])
+  stored_results(object, reduction)
 }
 
 # The features that were modelled, under the names that the object has for them.

@@ -1,30 +1,57 @@
-# What RunSCMVP() adds to a Seurat object, and under which names.
+# What verbs add to an object, and under which names.
 
-# Names of everything RunSCMVP() adds, refused before the fit where they are taken by something
-# else. `new`: which imputed assays this fit will make.
-result_names <- function(object, reduction.name, reduction.key, new) {
+# What put_results() puts into an object.
+#   reduction  list(name, key, values, misc, part, made_from): a new reduction, cells x dimensions;
+#              of the counts of `part`, or of another reduction
+#   columns    data frame of new metadata of the cells, with their names
+#   imputed    list of list(name, key, values, mark, source): imputed values, features x cells, and
+#              the assay or experiment that the counts are in
+#   dropped    names of imputed parts that go
+#   links      list(part, ranges, key, table), for Signac's assays
+#   home, assay.type, fit, command   see containers.R, fit_core() and seurat_command()
+new_results <- function(reduction = NULL, columns = NULL, imputed = list(), dropped = character(),
+                        links = NULL, home = NULL, assay.type = "counts", fit = NULL,
+                        command = NULL) {
+  as.list(environment())
+}
+
+# Names of everything a fit adds, refused before it where they are taken by something else. `new`:
+# which imputed assays it will make.
+result_names <- function(object, parts, reduction.name, reduction.key, new) {
   names <- names_for(reduction.name, reduction.key)
-  if (reduction.name %in% setdiff(names(object), SeuratObject::Reductions(object))) {
+  words <- about(object)
+  if (reduction.name %in% words$others) {
     refuse(
       "reduction.name '", reduction.name, "' is already the name of something else in the object ",
       "(an assay, graph or image): choose another."
+    )
+  }
+  ours <- c(names(fits_of(object)), fits_in_columns(colnames(cell_data(object))))
+  if (reduction.name %in% setdiff(words$reductions, ours)) {
+    refuse(
+      "the object already has a reduction '", reduction.name, "' that scMVP did not make: choose ",
+      "another reduction.name."
     )
   }
   refuse_key_of_another(object, names$key, reduction.name, "reduction.key")
   for (modality in c("rna", "atac")) {
     name <- names$assays[[modality]]
     if (new[[modality]]) {
-      refuse_foreign_assay(object, name, reduction.name)
+      refuse_foreign_part(parts, words, name, reduction.name)
       refuse_key_of_another(object, names$assay_keys[[modality]], name, "reduction.name")
-    } else {
-      refuse_losing_default(object, name, reduction.name)
+    } else if (identical(words$default, name) && made_from(parts, name, reduction.name)) {
+      refuse(
+        "the default assay '", name, "' was imputed from the model that this fit would replace: ",
+        "set DefaultAssay(object) to another assay first."
+      )
     }
   }
   names
 }
 
-refuse_foreign_assay <- function(object, name, reduction.name) {
-  if (name %in% names(object) && !made_from(object, name, reduction.name)) {
+refuse_foreign_part <- function(parts, words, name, reduction.name) {
+  taken <- name %in% c(names(parts), words$others, words$reductions)
+  if (taken && !made_from(parts, name, reduction.name)) {
     refuse(
       "the object already has a '", name, "' that was not made from reduction '", reduction.name,
       "': rename or remove it, or choose another reduction.name."
@@ -32,17 +59,8 @@ refuse_foreign_assay <- function(object, name, reduction.name) {
   }
 }
 
-refuse_losing_default <- function(object, name, reduction.name) {
-  if (SeuratObject::DefaultAssay(object) == name && made_from(object, name, reduction.name)) {
-    refuse(
-      "the default assay '", name, "' was imputed from the model that this fit would replace: ",
-      "set DefaultAssay(object) to another assay first."
-    )
-  }
-}
-
 refuse_key_of_another <- function(object, key, owner, argument) {
-  keys <- SeuratObject::Key(object)
+  keys <- about(object)$keys
   others <- setdiff(names(keys)[keys == key], owner)
   if (length(others) > 0) {
     refuse(
@@ -83,14 +101,17 @@ key_for <- function(name) {
   paste0(sub("^[0-9]+", "", gsub("[^A-Za-z0-9]", "", name)), "_")
 }
 
-# Whether an assay was imputed from a reduction. One that has lost its mark in a merge has the name
+# Whether a part was imputed from a reduction. One that has lost its mark in a merge has the name
 # that says from which.
-made_from <- function(object, name, reduction) {
-  if (!name %in% SeuratObject::Assays(object) || !is_imputed(object, name)) {
+made_from <- function(parts, name, reduction) {
+  part <- parts[[name]]
+  if (is.null(part) || !part$own) {
     return(FALSE)
   }
-  mark <- assay_mark(object[[name]])
-  if (is.null(mark)) name %in% names_for(reduction)$assays else mark$reduction == reduction
+  if (is.null(part$mark)) {
+    return(name %in% names_for(reduction)$assays)
+  }
+  part$mark$reduction == reduction
 }
 
 # What is kept of a fit beside latent and clusters.
@@ -101,78 +122,49 @@ fit_record <- function(fit) {
   )
 }
 
-add_results <- function(object, fit, names, assays, mark, verbose) {
-  fit$options <- c(fit$options, list(rna.assay = assays$rna, peak.assay = assays$peaks))
-  object <- drop_old_results(object, names, kept = lengths(fit$imputed) > 0, verbose)
-  colnames(fit$latent) <- paste0(names$key, seq_len(ncol(fit$latent)))
-  object[[names$reduction]] <- SeuratObject::CreateDimReducObject(
-    embeddings = fit$latent,
-    assay = c(assays$rna, assays$peaks)[1],
-    stdev = apply(fit$latent, 2, stats::sd),
-    key = names$key,
-    global = TRUE,
-    misc = fit_record(fit)
-  )
-  columns <- data.frame(fit$cluster, fit$cluster_prob, row.names = colnames(object))
-  object <- SeuratObject::AddMetaData(
-    object, stats::setNames(columns, c(names$cluster, names$cluster_prob))
-  )
-  for (modality in names(names$assays)) {
-    values <- fit$imputed[[modality]]
-    if (is.null(values)) next
-    assay <- imputed_assay(
-      values,
-      parent = assay_or_null(object, if (modality == "rna") assays$rna else assays$peaks),
-      key = names$assay_keys[[modality]],
-      mark = c(mark, list(modality = modality, log = modality == "rna"))
+# What a fit puts into an object. `pair`: the parts it was made on.
+fit_results <- function(fit, names, parts, pair, home, words, assay.type, verbose) {
+  made_on <- lapply(pair, `[[`, "name")
+  options <- stats::setNames(made_on, c(words$rna, words$peaks))
+  fit$options <- c(fit$options, options[lengths(options) > 0 & words$part != "matrix"])
+  if ("assay.type" %in% words$takes) fit$options$assay.type <- assay.type
+  columns <- data.frame(fit$cluster, fit$cluster_prob, row.names = rownames(fit$latent))
+  imputed <- lapply(c("rna", "atac"), function(modality) {
+    if (is.null(fit$imputed[[modality]])) {
+      return(NULL)
+    }
+    list(
+      name = names$assays[[modality]], key = names$assay_keys[[modality]],
+      values = fit$imputed[[modality]], source = pair[[part_kind(modality)]]$source,
+      mark = list(
+        reduction = names$reduction, fit = fit$id, modality = modality, library.size = 1e4,
+        log = modality == "rna"
+      )
     )
-    object <- put_assay(object, names$assays[[modality]], assay)
-  }
-  object
+  })
+  new_results(
+    reduction = list(
+      name = names$reduction, key = names$key, values = fit$latent, misc = fit_record(fit),
+      part = unlist(made_on)[1]
+    ),
+    columns = stats::setNames(columns, c(names$cluster, names$cluster_prob)),
+    imputed = Filter(Negate(is.null), imputed),
+    dropped = parts_to_drop(parts, names, lengths(fit$imputed) > 0, verbose),
+    home = home, assay.type = assay.type, fit = fit
+  )
 }
 
-assay_or_null <- function(object, name) {
-  if (!is.null(name) && name %in% SeuratObject::Assays(object)) object[[name]]
-}
-
-# Imputed assays of an earlier fit under the same name would not belong to the new one.
-drop_old_results <- function(object, names, kept, verbose) {
+# Imputed parts of an earlier fit under the same name would not belong to the new one.
+parts_to_drop <- function(parts, names, kept, verbose) {
+  dropped <- character()
   for (modality in names(names$assays)) {
     name <- names$assays[[modality]]
-    if (!kept[[modality]] && made_from(object, name, names$reduction)) {
+    if (!kept[[modality]] && made_from(parts, name, names$reduction)) {
       if (verbose) {
         message("removing assay '", name, "', which was imputed from the model this one replaces")
       }
-      object[[name]] <- NULL
+      dropped <- c(dropped, name)
     }
   }
-  object
-}
-
-# What LogSeuratCommand() records, without the names of thousands of features and without the whole
-# object, which do.call() leaves in the call.
-seurat_command <- function(call, frame, reduction.name, assay) {
-  skipped <- c("object", "...", "impute.peaks", "rna.features", "peak.features")
-  command_of("RunSCMVP", call, frame, formals(RunSCMVP.Seurat), skipped, reduction.name, assay)
-}
-
-project_command <- function(call, frame, reduction.name, assay) {
-  skipped <- c("model", "query", "...", "impute.peaks", "impute.genes")
-  command_of(
-    "ProjectSCMVP", call, frame, formals(ProjectSCMVP.Seurat), skipped, reduction.name, assay
-  )
-}
-
-command_of <- function(verb, call, frame, formals, skipped, reduction.name, assay) {
-  for (name in intersect(c("object", "query", "model"), names(call))) call[[name]] <- as.name(name)
-  long <- vapply(as.list(call), function(x) utils::object.size(x) > 1000, logical(1))
-  call[long] <- rep(list(quote(...)), sum(long))
-  methods::new(
-    methods::getClass("SeuratCommand", where = asNamespace("SeuratObject")),
-    name = paste0(verb, ".", reduction.name),
-    time.stamp = Sys.time(),
-    assay.used = assay,
-    call.string = paste(sub("^([A-Za-z]+)[.]Seurat", "\\1", deparse(call)), collapse = " "),
-    params = mget(setdiff(names(formals), skipped), envir = frame)
-  )
+  dropped
 }

@@ -13,9 +13,9 @@ cat(options$CELLS, "cells x", options$PEAKS, "peaks,", R.version.string, "\n")
 
 ours <- function(workers) {
   code <- sprintf("
-    groups <- AggregateCells(case$latent, seed.use = 1, silent = TRUE)
-    connections <- RunCicero(case$counts, groups = groups, genomic_coords = case$genome,
-      seed.use = 1, workers = %d, silent = TRUE)
+    groups <- AggregateCells(case$latent, seed.use = 1, verbose = FALSE)
+    connections <- RunCicero(case$counts, groups = groups, genome = case$genome,
+      seed.use = 1, workers = %d, verbose = FALSE)
     result <- list(rows = nrow(connections), distance = attr(connections, 'distance_parameter'),
       some = connections[seq_len(min(nrow(connections), 2e5)), ])", workers)
   measured(sprintf("scMVP, %d worker(s)", workers), "library(scMVP)", code, file)

@@ -74,7 +74,7 @@ lsi <- function(counts) {
 # The scores of all pairs of peaks within a window, one row per pair.
 cicero_row <- function(name, values, groups, truth, ...) {
   began <- proc.time()
-  connections <- suppressWarnings(RunCicero(values, groups = groups, silent = TRUE, ...))
+  connections <- suppressWarnings(RunCicero(values, groups = groups, verbose = FALSE, ...))
   took <- proc.time() - began
   score <- connections$coaccess[match(truth$neighbors, pair_key(connections))]
   score[is.na(score)] <- 0
@@ -197,7 +197,7 @@ for (fragments in as.numeric(strsplit(options$FRAGMENTS, ",")[[1]])) {
   for (seed in as.numeric(strsplit(options$SEEDS, ",")[[1]])) {
     object <- fitted_cells(seed, fragments)
     truth <- known_truth(object, seed)
-    groups <- AggregateCells(object, silent = TRUE)
+    groups <- AggregateCells(object, verbose = FALSE)
     latent <- SeuratObject::Embeddings(object[["scmvp"]])
     raw <- object[["ATAC"]]@counts
     rna <- object[["RNA"]]@counts
@@ -211,7 +211,7 @@ for (fragments in as.numeric(strsplit(options$FRAGMENTS, ",")[[1]])) {
     )
     print(rbind(
       cicero_row("raw", raw, groups, truth),
-      cicero_row("raw, groups of LSI", raw, AggregateCells(lsi(raw), silent = TRUE), truth),
+      cicero_row("raw, groups of LSI", raw, AggregateCells(lsi(raw), verbose = FALSE), truth),
       cicero_row("raw, extended", raw, groups, truth, search = "extended"),
       cicero_row("kNN", knn, groups, truth),
       cicero_row("kNN, relative", knn, groups, truth, scale = "relative"),

@@ -18,8 +18,7 @@ c(
   ),
   of(
     "test-advice.R: a reduction that is not there is made, or another one is named",
-    "}, or name another with {} =.",
-    "the object has no reduction '{}' (reductions: {{}|none}){}: run RunSCMVP()"
+    "}, or name another with {} =."
   ),
   of(
     "test-advice.R: an argument that was meant is the one that is offered",
@@ -27,12 +26,12 @@ c(
   ),
   of(
     "test-advice.R: an assay without some cells: the subset that is written",
-    "take subset(object, cells = colnames(object[[\"{}\"]])){",
-    "take subset(object, cells = colnames(object[[\"{}\"]]))."
+    "take subset(object, cells = colnames(object[[\"{}\"]])){"
   ),
   of(
     "test-advice.R: assays that are named are taken",
-    "holds genomic ranges: name the assay with genes", "rna.assay and peak.assay are both",
+    "holds genomic ranges: name the {} with genes", "{} and {} are both '{}': name two",
+    "the object has no {} '{}' ({}); its {}s are",
     "; add such an {}, or name it with", "}): name one with {} =."
   ),
   of(
@@ -53,9 +52,8 @@ c(
   ),
   of(
     "test-advice.R: experiments and assays that are named are taken",
-    "which the model was fitted to: put it back", "give their assays names",
-    "with raw counts with assay.type =", "that scMVP did not make: choose another",
-    "the object already has an altExp", "its alternative experiments are"
+    "which the model was fitted to: put it back.| (its assays",
+    "that scMVP did not make: choose another"
   ),
   of(
     "test-advice.R: experiments with other cells: those that both have",
@@ -70,7 +68,7 @@ c(
     "test-advice.R: genomes and ranges: what is asked for is taken",
     "or take as = \"links\"", "give the chromosomes of the same genome",
     "the table of another genome build?", "cannot be read as genomic ranges",
-    "raise max_elements, or make window smaller"
+    "raise max.peaks, or make window smaller"
   ),
   of(
     "test-advice.R: groups are named by the argument that the function has",
@@ -109,8 +107,9 @@ c(
   ),
   of(
     "test-advice.R: pseudotime: made first, or its column named",
+    "choose one that has them with {} =",
     "different values: a spline needs", "run RunDiffusionSCMVP() first, or name",
-    "choose one that has them with assay =", "for a spline: lower df",
+    "for a spline: lower df",
     "is the name of something else: choose another", "n.neighbors can be at most",
     "the coordinates of another one", "give a name, or a group together with group.by"
   ),
@@ -128,8 +127,8 @@ c(
   ),
   of(
     "test-advice.R: the distance parameter: given, searched further, or from nearer peaks",
-    "needs a distance_parameter, or scale", "or a smaller distance_constraint",
-    "max_sample_windows draws more", "ended at maxit: raise maxit"
+    "needs a distance.parameter, or scale", "or a smaller distance.constraint",
+    "max.windows draws more", "ended at maxit: raise maxit"
   ),
   of(
     "test-advice.R: what is left out, lowered or turned round is taken",
@@ -233,10 +232,6 @@ c(
     "the Python process is closed already"
   ),
   of(
-    "caught inside the package",
-    "no such assay."
-  ),
-  of(
     "cells at one time have no trend",
     "nothing can change along it"
   ),
@@ -273,7 +268,6 @@ c(
   ),
   of(
     "says what is taken; the other tests give it",
-    "DifferentialSCMVP() takes what", "ImputeSCMVP() takes what",
     "object must be a Seurat object, a SingleCellExperiment or a matrix of counts",
     "must be a GRanges, a data frame with seqnames", "must be numeric, not",
     "take counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
@@ -281,20 +275,20 @@ c(
     "column coaccess of connections must be numeric",
     "or a numeric matrix of coordinates (cells x dimensions), not",
     "object must be what RunSCMVP() returned", "measured must be a matrix of counts with the names",
-    "query must be a Seurat object", "peaks must be a matrix of counts (peaks x cells)",
+    "peaks must be a matrix of counts (peaks x cells)",
     "give query (a matrix of genes x cells)", "bigwig must be paths of bigWig",
     "LinkPeaksLASSO() takes a Seurat", "gene.coords is needed: a data frame",
     "BPPARAM must be a BiocParallelParam", "must be a matrix of counts, features x cells, not",
     "links as a GRanges need a numeric",
     "peaks must be a SingleCellExperiment, a SummarizedExperiment",
-    "must be a data frame (gene, chromosome", "genomic_coords must give the length",
+    "must be a data frame (gene, chromosome", "genome must give the length",
     "groups must be a matrix of cells x groups", "links must have columns Peak1",
     "must be an object that RunSCMVP() returned or a scMVP model, not class",
     "links must be a data frame of links or a list", "holds no gene.",
     "has no column of gene names (the fourth", "no range (the first is",
     "holds an object of class {}, not a Seurat", "there is nothing to embed",
-    "RunCicero() takes a Seurat", "RunSCMVP() takes a Seurat",
-    "peaks must be a matrix of ATAC counts", "a scMVP model, not a string", "hold no count at all",
+    "RunCicero() takes a Seurat", "peaks must be a matrix of ATAC counts",
+    "a scMVP model, not a string", "hold no count at all",
     "cannot be read as bigWig", "share no chromosome (peaks"
   ),
   of(
@@ -302,7 +296,7 @@ c(
     "signal of {} at", "co-accessibility cutoff", "Seurat does not allow '_'",
     "distance parameter from up to", "distance parameter {}", "models of {}", "{} of peaks",
     "removing assay '", "training in a Python process of its own", "genes are found by column",
-    "{}{} left out: {}.", "no genomic_coords: each chromosome ends", "genomic_coords lacks {}",
+    "{}{} left out: {}.", "no genome: each chromosome ends", "genome lacks {}",
     "every sum rounds to 0", "holds clusters of a fit that is not in the object",
     "differs from the clusters of the fit", "writing {} to {}", "as zero ({})", "  {}: {} % ({} s)",
     "is there; checking its packages", "Making the virtual environment",
@@ -310,7 +304,7 @@ c(
     "Installing PyTorch for the CPU", "taking PyTorch from the package index",
     "Installing PyTorch{", "{} of {}", "{} of {} {} not in {} and {} left out",
     "the first place is taken", "{}are fewer: fdr is NA.",
-    "experiment '{}' ({})", "assay '{}' ({})", "is taken to hold", "modelling {} of {} and",
+    "assay '{}' ({})", "is taken to hold", "modelling {} of {} and",
     "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
     "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "in use",
     "taken to start at the lower coordinate", "the fit was interrupted after"
@@ -325,33 +319,38 @@ c(
     "the matrix of counts needs row names", "a pseudotime and counts: give at least",
     "must be one number per cell", "(seqnames, start, end); it has", "with values; it has",
     "batch must be the name of a column of", "needs row names (peaks)",
-    "the object has no assay '{}' ({}); its assays", "batch must be a level of the model's",
+    "batch must be a level of the model's",
     "must be one of \"{}\"", "s must be below 1", ") must be below window (",
-    "covariates must be \"depth\"", "the object has no experiment '{}' ({}); its experiments",
-    "must be TRUE or FALSE", "lambda.sequence must be decreasing", "alpha must be at most 1",
+    "covariates must be \"depth\"", "must be TRUE or FALSE",
+    "lambda.sequence must be decreasing", "alpha must be at most 1",
     "match.on must be numbers named", "and column names (cells).",
     "must be a character vector of names", "{a whole number|a number}",
     "must be one non-empty string", "bigwig: there is no file", "dims must be among the",
     "fdr must be below 1", "too few to order: give at least", "has no row names: scMVP needs",
     "has no column names: scMVP needs", "does not hold peaks: its features",
-    "needs a column of gene names", "genomic_coords: there is no file",
+    "needs a column of gene names", "genome: there is no file",
     "its names are not those of the cells", "no cell belongs to a group",
     "calibration must hold the reference cells", "is not a folder with a saved model",
     "reduction.name must be a valid R name", "reduction.key must be a letter",
     "folds must be \"random\"", "at least 3 folds are needed", "{}: there is no file '{}'.",
-    "genomic_coords: the length of", "does not exist; check the path",
+    "genome: the length of", "does not exist; check the path",
     "too many: give the arguments by their names", "there is nothing to tell apart",
     "root must be one name, where to start", "is no group; the groups are",
     "it has no start to be found", "there is nothing to compare them with",
     "unassigned.below must be below 1"
   ),
   of(
-    "the same as of a missing reduction, which test-advice.R follows",
-    "no model is stored as"
+    "an argument that says itself what is not there for the class, and test-refusals.R shows",
+    "{} is not for {}", "{} calls {} now", "{} cannot hold links: take as",
+    "a matrix cannot hold links",
+    "ranges and coordinates are for a matrix", "peaks is for two matrices: name the peaks",
+    "batch is for matrices: leave it out", "the result on matrices holds no assays",
+    "rna.layer and peak.layer are for the path"
   ),
   of(
-    "the same as of assays, which test-advice.R follows",
-    "rna.experiment and peak.experiment are both"
+    "an object of another class says nothing of what was meant",
+    "{} takes a Seurat object, a SingleCellExperiment, a MultiAssayExperiment",
+    "{} takes what RunSCMVP() returned, with"
   ),
   of(
     "values without the cells that hold them, as all other tests give",

@@ -92,7 +92,15 @@ package_texts <- function() {
 ways_to <- function() {
   functions <- own_functions()
   calls <- lapply(functions, function(f) {
-    intersect(unique(all.names(body(f))), names(functions))
+    called <- intersect(unique(all.names(body(f))), names(functions))
+    # a generic calls its methods
+    is_generic <- vapply(called, function(name) {
+      any(all.names(body(functions[[name]])) == "UseMethod")
+    }, logical(1))
+    methods <- lapply(called[is_generic], function(name) {
+      names(functions)[startsWith(names(functions), paste0(name, "."))]
+    })
+    c(called, unlist(methods))
   })
   doors <- c(getNamespaceExports("scMVP"), names(functions)[vapply(names(functions), function(x) {
     any(startsWith(x, paste0(getNamespaceExports("scMVP"), ".")))

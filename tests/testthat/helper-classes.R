@@ -187,6 +187,7 @@ object_cases <- list(
     },
     make = stand_in_for_bpcells
   ),
+  "a class added in one file" = list(make = function() toy_case()),
   "path of a 10x .h5" = list(
     make = function() {
       counts <- named_counts(peaks = odd_peaks(":", "-", "KI270711.1"))

@@ -141,4 +141,12 @@ quick_fit_all <- function() {
   remembered$all
 }
 
-latent_of <- function(object, reduction = "scmvp") SeuratObject::Embeddings(object[[reduction]])
+latent_of <- function(object, reduction = "scmvp") {
+  getFromNamespace("latent_of", "scMVP")(object, reduction)
+}
+
+# Names of the RNA and the peak assay that a verb would take.
+found_assays <- function(object, rna = NULL, peaks = NULL) {
+  pair <- find_pair(parts_of(object), about(object), list(rna = rna, peaks = peaks))
+  lapply(pair, `[[`, "name")
+}

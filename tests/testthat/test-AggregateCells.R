@@ -7,7 +7,7 @@ test_that("the same seed gives cicero's groups and its aggregated matrix", {
   for (name in c("raw", "dense", "multi")) {
     case <- cicero_case(name)
     numbers <- fixture[[name]]
-    groups <- AggregateCells(case$latent, k = case$k, seed.use = case$seed, silent = TRUE)
+    groups <- AggregateCells(case$latent, k = case$k, seed.use = case$seed, verbose = FALSE)
     expect_identical(colnames(groups), numbers$groups)
     for (group in c(1, ncol(groups))) {
       label <- colnames(groups)[group]
@@ -30,7 +30,7 @@ test_that("neighbors are those of all distances, and no two groups share nine te
   for (cell in c(1, 50, 160)) {
     expect_setequal(near[, cell], order(distance[, cell])[1:9])
   }
-  groups <- AggregateCells(latent, k = 20, silent = TRUE)
+  groups <- AggregateCells(latent, k = 20, verbose = FALSE)
   expect_true(all(Matrix::colSums(groups) == 20))
   shared <- as.matrix(Matrix::crossprod(groups))
   expect_lt(max(shared[upper.tri(shared)]), 0.9 * 20)
@@ -38,7 +38,7 @@ test_that("neighbors are those of all distances, and no two groups share nine te
 
 test_that("cells in the same place do not break the search for neighbors", {
   latent <- matrix(rep(c(0, 1), each = 30), 60, 2, dimnames = list(paste0("c", 1:60), NULL))
-  groups <- AggregateCells(latent, k = 10, silent = TRUE)
+  groups <- AggregateCells(latent, k = 10, verbose = FALSE)
   sides <- Matrix::crossprod(groups, latent[, 1])
   expect_true(all(as.vector(sides) %in% c(0, 10)))
 })
@@ -47,28 +47,28 @@ test_that("groups come from the seed alone and leave R's random numbers alone", 
   latent <- cicero_case("raw")$latent
   set.seed(99)
   before <- .Random.seed
-  one <- AggregateCells(latent, k = 20, seed.use = 5, silent = TRUE)
+  one <- AggregateCells(latent, k = 20, seed.use = 5, verbose = FALSE)
   expect_identical(.Random.seed, before)
   with_seed(1, stats::runif(3))
-  expect_identical(AggregateCells(latent, k = 20, seed.use = 5, silent = TRUE), one)
-  other <- AggregateCells(latent, k = 20, seed.use = 6, silent = TRUE)
+  expect_identical(AggregateCells(latent, k = 20, seed.use = 5, verbose = FALSE), one)
+  other <- AggregateCells(latent, k = 20, seed.use = 6, verbose = FALSE)
   expect_false(identical(colnames(one), colnames(other)))
 })
 
 test_that("a Seurat object and a SingleCellExperiment give the groups of their reduction", {
   case <- cicero_case("raw")
   object <- peak_object(case)
-  groups <- AggregateCells(object, reduction = "latent", k = 20, silent = TRUE)
-  expect_identical(groups, AggregateCells(case$latent, k = 20, silent = TRUE))
-  two <- AggregateCells(object, reduction = "latent", dims = 1:2, k = 20, silent = TRUE)
-  expect_identical(two, AggregateCells(case$latent[, 1:2], k = 20, silent = TRUE))
+  groups <- AggregateCells(object, reduction = "latent", k = 20, verbose = FALSE)
+  expect_identical(groups, AggregateCells(case$latent, k = 20, verbose = FALSE))
+  two <- AggregateCells(object, reduction = "latent", dims = 1:2, k = 20, verbose = FALSE)
+  expect_identical(two, AggregateCells(case$latent[, 1:2], k = 20, verbose = FALSE))
   expect_refused(AggregateCells(object), "no reduction 'scmvp' \\(reductions: latent\\)")
   expect_refused(
     AggregateCells(object, reduction = "latent", dims = 1:9), "dims must be among the 4 dimensions"
   )
   skip_if_not_installed("SingleCellExperiment")
   sce <- peak_sce(case)
-  expect_identical(AggregateCells(sce, reduction = "latent", k = 20, silent = TRUE), groups)
+  expect_identical(AggregateCells(sce, reduction = "latent", k = 20, verbose = FALSE), groups)
 })
 
 test_that("wrong input is refused in one sentence", {

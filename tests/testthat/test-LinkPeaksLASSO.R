@@ -85,7 +85,7 @@ test_that("smoothing both sides warns, needs blocks, and leaves the rate out", {
   expect_true(all(is.na(links$fdr)))
   expect_silent(link_case(case, peaks.imputed = TRUE))
   expect_identical(link_case(case, groups = "none"), link_case(case)) # columns as they are
-  groups <- AggregateCells(coordinates, k = 10, silent = TRUE)
+  groups <- AggregateCells(coordinates, k = 10, verbose = FALSE)
   expect_warning(
     link_case(case, groups = groups, coordinates = coordinates, covariates = "none"),
     class = "scmvp_warning_smoothed"
@@ -186,7 +186,7 @@ test_that("Seurat objects and SingleCellExperiments give what their matrices giv
   }
   expect_equal(run(object), expected)
   expect_refused(run(object, as = "object"), "no ChromatinAssay")
-  expect_refused(run(object, distanc = 5), "did you mean distance")
+  expect_refused(run(object, distances = 5), "did you mean distance")
   expect_refused(
     LinkPeaksLASSO(object, verbose = FALSE), "assay 'ATAC' has no gene annotation"
   )

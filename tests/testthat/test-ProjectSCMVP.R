@@ -131,10 +131,10 @@ test_that("what cannot be projected is refused in one sentence", {
   rna <- only(paired_object(), "RNA")
   expect_refused(ProjectSCMVP(object, rna, modality = "joint"), "needs peak counts, and the query")
   expect_refused(ProjectSCMVP(object, rna, peak.assay = "ATAC"), "the object has no assay 'ATAC'")
-  expect_refused(ProjectSCMVP(object, 1), "query must be a Seurat object")
+  expect_refused(ProjectSCMVP(object, 1), "ProjectSCMVP\\(\\) takes a Seurat object")
   expect_refused(ProjectSCMVP(1, rna), "model must be an object that RunSCMVP")
   expect_refused(ProjectSCMVP(object, rna, modality = "both"), "modality must be one of")
-  expect_refused(ProjectSCMVP(object, rna, peaks = "x"), "unknown argument 'peaks'")
+  expect_refused(ProjectSCMVP(object, rna, peaks = "x"), "peaks is not for a Seurat object")
   expect_refused(
     ProjectSCMVP(paired_object(), rna), "no reduction 'scmvp'", class = "scmvp_error_model"
   )

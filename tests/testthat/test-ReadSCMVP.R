@@ -20,7 +20,7 @@ test_that("a folder of h5ad files becomes a Seurat object with its metadata", {
   expect_equal(as.matrix(layer_data(object, "RNA", "counts")), as.matrix(rna_counts()))
   expect_equal(as.matrix(layer_data(object, "ATAC", "counts")), as.matrix(atac_counts()))
   expect_identical(as.character(object$cell_type), type)
-  expect_identical(find_assays(object, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
+  expect_identical(found_assays(object, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
 })
 
 test_that("names that Seurat cannot hold are told once", {

@@ -4,8 +4,8 @@
 run_case <- function(case, ...) {
   RunCicero(
     case$counts,
-    reduced_coordinates = case$latent, k = case$k, seed.use = case$seed,
-    genomic_coords = case$genome, silent = TRUE, ...
+    coordinates = case$latent, k = case$k, seed.use = case$seed,
+    genome = case$genome, verbose = FALSE, ...
   )
 }
 
@@ -13,14 +13,14 @@ test_that("the distance parameters are cicero's", {
   fixture <- readRDS(test_path("fixtures", "cicero.rds"))
   for (name in c("raw", "dense", "multi")) {
     case <- cicero_case(name)
-    groups <- AggregateCells(case$latent, k = case$k, seed.use = case$seed, silent = TRUE)
+    groups <- AggregateCells(case$latent, k = case$k, seed.use = case$seed, verbose = FALSE)
     grouped <- grouped_accessibility(case$counts, groups)
     ranges <- ranges_table(NULL, rownames(case$counts))
     windows <- genome_windows(ranges, genome_table(case$genome, ranges), 5e5)
     options <- check_cicero_options(
-      window = 5e5, sample_num = case$sample_num, maxit = 100, s = 0.75,
-      distance_constraint = 250000, distance_parameter_convergence = 1e-4, max_elements = 200,
-      max_sample_windows = 500, search = "cicero", seed.use = case$seed, distance_parameter = NULL
+      window = 5e5, n.windows = case$sample_num, maxit = 100, s = 0.75,
+      distance.constraint = 250000, convergence = 1e-4, max.peaks = 200,
+      max.windows = 500, search = "cicero", seed.use = case$seed, distance.parameter = NULL
     )
     center <- (ranges$start + ranges$end) / 2
     sampled <- sample_distance_parameters(grouped, center, windows, options)
@@ -34,10 +34,10 @@ test_that("pairs, NAs and connections are cicero's", {
   for (name in c("raw", "dense", "multi")) {
     case <- cicero_case(name)
     expected <- fixture[[name]]$connections
-    run <- function(...) run_case(case, distance_parameter = case$distance_parameter, ...)
+    run <- function(...) run_case(case, distance.parameter = case$distance_parameter, ...)
     if (name == "multi") {
       expect_warning(
-        connections <- run(), "2 windows of .* more than max_elements = 200",
+        connections <- run(), "2 windows of .* more than max.peaks = 200",
         class = "scmvp_warning_windows"
       )
     } else {
@@ -56,13 +56,13 @@ test_that("pairs, NAs and connections are cicero's", {
 
 test_that("two workers and a BiocParallel back end give the same", {
   case <- cicero_case("raw")
-  one <- run_case(case, sample_num = 5, search = "extended")
-  expect_identical(run_case(case, sample_num = 5, search = "extended", workers = 2), one)
+  one <- run_case(case, n.windows = 5, search = "extended")
+  expect_identical(run_case(case, n.windows = 5, search = "extended", workers = 2), one)
   skip_if_not_installed("BiocParallel")
   expect_identical(
     run_case(
       case,
-      sample_num = 5, search = "extended", BPPARAM = BiocParallel::SerialParam()
+      n.windows = 5, search = "extended", BPPARAM = BiocParallel::SerialParam()
     ), one
   )
 })
@@ -90,7 +90,7 @@ test_that("two peaks have the closed form", {
   case <- cre_counts(list(chr1 = c(1e5, 3e5)), 200, seed = 5)
   connections <- RunCicero(
     case$counts,
-    groups = "none", size_factor_normalize = FALSE, distance_parameter = 0.01, silent = TRUE
+    groups = "none", size.factors = FALSE, distance.parameter = 0.01, verbose = FALSE
   )
   covariance <- stats::cov(t(as.matrix(case$counts))) + diag(1e-4, 2)
   rho <- 0.01 * (1 - (1000 / 2e5)^0.75)
@@ -142,13 +142,13 @@ test_that("the ceiling is said with the number of windows; the extended search r
   case <- cicero_case("dense")
   expect_warning(
     expect_warning(
-      low <- run_case(case, sample_num = 600), "In [0-9]+ of [0-9]+ windows .* above 4",
+      low <- run_case(case, n.windows = 600), "In [0-9]+ of [0-9]+ windows .* above 4",
       class = "scmvp_warning_ceiling"
     ),
-    "not of sample_num = 600", class = "scmvp_warning_windows"
+    "not of n.windows = 600", class = "scmvp_warning_windows"
   )
   expect_equal(attr(low, "distance_parameter"), 2, tolerance = 1e-3)
-  high <- run_case(case, search = "extended", sample_num = 15)
+  high <- run_case(case, search = "extended", n.windows = 15)
   expect_gt(attr(high, "distance_parameter"), 10)
 })
 
@@ -157,7 +157,7 @@ test_that("chromosome tables that do not fit are said, and no peak is lost", {
   run <- function(genome) {
     RunCicero(
       case$counts,
-      groups = "none", genomic_coords = genome, distance_parameter = 0.1, silent = TRUE
+      groups = "none", genome = genome, distance.parameter = 0.1, verbose = FALSE
     )
   }
   whole <- run(NULL)
@@ -173,8 +173,8 @@ test_that("chromosome tables that do not fit are said, and no peak is lost", {
     class = "scmvp_warning_genome"
   )
   expect_equal(short, whole)
-  expect_refused(run(data.frame("chrX", 1e6)), "no peak lies on a chromosome of genomic_coords")
-  expect_refused(run(data.frame("chr1", "long")), "genomic_coords must give the length")
+  expect_refused(run(data.frame("chrX", 1e6)), "no peak lies on a chromosome of genome")
+  expect_refused(run(data.frame("chr1", "long")), "genome must give the length")
   file <- tempfile()
   utils::write.table(
     data.frame(c("chr1", "chr2"), 700000), file,
@@ -192,17 +192,17 @@ test_that("scaffolds, lone peaks and peaks without a neighbor are no obstacle", 
   case <- cre_counts(
     list("GL000195.1" = 2e4 * 1:15, "chrUn_KI270742v1" = 1e4, chr3 = 5e4), 60, seed = 7, mean = 4
   )
-  connections <- RunCicero(case$counts, groups = "none", distance_parameter = 0.05, silent = TRUE)
+  connections <- RunCicero(case$counts, groups = "none", distance.parameter = 0.05, verbose = FALSE)
   expect_setequal(unique(connections$Peak1), rownames(case$counts)[1:15])
   lone <- RunCicero(
     case$counts[c(1, 16, 17), ],
-    groups = "none", size_factor_normalize = FALSE, distance_parameter = 0.05, silent = TRUE
+    groups = "none", size.factors = FALSE, distance.parameter = 0.05, verbose = FALSE
   )
   expect_identical(dim(lone), c(0L, 3L))
   expect_refused(
     RunCicero(
       case$counts[c(1, 16, 17), ],
-      groups = "none", size_factor_normalize = FALSE, silent = TRUE
+      groups = "none", size.factors = FALSE, verbose = FALSE
     ),
     "distance parameter cannot be estimated"
   )
@@ -214,14 +214,14 @@ test_that("Seurat objects, plain or imputed, give what their matrices give", {
   run <- function(object, ...) {
     RunCicero(
       object, ...,
-      reduction = "latent", k = 20, seed.use = 3, distance_parameter = 0.2, silent = TRUE
+      reduction = "latent", k = 20, seed.use = 3, distance.parameter = 0.2, verbose = FALSE
     )
   }
-  expected <- run_case(case, distance_parameter = 0.2)
+  expected <- run_case(case, distance.parameter = 0.2)
   plain <- run(object)
   expect_identical(plain$coaccess, expected$coaccess)
   expect_identical(plain$Peak1, gsub("_", "-", expected$Peak1))
-  groups <- AggregateCells(object, "latent", k = 20, seed.use = 3, silent = TRUE)
+  groups <- AggregateCells(object, "latent", k = 20, seed.use = 3, verbose = FALSE)
   expect_identical(run(object, groups = groups[, ]), plain)
   expect_identical(run(object, groups = groups[rev(colnames(object)), ]), plain)
 
@@ -244,11 +244,11 @@ test_that("Seurat objects, plain or imputed, give what their matrices give", {
 test_that("a SingleCellExperiment gives them too, from rows or an alternative experiment", {
   skip_if_not_installed("SingleCellExperiment")
   case <- cicero_case("raw")
-  expected <- run_case(case, distance_parameter = 0.2)
+  expected <- run_case(case, distance.parameter = 0.2)
   run <- function(object) {
     RunCicero(
       object,
-      reduction = "latent", k = 20, seed.use = 3, distance_parameter = 0.2, silent = TRUE
+      reduction = "latent", k = 20, seed.use = 3, distance.parameter = 0.2, verbose = FALSE
     )
   }
   sce <- peak_sce(case)
@@ -272,7 +272,7 @@ test_that("relative accessibility: glasso by hand, whatever the unit of a peak",
   run <- function(x, ...) {
     RunCicero(
       x,
-      groups = "none", size_factor_normalize = FALSE, scale = "relative", silent = TRUE, ...
+      groups = "none", size.factors = FALSE, scale = "relative", verbose = FALSE, ...
     )
   }
   found <- run(x)
@@ -288,13 +288,13 @@ test_that("relative accessibility: glasso by hand, whatever the unit of a peak",
   expect_equal(run(x * stats::rlnorm(12))$coaccess, found$coaccess, tolerance = 1e-6)
   # sparse, and with a peak that is never open
   sparse <- methods::as(rbind(x, "chr1-400000-400500" = 0), "CsparseMatrix")
-  closed <- run(sparse, distance_parameter = ridge / 10)
+  closed <- run(sparse, distance.parameter = ridge / 10)
   one <- closed$Peak1 == "chr1-400000-400500" | closed$Peak2 == "chr1-400000-400500"
   expect_true(all(closed$coaccess[one] == 0))
   expect_equal(closed$coaccess[!one], found$coaccess, tolerance = 1e-6)
   expect_refused(
-    RunCicero(x, groups = "none", search = "none", silent = TRUE),
-    "search = \"none\" needs a distance_parameter, or scale"
+    RunCicero(x, groups = "none", search = "none", verbose = FALSE),
+    "search = \"none\" needs a distance.parameter, or scale"
   )
 })
 
@@ -302,9 +302,11 @@ test_that("wrong input is refused in one sentence", {
   case <- cicero_case("raw")
   expect_refused(RunCicero(case$counts), "cells are grouped first: give groups")
   expect_refused(RunCicero("file"), "Seurat object, a SingleCellExperiment or a matrix")
-  run <- function(counts = case$counts, ...) RunCicero(counts, groups = "none", silent = TRUE, ...)
+  run <- function(counts = case$counts, ...) {
+    RunCicero(counts, groups = "none", verbose = FALSE, ...)
+  }
   expect_refused(run(s = 1), "s must be below 1")
-  expect_refused(run(distance_constraint = 6e5), "distance_constraint .* must be below window")
+  expect_refused(run(distance.constraint = 6e5), "distance.constraint .* must be below window")
   expect_refused(run(search = "binary"), "search must be one of \"cicero\", \"extended\"")
   expect_refused(run(BPPARAM = 2), "BPPARAM must be")
   negative <- case$counts
@@ -324,7 +326,7 @@ test_that("wrong input is refused in one sentence", {
 test_that("connections become links in the order of the genome, once each", {
   skip_if_not_installed("GenomicRanges")
   case <- cicero_case("raw")
-  connections <- run_case(case, distance_parameter = 0.2)
+  connections <- run_case(case, distance.parameter = 0.2)
   links <- as.data.frame(CiceroLinks(connections, threshold = 0.1))
   kept <- connections[which(connections$coaccess > 0.1), ]
   expect_equal(nrow(links), nrow(kept) / 2)
@@ -342,7 +344,7 @@ test_that("a ChromatinAssay carries the links", {
   )
   linked <- RunCicero(
     object,
-    assay = "peaks", reduction = "latent", k = 20, distance_parameter = 0.2, silent = TRUE,
+    assay = "peaks", reduction = "latent", k = 20, distance.parameter = 0.2, verbose = FALSE,
     as = "object"
   )
   links <- Signac::Links(linked[["peaks"]])

@@ -22,7 +22,7 @@ test_that("an argument that a message writes is one of a function that can say i
     donor = NULL, lane = NULL,
     merge.dr = getFromNamespace("merge.Seurat", "SeuratObject"),
     cells = getFromNamespace("subset.Seurat", "SeuratObject"),
-    model.reduction = ProjectSCMVP.default, reduction.name = ProjectSCMVP.Seurat
+    model.reduction = ProjectSCMVP, reduction.name = ProjectSCMVP
   )
   for (name in names(of_others)) {
     if (!is.null(of_others[[name]])) expect_true(name %in% names(formals(of_others[[name]])))
@@ -223,17 +223,17 @@ test_that("a MultiAssayExperiment is cut as it is written, whatever its sample m
 test_that("a reduction that is not there is made, or another one is named", {
   skip_slow()
   fitted <- fitted_object()
-  said <- refusal(AggregateCells(paired_object(), k = 10, silent = TRUE))
+  said <- refusal(AggregateCells(paired_object(), k = 10, verbose = FALSE))
   expect_match(said, "run RunSCMVP\\(\\) first, or name another with reduction =.$")
-  expect_s4_class(AggregateCells(fitted, k = 10, silent = TRUE), "dgCMatrix")
+  expect_s4_class(AggregateCells(fitted, k = 10, verbose = FALSE), "dgCMatrix")
   named <- paired_object()
   named[["other"]] <- SeuratObject::CreateDimReducObject(
     latent_of(fitted), key = "other_", assay = "RNA"
   )
-  expect_s4_class(AggregateCells(named, reduction = "other", k = 10, silent = TRUE), "dgCMatrix")
+  expect_s4_class(AggregateCells(named, reduction = "other", k = 10, verbose = FALSE), "dgCMatrix")
 
   said <- refusal(ImputeSCMVP(paired_object(), features = "Gene1", as = "matrix"))
-  expect_match(said, "run RunSCMVP\\(\\) first, or name its reduction with reduction =.$")
+  expect_match(said, "run RunSCMVP\\(\\) first, or name another with reduction =.$")
   renamed <- quick_fit(paired_object(), reduction.name = "joint", impute = "none", max.epochs = 1)
   impute <- function(...) ImputeSCMVP(renamed, features = "Gene1", as = "matrix", ...)
   expect_match(refusal(impute()), "with reduction =.$")
@@ -241,7 +241,7 @@ test_that("a reduction that is not there is made, or another one is named", {
 
   # the same of a model that is projected, whose argument is another
   said <- refusal(ProjectSCMVP(renamed, paired_object(), verbose = FALSE))
-  expect_match(said, "name its reduction with model.reduction =.$")
+  expect_match(said, "name another with model.reduction =.$")
   query <- ProjectSCMVP(renamed, paired_object(), model.reduction = "joint", verbose = FALSE)
   expect_true("scmvp" %in% SeuratObject::Reductions(query))
 
@@ -291,8 +291,8 @@ test_that("objects whose fit is lost are fitted", {
     merged, rna.assay = "RNA", peak.assay = "ATAC", impute = "none", max.epochs = 1
   )
   expect_identical(read(again), "")
-  expect_match(all_said(AggregateCells(merged, k = 10, silent = TRUE)), "Run RunSCMVP\\(\\) on")
-  expect_identical(all_said(AggregateCells(again, k = 10, silent = TRUE)), "")
+  expect_match(all_said(AggregateCells(merged, k = 10, verbose = FALSE)), "Run RunSCMVP\\(\\) on")
+  expect_identical(all_said(AggregateCells(again, k = 10, verbose = FALSE)), "")
 
   skip_if_not_installed("SingleCellExperiment")
   sce <- sce_with(rna_counts(), altExps = list(ATAC = sce_with(atac_counts())))
@@ -469,8 +469,8 @@ test_that("experiments and assays that are named are taken", {
   link <- function(...) LinkPeaksLASSO(sce, gene.coords = data.frame(), ...)
   expect_match(refusal(link()), "name one with peak.assay =.$")
   expect_match(refusal(link(peak.assay = "x")), "no experiment 'x' \\(peak.assay\\)")
-  expect_match(refusal(link(peak.assay = "ATAC", peak.layer = "x")), "peak.layer\\); they have raw")
-  expect_match(refusal(link(peak.assay = "ATAC")), "no assay 'counts' \\(rna.layer\\); they have")
+  expect_match(refusal(link(peak.assay = "ATAC", peak.layer = "x")), "peak.layer\\); it has raw")
+  expect_match(refusal(link(peak.assay = "ATAC", rna.layer = "x")), "rna.layer\\); it has raw")
   expect_no_match(refusal(link(peak.assay = "ATAC", rna.layer = "raw")), "layer")
   taken <- sce_with(rna_counts(), altExps = list(ATAC = sce_with(atac_counts())))
   SingleCellExperiment::reducedDim(taken, "scmvp") <- matrix(0, 90, 2)
@@ -478,7 +478,9 @@ test_that("experiments and assays that are named are taken", {
   expect_s4_class(run(taken, reduction.name = "joint"), "SummarizedExperiment")
   name <- "joint_RNA"
   SingleCellExperiment::altExp(taken, name) <- sce_with(rna_counts())
-  joint <- function(x) run(x, reduction.name = "joint", rna.experiment = "main")
+  joint <- function(x) {
+    run(x, reduction.name = "joint", rna.experiment = "main", impute.genes = "Gene1")
+  }
   expect_match(refusal(joint(taken)), "rename or remove it, or choose another reduction.name.$")
   SingleCellExperiment::altExp(taken, name) <- NULL
   expect_s4_class(joint(taken), "SummarizedExperiment")
@@ -552,9 +554,13 @@ test_that("counts that are not in the object: what is written", {
   lost <- fitted
   SeuratObject::DefaultAssay(lost) <- "RNA"
   lost[["ATAC"]] <- NULL
-  expect_match(refusal(compare(lost, modality = "peaks")), "put assay 'ATAC' back.$")
+  said <- refusal(compare(lost, modality = "peaks"))
+  expect_match(said, "put assay 'ATAC' back, or give its counts with peaks =.$")
   lost[["ATAC"]] <- SeuratObject::CreateAssayObject(atac_counts())
   expect_s3_class(compare(lost, modality = "peaks"), "data.frame")
+  lost[["ATAC"]] <- NULL
+  given <- compare(lost, modality = "peaks", peaks = atac_counts())
+  expect_equal(given, compare(fitted, modality = "peaks"))
 
   rna_only <- SeuratObject::CreateSeuratObject(rna_counts())
   query <- ProjectSCMVP(fitted, rna_only, verbose = FALSE)
@@ -640,7 +646,7 @@ test_that("pseudotime: made first, or its column named", {
 test_that("groups: a smaller k, more cells", {
   latent <- latent_of(fitted_object())
   expect_match(refusal(AggregateCells(latent, k = 91)), "choose a smaller k.$")
-  expect_s4_class(AggregateCells(latent, k = 10, silent = TRUE), "dgCMatrix")
+  expect_s4_class(AggregateCells(latent, k = 10, verbose = FALSE), "dgCMatrix")
   shared <- function(k) all_said(AggregateCells(latent, k = k))
   expect_match(shared(60), "a smaller k shares less")
   expect_no_match(shared(3), "shares less")
@@ -649,21 +655,21 @@ test_that("groups: a smaller k, more cells", {
   case <- cicero_case("raw")
   run <- function(...) {
     RunCicero(
-      case$counts, reduced_coordinates = case$latent, genomic_coords = case$genome, sample_num = 2,
-      silent = TRUE, ...
+      case$counts, coordinates = case$latent, genome = case$genome, n.windows = 2,
+      verbose = FALSE, ...
     )
   }
   expect_match(refusal(suppressWarnings(run(k = 159))), "lower k, or give more groups.$")
-  expect_s3_class(run(k = 20, distance_parameter = 0.2), "data.frame")
+  expect_s3_class(run(k = 20, distance.parameter = 0.2), "data.frame")
 })
 
 test_that("genomes and ranges: what is asked for is taken", {
   skip_if_not_installed("glasso")
   case <- cicero_case("raw")
-  groups <- AggregateCells(case$latent, k = 20, silent = TRUE)
+  groups <- AggregateCells(case$latent, k = 20, verbose = FALSE)
   run <- function(counts = case$counts, genome = case$genome, ...) {
     suppressMessages(RunCicero(
-      counts, groups = groups, genomic_coords = genome, silent = TRUE, ..., distance_parameter = 0.2
+      counts, groups = groups, genome = genome, verbose = FALSE, ..., distance.parameter = 0.2
     ))
   }
   other <- data.frame("NC_000018", 1e8)
@@ -687,8 +693,8 @@ test_that("genomes and ranges: what is asked for is taken", {
   expect_match(said, "leave it out.$")
   expect_s3_class(
     RunCicero(
-      object[-2, ], assay = "ATAC", groups = groups, genomic_coords = other, silent = TRUE,
-      distance_parameter = 0.2
+      object[-2, ], assay = "ATAC", groups = groups, genome = other, verbose = FALSE,
+      distance.parameter = 0.2
     ), "data.frame"
   )
   expect_match(
@@ -696,42 +702,42 @@ test_that("genomes and ranges: what is asked for is taken", {
   )
   expect_s4_class(
     RunCicero(
-      object[-2, ], groups = groups, genomic_coords = other, silent = TRUE,
-      distance_parameter = 0.2, as = "links"
+      object[-2, ], groups = groups, genome = other, verbose = FALSE,
+      distance.parameter = 0.2, as = "links"
     ), "GRanges"
   )
-  expect_warning(run(max_elements = 2), "raise max_elements, or make window smaller")
-  expect_warning(run(max_elements = 60), NA)
-  expect_warning(run(max_elements = 40, window = 300000), NA)
+  expect_warning(run(max.peaks = 2), "raise max.peaks, or make window smaller")
+  expect_warning(run(max.peaks = 60), NA)
+  expect_warning(run(max.peaks = 40, window = 300000), NA)
 })
 
 test_that("the distance parameter: given, searched further, or from nearer peaks", {
   skip_if_not_installed("glasso")
   case <- cicero_case("raw")
-  groups <- AggregateCells(case$latent, k = 20, silent = TRUE)
+  groups <- AggregateCells(case$latent, k = 20, verbose = FALSE)
   run <- function(...) {
     all_said(RunCicero(
-      case$counts[1:12, ], groups = groups, genomic_coords = case$genome, sample_num = 2,
-      max_sample_windows = 20, silent = TRUE, ...
+      case$counts[1:12, ], groups = groups, genome = case$genome, n.windows = 2,
+      max.windows = 20, verbose = FALSE, ...
     ))
   }
-  said <- run(distance_constraint = 4e5)
-  expect_match(said, "give distance_parameter, or a smaller distance_constraint.$")
-  expect_no_match(run(distance_parameter = 0.1), "distance_parameter|cannot")
-  expect_no_match(run(distance_constraint = 5e4), "cannot be estimated")
-  expect_match(run(search = "none"), "needs a distance_parameter, or scale = \"relative\".$")
-  expect_identical(run(search = "none", distance_parameter = 0.1), "")
+  said <- run(distance.constraint = 4e5)
+  expect_match(said, "give distance.parameter, or a smaller distance.constraint.$")
+  expect_no_match(run(distance.parameter = 0.1), "distance_parameter|cannot")
+  expect_no_match(run(distance.constraint = 5e4), "cannot be estimated")
+  expect_match(run(search = "none"), "needs a distance.parameter, or scale = \"relative\".$")
+  expect_identical(run(search = "none", distance.parameter = 0.1), "")
   expect_identical(run(search = "none", scale = "relative"), "")
-  expect_match(run(distance_constraint = 5e4, maxit = 1), "raise maxit")
-  expect_no_match(run(distance_constraint = 5e4, maxit = 100), "maxit")
+  expect_match(run(distance.constraint = 5e4, maxit = 1), "raise maxit")
+  expect_no_match(run(distance.constraint = 5e4, maxit = 100), "maxit")
   few <- function(n) {
     all_said(RunCicero(
-      case$counts[1:12, ], groups = groups, genomic_coords = case$genome, silent = TRUE,
-      distance_constraint = 5e4, sample_num = 3, max_sample_windows = n
+      case$counts[1:12, ], groups = groups, genome = case$genome, verbose = FALSE,
+      distance.constraint = 5e4, n.windows = 3, max.windows = n
     ))
   }
-  expect_match(few(2), "A higher max_sample_windows draws more")
-  expect_no_match(few(50), "max_sample_windows")
+  expect_match(few(2), "A higher max.windows draws more")
+  expect_no_match(few(50), "max.windows")
 })
 
 test_that("links of genes: coordinates, folds, rates", {
@@ -776,7 +782,7 @@ test_that("what is left out, lowered or turned round is taken", {
   holes <- latent
   holes[3, 1] <- NA
   expect_match(refusal(AggregateCells(holes, k = 10)), "\\('cell3'\\): leave it out.$")
-  expect_s4_class(AggregateCells(holes[-3, ], k = 10, silent = TRUE), "dgCMatrix")
+  expect_s4_class(AggregateCells(holes[-3, ], k = 10, verbose = FALSE), "dgCMatrix")
 
   half <- rep(c("a", "b"), each = 45)
   compare <- function(...) DifferentialSCMVP(fitted, ..., verbose = FALSE)
@@ -830,28 +836,28 @@ test_that("what is left out, lowered or turned round is taken", {
   skip_if_not_installed("glasso")
   counts <- atac_counts()
   run <- function(counts, ...) {
-    RunCicero(counts, distance_parameter = 0.2, silent = TRUE, ...)
+    RunCicero(counts, distance.parameter = 0.2, verbose = FALSE, ...)
   }
-  expect_match(refusal(run(counts)), "groups .*, or reduced_coordinates .*, or groups = \"none\"")
-  expect_s3_class(run(counts, reduced_coordinates = latent, k = 10), "data.frame")
-  groups <- AggregateCells(latent, k = 10, silent = TRUE)
+  expect_match(refusal(run(counts)), "groups .*, or coordinates .*, or groups = \"none\"")
+  expect_s3_class(run(counts, coordinates = latent, k = 10), "data.frame")
+  groups <- AggregateCells(latent, k = 10, verbose = FALSE)
   expect_s3_class(run(counts, groups = groups), "data.frame")
   expect_s3_class(run(counts, groups = "none"), "data.frame")
   expect_match(refusal(run(counts, groups = unname(groups)[-1, ])), "give a row for each cell.$")
   plain <- unname(latent)
   expect_match(
-    refusal(run(counts, reduced_coordinates = plain[-1, ], k = 10)), "give a row for each cell.$"
+    refusal(run(counts, coordinates = plain[-1, ], k = 10)), "give a row for each cell.$"
   )
-  expect_s3_class(run(counts, reduced_coordinates = plain, k = 10), "data.frame")
+  expect_s3_class(run(counts, coordinates = plain, k = 10), "data.frame")
   empty <- counts
   empty[, 1:3] <- 0
   trio <- latent
   trio[1:3, ] <- trio[1:3, ] + 1000
   expect_match(
-    refusal(run(empty, reduced_coordinates = trio, k = 3)), "leave cells .* out, or raise k.$"
+    refusal(run(empty, coordinates = trio, k = 3)), "leave cells .* out, or raise k.$"
   )
-  expect_s3_class(run(empty[, -(1:3)], reduced_coordinates = trio[-(1:3), ], k = 10), "data.frame")
-  expect_s3_class(run(empty, reduced_coordinates = trio, k = 20), "data.frame")
+  expect_s3_class(run(empty[, -(1:3)], coordinates = trio[-(1:3), ], k = 10), "data.frame")
+  expect_s3_class(run(empty, coordinates = trio, k = 20), "data.frame")
 
   skip_if_not_installed("destiny")
   points <- line_points()$points

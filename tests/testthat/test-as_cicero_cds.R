@@ -5,7 +5,7 @@ test_that("cicero goes on from our groups and finds what RunCicero() finds", {
   suppressMessages(loadNamespace("cicero"))
   cicero <- function(name) getExportedValue("cicero", name)
   case <- cicero_case("raw")
-  groups <- AggregateCells(case$latent, k = case$k, seed.use = case$seed, silent = TRUE)
+  groups <- AggregateCells(case$latent, k = case$k, seed.use = case$seed, verbose = FALSE)
   cds <- as_cicero_cds(case$counts, groups)
   models <- cicero("generate_cicero_models")(
     cds, case$distance_parameter,
@@ -14,8 +14,8 @@ test_that("cicero goes on from our groups and finds what RunCicero() finds", {
   theirs <- connections_by_pair(cicero("assemble_connections")(models, silent = TRUE))
   ours <- connections_by_pair(RunCicero(
     case$counts,
-    groups = groups, genomic_coords = case$genome, distance_parameter = case$distance_parameter,
-    silent = TRUE
+    groups = groups, genome = case$genome, distance.parameter = case$distance_parameter,
+    verbose = FALSE
   ))
   expect_identical(names(ours), names(theirs))
   expect_identical(is.na(ours), is.na(theirs))

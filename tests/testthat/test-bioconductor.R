@@ -199,8 +199,8 @@ test_that("experiments that cannot be told apart, or are missing, are refused", 
   SingleCellExperiment::altExp(two, "more") <- SingleCellExperiment::altExp(two, "peaks")
   expect_refused(RunSCMVP(two), "2 experiments could be the peak experiment \\(peaks, more\\)")
   expect_refused(RunSCMVP(two, peak.experiment = "no"), "the object has no experiment 'no'")
-  expect_refused(RunSCMVP(sce_of(), max.epoch = 3), "unknown argument 'max.epoch'; did you mean")
+  expect_refused(RunSCMVP(sce_of(), maxepochs = 3), "unknown argument 'maxepochs'; did you mean")
   expect_refused(
-    ImputeSCMVP(sce_of()), "no model is stored as 'scmvp'", class = "scmvp_error_model"
+    ImputeSCMVP(sce_of()), "the object has no reduction 'scmvp'", class = "scmvp_error_model"
   )
 })

@@ -1,11 +1,12 @@
 # Every verb on every kind of object. The names of these tests are read by tools/test_matrix.R:
 # "<kind of object> | <verb>".
 
-latent_in <- function(object) unname(latent_of_object(object, "scmvp"))
+latent_in <- function(object) unname(latent_of(object, "scmvp"))
 
 clusters_in <- function(object) {
   if (inherits(object, "scMVPFit")) return(unname(object$cluster))
-  if (inherits(object, "MultiAssayExperiment")) object <- object[[holder_of(object, "scmvp")]]
+  if (inherits(object, "toy_cells")) return(object$cells$scmvp_cluster)
+  if (inherits(object, "MultiAssayExperiment")) object <- object[[home_of(object, "scmvp")]]
   unname(object$scmvp_cluster)
 }
 
@@ -34,7 +35,7 @@ for (name in names(object_cases)) local({
     }
     expect_true(inherits(fit, expected))
     expect_equal(dim(latent_in(fit)), c(n_cells, 20))
-    expect_identical(rownames(latent_of_object(fit, "scmvp")), cell_names)
+    expect_identical(rownames(latent_of(fit, "scmvp")), cell_names)
     expect_length(clusters_in(fit), n_cells)
     # names differ and nothing else: the fit is that of any other kind
     expect_equal(latent_in(fit), latent_in(reference_fit(made$rna, made$peaks)), tolerance = 1e-6)
@@ -58,14 +59,9 @@ for (name in names(object_cases)) local({
     if (inherits(made$fit, "scMVPFit")) return()
     more <- ImputeSCMVP(made$fit, "peaks", features = some)
     expect_true(inherits(more, class(made$fit)))
-    holder <- if (inherits(more, "MultiAssayExperiment")) more[[holder_of(more, "scmvp")]] else more
-    assay <- if (inherits(holder, "Seurat")) {
-      holder[["scMVP_ATAC"]]
-    } else {
-      SingleCellExperiment::altExp(holder, "scMVP_ATAC")
-    }
-    expect_setequal(rownames(assay), some)
-    if (is_chromatin(made$object)) expect_s4_class(assay, "ChromatinAssay")
+    part <- parts_of(more)$scMVP_ATAC
+    expect_setequal(part$features, some)
+    if (is_chromatin(made$object)) expect_s4_class(part$source, "ChromatinAssay")
   })
 
   test_that(verb("save/load"), {

@@ -210,7 +210,8 @@ test_that("an altExp with its cells in another order is read by name", {
   )
   got <- reaching_fit(list(object = object))
   expect_identical(as.matrix(got$peaks), as.matrix(counts$peaks))
-  expect_identical(as.matrix(sce_peaks(object, NULL, NULL)$values), as.matrix(counts$peaks))
+  found <- find_peak_part(object, parts_of(object), NULL)
+  expect_identical(as.matrix(found$counts()), as.matrix(counts$peaks))
   colnames(turned)[1] <- "stranger"
   object <- suppressWarnings(SingleCellExperiment::`altExp<-`(object, "peaks", value = turned))
   expect_refused(reaching_fit(list(object = object)), "holds other cells than .*'stranger' is not")
@@ -228,7 +229,7 @@ test_that("and so is the fit, where the order is kept", {
   with_seed(21, for (i in seq_len(max(4, n_drawn() %/% 10))) {
     drawn <- suppressMessages(draw_container(counts, reorder = FALSE))
     if (!identical(drawn$peaks, counts$peaks)) next
-    latent <- latent_of_object(fit(drawn$arguments), "scmvp")
+    latent <- latent_of(fit(drawn$arguments), "scmvp")
     expect_identical(unname(latent), unname(plain), info = drawn$name)
     expect_identical(rownames(latent), rownames(plain), info = drawn$name)
     counted("fits")
@@ -240,13 +241,13 @@ test_that("co-accessibility and links are the same tables", {
   skip_if_not_installed("glasso")
   counts <- fuzz_counts()
   coordinates <- as.matrix(Matrix::t(counts$peaks[1:5, ]))
-  groups <- suppressWarnings(AggregateCells(coordinates, k = 12, silent = TRUE))
+  groups <- suppressWarnings(AggregateCells(coordinates, k = 12, verbose = FALSE))
   folds <- stats::setNames(rep(1:5, length.out = 70), fuzz_cells)
   starts <- data.frame(gene = gene_names, chr = "chr1", tss = 6000 * 1:60, strand = "+")
   cicero <- function(object, ...) {
     connections_by_pair(suppressWarnings(RunCicero(
       object,
-      groups = groups[sample(nrow(groups)), ], distance_parameter = 0.2, silent = TRUE, ...
+      groups = groups[sample(nrow(groups)), ], distance.parameter = 0.2, verbose = FALSE, ...
     )))
   }
   links <- function(object, ...) {

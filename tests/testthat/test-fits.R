@@ -23,17 +23,17 @@ test_that("verbs use the assays that the fit was named", {
   expect_refused(quick_fit(object), "2 assays could be the RNA assay")
   fit <- fitted_to_second()
   expect_identical(fitted_names(fit, "scmvp"), list(rna = "spliced", peaks = "tiles"))
-  expect_identical(find_peak_assay(fit, NULL, reduction = "scmvp"), "tiles")
-  expect_identical(find_rna_assay(fit, NULL, "scmvp"), "spliced")
+  expect_identical(find_peak_part(fit, parts_of(fit), NULL, reduction = "scmvp")$name, "tiles")
+  expect_identical(find_rna_part(fit, parts_of(fit), NULL, "rna.assay", "scmvp")$name, "spliced")
   # with any reduction, and where none is asked for
-  expect_identical(find_peak_assay(fit, NULL, reduction = "umap"), "tiles")
+  expect_identical(find_peak_part(fit, parts_of(fit), NULL, reduction = "umap")$name, "tiles")
   starts <- data.frame(gene = gene_names, chr = "chr1", tss = 1000 * 1:60, strand = "+")
   expect_identical(nrow(ClassifyCRE(fit, starts)), 120L)
   # what is named goes before
-  expect_identical(find_peak_assay(fit, "ATAC", reduction = "scmvp"), "ATAC")
+  expect_identical(find_peak_part(fit, parts_of(fit), "ATAC", reduction = "scmvp")$name, "ATAC")
   skip_if_not_installed("glasso")
   run <- function(...) {
-    RunCicero(fit, ..., k = 20, distance_parameter = 0.1, silent = TRUE)
+    RunCicero(fit, ..., k = 20, distance.parameter = 0.1, verbose = FALSE)
   }
   expect_identical(run(), run(assay = "tiles"))
   links <- LinkPeaksLASSO(fit, gene.coords = starts, verbose = FALSE, n.permutations = 0)
@@ -57,9 +57,9 @@ test_that("two fits that were made on other assays do not speak for each other",
     fit,
     rna.assay = "RNA", peak.assay = "ATAC", reduction.name = "other", impute = "none"
   )
-  expect_identical(find_peak_assay(fit, NULL, reduction = "scmvp"), "tiles")
-  expect_identical(find_peak_assay(fit, NULL, reduction = "other"), "ATAC")
-  expect_refused(find_peak_assay(fit, NULL), "2 assays could be the peak assay")
+  expect_identical(find_peak_part(fit, parts_of(fit), NULL, reduction = "scmvp")$name, "tiles")
+  expect_identical(find_peak_part(fit, parts_of(fit), NULL, reduction = "other")$name, "ATAC")
+  expect_refused(find_peak_part(fit, parts_of(fit), NULL), "2 assays could be the peak assay")
 })
 
 test_that("an experiment that was named at the fit is used later", {
@@ -71,7 +71,7 @@ test_that("an experiment that was named at the fit is used later", {
     tiles = sce_with(atac_counts()[120:1, ]), peaks = sce_with(atac_counts())
   ))
   fit <- quick_fit(object, peak.experiment = "peaks")
-  run <- function(...) RunCicero(fit, ..., k = 20, distance_parameter = 0.1, silent = TRUE)
+  run <- function(...) RunCicero(fit, ..., k = 20, distance.parameter = 0.1, verbose = FALSE)
   expect_identical(run(), run(assay = "peaks"))
 })
 
@@ -110,7 +110,7 @@ test_that("after subset(), RenameCells(), SplitObject() and an update values are
     expect_equal(unname(kept), unname(shares[cells, ]), tolerance = 1e-4)
     expect_s3_class(PlotSCMVPImputation(object, "Gene1", group.by = "scmvp_cluster"), "ggplot")
     expect_s3_class(DifferentialSCMVP(object, verbose = FALSE), "data.frame")
-    groups <- AggregateCells(object, k = 10, silent = TRUE)
+    groups <- AggregateCells(object, k = 10, verbose = FALSE)
     expect_equal(rownames(groups), colnames(object), ignore_attr = TRUE) # Seurat 5: names
   }
   expect_no_warning({
@@ -139,7 +139,7 @@ test_that("of a merge nothing is taken for a fit", {
   expect_refused(RunCicero(merged), why)
   # imputed values that lost their mark are no counts, and make way for the new ones
   expect_true(all(c("scMVP_RNA", "scMVP_ATAC") %in% SeuratObject::Assays(merged)))
-  expect_identical(find_assays(merged, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
+  expect_identical(found_assays(merged, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
   expect_message(
     again <- RunSCMVP(merged, n.clusters = 3, max.epochs = 2), "removing assay 'scMVP_ATAC'"
   )
@@ -165,7 +165,7 @@ test_that("latents that merge() has put together have no model, and that is said
   merged <- merge(halves[[1]], halves[[2]], merge.dr = "scmvp")
   expect_refused(ImputeSCMVP(merged), "holds no scMVP model \\(merge", "scmvp_error_model")
   expect_warning(
-    AggregateCells(merged, k = 10, silent = TRUE), "'scmvp' has lost its model",
+    AggregateCells(merged, k = 10, verbose = FALSE), "'scmvp' has lost its model",
     class = "scmvp_warning_merged"
   )
 })
@@ -218,5 +218,5 @@ test_that("layers of Seurat 5 are joined where a merge has split them", {
   halves <- lapply(list(1:45, 46:90), function(i) subset(fit, cells = cell_names[i]))
   merged <- merge(halves[[1]], halves[[2]])
   expect_refused(DifferentialSCMVP(merged), "whose reduction was dropped", "scmvp_error_model")
-  expect_identical(find_assays(merged, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
+  expect_identical(found_assays(merged, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
 })

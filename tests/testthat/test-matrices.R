@@ -43,7 +43,7 @@ test_that("split layers of a v5 assay are joined, in the order of the object", {
   batch <- rep(c("b", "a", "c"), length.out = n_cells)
   object[["RNA"]] <- split(object[["RNA"]], f = batch)
   expect_gt(length(SeuratObject::Layers(object[["RNA"]], search = "counts")), 1)
-  joined <- cells_of(object[["RNA"]], object, "RNA", NULL, "rna.features")
+  joined <- cells_of(object[["RNA"]], object, "RNA")
   expect_equal(as.matrix(joined), as.matrix(rna_counts()))
   expect_gt(length(SeuratObject::Layers(object[["RNA"]], search = "counts")), 1)
 })
@@ -66,7 +66,7 @@ test_that("a v5 assay with fewer cells than the object is refused with the names
   object <- SeuratObject::CreateSeuratObject(rna_counts(), assay = "RNA")
   object[["ATAC"]] <- SeuratObject::CreateAssay5Object(atac_counts()[, -(1:2)])
   expect_refused(
-    cells_of(object[["ATAC"]], object, "ATAC", NULL, "peak.features"),
+    cells_of(object[["ATAC"]], object, "ATAC"),
     "assay 'ATAC' lacks 2 cells of the object \\('cell1', 'cell2'\\)"
   )
 })

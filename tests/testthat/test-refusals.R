@@ -12,7 +12,7 @@ test_that("a missing or ambiguous assay is refused with the names and the argume
   two[["peaks"]] <- NULL
   two[["ADT"]] <- SeuratObject::CreateAssayObject(rna_counts())
   expect_refused(RunSCMVP(two), "2 assays could be the RNA assay \\(RNA, ADT\\): .*rna.assay =")
-  expect_identical(find_assays(two, "RNA", NULL), list(rna = "RNA", peaks = "ATAC"))
+  expect_identical(found_assays(two, "RNA", NULL), list(rna = "RNA", peaks = "ATAC"))
 
   expect_refused(RunSCMVP(two, rna.assay = "SCT"), "no assay 'SCT' \\(rna.assay\\)")
   expect_refused(RunSCMVP(two, rna.assay = "RNA", peak.assay = "RNA"), "both 'RNA'")
@@ -27,7 +27,7 @@ test_that("assays that are not measured counts are passed over", {
   object[["integrated"]] <- mark_assay(integrated, NULL) # silences the count of its counts
   own <- SeuratObject::CreateAssayObject(rna_counts())
   object[["own"]] <- mark_assay(own, list(reduction = "x"))
-  expect_identical(find_assays(object, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
+  expect_identical(found_assays(object, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
   expect_refused(RunSCMVP(object, rna.assay = "integrated"), "has no counts")
 })
 
@@ -36,7 +36,7 @@ test_that("peaks are found whatever their spelling", {
     spelling <- paste0("\\1", separators[1], "\\2", separators[2])
     names <- sub("^(chr[0-9]+)-([0-9]+)-", spelling, peak_names)
     object <- paired_object(atac_counts(names))
-    expect_identical(find_assays(object, NULL, NULL)$peaks, "ATAC")
+    expect_identical(found_assays(object, NULL, NULL)$peaks, "ATAC")
   }
 })
 
@@ -54,7 +54,7 @@ test_that("arguments out of range or unknown are refused by name", {
   expect_refused(
     RunSCMVP(object, nclusters = 3), "unknown argument 'nclusters'; did you mean n.clusters"
   )
-  too_many <- length(formals(getS3method("RunSCMVP", "Seurat"))) - 1 # object and ... are two
+  too_many <- length(formals(RunSCMVP)) - 1 # object and ... are two
   expect_refused(
     do.call(RunSCMVP, unname(c(list(object), rep(list(NULL), too_many)))),
     "1 unnamed argument too many"

@@ -1,0 +1,93 @@
+# Two matrices of counts, and the result on them (see containers.R).
+
+# Matrices of counts of the same cells as a container; one of them may be NULL.
+matrices <- function(rna, peaks) {
+  structure(list(rna = rna, peaks = peaks), class = "scMVP_matrices")
+}
+
+#' @export
+about.scMVP_matrices <- function(object) {
+  list(
+    class = "matrices", part = "matrix", rna = "object", peaks = "peaks", imputed = "matrix",
+    data = NULL, takes = "peaks"
+  )
+}
+
+#' @export
+parts_of.scMVP_matrices <- function(object, peaks = NULL, assay.type = "counts", fitted = FALSE) {
+  given <- Filter(Negate(is.null), unclass(object))
+  cells <- unique(unlist(lapply(given, colnames)))
+  Map(function(counts, kind) matrix_part(counts, kind, cells), given, names(given))
+}
+
+# `kind`: what the matrix was given as, whatever its features are called.
+matrix_part <- function(counts, kind, cells) {
+  new_part(kind, rownames(counts), kind, counts = function(home = NULL, mosaic = NULL) {
+    cells_or_empty(counts, cells)
+  })
+}
+
+#' @export
+cell_data.scMVP_matrices <- function(object, home = NULL) NULL
+
+#' @export
+latent_of.scMVP_matrices <- function(object, reduction) NULL
+
+#' @export
+fits_of.scMVP_matrices <- function(object) list()
+
+#' @export
+put_results.scMVP_matrices <- function(object, results) {
+  fit <- results$fit
+  structure(
+    list(
+      latent = fit$latent, cluster = fit$cluster, cluster_prob = fit$cluster_prob,
+      probabilities = fit$probabilities, rna = fit$imputed$rna, peaks = fit$imputed$atac,
+      model = fit$staged$model, options = fit$options, history = fit$history,
+      summary = fit$summary, spelling = fit$spelling, batch = fit$batch, fit = fit$id
+    ),
+    class = "scMVPFit"
+  )
+}
+
+# ---- the result on matrices ----------------------------------------------------------------------
+
+#' @export
+about.scMVPFit <- function(object) {
+  list(
+    class = "the result on matrices", part = "matrix", rna = "rna", peaks = "peaks",
+    imputed = "matrix", data = NULL, takes = c("rna", "peaks", "reduction"), reductions = "scmvp"
+  )
+}
+
+# It holds no counts: they are given beside it.
+#' @export
+parts_of.scMVPFit <- function(object, peaks = NULL, assay.type = "counts", fitted = FALSE) list()
+
+#' @export
+cell_data.scMVPFit <- function(object, home = NULL) {
+  data <- data.frame(scmvp_cluster = object$cluster, row.names = rownames(object$latent))
+  if (is.null(object$batch)) data else cbind(data, object$batch)
+}
+
+#' @export
+latent_of.scMVPFit <- function(object, reduction) object$latent
+
+#' @export
+fits_of.scMVPFit <- function(object) list(scmvp = object)
+
+#' @export
+put_results.scMVPFit <- function(object, results) {
+  refuse("the result on matrices holds no assays: take as = \"matrix\".")
+}
+
+#' @export
+print.scMVPFit <- function(x, ...) {
+  cat(
+    "scMVP fit: ", count_of(nrow(x$latent), "cell"), ", ",
+    count_of(ncol(x$latent), "latent dimension"), ", ", count_of(nlevels(x$cluster), "cluster"),
+    "\n",
+    sep = ""
+  )
+  invisible(x)
+}

@@ -1,0 +1,270 @@
+# What scMVP asks of an object that holds cells, whatever its class. A class is one file of methods
+# for the generics below (container-*.R); every verb is one function on top of them.
+#
+#   about         words for messages, arguments it takes, names in use
+#   parts_of      counts: its assays or experiments, each a part (see new_part())
+#   cell_data     metadata of the cells, one row each
+#   latent_of     a reduction, cells x dimensions
+#   fits_of       records of the fits it holds (see fit_record()), by the name of their reduction
+#   put_results   the object with new reductions, columns and imputed values
+#
+# `home` is the part whose cells are those of the results: it matters where each part has cells of
+# its own (MultiAssayExperiment).
+
+# list(class, part, rna, peaks, imputed, data, takes, main, reductions, others, keys, default,
+# on_disk): what the class and its parts are called ("assay"), the arguments that name its RNA and
+# its peaks, what holds imputed values ("altExp"), what its cell metadata is called, which of
+# class_arguments it takes, its main part, names in use, and whether it
+# can hold values on disk (where not, FALSE).
+about <- function(object) UseMethod("about")
+
+# Named list of parts. `peaks`: a part given beside the object. `assay.type`: which assay of an
+# experiment holds counts; `fitted`: it is that of a fit, which nobody has named now.
+parts_of <- function(object, peaks = NULL, assay.type = "counts", fitted = FALSE) {
+  UseMethod("parts_of")
+}
+
+# Data frame or DataFrame with names of cells as row names; NULL where there is none.
+cell_data <- function(object, home = NULL) UseMethod("cell_data")
+
+latent_of <- function(object, reduction) UseMethod("latent_of")
+
+fits_of <- function(object) UseMethod("fits_of")
+
+# `results`: what new_results() makes.
+put_results <- function(object, results) UseMethod("put_results")
+
+#' @export
+fits_of.default <- function(object) NULL
+
+# Whether scMVP knows the class of an object.
+is_container <- function(object) !is.null(fits_of(object))
+
+# Arguments that only some classes take.
+class_arguments <- c(
+  "peaks", "rna", "rna.assay", "peak.assay", "rna.experiment", "peak.experiment", "assay.type",
+  "reduction.name", "reduction.key", "assay", "experiment", "reduction", "assay.name"
+)
+
+# `call` and `frame`: of a verb.
+refuse_other_class <- function(object, call, frame) {
+  words <- about(object)
+  given <- Filter(function(name) !is.null(frame[[name]]), intersect(names(call), class_arguments))
+  foreign <- setdiff(given, words$takes)
+  if (length(foreign) > 0) {
+    names_parts <- words$part != "matrix" && grepl("assay|experiment|peaks", foreign[1])
+    refuse(
+      foreign[1], " is not for ", words$class, ": ",
+      if (names_parts) {
+        paste0("name its ", words$part, "s with ", words$rna, " and ", words$peaks, ".")
+      } else {
+        "leave it out."
+      }
+    )
+  }
+}
+
+# ---- parts ---------------------------------------------------------------------------------------
+
+# One assay, experiment or matrix of an object.
+#   name, features
+#   has_counts   whether there are raw counts
+#   kind         "rna", "peaks" or "other": values that are modelled as neither (SCT)
+#   own          whether scMVP imputed it; `mark` says how (see request_mark())
+#   counts       function(home, mosaic): features x cells of the object, dgCMatrix; with mosaic,
+#                cells that the part lacks have none
+#   values       function(layer, argument, home): list(values, layer, imputed)
+#   imputed      function(): imputed values of an own part
+#   ranges       function(): GRanges of the features, or NULL
+#   annotation   function(): GRanges of genes kept with it, or NULL
+#   variable     function(): names of its variable features
+#   source       the assay or experiment itself
+new_part <- function(name, features, kind, has_counts = TRUE, own = FALSE, mark = NULL, counts,
+                     values = NULL, imputed = NULL, ranges = function() NULL,
+                     annotation = function() NULL, variable = function() NULL, source = NULL) {
+  as.list(environment())
+}
+
+kind_of <- function(features) if (are_ranges(features)) "peaks" else "rna"
+
+# The parts of the wanted kinds, list(rna, peaks): those named, else the only candidate of each
+# kind; of several, one that a fit was made on (`known`). `needed`: kinds that must be there.
+find_pair <- function(parts, words, given, wanted = c("rna", "peaks"), needed = wanted,
+                      known = character()) {
+  for (kind in c("rna", "peaks")) check_part(parts, given[[kind]], words[[kind]], words, kind)
+  if (!is.null(given$rna) && identical(given$rna, given$peaks)) {
+    refuse(
+      words$rna, " and ", words$peaks, " are both '", given$rna, "': name two different ",
+      words$part, "s."
+    )
+  }
+  lapply(c(rna = "rna", peaks = "peaks"), function(kind) {
+    if (!kind %in% wanted) {
+      return(NULL)
+    }
+    if (!is.null(given[[kind]])) {
+      return(parts[[given[[kind]]]])
+    }
+    find_candidate(parts, words, kind, unlist(given), kind %in% needed, known)
+  })
+}
+
+# The only measured part of a kind beside those `taken`; NULL without one that is not `needed`.
+find_candidate <- function(parts, words, kind, taken, needed, known) {
+  usable <- candidates_of(parts, kind, taken)
+  if (length(usable) > 1 && any(known %in% usable)) usable <- intersect(known, usable)[1]
+  if (length(usable) == 0 && !needed) {
+    return(NULL)
+  }
+  what <- c(rna = "RNA", peaks = "peak")[[kind]]
+  of <- c(rna = "genes", peaks = "genomic ranges such as 'chr1-100-200'")[[kind]]
+  parts[[only_candidate(
+    usable, setdiff(names(parts), taken), what, words[[kind]], paste("raw counts of", of),
+    words$part
+  )]]
+}
+
+# Names of measured parts of a kind.
+candidates_of <- function(parts, kind, taken = character()) {
+  names(Filter(function(part) {
+    !part$own && part$has_counts && part$kind == kind
+  }, parts[setdiff(names(parts), taken)]))
+}
+
+only_candidate <- function(candidates, searched, what, argument, needed, part = "assay") {
+  if (length(candidates) == 0) {
+    refuse(
+      "no ", what, " ", part, " found: ", needed, " are in none of the ", part, "s searched (",
+      if (length(searched) > 0) paste(searched, collapse = ", ") else "there is no other",
+      "); add such an ", part, ", or name it with ", argument, " =."
+    )
+  }
+  if (length(candidates) > 1) {
+    refuse(
+      length(candidates), " ", part, "s could be the ", what, " ", part, " (",
+      paste(candidates, collapse = ", "), "): name one with ", argument, " =."
+    )
+  }
+  candidates
+}
+
+check_part <- function(parts, name, argument, words, kind) {
+  name <- check_string(name, argument, optional = TRUE)
+  if (is.null(name)) {
+    return(invisible())
+  }
+  check_part_name(parts, name, argument, words)
+  if (!parts[[name]]$has_counts) {
+    refuse(words$part, " '", name, "' (", argument, ") has no counts: scMVP needs raw counts.")
+  }
+  if (kind == "rna" && parts[[name]]$kind == "peaks") {
+    refuse(
+      words$part, " '", name, "' (", argument, ") holds genomic ranges: name the ", words$part,
+      " with genes."
+    )
+  }
+}
+
+check_part_name <- function(parts, name, argument, words) {
+  if (!name %in% names(parts)) {
+    refuse(
+      "the object has no ", words$part, " '", name, "' (", argument, "); its ", words$part,
+      "s are ", paste(names(parts), collapse = ", "), "."
+    )
+  }
+}
+
+# Where the features of a part are said to be.
+in_part <- function(part, words) paste0("in ", words$part, " '", part$name, "'")
+
+# ---- peaks and genes for the analyses of regulation ----------------------------------------------
+
+# The part with peaks: the one named (scMVP's imputed ones too), else that of the fit, else the only
+# measured one.
+find_peak_part <- function(object, parts, name, argument = "assay", reduction = NULL) {
+  name <- check_string(name, argument, optional = TRUE)
+  words <- about(object)
+  if (is.null(name)) {
+    fitted <- fitted_names(object, reduction, parts)$peaks
+    if (!is.null(fitted) && parts[[fitted]]$kind == "peaks") {
+      return(parts[[fitted]])
+    }
+    usable <- names(Filter(function(part) !part$own && part$kind == "peaks", parts))
+    return(parts[[only_candidate(
+      usable, names(parts), "peak", argument, "genomic ranges such as 'chr1-100-200'", words$part
+    )]])
+  }
+  check_part_name(parts, name, argument, words)
+  if (parts[[name]]$kind != "peaks") {
+    refuse(
+      words$part, " '", name, "' (", argument, ") does not hold peaks: its features (",
+      some_names(parts[[name]]$features), ") are not genomic ranges."
+    )
+  }
+  parts[[name]]
+}
+
+find_rna_part <- function(object, parts, name, argument, reduction) {
+  name <- check_string(name, argument, optional = TRUE)
+  if (!is.null(name)) {
+    check_part_name(parts, name, argument, about(object))
+    return(parts[[name]])
+  }
+  fitted <- fitted_names(object, reduction, parts)$rna
+  if (!is.null(fitted) && parts[[fitted]]$has_counts) {
+    return(parts[[fitted]])
+  }
+  words <- about(object)
+  usable <- candidates_of(parts, "rna")
+  # genes are the main experiment, unless that is the peaks
+  if (words$part == "experiment" && any(words$main %in% usable)) usable <- words$main
+  parts[[only_candidate(
+    usable, names(parts), "RNA", argument, "raw counts of genes", words$part
+  )]]
+}
+
+# ---- reductions ----------------------------------------------------------------------------------
+
+# Coordinates of cells: those of a matrix, or a reduction of an object. `role`: of reduction_role().
+coordinates_of <- function(object, reduction, dims, taker, role = reduction_role()) {
+  if (!is_container(object)) {
+    return(check_coordinates(object, taker))
+  }
+  check_string(reduction, role$argument)
+  check_reduction(object, reduction, role)
+  warn_lost_model(object, reduction)
+  refuse_joined_fits(object, reduction)
+  chosen_dims(latent_of(object, reduction), dims, reduction)
+}
+
+# Whose reduction it is, the argument that names it, and how it is made.
+reduction_role <- function(whose = "object", argument = "reduction",
+                           maker = "run RunSCMVP() first") {
+  list(whose = whose, argument = argument, maker = maker)
+}
+
+check_reduction <- function(object, reduction, role, class = "input") {
+  available <- about(object)$reductions
+  if (!reduction %in% available) {
+    refuse(
+      "the ", role$whose, " has no reduction '", reduction, "' (reductions: ",
+      if (length(available) > 0) paste(available, collapse = ", ") else "none", ")",
+      why_lost(object, reduction), ": ", role$maker, ", or name another with ", role$argument,
+      " =.",
+      class = class
+    )
+  }
+}
+
+chosen_dims <- function(coordinates, dims, reduction) {
+  if (is.null(dims)) {
+    return(coordinates)
+  }
+  if (!is.numeric(dims) || length(dims) == 0 || !all(dims %in% seq_len(ncol(coordinates)))) {
+    refuse(
+      "dims must be among the ", count_of(ncol(coordinates), "dimension"), " of reduction '",
+      reduction, "', not ", in_words(dims), "."
+    )
+  }
+  coordinates[, dims, drop = FALSE]
+}

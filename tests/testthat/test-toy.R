@@ -1,0 +1,42 @@
+# The verbs beside those of test-classes.R on a class that one file adds (helper-toy.R): each gives
+# what it gives for a Seurat object of the same cells.
+
+test_that("a class of one file has every verb", {
+  skip_slow()
+  toy <- fitted_case("a class added in one file")$fit
+  seurat <- fitted_case("Seurat, Assay (v3, v4)")$fit
+  both <- function(f, ...) lapply(list(toy = toy, seurat = seurat), f, ...)
+  expect_same <- function(f, ...) {
+    found <- both(f, ...)
+    expect_equal(found$toy, found$seurat, tolerance = 1e-5)
+  }
+  expect_same(DifferentialSCMVP, "peaks", ident.1 = "0", verbose = FALSE)
+  expect_same(AggregateCells, k = 10, verbose = FALSE)
+  groups <- AggregateCells(toy, k = 10, verbose = FALSE)
+  skip_if_not_installed("glasso")
+  expect_same(RunCicero, groups = groups, distance.parameter = 0.1, verbose = FALSE)
+  expect_same(
+    LinkPeaksLASSO,
+    gene.coords = data.frame(gene = rownames(toy$counts$genes), chr = "chr1", tss = 1000 * 1:60),
+    groups = groups, n.permutations = 0, verbose = FALSE
+  )
+  starts <- data.frame(gene = "Gene4", chr = "chr1", tss = 5000, strand = "+")
+  expect_same(ClassifyCRE, starts)
+  labelled <- both(function(object) {
+    TransferLabelsSCMVP(object, object, labels = rep(c("a", "b"), length.out = n_cells))
+  })
+  expect_equal(labelled$toy$cells$scmvp_transfer_label, unname(
+    labelled$seurat$scmvp_transfer_label
+  ))
+  time <- seq_len(n_cells)
+  expect_same(FeaturesAlongSCMVP, pseudotime = time)
+})
+
+test_that("and an order of its cells", {
+  skip_if_not_installed("destiny")
+  skip_if_not_installed("igraph")
+  made <- fitted_case("a class added in one file")
+  ordered <- RunDiffusionSCMVP(made$fit, root = cell_names[1], n.neighbors = 60)
+  expect_identical(dim(ordered$reductions$scmvp_diffusion), c(n_cells, 10L))
+  expect_identical(ordered$cells$scmvp_pseudotime[1], 0)
+})
