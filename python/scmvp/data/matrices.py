@@ -116,7 +116,7 @@ class DiskRows:
             stored: The matrix.
             columns: Which of its columns, in which order, -1 for one without counts; all when None.
             order: Which of its rows, in which order, -1 for one without counts; all when None.
-            fragments: Give (y + 1) // 2 in the place of y (docs/MODEL.md, D6).
+            fragments: Give (y + 1) // 2 in the place of y (docs/decisions, D6).
         """
         self.stored, self.columns, self.order, self.fragments = stored, columns, order, fragments
         n_rows = stored.shape[0] if order is None else len(order)

@@ -250,7 +250,7 @@ class PairedMixtureVAE(nn.Module):
     ) -> LossTerms:
         """Every term of the loss at one sample of z per cell.
 
-        In training, what the encoders read of measured cells is blurred (docs/MODEL.md, D16).
+        In training, what the encoders read of measured cells is blurred (docs/decisions, D16).
 
         Args:
             batch: The cells.
