@@ -43,6 +43,7 @@ from .matrices import (
     matrix_of,
     not_a_count,
     rows_of,
+    with_structure,
 )
 from .paired import Paired
 
@@ -325,7 +326,7 @@ def count_matrix(
         return matrix
     _refuse_values(matrix, modality, cells, features, advice)
     if matrix.data.dtype != np.float32:
-        matrix = _csr_view(matrix.data.astype(np.float32), matrix)
+        matrix = with_structure(matrix.data.astype(np.float32), matrix)
     if matrix.has_canonical_format and np.count_nonzero(matrix.data) == matrix.nnz:
         return matrix
     matrix = matrix.copy()
@@ -373,13 +374,6 @@ def _numbers(values: Any, modality: str) -> Matrix:
             "cells x features"
         )
     return matrix
-
-
-def _csr_view(data: np.ndarray, like: Any) -> sp.csr_matrix:
-    """A CSR matrix with the structure of `like`, sharing its index arrays."""
-    view = sp.csr_matrix((data, like.indices, like.indptr), shape=like.shape, copy=False)
-    view.has_canonical_format = like.has_canonical_format
-    return view
 
 
 def _refuse_values(

@@ -429,6 +429,12 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | Non
             one AnnData with `var['feature_types']`; or a pair of AnnData.
         one_is_enough: Refuse only when both are missing; None in the place of a missing one.
     """
+    parts = modality_parts(data, one_is_enough)
+    return parts["rna"], parts["atac"]
+
+
+def modality_parts(data: Any, one_is_enough: bool = False) -> dict[str, AnnData | None]:
+    """The AnnData of each modality: `modality_pair`, and what other known ones a MuData has."""
     if is_mudata(data):
         return _of_mudata(data.mod, one_is_enough)
     if hasattr(data, "obs_names") and hasattr(data, "X"):
@@ -437,12 +443,11 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | Non
                 "the query is one AnnData that does not hold both modalities; give (rna, None), "
                 "(None, atac) or (rna, atac)"
             )
-        parts = split(data, "the AnnData")
-        return parts["rna"], parts["atac"]
+        return split(data, "the AnnData")
     if isinstance(data, Sequence) and len(data) == 2:
         given = [part for part in data if not (one_is_enough and part is None)]
         if given and all(hasattr(part, "obs_names") and hasattr(part, "X") for part in given):
-            return data[0], data[1]
+            return dict(zip(PAIR, data, strict=True))
     raise InputError(
         f"cannot read paired cells from {type_name(data)}; give a MuData with modalities 'rna' "
         "and 'atac', a pair (rna, atac) of AnnData objects, or one AnnData with "
@@ -450,18 +455,7 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | Non
     )
 
 
-def modality_parts(data: Any, one_is_enough: bool = False) -> dict[str, AnnData | None]:
-    """The AnnData of each modality: `modality_pair`, and what other known ones a MuData has."""
-    parts = dict(zip(PAIR, modality_pair(data, one_is_enough), strict=True))
-    if is_mudata(data):
-        names = names_of_modalities(data.mod)
-        parts |= {name: data.mod[names[name]] for name in names if name not in PAIR}
-    return parts
-
-
-def _of_mudata(
-    mod: Mapping[str, AnnData], one_is_enough: bool
-) -> tuple[AnnData | None, AnnData | None]:
+def _of_mudata(mod: Mapping[str, AnnData], one_is_enough: bool) -> dict[str, AnnData | None]:
     names = names_of_modalities(mod)
     missing = [modality for modality in PAIR if modality not in names]
     if missing and not (one_is_enough and names):
@@ -471,7 +465,7 @@ def _of_mudata(
             f"'rna' and 'atac' and has {has}; rename or add them, or give the two as a pair "
             "(rna, atac) of AnnData objects"
         )
-    return tuple(mod[names[modality]] if modality in names else None for modality in PAIR)
+    return dict.fromkeys(PAIR) | {modality: mod[name] for modality, name in names.items()}
 
 
 def type_name(value: Any) -> str:

@@ -26,6 +26,7 @@ from ..data.containers import (
     raw_in_place,
     remedy,
 )
+from ..data.io import in_file, join, same_column
 from ..data.matrices import entries_once, holds_counts, plain_numbers
 from ..errors import InputError
 from ..files import as_path, whole_file
@@ -249,8 +250,6 @@ def add_to_rds(
 def _mudata_of(parts: dict[str, Any], path: Path) -> MuData:
     from anndata import AnnData
 
-    from ..data.io import in_file, join
-
     record: dict[str, Any] = {"kind": parts["kind"][0]}
     if parts.get("identity"):
         record["identity"] = parts["identity"][0]
@@ -362,17 +361,9 @@ def _cells_table(mdata: MuData, pair: dict[str, AnnData]) -> pd.DataFrame:
         for name in columns:
             if name not in table:
                 table[name] = columns[name].array
-            elif not _same(table[name], columns[name]):
+            elif not same_column(table[name], columns[name]):
                 table[f"{modality}_{name}"] = columns[name].array
     return table.set_axis(as_names(cells))
-
-
-def _same(one: pd.Series, other: pd.Series) -> bool:
-    return (
-        one.astype(object)
-        .reset_index(drop=True)
-        .equals(other.astype(object).reset_index(drop=True))
-    )
 
 
 def _reductions(

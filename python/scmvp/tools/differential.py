@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,6 @@ from ..nn.networks import Gaussian
 from ..words import count_of, name_some
 from . import impute
 from .effects import STEP, Sums, evidence_of, posterior_of, q_values, sums_by_batch, together
-
-if TYPE_CHECKING:
-    from ..model import SCMVP, PairedData
 
 FEWEST_CELLS = 3  # of a group
 MODEL_CELLS = 1000  # of a group that are decoded for its mean
@@ -362,34 +359,3 @@ def shared_batches(
             "batches; compare groups that share batches, or fit a model without batches"
         )
     return shared
-
-
-def to_file(
-    model: SCMVP,
-    path: str,
-    data: PairedData,
-    labels: Sequence[str],
-    modality: str,
-    features: Sequence[str] | None = None,
-    **options: object,
-) -> dict[str, float]:
-    """Test groups and write the table as CSV: how R gets it, from either of its engines.
-
-    Args:
-        model: Fitted.
-        path: File to write.
-        data: The cells.
-        labels: One for each cell; of cells in no group ''.
-        modality: 'rna' or 'atac'.
-        features: To report; all when None.
-        **options: Of `SCMVP.differential_expression`.
-
-    Returns:
-        The log2 fold change of the typical feature by comparison.
-    """
-    labels = pd.Series(list(labels), dtype=object).replace({"": None})
-    tests = {"rna": model.differential_expression, "atac": model.differential_accessibility}
-    asked = {"rna": "genes", "atac": "peaks"}[modality]
-    table = tests[modality](data, groupby=labels, **{asked: features}, **options)
-    table.to_csv(path, index=False)
-    return table.attrs["typical_lfc"]
