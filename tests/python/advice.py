@@ -301,7 +301,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "take fewer cells or features": "needs two billion values",
     },
     "simulate": {
-        "not fit beside": "case simulated_cells",
         "atac_lead must be": STATES,
         "say ordered=True": "case simulated_cells",
         "(n_types), not": "case simulated_cells",
@@ -310,6 +309,9 @@ ADVICE: dict[str, dict[str, str]] = {
         "simulate more cells or fewer types": "case simulated_cells",
         "separated_by must be": STATES,
         "simulate more features or fewer types": "case simulated_cells",
+    },
+    "simulated_features": {
+        "not fit beside": "case simulated_cells",
     },
     "storage": {
         "its number of threads is": DAMAGE,
