@@ -18,15 +18,12 @@ from ..modalities import PAIR, label_of, modality_of
 from .checks import columns_of, paired_of
 from .claims import check_zarr, open_hdf5
 from .containers import (
-    Place,
     as_names,
     columns_by_type,
     columns_of_modality,
     feature_types,
     holds_both,
     make_unique,
-    place_in_file,
-    remedy,
 )
 from .io import (
     damage_reported,
@@ -40,6 +37,7 @@ from .io import (
 )
 from .matrices import DiskRows, StoredCsr, StoredDense
 from .paired import Paired
+from .places import Place, place_in_file, remedy
 
 
 class Opened(NamedTuple):
@@ -211,7 +209,7 @@ def _open_anndata(
 
 
 def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:
-    """Where counts may be, as `containers.places_of` has them in memory."""
+    """Where counts may be, as `places.places_of` has them in memory."""
 
     def place(name: str, element: str, table: str, is_layer: bool) -> list[Place]:
         if element not in group or (chosen := part(table)) is None:

@@ -29,9 +29,6 @@ from .containers import (
     columns_of_modality,
     is_mudata,
     modality_parts,
-    place_in_memory,
-    places_of,
-    remedy,
     type_name,
 )
 from .matrices import (
@@ -46,6 +43,7 @@ from .matrices import (
     with_structure,
 )
 from .paired import Paired
+from .places import place_in_memory, places_of, remedy
 
 if TYPE_CHECKING:
     from anndata import AnnData

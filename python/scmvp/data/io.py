@@ -42,10 +42,9 @@ from .containers import (
     columns_of_modality,
     make_unique,
     names_of_modalities,
-    place_in_file,
-    places_of,
     split,
 )
+from .places import place_in_file, places_of
 
 ACCEPTED = (
     "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad of both modalities, a 10x .h5, "

@@ -20,15 +20,7 @@ from ..modalities import PAIR, feature_of, label_of
 from ..threads import limited_threads
 from ..words import count_of
 from .checks import check_names, count_matrix, match_cells
-from .containers import (
-    as_names,
-    is_mudata,
-    modality_pair,
-    place_in_memory,
-    places_of,
-    raw_in_place,
-    remedy,
-)
+from .containers import as_names, is_mudata, modality_pair
 from .matrices import (
     DiskRows,
     Matrix,
@@ -39,6 +31,7 @@ from .matrices import (
     feature_totals,
     in_memory,
 )
+from .places import place_in_memory, places_of, raw_in_place, remedy
 from .products import Products
 from .spectral import (
     batches_of,

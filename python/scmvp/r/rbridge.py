@@ -17,17 +17,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..data.checks import check_names, match_cells, writable
-from ..data.containers import (
-    as_names,
-    is_mudata,
-    modality_pair,
-    place_in_memory,
-    places_of,
-    raw_in_place,
-    remedy,
-)
+from ..data.containers import as_names, is_mudata, modality_pair
 from ..data.io import in_file, join, same_column
 from ..data.matrices import entries_once, holds_counts, plain_numbers
+from ..data.places import place_in_memory, places_of, raw_in_place, remedy
 from ..errors import InputError
 from ..files import as_path, whole_file
 from ..modalities import PAIR, label_of
