@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .data.io import from_parts
+from .data.joining import from_parts
 from .data.preprocess import estimate_n_clusters, filter_paired
 from .data.simulate import simulate
 from .errors import InputError, ModelFileError, RError

@@ -257,8 +257,8 @@ NOT_BY_OTHERS = {
     "arguments": ["options must be", "unknown option", "give True or False"],
     "checks": ["call update()"],
     "containers": [
-        "put it into X", "adata.raw", "the query is one AnnData", "cannot read paired",
-        "modality is missing", "give it a column var", "X is taken",
+        "the query is one AnnData", "cannot read paired", "modality is missing",
+        "give it a column var",
     ],
     "covariates": ["name of a column of obs"],
     "differential": ["labels need groupby", "give True or False", "group1 is not given"],
@@ -266,6 +266,7 @@ NOT_BY_OTHERS = {
         "new SCMVP", "call train()", "scmvp.read", "modality '{modality}'", "one from this model",
     ],
     "options": [""],
+    "places": ["put it into X", "adata.raw", "X is taken"],
     "progress": [""],
     "rbridge": [""],
     "rserial": [""],
@@ -282,7 +283,7 @@ def _met_by_others(modules: set[str] = frozenset()) -> list[tuple[str, str]]:
         found.append((m.module, _bare(m.text)))
     # ends of these, which are made apart
     found.append(("checks", "keep them in both, or say mosaic=True to use the others, too"))
-    found.append(("io", "; read_rds takes the name of an assay (rna_assay, peak_assay)"))
+    found.append(("formats", "; read_rds takes the name of an assay (rna_assay, peak_assay)"))
     return found
 
 

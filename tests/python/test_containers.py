@@ -21,7 +21,7 @@ import scmvp
 from scmvp import cli
 from scmvp.data.checks import check_paired
 from scmvp.data.containers import modality_of
-from scmvp.data.io import join
+from scmvp.data.joining import join
 from scmvp.errors import InputNote
 
 

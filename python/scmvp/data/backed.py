@@ -25,19 +25,19 @@ from .containers import (
     holds_both,
     make_unique,
 )
-from .io import (
+from .formats import (
     damage_reported,
     holds_mudata,
     in_file,
     inside_outs,
     modalities_expected,
     names_in_mudata,
-    names_of_10x,
     pair_files,
 )
 from .matrices import DiskRows, StoredCsr, StoredDense
 from .paired import Paired
 from .places import Place, place_in_file, remedy
+from .tenx import names_of_10x
 
 
 class Opened(NamedTuple):
@@ -56,11 +56,11 @@ def read_backed(
     atac_layer: str | None = None,
     mosaic: bool = False,
 ) -> Paired:
-    """Open paired cells; see `io.read`.
+    """Open paired cells; see `reading.read`.
 
     Args:
         path: h5ad, h5mu, zarr or 10x h5.
-        rna_layer: Layer with the RNA counts; as in `io.read` when None.
+        rna_layer: Layer with the RNA counts; as in `reading.read` when None.
         atac_layer: Layer with the ATAC counts.
         mosaic: Keep cells that only one modality has.
 

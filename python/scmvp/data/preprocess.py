@@ -21,6 +21,7 @@ from ..threads import limited_threads
 from ..words import count_of
 from .checks import check_names, count_matrix, match_cells
 from .containers import as_names, is_mudata, modality_pair
+from .joining import join
 from .matrices import (
     DiskRows,
     Matrix,
@@ -161,8 +162,6 @@ def filter_paired(
     Raises:
         InputError: The input is not paired counts, or nothing would be left.
     """
-    from .io import join
-
     min_genes, min_peaks, min_cells = (
         whole_number(name, value, at_least=0)
         for name, value in (

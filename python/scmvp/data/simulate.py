@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from ..arguments import number, positive, whole_number
 from ..errors import InputError
 from ..words import count_of, name_some
-from .io import join
+from .joining import join
 from .simulated_cells import (
     Mixture,
     Path,

@@ -18,7 +18,8 @@ import scipy.sparse as sp
 
 from ..data.checks import check_names, match_cells, writable
 from ..data.containers import as_names, is_mudata, modality_pair
-from ..data.io import in_file, join, same_column
+from ..data.formats import in_file
+from ..data.joining import join, same_column
 from ..data.matrices import entries_once, holds_counts, plain_numbers
 from ..data.places import place_in_memory, places_of, raw_in_place, remedy
 from ..errors import InputError
