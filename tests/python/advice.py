@@ -231,6 +231,12 @@ ADVICE: dict[str, dict[str, str]] = {
         "give one from this model": "case latent_points",
         "leave batch out": "case levels",
     },
+    "objects": {
+        "is not counts": "case written_for_r",
+        "use 'rna' and 'atac'": STATES,
+        "must be an AnnData or a DataFrame": "case written_for_r",
+        "give values for all of them": "case written_for_r",
+    },
     "options": {
         "likelihood_atac is": STATES,
         "does not divide": "case options",
@@ -267,10 +273,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "obs_names of the MuData are not": "case update",
         "does not exist": "the path is the caller's",
         "cells must be": STATES,
-        "is not counts": "case written_for_r",
-        "use 'rna' and 'atac'": STATES,
-        "must be an AnnData or a DataFrame": "case written_for_r",
-        "give values for all of them": "case written_for_r",
         "cannot be read: {error}": "puts the path before a sentence of R",
     },
     "regulation": {

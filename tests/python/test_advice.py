@@ -265,6 +265,7 @@ NOT_BY_OTHERS = {
     "model": [
         "new SCMVP", "call train()", "scmvp.read", "modality '{modality}'", "one from this model",
     ],
+    "objects": [""],
     "options": [""],
     "places": ["put it into X", "adata.raw", "X is taken"],
     "progress": [""],

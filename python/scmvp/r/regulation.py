@@ -21,7 +21,7 @@ from ..data.matrices import holds_counts
 from ..data.places import place_in_memory, places_of
 from ..errors import InputError
 from ..modalities import label_of
-from .rbridge import PREFIX, features_by_cells
+from .objects import PREFIX, features_by_cells
 from .rengine import call
 from .rserial import Named
 
