@@ -28,7 +28,8 @@ from .data.features import (
 )
 from .data.matrices import Matrix, entries_of_cells, feature_totals
 from .data.paired import Paired
-from .data.preprocess import counts_insertions, estimate_n_clusters
+from .data.preprocess import counts_insertions
+from .data.rank import estimate_n_clusters
 from .data.spectral import batches_of, fit_spectrum
 from .errors import InputError, ModelFileError
 from .fit.embedding import embed, in_frame

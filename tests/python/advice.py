@@ -184,6 +184,11 @@ ADVICE: dict[str, dict[str, str]] = {
         "a device or a pipe": "case places",
         "meanwhile another program": "tells where the result is",
     },
+    "filtering": {
+        "lower min_genes or min_peaks": "case rare_features",
+        "lower min_cells": "case rare_features",
+        "cells: {": NOTE,
+    },
     "flags": {
         "is not a whole number": STATES,
         "is not a positive number": STATES,
@@ -258,14 +263,11 @@ ADVICE: dict[str, dict[str, str]] = {
         "put it into X": "case query_counts",
         "adata.raw.to_adata()": "case query_counts",
     },
-    "preprocess": {
-        "the same cells in the same order": "case odd_kinds",
-        "lower min_genes or min_peaks": "case rare_features",
-        "lower min_cells": "case rare_features",
-        "cells: {": NOTE,
-    },
     "progress": {
         "progress is": "case odd_kinds",
+    },
+    "rank": {
+        "the same cells in the same order": "case odd_kinds",
     },
     "rbridge": {
         "as_ must be": STATES,

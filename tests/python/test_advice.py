@@ -291,7 +291,7 @@ def _met_by_others(modules: set[str] = frozenset()) -> list[tuple[str, str]]:
 def test_the_command_line_says_its_flags():
     arguments = {name for name in _arguments() if "_" in name} | {"groupby", "group1", "group2"}
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])"
-    for module, text in _met_by_others({"simulate", "preprocess"}):
+    for module, text in _met_by_others({"simulate", "filtering", "rank"}):
         left = re.findall(words, flags.in_flags(text))
         assert not left, (module, flags.in_flags(text), left)
 
@@ -320,7 +320,9 @@ def test_r_says_its_arguments():
     arguments = {name for name in _arguments() if "_" in name} | {"groupby", "group1", "group2"}
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])|--[a-z]"
     assert phrases and names and patterns
-    for module, text in _met_by_others({"cli", "rengine", "checkpoint", "preprocess", "backed"}):
+    for module, text in _met_by_others(
+        {"cli", "rengine", "checkpoint", "filtering", "rank", "backed"}
+    ):
         left = re.findall(words, re.sub(r"(make[.]unique|subset)\(\)", "", in_r(text)))
         assert not left, (module, in_r(text), left)
 
