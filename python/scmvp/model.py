@@ -29,18 +29,19 @@ from .data.features import (
 from .data.matrices import Matrix, entries_of_cells, feature_totals
 from .data.paired import Paired
 from .data.preprocess import counts_insertions
-from .data.rank import estimate_n_clusters
 from .data.spectral import batches_of, fit_spectrum
 from .errors import InputError, ModelFileError
 from .fit.embedding import embed, in_frame
 from .fit.training import Callback, Trainer, TrainingResult
 from .modalities import MODALITIES, feature_of
+from .nn import paper
 from .nn.batches import Cells
 from .nn.device import pick_device, seeded
 from .nn.distributed import ranks
-from .nn.inputs import OF_COUNTS, SpectralScores
+from .nn.inputs import SpectralScores
 from .nn.module import Features, PairedMixtureVAE
 from .options import ModelOptions, TrainingOptions, default_epochs
+from .presets import preset_of
 from .progress import SILENT, Listener, Stages, counted, followed
 from .threads import default_threads, limited_threads
 from .tools import differential, impute
@@ -55,23 +56,6 @@ if TYPE_CHECKING:
 Batch = str | Mapping[str, str] | None  # level of the only batch column, or levels by column
 
 FEWEST_CELLS = 20
-
-# What each preset changes of ModelOptions and of TrainingOptions.
-PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "default": ({}, {}),
-    "paper": (
-        {
-            "n_latent": 10,
-            "encoder_input": "counts",
-            "decoder_precision": 0.0,
-            "distil": False,
-            "input_noise": 0.0,
-            "shrink": False,
-            "likelihood_atac": "zip",
-        },
-        {"annealing_fraction": 0.0, "mixture_update": "gradient"},
-    ),
-}
 
 
 def _on_its_threads(method: Callable) -> Callable:
@@ -132,10 +116,9 @@ class SCMVP:
         Raises:
             InputError: The input cannot be modelled; the sentence says why.
         """
-        if not isinstance(preset, str) or preset not in PRESETS:
-            raise InputError(f"preset '{preset}' is unknown; use one of {', '.join(PRESETS)}")
+        changes = preset_of(preset)
         min_cells = whole_number("min_cells", min_cells, at_least=0)
-        model_changes, self._training_changes = PRESETS[preset]
+        model_changes, self._training_changes = changes.model, changes.training
         self.preset = preset
         if n_latent is not None:
             model_changes = model_changes | {"n_latent": whole_number("n_latent", n_latent)}
@@ -178,8 +161,8 @@ class SCMVP:
             "batch": columns,
             "n_clusters_estimated": n_clusters is None,
         }
-        if n_clusters is None and preset == "paper":
-            n_clusters = estimate_n_clusters(
+        if n_clusters is None and changes.n_clusters is not None:
+            n_clusters = changes.n_clusters(
                 self._data.rna, self._data.atac, design=self._design(self._data)
             )
         if n_clusters is not None:
@@ -815,7 +798,7 @@ class SCMVP:
             if part is not None:
                 factor = torch.from_numpy(part.log_factor)
             if o.encoder_input == "counts":
-                reader = OF_COUNTS[of.paper_input].of(matrix)
+                reader = paper.READERS[of.paper_input].of(matrix)
             else:
                 with stages.stage(f"correspondence analysis of {of.group}") as report:
                     found = fit_spectrum(matrix, o.n_components, seed, part, o.shrink, report)

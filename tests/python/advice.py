@@ -220,7 +220,6 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "model": {
         "callback is {": "case odd_kinds",
-        "preset '{preset}'": STATES,
         "the counts of a file are chosen": "case on_disk",
         "too few to fit a model": STATES,
         "counts in both modalities": STATES,
@@ -262,6 +261,9 @@ ADVICE: dict[str, dict[str, str]] = {
         "say {argument": "case layers",
         "put it into X": "case query_counts",
         "adata.raw.to_adata()": "case query_counts",
+    },
+    "presets": {
+        "preset '{name}'": STATES,
     },
     "progress": {
         "progress is": "case odd_kinds",

@@ -133,7 +133,7 @@ def _cells_to_keep(
 
 
 def _features_to_keep(counts: sp.csr_matrix, modality: str, min_cells: int) -> np.ndarray:
-    """Which features are seen in enough of these cells, (n_features,) bool; some are, or a refusal."""
+    """Which features are seen in enough of these cells, (n_features,) bool; not none."""
     seen = feature_cells(counts) >= min_cells
     if not seen.any():
         raise InputError(
