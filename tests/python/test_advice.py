@@ -31,7 +31,7 @@ from scmvp.data.checks import count_matrix
 from scmvp.data.matrices import DiskRows, StoredCsr
 from scmvp.errors import InputError, InputNote
 from scmvp.r import regulation
-from scmvp.tools.differential import groups_of, labels_in
+from scmvp.tools.groups import groups_of, labels_in
 
 SCMVP = scmvp.SCMVP
 ROOT = Path(__file__).parents[2]
@@ -261,17 +261,18 @@ NOT_BY_OTHERS = {
         "give it a column var",
     ],
     "covariates": ["name of a column of obs"],
-    "differential": ["labels need groupby", "give True or False", "group1 is not given"],
-    "model": [
-        "new SCMVP", "call train()", "scmvp.read", "modality '{modality}'", "one from this model",
-    ],
+    "fitted": ["one from this model"],
+    "groups": ["labels need groupby", "give True or False", "group1 is not given"],
+    "model": ["new SCMVP"],
     "objects": [""],
     "options": [""],
     "places": ["put it into X", "adata.raw", "X is taken"],
     "progress": [""],
     "rbridge": [""],
     "rserial": [""],
+    "scope": ["scmvp.read", "modality '{modality}'"],
     "simulate": ["batch_effect", "separated_by"],
+    "state": ["call train()"],
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,16 +42,12 @@ from .matrices import (
     rows_of,
     with_structure,
 )
-from .paired import Paired
+from .paired import Paired, PairedData
 from .places import place_in_memory, places_of, remedy
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from mudata import MuData
 
 
 def check_paired(
-    data: MuData | tuple[AnnData, AnnData] | Paired,
+    data: PairedData,
     rna_layer: str | None = None,
     atac_layer: str | None = None,
     mosaic: bool = False,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from .matrices import Matrix
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
 
 
 @dataclass(frozen=True)
@@ -46,3 +51,10 @@ class Paired:
     def peaks(self) -> np.ndarray:
         """Peak names."""
         return self.features["atac"]
+
+
+# What holds paired cells: a MuData, (RNA AnnData, ATAC AnnData), or what is checked already.
+if TYPE_CHECKING:
+    PairedData = MuData | tuple[AnnData, AnnData] | Paired
+else:
+    PairedData = Any
