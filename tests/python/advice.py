@@ -53,7 +53,6 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "backed": {
         "cannot stay on disk": "case on_disk",
-        "has no X of": "case counts_in_file",
         "of which rows cannot be read": "case on_disk",
     },
     "checkpoint": {
@@ -216,7 +215,6 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "io": {
         "holds neither": "case kinds_of_files",
-        "write its counts into X": "case counts_in_file",
     },
     "joining": {
         "{what} has {": "test_io::test_from_parts_that_do_not_fit",
@@ -249,6 +247,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "validation_fraction is 0": "case options",
     },
     "places": {
+        "write its counts into X": "case counts_in_file",
         "has no layer": "case layers",
         "modality has no X{": "case layers",
         "X is taken: for": "case layers",

@@ -193,11 +193,6 @@ def _open_anndata(
         place = places[0]
     else:
         place, _ = place_in_file(places, modality, layers.get(modality), str(path))
-        if place is None:
-            raise InputError(
-                f"{path} has no X of the {label_of(modality)} modality, and no layer 'counts' or "
-                ".raw with counts; write its counts into X"
-            )
     advice = partial(remedy, places, modality)
     counts, features = place.values(), place.features()
     if part is None:

@@ -16,7 +16,7 @@ from mudata import MuData, read_h5mu, read_zarr
 
 from ..errors import InputError
 from ..files import WatchedFile
-from ..modalities import PAIR, label_of
+from ..modalities import PAIR
 from ..progress import Report, part_of
 from .claims import check_structure
 from .containers import columns_of_modality, split
@@ -134,11 +134,6 @@ def _with_counts(adata: AnnData, modality: str, path: Path, layer: str | None) -
 
 def _of_place(adata: AnnData, modality: str, path: Path, layer: str | None) -> AnnData:
     place, settled = place_in_file(places_of(adata), modality, layer, str(path))
-    if place is None:
-        raise InputError(
-            f"{path} has no X of the {label_of(modality)} modality, and no layer 'counts' or .raw "
-            "with counts; write its counts into X"
-        )
     if place.is_raw:
         return AnnData(X=adata.raw.X, obs=adata.obs, var=adata.raw.var)
     if place.is_layer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -53,8 +53,5 @@ class Paired:
         return self.features["atac"]
 
 
-# What holds paired cells: a MuData, (RNA AnnData, ATAC AnnData), or what is checked already.
-if TYPE_CHECKING:
-    PairedData = MuData | tuple[AnnData, AnnData] | Paired
-else:
-    PairedData = Any
+# What holds paired cells: a container of scverse, or what is checked already.
+PairedData: TypeAlias = "MuData | tuple[AnnData, AnnData] | Paired"

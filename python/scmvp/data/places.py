@@ -133,14 +133,16 @@ def place_in_memory(
 
 def place_in_file(
     places: Sequence[Place], modality: str, layer: str | None, where: str
-) -> tuple[Place | None, bool]:
+) -> tuple[Place, bool]:
     """The layer named, else X, but the layer 'counts' or .raw where X is not the counts.
 
     A note says what was taken where there is a choice.
 
     Returns:
-        The place, None where there is nothing to take; and whether something else might be taken
-        for the counts, too.
+        The place, and whether something else might be taken for the counts, too.
+
+    Raises:
+        InputError: There is nothing to take.
     """
     if layer is not None:
         return named_place(places, modality, layer), True
@@ -154,6 +156,11 @@ def place_in_file(
                 return other, False
         if found := remedy(places, modality):
             note(f"{label} {is_not}{found}")
+        if x is None:
+            raise InputError(
+                f"{where} has no X of the {label_of(modality)} modality, and no layer 'counts' or "
+                ".raw with counts; write its counts into X"
+            )
         return x, False
     if (other := _disagrees(x, places)) is None:
         return x, False

@@ -31,7 +31,7 @@ class Course:
     """How a training is to go."""
 
     options: TrainingOptions
-    all_epochs: bool  # as many as the options say; else as many as the cells need
+    epochs_given: bool  # max_epochs is the caller's; else the cells decide
     threads: int
     callback: Callback | None
     device: torch.device
@@ -117,7 +117,7 @@ def trained(
     training, n_cells = course.options, account["n_cells"]
     with limited_threads(course.threads), seeded(training.seed, course.device):
         module = untrained(options, n_clusters, counts, design, training.seed, stages)
-        if not course.all_epochs:
+        if not course.epochs_given:
             total = sum(float(totals.sum()) for totals in module.totals.values())
             epochs = default_epochs(n_cells, total / n_cells)
             training = dataclasses.replace(training, max_epochs=epochs)
