@@ -9,6 +9,8 @@ from typing import NamedTuple
 from .errors import InputError
 from .modalities import MODALITIES
 
+MAX_CLUSTERS = 50  # components of the mixture, where their number is to be found
+
 _FEW_CELLS, _FEW_COUNTS = 10_000, 3_000  # from which on fewer epochs are the default
 _FEWEST_EPOCHS, _FEWEST_STEPS = 12, 1_000
 _FEWEST_ANNEALING_STEPS = 96

@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.manifold import spectral_embedding
 from sklearn.neighbors import kneighbors_graph
 
-from ..data.preprocess import MAX_CLUSTERS
+from ..options import MAX_CLUSTERS
 from ..progress import Report, unheard
 
 GRAPH_CELLS = 5_000

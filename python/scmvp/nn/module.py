@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..data.preprocess import MAX_CLUSTERS
 from ..modalities import MODALITIES
-from ..options import ModelOptions
+from ..options import MAX_CLUSTERS, ModelOptions
 from . import distributions as dist
 from . import likelihood, zeros
 from .batches import PairedBatch
