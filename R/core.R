@@ -4,7 +4,7 @@
 # whether torch was loaded apart from R's BLAS.
 session <- new.env(parent = emptyenv())
 
-# A module of the core: core() is scmvp itself, core("data.io") is scmvp.data.io. Starts Python when
+# A module of the core: core() is scmvp itself, core("reading") is scmvp.reading. Starts Python when
 # needed.
 # Nothing is converted to R unless asked for: large results must not be turned into R by accident.
 core <- function(module = NULL, torch = FALSE) {

@@ -87,7 +87,7 @@ inside_engine <- function(torch = TRUE) {
       invisible()
     },
     differential = function(rna, peaks, file, groups, modality, features, options, batch = NULL) {
-      reticulate::py_to_r(with_python_warnings(run(do.call(core("tools.differential")$to_file, c(
+      reticulate::py_to_r(with_python_warnings(run(do.call(core("r.differential")$to_file, c(
         list(
           model, file, to_mudata(rna, peaks, batch), as.list(groups$labels), modality,
           features = if (!is.null(features)) as.list(features),

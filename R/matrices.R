@@ -88,7 +88,7 @@ csr_parts <- function(x) {
 }
 
 to_mudata <- function(rna, peaks, batch = NULL) {
-  from_core(core("data.io")$from_parts(
+  from_core(core("data.joining")$from_parts(
     rna = csr_parts(rna), atac = csr_parts(peaks), cells = as.array(colnames(rna)),
     genes = as.array(rownames(rna)), peaks = as.array(rownames(peaks)),
     obs = if (!is.null(batch)) lapply(batch, as.array)

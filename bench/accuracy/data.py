@@ -16,7 +16,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 import scmvp
-from scmvp.data.preprocess import counts_insertions, feature_cells, insertions_to_fragments
+from scmvp.data.matrices import feature_cells
+from scmvp.data.preprocess import counts_insertions, insertions_to_fragments
 
 SEED = 20261124
 MIN_CELLS = 10

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from data import DATA, NULL_FOLD, Comparison, cells, comparisons
 
-from scmvp.tools import differential, effects
+from scmvp.tools import differential, effects, groups
 
 FDR = 0.05
 MIN_CELLS = 5
@@ -45,7 +45,7 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     unit = np.where(comparison.group, 0, np.where(comparison.reference, 1, -1))
     batch = mdata.obs["batch"].factorize()[0] if "batch" in mdata.obs else None
     sums = effects.sums_by_batch(counts[:, kept], unit, 2, batch)
-    named = differential.Comparison(comparison.name, "reference", ([0], [1]))
+    named = groups.Comparison(comparison.name, "reference", ([0], [1]))
     pairs = differential.sums_of_sides(sums, named)
     evidence, centre = effects.evidence_of(differential.shared_batches(pairs, named))
     fold = comparison.log2_fold[modality][kept]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .data.io import from_parts
-from .data.preprocess import estimate_n_clusters, filter_paired
+from .data.filtering import filter_paired
+from .data.joining import from_parts
+from .data.rank import estimate_n_clusters
 from .data.simulate import simulate
 from .errors import InputError, ModelFileError, RError
 from .imports import undisturbed

@@ -173,7 +173,7 @@ def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
 
 
 def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
-    from .tools.differential import labels_in
+    from .tools.groups import labels_in
 
     features = _names_in(arguments.features)
     model = _load(arguments.model, say)

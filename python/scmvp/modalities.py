@@ -19,7 +19,7 @@ class Modality:
     feature: str  # the word for one of its features
     likelihood: str  # of its counts, in `families.FAMILIES`
     attention: str  # of its encoders and its decoder, in `networks.BRANCHES`
-    paper_input: str  # what encoders of preset 'paper' read, in `inputs.OF_COUNTS`
+    paper_input: str  # what encoders of preset 'paper' read, in `paper.READERS`
     group: str  # its features as the subject of a stage: "correspondence analysis of peaks"
     spellings: tuple[str, ...]  # names that people give to it, small letters only
 

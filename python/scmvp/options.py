@@ -9,6 +9,8 @@ from typing import NamedTuple
 from .errors import InputError
 from .modalities import MODALITIES
 
+MAX_CLUSTERS = 50  # components of the mixture, where their number is to be found
+
 _FEW_CELLS, _FEW_COUNTS = 10_000, 3_000  # from which on fewer epochs are the default
 _FEWEST_EPOCHS, _FEWEST_STEPS = 12, 1_000
 _FEWEST_ANNEALING_STEPS = 96
@@ -16,7 +18,7 @@ _FEWEST_ANNEALING_STEPS = 96
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the network is; fixed once weights exist. Reasons and measurements: docs/MODEL.md."""
+    """What the network is; fixed once weights exist. Reasons and measurements: docs/decisions."""
 
     n_latent: int = 20  # D
     n_hidden: int = 128  # width of every hidden layer
@@ -69,7 +71,7 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How the weights are found. Reasons and measurements: docs/MODEL.md."""
+    """How the weights are found. Reasons and measurements: docs/decisions."""
 
     max_epochs: int = 60
     batch_size: int = 128  # paired cells, at most: small data get less, for the sake of steps
@@ -126,7 +128,7 @@ def default_epochs(n_cells: int, counts_per_cell: float) -> int:
 
     What has to be learnt grows with the kinds of cells, not with their number, and an epoch of more
     cells makes more steps. Of deep cells each step learns more, as long as there are enough steps
-    (docs/MODEL.md, D17).
+    (docs/decisions, D17).
 
     Args:
         n_cells: How many cells are fitted.

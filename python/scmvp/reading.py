@@ -7,15 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .data.backed import bytes_in_memory, read_backed
-from .data.io import (
-    ACCEPTED,
-    has_layers,
-    inside_outs,
-    read_10x_h5,
-    read_folder,
-    read_one_file,
-    refuse_layers,
-)
+from .data.formats import ACCEPTED, has_layers, inside_outs, refuse_layers
+from .data.io import read_folder, read_one_file
+from .data.tenx import read_10x_h5
 from .errors import InputError
 from .files import as_path
 from .progress import Listener, Report, followed

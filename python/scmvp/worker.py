@@ -31,8 +31,8 @@ import scmvp
 from scmvp.errors import InputNote
 
 from .data.matrices import entries_once
+from .r import differential
 from .r.tables import table_columns
-from .tools import differential
 
 
 class Worker:

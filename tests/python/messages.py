@@ -14,7 +14,7 @@ PACKAGE = Path(scmvp.__file__).parent
 # What raises or says its first argument.
 _SAYS = {
     "InputError", "ModelFileError", "RError", "ImportError", "OSError", "ArgumentTypeError",
-    "warn", "_note", "refuse", "_fail", "say", "append",
+    "warn", "note", "refuse", "_fail", "say", "append",
 }  # fmt: skip
 # Functions that make messages, or ends of them.
 _MAKES = {"_describe_bad", "remedy", "_how_to_take", "describe_account", "describe_filter"}

@@ -31,7 +31,7 @@ from scmvp.data.checks import count_matrix
 from scmvp.data.matrices import DiskRows, StoredCsr
 from scmvp.errors import InputError, InputNote
 from scmvp.r import regulation
-from scmvp.tools.differential import groups_of, labels_in
+from scmvp.tools.groups import groups_of, labels_in
 
 SCMVP = scmvp.SCMVP
 ROOT = Path(__file__).parents[2]
@@ -257,19 +257,22 @@ NOT_BY_OTHERS = {
     "arguments": ["options must be", "unknown option", "give True or False"],
     "checks": ["call update()"],
     "containers": [
-        "put it into X", "adata.raw", "the query is one AnnData", "cannot read paired",
-        "modality is missing", "give it a column var", "X is taken",
+        "the query is one AnnData", "cannot read paired", "modality is missing",
+        "give it a column var",
     ],
     "covariates": ["name of a column of obs"],
-    "differential": ["labels need groupby", "give True or False", "group1 is not given"],
-    "model": [
-        "new SCMVP", "call train()", "scmvp.read", "modality '{modality}'", "one from this model",
-    ],
+    "fitted": ["one from this model"],
+    "groups": ["labels need groupby", "give True or False", "group1 is not given"],
+    "model": ["new SCMVP"],
+    "objects": [""],
     "options": [""],
+    "places": ["put it into X", "adata.raw", "X is taken"],
     "progress": [""],
     "rbridge": [""],
     "rserial": [""],
+    "scope": ["scmvp.read", "modality '{modality}'"],
     "simulate": ["batch_effect", "separated_by"],
+    "state": ["call train()"],
 }  # fmt: skip
 
 
@@ -282,14 +285,14 @@ def _met_by_others(modules: set[str] = frozenset()) -> list[tuple[str, str]]:
         found.append((m.module, _bare(m.text)))
     # ends of these, which are made apart
     found.append(("checks", "keep them in both, or say mosaic=True to use the others, too"))
-    found.append(("io", "; read_rds takes the name of an assay (rna_assay, peak_assay)"))
+    found.append(("formats", "; read_rds takes the name of an assay (rna_assay, peak_assay)"))
     return found
 
 
 def test_the_command_line_says_its_flags():
     arguments = {name for name in _arguments() if "_" in name} | {"groupby", "group1", "group2"}
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])"
-    for module, text in _met_by_others({"simulate", "preprocess"}):
+    for module, text in _met_by_others({"simulate", "filtering", "rank"}):
         left = re.findall(words, flags.in_flags(text))
         assert not left, (module, flags.in_flags(text), left)
 
@@ -318,7 +321,9 @@ def test_r_says_its_arguments():
     arguments = {name for name in _arguments() if "_" in name} | {"groupby", "group1", "group2"}
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])|--[a-z]"
     assert phrases and names and patterns
-    for module, text in _met_by_others({"cli", "rengine", "checkpoint", "preprocess", "backed"}):
+    for module, text in _met_by_others(
+        {"cli", "rengine", "checkpoint", "filtering", "rank", "backed"}
+    ):
         left = re.findall(words, re.sub(r"(make[.]unique|subset)\(\)", "", in_r(text)))
         assert not left, (module, in_r(text), left)
 

@@ -21,7 +21,7 @@ import scmvp
 from scmvp import cli
 from scmvp.data.checks import check_paired
 from scmvp.data.containers import modality_of
-from scmvp.data.io import join
+from scmvp.data.joining import join
 from scmvp.errors import InputNote
 
 
@@ -500,14 +500,14 @@ def test_filtering_says_and_takes_the_same_places(simulated, counts, refused, wh
 
 
 def test_an_r_object_is_not_made_of_other_whole_numbers_without_a_word(simulated, counts):
-    from scmvp.r.rbridge import _features_part
+    from scmvp.r.objects import features_part
 
     rna = simulated["rna"].copy()
     rna.layers["counts"] = rna.X.copy()
     rna.X = sp.csr_matrix(corrected(counts))
     with pytest.warns(InputNote, match="say rna_layer='counts'"):
-        _features_part(rna, "rna", None, {})
-    part = _features_part(rna, "rna", "counts", {})
+        features_part(rna, "rna", None, {})
+    part = features_part(rna, "rna", "counts", {})
     np.testing.assert_array_equal(part["counts"].matrix.toarray(), counts)
 
 

@@ -31,7 +31,7 @@ import scmvp
 from scmvp import SCMVP, cli, storage
 from scmvp.data.backed import read_backed
 from scmvp.r import rserial
-from scmvp.tools.differential import labels_in
+from scmvp.tools.groups import labels_in
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
 

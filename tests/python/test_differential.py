@@ -11,11 +11,11 @@ from populations import counts, population
 import scmvp
 from scmvp import cli
 from scmvp.tools import differential
-from scmvp.tools.differential import Groups
+from scmvp.tools.groups import Comparison, Groups
 
 
 def two(group):
-    return Groups(np.where(group, 0, 1), 2, [differential.Comparison("a", "b", ([0], [1]))])
+    return Groups(np.where(group, 0, 1), 2, [Comparison("a", "b", ([0], [1]))])
 
 
 def table_of(matrix, group, **options):

@@ -11,7 +11,8 @@ from conftest import TenX
 from mudata import MuData
 
 import scmvp
-from scmvp.data.io import join, make_unique
+from scmvp.data.containers import make_unique
+from scmvp.data.joining import join
 from scmvp.errors import InputNote
 
 

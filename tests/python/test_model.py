@@ -189,7 +189,7 @@ def test_imputation_is_deterministic_and_evaluation_mode_is_on(model):
     np.testing.assert_array_equal(
         model.get_accessibility_estimates(), model.get_accessibility_estimates()
     )
-    assert not any(part.training for part in model._module.modules())
+    assert not any(part.training for part in model._fitted().module.modules())
 
 
 def test_input_is_not_changed(mdata):
@@ -405,7 +405,7 @@ def test_dispersions_are_those_of_the_counts(theta, of_peaks):
     depth = {"median_umi": 2000, "median_fragments": 2000}
     mdata = scmvp.simulate(**cells, **depth, rna_theta=theta, atac_theta=of_peaks)
     model = SCMVP(mdata, n_clusters=3).train(seed=0, max_epochs=24, threads=1)
-    module = model._fitted()
+    module = model._fitted().module
     often = np.asarray(mdata["rna"].X.mean(0)).ravel() > 1
     found = np.exp(module.dispersions["rna"].detach().numpy())[often]
     assert np.median(found) == pytest.approx(theta, rel=0.15)

@@ -12,9 +12,10 @@ from scmvp.data.preprocess import tf_idf
 from scmvp.data.spectral import fit_spectrum
 from scmvp.nn import distributions as dist
 from scmvp.nn.batches import Cells, PairedBatch, ResidentRows, even_chunks, take
-from scmvp.nn.inputs import InputLinear, LogCounts, SpectralScores, TfIdf
+from scmvp.nn.inputs import SpectralScores
 from scmvp.nn.module import Features, PairedMixtureVAE
 from scmvp.nn.networks import BatchNorm, ClusterGate, Gaussian, SelfAttention
+from scmvp.nn.paper import InputLinear, LogCounts, TfIdf
 from scmvp.nn.prior import MixturePrior
 from scmvp.nn.sparse import SparseRows
 from scmvp.options import ModelOptions

@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 
 import scmvp
+from scmvp.data.matrices import feature_cells
 from scmvp.data.preprocess import (
     counts_insertions,
-    feature_cells,
     insertions_to_fragments,
     inverse_document_frequency,
 )

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 import scmvp
 from scmvp.data.checks import check_paired
-from scmvp.data.simulate import _draw_counts, _Mixture
+from scmvp.data.simulated_cells import Mixture, draw_counts
 
 
 def test_shape_names_and_truth(simulated):
@@ -70,11 +70,11 @@ def test_counts_are_negative_binomial():
     profile = np.array([0.5, 0.3, 0.15, 0.05])
     one = np.zeros(n_cells, dtype=int)
     zero = np.zeros(n_cells)
-    mixture = _Mixture(one, one, one, zero, zero, zero, one)
+    mixture = Mixture(one, one, one, zero, zero, zero, one)
     library = np.full(n_cells, 10.0)
     profiles = np.column_stack([profile, profile])
     rng = np.random.default_rng(0)
-    counts = _draw_counts(rng, profiles, mixture, library, theta).toarray()
+    counts = draw_counts(rng, profiles, mixture, library, theta).toarray()
     mean = 10 * profile
     np.testing.assert_allclose(counts.mean(axis=0), mean, rtol=0.03)
     np.testing.assert_allclose(counts.var(axis=0), mean + mean**2 / theta, rtol=0.06)

@@ -18,28 +18,26 @@ from ..modalities import PAIR, label_of, modality_of
 from .checks import columns_of, paired_of
 from .claims import check_zarr, open_hdf5
 from .containers import (
-    Place,
     as_names,
     columns_by_type,
     columns_of_modality,
     feature_types,
     holds_both,
     make_unique,
-    place_in_file,
-    remedy,
 )
-from .io import (
+from .formats import (
     damage_reported,
     holds_mudata,
     in_file,
     inside_outs,
     modalities_expected,
     names_in_mudata,
-    names_of_10x,
     pair_files,
 )
 from .matrices import DiskRows, StoredCsr, StoredDense
 from .paired import Paired
+from .places import Place, place_in_file, remedy
+from .tenx import names_of_10x
 
 
 class Opened(NamedTuple):
@@ -58,11 +56,11 @@ def read_backed(
     atac_layer: str | None = None,
     mosaic: bool = False,
 ) -> Paired:
-    """Open paired cells; see `io.read`.
+    """Open paired cells; see `reading.read`.
 
     Args:
         path: h5ad, h5mu, zarr or 10x h5.
-        rna_layer: Layer with the RNA counts; as in `io.read` when None.
+        rna_layer: Layer with the RNA counts; as in `reading.read` when None.
         atac_layer: Layer with the ATAC counts.
         mosaic: Keep cells that only one modality has.
 
@@ -195,11 +193,6 @@ def _open_anndata(
         place = places[0]
     else:
         place, _ = place_in_file(places, modality, layers.get(modality), str(path))
-        if place is None:
-            raise InputError(
-                f"{path} has no X of the {label_of(modality)} modality, and no layer 'counts' or "
-                ".raw with counts; write its counts into X"
-            )
     advice = partial(remedy, places, modality)
     counts, features = place.values(), place.features()
     if part is None:
@@ -211,7 +204,7 @@ def _open_anndata(
 
 
 def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:
-    """Where counts may be, as `containers.places_of` has them in memory."""
+    """Where counts may be, as `places.places_of` has them in memory."""
 
     def place(name: str, element: str, table: str, is_layer: bool) -> list[Place]:
         if element not in group or (chosen := part(table)) is None:

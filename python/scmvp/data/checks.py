@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,6 @@ from .containers import (
     columns_of_modality,
     is_mudata,
     modality_parts,
-    place_in_memory,
-    places_of,
-    remedy,
     type_name,
 )
 from .matrices import (
@@ -43,16 +40,14 @@ from .matrices import (
     matrix_of,
     not_a_count,
     rows_of,
+    with_structure,
 )
-from .paired import Paired
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from mudata import MuData
+from .paired import Paired, PairedData
+from .places import place_in_memory, places_of, remedy
 
 
 def check_paired(
-    data: MuData | tuple[AnnData, AnnData] | Paired,
+    data: PairedData,
     rna_layer: str | None = None,
     atac_layer: str | None = None,
     mosaic: bool = False,
@@ -325,7 +320,7 @@ def count_matrix(
         return matrix
     _refuse_values(matrix, modality, cells, features, advice)
     if matrix.data.dtype != np.float32:
-        matrix = _csr_view(matrix.data.astype(np.float32), matrix)
+        matrix = with_structure(matrix.data.astype(np.float32), matrix)
     if matrix.has_canonical_format and np.count_nonzero(matrix.data) == matrix.nnz:
         return matrix
     matrix = matrix.copy()
@@ -373,13 +368,6 @@ def _numbers(values: Any, modality: str) -> Matrix:
             "cells x features"
         )
     return matrix
-
-
-def _csr_view(data: np.ndarray, like: Any) -> sp.csr_matrix:
-    """A CSR matrix with the structure of `like`, sharing its index arrays."""
-    view = sp.csr_matrix((data, like.indices, like.indptr), shape=like.shape, copy=False)
-    view.has_canonical_format = like.has_canonical_format
-    return view
 
 
 def _refuse_values(

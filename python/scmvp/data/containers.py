@@ -1,4 +1,4 @@
-"""AnnData and MuData from outside: which modality is which, and where its counts are.
+"""AnnData and MuData from outside: which modality is which.
 
 The same rules hold for files (`io`, `backed`) and for objects in memory (`checks`).
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +16,6 @@ import pandas as pd
 from ..errors import InputError, InputNote
 from ..modalities import MODALITIES, PAIR, label_of, modality_of
 from ..words import count_of, name_some
-from .matrices import holds_counts, is_binary, same_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,6 +29,11 @@ _TYPE_COLUMNS = ("feature_types", "modality")
 def as_names(names: Any) -> np.ndarray:
     """Names as a one-dimensional array of Python strings."""
     return np.array([str(name) for name in names], dtype=object).astype(str)
+
+
+def note(sentence: str) -> None:
+    """Warn the user of what was decided about the input."""
+    warnings.warn(sentence, InputNote, stacklevel=4)
 
 
 # ---- which modality is which ---------------------------------------------------------------------
@@ -80,7 +82,7 @@ def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
             )
     others = counted[[modality_of(name) is None for name in counted.index]]
     if len(others):
-        _note(f"{where}: {_of_types(others)} left out")
+        note(f"{where}: {_of_types(others)} left out")
     return chosen
 
 
@@ -125,7 +127,7 @@ def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndar
             f"{name_some(others.index)}), but stands for the {label_of(modality)}; give the "
             f"{label_of(modality)} in its place"
         )
-    _note(f"{where}: {_of_types(others)} left out")
+    note(f"{where}: {_of_types(others)} left out")
     return np.flatnonzero(right)
 
 
@@ -202,217 +204,6 @@ def make_unique(names: Iterable[str]) -> list[str]:
     return unique
 
 
-# ---- where its counts are ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Place:
-    """A matrix of one modality: X, a layer, or raw.
-
-    Attributes:
-        name: What `rna_layer` and `atac_layer` take for it.
-        values: Gives the matrix, cells x features.
-        features: Gives the names of its features.
-        is_layer: Whether it is one of `layers`.
-    """
-
-    name: str
-    values: Callable[[], Any]
-    features: Callable[[], np.ndarray]
-    is_layer: bool
-
-    @property
-    def is_raw(self) -> bool:
-        """Whether it is .raw, which has features of its own."""
-        return self.name == "raw" and not self.is_layer
-
-    @property
-    def words(self) -> str:
-        """What it is called in a sentence."""
-        if self.is_layer:
-            return f"the layer '{self.name}'"
-        return "X" if self.name == "X" else ".raw"
-
-    @property
-    def holds_counts(self) -> bool:
-        """Whether every value is a non-negative whole number."""
-        return holds_counts(self.values())
-
-
-def places_of(adata: AnnData) -> list[Place]:
-    """Where an AnnData may have counts."""
-    places = []
-    if adata.X is not None:
-        places.append(Place("X", lambda: adata.X, lambda: as_names(adata.var_names), False))
-    places += [
-        Place(str(name), lambda name=name: adata.layers[name], lambda: as_names(adata.var_names),
-              True)
-        for name in adata.layers
-    ]  # fmt: skip
-    if adata.raw is not None:
-        raw = adata.raw
-        places.append(Place("raw", lambda: raw.X, lambda: as_names(raw.var_names), False))
-    return places
-
-
-def named_place(places: Sequence[Place], modality: str, layer: str) -> Place:
-    """The layer of this name; 'X' and 'raw' are X and .raw where no layer is called so."""
-    named = sorted((p for p in places if p.name == layer), key=lambda place: not place.is_layer)
-    if named:
-        return named[0]
-    has = ", ".join(f"'{place.name}'" for place in places if place.is_layer) or "none"
-    others = [f"'{place.name}'" for place in places if not place.is_layer]
-    more = f"; {' and '.join(others)} can be named, too" if others else ""
-    x = ", or leave the layer out to use X" if "'X'" in others else ""
-    raise InputError(
-        f"the {label_of(modality)} modality has no layer '{layer}' (layers: {has}{more}); name one "
-        f"of these{x}"
-    )
-
-
-def raw_in_place(adata: AnnData, layer: str | None) -> tuple[AnnData, str | None]:
-    """The AnnData and the layer to take of it; for the layer 'raw', what .raw holds, and its X."""
-    if layer == "raw" and "raw" not in adata.layers and adata.raw is not None:
-        return adata.raw.to_adata(), None
-    return adata, layer
-
-
-def place_in_memory(
-    places: Sequence[Place],
-    modality: str,
-    layer: str | None,
-    query: bool = False,
-    argument: str | None = None,
-) -> Place:
-    """The layer named, else X; a note says where X disagrees with what should be the counts.
-
-    Args:
-        places: Of one modality.
-        modality: 'rna' or 'atac'.
-        layer: As `rna_layer` and `atac_layer` have it.
-        query: Whether these are cells for a fitted model, whose layers cannot be named: `layer` is
-            then that of the fitted cells, taken where the query has it, too.
-        argument: What the caller calls `layer`; 'rna_layer' or 'atac_layer' when None.
-    """
-    if query and layer is not None and layer not in [place.name for place in places]:
-        layer = None
-    if layer is not None:
-        return named_place(places, modality, layer)
-    x = next((place for place in places if place.name == "X" and not place.is_layer), None)
-    if x is None:
-        found = remedy(places, modality, query, argument)
-        raise InputError(
-            f"the {label_of(modality)} modality has no X"
-            f"{found or ' and nothing else with counts; put its counts into X'}"
-        )
-    if (other := _disagrees(x, places)) is not None:
-        how = _how_to_take(other, modality, query, argument)
-        _note(
-            f"X of the {label_of(modality)} modality holds {_kind(x)}, but {other.words} holds "
-            f"other counts; X is taken: for {other.words} {how}"
-        )
-    return x
-
-
-def place_in_file(
-    places: Sequence[Place], modality: str, layer: str | None, where: str
-) -> tuple[Place | None, bool]:
-    """The layer named, else X, but the layer 'counts' or .raw where X is not the counts.
-
-    A note says what was taken where there is a choice.
-
-    Returns:
-        The place, None where there is nothing to take; and whether something else might be taken
-        for the counts, too.
-    """
-    if layer is not None:
-        return named_place(places, modality, layer), True
-    x = next((place for place in places if place.name == "X" and not place.is_layer), None)
-    label = f"{where}: X of the {label_of(modality)} modality"
-    if x is None or (len(places) > 1 and not x.holds_counts):
-        is_not = "is missing" if x is None else "is not counts"
-        for other in _usual(places):
-            if other.holds_counts:
-                _note(f"{label} {is_not}; {other.words} is taken instead")
-                return other, False
-        if found := remedy(places, modality):
-            _note(f"{label} {is_not}{found}")
-        return x, False
-    if (other := _disagrees(x, places)) is None:
-        return x, False
-    taken, left = (other, x) if _is_rather_counts(other, x) else (x, other)
-    _note(
-        f"{label} holds {_kind(x)}, but {other.words} holds other counts; {taken.words} is taken: "
-        f"for {left.words} say {modality}_layer='{left.name}'"
-    )
-    return taken, True
-
-
-def remedy(
-    places: Sequence[Place], modality: str, query: bool = False, argument: str | None = None
-) -> str:
-    """What else of a modality holds counts, and how to take it; empty where nothing does."""
-    found = []
-    for place in places:
-        # one that cannot be read, as it is by columns, is no remedy
-        with suppress(InputError):
-            if place.name != "X" and place.holds_counts:
-                found.append(place)
-    if not found:
-        return ""
-    verb = "holds" if len(found) == 1 else "hold"
-    return (
-        f"; {' and '.join(place.words for place in found)} {verb} whole numbers: "
-        f"{' or '.join(_how_to_take(place, modality, query, argument) for place in found)}"
-    )
-
-
-def _how_to_take(place: Place, modality: str, query: bool, argument: str | None) -> str:
-    if not query:
-        return f"say {argument or f'{modality}_layer'}='{place.name}'"
-    if place.is_layer:
-        return f"put it into X (adata.X = adata.layers['{place.name}'])"
-    return "give adata.raw.to_adata() in the place of this AnnData"
-
-
-def _usual(places: Sequence[Place]) -> list[Place]:
-    """Where counts are when X has something else, by the conventions of the scverse."""
-    layer = [place for place in places if place.is_layer and place.name == "counts"]
-    return layer + [place for place in places if place.is_raw]
-
-
-def _disagrees(x: Place, places: Sequence[Place]) -> Place | None:
-    """What should be the counts, holds counts, and others than an X of whole numbers."""
-    for other in _usual(places):
-        here, there = x.values(), other.values()
-        if here is there:
-            return None
-        if not holds_counts(there):
-            continue
-        if not holds_counts(here):  # not to be mistaken for counts: the checks refuse it
-            return None
-        at = None
-        if not np.array_equal(x.features(), other.features()):
-            at = pd.Index(other.features()).get_indexer(x.features())
-            if (at < 0).any():
-                continue
-        return None if same_values(here, there, at) else other
-    return None
-
-
-def _is_rather_counts(other: Place, x: Place) -> bool:
-    """False where it is the other one that was made of zeros and ones."""
-    return is_binary(x.values()) or not is_binary(other.values())
-
-
-def _kind(place: Place) -> str:
-    return "only zeros and ones" if is_binary(place.values()) else "whole numbers"
-
-
-def _note(sentence: str) -> None:
-    warnings.warn(sentence, InputNote, stacklevel=4)
-
-
 # ---- parts of a container ------------------------------------------------------------------------
 
 
@@ -429,6 +220,12 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | Non
             one AnnData with `var['feature_types']`; or a pair of AnnData.
         one_is_enough: Refuse only when both are missing; None in the place of a missing one.
     """
+    parts = modality_parts(data, one_is_enough)
+    return parts["rna"], parts["atac"]
+
+
+def modality_parts(data: Any, one_is_enough: bool = False) -> dict[str, AnnData | None]:
+    """The AnnData of each modality: `modality_pair`, and what other known ones a MuData has."""
     if is_mudata(data):
         return _of_mudata(data.mod, one_is_enough)
     if hasattr(data, "obs_names") and hasattr(data, "X"):
@@ -437,12 +234,11 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | Non
                 "the query is one AnnData that does not hold both modalities; give (rna, None), "
                 "(None, atac) or (rna, atac)"
             )
-        parts = split(data, "the AnnData")
-        return parts["rna"], parts["atac"]
+        return split(data, "the AnnData")
     if isinstance(data, Sequence) and len(data) == 2:
         given = [part for part in data if not (one_is_enough and part is None)]
         if given and all(hasattr(part, "obs_names") and hasattr(part, "X") for part in given):
-            return data[0], data[1]
+            return dict(zip(PAIR, data, strict=True))
     raise InputError(
         f"cannot read paired cells from {type_name(data)}; give a MuData with modalities 'rna' "
         "and 'atac', a pair (rna, atac) of AnnData objects, or one AnnData with "
@@ -450,18 +246,7 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | Non
     )
 
 
-def modality_parts(data: Any, one_is_enough: bool = False) -> dict[str, AnnData | None]:
-    """The AnnData of each modality: `modality_pair`, and what other known ones a MuData has."""
-    parts = dict(zip(PAIR, modality_pair(data, one_is_enough), strict=True))
-    if is_mudata(data):
-        names = names_of_modalities(data.mod)
-        parts |= {name: data.mod[names[name]] for name in names if name not in PAIR}
-    return parts
-
-
-def _of_mudata(
-    mod: Mapping[str, AnnData], one_is_enough: bool
-) -> tuple[AnnData | None, AnnData | None]:
+def _of_mudata(mod: Mapping[str, AnnData], one_is_enough: bool) -> dict[str, AnnData | None]:
     names = names_of_modalities(mod)
     missing = [modality for modality in PAIR if modality not in names]
     if missing and not (one_is_enough and names):
@@ -471,7 +256,7 @@ def _of_mudata(
             f"'rna' and 'atac' and has {has}; rename or add them, or give the two as a pair "
             "(rna, atac) of AnnData objects"
         )
-    return tuple(mod[names[modality]] if modality in names else None for modality in PAIR)
+    return dict.fromkeys(PAIR) | {modality: mod[name] for modality, name in names.items()}
 
 
 def type_name(value: Any) -> str:

@@ -18,6 +18,8 @@ from ..errors import InputError, InputNote
 from ..words import count_of, name_some
 from .labels import batch_name, level_names
 
+Batch = str | Mapping[str, str] | None  # level of the only batch column, or levels by column
+
 MOST_LEVELS = 200  # of a column; more of them are cells' own numbers, not batches
 
 
@@ -98,7 +100,7 @@ class Covariates:
             start += len(levels)
         return np.hstack(parts)
 
-    def row(self, batch: str | Mapping[str, str] | None) -> np.ndarray:
+    def row(self, batch: Batch) -> np.ndarray:
         """(n_levels,) float32, a cell of chosen levels; of the average one where none is chosen.
 
         Args:

@@ -145,7 +145,7 @@ def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
             f"the query's ATAC counts look like {query} ({'most' if seen else 'few'} are even), "
             f"those of the fitted cells like {fitted}: {done}",
             InputNote,
-            stacklevel=4,
+            stacklevel=5,
         )
     return in_fragments(paired) if (insertions if seen is None else seen) else paired
 

@@ -116,7 +116,7 @@ class DiskRows:
             stored: The matrix.
             columns: Which of its columns, in which order, -1 for one without counts; all when None.
             order: Which of its rows, in which order, -1 for one without counts; all when None.
-            fragments: Give (y + 1) // 2 in the place of y (docs/MODEL.md, D6).
+            fragments: Give (y + 1) // 2 in the place of y (docs/decisions, D6).
         """
         self.stored, self.columns, self.order, self.fragments = stored, columns, order, fragments
         n_rows = stored.shape[0] if order is None else len(order)
@@ -317,12 +317,17 @@ def matrix_of(values: Any) -> Matrix | None:
     if isinstance(values, sp.csr_matrix):
         return values
     if sp.issparse(values) and values.format == "csr":  # an array: the same vectors as a matrix
-        view = sp.csr_matrix((values.data, values.indices, values.indptr), shape=values.shape)
-        view.has_canonical_format = values.has_canonical_format
-        return view
+        return with_structure(values.data, values)
     if sp.issparse(values) and values.dtype.itemsize < 4:
         values = values.astype(np.float32)  # entries given twice are summed: not in 8 bits
     return sp.csr_matrix(values)
+
+
+def with_structure(data: np.ndarray, like: Any) -> sp.csr_matrix:
+    """A CSR matrix of other values where `like` has its own, sharing its index vectors."""
+    view = sp.csr_matrix((data, like.indices, like.indptr), shape=like.shape)
+    view.has_canonical_format = like.has_canonical_format
+    return view
 
 
 def entries_once(values: Any) -> sp.csr_matrix:

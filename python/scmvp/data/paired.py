@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from .matrices import Matrix
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
 
 
 @dataclass(frozen=True)
@@ -46,3 +51,7 @@ class Paired:
     def peaks(self) -> np.ndarray:
         """Peak names."""
         return self.features["atac"]
+
+
+# What holds paired cells: a container of scverse, or what is checked already.
+PairedData: TypeAlias = "MuData | tuple[AnnData, AnnData] | Paired"

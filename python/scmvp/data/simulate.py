@@ -2,13 +2,10 @@
 
 Each count is negative binomial around `library size x profile`, where the profile of a cell mixes
 that of its type (of two neighboring stages, when cells are ordered) with the ambient profile.
-Counts are drawn event by event, so the cost follows the number of counts and nothing of the size
-cells x features is ever held.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,18 +15,25 @@ import scipy.sparse as sp
 from ..arguments import number, positive, whole_number
 from ..errors import InputError
 from ..words import count_of, name_some
+from .joining import join
+from .simulated_cells import (
+    Mixture,
+    Path,
+    ahead,
+    ambient_profile,
+    branch_names,
+    draw_batches,
+    draw_counts_of,
+    draw_depth,
+    draw_mixture,
+    path_of,
+)
+from .simulated_features import draw_features, draw_profiles, marker_names, type_shape
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 SEPARATIONS = ("both", "rna", "atac", "together")
-
-LINK_WINDOW = 100_000
-_BIN = 1_000
-_PEAK_WIDTH = 500
-_GENE_SPACING = 60_000
-_EVENTS_PER_CHUNK = 2_000_000
-_DEPTH_CORRELATION = 0.5
 
 
 def simulate(
@@ -106,405 +110,50 @@ def simulate(
     Raises:
         InputError: An argument is out of its range, or there are too few features for the types.
     """
-    arguments = {name: value for name, value in locals().items()}
+    arguments = dict(locals())
     _refuse_arguments(arguments)
     rng = np.random.default_rng(seed)
     types = np.array([f"Type{number + 1:02d}" for number in range(n_types)])
-
-    shape = _type_shape(n_types, separated_by)
-    gene_marks = _draw_marks(rng, n_genes, marker_fraction, shape)
-    genes = _place_genes(rng, n_genes, n_chromosomes)
-    peaks, links = _place_peaks(rng, genes, gene_marks, n_peaks, peaks_per_gene)
-    peak_marks = _draw_peak_marks(rng, gene_marks, links, n_peaks, marker_fraction, shape)
-
-    path = _path(n_types, branches) if ordered else None
-    weights = _draw_mixture(rng, n_cells, n_types, ambient, path)
-    mixtures = {"rna": weights, "atac": _ahead(weights, path, atac_lead) if ordered else weights}
-    depth = _draw_depth(rng, n_cells, depth_spread)
-    batches = _draw_batches(weights, n_types, n_batches, batch_effect, seed)
-    modalities = {}
-    for modality, marks, features, median, theta, fold, base_spread in (
-        ("rna", gene_marks, genes, median_umi, rna_theta, gene_fold, 1.2),
-        ("atac", peak_marks, peaks, median_fragments, atac_theta, peak_fold, 0.7),
-    ):
-        profile = _profiles(rng, marks, shape, modality, fold, base_spread)
-        library = median * depth[modality]
-        mixture = mixtures[modality]
-        mean_profile = _ambient_profile(profile, mixture)
-        profiles = np.column_stack([profile, mean_profile])
-        counts = _draw_counts_of(batches, rng, profiles, mixture, library, theta)
-        features["marker_of"] = _marker_names(marks, shape, types, modality)
-        features["ambient_profile"] = mean_profile
-        modalities[modality] = (counts, features, profile, library)
-
-    cells = pd.DataFrame(
-        {
-            "cell_type": pd.Categorical(types[weights.label], categories=types),
-            "ambient": weights.ambient,
-        },
-        index=_barcodes(rng, n_cells),
+    shape = type_shape(n_types, separated_by)
+    features = draw_features(
+        rng, shape, n_genes, n_peaks, n_chromosomes, marker_fraction, peaks_per_gene
     )
+    path = path_of(n_types, branches) if ordered else None
+    mixture = draw_mixture(rng, n_cells, n_types, ambient, path)
+    moved = ahead(mixture, path, atac_lead) if ordered else mixture
+    depth = draw_depth(rng, n_cells, depth_spread)
+    batches = draw_batches(mixture, n_types, n_batches, batch_effect, seed)
+    modalities = {}
+    for modality, mixed, median, theta, fold, base_spread in (
+        ("rna", mixture, median_umi, rna_theta, gene_fold, 1.2),
+        ("atac", moved, median_fragments, atac_theta, peak_fold, 0.7),
+    ):
+        marks, table = features.marks[modality], features.tables[modality]
+        profile = draw_profiles(rng, marks, shape, modality, fold, base_spread)
+        library, mean_profile = median * depth[modality], ambient_profile(profile, mixed)
+        profiles = np.column_stack([profile, mean_profile])
+        counts = draw_counts_of(batches, rng, profiles, mixed, library, theta)
+        table["marker_of"] = marker_names(marks, shape, types, modality)
+        table["ambient_profile"] = mean_profile
+        modalities[modality] = (counts, table, profile, library)
+    cells = _table_of_cells(_barcodes(rng, n_cells), types, mixture, path)
     if n_batches > 1:
         names = [f"batch{number + 1}" for number in range(n_batches)]
-        cells["batch"] = pd.Categorical.from_codes(batches.label, names)
-    if ordered:
-        cells["pseudotime"] = weights.pseudotime
-    if ordered and branches > 1:
-        cells["branch"] = _branch_names(path, weights)
-    links = pd.DataFrame(
-        {
-            "peak": peaks.index[links.peak].to_numpy(),
-            "gene": genes.index[links.gene].to_numpy(),
-            "distance": links.distance,
-        }
-    )
-    return _assemble(modalities, cells, links, types, arguments)
+        cells.insert(2, "batch", pd.Categorical.from_codes(batches.label, names))
+    return _assemble(modalities, cells, features.named_links(), types, arguments)
 
 
-@dataclass
-class _TypeShape:
-    """Which groups of markers exist and which types express them.
-
-    `members` is groups x types; `rna` and `atac` say in which modality a group's markers differ.
-    """
-
-    members: np.ndarray
-    rna: np.ndarray
-    atac: np.ndarray
-
-
-@dataclass
-class _Links:
-    peak: np.ndarray
-    gene: np.ndarray
-    distance: np.ndarray
-
-
-@dataclass
-class _Mixture:
-    """A cell's profile: (1 - ambient) * ((1 - share) * first + share * second) + ambient * mean."""
-
-    label: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    share: np.ndarray
-    ambient: np.ndarray
-    pseudotime: np.ndarray
-    branch: np.ndarray
-
-
-# The stages of a path, one row for each of its ends: from the first stage to that end.
-_Path = np.ndarray
-
-
-def _path(n_types: int, branches: int) -> _Path:
-    each = n_types // (branches + 2) if branches > 1 else 0
-    trunk = n_types - branches * each
-    ends = trunk + np.arange(branches * each).reshape(branches, each)
-    return np.hstack([np.tile(np.arange(trunk), (branches, 1)), ends])
-
-
-def _places(path: _Path, branch: np.ndarray, pseudotime: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Stage before and after each place, and how far it is from the one to the other."""
-    place = pseudotime * (path.shape[1] - 1)
-    step = np.minimum(place.astype(int), max(path.shape[1] - 2, 0))
-    after = np.minimum(step + 1, path.shape[1] - 1)
-    return path[branch, step], path[branch, after], place - step
-
-
-def _ahead(mixture: _Mixture, path: _Path, lead: float) -> _Mixture:
-    """The same cells further along the path."""
-    if lead == 0:
-        return mixture
-    moved = np.clip(mixture.pseudotime + lead, 0, 1)
-    first, second, share = _places(path, mixture.branch, moved)
-    return replace(mixture, first=first, second=second, share=share)
-
-
-def _branch_names(path: _Path, mixture: _Mixture) -> pd.Categorical:
-    """'trunk' up to the last stage that all ends have in common, then the branch."""
-    on_trunk = np.isin(mixture.second, path[:, (path == path[0]).all(axis=0)])
-    names = ["trunk", *(f"branch{number + 1}" for number in range(len(path)))]
-    return pd.Categorical.from_codes(np.where(on_trunk, 0, mixture.branch + 1), names)
-
-
-@dataclass
-class _Batches:
-    label: np.ndarray
-    effect: float
-    rng: np.random.Generator  # of its own, so that one batch is what it is without this part
-
-
-def _type_shape(n_types: int, separated_by: str) -> _TypeShape:
-    own = np.eye(n_types, dtype=bool)
-    n_lineages = (n_types + 1) // 2
-    lineage = np.arange(n_types) // 2 == np.arange(n_lineages)[:, None]
-    pair = np.arange(n_types) // 2
-    own_in = {
-        "both": (np.ones(n_types, bool), np.ones(n_types, bool)),
-        "rna": (np.ones(n_types, bool), np.zeros(n_types, bool)),
-        "atac": (np.zeros(n_types, bool), np.ones(n_types, bool)),
-        "together": (pair % 2 == 0, pair % 2 == 1),
-    }[separated_by]
-    everywhere = np.ones(n_lineages, dtype=bool)
-    return _TypeShape(
-        members=np.vstack([lineage, own]),
-        rna=np.concatenate([everywhere, own_in[0]]),
-        atac=np.concatenate([everywhere, own_in[1]]),
-    )
-
-
-def _draw_marks(
-    rng: np.random.Generator, n_features: int, fraction: float, shape: _TypeShape
-) -> np.ndarray:
-    """Group of each feature, -1 for none; every group gets the same number of features."""
-    n_groups = len(shape.members)
-    each = max(1, round(fraction * n_features))
-    each = min(each, max(1, n_features // (2 * n_groups)))
-    marks = np.full(n_features, -1)
-    chosen = rng.permutation(n_features)[: each * n_groups]
-    marks[chosen] = np.arange(len(chosen)) % n_groups
-    return marks
-
-
-def _draw_peak_marks(
-    rng: np.random.Generator,
-    gene_marks: np.ndarray,
-    links: _Links,
-    n_peaks: int,
-    fraction: float,
-    shape: _TypeShape,
-) -> np.ndarray:
-    """Linked peaks follow their gene; other peaks may mark a group without any gene."""
-    marks = np.full(n_peaks, -1)
-    free = np.ones(n_peaks, dtype=bool)
-    free[links.peak] = False
-    marks[free] = _draw_marks(rng, int(free.sum()), fraction, shape) if free.any() else -1
-    marks[links.peak] = gene_marks[links.gene]
-    return marks
-
-
-def _place_genes(rng: np.random.Generator, n_genes: int, n_chromosomes: int) -> pd.DataFrame:
-    chromosome = np.arange(n_genes) * n_chromosomes // n_genes
-    first = np.searchsorted(chromosome, chromosome)
-    place = 2 * LINK_WINDOW + (np.arange(n_genes) - first) * _GENE_SPACING
-    start = place + rng.integers(0, _GENE_SPACING // 2, n_genes)
-    length = rng.integers(2_000, _GENE_SPACING // 2, n_genes)
-    strand = rng.choice(["+", "-"], n_genes)
-    return pd.DataFrame(
-        {
-            "chrom": [f"chr{number + 1}" for number in chromosome],
-            "start": start,
-            "end": start + length,
-            "strand": strand,
-            "tss": np.where(strand == "+", start, start + length),
-        },
-        index=[f"Gene{number:04d}" for number in range(1, n_genes + 1)],
-    )
-
-
-def _place_peaks(
-    rng: np.random.Generator,
-    genes: pd.DataFrame,
-    gene_marks: np.ndarray,
-    n_peaks: int,
-    peaks_per_gene: float,
-) -> tuple[pd.DataFrame, _Links]:
-    """Linked peaks near their gene's start, the others anywhere, none overlapping another."""
-    code = genes["chrom"].str[3:].astype(int).to_numpy()
-    tss = genes["tss"].to_numpy()
-    markers = np.flatnonzero(gene_marks >= 0)
-    per_gene = 1 + rng.poisson(max(0.0, peaks_per_gene - 1), len(markers))
-    linked_gene = rng.permutation(np.repeat(markers, per_gene))[: n_peaks // 2]
-
-    # One bin of 1 kb holds at most one peak; a peak stays inside its bin.
-    last = tss.max() // _BIN + LINK_WINDOW // _BIN
-    bins_per_chromosome = last + 2
-    reach = LINK_WINDOW // _BIN - 1
-    near = rng.integers(-reach, reach, len(linked_gene))
-    bins = code[linked_gene] * bins_per_chromosome + tss[linked_gene] // _BIN + near
-    # A bin already taken costs the later gene this link.
-    bins, kept = np.unique(bins, return_index=True)
-    linked_gene = linked_gene[kept]
-
-    free = np.setdiff1d(
-        (np.unique(code)[:, None] * bins_per_chromosome + np.arange(last)).ravel(), bins
-    )
-    n_free = n_peaks - len(bins)
-    if n_free > len(free):
-        raise InputError(
-            f"{count_of(n_peaks, 'peak', 'does', 'do')} not fit beside "
-            f"{count_of(len(genes), 'gene')}; simulate more genes or fewer peaks"
-        )
-    all_bins = np.concatenate([bins, rng.choice(free, n_free, replace=False)])
-    order = np.argsort(all_bins)
-    rank = np.empty(n_peaks, dtype=int)
-    rank[order] = np.arange(n_peaks)
-    all_bins = all_bins[order]
-
-    chromosome = all_bins // bins_per_chromosome
-    start = (all_bins % bins_per_chromosome) * _BIN
-    start = start + rng.integers(1, _BIN - _PEAK_WIDTH, n_peaks)
-    end = start + _PEAK_WIDTH
-    names = [f"chr{c}-{a}-{b}" for c, a, b in zip(chromosome, start, end, strict=True)]
-    peaks = pd.DataFrame(
-        {"chrom": [f"chr{c}" for c in chromosome], "start": start, "end": end}, index=names
-    )
-    linked_peak = rank[: len(bins)]
-    distance = (start[linked_peak] + end[linked_peak]) // 2 - tss[linked_gene]
-    return peaks, _Links(linked_peak, linked_gene, distance)
-
-
-def _draw_mixture(
-    rng: np.random.Generator, n_cells: int, n_types: int, ambient: float, path: _Path | None
-) -> _Mixture:
-    branch = np.zeros(n_cells, dtype=int)
+def _table_of_cells(
+    names: list[str], types: np.ndarray, mixture: Mixture, path: Path | None
+) -> pd.DataFrame:
+    """What is true of each cell."""
+    label = pd.Categorical(types[mixture.label], categories=types)
+    cells = pd.DataFrame({"cell_type": label, "ambient": mixture.ambient}, index=names)
     if path is not None:
-        pseudotime = rng.uniform(0, 1, n_cells)
+        cells["pseudotime"] = mixture.pseudotime
         if len(path) > 1:
-            branch = rng.integers(len(path), size=n_cells)
-        first, second, share = _places(path, branch, pseudotime)
-        label = np.where(np.rint(share) > 0, second, first)
-    else:
-        # Unequal types, none of them rare enough to vanish.
-        proportion = 0.3 / n_types + 0.7 * rng.dirichlet(np.full(n_types, 4.0))
-        label = rng.choice(n_types, n_cells, p=proportion)
-        label[:n_types] = np.arange(n_types)
-        label = rng.permutation(label)
-        first = second = label
-        share = pseudotime = np.zeros(n_cells)
-    # Beta around the mean, with a spread of about a third of it.
-    concentration = 10.0 / max(ambient, 1e-3)
-    level = np.zeros(n_cells)
-    if ambient > 0:
-        level = rng.beta(concentration * ambient, concentration * (1 - ambient), n_cells)
-    return _Mixture(label, first, second, share, level, pseudotime, branch)
-
-
-def _draw_depth(rng: np.random.Generator, n_cells: int, spread: float) -> dict[str, np.ndarray]:
-    rna, other = rng.standard_normal((2, n_cells))
-    atac = _DEPTH_CORRELATION * rna + np.sqrt(1 - _DEPTH_CORRELATION**2) * other
-    return {"rna": np.exp(spread * rna), "atac": np.exp(spread * atac)}
-
-
-def _draw_batches(
-    weights: _Mixture, n_types: int, n_batches: int, effect: float, seed: int
-) -> _Batches:
-    rng = np.random.default_rng([seed, n_batches])
-    share = rng.dirichlet(np.full(n_batches, 2.0), n_types)
-    place = rng.random(len(weights.label))[:, None] > share.cumsum(1)[weights.label]
-    return _Batches(np.minimum(place.sum(1), n_batches - 1), effect, rng)
-
-
-def _draw_counts_of(
-    batches: _Batches,
-    rng: np.random.Generator,
-    profiles: np.ndarray,
-    weights: _Mixture,
-    library: np.ndarray,
-    theta: float,
-) -> sp.csr_matrix:
-    """`_draw_counts` with each batch's own changes of the profiles."""
-    labels = np.unique(batches.label)
-    if len(labels) == 1:
-        return _draw_counts(rng, profiles, weights, library, theta)
-    order, parts = [], []
-    for label in labels:
-        factor = np.exp(batches.effect * batches.rng.standard_normal(len(profiles)))
-        changed = profiles * factor[:, None]
-        cells = np.flatnonzero(batches.label == label)
-        some = _Mixture(*(getattr(weights, field.name)[cells] for field in fields(_Mixture)))
-        parts.append(_draw_counts(rng, changed / changed.sum(0), some, library[cells], theta))
-        order.append(cells)
-    return sp.vstack(parts, format="csr")[np.argsort(np.concatenate(order))]
-
-
-def _profiles(
-    rng: np.random.Generator,
-    marks: np.ndarray,
-    shape: _TypeShape,
-    modality: str,
-    fold: float,
-    base_spread: float,
-) -> np.ndarray:
-    """Features x types; each column sums to one."""
-    n_features, n_types = len(marks), shape.members.shape[1]
-    base = rng.lognormal(0.0, base_spread, n_features)
-    log_fold = rng.normal(np.log(fold), 0.3 * np.log(fold), n_features)
-    differs = shape.rna if modality == "rna" else shape.atac
-    profile = np.repeat(base[:, None], n_types, axis=1)
-    for group, members in enumerate(shape.members):
-        if differs[group]:
-            marked = marks == group
-            profile[np.ix_(marked, members)] *= np.exp(log_fold[marked])[:, None]
-    return profile / profile.sum(axis=0)
-
-
-def _ambient_profile(profile: np.ndarray, weights: _Mixture) -> np.ndarray:
-    n_types = profile.shape[1]
-    of_type = np.bincount(weights.first, 1 - weights.share, n_types)
-    of_type += np.bincount(weights.second, weights.share, n_types)
-    return profile @ (of_type / of_type.sum())
-
-
-def _draw_counts(
-    rng: np.random.Generator,
-    profiles: np.ndarray,
-    weights: _Mixture,
-    library: np.ndarray,
-    theta: float,
-) -> sp.csr_matrix:
-    """Negative binomial counts, cells x features, as a compound Poisson sum.
-
-    NB(mean m, inverse dispersion t) is the sum of Poisson(t log(1 + m/t)) logarithmic variables
-    with p = m / (m + t). Events are drawn at the larger rate m, then thinned to that rate.
-    """
-    n_features, n_profiles = profiles.shape
-    cumulative = np.cumsum(profiles, axis=0)
-    cumulative /= cumulative[-1]
-    # Profile k occupies (k, k + 1]: one search finds a feature in the right profile.
-    ladder = (cumulative + np.arange(n_profiles)).T.ravel()
-    ambient_profile = n_profiles - 1
-
-    n_events = rng.poisson(library)
-    chunk_of_cell = np.cumsum(n_events) // _EVENTS_PER_CHUNK
-    blocks = []
-    for chunk in np.unique(chunk_of_cell):
-        cells = np.flatnonzero(chunk_of_cell == chunk)
-        cell = np.repeat(cells, n_events[cells])
-        second = rng.random(len(cell)) < weights.share[cell]
-        source = np.where(second, weights.second[cell], weights.first[cell])
-        source[rng.random(len(cell)) < weights.ambient[cell]] = ambient_profile
-        feature = np.searchsorted(ladder, source + rng.random(len(cell)), side="right")
-        feature = np.minimum(feature - source * n_features, n_features - 1)
-
-        share, level = weights.share[cell], weights.ambient[cell]
-        of_type = (1 - share) * profiles[feature, weights.first[cell]]
-        of_type += share * profiles[feature, weights.second[cell]]
-        mean = (1 - level) * of_type + level * profiles[feature, ambient_profile]
-        ratio = mean * library[cell] / theta
-        kept = rng.random(len(cell)) * ratio < np.log1p(ratio)
-        size = rng.logseries(ratio[kept] / (1 + ratio[kept]))
-        block = sp.csr_matrix(
-            (size.astype(np.float32), (cell[kept] - cells[0], feature[kept])),
-            shape=(len(cells), n_features),
-        )
-        blocks.append(block)
-    counts = sp.vstack(blocks, format="csr", dtype=np.float32)
-    counts.sum_duplicates()
-    return counts
-
-
-def _marker_names(
-    marks: np.ndarray, shape: _TypeShape, types: np.ndarray, modality: str
-) -> np.ndarray:
-    """The types a feature marks in this modality, joined by '+'; '' for none."""
-    differs = shape.rna if modality == "rna" else shape.atac
-    names = [
-        "+".join(types[members]) if on else ""
-        for members, on in zip(shape.members, differs, strict=True)
-    ]
-    return np.array([*names, ""], dtype=object)[marks]
+            cells["branch"] = branch_names(path, mixture)
+    return cells
 
 
 def _barcodes(rng: np.random.Generator, n_cells: int) -> list[str]:
@@ -526,8 +175,6 @@ def _assemble(
     arguments: dict[str, object],
 ) -> MuData:
     from anndata import AnnData
-
-    from .io import join
 
     parts = {}
     for modality, (counts, features, profile, library) in modalities.items():

@@ -75,7 +75,7 @@ def fit_spectrum(
         shrink: The leading directions of some thousand cells lean towards the noise of each of
             them: on its own account a cell scores several times what it would on those of other
             cells (Lee, Zou and Wright, Ann. Stat. 2010). Shrink scores to that, direction by
-            direction (docs/MODEL.md, D20).
+            direction (docs/decisions, D20).
         report: Told the share of the work that is done, 0 to 1, every now and then.
     """
     log_factor = np.zeros((0, counts.shape[1])) if batches is None else batches.log_factor

@@ -1,7 +1,7 @@
 """The mixture in the latent: where its components start, how EM moves them, and in which frame.
 
 All components share one covariance: K full or diagonal ones follow the noise of the small groups,
-and merge or split them (docs/MODEL.md, D12).
+and merge or split them (docs/decisions, D12).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.manifold import spectral_embedding
 from sklearn.neighbors import kneighbors_graph
 
-from ..data.preprocess import MAX_CLUSTERS
+from ..options import MAX_CLUSTERS
 from ..progress import Report, unheard
 
 GRAPH_CELLS = 5_000
@@ -129,7 +129,7 @@ def em(z: np.ndarray, variance: np.ndarray, mixture: Mixture, steps: int) -> Mix
 
     Where the counts say little, the posteriors together look like one Gaussian whatever the groups,
     and a component is lost; then the same steps are made with a smaller part of the posterior
-    variance, as deterministic annealing does (docs/MODEL.md, D12).
+    variance, as deterministic annealing does (docs/decisions, D12).
     """
     n_used = _n_used(z, mixture)
     for part in _VARIANCE_PARTS:

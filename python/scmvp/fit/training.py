@@ -101,7 +101,7 @@ class Trainer:
         """Cells of a minibatch, so many of which have both modalities as the options say.
 
         The joint encoder's batch norm has the statistics of these; from a dozen of them it learns
-        little (docs/MODEL.md, D19).
+        little (docs/decisions, D19).
         """
         o, part = self.options, self.cells.part_paired
         paired = min(o.batch_size, max(o.smallest_batch, round(part * n_cells) // o.fewest_steps))
@@ -136,7 +136,7 @@ class Trainer:
                 if i > self.progress.phase:
                     self.progress = Progress(i, 0, self.result.epochs)
                 if phases[i].name == "annealing" or not phases[-1].epochs:
-                    # before, they would take types not yet found for noise (docs/MODEL.md, D23)
+                    # before, they would take types not yet found for noise (docs/decisions, D23)
                     self.module.learn_dispersions()
                 self._run_phase(phases[i], started, callback, checkpoint_file)
         except KeyboardInterrupt:
@@ -155,7 +155,7 @@ class Trainer:
     def _sampled_zeros(self, phase: Phase) -> dict[str, SampledZeros]:
         """How the zeros of a modality are sampled, of those where that pays.
 
-        Before the annealing a rough estimate will do, and ends no worse (docs/MODEL.md, D24).
+        Before the annealing a rough estimate will do, and ends no worse (docs/decisions, D24).
         """
         if not self.module.one_pass or self.device.type != "cpu" or self.options.zeros == "exact":
             return {}
@@ -361,7 +361,7 @@ class Trainer:
 
         The cells keep the shares they got at the start: a mixture that finds its cells anew and a
         prior that draws them to its components feed each other, and in the end the components are
-        on a few outliers (docs/MODEL.md, D12). `reassign` makes one step of EM of it, for what the
+        on a few outliers (docs/decisions, D12). `reassign` makes one step of EM of it, for what the
         latent of the start had wrong, or starts anew where that explains the latent better.
         """
         if self.ranks.rank == 0:

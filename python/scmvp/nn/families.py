@@ -27,7 +27,7 @@ SMALLEST = 1e-30  # keeps logarithms finite where float32 underflows to 0
 SMALLEST_DISPERSION = 1e-6  # of the linear NB: the Poisson to six digits
 _ROUNDS = 16  # counts up to it are products, of larger ones the gamma function is taken
 
-# Logarithms of the dispersions until these are learnt: mild ones (docs/MODEL.md, D23).
+# Logarithms of the dispersions until these are learnt: mild ones (docs/decisions, D23).
 START_LOG_THETA = 1.5  # of the NB: variance m + m^2 / 4.5
 NO_DISPERSION = -20.0  # of the linear NB: the Poisson
 START_LOG_DISPERSION = -2.0  # of the linear NB, where it begins to be learnt: variance 1.14 mean

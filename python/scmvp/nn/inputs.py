@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import math
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.matrices import Matrix
-from ..data.preprocess import TFIDF_SCALE, inverse_document_frequency
 from ..data.spectral import CLIP, Spectrum
 from .likelihood import Scoring
 from .sparse import SparseRows
 
 
-class InputLinear(nn.Module):
-    """Linear layer over features that reads sparse rows, or a dense block of imputed data."""
+class Reader(Protocol):
+    """A module that makes of counts what the encoders of a modality read."""
 
-    def __init__(self, n_in: int, n_out: int):
-        super().__init__()
-        bound = 1 / math.sqrt(n_in)
-        self.weight = nn.Parameter(torch.empty(n_in, n_out).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(n_out))
+    n_scores: int | None  # numbers per cell; None: as many as there are features
 
-    def forward(self, x: SparseRows | Tensor) -> Tensor:
-        """(B, n_out)."""
-        if isinstance(x, Tensor):
-            return x @ self.weight + self.bias
-        return _summed(x, x.value, self.weight) + self.bias
+    def layer(self, n_out: int) -> nn.Module:
+        """A first layer of an encoder."""
+
+    def __call__(self, x: SparseRows, design: Tensor | None = None) -> SparseRows | Tensor:
+        """Of measured cells in batches (B, S)."""
+
+    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
+        """Of imputed profiles (B, F) at the library sizes (B, 1)."""
 
 
 class SpectralScores(nn.Module):
@@ -55,7 +52,7 @@ class SpectralScores(nn.Module):
             x = x.with_values(x.value / factor[kind[x.row], x.column])
         size = x.sums()[x.row]
         value = torch.minimum(x.value, CLIP * (size * self.share[x.column]).sqrt()) / size
-        return _summed(x, value, self.loading) - self.centre
+        return summed(x, value, self.loading) - self.centre
 
     def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
         """Scores of imputed profiles, (B, d): those of infinitely many counts of these shares."""
@@ -78,59 +75,7 @@ class SpectralScores(nn.Module):
         return kind, (kinds @ self.log_factor).exp()
 
 
-class LogCounts(nn.Module):
-    """log(1 + x), the paper's input of the RNA encoders."""
-
-    n_scores = None  # it is as long as there are features
-
-    def __init__(self, n_features: int):
-        super().__init__()
-        self.n_features = n_features
-
-    @classmethod
-    def of(cls, counts: Matrix) -> LogCounts:
-        """As the counts of the fitted cells, (n, F), make it."""
-        return cls(counts.shape[1])
-
-    def layer(self, n_out: int) -> nn.Module:
-        """A first layer of an encoder."""
-        return InputLinear(self.n_features, n_out)
-
-    def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows:
-        """Of measured cells, as sparse as they are, whatever their batch."""
-        return x.with_values(x.value.log1p())
-
-    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
-        """Of imputed profiles (B, F) at the library sizes (B, 1)."""
-        return (share * size).log1p()
-
-
-class TfIdf(LogCounts):
-    """log(1 + 1e4 tf idf), idf of the fitted cells: the paper's input of the ATAC encoders."""
-
-    def __init__(self, idf: Tensor):
-        super().__init__(len(idf))
-        self.register_buffer("idf", idf)
-
-    @classmethod
-    def of(cls, counts: Matrix) -> TfIdf:
-        """As the counts of the fitted cells, (n, F), make it."""
-        return cls(torch.from_numpy(inverse_document_frequency(counts)))
-
-    def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows:
-        """Of measured cells, as sparse as they are, whatever their batch."""
-        tf = x.value / x.sums()[x.row]
-        return x.with_values((TFIDF_SCALE * tf * self.idf[x.column]).log1p())
-
-    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
-        """Of imputed profiles (B, F); they do not depend on the library size."""
-        return (share * (TFIDF_SCALE * self.idf)).log1p()
-
-
-OF_COUNTS = {"log": LogCounts, "tf-idf": TfIdf}  # inputs as long as there are features
-
-
-def _summed(x: SparseRows, value: Tensor, weight: Tensor) -> Tensor:
+def summed(x: SparseRows, value: Tensor, weight: Tensor) -> Tensor:
     """Σ_j value_ij weight_j of sparse rows, (B, n)."""
     return F.embedding_bag(
         x.column,

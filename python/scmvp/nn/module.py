@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..data.preprocess import MAX_CLUSTERS
 from ..modalities import MODALITIES
-from ..options import ModelOptions
+from ..options import MAX_CLUSTERS, ModelOptions
 from . import distributions as dist
 from . import likelihood, zeros
 from .batches import PairedBatch
@@ -250,7 +249,7 @@ class PairedMixtureVAE(nn.Module):
     ) -> LossTerms:
         """Every term of the loss at one sample of z per cell.
 
-        In training, what the encoders read of measured cells is blurred (docs/MODEL.md, D16).
+        In training, what the encoders read of measured cells is blurred (docs/decisions, D16).
 
         Args:
             batch: The cells.

@@ -16,11 +16,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..data.checks import check_names, match_cells
-from ..data.containers import as_names, is_mudata, modality_pair, place_in_memory, places_of
+from ..data.containers import as_names, is_mudata, modality_pair
 from ..data.matrices import holds_counts
+from ..data.places import place_in_memory, places_of
 from ..errors import InputError
 from ..modalities import label_of
-from .rbridge import PREFIX, features_by_cells
+from .objects import PREFIX, features_by_cells
 from .rengine import call
 from .rserial import Named
 

@@ -16,16 +16,9 @@ import scipy.sparse as sp
 from ..arguments import positions, whole_number
 from ..data.annotated import in_order_of
 from ..data.checks import count_matrix
-from ..data.containers import (
-    as_names,
-    is_mudata,
-    names_of_modalities,
-    place_in_memory,
-    places_of,
-    remedy,
-    type_name,
-)
+from ..data.containers import as_names, is_mudata, names_of_modalities, type_name
 from ..data.matrices import Matrix, blocks_of, matrix_of, pieces_of, rows_of
+from ..data.places import place_in_memory, places_of, remedy
 from ..errors import InputError
 from ..modalities import PAIR
 from ..threads import limited_threads

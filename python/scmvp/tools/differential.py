@@ -1,35 +1,35 @@
 """Which features differ between two groups of cells, with an error rate that is kept.
 
-Who is compared, what the test says of it (module `effects`), and the table. The model is asked for
+What is asked, what the test says of it (module `effects`), and the table. The model is asked for
 its own opinion (`lfc_model`); docs/differential.md says why that is no part of the test.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from ..data.annotated import in_order_of
-from ..data.labels import level_name, level_names
-from ..data.matrices import Matrix
-from ..errors import InputError, InputNote, first_line
+from ..arguments import number, positive, whole_number
+from ..data.covariates import distinct
+from ..data.matrices import Matrix, entries_of_cells
+from ..data.paired import Paired
+from ..data.scope import Scope
+from ..errors import InputError
+from ..fit.embedding import embed
+from ..fit.fitted import Fitted
+from ..nn.batches import Cells
 from ..nn.module import PairedMixtureVAE
 from ..nn.networks import Gaussian
-from ..words import count_of, name_some
+from ..words import count_of
 from . import impute
 from .effects import STEP, Sums, evidence_of, posterior_of, q_values, sums_by_batch, together
+from .groups import FEWEST_CELLS, Comparison, Groups
 
-if TYPE_CHECKING:
-    from ..model import SCMVP, PairedData
-
-FEWEST_CELLS = 3  # of a group
 MODEL_CELLS = 1000  # of a group that are decoded for its mean
 
 COLUMNS = (
@@ -39,183 +39,77 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class Comparison(NamedTuple):
-    """A group of cells and what it is compared with, as units of `Groups`."""
+@dataclass(frozen=True)
+class Question:
+    """What is asked of groups of cells.
 
-    group: str
-    reference: str
-    units: tuple[list[int], list[int]]
-
-
-@dataclass
-class Groups:
-    """Disjoint units of cells, and what is compared.
-
-    `unit` is (n,), the unit of each cell, -1 for cells that are in none.
+    Attributes:
+        modality: 'rna' or 'atac'.
+        wanted: Numbers of the features to report; all when None.
+        delta: log2; effects within it count as none.
+        fdr: Expected share of wrong calls among the features called.
+        library_size: Counts per cell that means are given for.
+        n_samples: Samples of z behind the model's own opinion.
+        latent: What the cells are embedded from for it.
+        seed: Of these samples and of the folds of features.
     """
 
-    unit: np.ndarray
-    n_units: int
-    comparisons: list[Comparison]
-
-    def without(self, left_out: np.ndarray) -> Groups:
-        """The same without some cells, (n,) bool, as those in which nothing was counted."""
-        found = Groups(np.where(left_out, -1, self.unit), self.n_units, self.comparisons)
-        _refuse_small(found)
-        return found
-
-
-# ---- who is compared
+    modality: str
+    wanted: np.ndarray | None
+    delta: float
+    fdr: float
+    library_size: float
+    n_samples: int
+    latent: str
+    seed: int
 
 
-def groups_of(
-    cells: Sequence[str],
-    labels: Sequence | pd.Series | None,
-    group1: object,
-    group2: object,
-    labels_name: str = "groupby",
-) -> Groups:
-    """What the arguments of `SCMVP.differential_expression` mean.
+def question_of(
+    scope: Scope,
+    modality: str,
+    features: Sequence[str] | None,
+    delta: float,
+    fdr: float,
+    library_size: float,
+    n_samples: int,
+    latent: str,
+    seed: int,
+) -> Question:
+    """What arguments of `SCMVP.differential_expression` ask.
 
     Raises:
-        InputError: A group is unknown, empty, too small, or shares cells with the other.
+        InputError: One is out of range, or a feature is not of the model.
     """
-    if labels is not None:
-        return _labelled(cells, labels, group1, group2, labels_name)
-    if group1 is None:
-        raise InputError("group1 is not given; give groupby, or group1 as a mask or cell names")
-    first = _mask(cells, group1, "group1")
-    second = ~first if group2 is None else _mask(cells, group2, "group2")
-    if (both := first & second).any():
-        shared = name_some(np.asarray(cells)[both])
-        raise InputError(
-            f"group1 and group2 share {count_of(both.sum(), 'cell')} ({shared}); take them apart"
-        )
-    unit = np.where(first, 0, np.where(second, 1, -1))
-    names = ("group1", "rest" if group2 is None else "group2")
-    groups = Groups(unit, 2, [Comparison(*names, ([0], [1]))])
-    _refuse_small(groups)
-    return groups
+    scope.refuse_latent("latent", latent)
+    if not 0 <= (delta := number("delta", delta)) <= 10:
+        raise InputError(f"delta is {delta!r}; give a log2 fold change from 0 to 10")
+    if not 0 < (fdr := number("fdr", fdr)) < 1:
+        raise InputError(f"fdr is {fdr!r}; give a number above 0 and below 1")
+    library_size = positive("library_size", library_size)
+    n_samples = whole_number("n_samples", n_samples)
+    seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
+    wanted = scope.columns(modality, features)
+    return Question(modality, wanted, delta, fdr, library_size, n_samples, latent, seed)
 
 
-def _labelled(cells, labels, group1, group2, name: str) -> Groups:
-    if np.ndim(labels) != 1:
-        raise InputError(f"{name} must be one label per cell, not {type(labels).__name__}")
-    labels = in_order_of(np.asarray(cells), labels, name)
-    if len(labels) != len(cells):
-        raise InputError(
-            f"{name} has {count_of(len(labels), 'label')} for {count_of(len(cells), 'cell')}; give "
-            "one for each cell"
-        )
-    # in the order of the categories; 1 and "1" have one name and are one group
-    names = level_names(labels)
-    order = dict.fromkeys(level_name(label) for label in pd.Categorical(labels).categories)
-    present = set(names)
-    known = [label for label in order if label in present]
-    code = pd.Index(known).get_indexer(names)
-    if len(known) < 2:
-        raise InputError(
-            f"{name} has the same label for all cells; give cells of at least two labels"
-        )
-    firsts = known if group1 is None else _labels_in(group1, known, "group1", name)
-    if group1 is None and group2 is not None:
-        raise InputError("group2 is given without group1; give group1, too")
-    second = None if group2 is None else _labels_in(group2, known, "group2", name)
-    found = []
-    # several labels in group1 are compared one after the other, those in group2 taken together
-    for label in firsts:
-        own = known.index(label)
-        other = range(len(known)) if second is None else map(known.index, second)
-        rest = [unit for unit in other if unit != own]
-        if second is not None and len(rest) < len(second):
-            raise InputError(f"'{label}' is both in group1 and in group2; take it out of one")
-        reference = "rest" if second is None else "+".join(second)
-        found.append(Comparison(label, reference, ([own], rest)))
-    groups = Groups(code.astype(np.int64), len(known), found)
-    _refuse_small(groups)
-    return groups
-
-
-def labels_in(path: str, cells: Sequence[str]) -> pd.Series:
-    """Labels of cells from a CSV with a header, its first columns cell and label.
-
-    Cells that the file lacks get none.
-    """
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read as CSV with a header: {first_line(error)}"
-        ) from error
-    if table.shape[1] < 2:
-        raise InputError(f"{path} has one column; give two, cell and label, with a header")
-    label = table.iloc[:, 1].set_axis(table.iloc[:, 0])
-    if twice := name_some(label.index[label.index.duplicated()]):
-        raise InputError(f"{path} has cells twice: {twice}; give each one label")
-    found = label.reindex(pd.Index(cells))
-    if found.isna().all():
-        raise InputError(
-            f"{path} has none of the cells (it has {name_some(label.index)}, the data "
-            f"{name_some(cells)}); give the same names"
-        )
-    if n := int(found.isna().sum()):
-        lacking = name_some(found.index[found.isna()])
-        warnings.warn(
-            f"{path} has no label for {n:,} of the {count_of(len(cells), 'cell')} ({lacking}), "
-            f"which {'is' if n == 1 else 'are'} left out",
-            InputNote,
-            stacklevel=2,
-        )
-    return found
-
-
-def _labels_in(wanted: object, known: list[str], argument: str, name: str) -> list[str]:
-    wanted = [wanted] if isinstance(wanted, str) or not np.iterable(wanted) else list(wanted)
-    wanted = [level_name(label) for label in wanted]
-    if missing := [label for label in wanted if label not in known]:
-        raise InputError(
-            f"{argument} is {name_some(missing)}, and {name} has no such label; "
-            f"it has {name_some(known)}"
-        )
-    if not wanted:
-        raise InputError(f"{argument} names no label; give one, or leave it out")
-    return wanted
-
-
-def _mask(cells: Sequence[str], given: object, argument: str) -> np.ndarray:
-    if getattr(given, "dtype", None) in ("bool", "boolean"):
-        given = in_order_of(np.asarray(cells), given, argument)
-    values = np.asarray(given)
-    if values.ndim != 1 or not len(values):
-        raise InputError(
-            f"{argument} must be a mask or a list of cell names, not {given!r} (labels need "
-            "groupby)"
-        )
-    if values.dtype == bool:
-        if len(values) != len(cells):
-            raise InputError(
-                f"{argument} is a mask of {count_of(len(values), 'value')} for "
-                f"{count_of(len(cells), 'cell')}; give one value for each cell"
-            )
-        return values
-    if pd.isna(values).any():
-        raise InputError(f"{argument} has missing values; give True or False for each cell")
-    mask = pd.Index(cells).isin(values.astype(str))
-    if missing := sorted(set(values.astype(str)) - set(cells)):
-        raise InputError(f"{argument} has cells that are not in the data: {name_some(missing)}")
-    return mask
-
-
-def _refuse_small(groups: Groups) -> None:
-    size = np.bincount(groups.unit[groups.unit >= 0], minlength=groups.n_units)
-    for comparison in groups.comparisons:
-        named = zip(comparison[:2], comparison.units, strict=True)
-        for name, units in named:
-            if (n := size[units].sum()) < FEWEST_CELLS:
-                raise InputError(
-                    f"group '{name}' has {count_of(n, 'cell')}; a comparison needs at least "
-                    f"{FEWEST_CELLS} in each group"
-                )
+def answer_of(
+    fit: Fitted, scope: Scope, paired: Paired, groups: Groups, asked: Question
+) -> pd.DataFrame:
+    """Test groups of these cells, and ask the model; `compare` says what comes of it."""
+    counts = paired.counts[asked.modality]
+    groups = groups.without(entries_of_cells(counts) == 0)
+    design, row, batch = scope.design(paired), None, None
+    if scope.covariates is not None:
+        row = scope.covariates.row(None)
+        _, batch = distinct(design)
+    cells = Cells(paired.counts, fit.device, design=design)
+    q = embed(fit.module, cells, modality=asked.latent)
+    means = model_means(fit.module, q, groups, asked.modality, asked.n_samples, asked.seed, row)
+    return compare(
+        counts, scope.names(asked.modality), groups, means,
+        delta=asked.delta, fdr=asked.fdr, library_size=asked.library_size, wanted=asked.wanted,
+        batch=batch, seed=asked.seed,
+    )  # fmt: skip
 
 
 # ---- what the model says of the effects
@@ -362,34 +256,3 @@ def shared_batches(
             "batches; compare groups that share batches, or fit a model without batches"
         )
     return shared
-
-
-def to_file(
-    model: SCMVP,
-    path: str,
-    data: PairedData,
-    labels: Sequence[str],
-    modality: str,
-    features: Sequence[str] | None = None,
-    **options: object,
-) -> dict[str, float]:
-    """Test groups and write the table as CSV: how R gets it, from either of its engines.
-
-    Args:
-        model: Fitted.
-        path: File to write.
-        data: The cells.
-        labels: One for each cell; of cells in no group ''.
-        modality: 'rna' or 'atac'.
-        features: To report; all when None.
-        **options: Of `SCMVP.differential_expression`.
-
-    Returns:
-        The log2 fold change of the typical feature by comparison.
-    """
-    labels = pd.Series(list(labels), dtype=object).replace({"": None})
-    tests = {"rna": model.differential_expression, "atac": model.differential_accessibility}
-    asked = {"rna": "genes", "atac": "peaks"}[modality]
-    table = tests[modality](data, groupby=labels, **{asked: features}, **options)
-    table.to_csv(path, index=False)
-    return table.attrs["typical_lfc"]

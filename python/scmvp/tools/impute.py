@@ -15,16 +15,78 @@ import scipy.sparse as sp
 import torch
 from anndata.io import write_elem
 
+from ..arguments import number, positive
+from ..data.covariates import Batch
+from ..data.scope import Scope
 from ..files import whole_file
+from ..fit.fitted import Fitted
+from ..modalities import MODALITIES
 from ..nn.module import PairedMixtureVAE
 from ..nn.networks import Decoder
+from ..progress import Listener, counted, followed
 
 BLOCK_BYTES = 64 << 20  # of decoder output held at a time
 
 
-def n_blocks(module: PairedMixtureVAE, n_cells: int, modality: str) -> int:
-    """How many blocks `decode_blocks` makes of so many cells."""
-    return -(-n_cells // _block_cells(module.decoders[modality]))
+def imputed(
+    fit: Fitted,
+    scope: Scope,
+    latent: np.ndarray,
+    modality: str,
+    features: Sequence[str] | None,
+    library_size: float,
+    batch: Batch,
+) -> Iterator[np.ndarray]:
+    """Imputed profiles of points of the latent, block by block.
+
+    Args:
+        fit: The model.
+        scope: Its features and batches.
+        latent: (n, D).
+        modality: 'rna' or 'atac'.
+        features: Names wanted; all modelled ones when None.
+        library_size: Counts per cell over all modelled features.
+        batch: To impute to; the average one when None.
+
+    Raises:
+        InputError: One of these is not of the model, said before anything is computed.
+    """
+    scope.names(modality)
+    library_size, latent = positive("library_size", library_size), fit.points(latent)
+    columns, row = scope.columns(modality, features), scope.row(batch)
+    return decode_blocks(fit.module, latent, modality, columns, library_size, row)
+
+
+def to_file(
+    fit: Fitted,
+    scope: Scope,
+    path: Path,
+    latent: np.ndarray,
+    modality: str,
+    cells: Sequence[str],
+    features: Sequence[str] | None,
+    library_size: float,
+    batch: Batch,
+    threshold: float | None,
+    log: bool,
+    progress: bool | Listener,
+) -> None:
+    """Write `imputed` profiles to HDF5; the other arguments are those of `SCMVP.decode_to_file`."""
+    blocks = imputed(fit, scope, latent, modality, features, library_size, batch)
+    if log:
+        blocks = map(np.log1p, blocks)
+    features = scope.names(modality) if features is None else features
+    about = {"scmvp_modality": modality, "scmvp_library_size": float(library_size)}
+    if log:
+        about["scmvp_log"] = True
+    if batch is not None:
+        about["scmvp_batch"] = str(batch)
+    if threshold is not None:
+        about["scmvp_threshold"] = threshold = number("threshold", threshold)
+    n_blocks = -(-len(latent) // _block_cells(fit.module.decoders[modality]))
+    name = f"imputing {MODALITIES[modality].group}"
+    with followed(progress) as (stages, _), stages.stage(name) as report:
+        write_blocks(path, counted(blocks, n_blocks, report), cells, features, threshold, about)
 
 
 @torch.no_grad()

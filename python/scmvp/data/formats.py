@@ -1,0 +1,155 @@
+"""Which kind of file or folder holds paired cells, and what is said of one that cannot be read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError, InputNote, first_line
+from ..modalities import PAIR
+from ..words import name_some
+from .claims import check_hdf5, check_zarr
+from .containers import names_of_modalities
+
+ACCEPTED = (
+    "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad of both modalities, a 10x .h5, "
+    "a MatrixMarket folder or a Seurat or SingleCellExperiment .rds"
+)
+_PAIR_KINDS = (".h5ad", ".zarr")
+# What Cell Ranger ARC writes into the folder of a run, and which of it is read.
+_OUTS = ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix")
+
+
+def inside_outs(path: Path) -> Path:
+    """The filtered matrix in the `outs` folder of Cell Ranger ARC; any other path as it is."""
+    if path.is_dir() and path.suffix != ".zarr" and pair_files(path) is None:
+        if plain_or_gzipped(path, "matrix.mtx") is None:
+            return next((path / name for name in _OUTS if (path / name).exists()), path)
+    return path
+
+
+def has_layers(path: Path) -> bool:
+    """Whether a file of this kind can have them."""
+    if path.is_dir() and path.suffix != ".zarr":
+        return pair_files(path) is not None
+    return path.suffix.lower() in (".h5ad", ".h5mu", ".zarr")
+
+
+def refuse_layers(path: Path, layers: Mapping[str, str | None]) -> None:
+    """Say that there is nothing that a layer's name could mean."""
+    for modality, layer in layers.items():
+        if layer is not None:
+            is_rds = path.suffix.lower() == ".rds"
+            other = (
+                "; read_rds takes the name of an assay (rna_assay, peak_assay)" if is_rds else ""
+            )
+            raise InputError(
+                f"{path} has no layers, only h5ad, h5mu and zarr have: leave out "
+                f"{modality}_layer='{layer}'{other}"
+            )
+
+
+def pair_files(folder: Path) -> dict[str, Path] | None:
+    """The files of both modalities in a folder; None where it has neither.
+
+    Raises:
+        InputError: There is only one of them.
+    """
+    for kind in _PAIR_KINDS:
+        pair = {modality: folder / f"{modality}{kind}" for modality in PAIR}
+        present = [modality for modality in PAIR if pair[modality].exists()]
+        if len(present) == 2:
+            return pair
+        if present:
+            missing = next(modality for modality in PAIR if modality not in present)
+            raise InputError(
+                f"{folder} holds {present[0]}{kind} but no {missing}{kind}; put both into the "
+                "folder"
+            )
+    return None
+
+
+def plain_or_gzipped(folder: Path, name: str) -> Path | None:
+    """A file of a folder, under its name or with .gz; None where there is neither."""
+    candidates = (folder / name, folder / f"{name}.gz")
+    return next((file for file in candidates if file.exists()), None)
+
+
+def holds_mudata(path: Path) -> bool:
+    """Whether an h5mu or zarr file holds a MuData (an .h5ad and other zarr: an AnnData)."""
+    return path.suffix.lower() == ".h5mu" or (
+        path.suffix.lower() == ".zarr" and (path / "mod").exists()
+    )
+
+
+def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
+    """The names that a MuData file has for 'rna' and for 'atac'."""
+    names = list(names)
+    with in_file(path):
+        found = names_of_modalities(names)
+    for modality in PAIR:
+        if modality not in found:
+            has = ", ".join(repr(name) for name in names) or "none"
+            raise InputError(
+                f"{path} has no modality '{modality}' (modalities: {has}); rename its two "
+                "modalities to 'rna' and 'atac'"
+            )
+    if others := [name for name in names if name not in found.values()]:
+        warnings.warn(
+            f"{path}: modalities other than RNA and ATAC are left out ({name_some(others)})",
+            InputNote,
+            stacklevel=4,
+        )
+    return found
+
+
+@contextmanager
+def modalities_expected(path: Path) -> Iterator[None]:
+    """What to do about an AnnData file without both modalities."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{path} holds one modality, as far as can be told: put the two as rna{path.suffix} "
+            f"and atac{path.suffix} into one folder and give the folder, or give each feature its "
+            "type, 'Gene Expression' or 'Peaks', in a column 'feature_types' of var"
+        ) from error
+
+
+def check_container(path: Path) -> None:
+    """Refuse an HDF5 file or a zarr folder that claims more than it holds."""
+    (check_zarr if path.suffix == ".zarr" else check_hdf5)(path)
+
+
+@contextmanager
+def in_file(path: Path) -> Iterator[None]:
+    """Put the path in front of a refusal."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+@contextmanager
+def damage_reported(path: Path, kind: str) -> Iterator[None]:
+    """Turn what libraries raise on damaged files into one sentence."""
+    try:
+        yield
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise InputError(
+            f"{path} does not fit into the memory; leave its counts on disk with backed=True, or "
+            "give a smaller part of it"
+        ) from error
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be opened: permission denied") from error
+    except Exception as error:  # a dozen kinds, depending on the byte where the damage is
+        raise InputError(
+            f"{path} is not a readable {kind} (damaged or truncated?): {first_line(error)}; copy "
+            "or write it again"
+        ) from error

@@ -1,0 +1,169 @@
+"""Two modalities in memory as one MuData of the same cells."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+from mudata import MuData
+
+from ..errors import InputError
+from ..modalities import PAIR, feature_of, label_of
+from ..words import count_of
+from .checks import check_names, match_cells
+from .containers import as_names
+
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def from_parts(
+    rna: Parts,
+    atac: Parts,
+    cells: Sequence[str],
+    genes: Sequence[str],
+    peaks: Sequence[str],
+    obs: Mapping[str, Sequence[str]] | None = None,
+) -> MuData:
+    """Build paired cells from the three vectors of each sparse matrix, without copying them.
+
+    Args:
+        rna: (data, indices, indptr) of the cells x genes CSR matrix; these are also the slots x, i
+            and p of the genes x cells dgCMatrix.
+        atac: The same of the cells x peaks matrix.
+        cells: Cell names, length n_cells.
+        genes: Gene names, length n_genes.
+        peaks: Peak names, length n_peaks.
+        obs: Columns for `mdata.obs`, n_cells values each.
+
+    Raises:
+        InputError: The vectors and the names do not fit each other.
+    """
+    named = as_names(cells)
+    return join(
+        modality_from_parts("rna", rna, named, genes),
+        modality_from_parts("atac", atac, named, peaks),
+        obs=None if obs is None else pd.DataFrame(dict(obs), index=named),
+    )
+
+
+def modality_from_parts(
+    modality: str, parts: Parts, cells: Sequence[str], features: Sequence[str]
+) -> AnnData:
+    """One modality of `from_parts`."""
+    cells, features = as_names(cells), as_names(features)
+    return adata_of(csr_from_parts(parts, (len(cells), len(features)), modality), cells, features)
+
+
+def join(
+    rna: AnnData,
+    atac: AnnData,
+    obs: pd.DataFrame | None = None,
+    mosaic: bool = False,
+    may_be_mosaic: bool = False,
+) -> MuData:
+    """One MuData of two modalities, the ATAC cells put in the order of the RNA cells.
+
+    Args:
+        rna: RNA modality, cells x genes.
+        atac: ATAC modality, cells x peaks.
+        obs: Columns of the whole for `mdata.obs`, indexed by cell name. Columns of the modalities
+            come after them; one of the same name and other values as 'rna:<name>', 'atac:<name>'.
+        mosaic: Leave both as they are, also where one lacks cells of the other.
+        may_be_mosaic: See `match_cells`.
+
+    Raises:
+        InputError: Names are duplicated or the two do not hold the same cells.
+    """
+    for modality, adata in zip(PAIR, (rna, atac), strict=True):
+        check_names(modality, as_names(adata.obs_names), as_names(adata.var_names))
+    if not mosaic:
+        order = match_cells(as_names(rna.obs_names), as_names(atac.obs_names), may_be_mosaic)
+        if order is not None:
+            atac = atac[order].copy()
+    with warnings.catch_warnings():
+        # MuData announces its coming defaults; the columns wanted are set below.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        mdata = MuData({"rna": rna, "atac": atac})
+    mdata.obs = _columns_of_all(mdata.obs_names, obs, rna.obs, atac.obs)
+    return mdata
+
+
+def _columns_of_all(
+    cells: pd.Index, whole: pd.DataFrame | None, rna: pd.DataFrame, atac: pd.DataFrame
+) -> pd.DataFrame:
+    """Columns of the whole, then of the modalities; one with other values gets its prefix."""
+    columns = pd.DataFrame(index=cells)
+    known = {}  # cells that a column says something of
+    for prefix, table in (("", whole), ("rna:", rna), ("atac:", atac)):
+        for name in () if table is None else table:
+            column = table[name]
+            if name not in columns:
+                columns[name], known[name] = column, table.index
+                continue
+            shared = known[name].intersection(column.index)
+            more = column.index.difference(known[name])
+            if not same_column(columns[name][shared], column[shared]):
+                columns[prefix + name] = column
+            elif len(more):
+                columns[name] = _extended(columns[name][known[name]], column[more], cells)
+                known[name] = cells
+    return columns
+
+
+def _extended(one: pd.Series, other: pd.Series, cells: pd.Index) -> pd.Series:
+    """Two columns of different cells as one; categories stay categories."""
+    joined = pd.concat([one, other]).reindex(cells)
+    if isinstance(one.dtype, pd.CategoricalDtype):
+        levels = pd.unique(pd.Series([*one.cat.categories, *other.dropna()], dtype=object))
+        return joined.astype(pd.CategoricalDtype(levels))
+    return joined
+
+
+def same_column(one: pd.Series, other: pd.Series) -> bool:
+    """Whether two columns hold the same values in the same order, whatever their types."""
+    one, other = (part.astype(object).reset_index(drop=True) for part in (one, other))
+    return bool(((one == other) | (one.isna() & other.isna())).fillna(False).all())
+
+
+def csr_from_parts(parts: Parts, shape: tuple[int, int], modality: str | None) -> sp.csr_matrix:
+    """A matrix of the three vectors; `modality` is None where it has the features of all.
+
+    Raises:
+        InputError: The vectors do not fit each other or the shape.
+    """
+    data, indices, indptr = (np.asarray(part).reshape(-1) for part in parts)
+    what = "the matrix" if modality is None else f"the {label_of(modality)} matrix"
+    word = "feature" if modality is None else feature_of(modality)
+    if len(indptr) != shape[0] + 1:
+        raise InputError(
+            f"{what} has {count_of(len(indptr) - 1, 'cell')}, but "
+            f"{count_of(shape[0], 'cell name', 'is', 'are')} given"
+        )
+    if any(part.dtype.kind not in "iu" for part in (indices, indptr)):
+        raise InputError(
+            f"{what} is damaged: its index vectors are not whole numbers; make the file again"
+        )
+    if indptr[0] != 0 or (np.diff(indptr.astype(np.int64)) < 0).any() or indptr[-1] != len(data):
+        raise InputError(f"{what} is damaged: its rows do not add up; make the file again")
+    if len(indices) and (indices.max() >= shape[1] or indices.min() < 0):
+        raise InputError(
+            f"{what} has entries for {word} {int(indices.max()) + 1}, but "
+            f"{count_of(shape[1], f'{word} name', 'is', 'are')} given"
+        )
+    try:
+        return sp.csr_matrix((data, indices, indptr), shape=shape, copy=False)
+    except ValueError as error:
+        raise InputError(f"{what} is not a valid sparse matrix: {error}") from error
+
+
+def adata_of(matrix: sp.csr_matrix, cells: np.ndarray, features: np.ndarray) -> AnnData:
+    """Counts and names, nothing else; names may repeat."""
+    with warnings.catch_warnings():
+        # Repeated names are refused, with the names, when the modalities are joined.
+        warnings.simplefilter("ignore", UserWarning)
+        return AnnData(X=matrix, obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=features))

@@ -1,0 +1,160 @@
+"""What a model reads of cells: features, layers and batches, chosen once, the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arguments import positions
+from ..errors import InputError
+from ..modalities import MODALITIES
+from ..words import count_of
+from .checks import check_paired
+from .covariates import Batch, Covariates, column_names
+from .features import (
+    counted_as_fitted,
+    empty_cells,
+    in_features,
+    in_fragments,
+    modelled_features,
+)
+from .paired import Paired, PairedData
+from .preprocess import counts_insertions
+
+FEWEST_CELLS = 20
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is read of cells, fitted ones and others.
+
+    Attributes:
+        features: Names of the modelled ones, by modality.
+        layers: Those of RNA and ATAC that have the counts.
+        covariates: The batches that are taken out of the latent; None where there are none.
+        insertions: Whether the ATAC counts of the fitted cells were of insertions.
+    """
+
+    features: dict[str, np.ndarray]
+    layers: tuple[str | None, str | None]
+    covariates: Covariates | None
+    insertions: bool
+
+    def matched(self, data: PairedData) -> Paired:
+        """Counts of other cells in these features."""
+        paired = check_paired(
+            data,
+            *self.layers,
+            mosaic=True,
+            absent=self.features,
+            columns=() if self.covariates is None else self.covariates.names,
+        )
+        matched = in_features(counted_as_fitted(paired, self.insertions), self.features)
+        empty_cells(matched)
+        return matched
+
+    def design(self, paired: Paired) -> np.ndarray | None:
+        """Batches of the cells, (n, S)."""
+        return None if self.covariates is None else self.covariates.design(paired.obs)
+
+    def row(self, batch: Batch = None) -> np.ndarray | None:
+        """One batch, (S,); the average one when None."""
+        if self.covariates is not None:
+            return self.covariates.row(batch)
+        if batch is not None:
+            raise InputError(
+                f"batch is {batch!r}, but the model was fitted without batches; leave batch out"
+            )
+        return None
+
+    def names(self, modality: str) -> np.ndarray:
+        """The features of a modality, or a refusal of one that is unknown."""
+        if modality not in self.features:
+            known = " or ".join(f"'{name}'" for name in self.features)
+            raise InputError(f"modality '{modality}' is unknown; use {known}")
+        return self.features[modality]
+
+    def columns(self, modality: str, wanted: Sequence[str] | None) -> np.ndarray | None:
+        """Numbers of the features asked for; None for all."""
+        names, of = self.names(modality), MODALITIES[modality]
+        if wanted is None:
+            return None
+        return positions(names, wanted, of.feature, f"the {of.label} model")
+
+    def refuse_latent(self, argument: str, given: Any) -> None:
+        """Unless it is 'joint' or a modality."""
+        known = ["joint", *self.features]
+        if given not in known:
+            raise InputError(f"{argument} '{given}' is unknown; use one of {', '.join(known)}")
+
+
+class Chosen(NamedTuple):
+    """Cells to fit."""
+
+    scope: Scope
+    cells: Paired
+    account: dict[str, Any]  # of what was chosen, by names of numbers
+
+
+def choose(
+    data: PairedData,
+    rna_layer: str | None,
+    atac_layer: str | None,
+    min_cells: int,
+    batch: str | Sequence[str] | None,
+    mosaic: bool,
+) -> Chosen:
+    """Check the cells and choose the features; the arguments are those of `SCMVP`.
+
+    Raises:
+        InputError: The input cannot be modelled; the sentence says why.
+    """
+    if isinstance(data, Paired) and (rna_layer, atac_layer) != (None, None):
+        raise InputError(
+            "the counts of a file are chosen when it is read; give rna_layer and atac_layer to "
+            "scmvp.read, not here"
+        )
+    columns = column_names(batch)
+    given = check_paired(data, rna_layer, atac_layer, mosaic, columns=columns)
+    covariates = Covariates.of(given.obs[columns]) if columns else None
+    insertions = counts_insertions(given.atac)
+    if insertions:
+        given = in_fragments(given)
+    cells = modelled_features(given, min_cells)
+    empty = empty_cells(cells)
+    incomplete = np.logical_or.reduce([*empty.values()])
+    _refuse_few(len(incomplete), int((~incomplete).sum()))
+    account = {
+        "n_cells": len(cells.cells),
+        **{n_features(name): len(names) for name, names in cells.features.items()},
+        **{f"{n_features(name)}_in": len(names) for name, names in given.features.items()},
+        "min_cells": min_cells,
+        "atac_insertions": insertions,
+        **{f"cells_without_{name}": int(without.sum()) for name, without in empty.items()},
+        "cells_incomplete": int(incomplete.sum()),
+        "batch": columns,
+    }
+    return Chosen(
+        Scope(cells.features, (rna_layer, atac_layer), covariates, insertions), cells, account
+    )
+
+
+def _refuse_few(n_cells: int, n_paired: int) -> None:
+    if n_cells < FEWEST_CELLS:
+        raise InputError(
+            f"there {'is' if n_cells == 1 else 'are'} {count_of(n_cells, 'cell')}, too few to fit "
+            f"a model; give at least {FEWEST_CELLS}"
+        )
+    if n_paired < FEWEST_CELLS:
+        raise InputError(
+            f"{count_of(n_paired, 'cell', 'has', 'have')} counts in both modalities, too few "
+            f"to learn how the two belong together; give at least {FEWEST_CELLS}"
+        )
+
+
+def n_features(modality: str) -> str:
+    """Under which name their number is told."""
+    return f"n_{MODALITIES[modality].features}"

@@ -1,0 +1,50 @@
+"""The module before its training: what the features' counts alone decide."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..data.matrices import Matrix, feature_totals
+from ..data.spectral import batches_of, fit_spectrum
+from ..modalities import MODALITIES
+from ..nn import paper
+from ..nn.inputs import SpectralScores
+from ..nn.module import Features, PairedMixtureVAE
+from ..options import ModelOptions
+from ..progress import SILENT, Stages
+
+
+def untrained(
+    options: ModelOptions,
+    n_clusters: int | None,
+    counts: dict[str, Matrix],
+    design: np.ndarray | None,
+    seed: int,
+    stages: Stages = SILENT,
+) -> PairedMixtureVAE:
+    """A module that knows how often and in which cells features are seen, and nothing else.
+
+    Args:
+        options: Of the network.
+        n_clusters: K; None leaves it open.
+        counts: Of the cells to fit, by modality.
+        design: Their batches, (n, S).
+        seed: Of the correspondence analysis.
+        stages: Told of it.
+    """
+    o, features = options, {}
+    for name, matrix in counts.items():
+        of, factor = MODALITIES[name], None
+        part = None if design is None else batches_of(matrix, design)
+        if part is not None:
+            factor = torch.from_numpy(part.log_factor)
+        if o.encoder_input == "counts":
+            reader = paper.READERS[of.paper_input].of(matrix)
+        else:
+            with stages.stage(f"correspondence analysis of {of.group}") as report:
+                found = fit_spectrum(matrix, o.n_components, seed, part, o.shrink, report)
+            reader = SpectralScores(found)
+        totals = torch.from_numpy(feature_totals(matrix).astype(np.float32))
+        features[name] = Features(totals, reader, factor)
+    return PairedMixtureVAE(o, n_clusters, features)

@@ -1,0 +1,143 @@
+"""A training from its arguments to the fitted model."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..arguments import options_from, positive, whole_number
+from ..data.checks import writable
+from ..data.matrices import Matrix
+from ..errors import InputError
+from ..nn.batches import Cells
+from ..nn.device import pick_device, seeded
+from ..nn.distributed import ranks
+from ..options import ModelOptions, TrainingOptions, default_epochs
+from ..progress import Stages
+from ..threads import default_threads, limited_threads
+from .build import untrained
+from .fitted import Fitted
+from .training import Callback, Trainer
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a training is to go."""
+
+    options: TrainingOptions
+    epochs_given: bool  # max_epochs is the caller's; else the cells decide
+    threads: int
+    callback: Callback | None
+    device: torch.device
+    checkpoint: Path | None
+
+    def forget_checkpoint(self) -> None:
+        """Delete its file."""
+        if self.checkpoint is not None and ranks().rank == 0:
+            self.checkpoint.unlink(missing_ok=True)
+
+
+def course_of(
+    defaults: dict[str, Any],
+    max_epochs: int | None,
+    batch_size: int,
+    lr: float,
+    seed: int,
+    device: str,
+    threads: int | None,
+    callback: Callback | None,
+    checkpoint: str | os.PathLike | None,
+    others: dict[str, Any],
+) -> Course:
+    """The course that arguments of `SCMVP.train` ask for.
+
+    Args:
+        defaults: Training options of the preset.
+        max_epochs: As there, and so on.
+        batch_size: Cells per step.
+        lr: Learning rate.
+        seed: Of all that is random.
+        device: By name.
+        threads: Of PyTorch.
+        callback: Of epochs.
+        checkpoint: File.
+        others: Training options by name.
+
+    Raises:
+        InputError: One is out of range.
+    """
+    given = {} if max_epochs is None else {"max_epochs": whole_number("max_epochs", max_epochs)}
+    changes = given | {
+        "batch_size": whole_number("batch_size", batch_size, at_least=2),
+        "lr": positive("lr", lr, at_most=1),
+        "seed": whole_number("seed", seed, at_least=0, at_most=2**32 - 1),
+    }
+    options = options_from(TrainingOptions, others, defaults | changes)
+    if threads is None:
+        threads = default_threads()
+    threads = whole_number("threads", threads, at_most=os.cpu_count())
+    if callback is not None and not callable(callback):
+        raise InputError(f"callback is {callback!r}; give a function of one dict")
+    picked = pick_device(device)
+    file = None if checkpoint is None else writable(checkpoint)
+    return Course(options, bool(given), threads, callback, picked, file)
+
+
+def trained(
+    course: Course,
+    options: ModelOptions,
+    n_clusters: int | None,
+    counts: dict[str, Matrix],
+    design: np.ndarray | None,
+    account: dict[str, Any],
+    show_epoch: Callback | None,
+    stages: Stages,
+) -> Fitted:
+    """Train a new module.
+
+    Args:
+        course: How.
+        options: Of the network.
+        n_clusters: K; None: to be found.
+        counts: Of the cells, by modality.
+        design: Their batches, (n, S).
+        account: What was chosen of the cells; says how many have not all modalities.
+        show_epoch: Called after each epoch, before the caller's callback.
+        stages: Told of what comes before the first epoch.
+
+    Raises:
+        InputError: The training diverged.
+    """
+    training, n_cells = course.options, account["n_cells"]
+    with limited_threads(course.threads), seeded(training.seed, course.device):
+        module = untrained(options, n_clusters, counts, design, training.seed, stages)
+        if not course.epochs_given:
+            total = sum(float(totals.sum()) for totals in module.totals.values())
+            epochs = default_epochs(n_cells, total / n_cells)
+            training = dataclasses.replace(training, max_epochs=epochs)
+        with stages.stage("setting up the networks"):
+            part_paired = 1 - account["cells_incomplete"] / n_cells
+            cells = Cells(counts, course.device, ranks(), design, part_paired)
+            trainer = Trainer(module, cells, training)
+        result = trainer.run(_both(show_epoch, course.callback), course.checkpoint, stages)
+        latent = trainer.latent()
+    account = account | {"n_clusters": module.n_clusters, "threads": course.threads}
+    return Fitted(module, training, result, account, course.threads, latent)
+
+
+def _both(one: Callback | None, other: Callback | None) -> Callback | None:
+    """Both callbacks in turn, where both are there."""
+    if one is None or other is None:
+        return one or other
+
+    def both(state: dict) -> None:
+        one(state)
+        other(state)
+
+    return both

@@ -1,0 +1,255 @@
+"""Objects of R and MuData, part by part, in the form in which `bridge.R` gives and takes them.
+
+What an object has and a MuData has no place for is in `uns['r_object']`, from which it goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+
+from ..data.checks import check_names
+from ..data.containers import as_names
+from ..data.formats import in_file
+from ..data.joining import join, same_column
+from ..data.matrices import entries_once, holds_counts, plain_numbers
+from ..data.places import place_in_memory, places_of, raw_in_place, remedy
+from ..errors import InputError
+from ..modalities import PAIR, label_of
+from ..words import count_of
+from .rserial import Named
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+RECORD = "r_object"
+PREFIX = "X_"  # of reductions in obsm
+IMPUTED = {"rna": "scMVP_RNA", "atac": "scMVP_ATAC"}
+# Columns of an embedding's record that are arrays of R, as they are named there.
+_REDUCTION_RECORD = (
+    "key",
+    "assay",
+    "global",
+    "columns",
+    "stdev",
+    "percent_var",
+    "loadings",
+    "loadings_features",
+)
+
+
+# ---- from R --------------------------------------------------------------------------------------
+
+
+def mudata_of(parts: dict[str, Any], path: Path) -> MuData:
+    """The MuData of what R has read in a file.
+
+    Raises:
+        InputError: Names are missing or given twice, or the modalities have other cells.
+    """
+    record: dict[str, Any] = {"kind": parts["kind"][0]}
+    if parts.get("identity"):
+        record["identity"] = parts["identity"][0]
+    modalities = {}
+    for modality in PAIR:
+        part = parts[modality]
+        counts: Named = part["counts"]
+        cells, features = as_names(counts.cells), as_names(counts.features)
+        with in_file(path):
+            check_names(modality, cells, features)
+        adata = AnnData(
+            X=counts.matrix,
+            obs=pd.DataFrame(index=cells),
+            var=_without_strings(part["var"].set_axis(features)),
+        )
+        for name, values in as_dict(part["layers"]).items():
+            adata.layers[name] = values.matrix if isinstance(values, Named) else values.T
+        modalities[modality] = adata
+        about = {"name": part["name"], "class": part["class"], "key": part.get("key")}
+        record[modality] = {name: text[0] for name, text in about.items() if text}
+        if part.get("added"):
+            record[modality]["added"] = np.array(part["added"], dtype=object)
+    rna = modalities["rna"]
+    rna.obs = parts["obs"].set_axis(rna.obs_names)
+    with in_file(path):
+        mdata = join(rna, modalities["atac"])
+    record["reductions"] = {}
+    for name, one in as_dict(parts["reductions"]).items():
+        mdata.obsm[PREFIX + name] = np.ascontiguousarray(one["values"])
+        record["reductions"][name] = {
+            key: _storable(one[key]) for key in _REDUCTION_RECORD if _present(one.get(key))
+        }
+    mdata.uns[RECORD] = record
+    return mdata
+
+
+def as_dict(values: Any) -> dict[str, Any]:
+    """A list of R by its names; an empty one has none."""
+    return values if isinstance(values, dict) else {}
+
+
+def _present(value: Any) -> bool:
+    return value is not None and len(value) > 0
+
+
+def _storable(value: Any) -> Any:
+    """What HDF5 and zarr can hold: one value, or an array."""
+    if isinstance(value, list):
+        return value[0] if len(value) == 1 else np.array(value, dtype=object)
+    return value[0].item() if value.shape == (1,) else value
+
+
+def _without_strings(table: pd.DataFrame) -> pd.DataFrame:
+    """A table all of whose labels are text, as AnnData wants them."""
+    table.columns = [str(name) for name in table.columns]
+    return table
+
+
+# ---- to R ----------------------------------------------------------------------------------------
+
+
+def features_by_cells(values: Any, cells: Iterable[str], features: Iterable[str]) -> Named:
+    """A matrix as R wants it: sparse where it is sparse, by its three vectors."""
+    if hasattr(values, "to_memory"):
+        values = values.to_memory()
+    if not sp.issparse(values):
+        values = plain_numbers(np.asarray(values))
+    elif not (isinstance(values, sp.csr_matrix) and values.has_canonical_format):
+        values = entries_once(values)
+    return Named(values, list(cells), list(features))
+
+
+def features_part(
+    adata: AnnData, modality: str, layer: str | None, spelling: Mapping[str, str]
+) -> dict[str, Any]:
+    """Counts, further layers and metadata of a modality.
+
+    Args:
+        adata: The modality.
+        modality: 'rna' or 'atac'.
+        layer: With the counts; X when None.
+        spelling: What R calls layers.
+
+    Raises:
+        InputError: It holds no counts.
+    """
+    adata, layer = raw_in_place(adata, layer)
+    cells, features = as_names(adata.obs_names), as_names(adata.var_names)
+    check_names(modality, cells, features)
+    places = places_of(adata)
+    values = place_in_memory(places, modality, layer).values()
+    named = features_by_cells(values, cells, features)
+    if not sp.issparse(named.matrix):
+        named.matrix = sp.csr_matrix(named.matrix)
+    if not holds_counts(named.matrix):
+        what = "X" if layer is None else f"layer '{layer}'"
+        found = remedy(places, modality) or ", nor is any layer of it: counts are needed"
+        raise InputError(f"{what} of the {label_of(modality)} modality is not counts{found}")
+    others = {name: adata.layers[name] for name in adata.layers if name not in (layer, "counts")}
+    if layer is not None and adata.X is not None and "data" not in others:
+        others["data"] = adata.X  # what is modelled is in the layer, X is made of it
+    return {
+        "counts": named,
+        "var": adata.var.set_axis(features),
+        "layers": {
+            spelling.get(name, str(name)): features_by_cells(values, cells, features)
+            for name, values in others.items()
+        },
+    }
+
+
+def cells_table(mdata: MuData, pair: dict[str, AnnData]) -> pd.DataFrame:
+    """Columns of all obs, once each; a modality's own column of a taken name gets its prefix."""
+    cells = mdata.obs_names
+    prefixed = tuple(f"{modality}:" for modality in PAIR)
+    own = [name for name in mdata.obs if not str(name).startswith(prefixed)]
+    table = mdata.obs[own].copy()
+    for modality, adata in pair.items():
+        columns = adata.obs.reindex(cells)
+        for name in columns:
+            if name not in table:
+                table[name] = columns[name].array
+            elif not same_column(table[name], columns[name]):
+                table[f"{modality}_{name}"] = columns[name].array
+    return table.set_axis(as_names(cells))
+
+
+def reductions_of(
+    mdata: MuData, pair: Mapping[str, AnnData], everywhere: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Embeddings by name, those of the MuData first; a taken name gets its modality before it."""
+    record = as_dict(mdata.uns.get(RECORD, {})).get("reductions", {})
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in mdata.obsm.items():
+        if str(name).startswith(PREFIX):
+            short = str(name)[len(PREFIX) :]
+            known = dict(record.get(short, {}))
+            if len(known.get("columns", ())) != _matrix(values).shape[1]:
+                known = {key: known[key] for key in ("key", "assay", "global") if key in known}
+            found[short] = {
+                "values": _matrix(values),
+                **{key: of_record(known, key) for key in known},
+            }
+    for modality, adata in pair.items() if everywhere else ():
+        for name, values in adata.obsm.items():
+            if str(name).startswith(PREFIX):
+                short = str(name)[len(PREFIX) :]
+                short = f"{modality}_{short}" if short in found else short
+                found[short] = {"values": _matrix(values)}
+    return found
+
+
+def _matrix(values: Any) -> np.ndarray:
+    values = values.toarray() if sp.issparse(values) else np.asarray(values)
+    return values.astype(np.float64, copy=False)
+
+
+def of_record(record: Mapping[str, Any], key: str) -> Any:
+    """A value of `uns['r_object']`, which may have been in a file in between."""
+    value = record.get(key)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OUS":
+        return [str(text) for text in value]
+    if key == "columns" and isinstance(value, str):
+        return [value]
+    return value
+
+
+def imputed_part(values: Any, modality: str, cells: np.ndarray) -> dict[str, Any]:
+    """Imputed values, features x `cells`; those of the RNA logged.
+
+    Raises:
+        InputError: They have no names, or lack cells.
+    """
+    if modality not in IMPUTED:
+        raise InputError(f"imputed has values of '{modality}'; use 'rna' and 'atac'")
+    if isinstance(values, pd.DataFrame):
+        rows, features, matrix = values.index, values.columns, values.to_numpy()
+    elif hasattr(values, "obs_names"):
+        rows, features, matrix = values.obs_names, values.var_names, values.X
+    else:
+        raise InputError(
+            f"imputed['{modality}'] must be an AnnData or a DataFrame of cells x features, so that "
+            "its names are known"
+        )
+    at = pd.Index(as_names(rows)).get_indexer(pd.Index(cells))
+    if (at < 0).any():
+        raise InputError(
+            f"imputed['{modality}'] lacks {int((at < 0).sum()):,} of the "
+            f"{count_of(len(cells), 'cell')} of mdata; give values for all of them"
+        )
+    matrix = matrix[at] if not np.array_equal(at, np.arange(len(rows))) else matrix
+    dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
+    log = modality == "rna"
+    return {
+        "values": (np.log1p(dense) if log else dense).T.astype(np.float64),
+        "features": as_names(features).tolist(),
+        "modality": modality,
+        "library_size": 1e4,
+        "log": log,
+    }

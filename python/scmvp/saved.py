@@ -1,0 +1,121 @@
+"""What a model's file says of it: plan and fit into `model.json` and weights, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, NamedTuple
+
+import scipy.sparse as sp
+
+from . import storage
+from .data.covariates import Covariates
+from .data.scope import Scope, n_features
+from .errors import ModelFileError
+from .fit.build import untrained
+from .fit.fitted import Fitted
+from .fit.training import TrainingResult
+from .modalities import MODALITIES
+from .nn.device import pick_device
+from .options import ModelOptions, TrainingOptions
+from .plan import Plan
+
+
+class Saved(NamedTuple):
+    """A model in a folder."""
+
+    plan: Plan
+    fit: Fitted
+    info: dict[str, Any]  # `model.json`
+
+
+def summary_of(plan: Plan, fit: Fitted, n_clusters_used: int) -> dict[str, Any]:
+    """What was fitted, with which options and versions, and how it went."""
+    result = fit.result
+    return {
+        "n_cells": fit.account["n_cells"],
+        **{n_features(name): len(names) for name, names in plan.scope.features.items()},
+        "n_clusters": fit.module.n_clusters,
+        "n_clusters_used": n_clusters_used,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "seconds_fit": result.seconds,
+        "elbo": result.elbo,
+        "features_per_step": result.features_per_step,
+        "interrupted": result.interrupted,
+        "versions": storage.versions(),
+        "options": {
+            "preset": plan.preset,
+            "device": str(fit.device),
+            "threads": fit.account["threads"],
+            **dataclasses.asdict(plan.options),
+            **dataclasses.asdict(fit.options),
+        },
+        "account": fit.account,
+    }
+
+
+def info_of(plan: Plan, fit: Fitted, summary: dict[str, Any]) -> dict[str, Any]:
+    """What made a model, as `model.json` has it."""
+    scope = plan.scope
+    return {
+        "summary": summary,
+        "preset": plan.preset,
+        "account": fit.account,
+        "layers": list(scope.layers),
+        "covariates": None if scope.covariates is None else scope.covariates.info(),
+        "model_options": dataclasses.asdict(plan.options),
+        "training_options": dataclasses.asdict(fit.options),
+        "training": dataclasses.asdict(fit.result),
+        "modalities": [*scope.features],
+        **{MODALITIES[name].features: names.tolist() for name, names in scope.features.items()},
+    }
+
+
+def read(directory: str | os.PathLike, device: str) -> Saved:
+    """A saved model on a device; no code in it is ever run.
+
+    Raises:
+        ModelFileError: A part is missing or broken, or of another version or shape.
+    """
+    picked = pick_device(device)
+    while True:
+        info = storage.load_info(directory)
+        try:
+            with storage.damage_reported(directory):
+                found = _of_info(info, directory)
+            break
+        except ModelFileError:
+            # between its two files another program may have put a new model
+            if storage.load_info(directory)["weights_sha256"] == info["weights_sha256"]:
+                raise
+    found.fit.module.to(picked).eval()
+    return found
+
+
+def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
+    account, layers = info["account"], tuple(info["layers"])
+    n_clusters, insertions = account["n_clusters"], account["atac_insertions"]
+    features = {
+        name: storage.names_in(info, MODALITIES[name].features, directory)
+        for name in storage.modalities_in(info, directory)
+    }
+    options = storage.options_of(ModelOptions, info["model_options"], directory)
+    training = storage.options_of(TrainingOptions, info["training_options"], directory)
+    threads = storage.threads_of(account, directory)
+    result = storage.options_of(TrainingResult, info["training"], directory)
+    covariates = Covariates.from_info(info["covariates"])
+    weights = storage.read_weights(directory, info["weights_sha256"])
+    sizes = [(options.n_latent, options.n_hidden), (options.n_latent, n_clusters)]
+    for names in features.values():
+        sizes.append((options.n_hidden, len(names)))
+        if options.encoder_input == "spectral":
+            sizes.append((options.n_components, len(names)))
+    storage.check_sizes(directory, weights, *sizes)
+    scope = Scope(features, layers, covariates, insertions)
+    blank = {name: sp.csr_matrix((1, len(names))) for name, names in features.items()}
+    average = scope.row()
+    module = untrained(options, n_clusters, blank, None if average is None else average[None], 0)
+    storage.fill(module, weights, directory)
+    plan = Plan(info["preset"], options, scope, account, n_clusters)
+    return Saved(plan, Fitted(module, training, result, account, threads, None), info)

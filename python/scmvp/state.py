@@ -1,0 +1,133 @@
+"""What a model holds: what is to be fitted, its cells and, once it is trained, the fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .data.covariates import Covariates
+from .data.paired import Paired, PairedData
+from .errors import InputError
+from .fit.fitted import Fitted
+from .fit.training import TrainingResult
+from .modalities import feature_of
+from .options import ModelOptions
+from .plan import Plan
+from .progress import SILENT, Stages
+from .words import count_of
+
+
+class State:
+    """A model without its verbs, untrained as long as `_fit` is None."""
+
+    _plan: Plan
+    _data: Paired | None  # the cells to fit; None of a model from a file
+    _fit: Fitted | None
+    _info: dict[str, Any] | None  # what its file says; None of a model that was made here
+
+    def _hold(
+        self,
+        plan: Plan,
+        data: Paired | None = None,
+        fit: Fitted | None = None,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        self._plan, self._data, self._fit, self._info = plan, data, fit, info
+
+    def __repr__(self) -> str:
+        k, features = self.n_clusters, self.features.items()
+        trained = "not trained" if self._fit is None else count_of(self._result.epochs, "epoch")
+        clusters = "clusters to be found" if k is None else count_of(k, "cluster")
+        counted = ", ".join(count_of(len(names), feature_of(name)) for name, names in features)
+        return f"SCMVP({counted}, {clusters}, {trained})"
+
+    # ---- what is to be fitted
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset."""
+        return self._plan.preset
+
+    @property
+    def options(self) -> ModelOptions:
+        """What the network is."""
+        return self._plan.options
+
+    @property
+    def cells(self) -> np.ndarray:
+        """Names of the cells to fit; none of a model from a file."""
+        return np.array([], dtype=str) if self._data is None else self._data.cells
+
+    @property
+    def features(self) -> dict[str, np.ndarray]:
+        """Names of the modelled features, by modality."""
+        return self._plan.scope.features
+
+    @property
+    def genes(self) -> np.ndarray:
+        """Names of the modelled genes."""
+        return self.features["rna"]
+
+    @property
+    def peaks(self) -> np.ndarray:
+        """Names of the modelled peaks."""
+        return self.features["atac"]
+
+    @property
+    def covariates(self) -> Covariates | None:
+        """Batches that are taken out of the latent."""
+        return self._plan.scope.covariates
+
+    @property
+    def batch_levels(self) -> dict[str, list[str]]:
+        """Columns of obs that were fitted as batches, and their levels."""
+        return {} if self.covariates is None else self.covariates.levels
+
+    # ---- what came of it
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """What was chosen of the cells, and what was found, in numbers."""
+        return (self._fit or self._plan).account
+
+    @property
+    def n_clusters(self) -> int | None:
+        """K; None as long as it is to be found."""
+        return self._plan.n_clusters if self._fit is None else self._fit.module.n_clusters
+
+    @property
+    def history(self) -> dict[str, list]:
+        """One list per quantity, one value per epoch; ELBOs and losses in nats per cell."""
+        return self._result.history
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last training was ended by a KeyboardInterrupt."""
+        return self._result.interrupted
+
+    @property
+    def _result(self) -> TrainingResult:
+        return TrainingResult() if self._fit is None else self._fit.result
+
+    # ---- what has to be there
+
+    def _fitted(self) -> Fitted:
+        if self._fit is None:
+            raise InputError("this model is not trained yet; call train() first")
+        return self._fit
+
+    def _matched(self, data: PairedData | None) -> Paired:
+        """Counts of `data` in the columns of the model; the fitted cells when None."""
+        if data is not None:
+            return self._plan.scope.matched(data)
+        if self._data is None:
+            raise InputError("this model was loaded from a file; pass the cells as data")
+        return self._data
+
+    def _embedded(
+        self, paired: Paired, modality: str = "joint", stages: Stages = SILENT
+    ) -> np.ndarray:
+        """Latent of cells in the columns of the model, (n, D)."""
+        fit, design = self._fitted(), self._plan.scope.design(paired)
+        return fit.embedded(paired.counts, design, modality, stages)
