@@ -146,18 +146,14 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
     options <- c(request$options, list(
       latent = if (all(has)) "joint" else if (has[["rna"]]) "rna" else "atac"
     ))
-    file <- tempfile("scmvp-differential-", fileext = ".csv")
-    on.exit(unlink(file))
     columns <- names(model$batch)
     batch <- if (length(columns) > 0) {
       batches_of_model(columns, cells, data, "the table of the object's cells")
     }
-    typical <- engine$differential(
-      rna$counts, peaks$counts, file, groups, request$modality, features, options, batch
+    found <- engine$differential(
+      rna$counts, peaks$counts, groups, request$modality, features, options, batch
     )
-    table <- read_differential(file, modelled, shown)
-    attr(table, "typical_lfc") <- unlist(typical)
-    table
+    differential_table(found$table, modelled, shown, unlist(found$typical))
   })
 }
 
@@ -263,16 +259,13 @@ tell_groups <- function(groups, tested, n) {
   message("comparing ", what, ": ", count_of(n, if (tested == "rna") "gene" else "peak"))
 }
 
-# The table that the core has written, under the names that the object has for the features.
-read_differential <- function(file, modelled, shown) {
-  text <- c("feature", "group", "reference", "is_de")
-  header <- names(utils::read.csv(file, nrows = 1))
-  kinds <- ifelse(header %in% text, "character", "numeric")
-  table <- utils::read.csv(file, colClasses = kinds, na.strings = "", quote = "\"")
+# The table of the core, under the names that the object has for the features.
+differential_table <- function(table, modelled, shown, typical) {
+  rownames(table) <- NULL
   table$feature <- shown[match(table$feature, modelled)]
   in_order <- function(x) factor(x, unique(x))
   table[c("group", "reference")] <- lapply(table[c("group", "reference")], in_order)
-  table$is_de <- table$is_de == "True"
   if (!anyDuplicated(table$feature)) rownames(table) <- table$feature
+  attr(table, "typical_lfc") <- typical
   table
 }

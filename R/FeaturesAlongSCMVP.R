@@ -7,7 +7,7 @@
 #' @section Test:
 #' Counts y of a feature have mean s f(t), s being the size of the cell (its counts over the mean of
 #' all cells), and a variance proportional to s (1 + a s), negative binomial where a is not 0; a is
-#' found by moments. f is constant or a cubic spline of pseudotime t (`splines::bs()`), and the F
+#' found by moments. f is constant or a cubic spline of pseudotime t, and the F
 #' test is that of the regression of y / s on the spline with weights s / (1 + a s). With a = 0 it
 #' is Rao's score test of the quasi-Poisson regression with log link and offset log s,
 #' `anova(test = "Rao")`. The dispersion that the spline leaves is at least 1.
@@ -30,6 +30,7 @@
 #' @param size Size of each cell; `NULL` for the sum of its counts.
 #' @param df Degrees of freedom of the spline, at least 3.
 #' @param min.cells Features seen in fewer cells have no p-value.
+#' @param backend Where Python runs; see [RunSCMVP()].
 #' @return `FeaturesAlongSCMVP()`: a data frame by p-value, one row per feature: `feature`,
 #'   `n.cells` it is seen in, `mean` (counts per cell of size 1), `log2.fold.change` (largest over
 #'   smallest value of the smoothed trend), `peak` (pseudotime of the largest), `f`, `p.value`,
@@ -39,19 +40,22 @@
 #' than 30 cells with a pseudotime.
 #' @seealso [RunDiffusionSCMVP()] makes the pseudotime.
 #' @examples
-#' time <- runif(300)
-#' counts <- rbind(
-#'   rising = rpois(300, 1 + 5 * time), constant = rpois(300, 3), other = rpois(300, 10)
-#' )
-#' colnames(counts) <- paste0("cell", 1:300)
-#' FeaturesAlongSCMVP(counts, pseudotime = time)
-#' if (requireNamespace("ggplot2", quietly = TRUE)) {
-#'   PlotAlongSCMVP(counts, features = c("rising", "constant"), pseudotime = time)
+#' if (scMVP_available()) {
+#'   time <- runif(300)
+#'   counts <- rbind(
+#'     rising = rpois(300, 1 + 5 * time), constant = rpois(300, 3), other = rpois(300, 10)
+#'   )
+#'   colnames(counts) <- paste0("cell", 1:300)
+#'   FeaturesAlongSCMVP(counts, pseudotime = time)
+#'   if (requireNamespace("ggplot2", quietly = TRUE)) {
+#'     PlotAlongSCMVP(counts, features = c("rising", "constant"), pseudotime = time)
+#'   }
 #' }
 #' @export
 FeaturesAlongSCMVP <- function(object, pseudotime = "scmvp_pseudotime", assay = NULL,
                                experiment = NULL, assay.type = "counts", features = NULL,
-                               cells = NULL, size = NULL, df = 4, min.cells = 10, ...) {
+                               cells = NULL, size = NULL, df = 4, min.cells = 10,
+                               backend = c("auto", "reticulate", "process"), ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   along <- along_inputs(
     object, pseudotime, c(assay, experiment), assay.type, features, cells, size,
@@ -65,27 +69,20 @@ FeaturesAlongSCMVP <- function(object, pseudotime = "scmvp_pseudotime", assay = 
       fewest_df + 1, "."
     )
   }
-  min.cells <- check_number(min.cells, "min.cells", min = 1, whole = TRUE)
-  sums <- along_sums(along$counts, along$size)
-  basis <- along_basis(along$time, df)
-  f <- along_f(along$counts, along$size, basis, sums)
-  f[sums$n_seen < min.cells | !is.finite(f)] <- NA
-  trend <- along_trend(along$counts, along$time, along$size)
-  p <- stats::pf(f, df, length(along$time) - 1 - df, lower.tail = FALSE)
-  highest <- max.col(trend$values, ties.method = "first")
-  table <- data.frame(
-    feature = rownames(along$counts),
-    n.cells = sums$n_seen,
-    mean = sums$mean,
-    log2.fold.change = log2(apply(trend$values, 1, max) / apply(trend$values, 1, min)),
-    peak = ifelse(is.na(f), NA, trend$grid[highest]),
-    f = f,
-    p.value = p,
-    q.value = stats::p.adjust(p, "BH")
+  options <- list(
+    size = along$size, df = df,
+    min_cells = check_number(min.cells, "min.cells", min = 1, whole = TRUE)
   )
-  table <- table[order(table$p.value, -table$f), ]
+  backend <- check_choice(backend, backends, "backend")
+  table <- with_engine(backend, torch = FALSE, f = function(engine) {
+    engine$along(along$counts, along$time, options)
+  })
+  names(table) <- gsub("_", ".", names(table), fixed = TRUE)
+  columns <- c(
+    "feature", "n.cells", "mean", "log2.fold.change", "peak", "f", "p.value", "q.value"
+  )
   rownames(table) <- NULL
-  table
+  table[columns]
 }
 
 #' @rdname FeaturesAlongSCMVP
@@ -98,14 +95,15 @@ FeaturesAlongSCMVP <- function(object, pseudotime = "scmvp_pseudotime", assay = 
 #' @export
 PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", assay = NULL,
                            experiment = NULL, assay.type = "counts", cells = NULL, size = NULL,
-                           type = c("trend", "heatmap"), ncol = NULL) {
+                           type = c("trend", "heatmap"), ncol = NULL,
+                           backend = c("auto", "reticulate", "process")) {
   check_installed("ggplot2", "PlotAlongSCMVP()")
   type <- check_choice(type, c("trend", "heatmap"), "type")
   along <- along_inputs(
     object, pseudotime, c(assay, experiment), assay.type, features, cells, size,
     match.call(), environment()
   )
-  trend <- along_trend(along$counts, along$time, along$size)
+  trend <- along_trend(along, backend)
   names <- rownames(along$counts)
   if (type == "heatmap") {
     low <- apply(trend$values, 1, min)
@@ -245,72 +243,9 @@ along_numbers <- function(x, name, counts) {
   unname(as.numeric(x))
 }
 
-# ---- the test ------------------------------------------------------------------------------------
-
-# Overdispersion of a cell of size 1 for which weights are made.
-along_levels <- c(0, 0.1 * 2^(0:13))
-
-along_basis <- function(time, df) {
-  inner <- stats::quantile(time, seq(0, 1, length.out = df - 1))[-c(1, df - 1)]
-  unclass(splines::bs(time, knots = inner, degree = 3))[, seq_len(df), drop = FALSE]
-}
-
-along_sums <- function(counts, size) {
-  total <- Matrix::rowSums(counts)
-  squared <- counts
-  squared@x <- squared@x^2
-  square <- Matrix::rowSums(squared)
-  mean <- total / sum(size)
-  excess <- square - 2 * mean * as.vector(counts %*% size) + mean^2 * sum(size^2) - total
-  a <- pmax(excess / (mean * sum(size^2)), 0)
-  a[!is.finite(a)] <- 0
-  between <- sqrt(along_levels[-c(1, 15)] * along_levels[-(1:2)])
-  list(
-    n_seen = Matrix::rowSums(counts != 0), mean = mean, squared = squared,
-    level = findInterval(a, c(along_levels[2] / sqrt(2), between), left.open = TRUE) + 1
-  )
-}
-
-# F of the weighted regression of y / s on the basis: with weights w and functions q orthonormal
-# under them and orthogonal to 1, the spline explains sum_k (sum w q_k y / s)^2 of
-# sum w (y / s - m)^2, m being the weighted mean.
-along_f <- function(counts, size, basis, sums) {
-  rest <- length(size) - 1 - ncol(basis)
-  f <- numeric(nrow(counts))
-  for (level in unique(sums$level)) {
-    rows <- which(sums$level == level)
-    shrink <- 1 / (1 + along_levels[level] * size)
-    q <- along_whitened(basis, size * shrink)
-    y <- counts[rows, , drop = FALSE]
-    total <- as.vector(y %*% shrink)
-    mean <- total / sum(size * shrink)
-    explained <- rowSums(as.matrix(y %*% (shrink * q))^2)
-    whole <- as.vector(sums$squared[rows, , drop = FALSE] %*% (shrink / size)) - total * mean
-    f[rows] <- explained / mean / ncol(basis) / pmax((whole - explained) / mean / rest, 1)
-  }
-  f
-}
-
-# The same functions, orthogonal to the constant and orthonormal under the weights.
-along_whitened <- function(basis, weight) {
-  centred <- sweep(basis, 2, colSums(weight * basis) / sum(weight))
-  decomposed <- qr(sqrt(weight) * centred)
-  if (decomposed$rank < ncol(basis)) {
-    refuse("too few different values of pseudotime for a spline: lower df.")
-  }
-  qr.Q(decomposed) / sqrt(weight)
-}
-
-# Smoothed trends: features x 50, and the pseudotimes of the columns.
-along_trend <- function(counts, time, size) {
-  places <- (seq_len(50) - 0.5) / 50
-  rank <- (rank(time, ties.method = "first") - 0.5) / length(time)
-  kernel <- exp(-0.5 * (outer(rank, places, `-`) / 0.07)^2)
-  half <- 0.5 * sum(size) / Matrix::rowSums(counts) # the size of cells that hold half a count
-  half <- pmin(half, 1e12)
-  smooth <- as.matrix(counts %*% kernel) + 0.5
-  weight <- as.vector(crossprod(kernel, size))
-  list(
-    values = smooth / outer(half, weight, `+`), grid = unname(stats::quantile(time, places))
-  )
+# Smoothed trends: list(values, grid), features x 50 and the pseudotimes of the columns.
+along_trend <- function(along, backend) {
+  with_engine(check_choice(backend, backends, "backend"), torch = FALSE, f = function(engine) {
+    engine$trends(along$counts, along$time, list(size = along$size))
+  })
 }

@@ -188,7 +188,6 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches, w
     "embedding the cells", engine$embed(rna$counts, peaks$counts, from, batch, watch$stage)
   )
   result <- name_cells(latent, engine$responsibilities(latent), cells)
-  made <- model_record(projection$model)
   c(result, list(
     id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6"),
     imputed = list(
@@ -202,8 +201,8 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches, w
     options = list(
       projected = TRUE, modality = if (from == "atac") "peaks" else from, backend = engine$name
     ),
-    history = made$history,
-    summary = made$summary,
+    history = as.data.frame(modelled$history),
+    summary = modelled$summary,
     spelling = list(
       rna = unless_identical(rna$shown, modelled$genes),
       atac = unless_identical(peaks$shown, modelled$peaks)
@@ -322,10 +321,4 @@ range_meaning <- function(x) {
       sep = "-"
     )
   )
-}
-
-# History and summary of a stored model, as RunSCMVP() would have kept them.
-model_record <- function(stored) {
-  info <- model_info(stored)
-  list(history = history_frame(info$training$history), summary = info$summary)
 }

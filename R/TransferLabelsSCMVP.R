@@ -29,6 +29,7 @@
 #' @param n.neighbors Reference cells that may have a weight.
 #' @param unassigned.below See above; 0 labels all cells.
 #' @param prefix Of the columns in the query's cell metadata.
+#' @param backend Where Python runs; see [RunSCMVP()].
 #' @param ... Not used; unknown arguments are refused by name.
 #' @return The query with metadata `<prefix>_label` (factor), `<prefix>_confidence` and
 #'   `<prefix>_p_value`. Of a matrix, a data frame of these, of `best_label` (also of the
@@ -37,15 +38,18 @@
 #' `scmvp_error_input`: reference and query of different models or dimensions, fewer than 20
 #' labelled cells, a single label, or no such column or reduction.
 #' @examples
-#' latent <- matrix(rnorm(600), 200, dimnames = list(paste0("cell", 1:200), NULL))
-#' type <- rep(c("A", "B"), 100)
-#' latent[type == "B", 1] <- latent[type == "B", 1] + 5
-#' query <- latent[1:20, ] + 0.1
-#' head(TransferLabelsSCMVP(latent, query, labels = type))
+#' if (scMVP_available()) {
+#'   latent <- matrix(rnorm(600), 200, dimnames = list(paste0("cell", 1:200), NULL))
+#'   type <- rep(c("A", "B"), 100)
+#'   latent[type == "B", 1] <- latent[type == "B", 1] + 5
+#'   query <- latent[1:20, ] + 0.1
+#'   head(TransferLabelsSCMVP(latent, query, labels = type))
+#' }
 #' @export
 TransferLabelsSCMVP <- function(reference, query, labels, reduction = "scmvp",
                                 query.reduction = NULL, calibration = NULL, n.neighbors = 50,
-                                unassigned.below = 0.01, prefix = "scmvp_transfer", ...) {
+                                unassigned.below = 0.01, prefix = "scmvp_transfer",
+                                backend = c("auto", "reticulate", "process"), ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("reference", "query", "...")))
   if (is.null(query.reduction)) query.reduction <- reduction
   refuse_two_models(reference, query, reduction, query.reduction)
@@ -54,7 +58,8 @@ TransferLabelsSCMVP <- function(reference, query, labels, reduction = "scmvp",
   )
   latent <- coordinates_of(query, query.reduction, NULL, "TransferLabelsSCMVP()", of_query)
   table <- transferred(
-    reference, latent, labels, reduction, calibration, n.neighbors, unassigned.below
+    reference, latent, labels, reduction, calibration, n.neighbors, unassigned.below,
+    check_choice(backend, backends, "backend")
   )
   if (!is_container(query)) {
     return(table)
@@ -83,12 +88,11 @@ refuse_two_models <- function(reference, query, reduction, query.reduction) {
 
 # ---- the transfer --------------------------------------------------------------------------------
 
-transfer_widths <- c(0.5, 0.6, 0.7, 0.85, 1, 1.2, 1.4, 1.7, 2, 2.4, 2.8, 3.4, 4)
-transfer_prior <- 0.1
 transfer_unassigned <- "unassigned"
 
+# The table of the core, labels in the order of the reference's levels.
 transferred <- function(reference, query, labels, reduction, calibration, n.neighbors,
-                        unassigned.below) {
+                        unassigned.below, backend) {
   given <- labelled_reference(reference, labels, reduction, calibration)
   n.neighbors <- check_number(n.neighbors, "n.neighbors", min = 2, whole = TRUE)
   unassigned.below <- check_number(unassigned.below, "unassigned.below", min = 0)
@@ -100,31 +104,18 @@ transferred <- function(reference, query, labels, reduction, calibration, n.neig
       ": embed both with the same model."
     )
   }
-  code <- as.integer(given$labels)
-  k <- min(n.neighbors, nrow(z) - 1)
-  tried <- unique(floor(seq(1, nrow(z), length.out = min(nrow(z), 5000))))
-  own <- neighbors_in(z, given$calibration[tried, , drop = FALSE], k, without = tried)
-  shares <- tabulate(code, nlevels(given$labels)) / length(code)
-  probable <- function(near, width) label_probabilities(near, code, width, shares)
-  loss <- vapply(transfer_widths, function(width) {
-    -mean(log(probable(own, width)[cbind(seq_along(tried), code[tried])]))
-  }, numeric(1))
-  near <- neighbors_in(z, query, k)
-  probability <- probable(near, transfer_widths[which.min(loss)])
-  usual <- sort(neighbor_spread(own))
-  farther <- length(usual) - findInterval(neighbor_spread(near), usual, left.open = TRUE)
-  p <- (1 + farther) / (1 + length(usual))
-  best <- levels(given$labels)[max.col(probability, ties.method = "first")]
-  colnames(probability) <- paste0("probability_", levels(given$labels))
-  data.frame(
-    label = factor(
-      ifelse(p < unassigned.below, transfer_unassigned, best),
-      c(levels(given$labels), transfer_unassigned)
-    ),
-    confidence = apply(probability, 1, max), p_value = p,
-    best_label = factor(best, levels(given$labels)), probability,
-    row.names = rownames(query), check.names = FALSE
+  options <- list(
+    calibration = if (!is.null(calibration)) unname(given$calibration),
+    n_neighbors = n.neighbors, unassigned_below = unassigned.below
   )
+  table <- with_engine(backend, torch = FALSE, f = function(engine) {
+    engine$transfer(z, as.character(given$labels), query, options)
+  })
+  levels <- levels(given$labels)
+  table$label <- factor(table$label, c(levels, transfer_unassigned))
+  table$best_label <- factor(table$best_label, levels)
+  rownames(table) <- rownames(query)
+  table[c("label", "confidence", "p_value", "best_label", paste0("probability_", levels))]
 }
 
 # Latent, labels and calibration of the cells of a reference that have a label.
@@ -182,44 +173,4 @@ refuse_few_labels <- function(groups) {
       "here: give these cells no label (NA), or another one."
     )
   }
-}
-
-# Distances and rows of z of the k nearest of each row of `of`, nearest first. `without`: the row of
-# z that each is itself, which is no neighbor of it. Exact; a block of distances at a time.
-neighbors_in <- function(z, of, k, without = NULL) {
-  centre <- colMeans(z)
-  z <- sweep(unname(z), 2, centre)
-  of <- sweep(unname(of), 2, centre)
-  square <- rowSums(z^2)
-  distance <- near <- matrix(0, nrow(of), k)
-  for (rows in split(seq_len(nrow(of)), ceiling(seq_len(nrow(of)) / max(1, 4e6 %/% nrow(z))))) {
-    block <- outer(rowSums(of[rows, , drop = FALSE]^2), square, `+`) -
-      2 * tcrossprod(of[rows, , drop = FALSE], z)
-    if (!is.null(without)) block[cbind(seq_along(rows), without[rows])] <- Inf
-    for (i in seq_along(rows)) {
-      reach <- sort(block[i, ], partial = k)[k]
-      some <- which(block[i, ] <= reach)
-      # measured again: inner products lose digits
-      exact <- sqrt(rowSums(sweep(z[some, , drop = FALSE], 2, of[rows[i], ])^2))
-      some <- some[order(exact)][seq_len(k)]
-      near[rows[i], ] <- some
-      distance[rows[i], ] <- sort(exact)[seq_len(k)]
-    }
-  }
-  list(distance = distance, near = near)
-}
-
-# Shares of the labels among weighted neighbors and a weak prior; the nearest cell has weight 1.
-label_probabilities <- function(neighbors, code, width, shares) {
-  weight <- exp(-0.5 * (neighbors$distance^2 - neighbors$distance[, 1]^2) / width^2)
-  of_label <- matrix(code[neighbors$near], nrow(weight))
-  share <- vapply(seq_along(shares), function(label) {
-    rowSums(weight * (of_label == label))
-  }, numeric(nrow(weight)))
-  share <- matrix(share, nrow(weight)) + rep(transfer_prior * shares, each = nrow(weight))
-  share / rowSums(share)
-}
-
-neighbor_spread <- function(neighbors) {
-  rowMeans(neighbors$distance[, seq_len(min(15, ncol(neighbors$distance))), drop = FALSE])
 }

@@ -86,6 +86,13 @@ experiment_part <- function(experiment, name, assay.type, fitted, cells, under =
     values = function(layer, argument, home = NULL) {
       experiment_values(renamed(home), layer, argument, name, cells(home))
     },
+    layers = function() if (is.null(available)) "counts" else available,
+    table = function() {
+      if (is.null(available)) {
+        return(data.frame(row.names = features))
+      }
+      as.data.frame(bioc("SummarizedExperiment", "rowData")(experiment), row.names = features)
+    },
     imputed = function() bioc("SummarizedExperiment", "assay")(experiment, 1),
     ranges = function() row_ranges(experiment),
     annotation = function() row_ranges(experiment),

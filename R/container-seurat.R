@@ -12,9 +12,18 @@ about.Seurat <- function(object) {
       "assay.name"
     ),
     reductions = reductions, others = setdiff(names(object), reductions),
-    keys = SeuratObject::Key(object), default = SeuratObject::DefaultAssay(object),
+    keys = keys_of(object), default = SeuratObject::DefaultAssay(object),
     on_disk = utils::packageVersion("SeuratObject") >= "5.0.0"
   )
+}
+
+# By slot: the generic needs Signac for a ChromatinAssay.
+keys_of <- function(object) {
+  holders <- c(
+    methods::slot(object, "assays"), methods::slot(object, "reductions"),
+    methods::slot(object, "images")
+  )
+  unlist(lapply(holders, attr, "key"))
 }
 
 #' @export
@@ -28,15 +37,17 @@ seurat_part <- function(object, name) {
   assay <- object[[name]]
   measured <- if (inherits(assay, "SCTAssay")) "other" else "rna"
   new_part(
-    name, rownames(assay),
+    name, assay_features(assay),
     kind = if (is_peak_assay(assay)) "peaks" else measured,
     has_counts = has_counts(assay), own = is_imputed(object, name), mark = assay_mark(assay),
     counts = function(home = NULL, mosaic = NULL) cells_of(assay, object, name, mosaic),
+    layers = function() assay_layers(assay),
     values = function(layer, argument, home = NULL) seurat_values(object, name, layer, argument),
+    table = function() feature_table(assay),
     imputed = function() imputed_values(assay),
     ranges = function() slot_if_any(assay, "ranges", nrow(assay)),
     annotation = function() slot_if_any(assay, "annotation"),
-    variable = function() SeuratObject::VariableFeatures(assay),
+    variable = function() variable_features(assay),
     source = assay
   )
 }

@@ -73,15 +73,19 @@ refuse_other_class <- function(object, call, frame) {
 #   own          whether scMVP imputed it; `mark` says how (see request_mark())
 #   counts       function(home, mosaic): features x cells of the object, dgCMatrix; with mosaic,
 #                cells that the part lacks have none
+#   layers       function(): names of what `values` takes
 #   values       function(layer, argument, home): list(values, layer, imputed)
+#   table        function(): metadata of the features, one row each
 #   imputed      function(): imputed values of an own part
 #   ranges       function(): GRanges of the features, or NULL
 #   annotation   function(): GRanges of genes kept with it, or NULL
 #   variable     function(): names of its variable features
 #   source       the assay or experiment itself
 new_part <- function(name, features, kind, has_counts = TRUE, own = FALSE, mark = NULL, counts,
-                     values = NULL, imputed = NULL, ranges = function() NULL,
-                     annotation = function() NULL, variable = function() NULL, source = NULL) {
+                     layers = function() "counts", values = NULL,
+                     table = function() data.frame(row.names = features), imputed = NULL,
+                     ranges = function() NULL, annotation = function() NULL,
+                     variable = function() NULL, source = NULL) {
   as.list(environment())
 }
 

@@ -9,97 +9,44 @@ inside_engine <- function(torch = TRUE) {
       class = "python"
     )
   }
-  scmvp <- core(torch = torch)
-  run <- function(expr) heard(from_core(expr))
-  progress <- function(on_stage) if (is.null(on_stage)) FALSE else interruptible_callback(on_stage)
-  numpy <- reticulate::import("numpy", convert = FALSE)
-  model <- NULL
-  # a copy that PyTorch may write to: R's own memory is read-only
-  points <- function(latent) numpy$array(unname(latent), dtype = "float32")
-  features <- function() {
-    list(
-      genes = py_strings(model$genes), peaks = py_strings(model$peaks),
-      batch = reticulate::py_to_r(model$batch_levels)
-    )
-  }
-  list(
-    name = "reticulate",
-    read = function(path, options = list(), on_stage = NULL) {
-      read <- core("reading")$read
-      options$progress <- progress(on_stage)
-      paired_of(with_python_warnings(run(do.call(read, c(list(path), options)))))
-    },
-    simulate = function(options) {
-      mdata <- run(do.call(scmvp$simulate, options))
-      c(paired_of(mdata), list(truth = truth_of(mdata)))
-    },
-    build = function(rna, peaks, options, batch = NULL) {
-      model <<- with_python_warnings(run(do.call(
-        scmvp$SCMVP,
-        c(list(to_mudata(rna, peaks, batch)), options, list(batch = as.list(names(batch))))
-      )))
-      c(list(account = reticulate::py_to_r(model$account)), features())
-    },
-    load = function(folder) {
-      model <<- from_core(scmvp$SCMVP$load(folder))
-      features()
-    },
-    train = function(options, on_epoch, on_stage) {
-      stopped <- interruptible(from_core(do.call(model$train, c(options, list(
-        callback = if (!is.null(on_epoch)) interruptible_callback(on_epoch),
-        progress = progress(on_stage)
-      )))))
-      list(stopped = stopped, interrupted = isTRUE(reticulate::py_to_r(model$interrupted)))
-    },
-    fitted = function() {
-      list(
-        latent = from_core(reticulate::py_to_r(model$get_latent_representation())),
-        probabilities = from_core(reticulate::py_to_r(model$predict_proba())),
-        history = reticulate::py_to_r(model$history),
-        summary = reticulate::py_to_r(model$summary())
-      )
-    },
-    embed = function(rna, peaks, modality, batch = NULL, on_stage = NULL) {
-      with_python_warnings(run(reticulate::py_to_r(model$get_latent_representation(
-        to_mudata(rna, peaks, batch),
-        modality = modality, progress = progress(on_stage)
+  core(torch = torch)
+  service <- from_core(core("service")$Service())
+  new_engine(
+    "reticulate",
+    call = function(verb, arguments, on_epoch, on_stage) {
+      value <- NULL
+      stopped <- interruptible(value <- with_python_warnings(from_core(service$answer(
+        verb, lapply(arguments, to_python),
+        on_stage = if (!is.null(on_stage)) interruptible_callback(on_stage),
+        on_epoch = if (!is.null(on_epoch)) interruptible_callback(on_epoch)
       ))))
-    },
-    responsibilities = function(latent) {
-      from_core(reticulate::py_to_r(model$responsibilities(points(latent))))
-    },
-    decode = function(latent, modality, features, library.size, batch = NULL) {
-      decoded <- run(model$decode(
-        points(latent),
-        modality = modality, features = as.list(features), library_size = library.size,
-        batch = batch
-      ))
-      reticulate::py_to_r(decoded$T)
-    },
-    decode_to_file = function(path, latent, modality, cells, features, library.size, threshold,
-                              log, batch = NULL, on_stage = NULL) {
-      run(model$decode_to_file(
-        path, points(latent),
-        modality = modality, cells = as.list(cells), features = as.list(features),
-        library_size = library.size, threshold = threshold, log = log, batch = batch,
-        progress = progress(on_stage)
-      ))
-      invisible()
-    },
-    differential = function(rna, peaks, file, groups, modality, features, options, batch = NULL) {
-      reticulate::py_to_r(with_python_warnings(run(do.call(core("r.differential")$to_file, c(
-        list(
-          model, file, to_mudata(rna, peaks, batch), as.list(groups$labels), modality,
-          features = if (!is.null(features)) as.list(features),
-          group1 = groups$group1, group2 = groups$group2
-        ),
-        options
-      )))))
-    },
-    save = function(folder) {
-      from_core(model$save(folder))
-      invisible()
+      list(value = from_python(value), stopped = stopped)
     },
     close = function() invisible()
   )
+}
+
+# A sparse matrix as it lies in R's memory. as.array(): a plain vector would arrive as a list of
+# boxed numbers.
+to_python <- function(x) {
+  if (!inherits(x, "dgCMatrix")) {
+    return(x)
+  }
+  core("service")$named(
+    as.array(x@x), as.array(x@i), as.array(x@p), as.array(colnames(x)), as.array(rownames(x))
+  )
+}
+
+# Arrays as they are, all else as the other engine gets it: what reticulate makes of a table or of a
+# missing value depends on the versions of both.
+from_python <- function(value) {
+  if (is.null(value) || inherits(value, "python.builtin.NoneType")) {
+    return(NULL)
+  }
+  if (inherits(value, "numpy.ndarray")) {
+    return(reticulate::py_to_r(value))
+  }
+  file <- tempfile("scmvp-value-")
+  from_core(core("r.rserial")$write(value, file))
+  read_value(file)
 }

@@ -1,20 +1,12 @@
 # Where the Python core runs: inside this R process (reticulate), or in a process of its own
-# (processx). Both are lists of the same functions around at most one model:
+# (processx). An engine is a list of `name`, `close` and the verbs below around at most one model
+# (scmvp.service). The two differ in how a verb and its values get there and back alone: in the
+# function call(verb, arguments, on_epoch, on_stage), which gives list(value, stopped).
 #
-#   read, simulate    paired cells, as paired_of() has them; simulate() with `truth`
-#   build             of counts (features x cells): list of account, genes, peaks
-#   load              a saved model: list of genes, peaks
-#   train             calls on_epoch after each; list of stopped, interrupted
-#   fitted            list of latent, probabilities, history, summary, without names
-#   embed             latent of other cells, cells x dimensions
-#   responsibilities  of points of the latent, cells x clusters
-#   decode            points of the latent to features x cells
-#   decode_to_file    the same into HDF5
-#   differential      features that differ between groups of cells, into a CSV file
-#   save, close
-#
-# and `name`. Where there is `on_stage`, it is called with the stages of the work (see watched());
-# it and on_epoch may be NULL. What the core refuses comes back from either as the same R condition.
+# Arguments: vectors of length 1 arrive as single values, lists as lists; a dgCMatrix (features x
+# cells) and a matrix as what they are. on_stage is called with the stages of the work (see
+# watched()) and on_epoch after each epoch; both may be NULL. What the core refuses comes back from
+# either as the same R condition.
 
 backends <- c("auto", "reticulate", "process")
 
@@ -22,6 +14,99 @@ open_engine <- function(backend = "auto", torch = TRUE) {
   chosen <- choose_backend(backend)
   if (chosen$name == "process") process_engine(chosen) else inside_engine(torch)
 }
+
+new_engine <- function(name, call, close) {
+  ask <- function(verb, ..., on_epoch = NULL, on_stage = NULL) {
+    answer <- call(verb, list(...), on_epoch, on_stage)
+    # a training keeps what it has, nothing else does
+    if (answer$stopped && verb != "train") rlang::interrupt()
+    if (verb != "train") {
+      return(answer$value)
+    }
+    list(stopped = answer$stopped, interrupted = isTRUE(answer$value$interrupted))
+  }
+  # with the options of the verb
+  ask_with <- function(verb, options, ...) do.call(ask, c(list(verb), options, list(...)))
+  list(
+    name = name,
+    close = close,
+    read = function(path, options = list(), on_stage = NULL) {
+      ask_with("read", options, path = path, on_stage = on_stage)
+    },
+    simulate = function(options) ask_with("simulate", options),
+    # of it: account, genes, peaks, batch
+    build = function(rna, peaks, options, batch = NULL) {
+      ask_with(
+        "build", options,
+        rna = rna, atac = peaks, batch = as.list(names(batch)), obs = columns_of(batch)
+      )
+    },
+    # of a saved model: genes, peaks, batch, history, summary
+    load = function(folder) ask("load", folder = folder),
+    # whether it was interrupted, and stopped before it could keep anything
+    train = function(options, on_epoch, on_stage) {
+      ask_with("train", options, on_epoch = on_epoch, on_stage = on_stage)
+    },
+    # of it: latent, probabilities, history, summary; matrices without names
+    fitted = function() ask("fitted"),
+    # cells x dimensions
+    embed = function(rna, peaks, modality, batch = NULL, on_stage = NULL) {
+      ask(
+        "embed",
+        rna = rna, atac = peaks, modality = modality, obs = columns_of(batch), on_stage = on_stage
+      )
+    },
+    # cells x clusters
+    responsibilities = function(latent) ask("responsibilities", latent = unname(latent)),
+    # features x cells
+    decode = function(latent, modality, features, library.size, batch = NULL) {
+      ask(
+        "decode",
+        latent = unname(latent), modality = modality, features = list_of(features),
+        library_size = library.size, batch = batch
+      )
+    },
+    decode_to_file = function(path, latent, modality, cells, features, library.size, threshold,
+                              log, batch = NULL, on_stage = NULL) {
+      ask(
+        "decode_to_file",
+        path = path, latent = unname(latent), modality = modality, cells = list_of(cells),
+        features = list_of(features), library_size = library.size, threshold = threshold,
+        log = log, batch = batch, on_stage = on_stage
+      )
+    },
+    # of it: table, typical (log2 fold change of the typical feature)
+    differential = function(rna, peaks, groups, modality, features, options, batch = NULL) {
+      ask_with(
+        "differential", options,
+        rna = rna, atac = peaks, labels = list_of(groups$labels), group1 = groups$group1,
+        group2 = groups$group2, modality = modality, features = list_of(features),
+        obs = columns_of(batch)
+      )
+    },
+    # data frame, as FeaturesAlongSCMVP() has it
+    along = function(counts, time, options) {
+      ask_with("along", options, counts = counts, time = time)
+    },
+    # of it: values (features x places), grid (their pseudotimes)
+    trends = function(counts, time, options) {
+      ask_with("trends", options, counts = counts, time = time)
+    },
+    # data frame, as TransferLabelsSCMVP() has it
+    transfer = function(reference, labels, query, options) {
+      ask_with(
+        "transfer", options,
+        reference = unname(reference), labels = list_of(labels), query = unname(query)
+      )
+    },
+    save = function(folder) ask("save", folder = folder)
+  )
+}
+
+# A vector as a list, which also one element arrives as.
+list_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
+
+columns_of <- function(batch) if (!is.null(batch)) lapply(as.list(batch), list_of)
 
 # Runs `f` on an engine and closes it, whatever happens. `watch`: of watched().
 with_engine <- function(backend, f, torch = TRUE, watch = NULL) {
@@ -92,4 +177,23 @@ process_python <- function() {
   }
   refuse_unusable(choice, probe_python(choice$python), inside = FALSE)
   choice
+}
+
+# ---- values of the core --------------------------------------------------------------------------
+
+# A value in R's binary format, which the core reads and writes (scmvp.r.rserial).
+write_value <- function(value, path) {
+  connection <- file(path, "wb")
+  on.exit(close(connection))
+  serialize(value, connection, version = 2, xdr = FALSE)
+}
+
+# The file goes.
+read_value <- function(path) {
+  connection <- file(path, "rb")
+  on.exit({
+    close(connection)
+    unlink(path)
+  })
+  unserialize(connection)
 }

@@ -99,7 +99,7 @@ fit_on <- function(engine, rna, peaks, options, batch, plan, model.file, verbose
     list(
       imputed = list(rna = decoded("rna", log = TRUE), atac = decoded("atac", log = FALSE)),
       options = c(options, list(backend = engine$name)),
-      history = history_frame(fitted$history),
+      history = as.data.frame(fitted$history),
       summary = fitted$summary,
       interrupted = ended$interrupted,
       staged = stage_model(engine, model.file)
@@ -178,10 +178,4 @@ warn_interrupted <- function(fit) {
       class = "scmvp_warning_interrupted"
     )
   }
-}
-
-history_frame <- function(history) {
-  as.data.frame(lapply(history, function(column) {
-    unlist(lapply(column, function(value) if (is.null(value)) NA else value))
-  }))
 }

@@ -76,104 +76,52 @@ is_matrix_like <- function(x) {
 
 is_peak_assay <- function(assay) {
   inherits(assay, c("ChromatinAssay", "ChromatinAssay5", "GRangesAssay")) ||
-    are_ranges(rownames(assay))
+    are_ranges(assay_features(assay))
 }
 
-# ---- to Python -----------------------------------------------------------------------------------
-
-# (data, indices, indptr) of the cells x features CSR, which are x, i and p of the features x cells
-# dgCMatrix. as.array(): a plain vector would arrive as a list of boxed numbers.
-csr_parts <- function(x) {
-  reticulate::tuple(as.array(x@x), as.array(x@i), as.array(x@p))
+# By slot, as generics need the package of the class (Signac), and a ChromatinAssay is to be read
+# without it.
+assay_features <- function(assay) {
+  if (is_v5(assay)) {
+    return(rownames(assay))
+  }
+  features <- rownames(methods::slot(assay, "counts"))
+  if (length(features) > 0) features else rownames(methods::slot(assay, "data"))
 }
 
-to_mudata <- function(rna, peaks, batch = NULL) {
-  from_core(core("data.joining")$from_parts(
-    rna = csr_parts(rna), atac = csr_parts(peaks), cells = as.array(colnames(rna)),
-    genes = as.array(rownames(rna)), peaks = as.array(rownames(peaks)),
-    obs = if (!is.null(batch)) lapply(batch, as.array)
-  ))
-}
-
-# ---- from Python ---------------------------------------------------------------------------------
-
-# One modality of a MuData as features x cells dgCMatrix.
-modality_counts <- function(adata) {
-  csr <- core("data.matrices")$entries_once(adata$X)
-  vector_of <- function(x) as.vector(reticulate::py_to_r(x))
-  features <- py_strings(adata$var_names)
-  cells <- py_strings(adata$obs_names)
-  methods::new(
-    "dgCMatrix",
-    x = as.numeric(vector_of(csr$data)),
-    i = as.integer(vector_of(csr$indices)),
-    p = as.integer(vector_of(csr$indptr)),
-    Dim = c(length(features), length(cells)),
-    Dimnames = list(features, cells)
-  )
-}
-
-py_strings <- function(x) as.character(unlist(reticulate::py_to_r(x$tolist())))
-
-# A pandas DataFrame column by column: what reticulate makes of one depends on the versions of both,
-# and what a process writes of it has to be the same.
-data_frame_of <- function(frame) {
-  columns <- reticulate::py_to_r(core("r.tables")$table_columns(frame))
-  table <- data.frame(row.names = py_strings(frame$index$astype("str")))
-  for (name in names(columns)) table[[name]] <- column_of(columns[[name]])
+# Metadata of the features, one row each.
+feature_table <- function(assay) {
+  table <- methods::slot(assay, if (is_v5(assay)) "meta.data" else "meta.features")
+  # a v5 assay keeps the rows of it without names
+  if (is_v5(assay)) rownames(table) <- rownames(assay)
   table
 }
 
-# A column of the core's plain columns: list of kind, values, and levels of a factor.
-column_of <- function(column) {
-  values <- lapply(column$values, function(value) if (is.null(value)) NA else value)
-  values <- unlist(values)
-  switch(column$kind,
-    factor = {
-      levels <- as.character(unlist(column$levels))
-      factor(levels[as.integer(values) + 1L], levels = levels)
-    },
-    logical = as.logical(values),
-    number = {
-      values <- as.numeric(values)
-      values[is.na(values)] <- NaN
-      values
-    },
-    as.character(values)
-  )
+variable_features <- function(assay) {
+  if (is_v5(assay)) SeuratObject::VariableFeatures(assay) else methods::slot(assay, "var.features")
 }
 
-# A new assay of the kind this Seurat makes by default.
-new_assay <- function(counts) {
-  version5 <- utils::packageVersion("SeuratObject") >= "5.0.0" &&
+# Names of the layers with values; those that are split by sample have one name.
+assay_layers <- function(assay) {
+  if (is_v5(assay)) {
+    return(unique(sub("[.].*$", "", from_v5("Layers")(assay))))
+  }
+  Filter(function(slot) {
+    all(dim(methods::slot(assay, slot)) > 0)
+  }, c("counts", "data", "scale.data"))
+}
+
+# ---- paired cells as Seurat object ---------------------------------------------------------------
+
+# A new assay of the kind this Seurat makes by default. `version5`: whether it may be of Seurat 5.
+new_assay <- function(counts, version5 = TRUE) {
+  by_default <- utils::packageVersion("SeuratObject") >= "5.0.0" &&
     identical(getOption("Seurat.object.assay.version", "v5"), "v5")
-  if (version5) {
+  if (version5 && by_default) {
     from_v5("CreateAssay5Object")(counts = counts)
   } else {
     SeuratObject::CreateAssayObject(counts = counts)
   }
-}
-
-# A MuData of paired cells in R: for each modality counts (features x cells) and a data frame of the
-# features, and a data frame of the cells.
-paired_of <- function(mdata) {
-  modality <- function(name) {
-    adata <- mdata$mod$`__getitem__`(name)
-    list(counts = modality_counts(adata), features = data_frame_of(adata$var))
-  }
-  list(rna = modality("rna"), atac = modality("atac"), cells = data_frame_of(mdata$obs))
-}
-
-# What simulate() knows of its cells: links, and the profile of each type.
-truth_of <- function(mdata) {
-  types <- py_strings(mdata$uns$`__getitem__`("types"))
-  profiles <- lapply(c(rna = "rna", atac = "atac"), function(modality) {
-    adata <- mdata$mod$`__getitem__`(modality)
-    profile <- reticulate::py_to_r(adata$varm$`__getitem__`("true_profile"))
-    dimnames(profile) <- list(py_strings(adata$var_names), types)
-    profile
-  })
-  c(list(links = data_frame_of(mdata$uns$`__getitem__`("links"))), profiles)
 }
 
 # Paired cells as Seurat object with assays RNA and ATAC; cells of one modality have no counts in
@@ -222,21 +170,23 @@ assay_of <- function(modality, key) {
   assay
 }
 
-# One layer of an assay, features x cells, as it is stored ("counts" or "data" for a v3/v4 assay).
+# One layer of an assay, features x cells, as it is stored ("counts" or "data" for a v3/v4 assay);
+# those of a split assay are joined.
 assay_layer <- function(assay, layer, name) {
   if (layer == "counts" && has_counts(assay)) {
     return(assay_counts(assay))
   }
-  available <- if (is_v5(assay)) {
-    from_v5("Layers")(assay)
-  } else {
-    Filter(function(slot) all(dim(methods::slot(assay, slot)) > 0), c("counts", "data"))
-  }
-  if (!layer %in% available) {
+  found <- if (is_v5(assay)) from_v5("Layers")(assay, search = layer)
+  if (!layer %in% c(found, assay_layers(assay))) {
+    available <- assay_layers(assay)
     refuse(
       "assay '", name, "' has no layer '", layer, "' with values; it has ",
       if (length(available) > 0) paste(available, collapse = ", ") else "none", "."
     )
   }
-  if (is_v5(assay)) from_v5("LayerData")(assay, layer = layer) else methods::slot(assay, layer)
+  if (!is_v5(assay)) {
+    return(methods::slot(assay, layer))
+  }
+  if (length(found) > 1) assay <- from_v5("JoinLayers")(assay, layers = layer)
+  from_v5("LayerData")(assay, layer = layer)
 }

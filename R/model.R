@@ -110,19 +110,6 @@ write_model_files <- function(stored, folder) {
   }
 }
 
-# What a stored model says of itself, without Python.
-model_info <- function(stored) {
-  text <- if (is.null(stored$path)) {
-    rawToChar(stored$json)
-  } else {
-    paste(readLines(file.path(stored$path, model_files[["json"]]), warn = FALSE), collapse = "\n")
-  }
-  Encoding(text) <- "UTF-8"
-  # JSON has no NaN, which Python writes all the same
-  text <- gsub("([[:space:],:[])(NaN|-?Infinity)([[:space:],]|\\])", "\\1null\\3", text)
-  jsonlite::fromJSON(text, simplifyDataFrame = FALSE, simplifyMatrix = FALSE)
-}
-
 # The stored model of anything that has one: an object with results, a fit, a model, a folder.
 model_of <- function(object, reduction, argument = "object", by = "reduction") {
   if (is.character(object)) {

@@ -80,11 +80,8 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
     cells = NULL, library.size = 1e4, log = NULL, file = NULL, threshold = NULL, by = NULL,
     max.gb = .Machine$double.xmax, backend = "auto", verbose = FALSE
   )
-  n_shown <- if (is.null(features)) {
-    length(modelled_features(record, request$modality))
-  } else {
-    length(features)
-  }
+  modelled <- modelled_features(record, request$modality)
+  n_shown <- length(if (is.null(features)) modelled else features)
   check_plot_size(n_shown, nrow(latent))
   groups <- if (!is.null(group.by)) {
     groups_of(
@@ -104,7 +101,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
   }
   imputed <- impute_values(record, latent, request)
   shown <- scaled_counts(
-    counts, rownames(imputed), modelled_features(record, request$modality), request$log
+    counts, rownames(imputed), modelled, request$log
   )
   data <- data.frame(
     feature = factor(rep(rownames(imputed), ncol(imputed)), rownames(imputed)),
@@ -257,7 +254,9 @@ modelled_features <- function(record, modality) {
   if (!is.null(shown)) {
     return(shown)
   }
-  as.character(model_info(record$model)[[if (modality == "rna") "genes" else "peaks"]])
+  with_engine("auto", function(engine) {
+    restore_model(record$model, engine)[[if (modality == "rna") "genes" else "peaks"]]
+  })
 }
 
 # Counts of some features, scaled to 10,000 counts per cell over the modelled features: imputed

@@ -7,6 +7,8 @@ files <- list.files(
 )
 generics <- c("about", "parts_of", "cell_data", "latent_of", "fits_of", "put_results")
 methods_of_generics <- paste0("^(", paste(generics, collapse = "|"), ")[.][A-Za-z_]+ <- function")
+# a link to R/, which the bridge of Python shares
+files <- files[!startsWith(files, "python/scmvp/r/shared/")]
 found <- 0
 for (file in files) {
   for (lint in lintr::lint(file)) {

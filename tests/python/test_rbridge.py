@@ -286,7 +286,7 @@ def test_files_that_cannot_be_used(objects, tmp_path, refused, engine):
     def read(path, **more):
         return scmvp.read_rds(path, engine=engine, **more)
 
-    refused(lambda: read(objects / "two.rds"), "several candidates", "'RNA', 'again'")
+    refused(lambda: read(objects / "two.rds"), "2 assays could be the RNA", "(RNA, again)")
     assert read(objects / "two.rds", rna_assay="again")["rna"].n_vars == 50
     refused(lambda: read(objects / "no_peaks.rds"), "no peak assay")
     refused(lambda: read(objects / "numbers.rds"), "class integer")
@@ -347,7 +347,7 @@ def test_python_answers_as_r_does(with_latent, of_r, engine):
     np.testing.assert_array_equal(csc.indptr, of_r["groups"]["p"])
     np.testing.assert_array_equal(csc.indices, of_r["groups"]["i"])
 
-    connections = scmvp.run_cicero(with_latent, groups=groups, sample_num=8, seed_use=3, **quiet)
+    connections = scmvp.run_cicero(with_latent, groups=groups, n_windows=8, seed_use=3, **quiet)
     identical(connections, of_r["connections"]["table"])
     about = of_r["connections"]["about"]
     assert connections.attrs["distance_parameter"] == about["distance_parameter"][0]
@@ -376,7 +376,7 @@ def test_refusals_of_regulation(with_latent, refused, kept):
     mdata, quiet = with_latent, {"verbose": False, "engine": kept}
     refused(lambda: scmvp.run_cicero(mdata, reduction="X_other"), "X_other", "'X_scmvp'")
     refused(
-        lambda: scmvp.run_cicero(mdata, windows=1, **quiet), "windows", "no argument", "sample_num"
+        lambda: scmvp.run_cicero(mdata, windows=1, **quiet), "windows", "no argument", "n_windows"
     )
     refused(lambda: scmvp.run_cicero(mdata, window=-1, **quiet), "window must be")
     refused(lambda: scmvp.link_peaks_lasso(mdata, min_cells=-1, **quiet), "min_cells must")

@@ -1,4 +1,4 @@
-"""The worker: requests in, events and raw files out."""
+"""The worker: requests in, events and replies out."""
 
 import json
 import os
@@ -8,26 +8,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import scmvp
 from scmvp import worker
+from scmvp.r import rserial
+from scmvp.r.rserial import Named
 
 
-def test_plain_is_what_every_json_parser_takes():
+def test_events_are_what_every_json_parser_takes():
     value = {"a": np.float32(0.5), "b": (np.int64(1), float("nan")), 1: np.bool_(True)}
-    assert json.dumps(worker.plain(value)) == '{"a": 0.5, "b": [1, null], "1": true}'
-
-
-def test_matrices_go_column_after_column(tmp_path):
-    values = np.arange(6.0).reshape(2, 3)
-    at = worker.write_matrix(str(tmp_path / "m"), values)
-    assert at["dim"] == [2, 3]
-    assert np.fromfile(at["file"], np.float32).tolist() == [0, 3, 1, 4, 2, 5]
-    values.T.tofile(tmp_path / "d")
-    back = worker.read_matrix({"file": str(tmp_path / "d"), "dim": [2, 3]})
-    assert (back == values).all()
+    said = json.dumps(worker.plain(value), allow_nan=False)
+    assert said == '{"a": 0.5, "b": [1, null], "1": true}'
 
 
 @pytest.fixture
@@ -45,107 +37,55 @@ def running():
     process.kill()
 
 
-def ask(process, tmp_path, **request):
-    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
-    path.write_text(json.dumps(request))
+def ask(process, tmp_path, verb, tell=False, **arguments):
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.rds"
+    rserial.write({"do": verb, "tell": tell, "arguments": arguments}, path)
     process.stdin.write(f"{path}\n")
     process.stdin.flush()
 
 
 def reply(process):
+    """The next event, or at the end of a request its outcome."""
     event = json.loads(process.stdout.readline())
-    return json.loads(Path(event["done"]).read_text()) if "done" in event else event
-
-
-def counts_as_files(matrix, features, cells, folder, name):
-    parts = {"x": np.float64, "i": np.int32, "p": np.int32}
-    vectors = dict(zip(parts, (matrix.data, matrix.indices, matrix.indptr), strict=True))
-    at = {}
-    for part, kind in parts.items():
-        at[part] = str(folder / f"{name}.{part}")
-        vectors[part].astype(kind).tofile(at[part])
-    for part, names in (("features", features), ("cells", cells)):
-        at[part] = str(folder / f"{name}.{part}")
-        Path(at[part]).write_text("".join(f"{n}\n" for n in names))
-    return at
+    if "done" not in event:
+        return event
+    with open(event["done"], "rb") as file:
+        return rserial.load(file)
 
 
 def test_a_fit_in_the_worker_is_that_in_this_process(running, tmp_path):
     cells = scmvp.simulate(n_cells=60, n_genes=50, n_peaks=60, n_types=2, seed=1)
     sent = {
-        name: counts_as_files(
-            cells[name].X.tocsr(), cells[name].var_names, cells.obs_names, tmp_path, name
-        )
+        name: Named(cells[name].X.tocsr(), list(cells.obs_names), list(cells[name].var_names))
         for name in ("rna", "atac")
     }
-    ask(running, tmp_path, do="build", **sent, n_clusters=2)
-    assert reply(running)["genes"] == list(scmvp.SCMVP(cells, n_clusters=2).genes)
-    ask(running, tmp_path, do="train", tell=True, max_epochs=2)
+    ask(running, tmp_path, "build", **sent, n_clusters=2)
+    assert reply(running)["value"]["genes"] == list(scmvp.SCMVP(cells, n_clusters=2).genes)
+    assert not list(tmp_path.glob("*.rds"))  # the copy of the counts is gone
+    ask(running, tmp_path, "train", tell=True, max_epochs=2)
     events = []
-    while "interrupted" not in (event := reply(running)):
+    while "value" not in (event := reply(running)):
         events.append(event)
-    assert event == {"interrupted": False}
+    assert not event["value"]["interrupted"]
     assert [event["epoch"]["epoch"] for event in events if "epoch" in event] == [1, 2]
     stages = [event["stage"] for event in events if "stage" in event]
     assert stages[0]["stage"] == "correspondence analysis of RNA" and stages[0]["share"] == 0
     assert stages[-1]["stage"] == "finding the clusters" and stages[-1]["share"] == 1
     assert len(events) == 2 + len(stages)
-    ask(
-        running,
-        tmp_path,
-        do="fitted",
-        latent=str(tmp_path / "l"),
-        probabilities=str(tmp_path / "p"),
-    )
-    at = reply(running)["latent"]
-    got = np.fromfile(at["file"], np.float32).reshape(at["dim"][::-1]).T
+    ask(running, tmp_path, "fitted")
+    got = reply(running)["value"]
     model = scmvp.SCMVP(cells, n_clusters=2).train(max_epochs=2, threads=1)
-    np.testing.assert_allclose(got, model.get_latent_representation(), atol=1e-4)
+    np.testing.assert_allclose(got["latent"], model.get_latent_representation(), atol=1e-4)
+    assert list(got["history"]["epoch"]) == [1, 2]
 
 
-def test_failures_are_events_and_the_worker_lives(running, tmp_path):
-    ask(running, tmp_path, do="load", folder=str(tmp_path / "none"))
-    failed = reply(running)["failed"]
-    assert failed["type"] == "ModelFileError" and "has no model.json" in failed["message"]
+def test_failures_are_replies_and_the_worker_lives(running, tmp_path):
+    ask(running, tmp_path, "load", folder=str(tmp_path / "none"))
+    failed = reply(running)
+    assert failed["class"] == ["ModelFileError"] and "has no model.json" in failed["error"][0]
+    assert "Traceback" in failed["details"][0]
     running.send_signal(signal.SIGINT)  # with nothing to interrupt
-    ask(running, tmp_path, do="load", folder=str(tmp_path / "none"))
-    assert "failed" in reply(running)
+    ask(running, tmp_path, "load", folder=str(tmp_path / "none"))
+    assert "error" in reply(running)
     running.stdin.close()
     assert running.wait(timeout=60) == 0
-
-
-def test_columns_of_every_type_become_what_json_can_say(tmp_path):
-    index = list("abc")
-    columns = {
-        "nullable": pd.array([True, None, False], dtype="boolean"),
-        "whole": pd.array([1, None, 3], dtype="Int64"),
-        "real": pd.array([1.5, None, 3], dtype="Float64"),
-        "half": np.array([1, np.nan, 3], np.float16),
-        "text": pd.array(["a", None, "c"], dtype="string"),
-        "object": np.array([True, None, False], dtype=object),
-        "mixed": np.array(["a", 1, None], dtype=object),
-        "empty": np.array([None] * 3, dtype=object),
-        "levels": pd.Categorical([20, 3, None]),
-        "yes": pd.Categorical([True, None, False]),
-        "time": pd.to_datetime(["2024-01-01", None, "2024-01-02"]),
-        "span": pd.to_timedelta(["1d", None, "2d"]),
-        "complex": np.array([1j, 2, 3]),
-        "sparse": pd.arrays.SparseArray([1, 0, 2]),
-    }
-    table = worker.write_table(pd.DataFrame(columns, index=index), tmp_path / "index")
-    said = json.loads(json.dumps(worker.plain(table)))["columns"]
-    kinds = {name: column["kind"] for name, column in said.items()}
-    assert kinds == {
-        "nullable": "logical", "whole": "number", "real": "number", "half": "number",
-        "text": "text", "object": "logical", "mixed": "text", "empty": "text",
-        "levels": "factor", "yes": "factor", "time": "text", "span": "text", "complex": "text",
-        "sparse": "number",
-    }  # fmt: skip
-    assert said["nullable"]["values"] == said["object"]["values"] == [True, None, False]
-    assert said["whole"]["values"] == [1, None, 3]
-    assert said["real"]["values"] == [1.5, None, 3]
-    assert said["text"]["values"] == ["a", None, "c"]
-    assert said["mixed"]["values"] == ["a", "1", None]
-    assert (said["levels"]["levels"], said["levels"]["values"]) == (["3", "20"], [1, 0, None])
-    assert said["sparse"]["values"] == [1, 0, 2]
-    assert said["time"]["values"][1] is None and said["time"]["values"][0].startswith("2024-01-01")

@@ -109,7 +109,6 @@ c(
     "test-advice.R: pseudotime: made first, or its column named",
     "choose one that has them with {} =",
     "different values: a spline needs", "run RunDiffusionSCMVP() first, or name",
-    "for a spline: lower df",
     "is the name of something else: choose another", "n.neighbors can be at most",
     "the coordinates of another one", "give a name, or a group together with group.by"
   ),

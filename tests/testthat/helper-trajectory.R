@@ -40,9 +40,3 @@ line_object <- function() {
   object$hour <- cut(line$place, c(-1, 3, 6, 11), labels = c("0h", "1h", "3h"))
   object
 }
-
-# A table of the Python core as a data frame, its index being the first column.
-core_table <- function(table) {
-  force(table) # or py_to_r(), which starts any Python, would come before core()
-  data_frame_of(table$reset_index())
-}

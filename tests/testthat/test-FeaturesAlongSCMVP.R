@@ -53,24 +53,6 @@ test_that("with overdispersion it is the F test of lm() with weights", {
   expect_equal(table$log2.fold.change[table$feature == "rising"], 2 / log(2), tolerance = 0.35)
 })
 
-test_that("R and Python say the same", {
-  skip_without_core()
-  course <- course_counts()
-  here <- FeaturesAlongSCMVP(course$counts, pseudotime = course$time)
-  there <- core_table(core()$features_along(
-    reticulate::r_to_py(t(course$counts)),
-    pseudotime = as.array(course$time), features = as.list(rownames(course$counts))
-  ))
-  expect_identical(as.character(there$feature), here$feature)
-  columns <- c(
-    n_cells = "n.cells", mean = "mean", log2_fold_change = "log2.fold.change", peak = "peak",
-    f = "f", p_value = "p.value", q_value = "q.value"
-  )
-  for (name in names(columns)) {
-    expect_equal(as.numeric(there[[name]]), as.numeric(here[[columns[[name]]]]), tolerance = 1e-6)
-  }
-})
-
 test_that("of a Seurat object, of some features and cells", {
   object <- line_object()
   table <- FeaturesAlongSCMVP(object, pseudotime = "place")

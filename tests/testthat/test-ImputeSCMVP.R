@@ -155,8 +155,8 @@ test_that("a file holds the values, for R and for AnnData", {
     )
   }
   anndata <- reticulate::import("anndata", convert = FALSE)$read_h5ad(path)
-  expect_identical(py_strings(anndata$var_names), gene_names)
-  expect_identical(py_strings(anndata$obs_names), cell_names)
+  expect_identical(as.character(reticulate::py_to_r(anndata$var_names$tolist())), gene_names)
+  expect_identical(as.character(reticulate::py_to_r(anndata$obs_names$tolist())), cell_names)
   expect_refused(ImputeSCMVP(object, file = path), "exists already")
   expect_refused(ImputeSCMVP(object, file = file.path(tempdir(), "no", "x")), "there is no folder")
   other <- tempfile(fileext = ".h5")

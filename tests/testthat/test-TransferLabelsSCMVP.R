@@ -28,31 +28,6 @@ test_that("labels are nearly as good as the best possible, and calibrated", {
   expect_gt(mean(far$label == "unassigned"), 0.95)
 })
 
-test_that("R and Python say the same", {
-  skip_without_core()
-  known <- transfer_cells(300, 1)
-  asked <- transfer_cells(60, 2)
-  here <- TransferLabelsSCMVP(known$points, asked$points, labels = known$label)
-  there <- core_table(core()$transfer_labels(
-    unname(known$points), as.list(known$label), unname(asked$points)
-  ))
-  expect_identical(as.character(there$label), as.character(here$label))
-  for (name in c("confidence", "p_value", "probability_b")) {
-    expect_equal(as.numeric(there[[name]]), here[[name]], tolerance = 1e-6)
-  }
-})
-
-test_that("neighbors are those of all distances", {
-  z <- transfer_cells(80, 3)$points
-  found <- neighbors_in(z, z[5:9, ], 4, without = 5:9)
-  all <- as.matrix(stats::dist(z))
-  diag(all) <- Inf
-  for (i in 1:5) {
-    expect_equal(found$distance[i, ], sort(all[i + 4, ])[1:4], ignore_attr = TRUE)
-    expect_setequal(found$near[i, ], order(all[i + 4, ])[1:4])
-  }
-})
-
 transfer_object <- function(cells, label = NULL) {
   counts <- matrix(1, 2, nrow(cells$points))
   dimnames(counts) <- list(c("g1", "g2"), rownames(cells$points))

@@ -75,13 +75,12 @@ test_that("counts reach Python and come back unchanged", {
   skip_without_core()
   rna <- rna_counts()
   mdata <- to_mudata(rna, atac_counts())
-  back <- modality_counts(mdata$mod$`__getitem__`("rna"))
+  paired <- paired_of(mdata)
+  back <- paired$rna$counts
   expect_identical(back@i, rna@i)
   expect_identical(back@p, rna@p)
   expect_equal(back, rna)
-  expect_identical(
-    colnames(modality_counts(mdata$mod$`__getitem__`("atac"))), cell_names
-  )
+  expect_identical(colnames(paired$atac$counts), cell_names)
 })
 
 test_that("pandas columns become R vectors of their kind, missing values included", {
@@ -98,7 +97,7 @@ test_that("pandas columns become R vectors of their kind, missing values include
   )
   got <- data_frame_of(frame)
   expect_identical(rownames(got), c("one", "two"))
-  expect_equal(got$number, c(1.5, NaN))
+  expect_equal(got$number, c(1.5, NA))
   expect_equal(got$whole, c(1, 2))
   expect_identical(got$flag, c(TRUE, FALSE))
   expect_identical(got$text, c("x", "y"))

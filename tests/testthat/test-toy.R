@@ -37,6 +37,6 @@ test_that("and an order of its cells", {
   skip_if_not_installed("igraph")
   made <- fitted_case("a class added in one file")
   ordered <- RunDiffusionSCMVP(made$fit, root = cell_names[1], n.neighbors = 60)
-  expect_identical(dim(ordered$reductions$scmvp_diffusion), c(n_cells, 10L))
+  expect_identical(dim(ordered$reductions$scmvp_diffusion), as.integer(c(n_cells, 10)))
   expect_identical(ordered$cells$scmvp_pseudotime[1], 0)
 })

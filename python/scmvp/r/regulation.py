@@ -64,7 +64,7 @@ def aggregate_cells(
     arguments = {
         "coordinates": _coordinates(data, reduction, dims, needed=True),
         "cells": as_names(data.obs_names).tolist(),
-        "options": {**options, "silent": not verbose},
+        "options": {**options, "verbose": verbose},
     }
     groups: Named = call("aggregate", arguments, engine, verbose)["groups"]
     return AnnData(
@@ -81,7 +81,7 @@ def run_cicero(
     reduction: str = "X_scmvp",
     dims: Sequence[int] | None = None,
     groups: AnnData | str | None = None,
-    genomic_coords: pd.DataFrame | Mapping[str, int] | str | os.PathLike | None = None,
+    genome: pd.DataFrame | Mapping[str, int] | str | os.PathLike | None = None,
     verbose: bool = True,
     engine: str = "auto",
     **options: Any,
@@ -93,20 +93,20 @@ def run_cicero(
             has 'chrom', 'start' and 'end', these are the ranges; else the names of the peaks. Cells
             are matched by name; those of a MuData are taken in the order of its `obs_names`.
         layer: Layer with the accessibility; X when None. A layer other than 'counts' is taken as
-            imputed, for which the search defaults to 'extended'.
+            imputed, on the scale of each peak's mean (`scale="relative"`, as RunCicero() does).
         reduction: Coordinates in `obsm` (of the MuData, or of the AnnData) in which cells are
             neighbors; not read when `groups` are given.
         dims: Which of its dimensions, from 0; all when None.
         groups: Groups of `aggregate_cells`; made here when None. 'none' takes each cell as a group
             of its own, for values that were aggregated elsewhere.
-        genomic_coords: Lengths of the chromosomes: a table or tab-separated file of name and
+        genome: Lengths of the chromosomes: a table or tab-separated file of name and
             length, or a dict. When None, chromosomes end at their last peak.
         verbose: Show progress, on standard error.
         engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto': the first that is there.
-        **options: Further arguments of RunCicero(): window, sample_num, k, size_factor_normalize,
-            binarize, distance_parameter, maxit, s, distance_constraint,
-            distance_parameter_convergence, max_elements, max_sample_windows, search, seed_use,
-            workers.
+        **options: Further arguments of RunCicero(): window, n_windows, k, size_factors, binarize,
+            distance_parameter, maxit, s, distance_constraint, convergence, max_peaks, max_windows,
+            scale, search, seed_use, workers. The names that the package cicero has for them
+            (`genomic_coords`, `sample_num`, ...) are taken as well.
 
     Returns:
         DataFrame with 'Peak1', 'Peak2' and 'coaccess', every pair both ways; missing where windows
@@ -117,9 +117,11 @@ def run_cicero(
         RError: R, its package scMVP or glasso is missing; or R failed.
         KeyboardInterrupt: Interrupted; R is ended.
     """
+    if genome is None:
+        genome = options.pop("genomic_coords", None)
     adata = _peaks_of(data)
     if layer not in (None, "counts"):
-        options.setdefault("search", "extended")
+        options.setdefault("scale", "relative")
     values = _in_order(_values(adata, "atac", layer, argument="layer"), as_names(data.obs_names))
     coordinates = None
     if groups is None:
@@ -129,7 +131,7 @@ def run_cicero(
         "ranges": _ranges(adata),
         "coordinates": coordinates,
         "groups": _groups(groups),
-        "options": {**options, "genomic_coords": _genome(genomic_coords), "verbose": verbose},
+        "options": {**options, "genome": _genome(genome), "verbose": verbose},
     }
     arguments["options"] = _given(arguments["options"])
     return _table(call("cicero", arguments, engine, verbose))

@@ -124,7 +124,7 @@ def _process(request: Path, result: Path, say: Say) -> None:
             "SCMVP_RSCRIPT to its Rscript"
         )
     process = subprocess.Popen(
-        [rscript, str(_SCRIPT), str(request), str(result)],
+        [rscript, str(_SCRIPT), str(request), str(result), str(_SCRIPT.parent)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -202,7 +202,9 @@ def _inside(request: Path, result: Path, say: Say) -> None:
             code = rinterface.StrSexpVector([_SCRIPT.read_text(encoding="utf-8")])
             base = rinterface.baseenv
             room = base["new.env"]()
+            folder = rinterface.StrSexpVector([str(_SCRIPT.parent)])
             base["assign"](rinterface.StrSexpVector(["scmvp_inside"]), True, envir=room)
+            base["assign"](rinterface.StrSexpVector(["scmvp_folder"]), folder, envir=room)
             _answer = base["eval"](base["parse"](text=code, **{"keep.source": False}), room)
         paths = [rinterface.StrSexpVector([str(path)]) for path in (request, result)]
         _answer(*paths)

@@ -34,6 +34,8 @@ _LOGICAL, _INTEGER, _REAL, _STRING, _LIST, _RAW, _S4 = 10, 13, 14, 16, 19, 24, 2
 _IS_OBJECT, _HAS_ATTRIBUTES, _HAS_TAG = 1 << 8, 1 << 9, 1 << 10
 _S4_BIT, _UTF8, _LATIN1 = 1 << 16, 1 << 15, 1 << 14
 _NA_INTEGER = -(2**31)
+_EXACT = 2**24  # whole numbers up to it are float32
+_PIECE = 2**22
 _NA_REAL = struct.unpack("<d", struct.pack("<Q", 0x7FF00000000007A2))[0]
 # Version 2, as R 4.2 writes it, for R from 2.3 on; "B": numbers as on a little-endian machine.
 _HEADER = b"B\n" + struct.pack("<iii", 2, 0x00040200, 0x00020300)
@@ -54,15 +56,26 @@ def dump(value: Any, file: BinaryIO) -> None:
     _Writer(file).item(value)
 
 
-def load(file: BinaryIO) -> Any:
+def write(value: Any, path: str | os.PathLike) -> None:
+    """`dump` into a new file."""
+    with open(path, "wb", buffering=2**20) as file:
+        dump(value, file)
+
+
+def load(file: BinaryIO, short: bool = False) -> Any:
     """Read what `serialize(x, file, version = 2, xdr = FALSE)` has written.
+
+    Args:
+        file: Opened to read bytes.
+        short: Read the values of sparse matrices as float32 where that holds them exactly, as it
+            does counts.
 
     Raises:
         ValueError: It is something else, damaged, or holds what is not read here.
     """
     if file.read(2) != b"B\n":
         raise ValueError("not R's binary format")
-    reader = _Reader(file)
+    reader = _Reader(file, short)
     try:
         reader.take(12)
         return reader.item()
@@ -70,6 +83,19 @@ def load(file: BinaryIO) -> Any:
         raise
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
         raise ValueError(f"what R sent is damaged ({error})") from error
+
+
+def unboxed(value: Any) -> Any:
+    """With single values in the place of vectors of length 1; R's lists stay lists."""
+    if isinstance(value, dict):
+        return {name: unboxed(part) for name, part in value.items()}
+    if isinstance(value, list):
+        if len(value) == 1 and (value[0] is None or isinstance(value[0], str)):
+            return value[0]
+        return [unboxed(part) for part in value]
+    if isinstance(value, np.ndarray) and value.shape == (1,):
+        return value[0].item()
+    return value
 
 
 class _Writer:
@@ -262,8 +288,9 @@ def _plain(values: Any) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 class _Reader:
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, short: bool = False) -> None:
         self.file = file
+        self.short = short
         self.symbols: list[str] = []
         self.left = None
         if file.seekable():
@@ -294,7 +321,7 @@ class _Reader:
         if kind == _NIL:
             return None
         if kind == _S4:
-            return self._s4(self._attributes())
+            return self._s4(self._attributes(self.short))
         if kind == _CHAR:
             return self._char(flags)
         if kind not in (_LOGICAL, _INTEGER, _REAL, _STRING, _LIST, _RAW):
@@ -340,13 +367,30 @@ class _Reader:
             done += count
         return array
 
-    def _attributes(self) -> dict[str, Any]:
+    def _short_array(self) -> np.ndarray:
+        """A vector of doubles as float32, unless that would change one of them."""
+        flags = self._integer()
+        if flags != _REAL:
+            raise ValueError("the values of a sparse matrix of R are not numbers")
+        length = self._length()
+        array, done = np.empty(length, np.float32), 0
+        while done < length:
+            piece = self._array(_REAL, min(_PIECE, length - done))
+            if array.dtype == np.float32 and not (np.abs(piece) <= _EXACT).all():
+                array = array.astype(np.float64)
+            if array.dtype == np.float32 and (piece != np.trunc(piece)).any():
+                array = array.astype(np.float64)
+            array[done : done + len(piece)] = piece
+            done += len(piece)
+        return array
+
+    def _attributes(self, short: bool = False) -> dict[str, Any]:
         attributes = {}
         while (flags := self._integer()) & 0xFF != _NIL:
             if flags & _HAS_ATTRIBUTES:
                 self._attributes()
             tag = self._symbol() if flags & _HAS_TAG else ""
-            attributes[tag] = self.item()
+            attributes[tag] = self._short_array() if short and tag == "x" else self.item()
         return attributes
 
     def _symbol(self) -> str:

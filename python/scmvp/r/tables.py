@@ -1,4 +1,4 @@
-"""Tables of cells and features as plain columns, of the kinds that R has."""
+"""Tables of cells and features with columns of the kinds that R has."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ import numpy as np
 import pandas as pd
 
 
-def table_columns(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The columns of a table by name: kind, values, and levels of a factor."""
-    return {str(name): _column(frame.iloc[:, at]) for at, name in enumerate(frame.columns)}
+def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same with columns of numbers (float64), booleans, text and categories of text only."""
+    columns = {str(name): _column(frame.iloc[:, at]) for at, name in enumerate(frame.columns)}
+    return pd.DataFrame(columns, index=frame.index.astype(str))
 
 
-def _column(series: pd.Series) -> dict[str, Any]:
+def _column(series: pd.Series) -> Any:
     if isinstance(series.dtype, pd.CategoricalDtype):
-        codes = [None if code < 0 else int(code) for code in series.cat.codes]
         levels = [str(level) for level in series.cat.categories]
-        return {"kind": "factor", "values": codes, "levels": levels}
+        return pd.Categorical.from_codes(series.cat.codes, levels, ordered=series.cat.ordered)
     missing = series.isna().to_numpy()
     kind = _kind_of(series, missing)
     if kind == "number":
         # nullable numbers have a missing value of their own
-        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        return {"kind": "number", "values": values.tolist()}
-    plain_value = bool if kind == "logical" else str
-    values = [
-        None if gone else plain_value(value) for value, gone in zip(series, missing, strict=True)
-    ]
-    return {"kind": kind, "values": values}
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    if kind == "logical":
+        values = [not gone and bool(value) for value, gone in zip(series, missing, strict=True)]
+        return pd.arrays.BooleanArray(np.array(values, dtype=bool), missing)
+    values = [None if gone else str(value) for value, gone in zip(series, missing, strict=True)]
+    return np.array(values, dtype=object)
 
 
 def _kind_of(series: pd.Series, missing: np.ndarray) -> str:

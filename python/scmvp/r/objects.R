@@ -1,0 +1,520 @@
+# Objects of R as Python gets and sends them: counts, tables and embeddings of a Seurat object, a
+# SingleCellExperiment or a MultiAssayExperiment. A part of bridge.R, which has the refusals and the
+# files of the R package that are used here.
+
+# ---- parts of objects ----------------------------------------------------------------------------
+
+# A layer as it is: dense ones (imputed values) stay dense.
+as_layer <- function(x) if (is.matrix(x)) unname(x) else as_dgc(x)
+
+# Layers of a part beside the counts: those named, or all when TRUE; in the shape of the counts.
+further_layers <- function(part, wanted, counts, home) {
+  available <- setdiff(part$layers(), "counts")
+  chosen <- if (isTRUE(wanted)) available else intersect(wanted, available)
+  if (isFALSE(wanted)) chosen <- character()
+  values <- lapply(stats::setNames(nm = chosen), function(name) {
+    x <- part$values(name, "layers", home)$values
+    if (identical(dimnames(x), dimnames(counts))) {
+      return(as_layer(x))
+    }
+    note(
+      "'", part$name, "': layer '", name, "' holds other features or cells than the counts and is ",
+      "left out"
+    )
+    NULL
+  })
+  values[lengths(values) > 0]
+}
+
+# chrom, start, end of GRanges, else of the names.
+places_of_peaks <- function(ranges, names) {
+  if (methods::is(ranges, "GRanges") && length(ranges) == length(names) &&
+        installed("GenomicRanges")) {
+    table <- as.data.frame(unname(ranges))
+    return(data.frame(
+      chrom = as.character(table$seqnames), start = table$start, end = table$end, row.names = names
+    ))
+  }
+  said <- parse_ranges(names)
+  if (anyNA(said$start)) {
+    return(NULL)
+  }
+  data.frame(
+    chrom = said$seqnames, start = whole(said$start), end = whole(said$end), row.names = names
+  )
+}
+
+whole <- function(x) {
+  x <- as.numeric(x)
+  if (all(x <= .Machine$integer.max)) as.integer(x) else x
+}
+
+with_coordinates <- function(table, coordinates) {
+  new <- setdiff(names(coordinates), names(table))
+  table[new] <- coordinates[new]
+  list(table = table, added = new)
+}
+
+# Columns Python has a counterpart of; the others are told.
+plain_frame <- function(frame, rows, what) {
+  frame <- as.data.frame(frame, optional = TRUE)
+  columns <- lapply(frame, plain_column)
+  lost <- vapply(columns, is.null, NA)
+  if (any(lost)) {
+    note(
+      "columns of ", what, " that are no vectors of numbers, text or factors are left out: ",
+      quoted(names(columns)[lost])
+    )
+  }
+  structure(columns[!lost], row.names = as.character(rows), class = "data.frame")
+}
+
+plain_column <- function(x) {
+  if (inherits(x, c("Date", "POSIXt"))) {
+    return(as.character(x))
+  }
+  if (is.factor(x)) {
+    return(factor(as.character(x), levels = levels(x), ordered = is.ordered(x)))
+  }
+  if (!is.null(dim(x)) || !(is.character(x) || is.logical(x) || is.numeric(x))) {
+    return(NULL)
+  }
+  if (is.object(x)) as.numeric(x) else unname(x)
+}
+
+# ---- in ------------------------------------------------------------------------------------------
+
+call_read <- function(path, rna_assay, peak_assay, layers) {
+  object <- read_object(path)
+  class <- class_of(object)
+  if (class == "Seurat") needs("SeuratObject")
+  spelled$dotted <- c("rna.assay", "peak.assay")
+  words <- utils::modifyList(about(object), list(rna = "rna.assay", peaks = "peak.assay"))
+  pair <- find_pair(parts_of(object), words, list(rna = rna_assay, peaks = peak_assay))
+  home <- pair$rna$name
+  rna <- part_for_python(pair$rna, home, layers, !is.null(pair$rna$ranges()))
+  cells <- colnames(rna$counts)
+  data <- if (class == "Seurat") methods::slot(object, "meta.data") else cell_data(object, home)
+  obs <- plain_frame(data[cells, , drop = FALSE], cells, "the cells")
+  identity <- if (class == "Seurat") identity_of(object, obs)
+  if (identical(identity$column, "ident")) obs$ident <- identity$values
+  list(
+    kind = class, rna = rna, atac = part_for_python(pair$peaks, home, layers, TRUE), obs = obs,
+    identity = identity$column,
+    reductions = if (class == "Seurat") {
+      lapply(methods::slot(object, "reductions"), seurat_reduction, cells)
+    } else {
+      experiment_reductions(if (class == "MultiAssayExperiment") object[[home]] else object)
+    }
+  )
+}
+
+# The column of cells that says the same as Idents(), else 'ident' with these.
+identity_of <- function(object, obs) {
+  identity <- methods::slot(object, "active.ident")[rownames(obs)]
+  known <- vapply(obs, function(x) identical(as.character(x), as.character(identity)), NA)
+  if (any(known)) {
+    return(list(column = names(obs)[known][1]))
+  }
+  list(column = "ident", values = factor(unname(identity)))
+}
+
+# Counts, metadata of the features and further layers of a part, and what it is called.
+part_for_python <- function(part, home, layers, coordinates) {
+  counts <- part$counts(home)
+  table <- part$table()
+  table <- table[match(rownames(counts), part$features), , drop = FALSE]
+  table <- plain_frame(table, rownames(counts), paste0("the features of '", part$name, "'"))
+  variable <- part$variable()
+  if (length(variable) > 0) {
+    table$highly_variable <- rownames(counts) %in% variable
+    table$highly_variable_rank <- as.numeric(match(rownames(counts), variable)) - 1
+  }
+  added <- character()
+  if (coordinates) {
+    extended <- with_coordinates(table, places_of_peaks(part$ranges(), rownames(counts)))
+    table <- extended$table
+    added <- extended$added
+  }
+  list(
+    name = part$name, class = class(part$source)[1], counts = counts, var = table, added = added,
+    key = as.character(attr(part$source, "key")),
+    layers = further_layers(part, layers, counts, home)
+  )
+}
+
+seurat_reduction <- function(reduction, cells) {
+  embeddings <- attr(reduction, "cell.embeddings")
+  loadings <- attr(reduction, "feature.loadings")
+  list(
+    values = unname(embeddings[match(cells, rownames(embeddings)), , drop = FALSE]),
+    columns = colnames(embeddings), key = as.character(attr(reduction, "key")),
+    assay = as.character(attr(reduction, "assay.used")), global = attr(reduction, "global"),
+    stdev = if (length(attr(reduction, "stdev")) > 0) as.numeric(attr(reduction, "stdev")),
+    loadings = if (length(loadings) > 0) unname(loadings),
+    loadings_features = if (length(loadings) > 0) rownames(loadings)
+  )
+}
+
+experiment_reductions <- function(object) {
+  if (!methods::is(object, "SingleCellExperiment")) {
+    return(list())
+  }
+  experiment <- needs("SingleCellExperiment")
+  names <- experiment("reducedDimNames")(object)
+  stats::setNames(lapply(names, function(name) {
+    values <- experiment("reducedDim")(object, name)
+    rotation <- attr(values, "rotation")
+    dense <- as.matrix(values)
+    list(
+      values = matrix(as.numeric(dense), nrow(dense)), columns = colnames(dense),
+      percent_var = attr(values, "percentVar"),
+      loadings = if (is.matrix(rotation)) unname(rotation),
+      loadings_features = if (is.matrix(rotation)) rownames(rotation)
+    )
+  }), names)
+}
+
+read_object <- function(path) {
+  tryCatch(readRDS(path), error = function(e) {
+    refuse(
+      "it is not a readable .rds file (damaged or truncated?), ", conditionMessage(e),
+      "; copy or write it again"
+    )
+  })
+}
+
+class_of <- function(object) {
+  kind <- intersect(
+    c("Seurat", "SingleCellExperiment", "MultiAssayExperiment"), class(object)
+  )
+  if (length(kind) == 0) {
+    refuse(
+      "it holds an object of class ", class(object)[1], ", not a Seurat, SingleCellExperiment or ",
+      "MultiAssayExperiment object"
+    )
+  }
+  kind[1]
+}
+
+# ---- out -----------------------------------------------------------------------------------------
+
+# Written beside, then moved by the caller: a file is whole or not there.
+call_write <- function(path, kind, ...) {
+  object <- if (kind == "Seurat") to_seurat(...) else to_experiment(...)
+  saveRDS(object, path)
+  list(class = class(object)[1])
+}
+
+call_add <- function(input, path, cells, only_these, obs, reductions, assays) {
+  object <- read_object(input)
+  kind <- class_of(object)
+  if (kind == "MultiAssayExperiment") {
+    refuse(
+      "results cannot be added to a MultiAssayExperiment from Python; take its experiment with ",
+      "the RNA, or add them in R"
+    )
+  }
+  here <- colnames(object)
+  if (is.null(here)) refuse("its cells have no names")
+  unknown <- setdiff(cells, here)
+  if (length(unknown) > 0) {
+    refuse(
+      length(unknown), " cells of the results are not in it (", quoted(unknown, 3),
+      "); give the results of cells of this object"
+    )
+  }
+  missing <- setdiff(here, cells)
+  if (length(missing) > 0 && !only_these) {
+    refuse(
+      "the results lack ", length(missing), " of its ", length(here), " cells (",
+      quoted(missing, 3), "); compute them for all cells, or keep only the cells with results: ",
+      "cells=\"shared\""
+    )
+  }
+  if (length(missing) > 0) {
+    # the generic of SeuratObject or of SummarizedExperiment, which is loaded with the object
+    needs(if (kind == "Seurat") "SeuratObject" else "SingleCellExperiment")
+    object <- object[, here[here %in% cells]]
+  }
+  at <- match(colnames(object), cells)
+  rows <- function(x) x[at, , drop = FALSE]
+  obs <- differing_columns(rows(obs), if (kind == "Seurat") {
+    attr(object, "meta.data")
+  } else {
+    needs("SummarizedExperiment")("colData")(object)
+  })
+  reductions <- lapply(reductions, function(one) {
+    one$values <- rows(one$values)
+    one
+  })
+  reductions <- differing_reductions(reductions, object, kind)
+  assays <- lapply(assays, function(one) {
+    one$values <- one$values[, at, drop = FALSE]
+    dimnames(one$values) <- list(one$features, colnames(object))
+    one
+  })
+  add <- if (kind == "Seurat") add_to_seurat else add_to_experiment
+  object <- add(object, obs, reductions, assays)
+  saveRDS(object, path)
+  list(class = kind, cells = ncol(object))
+}
+
+# What is in the object already stays as it is: a column that has been to Python may have lost its
+# class on the way.
+differing_columns <- function(new, old) {
+  same <- vapply(names(new), function(name) {
+    name %in% names(old) && isTRUE(all.equal(as_text(new[[name]]), as_text(old[[name]])))
+  }, NA)
+  new[!same]
+}
+
+as_text <- function(x) if (is.numeric(x)) as.numeric(x) else as.character(x)
+
+differing_reductions <- function(new, object, kind) {
+  there <- if (kind == "Seurat") {
+    lapply(attr(object, "reductions"), attr, "cell.embeddings")
+  } else {
+    experiment <- needs("SingleCellExperiment")
+    names <- stats::setNames(nm = experiment("reducedDimNames")(object))
+    lapply(names, function(name) as.matrix(experiment("reducedDim")(object, name)))
+  }
+  same <- vapply(names(new), function(name) {
+    name %in% names(there) && identical(dim(new[[name]]$values), dim(there[[name]])) &&
+      all(new[[name]]$values == there[[name]])
+  }, NA)
+  new[!same %in% TRUE]
+}
+
+seurat_assay <- function(part, chromatin) {
+  seurat <- needs("SeuratObject")
+  counts <- part$counts
+  ranges <- peak_ranges(part$var)
+  use_signac <- chromatin && installed("Signac") && !is.null(ranges)
+  renamed <- grep("[_|]", rownames(counts))
+  assay <- withCallingHandlers(
+    if (use_signac) {
+      getExportedValue("Signac", "CreateChromatinAssay")(counts = counts, ranges = ranges)
+    } else {
+      new_assay(counts, version5 = !identical(part$class, "Assay"))
+    },
+    warning = function(w) {
+      if (grepl("Feature names cannot have", conditionMessage(w))) invokeRestart("muffleWarning")
+    }
+  )
+  changed <- which(rownames(assay) != rownames(counts))
+  if (length(changed) > 0) {
+    note(
+      "assay '", part$name, "': Seurat has changed ", length(changed), " feature names (first: '",
+      rownames(counts)[changed[1]], "' is now '", rownames(assay)[changed[1]], "')"
+    )
+  }
+  assay <- with_layers(assay, part)
+  assay <- with_features(assay, part, c(part$added, if (use_signac) c("chrom", "start", "end")))
+  key <- or_else(part$key, tolower(key_for(part$name)))
+  seurat("Key<-")(assay, value = key)
+}
+
+with_layers <- function(assay, part) {
+  seurat <- needs("SeuratObject")
+  for (layer in names(part$layers)) {
+    values <- part$layers[[layer]]
+    dimnames(values) <- dimnames(assay)
+    if (is_v5(assay)) {
+      assay <- seurat("LayerData<-")(assay, layer = layer, value = values)
+    } else if (layer %in% c("data", "scale.data")) {
+      attr(assay, layer) <- if (layer == "data") values else as.matrix(values)
+    } else {
+      note(
+        "assay '", part$name, "': layer '", layer, "' is left out, as an assay of Seurat before 5 ",
+        "holds only counts, data and scale.data"
+      )
+    }
+  }
+  assay
+}
+
+# Metadata of the features and the variable ones. `left_out`: columns that say what ranges say.
+with_features <- function(assay, part, left_out) {
+  seurat <- needs("SeuratObject")
+  table <- part$var
+  rank <- table$highly_variable_rank
+  table <- table[setdiff(names(table), c("highly_variable", "highly_variable_rank", left_out))]
+  rownames(table) <- rownames(assay)
+  if (ncol(table) > 0) assay <- seurat("AddMetaData")(assay, table)
+  if (any(part$var$highly_variable %in% TRUE)) {
+    variable <- rownames(assay)[part$var$highly_variable %in% TRUE]
+    if (!is.null(rank)) variable <- rownames(assay)[order(rank, na.last = NA)]
+    assay <- seurat("VariableFeatures<-")(assay, value = variable)
+  }
+  assay
+}
+
+# GRanges of chrom, start and end; NULL where there are none, or not for every feature.
+peak_ranges <- function(table) {
+  columns <- c("chrom", "start", "end")
+  if (!all(columns %in% names(table)) || !installed("GenomicRanges") ||
+        !all(stats::complete.cases(table[columns]))) {
+    return(NULL)
+  }
+  getExportedValue("GenomicRanges", "GRanges")(
+    as.character(table$chrom), getExportedValue("IRanges", "IRanges")(table$start, table$end)
+  )
+}
+
+to_seurat <- function(rna, atac, obs, identity, reductions) {
+  seurat <- needs("SeuratObject")
+  object <- seurat("CreateSeuratObject")(
+    seurat_assay(rna, FALSE), assay = rna$name, project = "scMVP"
+  )
+  object[[atac$name]] <- seurat_assay(atac, TRUE)
+  object <- add_to_seurat(object, obs, reductions, list(), identity)
+  # in the order of obs, not after what CreateSeuratObject() has computed itself
+  columns <- attr(object, "meta.data")
+  attr(object, "meta.data") <- columns[union(intersect(names(obs), names(columns)), names(columns))]
+  object
+}
+
+add_to_seurat <- function(object, obs, reductions, assays, identity = NULL) {
+  seurat <- needs("SeuratObject")
+  if (ncol(obs) > 0) object <- seurat("AddMetaData")(object, obs)
+  if (!is.null(identity)) {
+    object <- seurat("Idents<-")(
+      object, value = stats::setNames(obs[[identity]], rownames(obs))
+    )
+    # a column 'ident' stands for identities that no column of the object had
+    if (identity == "ident") object[["ident"]] <- NULL
+  }
+  default <- seurat("DefaultAssay")(object)
+  for (name in names(reductions)) {
+    object[[name]] <- seurat_dimreduc(reductions[[name]], name, default, object)
+  }
+  for (name in names(assays)) object <- put_imputed(object, name, assays[[name]])
+  object
+}
+
+seurat_dimreduc <- function(one, name, default, object) {
+  seurat <- needs("SeuratObject")
+  own <- name == "scmvp"
+  key <- or_else(one$key, if (own) "scMVP_" else key_for(name))
+  keys <- unlist(seurat("Key")(object))
+  owner <- setdiff(names(keys)[keys == key], name)
+  if (length(owner) > 0) {
+    refuse("the key '", key, "' of reduction '", name, "' already belongs to '", owner[1], "'")
+  }
+  if (name %in% setdiff(names(object), seurat("Reductions")(object))) {
+    refuse("'", name, "' is the name of something else in the object; rename the reduction")
+  }
+  values <- one$values
+  columns <- or_else(one$columns, paste0(key, seq_len(ncol(values))))
+  dimnames(values) <- list(colnames(object), columns)
+  keep <- !is.na(rowSums(values))
+  loadings <- one$loadings
+  if (!is.null(loadings)) dimnames(loadings) <- list(one$loadings_features, colnames(values))
+  assay <- if (isTRUE(one$assay %in% names(object))) one$assay else default
+  seurat("CreateDimReducObject")(
+    embeddings = values[keep, , drop = FALSE],
+    loadings = or_else(loadings, methods::new("matrix")),
+    # as RunSCMVP() does
+    stdev = as.numeric(or_else(one$stdev, if (own) apply(values, 2, stats::sd))),
+    assay = assay, key = key, global = or_else(one$global, TRUE)
+  )
+}
+
+# As ImputeSCMVP() marks it: imputed values, not data.
+imputed_mark <- function(one) {
+  list(
+    reduction = "scmvp", fit = "python", modality = one$modality,
+    library.size = one$library_size, log = one$log
+  )
+}
+
+put_imputed <- function(object, name, one) {
+  seurat <- needs("SeuratObject")
+  if (name %in% setdiff(names(object), seurat("Assays")(object))) {
+    refuse("'", name, "' is the name of something else in the object; rename that")
+  }
+  if (name %in% names(object) && is.null(assay_mark(object[[name]]))) {
+    refuse("the object already has an assay '", name, "' that scMVP did not make; rename it")
+  }
+  key <- tolower(key_for(name))
+  put_assay(object, name, imputed_assay(one$values, parent_of(object, one), key, imputed_mark(one)))
+}
+
+# The assay that peaks were imputed from: a ChromatinAssay passes on what it knows of them.
+parent_of <- function(object, one) {
+  if (one$modality != "atac" || !installed("Signac")) {
+    return(NULL)
+  }
+  Find(function(assay) {
+    inherits(assay, "ChromatinAssay") && all(one$features %in% assay_features(assay))
+  }, methods::slot(object, "assays"))
+}
+
+experiment_of <- function(part) {
+  rows <- part$var
+  ranges <- peak_ranges(rows)
+  layers <- part$layers
+  for (layer in names(layers)) dimnames(layers[[layer]]) <- dimnames(part$counts)
+  # rowData of ranges must not repeat what the ranges say
+  if (!is.null(ranges)) rows <- rows[setdiff(names(rows), c("chrom", "start", "end"))]
+  clash <- c("seqnames", "ranges", "strand", "start", "end", "width", "element", "seqlevels")
+  if (!is.null(ranges)) names(rows)[names(rows) %in% clash] <- paste0(
+    "feature_", names(rows)[names(rows) %in% clash]
+  )
+  x <- needs("SingleCellExperiment")("SingleCellExperiment")(
+    assays = c(list(counts = part$counts), layers)
+  )
+  summarized <- needs("SummarizedExperiment")
+  if (!is.null(ranges)) {
+    names(ranges) <- rownames(part$counts)
+    x <- summarized("rowRanges<-")(x, value = ranges)
+  }
+  frame <- needs("S4Vectors")("DataFrame")(rows, check.names = FALSE)
+  rownames(frame) <- rownames(part$counts)
+  summarized("rowData<-")(x, value = frame)
+}
+
+to_experiment <- function(rna, atac, obs, identity, reductions) {
+  experiment <- needs("SingleCellExperiment")
+  object <- experiment_of(rna)
+  object <- experiment("altExp<-")(object, atac$name, value = experiment_of(atac))
+  if (rna$name != "the main experiment") {
+    object <- experiment("mainExpName<-")(object, value = rna$name)
+  }
+  add_to_experiment(object, obs[colnames(object), , drop = FALSE], reductions, list())
+}
+
+add_to_experiment <- function(object, obs, reductions, assays) {
+  experiment <- needs("SingleCellExperiment")
+  summarized <- needs("SummarizedExperiment")
+  data <- summarized("colData")(object)
+  for (name in names(obs)) data[[name]] <- obs[[name]]
+  object <- summarized("colData<-")(object, value = data)
+  for (name in names(reductions)) {
+    one <- reductions[[name]]
+    key <- or_else(one$key, if (name == "scmvp") "scMVP_" else key_for(name))
+    values <- one$values
+    columns <- or_else(one$columns, paste0(key, seq_len(ncol(values))))
+    dimnames(values) <- list(colnames(object), columns)
+    if (!is.null(one$loadings)) {
+      attr(values, "rotation") <- structure(
+        one$loadings, dimnames = list(one$loadings_features, colnames(values))
+      )
+    }
+    if (!is.null(one$percent_var)) values <- structure(values, percentVar = one$percent_var)
+    object <- experiment("reducedDim<-")(object, name, value = values)
+  }
+  for (name in names(assays)) {
+    one <- assays[[name]]
+    taken <- name %in% experiment("altExpNames")(object)
+    if (taken && is.null(experiment_mark(experiment("altExp")(object, name)))) {
+      refuse(
+        "the object already has an altExp '", name, "' that scMVP did not make; rename it"
+      )
+    }
+    parent <- Find(function(part) all(one$features %in% part$features), parts_of(object))$source
+    object <- put_alt_exp(object, name, one$values, parent, imputed_mark(one))
+  }
+  object
+}

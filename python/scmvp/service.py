@@ -1,0 +1,208 @@
+"""What R asks of the engine: verbs around at most one model.
+
+Both ways from R lead here, a process of its own (`worker`) and Python inside R (reticulate). Values
+are those that `rserial` reads and writes; a sparse matrix is `Named`, cells x features here and
+features x cells in R.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+import scmvp
+
+from .data.matrices import entries_once
+from .r.rserial import Named
+from .r.tables import plain_frame
+from .tools.along import features_along, trends_along
+from .tools.transfer import transfer_labels
+
+Report = Callable[[dict[str, Any]], Any] | None
+
+
+class Service:
+    """Answers one request after another."""
+
+    def __init__(self) -> None:
+        self._model: Any = None
+        self._progress: Callable[[dict[str, Any]], Any] | bool = False
+        self._on_epoch: Report = None
+
+    def answer(
+        self,
+        verb: str,
+        arguments: dict[str, Any],
+        on_stage: Report = None,
+        on_epoch: Report = None,
+    ) -> Any:
+        """Carry out one verb; `on_stage` and `on_epoch` are called on the way (`progress`)."""
+        self._progress, self._on_epoch = on_stage or False, on_epoch
+        return VERBS[verb](self, **(arguments or {}))  # R's list() has no names
+
+    def read(self, path: str, **options: Any) -> dict[str, Any]:
+        """Paired cells of a file or folder, as `cells_of` has them."""
+        return cells_of(scmvp.read(path, progress=self._progress, **options))
+
+    def simulate(self, **options: Any) -> dict[str, Any]:
+        """Simulated cells, and what is true of them: links, and the profile of each type."""
+        mdata = scmvp.simulate(**options)
+        types = list(mdata.uns["types"])
+        truth: dict[str, Any] = {"links": plain_frame(mdata.uns["links"])}
+        for name, adata in mdata.mod.items():
+            profile = np.asarray(adata.varm["true_profile"], np.float64)
+            truth[name] = Named(profile.T, types, list(adata.var_names))
+        return cells_of(mdata) | {"truth": truth}
+
+    def build(
+        self, rna: Named, atac: Named, obs: dict[str, list[str]] | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Make a model of these cells, untrained; `obs` has the columns of their batches."""
+        self._model = scmvp.SCMVP(_mudata(rna, atac, obs), **options)
+        return {"account": self._model.account} | self._features()
+
+    def load(self, folder: str) -> dict[str, Any]:
+        """Take a saved model; what it is of, and how its training went."""
+        self._model = scmvp.SCMVP.load(folder)
+        return self._features() | self._course()
+
+    def train(self, **options: Any) -> dict[str, Any]:
+        """Fit it."""
+        self._model.train(callback=self._on_epoch, progress=self._progress, **options)
+        return {"interrupted": self._model.interrupted}
+
+    def fitted(self) -> dict[str, Any]:
+        """What came of it: (cells, dimensions) and (cells, clusters), history and summary."""
+        model = self._model
+        found = {
+            "latent": model.get_latent_representation(),
+            "probabilities": model.predict_proba(),
+        }
+        return found | self._course()
+
+    def embed(
+        self, rna: Named, atac: Named, modality: str, obs: dict[str, list[str]] | None = None
+    ) -> np.ndarray:
+        """Latent of other cells, (cells, dimensions)."""
+        cells = _mudata(rna, atac, obs)
+        return self._model.get_latent_representation(cells, modality, self._progress)
+
+    def responsibilities(self, latent: np.ndarray) -> np.ndarray:
+        """p(c|z) of points of the latent, (points, clusters)."""
+        return self._model.responsibilities(_points(latent))
+
+    def decode(self, latent: np.ndarray, **options: Any) -> np.ndarray:
+        """Imputed profiles of points of the latent, (features, points)."""
+        return self._model.decode(_points(latent), **options).T
+
+    def decode_to_file(self, latent: np.ndarray, **options: Any) -> None:
+        """The same into HDF5."""
+        self._model.decode_to_file(latent=_points(latent), progress=self._progress, **options)
+
+    def differential(
+        self,
+        rna: Named,
+        atac: Named,
+        labels: list[str],
+        modality: str,
+        features: list[str] | None = None,
+        obs: dict[str, list[str]] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Differential features between groups; the label of a cell in no group is ''.
+
+        The table, and the log2 fold change of the typical feature by comparison.
+        """
+        model, cells = self._model, _mudata(rna, atac, obs)
+        groups = pd.Series(list(labels), dtype=object).replace({"": None})
+        if modality == "rna":
+            table = model.differential_expression(cells, groupby=groups, genes=features, **options)
+        else:
+            table = model.differential_accessibility(
+                cells, groupby=groups, peaks=features, **options
+            )
+        return {"table": plain_frame(table), "typical": table.attrs["typical_lfc"]}
+
+    def along(self, counts: Named, time: np.ndarray, **options: Any) -> pd.DataFrame:
+        """Features that change along a pseudotime."""
+        table = features_along(
+            counts.matrix, pseudotime=time, features=list(counts.features), **options
+        )
+        return plain_frame(table.reset_index())
+
+    def trends(self, counts: Named, time: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
+        """Smoothed trends, (features, places), and the pseudotimes of the places."""
+        table = trends_along(
+            counts.matrix, pseudotime=time, features=list(counts.features), **options
+        )
+        return {"values": table.to_numpy(), "grid": table.columns.to_numpy(np.float64)}
+
+    def transfer(
+        self, reference: np.ndarray, labels: list[str], query: np.ndarray, **options: Any
+    ) -> pd.DataFrame:
+        """Labels of the cells near them, for cells of a query."""
+        return plain_frame(transfer_labels(reference, labels, query, **options))
+
+    def save(self, folder: str) -> None:
+        """The model as a folder."""
+        self._model.save(folder)
+
+    def _features(self) -> dict[str, Any]:
+        model = self._model
+        return {"genes": model.genes, "peaks": model.peaks, "batch": model.batch_levels}
+
+    def _course(self) -> dict[str, Any]:
+        history = {name: _column(values) for name, values in self._model.history.items()}
+        return {"history": history, "summary": self._model.summary()}
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    verb.__name__: verb
+    for verb in (
+        Service.read, Service.simulate, Service.build, Service.load, Service.train,
+        Service.fitted, Service.embed, Service.responsibilities, Service.decode,
+        Service.decode_to_file, Service.differential, Service.along, Service.trends,
+        Service.transfer, Service.save,
+    )
+}  # fmt: skip
+
+
+def named(x: Any, i: Any, p: Any, cells: Any, features: Any) -> Named:
+    """The three vectors of a dgCMatrix (features x cells) as they lie in R's memory."""
+    shape = (len(cells), len(features))
+    return Named(sp.csr_matrix((x, i, p), shape=shape, copy=False), cells, features)
+
+
+def cells_of(mdata: Any) -> dict[str, Any]:
+    """Counts and a table of features by modality, and a table of the cells."""
+    parts: dict[str, Any] = {"cells": plain_frame(mdata.obs)}
+    for name, adata in mdata.mod.items():
+        counts = Named(entries_once(adata.X), list(adata.obs_names), list(adata.var_names))
+        parts[name] = {"counts": counts, "features": plain_frame(adata.var)}
+    return parts
+
+
+def _mudata(rna: Named, atac: Named, obs: dict[str, list[str]] | None) -> Any:
+    def parts(one: Named) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return one.matrix.data, one.matrix.indices, one.matrix.indptr
+
+    return scmvp.from_parts(
+        rna=parts(rna), atac=parts(atac), cells=rna.cells, genes=rna.features,
+        peaks=atac.features, obs=obs,
+    )  # fmt: skip
+
+
+def _points(latent: np.ndarray) -> np.ndarray:
+    """A copy that PyTorch may write to: R's own memory is read-only."""
+    return np.array(latent, dtype=np.float32)
+
+
+def _column(values: list[Any]) -> Any:
+    """A column of the history; what was not measured is NaN."""
+    if any(isinstance(value, str) for value in values):
+        return values
+    return np.array([np.nan if value is None else value for value in values])
