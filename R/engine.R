@@ -27,9 +27,12 @@ new_engine <- function(name, call, close) {
   }
   # with the options of the verb
   ask_with <- function(verb, options, ...) do.call(ask, c(list(verb), options, list(...)))
+  c(list(name = name, close = close), model_verbs(ask, ask_with), result_verbs(ask, ask_with))
+}
+
+# Verbs that read cells, and make a model of them.
+model_verbs <- function(ask, ask_with) {
   list(
-    name = name,
-    close = close,
     read = function(path, options = list(), on_stage = NULL) {
       ask_with("read", options, path = path, on_stage = on_stage)
     },
@@ -57,7 +60,13 @@ new_engine <- function(name, call, close) {
       )
     },
     # cells x clusters
-    responsibilities = function(latent) ask("responsibilities", latent = unname(latent)),
+    responsibilities = function(latent) ask("responsibilities", latent = unname(latent))
+  )
+}
+
+# Verbs that compute something of a model, or of cells.
+result_verbs <- function(ask, ask_with) {
+  list(
     # features x cells
     decode = function(latent, modality, features, library.size, batch = NULL) {
       ask(

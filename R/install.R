@@ -41,16 +41,7 @@ install_scMVP <- function(envname = default_env, gpu = NA, python = NULL, # noli
     message("Environment '", envname, "' is there; checking its packages.")
   } else {
     message("Making the virtual environment '", envname, "'.")
-    tryCatch(
-      reticulate::virtualenv_create(envname, python = python, packages = FALSE),
-      error = function(e) {
-        refuse(
-          "the virtual environment '", envname, "' cannot be made: ",
-          first_line(conditionMessage(e)), " (on Debian and Ubuntu: install python3-venv).",
-          class = "python", details = e
-        )
-      }
-    )
+    make_environment(envname, python)
   }
   interpreter <- reticulate::virtualenv_python(envname)
   probe <- probe_python(interpreter)
@@ -89,6 +80,19 @@ install_scMVP <- function(envname = default_env, gpu = NA, python = NULL, # noli
     message("Restart R to use it: this session already runs Python from ", reticulate::py_exe())
   }
   invisible(interpreter)
+}
+
+make_environment <- function(envname, python) {
+  tryCatch(
+    reticulate::virtualenv_create(envname, python = python, packages = FALSE),
+    error = function(e) {
+      refuse(
+        "the virtual environment '", envname, "' cannot be made: ",
+        first_line(conditionMessage(e)), " (on Debian and Ubuntu: install python3-venv).",
+        class = "python", details = e
+      )
+    }
+  )
 }
 
 # reticulate before 1.38 refuses NumPy 2, and anndata wants zarr 2 with NumPy 1.

@@ -139,12 +139,8 @@ solves_lasso <- function(b, gram, moment, lambda, tolerance = 1e-7) {
 follow_paths <- function(grams, moments, lowest) {
   p <- nrow(moments)
   n <- ncol(moments)
-  # tableaus as columns: p rows by p + 2 columns each
+  at_row <- tableau_rows(p)
   tableau <- rbind(grams, moments, matrix(0, p, n))
-  c_rows <- p * p + seq_len(p)
-  s_rows <- c_rows + p
-  row_of <- rep(seq_len(p), p + 2)
-  column_of <- rep(seq_len(p + 2), each = p)
   entered <- matrix(0, p, n)
   active <- matrix(FALSE, p, n)
   signs <- matrix(0, p, n)
@@ -157,8 +153,8 @@ follow_paths <- function(grams, moments, lowest) {
   for (step in seq_len(10 * p + 20)) {
     m <- length(running)
     on <- active[, running, drop = FALSE]
-    u <- tableau[c_rows, , drop = FALSE]
-    v <- tableau[s_rows, , drop = FALSE]
+    u <- tableau[at_row$c, , drop = FALSE]
+    v <- tableau[at_row$s, , drop = FALSE]
     events <- path_events(u, v, on, current[running], last[running])
     up <- events$up
     down <- events$down
@@ -188,9 +184,9 @@ follow_paths <- function(grams, moments, lowest) {
     signs[place] <- ifelse(leaves, signs[place], ifelse(up[here] >= down[here], 1, -1))
     entering <- !leaves & entered[place] == 0
     entered[place[entering, , drop = FALSE]] <- current[running[entering]]
-    s_place <- cbind(s_rows[pivot], seq_len(m))
+    s_place <- cbind(at_row$s[pivot], seq_len(m))
     tableau[s_place] <- tableau[s_place] + ifelse(leaves, 0, signs[place])
-    swept <- sweep_tableaus(tableau, pivot, p, row_of, column_of)
+    swept <- sweep_tableaus(tableau, pivot, p, at_row$row_of, at_row$column_of)
     tableau <- swept$tableau
     tableau[s_place] <- tableau[s_place] - ifelse(leaves, signs[place], 0)
     active[place] <- !leaves
@@ -199,6 +195,15 @@ follow_paths <- function(grams, moments, lowest) {
   }
   failed[current > lowest] <- TRUE
   list(lambda = do.call(rbind, knots), b = values, entered = entered, failed = failed)
+}
+
+# Tableaus are columns, p rows by p + 2 columns each: where the last two columns are, and the row and
+# the column of each place.
+tableau_rows <- function(p) {
+  list(
+    c = p * p + seq_len(p), s = p * p + p + seq_len(p), row_of = rep(seq_len(p), p + 2),
+    column_of = rep(seq_len(p + 2), each = p)
+  )
 }
 
 # lambda at which an active peak reaches 0, or another one the border +lambda (`up`) or -lambda

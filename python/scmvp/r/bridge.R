@@ -13,7 +13,7 @@ shared_files <- c(
 )
 
 share <- function(folder, room) {
-  sys.source(file.path(folder, "objects.R"), room)
+  for (file in c("objects-in.R", "objects-out.R")) sys.source(file.path(folder, file), room)
   files <- file.path(folder, "shared", paste0(shared_files, ".R"))
   if (all(file.exists(files))) {
     for (file in files) sys.source(file, room)

@@ -1,0 +1,168 @@
+# What LinkPeaksLASSO() is given, checked: pairs of genes and peaks, options, covariates, folds.
+
+
+# The pairs to fit: gene, peak (row), distance, and where they are. Genes that were named and cannot
+# be fitted are told.
+gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
+  wanted <- if (is.null(genes)) rownames(rna) else genes
+  tell <- function(lost, ...) {
+    if (length(lost) > 0 && !is.null(genes)) {
+      warn_of(
+        "genes", count_of(length(lost), "gene"), ..., " left out: ", some_names(lost), "."
+      )
+    }
+  }
+  detected <- Matrix::rowSums(rna[wanted, , drop = FALSE] != 0)
+  rare <- wanted[detected < options$min.cells]
+  tell(rare, " with counts in too few cells (min.cells = ", options$min.cells, ")")
+  wanted <- setdiff(wanted, rare)
+  if (length(wanted) == 0) {
+    refuse("no gene has counts in enough cells (min.cells = ", options$min.cells, "): lower it.")
+  }
+  starts <- locate_genes(wanted, starts, "gene.coords")
+  open <- which(Matrix::rowSums(peaks != 0) >= options$min.cells)
+  pairs <- nearby_peaks(starts, ranges[open, ], options$distance)
+  pairs$peak <- open[pairs$peak]
+  if (nrow(pairs) == 0) {
+    refuse(
+      "no peak lies within ", format_count(options$distance), " bp of a gene (genes on ",
+      some_names(unique(starts$seqnames)), "; peaks on ", some_names(unique(ranges$seqnames)),
+      "): give gene.coords of the peaks' genome, or raise distance."
+    )
+  }
+  tell(
+    setdiff(unique(starts$gene), pairs$gene), " without a peak within ",
+    format_count(options$distance), " bp"
+  )
+  pairs <- pairs[order(match(pairs$gene, wanted), pairs$peak), ]
+  pairs$seqnames <- ranges$seqnames[pairs$peak]
+  pairs$center <- (ranges$start[pairs$peak] + ranges$end[pairs$peak]) / 2
+  strand <- starts$strand[match(pairs$gene, starts$gene)]
+  pairs$tss <- pairs$center - ifelse(strand == "-", -pairs$distance, pairs$distance)
+  pairs
+}
+
+# Totals over their geometric mean. A cell without any count has nothing to divide.
+size_factors <- function(totals, what) {
+  some <- totals > 0
+  if (!any(some)) {
+    refuse("the ", c(rna = "genes", peaks = "peaks")[[what]], " hold no count at all.")
+  }
+  unname(ifelse(some, totals / exp(mean(log(totals[some]))), 1))
+}
+
+check_lasso_options <- function(distance, lambda, alpha, nfolds, min.cells, min.correlation,
+                                pseudocount, lambda.sequence, n.permutations, fdr, seed.use) {
+  options <- list(
+    distance = check_number(distance, "distance", min = 0, above = TRUE),
+    lambda = check_choice(lambda, c("1se", "min"), "lambda"),
+    alpha = check_number(alpha, "alpha", min = 0, above = TRUE),
+    nfolds = check_number(nfolds, "nfolds", min = 3, whole = TRUE),
+    min.cells = check_number(min.cells, "min.cells", min = 0, whole = TRUE),
+    min.correlation = check_number(min.correlation, "min.correlation", min = 0),
+    pseudocount = check_number(pseudocount, "pseudocount", min = 0, above = TRUE),
+    n.permutations = check_number(n.permutations, "n.permutations", min = 0, whole = TRUE),
+    seed.use = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+  )
+  if (options$alpha > 1) refuse("alpha must be at most 1, not ", alpha, ".")
+  options$lambda.sequence <- check_lambda_sequence(lambda.sequence)
+  options["fdr"] <- list(check_number(fdr, "fdr", min = 0, above = TRUE, optional = TRUE))
+  if (!is.null(options$fdr) && options$n.permutations == 0) {
+    refuse("fdr needs permutations: leave it out, or set n.permutations above 0.")
+  }
+  options
+}
+
+check_lambda_sequence <- function(x) {
+  usable <- is.numeric(x) && length(x) >= 2 && all(is.finite(x))
+  if (!usable || any(x <= 0) || any(diff(x) >= 0)) {
+    refuse("lambda.sequence must be decreasing numbers above 0.")
+  }
+  x
+}
+
+# Numeric covariates, cells x covariates, or NULL.
+check_covariates <- function(covariates, rna, peaks, smooth) {
+  if (identical(covariates, "none") || is.null(covariates)) {
+    return(NULL)
+  }
+  if (identical(covariates, "depth")) {
+    return(log_depths(rna, peaks, smooth))
+  }
+  covariates <- as.matrix(covariates)
+  usable <- is.numeric(covariates) && nrow(covariates) == ncol(peaks)
+  if (!usable || !all(is.finite(covariates))) {
+    refuse(
+      "covariates must be \"depth\", \"none\" or a numeric matrix with one row for each of the ",
+      count_of(ncol(peaks), "cell"), " and no missing value."
+    )
+  }
+  if (!is.null(rownames(covariates))) {
+    check_same_cells(rownames(covariates), colnames(peaks), "covariates")
+    covariates <- covariates[colnames(peaks), , drop = FALSE]
+  }
+  unname(covariates)
+}
+
+# Imputed values have no depth.
+log_depths <- function(rna, peaks, smooth) {
+  depth <- list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks))[!smooth]
+  if (length(depth) == 0) {
+    return(NULL)
+  }
+  depth <- do.call(cbind, lapply(depth, function(x) log(pmax(x, min(x[x > 0])))))
+  unname(depth[, apply(depth, 2, stats::sd) > 0, drop = FALSE])
+}
+
+# Fold of each cell, 1, 2, ...
+check_folds <- function(folds, n, cells, options, smooth, coordinates) {
+  both <- all(smooth)
+  if (both) {
+    warn_of(
+      "smoothed", "Both sides are smoothed, and cells held out have lent their values to the fit: ",
+      "R squared and links are inflated. Measured RNA as the response avoids it; folds of similar ",
+      "cells (folds = \"block\", the default here) only lessen it."
+    )
+  }
+  if (is.null(folds)) folds <- if (both) "block" else "random"
+  if (identical(folds, "random")) {
+    if (both) {
+      refuse(
+        "random folds with both sides smoothed would invent links: use folds = \"block\", your ",
+        "own folds, or measured RNA."
+      )
+    }
+    return(seeded(options$seed.use, sample(rep(seq_len(options$nfolds), length.out = n))))
+  }
+  if (identical(folds, "block")) block_folds(coordinates, options) else own_folds(folds, n, cells)
+}
+
+# Blocks of similar cells.
+block_folds <- function(coordinates, options) {
+  if (is.null(coordinates)) {
+    refuse(
+      "folds = \"block\" needs the cells' coordinates: give coordinates = (cells x dimensions), ",
+      "or with an object reduction =."
+    )
+  }
+  coordinates <- check_coordinates(as.matrix(coordinates))
+  seeded(
+    options$seed.use,
+    stats::kmeans(coordinates, options$nfolds, iter.max = 100, nstart = 5)$cluster
+  )
+}
+
+own_folds <- function(folds, n, cells) {
+  if (length(folds) != n || anyNA(folds)) {
+    refuse(
+      "folds must be \"random\", \"block\" or the fold of each of the ", count_of(n, "cell"), "."
+    )
+  }
+  if (!is.null(names(folds)) && !is.null(cells)) {
+    check_same_cells(names(folds), cells, "folds")
+    folds <- folds[cells]
+  }
+  folds <- as.integer(factor(folds))
+  if (max(folds) < 3) refuse("at least 3 folds are needed, not ", max(folds), ".")
+  unname(folds)
+}

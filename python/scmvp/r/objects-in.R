@@ -1,0 +1,198 @@
+# Objects of R as Python gets them: counts, tables and embeddings of a Seurat object, a
+# SingleCellExperiment or a MultiAssayExperiment. A part of bridge.R, which has the refusals and the
+# files of the R package that are used here.
+
+# ---- parts of objects ----------------------------------------------------------------------------
+
+# A layer as it is: dense ones (imputed values) stay dense.
+as_layer <- function(x) if (is.matrix(x)) unname(x) else as_dgc(x)
+
+# Layers of a part beside the counts: those named, or all when TRUE; in the shape of the counts.
+further_layers <- function(part, wanted, counts, home) {
+  available <- setdiff(part$layers(), "counts")
+  chosen <- if (isTRUE(wanted)) available else intersect(wanted, available)
+  if (isFALSE(wanted)) chosen <- character()
+  values <- lapply(stats::setNames(nm = chosen), function(name) {
+    x <- part$values(name, "layers", home)$values
+    if (identical(dimnames(x), dimnames(counts))) {
+      return(as_layer(x))
+    }
+    note(
+      "'", part$name, "': layer '", name, "' holds other features or cells than the counts and is ",
+      "left out"
+    )
+    NULL
+  })
+  values[lengths(values) > 0]
+}
+
+# chrom, start, end of GRanges, else of the names.
+places_of_peaks <- function(ranges, names) {
+  if (methods::is(ranges, "GRanges") && length(ranges) == length(names) &&
+        installed("GenomicRanges")) {
+    table <- as.data.frame(unname(ranges))
+    return(data.frame(
+      chrom = as.character(table$seqnames), start = table$start, end = table$end, row.names = names
+    ))
+  }
+  said <- parse_ranges(names)
+  if (anyNA(said$start)) {
+    return(NULL)
+  }
+  data.frame(
+    chrom = said$seqnames, start = whole(said$start), end = whole(said$end), row.names = names
+  )
+}
+
+whole <- function(x) {
+  x <- as.numeric(x)
+  if (all(x <= .Machine$integer.max)) as.integer(x) else x
+}
+
+with_coordinates <- function(table, coordinates) {
+  new <- setdiff(names(coordinates), names(table))
+  table[new] <- coordinates[new]
+  list(table = table, added = new)
+}
+
+# Columns Python has a counterpart of; the others are told.
+plain_frame <- function(frame, rows, what) {
+  frame <- as.data.frame(frame, optional = TRUE)
+  columns <- lapply(frame, plain_column)
+  lost <- vapply(columns, is.null, NA)
+  if (any(lost)) {
+    note(
+      "columns of ", what, " that are no vectors of numbers, text or factors are left out: ",
+      quoted(names(columns)[lost])
+    )
+  }
+  structure(columns[!lost], row.names = as.character(rows), class = "data.frame")
+}
+
+plain_column <- function(x) {
+  if (inherits(x, c("Date", "POSIXt"))) {
+    return(as.character(x))
+  }
+  if (is.factor(x)) {
+    return(factor(as.character(x), levels = levels(x), ordered = is.ordered(x)))
+  }
+  if (!is.null(dim(x)) || !(is.character(x) || is.logical(x) || is.numeric(x))) {
+    return(NULL)
+  }
+  if (is.object(x)) as.numeric(x) else unname(x)
+}
+
+# ---- in ------------------------------------------------------------------------------------------
+
+call_read <- function(path, rna_assay, peak_assay, layers) {
+  object <- read_object(path)
+  class <- class_of(object)
+  if (class == "Seurat") needs("SeuratObject")
+  spelled$dotted <- c("rna.assay", "peak.assay")
+  words <- utils::modifyList(about(object), list(rna = "rna.assay", peaks = "peak.assay"))
+  pair <- find_pair(parts_of(object), words, list(rna = rna_assay, peaks = peak_assay))
+  home <- pair$rna$name
+  rna <- part_for_python(pair$rna, home, layers, !is.null(pair$rna$ranges()))
+  cells <- colnames(rna$counts)
+  data <- if (class == "Seurat") methods::slot(object, "meta.data") else cell_data(object, home)
+  obs <- plain_frame(data[cells, , drop = FALSE], cells, "the cells")
+  identity <- if (class == "Seurat") identity_of(object, obs)
+  if (identical(identity$column, "ident")) obs$ident <- identity$values
+  list(
+    kind = class, rna = rna, atac = part_for_python(pair$peaks, home, layers, TRUE), obs = obs,
+    identity = identity$column,
+    reductions = if (class == "Seurat") {
+      lapply(methods::slot(object, "reductions"), seurat_reduction, cells)
+    } else {
+      experiment_reductions(if (class == "MultiAssayExperiment") object[[home]] else object)
+    }
+  )
+}
+
+# The column of cells that says the same as Idents(), else 'ident' with these.
+identity_of <- function(object, obs) {
+  identity <- methods::slot(object, "active.ident")[rownames(obs)]
+  known <- vapply(obs, function(x) identical(as.character(x), as.character(identity)), NA)
+  if (any(known)) {
+    return(list(column = names(obs)[known][1]))
+  }
+  list(column = "ident", values = factor(unname(identity)))
+}
+
+# Counts, metadata of the features and further layers of a part, and what it is called.
+part_for_python <- function(part, home, layers, coordinates) {
+  counts <- part$counts(home)
+  table <- part$table()
+  table <- table[match(rownames(counts), part$features), , drop = FALSE]
+  table <- plain_frame(table, rownames(counts), paste0("the features of '", part$name, "'"))
+  variable <- part$variable()
+  if (length(variable) > 0) {
+    table$highly_variable <- rownames(counts) %in% variable
+    table$highly_variable_rank <- as.numeric(match(rownames(counts), variable)) - 1
+  }
+  added <- character()
+  if (coordinates) {
+    extended <- with_coordinates(table, places_of_peaks(part$ranges(), rownames(counts)))
+    table <- extended$table
+    added <- extended$added
+  }
+  list(
+    name = part$name, class = class(part$source)[1], counts = counts, var = table, added = added,
+    key = as.character(attr(part$source, "key")),
+    layers = further_layers(part, layers, counts, home)
+  )
+}
+
+seurat_reduction <- function(reduction, cells) {
+  embeddings <- attr(reduction, "cell.embeddings")
+  loadings <- attr(reduction, "feature.loadings")
+  list(
+    values = unname(embeddings[match(cells, rownames(embeddings)), , drop = FALSE]),
+    columns = colnames(embeddings), key = as.character(attr(reduction, "key")),
+    assay = as.character(attr(reduction, "assay.used")), global = attr(reduction, "global"),
+    stdev = if (length(attr(reduction, "stdev")) > 0) as.numeric(attr(reduction, "stdev")),
+    loadings = if (length(loadings) > 0) unname(loadings),
+    loadings_features = if (length(loadings) > 0) rownames(loadings)
+  )
+}
+
+experiment_reductions <- function(object) {
+  if (!methods::is(object, "SingleCellExperiment")) {
+    return(list())
+  }
+  experiment <- needs("SingleCellExperiment")
+  names <- experiment("reducedDimNames")(object)
+  stats::setNames(lapply(names, function(name) {
+    values <- experiment("reducedDim")(object, name)
+    rotation <- attr(values, "rotation")
+    dense <- as.matrix(values)
+    list(
+      values = matrix(as.numeric(dense), nrow(dense)), columns = colnames(dense),
+      percent_var = attr(values, "percentVar"),
+      loadings = if (is.matrix(rotation)) unname(rotation),
+      loadings_features = if (is.matrix(rotation)) rownames(rotation)
+    )
+  }), names)
+}
+
+read_object <- function(path) {
+  tryCatch(readRDS(path), error = function(e) {
+    refuse(
+      "it is not a readable .rds file (damaged or truncated?), ", conditionMessage(e),
+      "; copy or write it again"
+    )
+  })
+}
+
+class_of <- function(object) {
+  kind <- intersect(
+    c("Seurat", "SingleCellExperiment", "MultiAssayExperiment"), class(object)
+  )
+  if (length(kind) == 0) {
+    refuse(
+      "it holds an object of class ", class(object)[1], ", not a Seurat, SingleCellExperiment or ",
+      "MultiAssayExperiment object"
+    )
+  }
+  kind[1]
+}
