@@ -197,8 +197,8 @@ follow_paths <- function(grams, moments, lowest) {
   list(lambda = do.call(rbind, knots), b = values, entered = entered, failed = failed)
 }
 
-# Tableaus are columns, p rows by p + 2 columns each: where the last two columns are, and the row and
-# the column of each place.
+# Tableaus are columns, p rows by p + 2 columns each: where the last two columns are, and the row
+# and the column of each place.
 tableau_rows <- function(p) {
   list(
     c = p * p + seq_len(p), s = p * p + p + seq_len(p), row_of = rep(seq_len(p), p + 2),
