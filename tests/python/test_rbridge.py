@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -305,6 +306,18 @@ def test_command_line_with_an_experiment(object_of, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
     assert "SingleCellExperiment" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_wheel_has_the_files_of_r_that_the_bridge_shares():
+    root = Path(scmvp.__file__).parent
+    project = root.parent / "pyproject.toml"
+    if not project.exists():
+        pytest.skip("this is not a source tree")
+    told = re.search(r"shared_files <- c\((.*?)\)", (root / "r" / "bridge.R").read_text(), re.S)
+    shared = re.findall(r'"([a-z-]+)"', told[1])
+    packed = re.findall(r'"shared/([a-z-]+)\.R"', project.read_text())
+    assert packed == shared
+    assert all((root / "r" / "shared" / f"{name}.R").exists() for name in shared)
 
 
 # ---- regulatory elements
