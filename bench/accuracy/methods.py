@@ -330,11 +330,11 @@ def _impute_peakvi(paired: Paired, seed: int, options: dict[str, Any]) -> Shares
     return {"atac": _accessibility(_fit_peakvi(paired, seed))}
 
 
-# ---- muon: MOFA+ and weighted nearest neighbours
+# ---- muon: MOFA+ and weighted nearest neighbors
 
 
 def _preprocessed(paired: Paired) -> mudata.MuData:
-    """Log-normalised RNA with 'highly_variable' and TF-IDF ATAC, as in muon's tutorials."""
+    """Log-normalized RNA with 'highly_variable' and TF-IDF ATAC, as in muon's tutorials."""
     import muon
     import scanpy as sc
 

@@ -11,7 +11,7 @@ import pandas as pd
 GROUPS = (
     ("ARI (k-means with k = number of labels, or the method's own clusters)", "ari", 3),
     ("NMI of the same clusters", "nmi", 3),
-    ("Accuracy of 15 nearest neighbours, 5-fold", "knn", 3),
+    ("Accuracy of 15 nearest neighbors, 5-fold", "knn", 3),
     ("Silhouette of the labels", "silhouette", 3),
     ("Clusters used", "n_clusters", 1),
     ("Held-out log-likelihood, RNA: nats per count above the feature means", "gain_rna", 4),

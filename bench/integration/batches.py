@@ -101,7 +101,7 @@ def _harmony(paired: Paired, seed: int) -> tuple[np.ndarray, None]:
 
 
 def _harmony_wnn(paired: Paired, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted nearest neighbours of Harmony's PCA and LSI; its UMAP, spectral clusters."""
+    """Weighted nearest neighbors of Harmony's PCA and LSI; its UMAP, spectral clusters."""
     import muon
     import scanpy as sc
 

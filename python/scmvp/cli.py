@@ -213,16 +213,16 @@ def _info(arguments: argparse.Namespace, say: _Messages) -> int:
 
 def describe_account(account: dict[str, Any]) -> list[str]:
     """What of the input the model reads, in sentences."""
-    modelled = [of for of in MODALITIES.values() if f"n_{of.features}" in account]
+    modeled = [of for of in MODALITIES.values() if f"n_{of.features}" in account]
     features = [
         f"{account[f'n_{of.features}']:,} of {count_of(account[f'n_{of.features}_in'], of.feature)}"
-        for of in modelled
+        for of in modeled
     ]
     lines = [
         f"modeled: {count_of(account['n_cells'], 'cell')} (all), {' and '.join(features)} "
         f"(seen in at least {count_of(account['min_cells'], 'cell')})"
     ]
-    for of in modelled:
+    for of in modeled:
         if number := account[f"cells_without_{of.name}"]:
             lines.append(
                 f"{count_of(number, 'cell', 'has', 'have')} no {of.label} count; the other "

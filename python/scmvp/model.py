@@ -72,7 +72,7 @@ class SCMVP(State):
             options: Fields of `scmvp.options.ModelOptions` to change.
 
         Raises:
-            InputError: The input cannot be modelled; the sentence says why.
+            InputError: The input cannot be modeled; the sentence says why.
         """
         plan, cells = plan_of(
             data, n_latent, n_clusters, preset, rna_layer, atac_layer, min_cells, batch, mosaic,
@@ -215,9 +215,9 @@ class SCMVP(State):
 
         Args:
             data: Other cells; the fitted ones when None.
-            genes: Names wanted, in the order wanted; all modelled genes when None.
+            genes: Names wanted, in the order wanted; all modeled genes when None.
             cells: Names wanted, in the order wanted; all when None.
-            library_size: Counts per cell over all modelled genes.
+            library_size: Counts per cell over all modeled genes.
             batch: Level of the batch to impute to, or a dict of column and level; when None the
                 average of the fitted cells' batches, the same for all cells.
 
@@ -283,9 +283,9 @@ class SCMVP(State):
                 (cells, features), `obs` and `var` have the names.
             modality: 'rna' or 'atac'.
             data: Other cells; the fitted ones when None.
-            features: Names wanted; all modelled ones when None.
+            features: Names wanted; all modeled ones when None.
             cells: Names wanted; all when None.
-            library_size: Counts per cell over all modelled features.
+            library_size: Counts per cell over all modeled features.
             threshold: Keep values of at least this, as a sparse matrix; dense when None.
             batch: As in `get_normalized_expression`.
             progress: As in `train`.

@@ -61,17 +61,17 @@ class State:
 
     @property
     def features(self) -> dict[str, np.ndarray]:
-        """Names of the modelled features, by modality."""
+        """Names of the modeled features, by modality."""
         return self._plan.scope.features
 
     @property
     def genes(self) -> np.ndarray:
-        """Names of the modelled genes."""
+        """Names of the modeled genes."""
         return self.features["rna"]
 
     @property
     def peaks(self) -> np.ndarray:
-        """Names of the modelled peaks."""
+        """Names of the modeled peaks."""
         return self.features["atac"]
 
     @property

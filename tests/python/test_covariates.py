@@ -196,7 +196,7 @@ def test_types_are_found_across_strong_batches(batched, model):
     z, labels = model.get_latent_representation(), batched.obs["cell_type"].to_numpy()
     assert adjusted_rand_score(labels, model.predict()) > 0.9
     first = (batched.obs["batch"] == "batch1").to_numpy()
-    often = pd.crosstab(labels, first).min(axis=1) >= 20  # types that can be learnt from either
+    often = pd.crosstab(labels, first).min(axis=1) >= 20  # types that can be learned from either
     known = np.isin(labels, often.index[often])
     for one, other in ((first & known, ~first & known), (~first & known, first & known)):
         classifier = KNeighborsClassifier(15).fit(z[one], labels[one])

@@ -146,7 +146,7 @@ def test_in_its_frame_the_covariance_is_one_and_the_axes_are_ordered(cells):
     assert (np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0) > 0).all()
 
 
-def test_shared_neighbours_are_the_jaccard_index(cells):
+def test_shared_neighbors_are_the_jaccard_index(cells):
     z = cells[0][:60]
     distance = np.linalg.norm(z[:, None] - z, axis=2)
     nearest = [set(row) for row in distance.argsort(1)[:, : mixture.NEIGHBORS]]

@@ -240,12 +240,12 @@ def test_peaks_are_the_same_however_they_are_spelled(mdata, model, spelled):
 
 def test_features_are_matched_by_name_then_meaning_and_never_twice():
     """As match_features() of the R package, whose tests have the same cases."""
-    modelled = np.array(["chr1:100-200", "chrUn_X1:5-10", "chr2-7-9", "spike"])
+    modeled = np.array(["chr1:100-200", "chrUn_X1:5-10", "chr2-7-9", "spike"])
     have = np.array(["spike", "chr2-7-9", "chrUn-X1-5-10", "chr1_100_200"])
-    assert match_features(modelled, have, "atac").tolist() == [3, 2, 1, 0]
+    assert match_features(modeled, have, "atac").tolist() == [3, 2, 1, 0]
     twice = np.array(["chr1-100-200", "chr1_100_200"])
-    assert match_features(modelled[:1], twice, "atac").tolist() == [-1]
-    assert match_features(twice, modelled[:1], "atac").tolist() == [-1, -1]
+    assert match_features(modeled[:1], twice, "atac").tolist() == [-1]
+    assert match_features(twice, modeled[:1], "atac").tolist() == [-1, -1]
     assert match_features(np.array(["A_1", "B"]), np.array(["B", "A-1"]), "rna").tolist() == [1, 0]
     assert match_features(np.array(["chr1-9-5"]), np.array(["chr1:9-5"]), "atac").tolist() == [-1]
 
@@ -633,7 +633,7 @@ def test_a_cell_with_counts_only_in_rare_genes_is_named(mdata):
     rna.var_names = genes
     atac.X = without_row(atac.X, 7)
     name = rna.obs_names[7]
-    with pytest.raises(InputError, match=f"no count in any modelled feature .'{name}'"):
+    with pytest.raises(InputError, match=f"no count in any modeled feature .'{name}'"):
         SCMVP((rna, atac), n_clusters=3)
 
 

@@ -175,8 +175,8 @@ def test_before_the_mixture_starts_the_prior_is_standard_normal(batch):
 
 def reached(term: torch.Tensor, module: PairedMixtureVAE) -> set[str]:
     """The parts of the module that the gradient of a loss term reaches."""
-    learnt = [(name, part) for name, part in module.named_parameters() if part.requires_grad]
-    names, parameters = zip(*learnt, strict=True)
+    learned = [(name, part) for name, part in module.named_parameters() if part.requires_grad]
+    names, parameters = zip(*learned, strict=True)
     gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
     return {
         re.sub(r"^((en|de)coders|dispersions)\.(\w+).*|\..*", r"\1 \3", name).strip()
@@ -215,11 +215,11 @@ def test_weight_decay_is_the_gradient_of_a_gaussian_prior():
         torch.testing.assert_close(gradient, outputs["weight_decay"] * weight)
     assert "weight_decay" not in others | dispersions
     module.learn_dispersions()
-    learnt = [part for part in module.parameters() if part.requires_grad]
-    assert sum(len(group["params"]) for group in (outputs, others, dispersions)) == len(learnt)
+    learned = [part for part in module.parameters() if part.requires_grad]
+    assert sum(len(group["params"]) for group in (outputs, others, dispersions)) == len(learned)
 
 
-def test_until_dispersions_are_learnt_no_gradient_reaches_them(batch):
+def test_until_dispersions_are_learned_no_gradient_reaches_them(batch):
     module = build().train()
     terms = module.loss(batch)
     total = sum(terms.reconstruction.values())
@@ -230,10 +230,10 @@ def test_until_dispersions_are_learnt_no_gradient_reaches_them(batch):
     torch.testing.assert_close(found, poisson, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("learnt", [False, True])
-def test_loss_in_one_pass_is_that_of_the_shares(batch, learnt):
+@pytest.mark.parametrize("learned", [False, True])
+def test_loss_in_one_pass_is_that_of_the_shares(batch, learned):
     module = build().eval()
-    if learnt:
+    if learned:
         module.learn_dispersions()
     z = torch.randn(N, 4)
     found, expected = module._in_one_pass(batch, z), module._of_shares(batch, z)

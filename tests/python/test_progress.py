@@ -199,7 +199,7 @@ def test_an_interrupt_before_an_epoch_is_complete_says_where_and_changes_nothing
     np.testing.assert_array_equal(again, before)
 
 
-def test_an_interrupt_while_clusters_are_found_keeps_what_was_learnt(simulated, interrupts):
+def test_an_interrupt_while_clusters_are_found_keeps_what_was_learned(simulated, interrupts):
     model = SCMVP(simulated).train(**QUICK, progress=once("finding the clusters", 0))
     assert model.interrupted and len(model.history["epoch"]) == 1
     assert np.isfinite(model.get_latent_representation()).all()

@@ -27,14 +27,14 @@ def small_blocks(monkeypatch):
 class Case:
     """Counts of means that the parts make, most of them zero, and both likelihoods of them."""
 
-    def __init__(self, family, dtype=torch.float64, learnt=True, kinds=False):
+    def __init__(self, family, dtype=torch.float64, learned=True, kinds=False):
         torch.manual_seed(1)
         self.family = family
         self.h = torch.randn(B, H, dtype=dtype, requires_grad=True)
         self.output = torch.nn.Linear(H, F, dtype=dtype)
         with torch.no_grad():
             self.output.bias += torch.randn(F)
-        self.parameter = torch.randn(F, dtype=dtype, requires_grad=learnt)
+        self.parameter = torch.randn(F, dtype=dtype, requires_grad=learned)
         self.scoring = Scoring(torch.cat([torch.randn(F, 3), torch.ones(F, 1)], 1).to(dtype))
         if kinds:
             factor, kind = torch.rand(2, F, dtype=dtype), torch.tensor([0, 1, 1, 0, 1, 0])
@@ -45,7 +45,7 @@ class Case:
         dense[2, 3] = 50  # beyond what tables hold
         self.counts = SparseRows.from_csr(sp.csr_matrix(dense))
         self.counts = self.counts.with_values(self.counts.value.to(dtype))
-        self.inputs = [self.h, *self.output.parameters(), self.parameter][: 4 if learnt else 3]
+        self.inputs = [self.h, *self.output.parameters(), self.parameter][: 4 if learned else 3]
         self.arguments = (family, self.parameter, self.h, *self.output.parameters(), self.counts)
 
     def exact(self):

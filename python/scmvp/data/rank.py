@@ -151,7 +151,7 @@ def _log_counts(counts: sp.csr_matrix, rng: np.random.Generator) -> sp.csr_matri
     # Bursts of a feature seen in a handful of cells look like directions of their own.
     common = np.flatnonzero(seen >= max(5, 0.005 * counts.shape[0]))
     # Features that vary no more than depth makes them are noise. A permutation leaves each
-    # feature's variance as it is, so that choosing by it favours the data no more than the null.
+    # feature's variance as it is, so that choosing by it favors the data no more than the null.
     scaled = scaled_counts(counts[:, common])
     excess = np.asarray(scaled.multiply(scaled).sum(0)).ravel()
     excess -= np.asarray(scaled.sum(0)).ravel() ** 2 / counts.shape[0]

@@ -19,7 +19,7 @@ from .features import (
     empty_cells,
     in_features,
     in_fragments,
-    modelled_features,
+    modeled_features,
 )
 from .paired import Paired, PairedData
 from .preprocess import counts_insertions
@@ -32,7 +32,7 @@ class Scope:
     """What is read of cells, fitted ones and others.
 
     Attributes:
-        features: Names of the modelled ones, by modality.
+        features: Names of the modeled ones, by modality.
         layers: Those of RNA and ATAC that have the counts.
         covariates: The batches that are taken out of the latent; None where there are none.
         insertions: Whether the ATAC counts of the fitted cells were of insertions.
@@ -110,7 +110,7 @@ def choose(
     """Check the cells and choose the features; the arguments are those of `SCMVP`.
 
     Raises:
-        InputError: The input cannot be modelled; the sentence says why.
+        InputError: The input cannot be modeled; the sentence says why.
     """
     if isinstance(data, Paired) and (rna_layer, atac_layer) != (None, None):
         raise InputError(
@@ -123,7 +123,7 @@ def choose(
     insertions = counts_insertions(given.atac)
     if insertions:
         given = in_fragments(given)
-    cells = modelled_features(given, min_cells)
+    cells = modeled_features(given, min_cells)
     empty = empty_cells(cells)
     incomplete = np.logical_or.reduce([*empty.values()])
     _refuse_few(len(incomplete), int((~incomplete).sum()))

@@ -38,7 +38,7 @@ class Mixture(NamedTuple):
 
 
 def start(z: np.ndarray, variance: np.ndarray, n_clusters: int, seed: int) -> Mixture:
-    """Components on the spectral clusters of the cells' graph of shared neighbours.
+    """Components on the spectral clusters of the cells' graph of shared neighbors.
 
     Args:
         z: Posterior means, (n, D); at most 5,000 cells, from all over the file, are used.
@@ -110,13 +110,13 @@ def _parts_welcome() -> Iterator[None]:
 
 
 def _graph(z: np.ndarray, variance: np.ndarray) -> sp.csr_matrix:
-    """The graph of shared neighbours that the components start on, (n, n)."""
+    """The graph of shared neighbors that the components start on, (n, n)."""
     # a dimension that the data say nothing about has a mean without variance: it stays small
     return shared_neighbors(z / np.sqrt(z.var(0) + variance.mean(0)))
 
 
 def shared_neighbors(z: np.ndarray) -> sp.csr_matrix:
-    """Jaccard index of the 20 nearest neighbours of each two cells, (n, n), sparse."""
+    """Jaccard index of the 20 nearest neighbors of each two cells, (n, n), sparse."""
     n = min(NEIGHBORS, len(z) - 1)
     graph = kneighbors_graph(z, n, include_self=True)
     shared = sp.csr_matrix(graph @ graph.T)

@@ -115,7 +115,7 @@ class Trainer:
     ) -> TrainingResult:
         """Train; afterwards the module holds the best weights seen and is in evaluation mode.
 
-        A KeyboardInterrupt ends training with what has been learnt so far, unless not one epoch
+        A KeyboardInterrupt ends training with what has been learned so far, unless not one epoch
         was complete: then there is nothing to keep, and it is raised again.
 
         Args:
@@ -252,18 +252,21 @@ class Trainer:
             callback(latest | about | {"cells_per_second": speed})
 
     def _kl_weight(self, phase: Phase, step: int) -> float:
-        """Rising to 1 in the warm-up: a direction pruned before it is learnt does not come back."""
-        rising = self.options.kl_warm_up_fraction * phase.epochs
-        if phase.name != "warm-up" or step + 1 >= rising:
+        """Weight of the KL and consistency terms, which the KL warm-up raises linearly to 1.
+
+        A direction of the latent that is pruned before it is learned does not come back.
+        """
+        kl_warm_up = self.options.kl_warm_up_fraction * phase.epochs
+        if phase.name != "warm-up" or step + 1 >= kl_warm_up:
             return 1.0
-        return (step + 1) / rising
+        return (step + 1) / kl_warm_up
 
     def _set_lr(self, phase: Phase, progress: float) -> None:
         """Constant, but in the annealing half a cosine from lr to lr / 50."""
         factor = of_dispersions = 1.0
         if phase.name == "annealing":
             factor = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
-            # which are learnt only then, and have to be able to change e^8-fold in few steps
+            # which are learned only then, and have to be able to change e^8-fold in few steps
             steps = phase.epochs * self.n_batches
             of_dispersions = min(max(10, 16 / (self.options.lr * steps)), 50)
         for group in self.optimizer.param_groups:

@@ -139,7 +139,7 @@ class Cells:
     def _from_disk(
         self, cells: np.ndarray, batch_size: int, generator: np.random.Generator
     ) -> Iterator[tuple[Part, PairedBatch]]:
-        """Minibatches drawn from pools of short runs of neighbours, which one read each brings.
+        """Minibatches drawn from pools of short runs of neighbors, which one read each brings.
 
         While a pool is used up the next one is read.
         """

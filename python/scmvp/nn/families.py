@@ -27,10 +27,10 @@ SMALLEST = 1e-30  # keeps logarithms finite where float32 underflows to 0
 SMALLEST_DISPERSION = 1e-6  # of the linear NB: the Poisson to six digits
 _ROUNDS = 16  # counts up to it are products, of larger ones the gamma function is taken
 
-# Logarithms of the dispersions until these are learnt: mild ones (docs/decisions, D23).
+# Logarithms of the dispersions until these are learned: mild ones (docs/decisions, D23).
 START_LOG_THETA = 1.5  # of the NB: variance m + m^2 / 4.5
 NO_DISPERSION = -20.0  # of the linear NB: the Poisson
-START_LOG_DISPERSION = -2.0  # of the linear NB, where it begins to be learnt: variance 1.14 mean
+START_LOG_DISPERSION = -2.0  # of the linear NB, where it begins to be learned: variance 1.14 mean
 START_ZERO_LOGIT = -3.0  # 5 % structural zeros
 
 
@@ -57,13 +57,13 @@ class Counts(NamedTuple):
 class Family:
     """A count distribution of mean m = size_i * f_ij with one parameter per feature.
 
-    P is m d log p / d m. `slope` collects the derivative by the parameter, where it is learnt.
+    P is m d log p / d m. `slope` collects the derivative by the parameter, where it is learned.
     """
 
     by_feature = True  # whether it has to be known which feature a count is of
 
-    def __init__(self, parameter: Tensor, learnt: bool):
-        self.slope = torch.zeros_like(parameter) if learnt else None
+    def __init__(self, parameter: Tensor, learned: bool):
+        self.slope = torch.zeros_like(parameter) if learned else None
         # (F,), a: the log-likelihood of a zero is -a_j m, its slope -m zero_slope_j; None: it is
         # not linear in m, and `dense` has it
         self.zero: Tensor | None = None
@@ -146,8 +146,8 @@ class Family:
 class NegativeBinomial(Family):
     """NB of inverse dispersion theta = exp(parameter); variance m + m^2 / theta."""
 
-    def __init__(self, log_theta: Tensor, learnt: bool):
-        super().__init__(log_theta, learnt)
+    def __init__(self, log_theta: Tensor, learned: bool):
+        super().__init__(log_theta, learned)
         self.log_theta, self.theta = log_theta, log_theta.exp()
 
     def dense(self, m, j, copies):  # noqa: D102
@@ -180,8 +180,8 @@ class Poisson(Family):
 
     by_feature = False
 
-    def __init__(self, parameter: Tensor, learnt: bool):
-        super().__init__(parameter, learnt)
+    def __init__(self, parameter: Tensor, learned: bool):
+        super().__init__(parameter, learned)
         self.zero = torch.ones_like(parameter)
         self.zero_slope = torch.zeros_like(parameter)
 
@@ -196,8 +196,8 @@ class LinearNegativeBinomial(Family):
     zero's log-likelihood is linear in m, so that zeros cost what they cost under the Poisson.
     """
 
-    def __init__(self, log_dispersion: Tensor, learnt: bool):
-        super().__init__(log_dispersion, learnt)
+    def __init__(self, log_dispersion: Tensor, learned: bool):
+        super().__init__(log_dispersion, learned)
         self.c = log_dispersion.exp().clamp_min(SMALLEST_DISPERSION)
         self.zero = self.c.log1p() / self.c
         self.zero_slope = 1 / (1 + self.c) - self.zero
@@ -264,8 +264,8 @@ class CountModel(NamedTuple):
     plain: Callable[[SparseRows, Tensor, Tensor, Tensor | None], Tensor]
     family: type[Family] | None  # the fast form; None: there is none
     start: float  # of the parameter of each feature
-    learnt: bool = False  # whether it is, from the annealing on
-    learnt_from: float | None = None  # where it begins then; None: where it is
+    learned: bool = False  # whether it is, from the annealing on
+    learned_from: float | None = None  # where it begins then; None: where it is
     undispersed: type[Family] | None = None  # the fast form at NO_DISPERSION
     zero_inflated: bool = False  # with a probability of structural zeros from the decoder
 
@@ -292,13 +292,13 @@ def _zero_inflated_poisson(counts, mean, parameter, zero_logit):
 
 
 FAMILIES = {
-    "nb": CountModel(_negative_binomial, NegativeBinomial, START_LOG_THETA, learnt=True),
+    "nb": CountModel(_negative_binomial, NegativeBinomial, START_LOG_THETA, learned=True),
     "nb1": CountModel(
         _linear_negative_binomial,
         LinearNegativeBinomial,
         NO_DISPERSION,
-        learnt=True,
-        learnt_from=START_LOG_DISPERSION,
+        learned=True,
+        learned_from=START_LOG_DISPERSION,
         undispersed=Poisson,
     ),
     # nb1 with its dispersion left where it is

@@ -330,17 +330,17 @@ class PairedMixtureVAE(nn.Module):
         """The output layers of the decoders."""
         return [decoder.output for decoder in self.decoders.values()]
 
-    def _learnt_dispersions(self) -> dict[str, nn.Parameter]:
-        """The logarithms of the dispersions that are learnt, by modality."""
+    def _learned_dispersions(self) -> dict[str, nn.Parameter]:
+        """The logarithms of the dispersions that are learned, by modality."""
         models = self.count_models
-        return {name: value for name, value in self.dispersions.items() if models[name].learnt}
+        return {name: value for name, value in self.dispersions.items() if models[name].learned}
 
     @torch.no_grad()
     def learn_dispersions(self) -> None:
         """From now on gradients reach them."""
-        for name, dispersion in self._learnt_dispersions().items():
+        for name, dispersion in self._learned_dispersions().items():
             dispersion.requires_grad_()
-            if (start := self.count_models[name].learnt_from) is not None:
+            if (start := self.count_models[name].learned_from) is not None:
                 dispersion[dispersion == NO_DISPERSION] = start
         self._read_dispersions()
 
@@ -356,12 +356,12 @@ class PairedMixtureVAE(nn.Module):
         of_latent = [decoder.output.weight for decoder in decoders]
         of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
         known = set(map(id, of_latent + of_batches))
-        learnt = [part for part in self.parameters() if part.requires_grad]
+        learned = [part for part in self.parameters() if part.requires_grad]
         o = self.options
         groups = [
             {"params": of_latent, "weight_decay": o.decoder_precision / n_cells},
-            {"params": [part for part in learnt if id(part) not in known]},
-            {"params": [*self._learnt_dispersions().values()], "dispersions": True},
+            {"params": [part for part in learned if id(part) not in known]},
+            {"params": [*self._learned_dispersions().values()], "dispersions": True},
         ]
         if of_batches:
             groups.append({"params": of_batches, "weight_decay": o.batch_precision / n_cells})

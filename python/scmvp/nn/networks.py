@@ -213,12 +213,12 @@ class Decoder(nn.Module):
         self.gate = ClusterGate(n_clusters, n_hidden)
         self.output = nn.Linear(n_hidden, len(log_share))
         with torch.no_grad():
-            # the mean profile is known before training starts; only what differs is to be learnt
+            # the mean profile is known before training starts; only what differs is to be learned
             self.output.bias.copy_(log_share)
             nn.init.normal_(self.output.weight, std=0.01)
         self.of_level: nn.Parameter | None = None  # (F, S)
         if log_factor is not None:
-            # known, too: were it to be learnt, the latent would be faster
+            # known, too: were it to be learned, the latent would be faster
             self.of_level = nn.Parameter(log_factor.t().contiguous())
 
     def hidden(self, z: Tensor, p_c: Tensor | None) -> Tensor:

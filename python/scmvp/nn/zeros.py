@@ -145,11 +145,11 @@ def _rows(matrix: Tensor, index: Tensor | slice) -> Tensor:
 class _OfSample(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h, weight, bias, parameter, family, counts, scoring, pool, zeros, start):
-        learnt = ctx.needs_input_grad[3]
+        learned = ctx.needs_input_grad[3]
         index, inverse = zeros.draw(start)
         inverse = inverse.to(h.dtype)
         some = _rows(weight, index)
-        sampled = family(parameter[index], learnt)
+        sampled = family(parameter[index], learned)
         blocks = Blocks(len(h), len(some), h.device)
         e = pool.take(len(h) * len(some), h)
         weighted = Scoring(
@@ -168,7 +168,7 @@ class _OfSample(torch.autograd.Function):
             log_per_e -= shift
         log_m = kernels.logits(known, h, weight, bias) + log_per_e.index_select(0, known.row)
         nonzero = Counts.of(known.value, known.column() if family.by_feature else None)
-        whole = family(parameter, learnt)
+        whole = family(parameter, learned)
         of_nonzeros, p_nonzero = whole.at_nonzero(log_m, nonzero)
         if p_nonzero is known.value:
             row_p += size

@@ -191,7 +191,7 @@ def compare(
         delta: log2; effects within it count as none.
         fdr: Expected share of wrong calls among the features called.
         library_size: Counts per cell that means are given for.
-        wanted: Features the table and its q-values are of; all when None. The prior is learnt
+        wanted: Features the table and its q-values are of; all when None. The prior is learned
             from all.
         batch: Number of each cell's batch, (n,): cells are compared with those of their own
             batch. All are one batch when None.

@@ -11,7 +11,7 @@ extended quasi-likelihood (Nelder and Pregibon 1987) of dispersion D(b) = 1 + v 
 
 which is the binomial where v is 0 and a Gaussian where counts are many. phi is estimated by moments
 for each feature and group and shrunk to the common value of the group, as far as its own variance
-says. The prior of b is common to all features, learnt from them (empirical Bayes, as in ashr):
+says. The prior of b is common to all features, learned from them (empirical Bayes, as in ashr):
 a point mass at zero, half-normals of either sign and narrow bumps, by EM, on a grid of b, from
 features other than the one it is used for. All numbers of a feature follow from its posterior.
 """
@@ -29,7 +29,7 @@ from ..data.matrices import Matrix, pieces_of
 
 STEP = 0.025  # of the grid, natural logarithms
 GRID = STEP * np.arange(-320, 321)
-PRIOR_FEATURES = 20_000  # from which the prior is learnt
+PRIOR_FEATURES = 20_000  # from which the prior is learned
 FOLDS = 5
 NULL_COUNTS = 10.0  # features without effect that are added to those seen (ashr has the same)
 _BLOCK = 2048  # features at a time
@@ -287,7 +287,7 @@ class Posterior:
 def posterior_of(evidence: Evidence, delta: float, seed: int = 0) -> Posterior:
     """Learn the prior and apply it; block of features by block of features.
 
-    The prior of a feature is learnt from other features (of other folds): learnt from itself too,
+    The prior of a feature is learned from other features (of other folds): learned from itself too,
     the largest noise would find its own bump in the prior and be taken for an effect.
 
     Args:

@@ -74,7 +74,7 @@ def groups_of(
         InputError: A group is unknown, empty, too small, or shares cells with the other.
     """
     if labels is not None:
-        return _labelled(cells, labels, group1, group2, labels_name)
+        return _labeled(cells, labels, group1, group2, labels_name)
     if group1 is None:
         raise InputError("group1 is not given; give groupby, or group1 as a mask or cell names")
     first = _mask(cells, group1, "group1")
@@ -91,7 +91,7 @@ def groups_of(
     return groups
 
 
-def _labelled(cells, labels, group1, group2, name: str) -> Groups:
+def _labeled(cells, labels, group1, group2, name: str) -> Groups:
     if np.ndim(labels) != 1:
         raise InputError(f"{name} must be one label per cell, not {type(labels).__name__}")
     labels = in_order_of(np.asarray(cells), labels, name)

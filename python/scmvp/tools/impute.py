@@ -44,8 +44,8 @@ def imputed(
         scope: Its features and batches.
         latent: (n, D).
         modality: 'rna' or 'atac'.
-        features: Names wanted; all modelled ones when None.
-        library_size: Counts per cell over all modelled features.
+        features: Names wanted; all modeled ones when None.
+        library_size: Counts per cell over all modeled features.
         batch: To impute to; the average one when None.
 
     Raises:
@@ -105,7 +105,7 @@ def decode_blocks(
         latent: (n, D), in the frame of the prior.
         modality: 'rna' or 'atac'.
         features: Column numbers wanted, or None for all.
-        library_size: Counts per cell that the means of all modelled features sum to.
+        library_size: Counts per cell that the means of all modeled features sum to.
         design: Batch of all cells, (S,), where the model has batches.
 
     Yields:

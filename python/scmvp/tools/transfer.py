@@ -39,7 +39,7 @@ def transfer_labels(
     unassigned_below: float = 0.01,
     key_added: str = "scmvp_transfer",
 ) -> pd.DataFrame:
-    """Label query cells by the labelled cells near them in the latent of one model.
+    """Label query cells by the labeled cells near them in the latent of one model.
 
     The probability of a label is its share of the nearest reference cells, weighted by a Gaussian
     kernel of their distance: in the latent a cluster has variance 1 in every direction, so that one
@@ -50,7 +50,7 @@ def transfer_labels(
     cells: the p-value is the share of reference cells that lie at least as far from the others.
 
     Args:
-        reference: Latent of labelled cells: MuData or AnnData with obsm[use_rep], or (n, D).
+        reference: Latent of labeled cells: MuData or AnnData with obsm[use_rep], or (n, D).
         labels: Column of obs, or one label per reference cell; cells without one (NaN, None) are
             left out.
         query: Latent of the cells to label, of the same model: both modalities, or one of them
@@ -72,7 +72,7 @@ def transfer_labels(
         column 'probability_<label>' for each label. `attrs['width']` is the kernel's width.
 
     Raises:
-        InputError: Latents of different dimensions, fewer than 20 labelled cells or a single label,
+        InputError: Latents of different dimensions, fewer than 20 labeled cells or a single label,
             or a label that is 'unassigned' itself.
     """
     z, cells = latent_of(reference, use_rep, "the reference's latent")
@@ -85,9 +85,9 @@ def transfer_labels(
             f"unassigned_below is {unassigned_below!r}; give a share from 0 to below 1"
         )
     n_neighbors = whole_number("n_neighbors", n_neighbors, at_least=2)
-    labelled = np.array([label is not None for label in known])
-    z, own = z[labelled], own[labelled]
-    groups, code = np.unique(known[labelled].astype(str), return_inverse=True)
+    labeled = np.array([label is not None for label in known])
+    z, own = z[labeled], own[labeled]
+    groups, code = np.unique(known[labeled].astype(str), return_inverse=True)
     _refuse_labels(groups, len(z))
 
     k = min(n_neighbors, len(z) - 1)
@@ -210,11 +210,11 @@ def _refuse_shapes(z: np.ndarray, target: np.ndarray, own: np.ndarray) -> None:
 def _refuse_labels(groups: np.ndarray, n_cells: int) -> None:
     if n_cells < FEWEST_CELLS:
         raise InputError(
-            f"the reference has {count_of(n_cells, 'labelled cell')}; give at least {FEWEST_CELLS}"
+            f"the reference has {count_of(n_cells, 'labeled cell')}; give at least {FEWEST_CELLS}"
         )
     if len(groups) < 2:
         raise InputError(
-            f"all labelled cells of the reference are '{groups[0]}', so that there is nothing to "
+            f"all labeled cells of the reference are '{groups[0]}', so that there is nothing to "
             "tell apart; give cells of at least two labels"
         )
     if UNASSIGNED in groups:
