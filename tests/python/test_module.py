@@ -122,7 +122,7 @@ def test_prior_kl_is_the_kl_to_the_whole_mixture():
     assert found.item() == pytest.approx(expected, abs=0.01)
 
     # the same mixture, written down in other coordinates
-    prior.set_frame(torch.tensor([1.0]), torch.tensor([[-2.0]]))
+    prior.set_whitening(torch.tensor([1.0]), torch.tensor([[-2.0]]))
     moved = ([[-2 * (m - 1)] for m in mean], [[4 * v] for v in variance])
     prior.start(*(torch.tensor(v) for v in (weight, *moved)))
     found = prior.kl(posterior, posterior.sample()).mean()
@@ -132,9 +132,9 @@ def test_prior_kl_is_the_kl_to_the_whole_mixture():
 def test_there_and_back_through_the_frame():
     torch.manual_seed(0)
     prior = MixturePrior(2, 4)
-    prior.set_frame(torch.randn(4), torch.randn(4, 4))
+    prior.set_whitening(torch.randn(4), torch.randn(4, 4))
     z = torch.randn(7, 4)
-    torch.testing.assert_close(prior.from_frame(prior.to_frame(z)), z, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(prior.unwhiten(prior.whiten(z)), z, atol=1e-4, rtol=1e-4)
 
 
 def test_prior_kl_does_not_reward_collapse():

@@ -59,6 +59,6 @@ def embed(
 
 
 @torch.no_grad()
-def in_frame(module: PairedMixtureVAE, q: Gaussian) -> np.ndarray:
-    """Posterior means in the frame of the prior, (n, D)."""
-    return module.prior.to_frame(q.mean.to(module.prior.mean.device)).cpu().numpy()
+def whitened_means(module: PairedMixtureVAE, q: Gaussian) -> np.ndarray:
+    """Posterior means as whitened latent, (n, D)."""
+    return module.prior.whiten(q.mean.to(module.prior.mean.device)).cpu().numpy()

@@ -27,7 +27,7 @@ from ..nn.zeros import ROUGHLY, SampledZeros
 from ..options import Phase, TrainingOptions
 from ..progress import SILENT, Report, Stages, unheard
 from . import checkpoint, mixture
-from .embedding import embed, in_frame, read_all
+from .embedding import embed, read_all, whitened_means
 
 Callback = Callable[[dict], None]
 
@@ -92,9 +92,9 @@ class Trainer:
         self._read: Inputs | None = None
         self._held_out: list[PairedBatch] | None = None
         self.best: dict[str, torch.Tensor] | None = None  # weights of the best epoch of the phase
-        self.shares: np.ndarray | None = None  # of each component in each cell of the mixture
+        self.responsibilities: np.ndarray | None = None  # of `mixture_cells`, (n, K)
         self.progress = Progress()
-        # the biases start as the log of the features' shares in all counts
+        # the biases start as the log of p_j, the proportions of the features in all counts
         self.fingerprint = [float(layer.bias.detach().double().sum()) for layer in module.outputs()]
 
     def _batch_size(self, n_cells: int) -> int:
@@ -339,7 +339,7 @@ class Trainer:
             self.set_n_clusters(self._chosen_n_clusters(posteriors, report))
         if posteriors is not None:
             found = self._fresh_mixture(*posteriors)
-            self.shares = mixture.responsibilities(posteriors[0], found)
+            self.responsibilities = mixture.responsibilities(posteriors[0], found)
             self._place(found)
         self._share_prior()
 
@@ -362,14 +362,15 @@ class Trainer:
     def _refit_mixture(self, reassign: bool) -> None:
         """Move the components along with the latent.
 
-        The cells keep the shares they got at the start: a mixture that finds its cells anew and a
-        prior that draws them to its components feed each other, and in the end the components are
-        on a few outliers (docs/decisions, D12). `reassign` makes one step of EM of it, for what the
-        latent of the start had wrong, or starts anew where that explains the latent better.
+        The cells keep the responsibilities they got at the start: if they were computed anew, the
+        prior, which draws cells to its components, and the components, which follow their cells,
+        would reinforce each other, until the components were on a few outliers (docs/decisions,
+        D12). `reassign` makes a complete step of EM, which corrects errors of the start, or starts
+        anew where that explains the latent better.
         """
         if self.ranks.rank == 0:
             z, variance = self._posteriors()
-            found = mixture.maximized(z, variance, self.shares)
+            found = mixture.m_step(z, variance, self.responsibilities)
             if reassign:
                 fresh = self._fresh_mixture(z, variance)
                 settled = mixture.em(z, variance, found, MOST_EM_STEPS)
@@ -381,7 +382,7 @@ class Trainer:
                     found = fresh
                 else:
                     found = mixture.em(z, variance, found, 1)
-                self.shares = mixture.responsibilities(z, found)
+                self.responsibilities = mixture.responsibilities(z, found)
             self._place(found)
         self._share_prior()
 
@@ -396,20 +397,20 @@ class Trainer:
         return q.mean.double().numpy(), q.log_var.double().exp().numpy()
 
     def latent(self) -> np.ndarray:
-        """Posterior means of all cells in the frame of the prior, (n, D)."""
-        return in_frame(self.module, embed(self.module, self.cells, self._read))
+        """Whitened posterior means of all cells, (n, D)."""
+        return whitened_means(self.module, embed(self.module, self.cells, self._read))
 
     def _place(self, found: mixture.Mixture) -> None:
-        """Make it the prior, in the frame of its covariance, or of the networks for "gradient"."""
+        """Make it the prior, whitened by its covariance, or not at all for "gradient"."""
         if self.options.mixture_update == "gradient":
             centre, axes = np.zeros(len(found.covariance)), np.eye(len(found.covariance))
             spread = np.diag(found.covariance)
         else:
-            centre, axes = mixture.frame(found)
+            centre, axes = mixture.whitening(found)
             spread = np.ones(len(found.covariance))
         mean = (found.mean - centre) @ axes
         parts = (found.weight, mean, np.broadcast_to(spread, mean.shape).copy())
-        self.module.prior.set_frame(*map(torch.from_numpy, (centre, axes)))
+        self.module.prior.set_whitening(*map(torch.from_numpy, (centre, axes)))
         self.module.prior.start(*map(torch.from_numpy, parts))
 
     def _share_prior(self) -> None:

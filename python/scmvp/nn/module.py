@@ -221,7 +221,7 @@ class PairedMixtureVAE(nn.Module):
     def gate_input(self, z: Tensor) -> Tensor | None:
         """p(c|z) where the decoders are gated by it, else None."""
         if self.options.cluster_gate and self.prior.has_started:
-            return self.prior.responsibilities(self.prior.to_frame(z))
+            return self.prior.responsibilities(self.prior.whiten(z))
         return None
 
     def decode(self, z: Tensor, design: Tensor | None = None) -> Decoded:

@@ -143,7 +143,7 @@ def model_means(
     found = []
     for _ in range(n_samples):
         noise = torch.from_numpy(rng.standard_normal(mean.shape).astype(np.float32))
-        z = module.prior.to_frame((mean + sd * noise).to(module.prior.mean.device)).cpu().numpy()
+        z = module.prior.whiten((mean + sd * noise).to(module.prior.mean.device)).cpu().numpy()
         sums, start = 0.0, 0
         for block in impute.decode_blocks(module, z, modality, None, 1.0, design):
             here = unit[start : start + len(block)]

@@ -102,7 +102,7 @@ def decode_blocks(
 
     Args:
         module: A fitted module, in evaluation mode.
-        latent: (n, D), in the frame of the prior.
+        latent: (n, D), whitened.
         modality: 'rna' or 'atac'.
         features: Column numbers wanted, or None for all.
         library_size: Counts per cell that the means of all modeled features sum to.
@@ -117,7 +117,7 @@ def decode_blocks(
     row = None if design is None else torch.as_tensor(design, device=parameter.device)
     for start in range(0, len(latent), block):
         z = torch.as_tensor(latent[start : start + block], dtype=torch.float32)
-        z = module.prior.from_frame(z.to(parameter.device))
+        z = module.prior.unwhiten(z.to(parameter.device))
         batch = None if row is None else row.expand(len(z), -1)
         share = decoder(z, module.gate_input(z), batch)
         if columns is not None:
