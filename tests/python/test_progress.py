@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import scmvp
 from scmvp import progress
 from scmvp.data.products import Products
-from scmvp.data.spectral import fit_spectrum
+from scmvp.data.spectral import fit_correspondence
 from scmvp.imports import undisturbed
 from scmvp.progress import Stages
 
@@ -108,7 +108,7 @@ def test_a_training_tells_its_stages_in_order_and_epochs_go_to_the_callback(simu
     )
 
 
-def test_a_spectrum_reports_after_every_product(monkeypatch):
+def test_correspondence_analysis_reports_after_every_product(monkeypatch):
     counts = sp.random(300, 400, 0.1, "csr", np.float32, random_state=0)
     counts.data = np.random.default_rng(0).poisson(1, counts.nnz).astype(np.float32) + 1
     told, products, backward = [], [], Products.backward
@@ -118,7 +118,7 @@ def test_a_spectrum_reports_after_every_product(monkeypatch):
         return backward(self, y)
 
     monkeypatch.setattr(Products, "backward", counting)
-    fit_spectrum(counts, 10, seed=0, report=told.append)
+    fit_correspondence(counts, 10, seed=0, report=told.append)
     assert told == sorted(told) and 0 < told[0] and told[-1] == pytest.approx(1)
     assert len(told) == len(products) > 100
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..data.matrices import Matrix, feature_totals
-from ..data.spectral import batches_of, fit_spectrum
+from ..data.spectral import batches_of, fit_correspondence
 from ..modalities import MODALITIES
 from ..nn import paper
 from ..nn.inputs import SpectralScores
@@ -43,7 +43,7 @@ def untrained(
             reader = paper.READERS[of.paper_input].of(matrix)
         else:
             with stages.stage(f"correspondence analysis of {of.group}") as report:
-                found = fit_spectrum(matrix, o.n_components, seed, part, o.shrink, report)
+                found = fit_correspondence(matrix, o.n_components, seed, part, o.shrink, report)
             reader = SpectralScores(found)
         totals = torch.from_numpy(feature_totals(matrix).astype(np.float32))
         features[name] = Features(totals, reader, factor)

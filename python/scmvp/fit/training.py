@@ -23,11 +23,11 @@ from ..nn.likelihood import Pool
 from ..nn.module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from ..nn.networks import start_epoch
 from ..nn.optimizer import Adam
-from ..nn.zeros import ROUGHLY, SampledZeros
+from ..nn.zeros import EARLY_EXTENT, SampledZeros
 from ..options import Phase, TrainingOptions
 from ..progress import SILENT, Report, Stages, unheard
 from . import checkpoint, mixture
-from .embedding import embed, read_all, whitened_means
+from .embedding import all_inputs, embed, whitened_means
 
 Callback = Callable[[dict], None]
 
@@ -89,7 +89,7 @@ class Trainer:
         self.ranks = cells.ranks
         self.stages = self._of_first = SILENT
         self._objective: nn.Module = _Objective(module)
-        self._read: Inputs | None = None
+        self._inputs: Inputs | None = None
         self._held_out: list[PairedBatch] | None = None
         self.best: dict[str, torch.Tensor] | None = None  # weights of the best epoch of the phase
         self.responsibilities: np.ndarray | None = None  # of `mixture_cells`, (n, K)
@@ -130,7 +130,7 @@ class Trainer:
         self.module.pool = Pool()
         try:
             with stages.stage("scores of all cells") as report:
-                self._read = read_all(self.module, self.cells, report)
+                self._inputs = all_inputs(self.module, self.cells, report)
             phases = self.options.phases(self.n_batches)
             for i in range(self.progress.phase, len(phases)):
                 if i > self.progress.phase:
@@ -164,7 +164,7 @@ class Trainer:
                 totals.cpu(),
                 len(self.cells),
                 self.module.options.decoder_precision,
-                1.0 if phase.name == "annealing" else ROUGHLY,
+                1.0 if phase.name == "annealing" else EARLY_EXTENT,
             )
             for name, totals in self.module.totals.items()
         }
@@ -284,8 +284,8 @@ class Trainer:
         for i, (part, batch) in enumerate(batches):
             self._set_lr(phase, (step + i / self.n_batches) / phase.epochs)
             self.optimizer.zero_grad(set_to_none=True)
-            read, noise = self._read_of(part.cells), self._noise(part)
-            objective, terms = self._objective(batch, read, noise, warm_up)
+            inputs, noise = self._inputs_of(part.cells), self._noise(part)
+            objective, terms = self._objective(batch, inputs, noise, warm_up)
             self._leave_steps()
             # processes average their gradients as if their parts were of one size
             (objective * (len(part.cells) * self.ranks.world / part.n_all)).backward()
@@ -317,16 +317,16 @@ class Trainer:
         sums, terms = torch.zeros((), device=self.device), None
         with seeded(self.options.seed, self.device):
             for chunk, batch in zip(chunks, self._held_out, strict=True):
-                terms = self.module.loss(batch, self._read_of(chunk))
+                terms = self.module.loss(batch, self._inputs_of(chunk))
                 sums = sums + _stacked(terms) * len(chunk)
         return terms.like(sums / len(cells))
 
-    def _read_of(self, cells: np.ndarray) -> Inputs | None:
-        """What the encoders read of some cells, where that is kept."""
-        if self._read is None:
+    def _inputs_of(self, cells: np.ndarray) -> Inputs | None:
+        """Observed inputs of some cells, where these are kept."""
+        if self._inputs is None:
             return None
         rows = torch.from_numpy(cells).to(self.device, non_blocking=True)
-        return self._read.each(lambda part: part.index_select(0, rows))
+        return self._inputs.each(lambda part: part.index_select(0, rows))
 
     def _start_mixture(self) -> None:
         """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
@@ -344,7 +344,7 @@ class Trainer:
         self._share_prior()
 
     def set_n_clusters(self, n_clusters: int) -> None:
-        """Settle a K that was left open, in the module and for its optimizer."""
+        """Set a K that was left open, in the module and in its optimizer."""
         new = self.module.set_n_clusters(n_clusters)
         for group in self.optimizer.param_groups:
             group["params"] = [new.get(part, part) for part in group["params"]]
@@ -393,12 +393,12 @@ class Trainer:
 
     def _posteriors(self) -> tuple[np.ndarray, np.ndarray]:
         """Means and variances of the training cells that the mixture is fitted to, (n, D) each."""
-        q = embed(self.module, self.cells, self._read, rows=self.mixture_cells)
+        q = embed(self.module, self.cells, self._inputs, rows=self.mixture_cells)
         return q.mean.double().numpy(), q.log_var.double().exp().numpy()
 
     def latent(self) -> np.ndarray:
         """Whitened posterior means of all cells, (n, D)."""
-        return whitened_means(self.module, embed(self.module, self.cells, self._read))
+        return whitened_means(self.module, embed(self.module, self.cells, self._inputs))
 
     def _place(self, found: mixture.Mixture) -> None:
         """Make it the prior, whitened by its covariance, or not at all for "gradient"."""
@@ -433,7 +433,7 @@ class _Objective(nn.Module):
         self.module = module
 
     def forward(
-        self, batch: PairedBatch, read: Inputs | None, noise: Noise, warm_up: float
+        self, batch: PairedBatch, inputs: Inputs | None, noise: Noise, warm_up: float
     ) -> tuple[torch.Tensor, LossTerms]:
-        terms = self.module.loss(batch, read, noise)
+        terms = self.module.loss(batch, inputs, noise)
         return terms.objective(self.module.options, warm_up), terms

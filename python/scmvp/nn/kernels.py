@@ -26,7 +26,7 @@ class OfZeros(NamedTuple):
     scale: np.floating
     grad_bias: Tensor  # (F,), z; becomes the whole gradient
     # (F,), how many steps have counts of a feature that rests in the others; 1: it never rests
-    share_of_steps: Tensor
+    part_of_steps: Tensor
 
 
 class Update(NamedTuple):
@@ -162,7 +162,7 @@ def _gradients(
     mean,
     scale,
     grad_bias,
-    share_of_steps,
+    part_of_steps,
     mean_grad,
     mean_square,
     numbers,
@@ -173,11 +173,11 @@ def _gradients(
 ):
     for j in range(first, last):
         at, end = offset[j], offset[j + 1]
-        share = share_of_steps[j] if len(numbers) else h.dtype.type(1)
-        if at == end and share < 1:
+        part = part_of_steps[j] if len(numbers) else h.dtype.type(1)
+        if at == end and part < 1:
             continue
         w, g, z = weight[j], rows[0 if len(numbers) else j], grad_bias[j]
-        of_mean = z / share
+        of_mean = z / part
         for k in range(len(w)):
             g[k] = of_mean * mean[k]
         if place[j] >= 0:
@@ -203,7 +203,7 @@ def _gradients(
             at += 1
         if len(numbers):
             rate, less_mean, less_square = numbers[0], numbers[1], numbers[2]
-            of_square, epsilon, decay = numbers[3], numbers[4], numbers[5] / share
+            of_square, epsilon, decay = numbers[3], numbers[4], numbers[5] / part
             m, v = mean_grad[j], mean_square[j]
             for k in range(len(w)):
                 d = g[k] + decay * w[k]
