@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
-from .progress import Report, unheard
+from .progress import Report, no_report
 
 SUFFIX = ".scmvp-partial"
 _PIECE = 16 << 20  # bytes read at a time
@@ -32,12 +32,12 @@ def as_path(path: str | os.PathLike) -> Path:
 
 
 class WatchedFile(io.FileIO):
-    """A file to read, of which the share that was read is reported.
+    """A file to read, of which the fraction that was read is reported.
 
-    A library that reads from it comes back to Python for every piece: there an interrupt is heard.
+    A library that reads from it comes back to Python for every piece, so that an interrupt ends it.
     """
 
-    def __init__(self, path: Path, report: Report = unheard):
+    def __init__(self, path: Path, report: Report = no_report):
         super().__init__(path, "r")
         self._path, self._report = path, report
         self._seen, self._size = 0, max(path.stat().st_size, 1)

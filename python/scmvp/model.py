@@ -331,13 +331,13 @@ class SCMVP(State):
         delta: float = 0.25, fdr: float = 0.05, library_size: float = 1e4, n_samples: int = 10,
         latent: str = "joint", seed: int = 0,
     ) -> pd.DataFrame:  # fmt: skip
-        """Which genes differ between groups of cells, with their effects and a kept error rate.
+        """Which genes differ between groups of cells, at a controlled false discovery rate.
 
-        The test is of counts (module `effects`, docs/differential.md); what the model itself
-        says stands beside it. Without any argument the clusters are compared, each with the rest.
-        Where the model has batches, cells are compared with those of their own batch (of several
-        columns: with the same levels of all); batches that a group has fewer than 3 cells of say
-        nothing.
+        Counts are tested (module `effects`, docs/differential.md); the table also has the fold
+        changes of decoded values. Without any argument the clusters are compared, each with the
+        rest. Where the model has batches, cells are compared with those of their own batch (of
+        several columns: with the same levels of all); batches with fewer than 3 cells of a group
+        are not used.
 
         Args:
             data: The cells, with all genes and peaks of the model; the fitted cells when None.
@@ -349,7 +349,7 @@ class SCMVP(State):
                 cells when None.
             genes: Genes to report, and to control the error rate over; all when None.
             delta: log2 fold changes within it count as no difference.
-            fdr: Expected share of wrong ones among the genes called (`is_de`).
+            fdr: Expected proportion of false calls among the genes called (`is_de`).
             library_size: Counts per cell that means refer to.
             n_samples: Samples of z behind `lfc_model`.
             latent: What the cells are embedded from for `lfc_model`: 'joint', 'rna' or 'atac'.
@@ -389,14 +389,14 @@ class SCMVP(State):
         )  # fmt: skip
 
     def _differential(
-        self, modality, data, groupby, group1, group2, features, **asked: Any
+        self, modality, data, groupby, group1, group2, features, **arguments: Any
     ) -> pd.DataFrame:
         fit, scope = self._fitted(), self._plan.scope
         with fit.on_its_threads():
-            question = differential.question_of(scope, modality, features, **asked)
+            settings = differential.settings_of(scope, modality, features, **arguments)
             paired, clusters = self._matched(data), partial(self.predict, data)
             groups = groups_in(data, paired.cells, groupby, group1, group2, clusters)
-            return differential.answer_of(fit, scope, paired, groups, question)
+            return differential.compare_groups(fit, scope, paired, groups, settings)
 
     # ---- files
 

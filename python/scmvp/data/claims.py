@@ -21,7 +21,7 @@ import scipy.sparse as sp
 
 from ..errors import InputError
 from ..files import WatchedFile
-from ..progress import Report, unheard
+from ..progress import Report, no_report
 from ..words import count_of
 
 _SMALL = 64 << 20  # bytes that anything may claim
@@ -195,8 +195,8 @@ class _BoundedGzip(gzip.GzipFile):
 
 
 @contextmanager
-def open_text(path: Path, report: Report = unheard) -> Iterator[IO[bytes]]:
-    """A plain or gzipped text, to read bytes from; which share was read is reported.
+def open_text(path: Path, report: Report = no_report) -> Iterator[IO[bytes]]:
+    """A plain or gzipped text, to read bytes from; the fraction that was read is reported.
 
     Raises:
         InputError: It unpacks to what no table is.

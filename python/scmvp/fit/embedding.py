@@ -8,11 +8,11 @@ import torch
 from ..nn.batches import ORDERED_CELLS, Cells
 from ..nn.module import Inputs, PairedMixtureVAE
 from ..nn.networks import Gaussian
-from ..progress import Report, counted, unheard
+from ..progress import Report, counted, no_report
 
 
 @torch.no_grad()
-def all_inputs(module: PairedMixtureVAE, cells: Cells, report: Report = unheard) -> Inputs | None:
+def all_inputs(module: PairedMixtureVAE, cells: Cells, report: Report = no_report) -> Inputs | None:
     """Observed inputs of all cells, on the device; None where these are as large as counts."""
     if not module.reads_scores:
         return None
@@ -34,7 +34,7 @@ def embed(
     inputs: Inputs | None = None,
     modality: str = "joint",
     rows: np.ndarray | None = None,
-    report: Report = unheard,
+    report: Report = no_report,
 ) -> Gaussian:
     """Posteriors of the latent z, not whitened, in evaluation mode, (n, D), on the CPU.
 

@@ -19,7 +19,7 @@ from sklearn.manifold import spectral_embedding
 from sklearn.neighbors import kneighbors_graph
 
 from ..options import MAX_CLUSTERS
-from ..progress import Report, unheard
+from ..progress import Report, no_report
 
 GRAPH_CELLS = 5_000
 NEIGHBORS = 20
@@ -56,7 +56,7 @@ def start(z: np.ndarray, variance: np.ndarray, n_clusters: int, seed: int) -> Mi
 
 
 def choose_n_clusters(
-    z: np.ndarray, variance: np.ndarray, seed: int, report: Report = unheard
+    z: np.ndarray, variance: np.ndarray, seed: int, report: Report = no_report
 ) -> int:
     """K by the Bayesian information criterion (Fraley and Raftery, JASA 2002) of the mixture.
 

@@ -25,7 +25,7 @@ from ..nn.networks import start_epoch
 from ..nn.optimizer import Adam
 from ..nn.zeros import EARLY_EXTENT, SampledZeros
 from ..options import Phase, TrainingOptions
-from ..progress import SILENT, Report, Stages, unheard
+from ..progress import SILENT, Report, Stages, no_report
 from . import checkpoint, mixture
 from .embedding import all_inputs, embed, whitened_means
 
@@ -274,7 +274,7 @@ class Trainer:
             group["lr"] = self.options.lr * factor * rate
 
     def _train_epoch(
-        self, warm_up: float, phase: Phase, step: int, report: Report = unheard
+        self, warm_up: float, phase: Phase, step: int, report: Report = no_report
     ) -> LossTerms:
         start_epoch(self.module)
         for zeros in self.module.zeros.values():

@@ -53,7 +53,7 @@ def groups_in(
     group2: object,
     clusters: Callable[[], np.ndarray],
 ) -> Groups:
-    """`groups_of` by a column of `data.obs`, by labels, or where nothing is said by `clusters`."""
+    """`groups_of` by a column of `data.obs`, by labels, or, without these, by `clusters`."""
     named = groupby if isinstance(groupby, str) else "groupby"
     labels = column_of(data, groupby, cells) if isinstance(groupby, str) else groupby
     if groupby is None and (group1 is None or np.ndim(group1) == 0):

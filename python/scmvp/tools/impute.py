@@ -49,7 +49,7 @@ def imputed(
         batch: To impute to; the average one when None.
 
     Raises:
-        InputError: One of these is not of the model, said before anything is computed.
+        InputError: One of these is not of the model; raised before anything is computed.
     """
     scope.names(modality)
     library_size, latent = positive("library_size", library_size), fit.points(latent)
@@ -119,10 +119,10 @@ def decode_blocks(
         z = torch.as_tensor(latent[start : start + block], dtype=torch.float32)
         z = module.prior.unwhiten(z.to(parameter.device))
         batch = None if row is None else row.expand(len(z), -1)
-        share = decoder(z, module.gate_input(z), batch)
+        proportions = decoder(z, module.gate_input(z), batch)
         if columns is not None:
-            share = share[:, columns]
-        yield (share * library_size).cpu().numpy()
+            proportions = proportions[:, columns]
+        yield (proportions * library_size).cpu().numpy()
 
 
 def _block_cells(decoder: Decoder) -> int:
@@ -137,7 +137,7 @@ def write_blocks(
     threshold: float | None,
     about: dict[str, object],
 ) -> None:
-    """Write imputed blocks as an .h5ad-readable HDF5 file; no half-written file is ever left.
+    """Write imputed blocks as an .h5ad-readable HDF5 file; an incomplete file is never left.
 
     `X` is (cells, features): a chunked float32 array, or CSR of the values >= `threshold`. The
     names are `obs` and `var`, what made the values is in the attributes of the file.

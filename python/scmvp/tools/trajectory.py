@@ -190,7 +190,7 @@ def _neighbor_graph(latent: np.ndarray, n_neighbors: int, seed: int) -> sp.csr_m
 
 
 class _undisturbed:
-    """The caller's random numbers as they were, and scanpy's talk about itself unheard."""
+    """The caller's random numbers as they were, and scanpy's messages about itself suppressed."""
 
     def __enter__(self) -> None:
         self.state = np.random.get_state()

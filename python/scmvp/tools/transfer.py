@@ -1,4 +1,4 @@
-"""Labels of a reference carried over to other cells in the same latent, with a confidence."""
+"""Label transfer: labels of a reference for query cells in the same latent, with confidence."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ def transfer_labels(
 ) -> pd.DataFrame:
     """Label query cells by the labeled cells near them in the latent of one model.
 
-    The probability of a label is its share of the nearest reference cells, weighted by a Gaussian
-    kernel of their distance: in the latent a cluster has variance 1 in every direction, so that one
-    width serves all. The width is that under which the reference cells' own labels, each left out
-    in turn, are most probable; the probabilities are calibrated by it.
+    The probability of a label is its proportion among the nearest reference cells, weighted by a
+    Gaussian kernel of their distance: in the whitened latent a cluster has variance 1 in every
+    direction, so that one width is enough. It is the width under which the reference cells' own
+    labels, each left out in turn, are most probable, so that the probabilities are calibrated.
 
-    A cell unlike all of the reference is told by its mean distance to its 15 nearest reference
-    cells: the p-value is the share of reference cells that lie at least as far from the others.
+    Cells unlike all of the reference have a small out-of-reference p-value: the proportion of
+    reference cells whose mean distance to their 15 nearest reference cells is at least as large as
+    that of the query cell to its own.
 
     Args:
         reference: Latent of labeled cells: MuData or AnnData with obsm[use_rep], or (n, D).
@@ -62,14 +63,15 @@ def transfer_labels(
             those of such cells.
         use_rep: Key of the latent in obsm.
         n_neighbors: Reference cells that may have a weight.
-        unassigned_below: Cells of a smaller p-value are 'unassigned': the share of cells like the
-            reference that is lost. 0 assigns all.
+        unassigned_below: Cells of a smaller p-value are 'unassigned': the proportion of cells
+            like the reference that is lost. 0 assigns all.
         key_added: Prefix of the columns in obs.
 
     Returns:
         One row per query cell: 'label', 'confidence' (probability of the best label), 'p_value'
-        (small for cells unlike the reference), 'best_label' (also of the unassigned), and one
-        column 'probability_<label>' for each label. `attrs['width']` is the kernel's width.
+        (out-of-reference, small for cells unlike the reference), 'best_label' (also of the
+        unassigned), and one column 'probability_<label>' for each label. `attrs['width']` is the
+        kernel's width.
 
     Raises:
         InputError: Latents of different dimensions, fewer than 20 labeled cells or a single label,
@@ -160,22 +162,22 @@ def _neighbors(
 def _probabilities(
     distance: np.ndarray, code: np.ndarray, width: float, all_codes: np.ndarray, n_groups: int
 ) -> np.ndarray:
-    """Shares of the labels among weighted neighbors and a weak prior, (n, groups).
+    """Probabilities of the labels: weighted votes of the neighbors and a weak prior, (n, groups).
 
     Args:
         distance: (n, k), nearest first.
         code: Labels of the neighbors, (n, k).
         width: Standard deviation of the kernel.
-        all_codes: Labels of the reference, whose shares are the prior.
+        all_codes: Labels of the reference, whose proportions are the prior.
         n_groups: Number of labels.
     """
-    # the nearest cell has weight 1, so that the prior says little where cells are sparse, too
+    # the nearest cell has weight 1, so that the prior has little weight where cells are sparse, too
     weight = np.exp(-0.5 * (distance**2 - distance[:, :1] ** 2) / width**2)
     cell = np.repeat(np.arange(len(code)), code.shape[1])
-    share = np.zeros((len(code), n_groups))
-    np.add.at(share, (cell, code.ravel()), weight.ravel())
-    share += PRIOR_WEIGHT * np.bincount(all_codes, minlength=n_groups) / len(all_codes)
-    return share / share.sum(1, keepdims=True)
+    votes = np.zeros((len(code), n_groups))
+    np.add.at(votes, (cell, code.ravel()), weight.ravel())
+    votes += PRIOR_WEIGHT * np.bincount(all_codes, minlength=n_groups) / len(all_codes)
+    return votes / votes.sum(1, keepdims=True)
 
 
 def _best_width(
