@@ -76,7 +76,7 @@ def main() -> None:
                 for modality in ("rna", "atac"):
                     rows += [{"data": data} | row for row in test(modality, comparison)]
     by = ["data", "modality", "comparison", "prior"]
-    print("| data | modality | comparison | prior | called | wrong | share wrong | power |")
+    print("| data | modality | comparison | prior | called | wrong | proportion wrong | power |")
     print("|---|---|---|---|---|---|---|---|")
     for key, part in pd.DataFrame(rows).groupby(by, sort=False):
         total = part[["called", "wrong", "differ"]].sum()

@@ -140,7 +140,11 @@ def _add_differential(commands: argparse._SubParsersAction) -> None:
         "--delta", type=float, default=0.25, metavar="D", help="least log2 fold change (0.25)"
     )
     differential.add_argument(
-        "--fdr", type=float, default=0.05, metavar="Q", help="expected share of wrong calls (0.05)"
+        "--fdr",
+        type=float,
+        default=0.05,
+        metavar="Q",
+        help="expected proportion of false calls (0.05)",
     )
     differential.add_argument("--seed", type=int, default=0, help="default 0")
 
@@ -174,7 +178,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mosaic", action="store_true", help="take cells that only one of the modalities has, too"
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="write nothing but errors")
 
 
 def _positive_int(text: str) -> int:

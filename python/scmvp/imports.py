@@ -9,7 +9,7 @@ before anything of the package is imported, so the function has all it needs ins
 def undisturbed(*names: str) -> None:
     """Import modules; an interrupt waits until they are there.
 
-    Python hears signals in its main thread alone, so another one imports and is waited for.
+    Python handles signals in its main thread alone, so another one imports and is waited for.
     """
     import importlib
     import sys

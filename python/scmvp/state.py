@@ -24,7 +24,7 @@ class State:
     _plan: Plan
     _data: Paired | None  # the cells to fit; None of a model from a file
     _fit: Fitted | None
-    _info: dict[str, Any] | None  # what its file says; None of a model that was made here
+    _info: dict[str, Any] | None  # its `model.json`; None of a model that was made here
 
     def _hold(
         self,

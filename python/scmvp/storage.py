@@ -151,7 +151,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
 
 
 def _as_now(info: dict[str, Any]) -> dict[str, Any]:
-    """With what models before version 5 do not say: their zeros were never sampled."""
+    """With the fields that came with version 5: before, zeros were never sampled."""
     for part, name, value in (
         ("training_options", "zeros", "exact"),
         ("training", "features_per_step", {}),

@@ -120,7 +120,7 @@ def usual_damages(kind: Kind, seed: int, n_flips: int, most_files: int = 5) -> I
 
 
 def outcome_of(kind: Kind, damage: Damage, copy: Path, whole: str) -> str:
-    """'same', 'refused', 'told' (other content, with a note), 'differs', or what is wrong."""
+    """'same', 'refused', 'noted' (other content, with a note), 'differs', or what is wrong."""
     place = copy / damage.file if damage.file else copy
     original = kind.source / damage.file if damage.file else kind.source
     before = place.read_bytes() if place.is_file() else None
@@ -143,7 +143,7 @@ def outcome_of(kind: Kind, damage: Damage, copy: Path, whole: str) -> str:
     if damage.must_refuse:
         return "it was read"
     if any("has no label" in str(note.message) for note in notes):
-        return "told"
+        return "noted"
     if kind.may_differ(original, -1 if damage.offset is None else damage.offset):
         return "differs"
     return "other content came of it without a word"
@@ -196,7 +196,7 @@ def run(kind: Kind, damages: list[Damage], room: Path) -> list[str]:
             at = ours.recv()
             outcome = ours.recv()
             tried += 1
-            good = outcome in ("same", "refused", "told", "differs")
+            good = outcome in ("same", "refused", "noted", "differs")
             kind.outcomes[outcome if good else "wrong"] += 1
             if not good:
                 wrong.append(f"{at}: {outcome}")

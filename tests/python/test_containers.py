@@ -184,7 +184,7 @@ def model(simulated):
 
 
 @pytest.mark.parametrize("where", ["counts", "raw"])
-def test_a_query_is_told_how_to_get_its_counts(simulated, refused, model, where):
+def test_a_query_is_refused_with_how_to_get_its_counts(simulated, refused, model, where):
     adata = normalized(simulated, where)
     said = refused(
         lambda: model.get_latent_representation((adata, simulated["atac"])), "looks normalized"

@@ -675,7 +675,7 @@ def test_insertions_are_read_as_fragments(mdata):
     with pytest.warns(InputNote, match="look like insertions .* read as fragments"):
         embedded = fragments.get_latent_representation((mdata["rna"], doubled))
     np.testing.assert_allclose(embedded, expected, atol=1e-4)
-    # of few counts it cannot be told: as the fitted cells are
+    # with few counts it is unknown: as the fitted cells are
     few = mdata["atac"][:1].copy()
     few.X = sp.csr_matrix(few.X.toarray() * (np.arange(few.n_vars) < 100))
     assert 0 < few.X.nnz < 100
@@ -689,10 +689,10 @@ def test_insertions_are_read_as_fragments(mdata):
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.5, 3.0])
-def test_what_a_query_counts_is_told_rightly_or_not_at_all(rate):
+def test_what_a_query_counts_is_found_rightly_or_not_at_all(rate):
     """Poisson fragments; of each, both ends in the peak nine times in ten, else one."""
     rng = np.random.default_rng(int(100 * rate))
-    told = {True: 0, False: 0}
+    decided = {True: 0, False: 0}
     for n in (30, 300, 3_000, 30_000):
         fragments = rng.poisson(rate, (1, n)).astype(np.float32)
         inside = rng.binomial(fragments.astype(int), 0.9)
@@ -700,8 +700,8 @@ def test_what_a_query_counts_is_told_rightly_or_not_at_all(rate):
         for counts, truth in ((fragments, False), (insertions, True)):
             seen = looks_like_insertions(sp.csr_matrix(counts))
             assert seen in (None, truth)
-            told[truth] += seen is not None
-    assert min(told.values()) >= 2
+            decided[truth] += seen is not None
+    assert min(decided.values()) >= 2
 
 
 def test_shrunk_scores_depend_on_the_seed_alone_and_are_saved(tmp_path):

@@ -155,7 +155,7 @@ def test_chromatin_can_be_ahead_of_expression():
     assert share[1] > 1.1 * share[0]
 
 
-def test_default_types_can_be_told_apart():
+def test_default_types_can_be_separated():
     from sklearn.cluster import KMeans
     from sklearn.decomposition import TruncatedSVD
     from sklearn.metrics import adjusted_rand_score

@@ -89,7 +89,7 @@ def bytes_in_memory(path: Path) -> int | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             opened, _ = _open(inside_outs(path), None)
-    except Exception:  # reading it into memory will say what is wrong
+    except Exception:  # reading it into memory will raise with what is wrong
         return None
     # both modalities may be in one matrix
     return sum({id(one.counts.stored): one.counts.stored.n_bytes for one in opened}.values())
@@ -227,7 +227,7 @@ def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:
 # Where raw is; the second: before anndata 0.7.
 _RAW = {"raw/X": "raw/var", "raw.X": "raw.var"}
 # Columns (None: all) and names of the features of a modality, by the name of their table; None
-# where that does not say which they are.
+# where that does not name them.
 Part = Callable[[str], tuple[np.ndarray | None, np.ndarray] | None]
 
 

@@ -54,7 +54,7 @@ def check_paired(
     absent: dict[str, np.ndarray] | None = None,
     columns: Sequence[str] = (),
 ) -> Paired:
-    """Take paired counts out of a container, or say in one sentence why they cannot be used.
+    """Take paired counts out of a container, or refuse them with one sentence.
 
     Args:
         data: MuData with modalities 'rna' and 'atac', the pair (RNA AnnData, ATAC AnnData), or one
@@ -63,7 +63,7 @@ def check_paired(
         rna_layer: Layer of the RNA modality that holds counts, or 'raw'; X when None.
         atac_layer: Layer of the ATAC modality that holds counts, or 'raw'; X when None.
         mosaic: Keep cells that only one modality has.
-        absent: Feature names of each modality, for cells of which one was not measured at all:
+        absent: Feature names of each modality, for cells of which one was not observed at all:
             then `data` may lack it (a MuData without it, or None in the pair).
         columns: Of `obs`, that are wanted in the result.
 
@@ -240,7 +240,7 @@ def match_cells(
     Args:
         cells: Names.
         others: Names.
-        may_be_mosaic: Whether the caller's caller has an argument `mosaic`, to be told of.
+        may_be_mosaic: Whether the message may advise the argument `mosaic`.
         modalities: Whose they are.
 
     Raises:
@@ -342,7 +342,7 @@ def refuse_empty_cells(counts: dict[str, Matrix], cells: np.ndarray) -> None:
 
 
 def writable(path: str | os.PathLike) -> Path:
-    """The path, if a file can be made there: said before anything is computed."""
+    """The path, if a file can be made there: checked before anything is computed."""
     path = as_path(path)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder; name a file")

@@ -18,7 +18,7 @@ from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_ce
 from .paired import Paired
 from .preprocess import insertions_to_fragments, looks_like_insertions
 
-# Smallest share of a model's genes, and of its peaks, that a query must have.
+# Smallest proportion of a model's genes, and of its peaks, that a query must have.
 MIN_SHARED = 0.8
 
 
@@ -135,7 +135,7 @@ def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
     Args:
         paired: Cells to be embedded.
         insertions: Whether the fitted cells' counts were of insertions: what is assumed where a
-            query is too small to tell.
+            query is too small to decide.
     """
     seen = looks_like_insertions(paired.atac)
     if seen is not None and seen != insertions:

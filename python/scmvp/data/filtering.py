@@ -1,4 +1,4 @@
-"""Which cells and features are worth modeling: a step that the user calls on raw data.
+"""Filtering of cells and features, a step that the user calls on raw data.
 
 Fitting itself never drops a cell.
 """

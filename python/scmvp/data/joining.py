@@ -98,7 +98,7 @@ def _columns_of_all(
 ) -> pd.DataFrame:
     """Columns of the whole, then of the modalities; one with other values gets its prefix."""
     columns = pd.DataFrame(index=cells)
-    known = {}  # cells that a column says something of
+    known = {}  # cells with a value in a column
     for prefix, table in (("", whole), ("rna:", rna), ("atac:", atac)):
         for name in () if table is None else table:
             column = table[name]

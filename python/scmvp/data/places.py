@@ -1,4 +1,4 @@
-"""Where the counts of a modality are: X, a layer or .raw, and what is to be said of a choice.
+"""Where the counts of a modality are: X, a layer or .raw, and the notes about a choice.
 
 The same rules hold for files (`io`, `backed`) and for objects in memory (`checks`).
 """

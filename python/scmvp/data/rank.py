@@ -41,7 +41,7 @@ def estimate_n_clusters(
 ) -> int:
     """Number of clusters from the rank of the cell-cell correlation matrix, as the paper has it.
 
-    A fit that is not told the number finds it in its latent (`SCMVP`), nearer to the truth.
+    `SCMVP` without `n_clusters` finds K in its latent, nearer to the truth.
 
     K clusters span K - 1 directions among cells. A direction counts where its singular value
     exceeds the largest one of the same matrix with each feature's values permuted over cells of the
@@ -146,7 +146,7 @@ def _rank(data: LinearOperator, null: LinearOperator, rng: np.random.Generator) 
 
 
 def _log_counts(counts: sp.csr_matrix, rng: np.random.Generator) -> sp.csr_matrix:
-    """log1p, float32, of the features that can say something about groups of cells."""
+    """log1p, float32, of the features that are informative about groups of cells."""
     seen = feature_cells(counts)
     # Bursts of a feature seen in a handful of cells look like directions of their own.
     common = np.flatnonzero(seen >= max(5, 0.005 * counts.shape[0]))
@@ -156,7 +156,7 @@ def _log_counts(counts: sp.csr_matrix, rng: np.random.Generator) -> sp.csr_matri
     excess = np.asarray(scaled.multiply(scaled).sum(0)).ravel()
     excess -= np.asarray(scaled.sum(0)).ravel() ** 2 / counts.shape[0]
     common = common[np.argsort(-excess)[: max(100, int(_RANK_FEATURES * len(common)))]]
-    # Deep data has directions to spare: a random part of its features bounds time and memory.
+    # Deep cells have more than enough counts: a part of the features bounds time and memory.
     part = _RANK_ENTRIES / max(1, seen[common].sum())
     if part < 1:
         common = rng.choice(common, max(1, int(part * len(common))), replace=False)

@@ -156,5 +156,5 @@ def _refuse_few(n_cells: int, n_paired: int) -> None:
 
 
 def n_features(modality: str) -> str:
-    """Under which name their number is told."""
+    """The name of their number in accounts and summaries."""
     return f"n_{MODALITIES[modality].features}"

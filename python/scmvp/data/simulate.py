@@ -84,8 +84,8 @@ def simulate(
         peaks_per_gene: Mean number of peaks linked to a marker gene, at least one each.
         rna_theta: Inverse dispersion of the RNA counts (variance = mean + mean^2 / theta).
         atac_theta: Inverse dispersion of the ATAC counts.
-        separated_by: What tells siblings apart: 'both' modalities, each by itself; only 'rna'; only
-            'atac'; or only the two 'together' (RNA for every other pair, ATAC for the rest).
+        separated_by: What distinguishes siblings: 'both' modalities, each by itself; only 'rna';
+            only 'atac'; or only the two 'together' (RNA for every other pair, ATAC for the rest).
         ordered: Spread the cells along the path from the first type to the last instead of in
             clusters; obs['pseudotime'] in [0, 1] then holds each cell's place.
         branches: Ends of the path of ordered cells. With two or more, the first stages are a trunk,

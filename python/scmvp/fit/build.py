@@ -23,7 +23,7 @@ def untrained(
     seed: int,
     stages: Stages = SILENT,
 ) -> PairedMixtureVAE:
-    """A module that knows how often and in which cells features are seen, and nothing else.
+    """An untrained module, with the loadings and totals of the counts.
 
     Args:
         options: Of the network.
@@ -31,7 +31,7 @@ def untrained(
         counts: Of the cells to fit, by modality.
         design: Their batches, (n, S).
         seed: Of the correspondence analysis.
-        stages: Told of it.
+        stages: For its progress.
     """
     o, features = options, {}
     for name, matrix in counts.items():

@@ -218,7 +218,7 @@ class Trainer:
     def _epoch(self, phase: Phase, step: int, started: float, callback: Callback | None) -> None:
         epoch = self.result.epochs + 1
         warm_up = self._kl_weight(phase, step)
-        # no epoch was told of yet: this is what there is to see until then
+        # before the first epoch is reported, its stage is shown instead
         stages, self._of_first = self._of_first, SILENT
         with stages.stage(f"epoch {epoch}") as report:
             trained = self._train_epoch(warm_up, phase, step, report)
@@ -305,7 +305,7 @@ class Trainer:
 
     def _noise(self, part: Part) -> Noise:
         """This process's rows of the noise that all draw for the minibatch."""
-        return self.module.noise(part.n_all).each(self.ranks.share)
+        return self.module.noise(part.n_all).each(self.ranks.own_part)
 
     @torch.no_grad()
     def _evaluate(self, cells: np.ndarray) -> LossTerms:

@@ -23,7 +23,7 @@ class Ranks(NamedTuple):
     rank: int = 0
     world: int = 1
 
-    def share(self, items: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    def own_part(self, items: np.ndarray | Tensor) -> np.ndarray | Tensor:
         """Every `world`-th item, this process's part of what all have."""
         return items[self.rank :: self.world]
 

@@ -160,7 +160,7 @@ class _Target(io.FileIO):
     """A file that remembers why it could not be written instead of saying so to HDF5.
 
     HDF5 cannot close a file whose last writes fail, and tries again when the process ends, which
-    then may crash; and it reads again what it believes to have written. What the disk does not take
+    then may crash; and it reads again what it takes for written. What the disk does not take
     is therefore kept in memory, until the next block is asked for.
     """
 
