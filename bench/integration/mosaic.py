@@ -2,7 +2,7 @@
 
 A third of the cells keep both modalities, a third RNA alone, a third ATAC alone.
 
-foscttm     cells of one modality, embedded from it and, by the same model, from the hidden one:
+foscttm     unimodal cells, embedded from it and, by the same model, from the hidden one:
             the part of other cells that are nearer than the cell itself (0: none)
 transfer    accuracy of their types, taken from paired cells by 15 nearest neighbors
 gain_*      held-out log-likelihood of the hidden counts, nats per count above the feature means

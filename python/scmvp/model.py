@@ -101,7 +101,7 @@ class SCMVP(State):
         Args:
             max_epochs: Passes over the cells, at most; when None 60, fewer from 10,000 cells or
                 3,000 counts per cell on, at least 12 (docs/MODEL.md, T1).
-            batch_size: Cells per step; where some have one modality, those with both. Fewer where
+            batch_size: Cells per step; where some are unimodal, the paired ones. Fewer where
                 an epoch would have less than 32 steps.
             lr: Learning rate of Adam at the start.
             seed: Of weights, order of the cells, held-out cells and samples of z. The caller's

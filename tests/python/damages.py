@@ -155,8 +155,8 @@ def _limited() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _child(kind: Kind, damages: list[Damage], room: Path, pipe) -> None:
-    copy = room / kind.source.name
+def _child(kind: Kind, damages: list[Damage], root: Path, pipe) -> None:
+    copy = root / kind.source.name
     _restore(kind, copy)
     whole = kind.read(copy)  # before the limit: what is imported late is imported
     _restore(kind, copy)
@@ -180,14 +180,14 @@ def _restore(kind: Kind, copy: Path, file: str | None = None) -> None:
         shutil.copy(kind.source, copy)
 
 
-def run(kind: Kind, damages: list[Damage], room: Path) -> list[str]:
+def run(kind: Kind, damages: list[Damage], root: Path) -> list[str]:
     """Read the file with each damage; what went wrong, in words."""
-    room.mkdir()
+    root.mkdir()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
-        process = context.Process(target=_child, args=(kind, damages, room, theirs))
+        process = context.Process(target=_child, args=(kind, damages, root, theirs))
         process.start()
     theirs.close()
     wrong, at, tried = [], "the whole file", 0

@@ -176,7 +176,7 @@ def test_few_cells_or_one_cluster(cells, n, k):
     np.testing.assert_allclose(responsibilities.sum(1), 1)
 
 
-def test_groups_that_the_posteriors_blur_are_kept():
+def test_groups_that_wide_posteriors_hide_are_kept():
     """The maximum of E_q[log p(z)] is one Gaussian here: all that was collapses into a point."""
     rng = np.random.default_rng(4)
     types = rng.integers(3, size=300)

@@ -1,4 +1,4 @@
-"""Cells of one modality: in the loss, in a fit, and as a query."""
+"""Unimodal cells: in the loss, in a fit, and as a query."""
 
 import anndata as ad
 import numpy as np

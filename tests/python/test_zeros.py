@@ -167,7 +167,7 @@ def test_steps_made_row_by_row_are_those_of_adam(threads):
             sample = zeros.SampledZeros(torch.rand(F), 4)
             for start in (0.3, 0.8, 0.1, 0.5):
                 optimizer.zero_grad()
-                sample.update = optimizer.due(weight) if row_by_row else None
+                sample.update = optimizer.update_of(weight) if row_by_row else None
                 (-case.sampled(sample, start).log_lik).backward()
                 assert (weight.grad is None) == row_by_row
                 optimizer.step()
@@ -189,7 +189,7 @@ def test_rare_features_step_when_they_are_seen():
     before = weight.detach().clone()
     whole = case.gradients(case.sampled(sample, 0.0))[1]
     sample.forget()
-    sample.update = Adam([weight], lr=0.01).due(weight)
+    sample.update = Adam([weight], lr=0.01).update_of(weight)
     found = case.sampled(sample, 0.0)
     found.log_lik.backward()
     moved = (weight.detach() != before).any(1)

@@ -62,7 +62,7 @@ def read_backed(
         path: h5ad, h5mu, zarr or 10x h5.
         rna_layer: Layer with the RNA counts; as in `reading.read` when None.
         atac_layer: Layer with the ATAC counts.
-        mosaic: Keep cells that only one modality has.
+        mosaic: Keep unimodal cells.
 
     Raises:
         InputError: Not a file whose rows can be read one by one, or not paired counts.

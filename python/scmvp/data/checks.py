@@ -62,7 +62,7 @@ def check_paired(
             they are matched by name.
         rna_layer: Layer of the RNA modality that holds counts, or 'raw'; X when None.
         atac_layer: Layer of the ATAC modality that holds counts, or 'raw'; X when None.
-        mosaic: Keep cells that only one modality has.
+        mosaic: Keep unimodal cells.
         absent: Feature names of each modality, for cells of which one was not observed at all:
             then `data` may lack it (a MuData without it, or None in the pair).
         columns: Of `obs`, that are wanted in the result.
@@ -158,7 +158,7 @@ def paired_of(
         values: Matrices.
         cells: Row names of each.
         features: Column names of each.
-        mosaic: Keep cells that only one modality has.
+        mosaic: Keep unimodal cells.
         advice: See `count_matrix`.
         names: The same cells in the order of the result; that of the RNA when None.
     """

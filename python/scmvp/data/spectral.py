@@ -82,18 +82,18 @@ def fit_correspondence(
     """
     log_factor = np.zeros((0, counts.shape[1])) if batches is None else batches.log_factor
     rng = np.random.default_rng(seed)
-    known = _known(counts, rng, batches)
-    proportion, size = known.proportion, known.size
+    prepared = _prepared(counts, rng, batches)
+    proportion, size = prepared.proportion, prepared.size
     tenths = _tenths(len(size), rng) if shrink else []
     step = _counted(report, (1 + len(tenths)) * (_KRYLOV_STEPS + 1))
-    right = _directions(known, n_components, rng, step=step)
+    right = _directions(prepared, n_components, rng, step=step)
     if shrink:
-        right = right * _shrinkage(known, right, tenths, rng, step)
+        right = right * _shrinkage(prepared, right, tenths, rng, step)
     unit = np.sqrt(size.mean())
     inverse = np.divide(
         unit, np.sqrt(proportion), out=np.zeros_like(proportion), where=proportion > 0
     )
-    centre = unit * (known.mean @ right) / np.sqrt(max(size.sum(), 1))
+    centre = unit * (prepared.mean @ right) / np.sqrt(max(size.sum(), 1))
     parts = (right * inverse[:, None], centre, proportion, log_factor)
     return CorrespondenceAnalysis(*(part.astype(np.float32) for part in parts))
 
@@ -111,7 +111,7 @@ def _counted(report: Report | None, n_steps: int) -> Callable[[], None]:
     return step
 
 
-class _Known(NamedTuple):
+class _Prepared(NamedTuple):
     """Cells as correspondence analysis reads them."""
 
     scaled: sp.csr_matrix  # `scaled_counts`, cut off at CLIP
@@ -122,7 +122,7 @@ class _Known(NamedTuple):
     proportion: np.ndarray  # (F,), p
 
 
-def _known(counts: Matrix, rng: np.random.Generator, batches: Batches | None) -> _Known:
+def _prepared(counts: Matrix, rng: np.random.Generator, batches: Batches | None) -> _Prepared:
     counts, rows = _sampled(counts, rng)
     if batches is not None:
         counts = without_batches(counts, Batches(batches.design[rows], batches.log_factor))
@@ -132,11 +132,11 @@ def _known(counts: Matrix, rng: np.random.Generator, batches: Batches | None) ->
     scaled = scaled_counts(counts)
     np.minimum(scaled.data, CLIP, out=scaled.data)
     depth = np.sqrt(size / total)[:, None].astype(np.float32)
-    return _Known(scaled, Products(scaled), depth, (scaled.T @ depth)[:, 0], size, proportion)
+    return _Prepared(scaled, Products(scaled), depth, (scaled.T @ depth)[:, 0], size, proportion)
 
 
 def _directions(
-    known: _Known,
+    prepared: _Prepared,
     n_components: int,
     rng: np.random.Generator,
     without: np.ndarray | slice = _NO_ROWS,
@@ -145,20 +145,20 @@ def _directions(
     """Leading right vectors of the residuals, (F, n_components); zero where there are no more.
 
     Args:
-        known: The cells.
+        prepared: The cells.
         n_components: How many.
         rng: Of the search.
         without: Cells that are left out.
         step: Called after every step of the search.
     """
-    scaled = known.scaled
+    scaled = prepared.scaled
     right = np.zeros((scaled.shape[1], n_components), np.float32)
     n = min(n_components, min(scaled.shape) - 1)
     if n > 0 and scaled.nnz:
-        depth = known.depth.copy()
+        depth = prepared.depth.copy()
         depth[without] = 0
         depth /= max(np.linalg.norm(depth), np.finfo(np.float32).tiny)
-        operator = residuals(known.products, depth, without)
+        operator = residuals(prepared.products, depth, without)
         right[:, :n] = leading(operator, n, rng, step)[1]
     return right
 
@@ -172,7 +172,7 @@ def _tenths(n_cells: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def _shrinkage(
-    known: _Known,
+    prepared: _Prepared,
     right: np.ndarray,
     tenths: list[np.ndarray],
     rng: np.random.Generator,
@@ -185,9 +185,9 @@ def _shrinkage(
     """
     apart, whole = np.zeros(right.shape[1]), np.zeros(right.shape[1])
     for own in tenths:
-        directions = _directions(known, right.shape[1], rng, own, step)
+        directions = _directions(prepared, right.shape[1], rng, own, step)
         basis = np.hstack([right, directions])
-        scores = known.scaled[own] @ basis - known.depth[own] * (known.mean @ basis)
+        scores = prepared.scaled[own] @ basis - prepared.depth[own] * (prepared.mean @ basis)
         here, there = np.hsplit(scores, 2)
         apart += (here * (there @ (directions.T @ right))).sum(0)
         whole += (here**2).sum(0)

@@ -286,7 +286,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             inputs, noise = self._inputs_of(part.cells), self._noise(part)
             objective, terms = self._objective(batch, inputs, noise, warm_up)
-            self._leave_steps()
+            self._fuse_updates()
             # processes average their gradients as if their parts were of one size
             (objective * (len(part.cells) * self.ranks.world / part.n_all)).backward()
             self.optimizer.step()
@@ -296,12 +296,12 @@ class Trainer:
             report((i + 1) / self.n_batches)
         return terms.like(summed(sums) / len(self.training_cells))
 
-    def _leave_steps(self) -> None:
-        """Let the backward pass update the output weights, where it alone knows their gradient."""
+    def _fuse_updates(self) -> None:
+        """Let the backward pass update output weights, so that their gradient is not stored."""
         for name, zeros in self.module.zeros.items():
             decoder = self.module.decoders[name]
             if self.ranks.world == 1 and decoder.of_level is None:
-                zeros.update = self.optimizer.due(decoder.output.weight)
+                zeros.update = self.optimizer.update_of(decoder.output.weight)
 
     def _noise(self, part: Part) -> Noise:
         """This process's rows of the noise that all draw for the minibatch."""
