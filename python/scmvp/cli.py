@@ -243,8 +243,9 @@ def peak_memory_mb() -> float | None:
     try:
         # getrusage() of a process counts the one that started it, too
         status = Path("/proc/self/status").read_text()
-        return round(int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024, 1)
-    except (OSError, TypeError):
+        if found := re.search(r"VmHWM:\s*(\d+)", status):
+            return round(int(found[1]) / 1024, 1)
+    except OSError:
         pass
     try:
         import resource
@@ -272,7 +273,7 @@ class _Messages:
 
     @property
     def stages(self) -> Stages:
-        return Stages(self.progress or None)
+        return Stages(None if self.quiet else self._display.stage)
 
     @property
     def epoch(self) -> Listener | None:

@@ -207,9 +207,10 @@ def _take_place(partial: Path, target: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step; False where the system cannot."""
-    name, at, flag = {"linux": ("renameat2", True, 2), "darwin": ("renamex_np", False, 2)}.get(
-        sys.platform, (None, False, 0)
-    )
+    known = {"linux": ("renameat2", True), "darwin": ("renamex_np", False)}
+    if sys.platform not in known:
+        return False
+    (name, at), flag = known[sys.platform], 2
     try:
         function = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from .version import __version__
@@ -15,7 +15,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def parser(verbs: dict[str, Callable[[argparse.Namespace, Any], int]]) -> argparse.ArgumentParser:
+def parser(
+    verbs: Mapping[str, Callable[[argparse.Namespace, Any], int]],
+) -> argparse.ArgumentParser:
     """The parser of all commands.
 
     Args:

@@ -15,14 +15,14 @@ def undisturbed(*names: str) -> None:
     import sys
     import threading
 
-    names = [name for name in names if sys.modules.get(name) is None]
-    if not names:
+    missing = [name for name in names if sys.modules.get(name) is None]
+    if not missing:
         return
     done, failures, interrupt = threading.Event(), [], None
 
     def load():
         try:
-            for name in names:
+            for name in missing:
                 importlib.import_module(name)
         except BaseException as error:  # noqa: B902 - raised again by who waits
             failures.append(error)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import saved, storage
-from .arguments import positions
+from .arguments import Names, positions
 from .data.checks import writable
 from .data.covariates import Batch
 from .data.features import warn_of_empty_rows
@@ -303,7 +303,7 @@ class SCMVP(State):
         path: str | os.PathLike,
         latent: np.ndarray,
         modality: str,
-        cells: Sequence[str],
+        cells: Names,
         features: Sequence[str] | None = None,
         library_size: float = 1e4,
         threshold: float | None = None,
@@ -435,7 +435,7 @@ class SCMVP(State):
 
     def _latent_of(
         self, data: PairedData | None, cells: Sequence[str] | None, stages: Stages = SILENT
-    ) -> tuple[np.ndarray, Sequence[str]]:
+    ) -> tuple[np.ndarray, Names]:
         """Latent of chosen cells, and their names."""
         if data is not None:
             paired = self._matched(data)

@@ -290,7 +290,7 @@ def fill(module: nn.Module, weights: dict[str, Tensor], directory: str | os.Path
                 f"'{path}' does not fit its {INFO_FILE}: {name} is {_form(there)} in the file and "
                 f"{_form(here)} in the model; save the model again"
             )
-        if not torch.isfinite(there).all():
+        if there is not None and not torch.isfinite(there).all():
             raise ModelFileError(
                 f"'{path}' is damaged: {name} has values that are not finite; save the model again"
             )

@@ -160,9 +160,10 @@ def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -
     for name in _RAW.values():
         if name in root:
             tables[name] = _table(root, name)
-            if holds_both(tables[name]):
-                types = feature_types(tables[name]).map(modality_of)
-                chosen[name] = {kind: np.flatnonzero(types == kind) for kind in PAIR}
+            raw_types = feature_types(tables[name])
+            if raw_types is not None and holds_both(tables[name]):
+                kinds = raw_types.map(modality_of)
+                chosen[name] = {kind: np.flatnonzero(kinds == kind) for kind in PAIR}
 
     def part_of(modality: str) -> Part:
         def part(table: str) -> tuple[np.ndarray | None, np.ndarray] | None:
@@ -271,5 +272,6 @@ def _stored(element: Any, modality: str, path: Path) -> StoredCsr | StoredDense:
             f"the {label_of(modality)} matrix of {path} is a {kind}, of which rows cannot be read "
             "one by one; write it as a csr_matrix, or leave out backed=True"
         )
-    size = tuple(int(n) for n in shape)
+    n_rows, n_columns = (int(n) for n in shape)
+    size = n_rows, n_columns
     return StoredCsr(element["data"], element["indices"], element["indptr"][:], size)

@@ -81,9 +81,9 @@ def check_paired(
         return data
     values, cells, features, advice = {}, {}, {}, {}
     layers = {"rna": rna_layer, "atac": atac_layer}
-    query = absent is not None
+    query, known = absent is not None, absent or {}
     given = modality_parts(data, one_is_enough=query)
-    wanted = [*(absent if query else given)]
+    wanted = [*(given if absent is None else absent)]
     for modality, adata in given.items():
         if adata is None or modality not in wanted:
             continue
@@ -100,7 +100,7 @@ def check_paired(
         advice[modality] = partial(remedy, places, modality, query)
     for modality in set(wanted) - set(values):
         cells[modality] = next(iter(cells.values()))
-        features[modality] = absent[modality]
+        features[modality] = known[modality]
         values[modality] = sp.csr_matrix(
             (len(cells[modality]), len(features[modality])), dtype=np.float32
         )
@@ -110,7 +110,8 @@ def check_paired(
     paired = paired_of(values, cells, features, mosaic, advice, _cells_of(data, cells))
     if not columns:
         return paired
-    tables = [data.obs] if is_mudata(data) else []
+    whole: Any = data
+    tables = [whole.obs] if is_mudata(data) else []
     tables += [adata.obs for adata in given.values() if adata is not None]
     return replace(paired, obs=columns_of(tables, columns, paired.cells))
 
@@ -331,7 +332,7 @@ def count_matrix(
 
 def refuse_empty_cells(counts: dict[str, Matrix], cells: np.ndarray) -> None:
     """Refuse cells with no count in any modality; the matrices hold no stored zeros."""
-    empty = sum(entries_of_cells(part) for part in counts.values()) == 0
+    empty = np.sum([entries_of_cells(part) for part in counts.values()], axis=0) == 0
     if empty.any():
         n = int(empty.sum())
         raise InputError(

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -195,7 +195,9 @@ class _BoundedGzip(gzip.GzipFile):
 
 
 @contextmanager
-def open_text(path: Path, report: Report = no_report) -> Iterator[IO[bytes]]:
+def open_text(
+    path: Path, report: Report = no_report
+) -> Iterator[io.BufferedReader | gzip.GzipFile]:
     """A plain or gzipped text, to read bytes from; the fraction that was read is reported.
 
     Raises:

@@ -68,9 +68,9 @@ def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
         types: Type of each feature.
         where: What has them, for the words of a refusal.
     """
-    types = pd.Series(list(types), dtype=object).astype(str)
-    kinds = types.map(modality_of)
-    counted = types.value_counts(sort=False)
+    named = pd.Series(list(types), dtype=object).astype(str)
+    kinds = named.map(modality_of)
+    counted = named.value_counts(sort=False)
     chosen = {}
     for modality, feature_type in FEATURE_TYPES.items():
         chosen[modality] = np.flatnonzero(kinds == modality)
@@ -149,10 +149,10 @@ def split(adata: AnnData, where: str) -> dict[str, AnnData]:
     raw, raw_columns = adata.raw, {}
     if raw is not None:
         raw_names = make_unique(as_names(raw.var_names))
-        if holds_both(raw.var):
+        raw_types = feature_types(raw.var)
+        if raw_types is not None and holds_both(raw.var):
             raw_columns = {
-                kind: np.flatnonzero(feature_types(raw.var).map(modality_of) == kind)
-                for kind in PAIR
+                kind: np.flatnonzero(raw_types.map(modality_of) == kind) for kind in PAIR
             }
         elif list(raw_names) == list(names):
             raw_columns = {kind: np.flatnonzero(types.map(modality_of) == kind) for kind in PAIR}

@@ -77,15 +77,15 @@ def match_features(modeled: np.ndarray, have: np.ndarray, modality: str) -> np.n
     Returns:
         (n_modeled,) positions, -1 where there is none.
     """
-    have = pd.Index(have)
-    at = have.get_indexer(modeled)
+    others = pd.Index(have)
+    at = others.get_indexer(modeled)
     if (at >= 0).all():
         return at
     meaning = range_meaning if modality == "atac" else gene_meaning
     missing = at < 0
     sought = pd.Series([meaning(name) for name in modeled[missing]])
-    found = pd.Series([meaning(name) for name in have])
-    taken = found.duplicated(keep=False).to_numpy() | have.isin(modeled)
+    found = pd.Series([meaning(name) for name in others])
+    taken = found.duplicated(keep=False).to_numpy() | others.isin(modeled)
     free = np.flatnonzero(~taken)
     position = pd.Index(found.iloc[free]).get_indexer(sought)
     position[sought.duplicated(keep=False).to_numpy()] = -1

@@ -80,10 +80,11 @@ def estimate_n_clusters(
         rna, atac = (
             without_batches(counts, batches_of(counts, design[chosen])) for counts in (rna, atac)
         )
-    pairs = [_data_and_null(counts, batch, rng) for counts in (rna, atac)]
-    pairs = [pair for pair in pairs if pair is not None]
+    found = [_data_and_null(counts, batch, rng) for counts in (rna, atac)]
+    pairs = [pair for pair in found if pair is not None]
     if len(pairs) == 2:
-        pairs.append(tuple(map(_side_by_side, *pairs)))
+        data, null = (_side_by_side(*both) for both in zip(*pairs, strict=True))
+        pairs.append((data, null))
     rank = max((_rank(data, null, rng) for data, null in pairs), default=0)
     most = max(1, min(MAX_CLUSTERS, n_cells - 1))
     return int(np.clip(rank + 1, min(_MIN_CLUSTERS, most), most))
@@ -92,8 +93,8 @@ def estimate_n_clusters(
 def _counts_of(values: Any, modality: str) -> Matrix:
     """`count_matrix` of cells and features that have no names."""
     shape = getattr(values, "shape", (0, 0))
-    names = [np.arange(n).astype(str) for n in (shape if len(shape) == 2 else (0, 0))]
-    return count_matrix(values, modality, *names)
+    cells, features = (np.arange(n).astype(str) for n in (shape if len(shape) == 2 else (0, 0)))
+    return count_matrix(values, modality, cells, features)
 
 
 def _data_and_null(

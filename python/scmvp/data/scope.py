@@ -119,7 +119,9 @@ def choose(
         )
     columns = column_names(batch)
     given = check_paired(data, rna_layer, atac_layer, mosaic, columns=columns)
-    covariates = Covariates.of(given.obs[columns]) if columns else None
+    covariates = None
+    if columns and given.obs is not None:
+        covariates = Covariates.of(given.obs[columns])
     insertions = counts_insertions(given.atac)
     if insertions:
         given = in_fragments(given)

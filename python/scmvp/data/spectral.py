@@ -312,7 +312,8 @@ def leading(
         _, values, right = scipy.linalg.svd(dense, full_matrices=False)
         return values[:n], right[:n].T * (values[:n] > _ZERO * values[0])
     block = rng.standard_normal((matrix.shape[1], _KRYLOV_BLOCK)).astype(np.float32)
-    basis, products, images = [], [], []  # Q, A'Q and AA'Q
+    basis: list[np.ndarray] = []  # Q
+    products, images = [], []  # A'Q and AA'Q
     image = matrix @ block
     for _ in range(_KRYLOV_STEPS + 1):
         basis.append(_orthonormal(image, basis))

@@ -9,7 +9,7 @@ from ..data.matrices import Matrix, feature_totals
 from ..data.spectral import batches_of, fit_correspondence
 from ..modalities import MODALITIES
 from ..nn import paper
-from ..nn.inputs import SpectralScores
+from ..nn.inputs import Reader, SpectralScores
 from ..nn.module import Features, PairedMixtureVAE
 from ..options import ModelOptions
 from ..progress import SILENT, Stages
@@ -39,6 +39,7 @@ def untrained(
         part = None if design is None else batches_of(matrix, design)
         if part is not None:
             factor = torch.from_numpy(part.log_factor)
+        reader: Reader
         if o.encoder_input == "counts":
             reader = paper.READERS[of.paper_input].of(matrix)
         else:

@@ -107,7 +107,7 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         values = tensors[name].contiguous()
         found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        found.update(values.reshape(-1).view(torch.uint8).numpy())
+        found.update(values.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

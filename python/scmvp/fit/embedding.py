@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -48,11 +50,12 @@ def embed(
     """
     module.eval()
     rows = np.arange(len(cells)) if rows is None else rows
+    blocks: Iterator[Inputs]
     if inputs is None:
         blocks = (_known_complete(module.inputs(batch)) for batch in cells.ordered(rows))
     else:
         places = torch.from_numpy(rows).to(cells.device).split(ORDERED_CELLS)
-        blocks = (inputs.each(lambda part, i=some: part.index_select(0, i)) for some in places)
+        blocks = (inputs.rows(some) for some in places)
     blocks = counted(blocks, cells.n_ordered(len(rows)), report)
     parts = [[part.cpu() for part in module.encode(some, modality)] for some in blocks]
     return Gaussian(*(torch.cat(part) for part in zip(*parts, strict=True)))

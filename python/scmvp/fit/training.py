@@ -279,7 +279,8 @@ class Trainer:
         start_epoch(self.module)
         for zeros in self.module.zeros.values():
             zeros.forget()  # so that a training that goes on from a file is the same
-        sums, terms = torch.zeros((), device=self.device), None
+        sums = torch.zeros((), device=self.device)
+        terms: LossTerms | None = None
         batches = self.cells.shuffled(self.training_cells, self.batch_size, self.shuffler)
         for i, (part, batch) in enumerate(batches):
             self._set_lr(phase, (step + i / self.n_batches) / phase.epochs)
@@ -290,10 +291,12 @@ class Trainer:
             # processes average their gradients as if their parts were of one size
             (objective * (len(part.cells) * self.ranks.world / part.n_all)).backward()
             self.optimizer.step()
-            if self.ranks.world == 1:  # else they are in the memory of who sends them
+            # with several processes they are in the memory of the engine, which sends them
+            if self.ranks.world == 1 and self.module.pool is not None:
                 self.module.pool.take_gradients(*(o.weight for o in self.module.outputs()))
             sums = sums + _stacked(terms) * len(part.cells)
             report((i + 1) / self.n_batches)
+        assert terms is not None, "there is at least one minibatch"
         return terms.like(summed(sums) / len(self.training_cells))
 
     def _fuse_updates(self) -> None:
@@ -314,11 +317,13 @@ class Trainer:
         chunks = even_chunks(cells, self.batch_size)
         if self._held_out is None:  # few enough to be kept
             self._held_out = [self.cells.take(chunk) for chunk in chunks]
-        sums, terms = torch.zeros((), device=self.device), None
+        sums = torch.zeros((), device=self.device)
+        terms: LossTerms | None = None
         with seeded(self.options.seed, self.device):
             for chunk, batch in zip(chunks, self._held_out, strict=True):
                 terms = self.module.loss(batch, self._inputs_of(chunk))
                 sums = sums + _stacked(terms) * len(chunk)
+        assert terms is not None, "there is at least one minibatch"
         return terms.like(sums / len(cells))
 
     def _inputs_of(self, cells: np.ndarray) -> Inputs | None:
@@ -326,7 +331,7 @@ class Trainer:
         if self._inputs is None:
             return None
         rows = torch.from_numpy(cells).to(self.device, non_blocking=True)
-        return self._inputs.each(lambda part: part.index_select(0, rows))
+        return self._inputs.rows(rows)
 
     def _start_mixture(self) -> None:
         """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
@@ -369,6 +374,7 @@ class Trainer:
         anew where that explains the latent better.
         """
         if self.ranks.rank == 0:
+            assert self.responsibilities is not None, "from the start of the mixture"
             z, variance = self._posteriors()
             found = mixture.m_step(z, variance, self.responsibilities)
             if reassign:

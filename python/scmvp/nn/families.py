@@ -105,7 +105,7 @@ class Family:
         zero = self.zero if copies is None else self.zero * copies
         for j in blocks.slices():
             row_p -= blocks.of(e, j).mv(zero[j])
-            if self.slope is not None:
+            if self.slope is not None and self.zero_slope is not None:
                 self.slope[j] = -self.zero_slope[j] * blocks.of(e, j).t().mv(per_e)
         row_p *= per_e
         return row_p.clone(), row_p, None
@@ -126,7 +126,7 @@ class Family:
             block = blocks.of(e, j)
             if p is not None:
                 torch.addcmul(blocks.of(p, j), block, p_per_e[:, None], value=-1, out=block)
-            else:  # P of a zero is -a m
+            elif self.zero is not None:  # P of a zero is -a m
                 per_m = torch.addcmul(p_per_e[:, None], per_e[:, None], self.zero[j])
                 block.mul_(per_m.neg_())
 
@@ -275,7 +275,9 @@ class CountModel(NamedTuple):
         Args:
             undispersed: Whether the parameter of all features is NO_DISPERSION.
         """
-        return self.undispersed if undispersed and self.undispersed else self.family
+        family = self.undispersed if undispersed and self.undispersed else self.family
+        assert family is not None, "asked for only where there is one"
+        return family
 
 
 def _negative_binomial(counts, mean, parameter, zero_logit):

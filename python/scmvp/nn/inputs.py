@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,25 +11,36 @@ from .likelihood import Scoring
 from .sparse import SparseRows
 
 
-class Reader(Protocol):
-    """A module that computes the input of the encoders of a modality."""
+class Reader(nn.Module):
+    """Computes the input of the encoders of a modality."""
 
-    n_scores: int | None  # numbers per cell; None: as many as there are features
+    @property
+    def n_scores(self) -> int | None:
+        """Numbers per cell; None: as many as there are features."""
+        return None
 
     def layer(self, n_out: int) -> nn.Module:
         """A first layer of an encoder."""
+        raise NotImplementedError
 
-    def __call__(self, x: SparseRows, design: Tensor | None = None) -> SparseRows | Tensor:
+    def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows | Tensor:
         """The observed input of cells in batches (B, S)."""
+        raise NotImplementedError
 
     def reconstructed(
         self, proportions: Tensor, size: Tensor, design: Tensor | None = None
     ) -> Tensor:
         """The input reconstructed of expected proportions (B, F) at the library sizes (B, 1)."""
+        raise NotImplementedError
 
 
-class SpectralScores(nn.Module):
+class SpectralScores(Reader):
     """Scores of cells on the loadings of correspondence analysis, which stay fixed."""
+
+    loading: Tensor
+    centre: Tensor
+    share: Tensor
+    log_factor: Tensor
 
     def __init__(self, analysis: CorrespondenceAnalysis):
         super().__init__()

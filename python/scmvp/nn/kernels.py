@@ -50,7 +50,7 @@ def compiled() -> dict[str, Any] | None:
         import numba
     except ImportError:
         return None
-    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
     found = {}
     for loop in (_logits, _gradients):
         try:
@@ -117,7 +117,9 @@ def gradients(
 
 def _in_threads(name: str, offset: Tensor, arguments: Any) -> None:
     """Run a loop over all features, in as many threads as PyTorch has, of as many non-zeros."""
-    loop, threads = compiled()[name], torch.get_num_threads()
+    loops, threads = compiled(), torch.get_num_threads()
+    assert loops is not None, "only called where Numba is"
+    loop = loops[name]
     even = np.linspace(0, int(offset[-1]), threads + 1)[1:-1]
     bounds = [0, *np.searchsorted(offset.numpy(), even), len(offset) - 1]
     calls = [arguments(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]

@@ -34,7 +34,7 @@ class Scoring(NamedTuple):
 
     def add(self, sums: Tensor, total: Tensor, e: Tensor, j: slice) -> None:
         """Add the sums over the features j of e (B, f) to those of scores (B, d + 1), and of e."""
-        if self.factor is not None:
+        if self.factor is not None and self.kind is not None:
             total += e.mv(self.weight[j, -1])
             e = e * self.factor[:, j].index_select(0, self.kind)
         sums.addmm_(e, self.weight[j])
@@ -105,7 +105,7 @@ class Pool:
         for tensor in taken:
             storage = tensor.untyped_storage()
             size = storage.nbytes() // tensor.element_size()
-            self._spare.append(tensor.detach().new_empty(0).set_(storage, 0, (size,)))
+            self._spare.append(tensor.detach().new_empty(0).set_(storage, 0, (size,), (1,)))
 
 
 class Blocks:

@@ -13,7 +13,7 @@ are softmax outputs of decoders gated by p(c|z). The parts of each modality are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +25,8 @@ from . import distributions as dist
 from . import likelihood, zeros
 from .batches import PairedBatch
 from .families import FAMILIES, NO_DISPERSION, START_ZERO_LOGIT
-from .networks import BRANCHES, Decoder, Encoder, Gaussian, keep_first
+from .inputs import Reader, SpectralScores
+from .networks import BRANCHES, Decoder, Encoder, Gaussian, Modules, keep_first
 from .prior import MixturePrior
 from .sparse import SparseRows
 from .zeros import SampledZeros
@@ -34,22 +35,32 @@ from .zeros import SampledZeros
 class Inputs(NamedTuple):
     """Inputs of the encoders, observed or reconstructed."""
 
-    parts: dict[str, SparseRows | Tensor]  # by modality: (B, F) sparse, or (B, d)
+    parts: Mapping[str, SparseRows | Tensor]  # by modality: (B, F) sparse, or (B, d)
     # (B, modalities) bool, observed modalities of each cell; None: all cells have all
     present: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """With `change` applied to every part."""
-        parts = {name: change(part) for name, part in self.parts.items()}
+        parts = {name: change(part) for name, part in self.tensors().items()}
         return Inputs(parts, None if self.present is None else change(self.present))
+
+    def rows(self, cells: Tensor) -> Inputs:
+        """The inputs of some of the cells, by their numbers."""
+        return self.each(lambda part: part.index_select(0, cells))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parts, where these are scores and not counts."""
+        parts = {name: part for name, part in self.parts.items() if isinstance(part, Tensor)}
+        assert len(parts) == len(self.parts), "sparse inputs are not changed"
+        return parts
 
     @classmethod
     def joined(cls, some: list[Inputs]) -> Inputs:
         """The inputs of several groups of cells, one after the other."""
-        first = some[0]
-        parts = {name: torch.cat([inputs.parts[name] for inputs in some]) for name in first.parts}
-        present = None if first.present is None else torch.cat([inputs.present for inputs in some])
-        return cls(parts, present)
+        tensors = [inputs.tensors() for inputs in some]
+        parts = {name: torch.cat([part[name] for part in tensors]) for name in some[0].parts}
+        present = [inputs.present for inputs in some if inputs.present is not None]
+        return cls(parts, torch.cat(present) if present else None)
 
 
 class Posteriors(NamedTuple):
@@ -112,7 +123,7 @@ class Features(NamedTuple):
     """What a modality's part of the network is built from."""
 
     totals: Tensor  # (F,) counts of each feature over the cells to fit
-    reader: nn.Module  # computes the input of its encoders (module `inputs`)
+    reader: Reader  # computes the input of its encoders (module `inputs`)
     log_factor: Tensor | None = None  # (S, F), log factors of the batches
 
 
@@ -136,7 +147,7 @@ class PairedMixtureVAE(nn.Module):
         n_clusters = n_clusters or MAX_CLUSTERS
         self.count_models = {name: FAMILIES[o.likelihood(name)] for name in features}
         self.totals = {name: of.totals for name, of in features.items()}
-        self.readers = nn.ModuleDict({name: of.reader for name, of in features.items()})
+        self.readers: Modules[Reader] = Modules({name: of.reader for name, of in features.items()})
 
         def branch(name: str, first: nn.Module) -> nn.Module:
             return BRANCHES[MODALITIES[name].attention](first, h, o)
@@ -145,10 +156,10 @@ class PairedMixtureVAE(nn.Module):
             branches = {name: branch(name, features[name].reader.layer(h)) for name in names}
             return Encoder(branches, h, o.n_latent)
 
-        self.encoders = nn.ModuleDict({"joint": encoder(*features)})
+        self.encoders: Modules[Encoder] = Modules({"joint": encoder(*features)})
         self.encoders.update({name: encoder(name) for name in features})
         self.prior = MixturePrior(n_clusters, o.n_latent)
-        self.decoders = nn.ModuleDict()
+        self.decoders: Modules[Decoder] = Modules()
         for name, of in features.items():
             first = branch(name, nn.Linear(o.n_latent, h))
             self.decoders[name] = Decoder(
@@ -164,7 +175,7 @@ class PairedMixtureVAE(nn.Module):
         self.undispersed: dict[str, bool] = {}  # whose features all have NO_DISPERSION
         self._read_dispersions()
         self.register_load_state_dict_post_hook(PairedMixtureVAE._read_dispersions)
-        self.zero_heads = nn.ModuleDict()
+        self.zero_heads: Modules[nn.Linear] = Modules()
         for name, model in self.count_models.items():
             if model.zero_inflated:
                 self.zero_heads[name] = nn.Linear(h, len(self.totals[name]))
@@ -216,8 +227,8 @@ class PairedMixtureVAE(nn.Module):
         complete = inputs.present.all(1)
         of_all = _spread(joint(*(part[complete] for part in parts.values())), complete)
         rest = pooled([*given_one.values()], inputs.present)
-        chosen = zip(of_all, rest, strict=True)
-        chosen = Gaussian(*(torch.where(complete[:, None], a, b) for a, b in chosen))
+        pair = zip(of_all, rest, strict=True)
+        chosen = Gaussian(*(torch.where(complete[:, None], a, b) for a, b in pair))
         return Posteriors(chosen, given_one, inputs.present)
 
     def gate_input(self, z: Tensor) -> Tensor | None:
@@ -240,11 +251,12 @@ class PairedMixtureVAE(nn.Module):
     def noise(self, n_cells: int) -> Noise:
         """Draw what a training step of so many cells needs."""
         noisy = self.reads_scores and self.options.input_noise > 0
-        readers = self.readers if noisy else {}
-        widths = [self.options.n_latent, *(reader.n_scores for reader in readers.values())]
+        readers = self.readers.items() if noisy else ()
+        n_scores = {name: reader.n_scores for name, reader in readers if reader.n_scores}
+        widths = [self.options.n_latent, *n_scores.values()]
         drawn = torch.randn(n_cells, sum(widths), device=self.prior.mean.device)
         z, *parts = drawn.split(widths, 1)
-        return Noise(z, dict(zip(readers, parts, strict=True)))
+        return Noise(z, dict(zip(n_scores, parts, strict=True)))
 
     def loss(
         self, batch: PairedBatch, inputs: Inputs | None = None, noise: Noise | None = None
@@ -262,7 +274,9 @@ class PairedMixtureVAE(nn.Module):
         noise = self.noise(batch.n_cells) if noise is None else noise
         if self.training and noise.inputs:
             sd = self.options.input_noise
-            parts = {name: part + sd * noise.inputs[name] for name, part in inputs.parts.items()}
+            parts = {
+                name: part + sd * noise.inputs[name] for name, part in inputs.tensors().items()
+            }
             inputs = Inputs(parts, inputs.present)
         found = self.posteriors(inputs)
         q = found.joint
@@ -279,14 +293,17 @@ class PairedMixtureVAE(nn.Module):
         log_lik, scores = {}, {}
         for name, decoder in self.decoders.items():
             reader = self.readers[name]
+            assert isinstance(reader, SpectralScores), "`one_pass` is checked before"
             family = self.count_models[name].fast(self.undispersed[name])
             h, weight = decoder.with_design(decoder.hidden(z, p_c), batch.design)
             parts = (family, self.dispersions[name], h, weight, decoder.output.bias)
-            parts += (batch.counts[name], reader.scoring(batch.design), self.pool)
-            if self.training and name in self.zeros:
-                found = zeros.of_counts(*parts, self.zeros[name], float(torch.rand(())))
+            counts, scoring = batch.counts[name], reader.scoring(batch.design)
+            if self.training and self.pool is not None and name in self.zeros:
+                start = float(torch.rand(()))
+                sampled = self.zeros[name]
+                found = zeros.of_counts(*parts, counts, scoring, self.pool, sampled, start)
             else:
-                found = likelihood.of_counts(*parts)
+                found = likelihood.of_counts(*parts, counts, scoring, self.pool)
             log_lik[name] = found.log_lik
             scores[name] = found.scores - reader.centre
         return log_lik, Inputs(scores)
@@ -357,10 +374,10 @@ class PairedMixtureVAE(nn.Module):
         decoders = self.decoders.values()
         of_latent = [decoder.output.weight for decoder in decoders]
         of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
-        known = set(map(id, of_latent + of_batches))
+        known = set(map(id, [*of_latent, *of_batches]))
         learned = [part for part in self.parameters() if part.requires_grad]
         o = self.options
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": of_latent, "weight_decay": o.decoder_precision / n_cells},
             {"params": [part for part in learned if id(part) not in known]},
             {"params": [*self._learned_dispersions().values()], "dispersions": True},

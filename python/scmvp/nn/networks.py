@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import ItemsView, ValuesView
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,21 @@ from .sparse import SparseRows
 
 if TYPE_CHECKING:
     from ..options import ModelOptions
+
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+class Modules(nn.ModuleDict, Generic[Part]):
+    """Modules of one type, by name."""
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, key: str) -> Part: ...
+
+        def items(self) -> ItemsView[str, Part]: ...
+
+        def values(self) -> ValuesView[Part]: ...
 
 
 class Gaussian(NamedTuple):
@@ -62,11 +78,13 @@ class BatchNorm(nn.BatchNorm1d):
         mean = total / n
         variance = (squares / n - mean.square()).clamp_min(0)
         if observed:
+            averages = (self.running_mean, self.running_var, self.num_batches_tracked)
+            running_mean, running_var, steps = (part for part in averages if part is not None)
             with torch.no_grad():
-                self.num_batches_tracked += 1
+                steps += 1
                 unbiased = variance * n / (n - 1)
-                self.running_mean.lerp_(mean, 1 / self.num_batches_tracked)
-                self.running_var.lerp_(unbiased, 1 / self.num_batches_tracked)
+                running_mean.lerp_(mean, 1 / steps)
+                running_var.lerp_(unbiased, 1 / steps)
         return (h - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
@@ -231,7 +249,7 @@ class Decoder(nn.Module):
 
     def with_design(self, h: Tensor, design: Tensor | None) -> tuple[Tensor, Tensor]:
         """Hidden layer and batches side by side, and the weights of both."""
-        if self.of_level is None:
+        if self.of_level is None or design is None:
             return h, self.output.weight
         return torch.cat([h, design], 1), torch.cat([self.output.weight, self.of_level], 1)
 

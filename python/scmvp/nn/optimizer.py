@@ -6,7 +6,7 @@ import math
 from inspect import unwrap
 
 import torch
-from torch import nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from .kernels import Update
@@ -22,7 +22,7 @@ class Adam(torch.optim.Adam):
     load_state_dict = unwrap(Optimizer.load_state_dict)
     step = torch.no_grad()(unwrap(torch.optim.Adam.step))
 
-    def update_of(self, parameter: nn.Parameter) -> Update:
+    def update_of(self, parameter: Tensor) -> Update:
         """Begin the step of a parameter, which is made elsewhere and not in `step`.
 
         Args:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..data.matrices import Matrix
 from ..data.preprocess import TFIDF_SCALE, inverse_document_frequency
-from .inputs import summed
+from .inputs import Reader, summed
 from .sparse import SparseRows
 
 # What it changes of ModelOptions and of TrainingOptions.
@@ -46,10 +46,8 @@ class InputLinear(nn.Module):
         return summed(x, x.value, self.weight) + self.bias
 
 
-class LogCounts(nn.Module):
+class LogCounts(Reader):
     """log(1 + x), the paper's input of the RNA encoders."""
-
-    n_scores = None  # it is as long as there are features
 
     def __init__(self, n_features: int):
         super().__init__()
@@ -78,6 +76,8 @@ class LogCounts(nn.Module):
 class TfIdf(LogCounts):
     """log(1 + 1e4 tf idf), idf of the fitted cells: the paper's input of the ATAC encoders."""
 
+    idf: Tensor
+
     def __init__(self, idf: Tensor):
         super().__init__(len(idf))
         self.register_buffer("idf", idf)
@@ -100,4 +100,4 @@ class TfIdf(LogCounts):
 
 
 # By `Modality.paper_input`, where the option encoder_input is "counts".
-READERS = {"log": LogCounts, "tf-idf": TfIdf}
+READERS: dict[str, type[LogCounts]] = {"log": LogCounts, "tf-idf": TfIdf}

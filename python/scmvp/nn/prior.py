@@ -17,6 +17,10 @@ class MixturePrior(nn.Module):
     "gradient", each component has a diagonal covariance of its own and u is z.
     """
 
+    centre: Tensor
+    axes: Tensor
+    started: Tensor
+
     def __init__(self, n_clusters: int, n_latent: int):
         super().__init__()
         self.logit = nn.Parameter(torch.zeros(n_clusters))

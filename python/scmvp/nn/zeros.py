@@ -112,12 +112,12 @@ class SampledZeros:
         kept = (place >= 0).nonzero()[:, 0]
         if len(kept) < len(place):
             place, covariance = place.index_select(0, kept), covariance.index_select(0, kept)
-        if self.zero is None:
+        if self.zero is None or self.covariance is None:
             self.zero, self.slope, self.covariance = zero, slope, covariance
             return
         self.zero[index] = zero
         self.covariance.index_copy_(0, place, covariance)
-        if slope is not None:
+        if slope is not None and self.slope is not None:
             self.slope[index] = slope
 
 
@@ -217,8 +217,9 @@ class _OfSample(torch.autograd.Function):
         )
         grad_weight = None
         if zeros.update is None:
-            grad_weight = ctx.pool.take(weight.numel(), weight).view_as(weight)
-        found = zeros.update or grad_weight
+            found = grad_weight = ctx.pool.take(weight.numel(), weight).view_as(weight)
+        else:
+            found = zeros.update
         kernels.gradients(known, p_nonzero * per_cell, h, weight, of_zeros, grad_h, found)
         if slope is not None:
             slope = (zeros.slope * total + of_nonzeros) * per_cell

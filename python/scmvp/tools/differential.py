@@ -99,7 +99,7 @@ def compare_groups(
     counts = paired.counts[settings.modality]
     groups = groups.without(entries_of_cells(counts) == 0)
     design, row, batch = scope.design(paired), None, None
-    if scope.covariates is not None:
+    if scope.covariates is not None and design is not None:
         row = scope.covariates.row(None)
         _, batch = distinct(design)
     cells = Cells(paired.counts, fit.device, design=design)
@@ -139,16 +139,17 @@ def model_means(
             members = np.sort(rng.choice(members, MODEL_CELLS, replace=False))
         chosen.append(members)
     rows = np.concatenate(chosen)
-    unit = np.repeat(np.arange(groups.n_units), [len(members) for members in chosen])
+    unit_of = np.repeat(np.arange(groups.n_units), [len(members) for members in chosen])
     mean, sd = q.mean[rows], (0.5 * q.log_var[rows]).exp()
-    weight = 1 / np.maximum(np.bincount(unit, minlength=groups.n_units), 1)
+    weight = 1 / np.maximum(np.bincount(unit_of, minlength=groups.n_units), 1)
     found = []
     for _ in range(n_samples):
         noise = torch.from_numpy(rng.standard_normal(mean.shape).astype(np.float32))
         z = module.prior.whiten((mean + sd * noise).to(module.prior.mean.device)).cpu().numpy()
-        sums, start = 0.0, 0
+        sums: np.ndarray = np.zeros((1, 1), np.float32)
+        start = 0
         for block in impute.decode_blocks(module, z, modality, None, 1.0, design):
-            here = unit[start : start + len(block)]
+            here = unit_of[start : start + len(block)]
             start += len(block)
             member = sp.csr_matrix(
                 (weight[here], (here, np.arange(len(here)))), shape=(groups.n_units, len(here))
@@ -243,7 +244,8 @@ def compare(
 
 def sums_of_sides(batches: list[Sums], comparison: Comparison) -> list[tuple[Sums, Sums]]:
     """Sums of both groups of a comparison in each batch."""
-    return [tuple(part.of(units) for units in comparison.units) for part in batches]
+    group, reference = comparison.units
+    return [(part.of(group), part.of(reference)) for part in batches]
 
 
 def shared_batches(

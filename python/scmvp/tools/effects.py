@@ -55,8 +55,10 @@ class Sums:
 
     def of(self, units: list[int]) -> Sums:
         """The same of several units together, (features,) and (4,)."""
-        summed = [part[units].sum(0) for part in (self.count, self.square, self.sized, self.seen)]
-        return Sums(*summed, self.size[:, units].sum(1), self.n[units].sum())
+        count, square, sized, seen = (
+            part[units].sum(0) for part in (self.count, self.square, self.sized, self.seen)
+        )
+        return Sums(count, square, sized, seen, self.size[:, units].sum(1), self.n[units].sum())
 
 
 def sums_of(counts: Matrix, unit: np.ndarray, n_units: int) -> Sums:
@@ -100,11 +102,13 @@ def sums_by_batch(
         return [sums_of(counts, unit, n_units)]
     n = int(batch.max()) + 1
     found = sums_of(counts, np.where(unit < 0, -1, unit * n + batch), n_units * n)
-    by_unit = (found.count, found.square, found.sized, found.seen)
     return [
-        Sums(*(part[b::n] for part in by_unit), found.size[:, b::n], found.n[b::n])
+        Sums(
+            found.count[b::n], found.square[b::n], found.sized[b::n], found.seen[b::n],
+            found.size[:, b::n], found.n[b::n],
+        )
         for b in range(n)
-    ]
+    ]  # fmt: skip
 
 
 def together(batches: Sequence[Sums]) -> Sums:
@@ -169,12 +173,10 @@ class Evidence:
 
     def likelihood(self, features: slice | np.ndarray) -> np.ndarray:
         """L on the grid, (features, grid), the largest of each feature being 1."""
-        log_l = sum(
-            _log_likelihood(count[:, features], log_ratio, spread[features])
-            for count, log_ratio, spread in zip(
-                self.count, self.log_ratio, self.spread, strict=True
-            )
-        )
+        parts = zip(self.count, self.log_ratio, self.spread, strict=True)
+        log_l = np.zeros((1, 1))
+        for count, log_ratio, spread in parts:
+            log_l = log_l + _log_likelihood(count[:, features], log_ratio, spread[features])
         return np.exp(log_l - log_l.max(1, keepdims=True))
 
 

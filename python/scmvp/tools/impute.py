@@ -15,7 +15,7 @@ import scipy.sparse as sp
 import torch
 from anndata.io import write_elem
 
-from ..arguments import number, positive
+from ..arguments import Names, number, positive
 from ..data.covariates import Batch
 from ..data.scope import Scope
 from ..files import whole_file
@@ -63,7 +63,7 @@ def to_file(
     path: Path,
     latent: np.ndarray,
     modality: str,
-    cells: Sequence[str],
+    cells: Names,
     features: Sequence[str] | None,
     library_size: float,
     batch: Batch,
@@ -75,7 +75,7 @@ def to_file(
     blocks = imputed(fit, scope, latent, modality, features, library_size, batch)
     if log:
         blocks = map(np.log1p, blocks)
-    features = scope.names(modality) if features is None else features
+    names = scope.names(modality) if features is None else features
     about = {"scmvp_modality": modality, "scmvp_library_size": float(library_size)}
     if log:
         about["scmvp_log"] = True
@@ -86,7 +86,7 @@ def to_file(
     n_blocks = -(-len(latent) // _block_cells(fit.module.decoders[modality]))
     name = f"imputing {MODALITIES[modality].group}"
     with followed(progress) as (stages, _), stages.stage(name) as report:
-        write_blocks(path, counted(blocks, n_blocks, report), cells, features, threshold, about)
+        write_blocks(path, counted(blocks, n_blocks, report), cells, names, threshold, about)
 
 
 @torch.no_grad()
@@ -132,8 +132,8 @@ def _block_cells(decoder: Decoder) -> int:
 def write_blocks(
     path: Path,
     blocks: Iterator[np.ndarray],
-    cells: Sequence[str],
-    features: Sequence[str],
+    cells: Names,
+    features: Names,
     threshold: float | None,
     about: dict[str, object],
 ) -> None:
