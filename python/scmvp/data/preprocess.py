@@ -68,7 +68,7 @@ def inverse_document_frequency(counts: Matrix) -> np.ndarray:
 
 
 def tf_idf(counts: sp.csr_matrix, idf: np.ndarray | None = None) -> sp.csr_matrix:
-    """Term frequency times inverse document frequency, log1p(1e4 tf idf); what the encoders read.
+    """Term frequency times inverse document frequency, log1p(1e4 tf idf), preset `paper`.
 
     Args:
         counts: Cells x peaks.

@@ -1,4 +1,4 @@
-"""The module before its training: what the features' counts alone decide."""
+"""The untrained module: loadings, totals and factors of batches from the counts."""
 
 from __future__ import annotations
 

@@ -217,11 +217,11 @@ class Trainer:
 
     def _epoch(self, phase: Phase, step: int, started: float, callback: Callback | None) -> None:
         epoch = self.result.epochs + 1
-        warm_up = self._kl_weight(phase, step)
+        warm_up_weight = self._warm_up_weight(phase, step)
         # before the first epoch is reported, its stage is shown instead
         stages, self._of_first = self._of_first, SILENT
         with stages.stage(f"epoch {epoch}") as report:
-            trained = self._train_epoch(warm_up, phase, step, report)
+            trained = self._train_epoch(warm_up_weight, phase, step, report)
         held_out = self._evaluate(self.held_out).negative_elbo
         from_first([held_out])  # all processes stop at the same epoch
         elbo = -float(held_out)
@@ -238,10 +238,10 @@ class Trainer:
             elbo_train=-float(trained.negative_elbo),
             elbo_validation=elbo,
             **{name: float(value) for name, value in trained.named().items()},
-            warm_up_weight=warm_up,
+            warm_up_weight=warm_up_weight,
             seconds=seconds,
         )
-        if self.best is None or elbo > self.result.elbo or warm_up < 1:
+        if self.best is None or elbo > self.result.elbo or warm_up_weight < 1:
             self.best = deepcopy(self.module.state_dict())
             self.result.elbo, self.result.best_epoch = elbo, epoch
         if callback is not None:
@@ -251,7 +251,7 @@ class Trainer:
             about = {"max_epochs": self.options.max_epochs, "seconds_left": left}
             callback(latest | about | {"cells_per_second": speed})
 
-    def _kl_weight(self, phase: Phase, step: int) -> float:
+    def _warm_up_weight(self, phase: Phase, step: int) -> float:
         """Weight of the KL and consistency terms, which the KL warm-up raises linearly to 1.
 
         A direction of the latent that is pruned before it is learned does not come back.
@@ -274,7 +274,7 @@ class Trainer:
             group["lr"] = self.options.lr * factor * rate
 
     def _train_epoch(
-        self, warm_up: float, phase: Phase, step: int, report: Report = no_report
+        self, warm_up_weight: float, phase: Phase, step: int, report: Report = no_report
     ) -> LossTerms:
         start_epoch(self.module)
         for zeros in self.module.zeros.values():
@@ -286,7 +286,7 @@ class Trainer:
             self._set_lr(phase, (step + i / self.n_batches) / phase.epochs)
             self.optimizer.zero_grad(set_to_none=True)
             inputs, noise = self._inputs_of(part.cells), self._noise(part)
-            objective, terms = self._objective(batch, inputs, noise, warm_up)
+            objective, terms = self._objective(batch, inputs, noise, warm_up_weight)
             self._fuse_updates()
             # processes average their gradients as if their parts were of one size
             (objective * (len(part.cells) * self.ranks.world / part.n_all)).backward()
@@ -439,7 +439,7 @@ class _Objective(nn.Module):
         self.module = module
 
     def forward(
-        self, batch: PairedBatch, inputs: Inputs | None, noise: Noise, warm_up: float
+        self, batch: PairedBatch, inputs: Inputs | None, noise: Noise, warm_up_weight: float
     ) -> tuple[torch.Tensor, LossTerms]:
         terms = self.module.loss(batch, inputs, noise)
-        return terms.objective(self.module.options, warm_up), terms
+        return terms.objective(self.module.options, warm_up_weight), terms

@@ -101,10 +101,10 @@ class LossTerms(NamedTuple):
         """-log p(x|z) - log p(y|z) + KL, without any weight."""
         return sum(self.reconstruction.values()) + self.kl
 
-    def objective(self, options: ModelOptions, warm_up: float) -> Tensor:
-        """L5, what is minimized; `warm_up` in (0, 1] is the weight w of the KL warm-up."""
+    def objective(self, options: ModelOptions, warm_up_weight: float) -> Tensor:
+        """L5, what is minimized; `warm_up_weight` in (0, 1] is w of the KL warm-up."""
         weighted = (options.weight(name) * term for name, term in self.reconstruction.items())
-        return sum(weighted) + warm_up * (self.kl + self.consistency)
+        return sum(weighted) + warm_up_weight * (self.kl + self.consistency)
 
     def named(self) -> dict[str, Tensor]:
         """Each term under a name of its own."""
@@ -249,7 +249,7 @@ class PairedMixtureVAE(nn.Module):
         return Decoded(proportions, zero_logit)
 
     def noise(self, n_cells: int) -> Noise:
-        """Draw what a training step of so many cells needs."""
+        """Draw the noise of a training step of so many cells."""
         noisy = self.reads_scores and self.options.input_noise > 0
         readers = self.readers.items() if noisy else ()
         n_scores = {name: reader.n_scores for name, reader in readers if reader.n_scores}

@@ -13,7 +13,7 @@ from .kernels import Update
 
 
 class Adam(torch.optim.Adam):
-    """PyTorch's, with `update_of` for parameters whose gradient is never stored."""
+    """PyTorch's Adam, with `update_of` for parameters whose gradient is never stored."""
 
     # without the guards for torch.compile, which take two seconds to load and are not needed here
     add_param_group = unwrap(Optimizer.add_param_group)

@@ -47,7 +47,7 @@ _RARE = 0.01
 
 
 class SampledZeros:
-    """Which features the zeros are estimated from, and what is remembered of the others."""
+    """The sample of features that zeros are estimated from, and the gradients of the others."""
 
     def __init__(self, totals: Tensor, n_cells: int, precision: float = 0.0, extent: float = 1.0):
         """Compute the probabilities of the features.
