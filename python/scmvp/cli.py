@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
         messages = _Messages(display, getattr(arguments, "quiet", False))
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputNote)
-        warnings.showwarning = lambda message, *_: messages.write(f"note: {in_flags(str(message))}")
+        warnings.showwarning = lambda message, *_: messages.show(f"note: {in_flags(str(message))}")
         return arguments.run(arguments, messages)
 
 
@@ -98,9 +98,9 @@ def _fit_and_write(
             min_cells=arguments.min_cells,
         )
     # Only now, so that a refusal stands alone.
-    messages.write(f"{arguments.input}: {_shape(cells)}")
+    messages.show(f"{arguments.input}: {_shape(cells)}")
     for line in describe_account(model.account):
-        messages.write(line)
+        messages.show(line)
     model.train(
         max_epochs=arguments.max_epochs,
         batch_size=arguments.batch_size,
@@ -128,14 +128,14 @@ def _fit_and_write(
         _write_json(folder / "summary.json", summary)
     if arguments.checkpoint is not None and not model.interrupted:
         Path(arguments.checkpoint).unlink(missing_ok=True)
-    messages.write(
+    messages.show(
         f"{out}: {_of_latent(latent)}, {summary['n_clusters_used']} of "
         f"{count_of(summary['n_clusters'], 'cluster')} used, "
         f"{count_of(summary['epochs'], 'epoch')} in {summary['seconds_fit']:.1f} s, "
         f"peak memory {summary['peak_memory_mb']:,.0f} MB"
     )
     if model.interrupted:
-        messages.write("interrupted: the best state so far was written")
+        messages.show("interrupted: the best state so far was written")
         return 130
     return 0
 
@@ -147,7 +147,7 @@ def _embed(arguments: argparse.Namespace, messages: _Messages) -> int:
     latent = model.get_latent_representation(data, arguments.modality, progress=messages.progress)
     with whole_file(out) as partial:
         _write_latent(partial, data.cells, latent)
-    messages.write(f"{arguments.out}: {_of_latent(latent)}")
+    messages.show(f"{arguments.out}: {_of_latent(latent)}")
     return 0
 
 
@@ -168,7 +168,7 @@ def _impute(arguments: argparse.Namespace, messages: _Messages) -> int:
         batch=_batch_level(arguments.batch),
         progress=messages.progress,
     )
-    messages.write(f"{arguments.out}: imputed {arguments.modality} written")
+    messages.show(f"{arguments.out}: imputed {arguments.modality} written")
     return 0
 
 
@@ -197,7 +197,7 @@ def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
         table.to_csv(partial, index=False)
     pairs = table.groupby(["group", "reference"], sort=False)["is_de"].sum()
     for (group, reference), n in pairs.items():
-        messages.write(f"{group} against {reference}: {count_of(n, word)} at FDR {arguments.fdr:g}")
+        messages.show(f"{group} against {reference}: {count_of(n, word)} at FDR {arguments.fdr:g}")
     return 0
 
 
@@ -262,7 +262,7 @@ class _Messages:
     def __init__(self, display: Display, quiet: bool) -> None:
         self._display, self.quiet = display, quiet
 
-    def write(self, line: str) -> None:
+    def show(self, line: str) -> None:
         if not self.quiet:
             self._display.write(line)
 
