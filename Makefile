@@ -48,7 +48,7 @@ install:
 clean:
 	rm -rf .rlib demo-output inst/python
 	find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -rf .pytest_cache .ruff_cache
+	rm -rf .pytest_cache .ruff_cache .mypy_cache
 
 distclean: clean
 	rm -rf .venv

@@ -40,10 +40,10 @@ def duration(job: killed.Job, folder: Path) -> float:
     return time.monotonic() - started
 
 
-def kills_of(name: str, job: killed.Job, room: Path, number: int, rng) -> tuple[Counter, list[str]]:
+def kills_of(name: str, job: killed.Job, root: Path, number: int, rng) -> tuple[Counter, list[str]]:
     """States found, and what was wrong."""
-    longest = sorted(duration(job, room / "whole") for _ in range(3))[1]
-    states, wrong, folder = Counter(), [], room / "folder"
+    longest = sorted(duration(job, root / "whole") for _ in range(3))[1]
+    states, wrong, folder = Counter(), [], root / "folder"
     while sum(states.values()) < number:
         seconds = float(rng.uniform(0, longest))
         if killed.kill_after(job, folder, seconds) != -signal.SIGKILL:
@@ -62,10 +62,10 @@ def has_seurat() -> bool:
     )
 
 
-def r_job(room: Path) -> killed.Job:
+def r_job(root: Path) -> killed.Job:
     """Results added to a Seurat object in place, by R."""
     cells = scmvp.simulate(n_cells=60, n_genes=40, n_peaks=60, n_types=3, seed=5)
-    scmvp.write_rds(cells, room / "object.rds", engine="process")
+    scmvp.write_rds(cells, root / "object.rds", engine="process")
     cells.obsm["X_scmvp"] = np.zeros((60, 3))
 
     def add(folder: Path) -> None:
@@ -76,7 +76,10 @@ def r_job(room: Path) -> killed.Job:
         return "new" if "X_scmvp" in found.obsm else "old"
 
     return killed.Job(
-        lambda folder: shutil.copy(room / "object.rds", folder / "x.rds"), add, state, {"x.rds"}
+        lambda folder: shutil.copy(root / "object.rds", folder / "x.rds"),
+        add,
+        state,
+        {"x.rds"},
     )
 
 
@@ -98,16 +101,16 @@ def main(number: int = 500) -> int:
     wrong: list[str] = []
     total: Counter = Counter()
     with tempfile.TemporaryDirectory(prefix="scmvp-kills-") as place:
-        room = Path(place)
-        jobs = killed.jobs(room)
+        root = Path(place)
+        jobs = killed.jobs(root)
         shares = {name: 1 for name in jobs}
         if has_seurat():
-            jobs["add_to_rds"] = r_job(room)
+            jobs["add_to_rds"] = r_job(root)
             shares["add_to_rds"] = min(1, KILLS_OF_R * len(shares) / number)
         numbers = [round(number * share / sum(shares.values())) for share in shares.values()]
         numbers[0] += number - sum(numbers)
         for (name, job), n in zip(jobs.items(), numbers, strict=True):
-            states, problems = kills_of(name, job, room, n, rng)
+            states, problems = kills_of(name, job, root, n, rng)
             end_r()
             wrong += problems
             total += states

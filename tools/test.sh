@@ -50,6 +50,11 @@ test_style() {
   check style ruff-format "$SCMVP_PYTHON" -m ruff format $settings --check $places
   check style import-linter env PYTHONPATH=python "$(dirname "$SCMVP_PYTHON")/lint-imports" \
     --config python/pyproject.toml --no-cache
+  if "$SCMVP_PYTHON" -c "import mypy" 2>/dev/null; then
+    check style mypy "$SCMVP_PYTHON" -m mypy --config-file python/pyproject.toml
+  else
+    skip style mypy "needs mypy in $SCMVP_PYTHON: pip install './python[dev]'"
+  fi
   check style lintr Rscript tools/lint.R
 }
 

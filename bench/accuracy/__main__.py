@@ -170,9 +170,9 @@ def scored(task: str, method, paired, seed: int, options: dict[str, Any]) -> tup
         return scores, spent
     training, held_out = thin(paired, seed)
     start = cpu_seconds()
-    shares = method.impute(training, seed, options)
+    proportions = method.impute(training, seed, options)
     spent = cpu_seconds() - start
-    return {"": metrics.of_imputation(shares, training, held_out, seed)}, spent
+    return {"": metrics.of_imputation(proportions, training, held_out, seed)}, spent
 
 
 def run_unit(name: str, method, paired, seed: int, task: str, options: dict) -> list[dict]:

@@ -22,7 +22,7 @@ from scmvp.data.preprocess import counts_insertions, insertions_to_fragments
 SEED = 20261124
 MIN_CELLS = 10
 MIN_BATCH_CELLS = 300
-# A label of fewer cells tells nothing about a method.
+# Labels of fewer cells are not scored: they have no information about a method.
 MIN_LABEL_CELLS = 5
 UNSCORED = ("Mis",)
 TRAINING_PART = 0.9
@@ -63,7 +63,7 @@ SIMULATED = {
     # only to try whether everything runs
     "sim_tiny": {"n_cells": 200, "n_genes": 300, "n_peaks": 600, "n_types": 4, "seed": SEED},
 }
-# a fifth of the counts, under the labels that the whole tells
+# a fifth of the counts, under the labels found with all counts
 THINNED = ("multiome_pbmc2k@0.2",)
 DEFAULT = (*REAL, *THINNED, *(name for name in SIMULATED if name != "sim_tiny"))
 
@@ -83,7 +83,7 @@ class Truth:
     type_of: np.ndarray
     marker: np.ndarray
 
-    def shares(self, features: np.ndarray) -> np.ndarray:
+    def proportions(self, features: np.ndarray) -> np.ndarray:
         """Expected part of each cell's counts on some features, (cells, len(features))."""
         own = self.profile[features].T[self.type_of]
         shared = self.ambient_profile[features]
@@ -121,7 +121,7 @@ class Paired:
 
     @property
     def n_labels(self) -> int:
-        """Number of labels among the scored cells, the K that all methods are told."""
+        """Number of labels among the scored cells, the K that all methods are given."""
         return len(np.unique(self.labels[self.scored]))
 
     def of_cells(self, kept: np.ndarray) -> Paired:
@@ -163,8 +163,8 @@ def load(name: str, folder: Path) -> Paired:
     """
     whole, _, part = name.partition("@")
     if part:
-        share = part_of(part)  # before the whole is read
-        paired, _ = thin(load(whole, folder), 0, share)
+        fraction = part_of(part)  # before the whole is read
+        paired, _ = thin(load(whole, folder), 0, fraction)
         return dataclasses.replace(seen_often(paired), name=name)
     if name in SIMULATED:
         return seen_often(of_mudata(name, scmvp.simulate(**SIMULATED[name])))
@@ -207,9 +207,9 @@ def expand(names: list[str], folder: Path) -> list[str]:
 
 
 def thin(
-    paired: Paired, seed: int, share: float = TRAINING_PART
+    paired: Paired, seed: int, fraction: float = TRAINING_PART
 ) -> tuple[Paired, dict[str, sp.csr_matrix]]:
-    """Split the counts one by one into a training part, a `share` of them, and the held-out rest.
+    """Split the counts one by one: a `fraction` of them for training, the rest held out.
 
     Features that lose all their training counts are left out of both.
 
@@ -219,7 +219,7 @@ def thin(
     rng = np.random.default_rng([SEED, seed])
     training, held_out = {}, {}
     for modality, counts in (("rna", paired.x), ("atac", paired.y)):
-        chosen = rng.binomial(counts.data.astype(np.int64), share).astype(np.float32)
+        chosen = rng.binomial(counts.data.astype(np.int64), fraction).astype(np.float32)
         for part, data in ((training, chosen), (held_out, counts.data - chosen)):
             part[modality] = sp.csr_matrix((data, counts.indices, counts.indptr), counts.shape)
             part[modality] = _without_zeros(part[modality])

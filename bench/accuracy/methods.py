@@ -1,7 +1,7 @@
 """The methods behind one interface: counts in, embeddings or imputed profiles out.
 
 Each is run with its documented defaults and one thread, the deep ones on a GPU where PyTorch sees
-one. None is told more than the number of labels, and that only where a method takes a number of
+one. None is given more than the number of labels, and that only where a method takes a number of
 clusters.
 """
 
@@ -34,7 +34,7 @@ import scmvp
 
 @dataclass
 class Result:
-    """What one fit says about the cells, under the name it is reported by.
+    """What one fit gives for the cells, under the name it is reported by.
 
     `z` is an embedding, (cells, D), `clusters` (cells,) the method's own clusters with K = number
     of labels; `scores` are numbers of the fit itself.
@@ -46,7 +46,7 @@ class Result:
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-Shares = dict[str, np.ndarray]
+Proportions = dict[str, np.ndarray]
 
 
 @dataclass
@@ -54,12 +54,12 @@ class Method:
     """A method by what it can do, either of it None.
 
     `embed(paired, seed, options)` gives Results, `impute(paired, seed, options)` by modality the
-    share of each cell's counts on each feature, (cells, features) with rows that sum to one.
+    proportion of each cell's counts on each feature, (cells, features) with rows that sum to one.
     `packages` are those whose versions matter.
     """
 
     embed: Callable[[Paired, int, dict[str, Any]], list[Result]] | None = None
-    impute: Callable[[Paired, int, dict[str, Any]], Shares] | None = None
+    impute: Callable[[Paired, int, dict[str, Any]], Proportions] | None = None
     packages: tuple[str, ...] = ("scikit-learn",)
     takes_options: bool = False
 
@@ -87,7 +87,7 @@ def _mdata(paired: Paired) -> mudata.MuData:
     return mudata.MuData({"rna": _rna(paired), "atac": _atac(paired)})
 
 
-def _as_shares(values: np.ndarray) -> np.ndarray:
+def _as_proportions(values: np.ndarray) -> np.ndarray:
     """Rows scaled to sum to one, in place where possible."""
     values = np.asarray(values, dtype=np.float32)
     np.clip(values, 0, None, out=values)
@@ -99,7 +99,7 @@ def _as_shares(values: np.ndarray) -> np.ndarray:
 def _rates(probability: np.ndarray) -> np.ndarray:
     """Rates of counts from probabilities of at least one count, which a Poisson count has.
 
-    The methods that model whether a peak is seen say nothing about how often; shares of counts
+    The methods that model whether a peak is seen do not model how often; proportions of counts
     need rates, and p itself would make them of the frequent peaks too small.
     """
     probability = np.clip(probability, 0, 1 - 1e-6)
@@ -149,10 +149,10 @@ def _embed_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> list[Res
     return results
 
 
-def _impute_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+def _impute_scmvp(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
     model = _fit_scmvp(paired, seed, options)
     z = model.get_latent_representation()
-    return {modality: _as_shares(model.decode(z, modality)) for modality in ("rna", "atac")}
+    return {modality: _as_proportions(model.decode(z, modality)) for modality in ("rna", "atac")}
 
 
 # ---- linear baselines
@@ -202,56 +202,56 @@ def _linear(name: str, n: int) -> Method:
             z = _pca_and_lsi(paired, n, seed)
         return [Result(f"{name}{n}", z)]
 
-    def impute(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+    def impute(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
         if name == "pca":
-            return {"rna": _as_shares(_pca(paired.x, n, seed).rates())}
-        return {"atac": _as_shares(_lsi(paired.y, n, seed).rates())}
+            return {"rna": _as_proportions(_pca(paired.x, n, seed).rates())}
+        return {"atac": _as_proportions(_lsi(paired.y, n, seed).rates())}
 
     return Method(embed, impute if name != "pca+lsi" and n == 10 else None)
 
 
-def _pooled(paired: Paired, weights: sp.csr_matrix) -> Shares:
-    """Shares of the summed counts of groups of cells; `weights` is cells x cells, 0 or 1."""
+def _pooled(paired: Paired, weights: sp.csr_matrix) -> Proportions:
+    """Proportions of the summed counts of groups of cells; `weights` is cells x cells, 0 or 1."""
     return {
-        "rna": _as_shares((weights @ paired.x).toarray()),
-        "atac": _as_shares((weights @ paired.y).toarray()),
+        "rna": _as_proportions((weights @ paired.x).toarray()),
+        "atac": _as_proportions((weights @ paired.y).toarray()),
     }
 
 
-def _impute_knn(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+def _impute_knn(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
     z = _pca_and_lsi(paired, 10, seed)
     return _pooled(paired, NearestNeighbors(n_neighbors=30).fit(z).kneighbors_graph(z))
 
 
-def _impute_clusters(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+def _impute_clusters(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
     z = _pca_and_lsi(paired, 10, seed)
     found = KMeans(paired.n_labels, n_init=10, random_state=seed).fit_predict(z)
     member = sp.csr_matrix(np.eye(paired.n_labels, dtype=np.float32)[found])
     return {
-        modality: _as_shares((member.T @ counts).toarray())[found]
+        modality: _as_proportions((member.T @ counts).toarray())[found]
         for modality, counts in (("rna", paired.x), ("atac", paired.y))
     }
 
 
-def _impute_means(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+def _impute_means(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
     means = {"rna": paired.x.sum(0), "atac": paired.y.sum(0)}
     n_cells = len(paired.labels)
     return {
-        modality: np.repeat(_as_shares(np.asarray(mean)), n_cells, axis=0)
+        modality: np.repeat(_as_proportions(np.asarray(mean)), n_cells, axis=0)
         for modality, mean in means.items()
     }
 
 
 def _embed_labels_known(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
-    """No peer: the label that naive Bayes gives a cell when told those of nine tenths of all cells.
+    """No peer: the label that naive Bayes gives a cell given those of nine tenths of all cells.
 
     Where a method without labels is as good, little is left to find.
     """
     counts = sp.hstack([paired.x, paired.y], "csr")
     folds = StratifiedKFold(10, shuffle=True, random_state=seed)
-    told = cross_val_predict(MultinomialNB(), counts, paired.labels, cv=folds)
-    accuracy = float((told == paired.labels)[paired.scored].mean())
-    return [Result("labels-known", clusters=told, scores={"accuracy": accuracy})]
+    predicted = cross_val_predict(MultinomialNB(), counts, paired.labels, cv=folds)
+    accuracy = float((predicted == paired.labels)[paired.scored].mean())
+    return [Result("labels-known", clusters=predicted, scores={"accuracy": accuracy})]
 
 
 # ---- scvi-tools
@@ -302,7 +302,7 @@ def _accessibility(model) -> np.ndarray:
     probability = model.get_normalized_accessibility(
         normalize_cells=True, normalize_regions=True, return_numpy=True
     )
-    return _as_shares(_rates(probability))
+    return _as_proportions(_rates(probability))
 
 
 def _deep(name: str, fit: Callable) -> Callable[[Paired, int, dict[str, Any]], list[Result]]:
@@ -314,27 +314,27 @@ def _deep(name: str, fit: Callable) -> Callable[[Paired, int, dict[str, Any]], l
     return embed
 
 
-def _impute_multivi(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+def _impute_multivi(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
     model = _fit_multivi(paired, seed)
     rna = model.get_normalized_expression(return_numpy=True)
-    return {"rna": _as_shares(rna), "atac": _accessibility(model)}
+    return {"rna": _as_proportions(rna), "atac": _accessibility(model)}
 
 
-def _impute_scvi(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+def _impute_scvi(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
     model = _fit_scvi(paired, seed)
     rna = model.get_normalized_expression(n_samples=_SAMPLES, return_mean=True, return_numpy=True)
-    return {"rna": _as_shares(rna)}
+    return {"rna": _as_proportions(rna)}
 
 
-def _impute_peakvi(paired: Paired, seed: int, options: dict[str, Any]) -> Shares:
+def _impute_peakvi(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
     return {"atac": _accessibility(_fit_peakvi(paired, seed))}
 
 
-# ---- muon: MOFA+ and weighted nearest neighbours
+# ---- muon: MOFA+ and weighted nearest neighbors
 
 
 def _preprocessed(paired: Paired) -> mudata.MuData:
-    """Log-normalised RNA with 'highly_variable' and TF-IDF ATAC, as in muon's tutorials."""
+    """Log-normalized RNA with 'highly_variable' and TF-IDF ATAC, as in muon's tutorials."""
     import muon
     import scanpy as sc
 

@@ -61,7 +61,7 @@ def of_clusters(clusters: np.ndarray, paired: Paired) -> dict[str, float]:
 
 
 def of_imputation(
-    shares: dict[str, np.ndarray],
+    proportions: dict[str, np.ndarray],
     training: Paired,
     held_out: dict[str, sp.csr_matrix],
     seed: int,
@@ -69,51 +69,52 @@ def of_imputation(
     """Scores of imputed profiles.
 
     Args:
-        shares: By modality (or only one of them) the imputed part of each cell's counts on each
-            feature, (cells, features), rows summing to one.
+        proportions: By modality (or only one of them) the imputed proportions of the features in
+            the counts of each cell, (cells, features), rows summing to one.
         training: What the profiles were imputed from.
         held_out: By modality, counts of the same cells and features.
         seed: Of the entries drawn for the calibration.
 
     Returns:
         'gain_rna', 'gain_atac': held-out log-likelihood, nats per held-out count above the feature
-        means. On simulations 'truth_rna', 'truth_atac': correlation with the true share, mean over
-        marker features; 'links': average precision of the true peak-gene links. 'calibration_*'.
+        means. On simulations 'truth_rna', 'truth_atac': correlation with the true proportion, mean
+        over marker features; 'links': average precision of the true peak-gene links.
+        'calibration_*'.
     """
     scores = {}
-    for modality, share in shares.items():
+    for modality, proportion in proportions.items():
         counts = training.x if modality == "rna" else training.y
-        scores[f"gain_{modality}"] = gain(share, counts, held_out[modality])
+        scores[f"gain_{modality}"] = gain(proportion, counts, held_out[modality])
         if training.truth is not None:
             marker = np.flatnonzero(training.truth[modality].marker)
-            true = training.truth[modality].shares(marker)
-            scores[f"truth_{modality}"] = float(_correlations(share[:, marker], true).mean())
-    if "atac" in shares:
-        scores |= calibration(shares["atac"], held_out["atac"], seed)
-    if training.links is not None and {"rna", "atac"} <= shares.keys():
-        scores["links"] = link_precision(shares["rna"], shares["atac"], training)
+            true = training.truth[modality].proportions(marker)
+            scores[f"truth_{modality}"] = float(_correlations(proportion[:, marker], true).mean())
+    if "atac" in proportions:
+        scores |= calibration(proportions["atac"], held_out["atac"], seed)
+    if training.links is not None and {"rna", "atac"} <= proportions.keys():
+        scores["links"] = link_precision(proportions["rna"], proportions["atac"], training)
     return scores
 
 
-def gain(share: np.ndarray, training: sp.csr_matrix, held_out: sp.csr_matrix) -> float:
+def gain(proportion: np.ndarray, training: sp.csr_matrix, held_out: sp.csr_matrix) -> float:
     """Poisson log-likelihood of held-out counts in nats per count above that of the feature means.
 
-    A cell's rates are its shares times its held-out library. As the rates of a cell then have the
-    same sum under any shares, only the logarithms at the held-out counts remain. The shares are
-    mixed with the feature means by whichever of a few weights is best, for every method alike: a
-    share of zero at one count would make the sum infinite.
+    A cell's rates are its proportions times its held-out library. As the rates of a cell then have
+    the same sum under any proportions, only the logarithms at the held-out counts remain. The
+    proportions are mixed with the feature means by whichever of a few weights is best, for every
+    method alike: a proportion of zero at one count would make the sum infinite.
     """
     mean = np.asarray(training.sum(0), dtype=np.float64).ravel() + 0.5
     mean /= mean.sum()
     entries = held_out.tocoo()
-    ratio = share[entries.row, entries.col].astype(np.float64) / mean[entries.col]
+    ratio = proportion[entries.row, entries.col].astype(np.float64) / mean[entries.col]
     return max(
         float((entries.data * np.log((1 - weight) * ratio + weight)).sum() / entries.data.sum())
         for weight in MEAN_WEIGHTS
     )
 
 
-def calibration(share: np.ndarray, held_out: sp.csr_matrix, seed: int) -> dict[str, float]:
+def calibration(proportion: np.ndarray, held_out: sp.csr_matrix, seed: int) -> dict[str, float]:
     """Expected against observed held-out counts in bins of the expected one.
 
     Returns:
@@ -121,10 +122,10 @@ def calibration(share: np.ndarray, held_out: sp.csr_matrix, seed: int) -> dict[s
         and 'calibration_error': sum of |observed - predicted| over the sum of the observed.
     """
     rng = np.random.default_rng(seed)
-    rows = rng.integers(share.shape[0], size=N_SAMPLED)
-    columns = rng.integers(share.shape[1], size=N_SAMPLED)
+    rows = rng.integers(proportion.shape[0], size=N_SAMPLED)
+    columns = rng.integers(proportion.shape[1], size=N_SAMPLED)
     library = np.asarray(held_out.sum(1), dtype=np.float64).ravel()
-    predicted = share[rows, columns] * library[rows]
+    predicted = proportion[rows, columns] * library[rows]
     observed = np.asarray(held_out[rows, columns]).ravel()
     bins = np.array_split(np.argsort(predicted, kind="stable"), N_BINS)
     pairs = np.array([(predicted[bin_].mean(), observed[bin_].mean()) for bin_ in bins])

@@ -11,13 +11,13 @@ import pandas as pd
 GROUPS = (
     ("ARI (k-means with k = number of labels, or the method's own clusters)", "ari", 3),
     ("NMI of the same clusters", "nmi", 3),
-    ("Accuracy of 15 nearest neighbours, 5-fold", "knn", 3),
+    ("Accuracy of 15 nearest neighbors, 5-fold", "knn", 3),
     ("Silhouette of the labels", "silhouette", 3),
     ("Clusters used", "n_clusters", 1),
     ("Held-out log-likelihood, RNA: nats per count above the feature means", "gain_rna", 4),
     ("Held-out log-likelihood, ATAC: nats per count above the feature means", "gain_atac", 4),
-    ("Correlation with the true share, marker genes", "truth_rna", 3),
-    ("Correlation with the true share, marker peaks", "truth_atac", 3),
+    ("Correlation with the true proportion, marker genes", "truth_rna", 3),
+    ("Correlation with the true proportion, marker peaks", "truth_atac", 3),
     ("Average precision of the true peak-gene links within 100 kb", "links", 3),
     ("Calibration error, ATAC", "calibration_error", 3),
 )
@@ -80,7 +80,7 @@ def figures(path: Path, folder: Path) -> None:
             means = of_method.groupby("metric")["value"].mean()
             bins = range(sum(name.startswith("calibration_pred") for name in means.index))
             pairs = [(means[f"calibration_pred_{i}"], means[f"calibration_obs_{i}"]) for i in bins]
-            # nothing below one count in the sample can be told from zero
+            # nothing below one count in the sample can be distinguished from zero
             pairs = [pair for pair in pairs if min(pair) > 1e-5]
             axes.plot(*zip(*pairs, strict=True), "o-", markersize=3, linewidth=1, label=method)
         axes.set(xscale="log", yscale="log", title=data)

@@ -22,7 +22,7 @@ import metrics
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from scmvp import model as of_model
+from scmvp.fit import build
 
 DATA = ("multiome_pbmc2k", "multiome_pbmc2k@0.2", "snare_cortex")
 COLUMNS = ("data", "varied", "run", "ari_argmax", "ari_kmeans", "knn", "elbo")
@@ -31,16 +31,16 @@ COLUMNS = ("data", "varied", "run", "ari_argmax", "ari_kmeans", "knn", "elbo")
 @contextmanager
 def rounded(run: int):
     """Loadings that differ from the true ones in their last bit; run 0 has the true ones."""
-    fit_spectrum = of_model.fit_spectrum
+    fit_correspondence = build.fit_correspondence
     rng = np.random.default_rng(run)
 
     def nearly(*args, **kwargs):
-        spectrum = fit_spectrum(*args, **kwargs)
-        signs = rng.choice([-1, 1], spectrum.loading.shape) if run else 0
-        loading = spectrum.loading * (1 + signs * 2.0**-23)
-        return spectrum._replace(loading=loading.astype(np.float32))
+        analysis = fit_correspondence(*args, **kwargs)
+        signs = rng.choice([-1, 1], analysis.loading.shape) if run else 0
+        loading = analysis.loading * (1 + signs * 2.0**-23)
+        return analysis._replace(loading=loading.astype(np.float32))
 
-    with mock.patch.object(of_model, "fit_spectrum", nearly):
+    with mock.patch.object(build, "fit_correspondence", nearly):
         yield
 
 

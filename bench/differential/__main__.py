@@ -22,7 +22,7 @@ from methods import FDR, FITS, Tested
 MODALITIES = ("rna", "atac")
 
 
-def measured(tested: Tested, truth: np.ndarray) -> dict[str, float]:
+def scores_of(tested: Tested, truth: np.ndarray) -> dict[str, float]:
     """Counts of calls, and the power where 5 % of the calls would be wrong, by rank."""
     differs = np.abs(truth) > NULL_FOLD
     called = np.nan_to_num(tested.called).astype(bool)
@@ -66,7 +66,7 @@ def _row(name, test, modality, comparison: Comparison, method, data, seed, fit_s
     row = {
         "run": method, "method": name, "data": data, "seed": seed, "modality": modality,
         "comparison": comparison.name, "n1": int(comparison.group.sum()),
-        "n2": int(comparison.reference.sum()), **measured(tested, comparison.log2_fold[modality]),
+        "n2": int(comparison.reference.sum()), **scores_of(tested, comparison.log2_fold[modality]),
         "test_cpu_s": round(time.process_time() - start, 2), "fit_cpu_s": round(fit_seconds, 1),
         **note,
     }  # fmt: skip

@@ -4,7 +4,7 @@
 
 The test reads counts alone (docs/differential.md), so nothing is fitted. "Known prior" is the same
 likelihood with the true effects as the prior of the features: what is left of a deviation there is
-the likelihood's, the rest is that of the learnt prior. Cells are compared within their batches
+the likelihood's, the rest is that of the learned prior. Cells are compared within their batches
 where there are some. Needs scmvp alone.
 """
 
@@ -39,7 +39,7 @@ def known_prior(evidence: effects.Evidence, effect: np.ndarray) -> np.ndarray:
 
 
 def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
-    """Lines for the learnt and the known prior."""
+    """Lines for the learned and the known prior."""
     counts = mdata[modality].X.tocsr()
     kept = counts.getnnz(0) >= MIN_CELLS
     unit = np.where(comparison.group, 0, np.where(comparison.reference, 1, -1))
@@ -51,7 +51,7 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     fold = comparison.log2_fold[modality][kept]
     differs = np.abs(fold) > NULL_FOLD
     probs = {
-        "learnt": effects.posterior_of(evidence, NULL_FOLD).prob,
+        "learned": effects.posterior_of(evidence, NULL_FOLD).prob,
         "known": known_prior(evidence, fold * np.log(2) - centre),
     }
     return [
@@ -76,7 +76,7 @@ def main() -> None:
                 for modality in ("rna", "atac"):
                     rows += [{"data": data} | row for row in test(modality, comparison)]
     by = ["data", "modality", "comparison", "prior"]
-    print("| data | modality | comparison | prior | called | wrong | share wrong | power |")
+    print("| data | modality | comparison | prior | called | wrong | proportion wrong | power |")
     print("|---|---|---|---|---|---|---|---|")
     for key, part in pd.DataFrame(rows).groupby(by, sort=False):
         total = part[["called", "wrong", "differ"]].sum()

@@ -13,7 +13,7 @@ _SIZE = {"n_cells": 1200, "n_genes": 1000, "n_peaks": 2500, "n_types": 6}
 DATA: dict[str, dict[str, Any]] = {
     "medium": _SIZE | {"median_umi": 1500, "median_fragments": 2000},
     "sparse": _SIZE | {"median_umi": 400, "median_fragments": 500, "ambient": 0.2},
-    # two batches of other shares of the types, each with its own factor for every feature
+    # two batches of other proportions of the types, each with its own factor for every feature
     "batches": _SIZE
     | {"median_umi": 1500, "median_fragments": 2000, "n_batches": 2, "batch_effect": 1.0},
     # only to try whether everything runs
@@ -64,7 +64,7 @@ def comparisons(mdata, seed: int) -> list[Comparison]:
 
 
 def _profile(mdata, modality: str, mask: np.ndarray) -> np.ndarray:
-    """Mean share of each feature in these cells, ambient counts included."""
+    """Mean proportion of each feature in these cells, ambient counts included."""
     adata = mdata[modality]
     obs = adata.obs[mask]
     own = 1 - obs["ambient"].to_numpy()

@@ -43,7 +43,7 @@ def fit_scmvp(mdata, seed: int, note: dict, models=None, name="") -> dict[str, T
         table = test[modality](
             mdata, group1=comparison.group, group2=comparison.reference, fdr=FDR
         ).set_index("feature")
-        # what is seen in too few cells to be modelled is not called
+        # what is seen in too few cells to be modeled is not called
         table = table.reindex(mdata[modality].var_names)
         called = table["is_de"].fillna(False).to_numpy(bool)
         return Tested(called, table["prob_de"].fillna(0).to_numpy())
@@ -52,9 +52,9 @@ def fit_scmvp(mdata, seed: int, note: dict, models=None, name="") -> dict[str, T
         impute = {
             "rna": model.get_normalized_expression, "atac": model.get_accessibility_estimates
         }  # fmt: skip
-        modelled = {"rna": model.genes, "atac": model.peaks}[modality]
-        tested = _wilcoxon(np.log1p(impute[modality](mdata)), modelled, comparison)
-        at = pd.Index(modelled).get_indexer(mdata[modality].var_names)
+        modeled = {"rna": model.genes, "atac": model.peaks}[modality]
+        tested = _wilcoxon(np.log1p(impute[modality](mdata)), modeled, comparison)
+        at = pd.Index(modeled).get_indexer(mdata[modality].var_names)
         return Tested(*(np.where(at < 0, 0, part[at]) for part in (tested.called, tested.score)))
 
     return {"scMVP": ours, "Wilcoxon, imputed": imputed}

@@ -1,4 +1,4 @@
-"""Batches taken out, and cells of one modality beside paired ones: scMVP and other methods.
+"""Batches taken out, and unimodal cells beside paired ones: scMVP and other methods.
 
     python bench/integration [--task batches|mosaic] [--data NAME ...] [--methods NAME ...]
                              [--seeds N ...] [--results FILE.csv]

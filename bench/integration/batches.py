@@ -1,4 +1,4 @@
-"""How well batches are mixed and types kept apart, each method told the same covariate.
+"""How well batches are mixed and types kept apart, each method given the same covariate.
 
 iLISI (1: batches mixed as they can be) and cLISI (1: types apart) are scib-metrics'. Where the mix
 of types differs between batches, as in the simulation, no method can and none should reach iLISI 1;
@@ -101,7 +101,7 @@ def _harmony(paired: Paired, seed: int) -> tuple[np.ndarray, None]:
 
 
 def _harmony_wnn(paired: Paired, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted nearest neighbours of Harmony's PCA and LSI; its UMAP, spectral clusters."""
+    """Weighted nearest neighbors of Harmony's PCA and LSI; its UMAP, spectral clusters."""
     import muon
     import scanpy as sc
 
@@ -131,8 +131,8 @@ def _multivi(paired: Paired, seed: int) -> tuple[np.ndarray, None]:
 
 
 METHODS = {
-    "pca+lsi, not told": _pca_and_lsi,
-    "scmvp, not told": lambda paired, seed: _scmvp(paired, seed, None),
+    "pca+lsi, no covariate": _pca_and_lsi,
+    "scmvp, no covariate": lambda paired, seed: _scmvp(paired, seed, None),
     "scmvp": lambda paired, seed: _scmvp(paired, seed, "batch"),
     "harmony": _harmony,
     "harmony+wnn": _harmony_wnn,

@@ -2,9 +2,9 @@
 
 A third of the cells keep both modalities, a third RNA alone, a third ATAC alone.
 
-foscttm     cells of one modality, embedded from it and, by the same model, from the hidden one:
+foscttm     unimodal cells, embedded from it and, by the same model, from the hidden one:
             the part of other cells that are nearer than the cell itself (0: none)
-transfer    accuracy of their types, taken from paired cells by 15 nearest neighbours
+transfer    accuracy of their types, taken from paired cells by 15 nearest neighbors
 gain_*      held-out log-likelihood of the hidden counts, nats per count above the feature means
 truth_*     on simulations, correlation over cells with the true profile, mean over markers
 auprc_atac  average precision of the hidden peaks, over cells and 500 peaks that vary most
@@ -57,14 +57,14 @@ class Mosaic:
 
 @dataclass
 class Found:
-    """z (cells, D) for RNA and for ATAC cells, z from what is hidden, and shares by modality.
+    """z (cells, D) for RNA and for ATAC cells, z from what is hidden, and proportions by modality.
 
-    Cobolt predicts no counts: it has no shares.
+    Cobolt predicts no counts: it has no proportions.
     """
 
     z: dict[str, np.ndarray]
     z_hidden: np.ndarray | None
-    shares: dict[str, np.ndarray]
+    proportions: dict[str, np.ndarray]
 
 
 def load(name: str, folder: Path) -> Mosaic:
@@ -88,24 +88,24 @@ def scored(mosaic: Mosaic, found: Found, seed: int) -> dict:
         scores[f"transfer_{name}"] = classifier.score(z[these], paired.labels[these])
     shown = mosaic.shown()
     for modality, absent in (("rna", 2), ("atac", 1)):
-        if modality not in found.shares:
+        if modality not in found.proportions:
             continue
         these = np.flatnonzero(part == absent)
         counts, seen = (paired.x, shown.x) if modality == "rna" else (paired.y, shown.y)
-        share = found.shares[modality][these]
-        scores[f"gain_{modality}"] = metrics.gain(share, seen, counts[these].tocsr())
+        proportion = found.proportions[modality][these]
+        scores[f"gain_{modality}"] = metrics.gain(proportion, seen, counts[these].tocsr())
         if paired.truth is not None:
             truth = paired.truth[modality]
             marker = np.flatnonzero(truth.marker)
-            true = truth.shares(marker)[these]
-            correlation = metrics._correlations(share[:, marker], true)
+            true = truth.proportions(marker)[these]
+            correlation = metrics._correlations(proportion[:, marker], true)
             scores[f"truth_{modality}"] = float(correlation.mean())
         if modality == "atac":
             often = np.asarray((seen > 0).mean(0)).ravel()
             chosen = np.argsort(-often * (1 - often))[:N_PEAKS]
             library = np.asarray(counts[these].sum(1))
             observed = counts[these][:, chosen].toarray() > 0
-            expected = share[:, chosen] * library
+            expected = proportion[:, chosen] * library
             scores["auprc_atac"] = float(
                 average_precision_score(observed.ravel(), expected.ravel())
             )
@@ -124,11 +124,11 @@ def _scmvp(mosaic: Mosaic, seed: int) -> Found:
     model = scmvp.SCMVP(methods._mdata(shown), n_clusters=shown.n_labels, min_cells=0)
     model.train(seed=seed, threads=1, progress=False)
     z = model.get_latent_representation()
-    shares = {
-        modality: methods._as_shares(model.decode(z, modality)) for modality in ("rna", "atac")
+    proportions = {
+        modality: methods._as_proportions(model.decode(z, modality)) for modality in ("rna", "atac")
     }
     z_hidden = model.get_latent_representation(methods._mdata(mosaic.hidden()))
-    return Found({"rna": z, "atac": z}, z_hidden, shares)
+    return Found({"rna": z, "atac": z}, z_hidden, proportions)
 
 
 def _multivi(mosaic: Mosaic, seed: int) -> Found:
@@ -158,7 +158,7 @@ def _multivi(mosaic: Mosaic, seed: int) -> Found:
     return Found(
         {"rna": z, "atac": z},
         model.get_latent_representation(other),
-        {"rna": methods._as_shares(rna), "atac": methods._accessibility(model)},
+        {"rna": methods._as_proportions(rna), "atac": methods._accessibility(model)},
     )
 
 
@@ -179,7 +179,7 @@ def _knn(mosaic: Mosaic, seed: int) -> Found:
     shown, part = mosaic.shown(), mosaic.part
     paired = np.flatnonzero(part == 0)
     both = {"rna": shown.x, "atac": shown.y}
-    shares = {name: np.zeros(counts.shape, np.float32) for name, counts in both.items()}
+    proportions = {name: np.zeros(counts.shape, np.float32) for name, counts in both.items()}
     z = {name: np.zeros((len(part), 10)) for name in both}
     for number, counts, reduce in ((1, shown.x, methods._pca), (2, shown.y, methods._lsi)):
         these = np.flatnonzero((part == number) | (part == 0))
@@ -190,8 +190,8 @@ def _knn(mosaic: Mosaic, seed: int) -> Found:
         z["rna" if number == 1 else "atac"][these] = scores
         for modality, all_counts in both.items():
             pooled = (near @ all_counts[paired]).toarray()
-            shares[modality][these[here]] = methods._as_shares(pooled)
-    return Found(z, None, shares)
+            proportions[modality][these[here]] = methods._as_proportions(pooled)
+    return Found(z, None, proportions)
 
 
 METHODS = {"knn30": _knn, "scmvp": _scmvp, "cobolt": _cobolt, "multivi": _multivi}

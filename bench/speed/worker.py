@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 
 THREADS = int(os.environ.get("BENCH_THREADS", "1"))
 TIMED_EPOCHS = 3
-MANY_CELLS = 50_000  # of which one epoch tells enough
+MANY_CELLS = 50_000  # of which one epoch is enough
 
 
 def clock() -> tuple[float, float]:

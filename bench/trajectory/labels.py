@@ -43,14 +43,14 @@ def transfer(seed: int, folder: Path) -> Scores:
 
 
 def novelty(seed: int, folder: Path) -> Scores:
-    """The same with a type that the reference lacks: is it told apart from the others?"""
+    """The same with a type that the reference lacks: is it distinguished from the others?"""
     paired = data.load("multiome_pbmc2k", folder)
     rng = np.random.default_rng(seed)
     novel = np.isin(paired.labels, NOVEL)
     hidden = (rng.random(len(paired.labels)) < HIDDEN_PART) | novel
     scores: Scores = []
-    for name, (label, _, strange) in _all(paired, ~hidden, hidden, seed, True):
-        scores.append((name, "AUROC of unknown types", roc_auc_score(novel[hidden], strange)))
+    for name, (label, _, distance) in _all(paired, ~hidden, hidden, seed, True):
+        scores.append((name, "AUROC of unknown types", roc_auc_score(novel[hidden], distance)))
         if name.startswith("scmvp"):
             off = label == "unassigned"
             scores.append((name, "unassigned, unknown", off[novel[hidden]].mean()))
@@ -85,8 +85,8 @@ def _all(
         own = model.get_latent_representation(modality=modality)
         table = scmvp.transfer_labels(z, labels, of_query, calibration=own)
         label = table["label" if with_unassigned else "best_label"].to_numpy()
-        strange = -table["p_value"].to_numpy()
-        yield f"scmvp, query {modality}", (label, table["confidence"].to_numpy(), strange)
+        distance = -table["p_value"].to_numpy()
+        yield f"scmvp, query {modality}", (label, table["confidence"].to_numpy(), distance)
     blocks = {
         "rna": _pca(reference.x, query.x, seed),
         "atac": _lsi(reference.y, query.y, seed),
@@ -100,11 +100,11 @@ def _all(
 
 
 def _knn(z: np.ndarray, labels: np.ndarray, query: np.ndarray) -> Found:
-    """Share of the most frequent label among 15 neighbors."""
+    """Proportion of the most frequent label among 15 neighbors."""
     groups, code = np.unique(labels, return_inverse=True)
     distance, near = NearestNeighbors(n_neighbors=_K).fit(z).kneighbors(query)
-    share = np.stack([(code[near] == group).mean(1) for group in range(len(groups))], axis=1)
-    return groups[share.argmax(1)], share.max(1), -share.max(1)
+    proportion = np.stack([(code[near] == group).mean(1) for group in range(len(groups))], axis=1)
+    return groups[proportion.argmax(1)], proportion.max(1), -proportion.max(1)
 
 
 def _pca(x: sp.csr_matrix, query: sp.csr_matrix, seed: int) -> tuple[np.ndarray, np.ndarray]:

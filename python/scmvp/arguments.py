@@ -11,6 +11,8 @@ import numpy as np
 from .errors import InputError
 from .words import name_some
 
+Names = Sequence[str] | np.ndarray  # of cells or features
+
 
 def options_from(kind: type, values: dict[str, Any], defaults: dict[str, Any] | None = None) -> Any:
     """A dataclass of options with some of its fields given.
@@ -67,7 +69,7 @@ def positive(name: str, value: Any, at_most: float = 1e12) -> float:
     return float(value)
 
 
-def positions(have: Sequence[str], wanted: Sequence[str], what: str, where: str) -> np.ndarray:
+def positions(have: Names, wanted: Names, what: str, where: str) -> np.ndarray:
     """Index of each wanted name, or a refusal that names the first ones missing."""
     if isinstance(wanted, str) or not isinstance(wanted, Iterable):
         raise InputError(f"{what}s must be given as a list of names, not as {wanted!r}")

@@ -61,33 +61,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     with displayed() as display, warnings.catch_warnings():
-        say = _Messages(display, getattr(arguments, "quiet", False))
+        messages = _Messages(display, getattr(arguments, "quiet", False))
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputNote)
-        warnings.showwarning = lambda message, *_: say(f"note: {in_flags(str(message))}")
-        return arguments.run(arguments, say)
+        warnings.showwarning = lambda message, *_: messages.show(f"note: {in_flags(str(message))}")
+        return arguments.run(arguments, messages)
 
 
-def _fit(arguments: argparse.Namespace, say: _Messages) -> int:
+def _fit(arguments: argparse.Namespace, messages: _Messages) -> int:
     # not before it is needed, and first: it says where PyTorch is missing
     first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
-    SCMVP = _loaded_model_class(say.stages if first else SILENT)
+    SCMVP = _loaded_model_class(messages.stages if first else SILENT)
     from .nn.distributed import joined
 
     with joined() as ranks:
         if ranks.rank > 0:  # the first process speaks and writes for all
-            arguments.quiet = say.quiet = True
-        return _fit_and_write(SCMVP, arguments, say, ranks.rank == 0)
+            arguments.quiet = messages.quiet = True
+        return _fit_and_write(SCMVP, arguments, messages, ranks.rank == 0)
 
 
 def _fit_and_write(
-    SCMVP: type[scmvp.SCMVP], arguments: argparse.Namespace, say: _Messages, writes: bool
+    SCMVP: type[scmvp.SCMVP], arguments: argparse.Namespace, messages: _Messages, writes: bool
 ) -> int:
     started = time.perf_counter()
     out = Path(arguments.out).resolve()
     _refuse_output_folder(out, arguments.overwrite)
-    cells = _cells(arguments, say)
-    with say.stages.stage("checking the counts"):
+    cells = _cells(arguments, messages)
+    with messages.stages.stage("checking the counts"):
         model = SCMVP(
             cells,
             batch=arguments.batch,
@@ -98,9 +98,9 @@ def _fit_and_write(
             min_cells=arguments.min_cells,
         )
     # Only now, so that a refusal stands alone.
-    say(f"{arguments.input}: {_shape(cells)}")
+    messages.show(f"{arguments.input}: {_shape(cells)}")
     for line in describe_account(model.account):
-        say(line)
+        messages.show(line)
     model.train(
         max_epochs=arguments.max_epochs,
         batch_size=arguments.batch_size,
@@ -108,12 +108,12 @@ def _fit_and_write(
         seed=arguments.seed,
         device=arguments.device,
         threads=arguments.threads,
-        callback=say.epoch,
+        callback=messages.epoch,
         checkpoint=arguments.checkpoint,
         keep_checkpoint=True,  # until the results are written
-        progress=say.progress,
+        progress=messages.progress,
     )
-    say.end_epochs()
+    messages.end_epochs()
     if not writes:
         return 0
     with whole_folder(out, replace=arguments.overwrite) as folder:
@@ -128,35 +128,35 @@ def _fit_and_write(
         _write_json(folder / "summary.json", summary)
     if arguments.checkpoint is not None and not model.interrupted:
         Path(arguments.checkpoint).unlink(missing_ok=True)
-    say(
+    messages.show(
         f"{out}: {_of_latent(latent)}, {summary['n_clusters_used']} of "
         f"{count_of(summary['n_clusters'], 'cluster')} used, "
         f"{count_of(summary['epochs'], 'epoch')} in {summary['seconds_fit']:.1f} s, "
         f"peak memory {summary['peak_memory_mb']:,.0f} MB"
     )
     if model.interrupted:
-        say("interrupted: the best state so far was written")
+        messages.show("interrupted: the best state so far was written")
         return 130
     return 0
 
 
-def _embed(arguments: argparse.Namespace, say: _Messages) -> int:
-    model = _load(arguments.model, say)
+def _embed(arguments: argparse.Namespace, messages: _Messages) -> int:
+    model = _load(arguments.model, messages)
     out = _output_file(arguments.out)
-    data = _other_cells(arguments, model, say)
-    latent = model.get_latent_representation(data, arguments.modality, progress=say.progress)
+    data = _other_cells(arguments, model, messages)
+    latent = model.get_latent_representation(data, arguments.modality, progress=messages.progress)
     with whole_file(out) as partial:
         _write_latent(partial, data.cells, latent)
-    say(f"{arguments.out}: {_of_latent(latent)}")
+    messages.show(f"{arguments.out}: {_of_latent(latent)}")
     return 0
 
 
-def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
+def _impute(arguments: argparse.Namespace, messages: _Messages) -> int:
     features = _names_in(arguments.features)
     cells = _names_in(arguments.cells)
-    model = _load(arguments.model, say)
+    model = _load(arguments.model, messages)
     out = _output_file(arguments.out)
-    data = _other_cells(arguments, model, say)
+    data = _other_cells(arguments, model, messages)
     model.impute_to_file(
         out,
         arguments.modality,
@@ -166,19 +166,19 @@ def _impute(arguments: argparse.Namespace, say: _Messages) -> int:
         library_size=arguments.library_size,
         threshold=arguments.threshold,
         batch=_batch_level(arguments.batch),
-        progress=say.progress,
+        progress=messages.progress,
     )
-    say(f"{arguments.out}: imputed {arguments.modality} written")
+    messages.show(f"{arguments.out}: imputed {arguments.modality} written")
     return 0
 
 
-def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
+def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
     from .tools.groups import labels_in
 
     features = _names_in(arguments.features)
-    model = _load(arguments.model, say)
+    model = _load(arguments.model, messages)
     out = _output_file(arguments.out)
-    cells = _cells(arguments, say)
+    cells = _cells(arguments, messages)
     groupby = arguments.groupby
     if arguments.labels is not None:
         names = cells.cells if isinstance(cells, Paired) else cells.obs_names
@@ -197,12 +197,12 @@ def _differential(arguments: argparse.Namespace, say: _Messages) -> int:
         table.to_csv(partial, index=False)
     pairs = table.groupby(["group", "reference"], sort=False)["is_de"].sum()
     for (group, reference), n in pairs.items():
-        say(f"{group} against {reference}: {count_of(n, word)} at FDR {arguments.fdr:g}")
+        messages.show(f"{group} against {reference}: {count_of(n, word)} at FDR {arguments.fdr:g}")
     return 0
 
 
-def _info(arguments: argparse.Namespace, say: _Messages) -> int:
-    info = _load(arguments.model, say).info()
+def _info(arguments: argparse.Namespace, messages: _Messages) -> int:
+    info = _load(arguments.model, messages).info()
     # The names of up to 10^5 features would bury the rest; model.json has them.
     # The same of the history of each epoch.
     hidden = ("genes", "peaks", "training", "account", "model_options", "training_options")
@@ -213,16 +213,16 @@ def _info(arguments: argparse.Namespace, say: _Messages) -> int:
 
 def describe_account(account: dict[str, Any]) -> list[str]:
     """What of the input the model reads, in sentences."""
-    modelled = [of for of in MODALITIES.values() if f"n_{of.features}" in account]
+    modeled = [of for of in MODALITIES.values() if f"n_{of.features}" in account]
     features = [
         f"{account[f'n_{of.features}']:,} of {count_of(account[f'n_{of.features}_in'], of.feature)}"
-        for of in modelled
+        for of in modeled
     ]
     lines = [
         f"modeled: {count_of(account['n_cells'], 'cell')} (all), {' and '.join(features)} "
         f"(seen in at least {count_of(account['min_cells'], 'cell')})"
     ]
-    for of in modelled:
+    for of in modeled:
         if number := account[f"cells_without_{of.name}"]:
             lines.append(
                 f"{count_of(number, 'cell', 'has', 'have')} no {of.label} count; the other "
@@ -241,10 +241,11 @@ def describe_account(account: dict[str, Any]) -> list[str]:
 def peak_memory_mb() -> float | None:
     """Largest resident memory of this process so far, in MB; None where it cannot be known."""
     try:
-        # what getrusage() says of a process counts the one that started it, too
+        # getrusage() of a process counts the one that started it, too
         status = Path("/proc/self/status").read_text()
-        return round(int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024, 1)
-    except (OSError, TypeError):
+        if found := re.search(r"VmHWM:\s*(\d+)", status):
+            return round(int(found[1]) / 1024, 1)
+    except OSError:
         pass
     try:
         import resource
@@ -256,27 +257,27 @@ def peak_memory_mb() -> float | None:
 
 
 class _Messages:
-    """What is said and shown on standard error; nothing when it is quiet."""
+    """Lines and progress on standard error; nothing when it is quiet."""
 
     def __init__(self, display: Display, quiet: bool) -> None:
         self._display, self.quiet = display, quiet
 
-    def __call__(self, line: str) -> None:
+    def show(self, line: str) -> None:
         if not self.quiet:
             self._display.write(line)
 
     @property
     def progress(self) -> Listener | bool:
-        """Who shows stages."""
+        """The function that shows stages."""
         return False if self.quiet else self._display.stage
 
     @property
     def stages(self) -> Stages:
-        return Stages(self.progress or None)
+        return Stages(None if self.quiet else self._display.stage)
 
     @property
     def epoch(self) -> Listener | None:
-        """Who shows epochs."""
+        """The function that shows epochs."""
         return None if self.quiet else self._display.epoch
 
     def end_epochs(self) -> None:
@@ -284,31 +285,31 @@ class _Messages:
         self._display.close()
 
 
-def _load(path: str, say: _Messages) -> Any:
-    SCMVP = _loaded_model_class(say.stages)
-    with say.stages.stage("loading the model"):
+def _load(path: str, messages: _Messages) -> Any:
+    SCMVP = _loaded_model_class(messages.stages)
+    with messages.stages.stage("loading the model"):
         return SCMVP.load(path)
 
 
 def _loaded_model_class(stages: Stages) -> type[scmvp.SCMVP]:
     with stages.stage("loading PyTorch"):
-        with suppress(ImportError):  # of which scmvp.SCMVP says more
+        with suppress(ImportError):  # scmvp.SCMVP has a better message
             import torch  # noqa: F401 - an interrupt need not wait here: it ends this process
         return scmvp.SCMVP
 
 
-def _cells(arguments: argparse.Namespace, say: _Messages) -> Any:
+def _cells(arguments: argparse.Namespace, messages: _Messages) -> Any:
     """The input, in memory or on disk."""
     backed = {"auto": None, "yes": True, "no": False}[arguments.backed]
     return read_for_fit(
         arguments.input, backed, arguments.rna_layer, arguments.atac_layer, arguments.mosaic,
-        say.progress,
+        messages.progress,
     )  # fmt: skip
 
 
-def _other_cells(arguments: argparse.Namespace, model: Any, say: _Messages) -> Paired:
-    cells = _cells(arguments, say)
-    with say.stages.stage("checking the counts"):
+def _other_cells(arguments: argparse.Namespace, model: Any, messages: _Messages) -> Paired:
+    cells = _cells(arguments, messages)
+    with messages.stages.stage("checking the counts"):
         return check_paired(cells, mosaic=arguments.mosaic, columns=list(model.batch_levels))
 
 

@@ -14,9 +14,9 @@ class RError(InputError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, for the middle of a sentence."""
+    """The message of a library's error, for the middle of a sentence."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 class InputNote(UserWarning):
-    """Something that was decided about the input and that its owner should know."""
+    """A decision about the input that the user should know of."""

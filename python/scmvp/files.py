@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
-from .progress import Report, unheard
+from .progress import Report, no_report
 
 SUFFIX = ".scmvp-partial"
 _PIECE = 16 << 20  # bytes read at a time
@@ -32,12 +32,12 @@ def as_path(path: str | os.PathLike) -> Path:
 
 
 class WatchedFile(io.FileIO):
-    """A file to read, of which the share that was read is reported.
+    """A file to read, of which the fraction that was read is reported.
 
-    A library that reads from it comes back to Python for every piece: there an interrupt is heard.
+    A library that reads from it comes back to Python for every piece, so that an interrupt ends it.
     """
 
-    def __init__(self, path: Path, report: Report = unheard):
+    def __init__(self, path: Path, report: Report = no_report):
         super().__init__(path, "r")
         self._path, self._report = path, report
         self._seen, self._size = 0, max(path.stat().st_size, 1)
@@ -207,9 +207,10 @@ def _take_place(partial: Path, target: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step; False where the system cannot."""
-    name, at, flag = {"linux": ("renameat2", True, 2), "darwin": ("renamex_np", False, 2)}.get(
-        sys.platform, (None, False, 0)
-    )
+    known = {"linux": ("renameat2", True), "darwin": ("renamex_np", False)}
+    if sys.platform not in known:
+        return False
+    (name, at), flag = known[sys.platform], 2
     try:
         function = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from .version import __version__
@@ -15,7 +15,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def parser(verbs: dict[str, Callable[[argparse.Namespace, Any], int]]) -> argparse.ArgumentParser:
+def parser(
+    verbs: Mapping[str, Callable[[argparse.Namespace, Any], int]],
+) -> argparse.ArgumentParser:
     """The parser of all commands.
 
     Args:
@@ -140,7 +142,11 @@ def _add_differential(commands: argparse._SubParsersAction) -> None:
         "--delta", type=float, default=0.25, metavar="D", help="least log2 fold change (0.25)"
     )
     differential.add_argument(
-        "--fdr", type=float, default=0.05, metavar="Q", help="expected share of wrong calls (0.05)"
+        "--fdr",
+        type=float,
+        default=0.05,
+        metavar="Q",
+        help="expected proportion of false calls (0.05)",
     )
     differential.add_argument("--seed", type=int, default=0, help="default 0")
 
@@ -174,7 +180,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mosaic", action="store_true", help="take cells that only one of the modalities has, too"
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="write nothing but errors")
 
 
 def _positive_int(text: str) -> int:

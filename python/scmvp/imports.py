@@ -9,20 +9,20 @@ before anything of the package is imported, so the function has all it needs ins
 def undisturbed(*names: str) -> None:
     """Import modules; an interrupt waits until they are there.
 
-    Python hears signals in its main thread alone, so another one imports and is waited for.
+    Python handles signals in its main thread alone, so another one imports and is waited for.
     """
     import importlib
     import sys
     import threading
 
-    names = [name for name in names if sys.modules.get(name) is None]
-    if not names:
+    missing = [name for name in names if sys.modules.get(name) is None]
+    if not missing:
         return
     done, failures, interrupt = threading.Event(), [], None
 
     def load():
         try:
-            for name in names:
+            for name in missing:
                 importlib.import_module(name)
         except BaseException as error:  # noqa: B902 - raised again by who waits
             failures.append(error)

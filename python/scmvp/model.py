@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import saved, storage
-from .arguments import positions
+from .arguments import Names, positions
 from .data.checks import writable
 from .data.covariates import Batch
 from .data.features import warn_of_empty_rows
@@ -72,7 +72,7 @@ class SCMVP(State):
             options: Fields of `scmvp.options.ModelOptions` to change.
 
         Raises:
-            InputError: The input cannot be modelled; the sentence says why.
+            InputError: The input cannot be modeled; the sentence says why.
         """
         plan, cells = plan_of(
             data, n_latent, n_clusters, preset, rna_layer, atac_layer, min_cells, batch, mosaic,
@@ -101,7 +101,7 @@ class SCMVP(State):
         Args:
             max_epochs: Passes over the cells, at most; when None 60, fewer from 10,000 cells or
                 3,000 counts per cell on, at least 12 (docs/MODEL.md, T1).
-            batch_size: Cells per step; where some have one modality, those with both. Fewer where
+            batch_size: Cells per step; where some are unimodal, the paired ones. Fewer where
                 an epoch would have less than 32 steps.
             lr: Learning rate of Adam at the start.
             seed: Of weights, order of the cells, held-out cells and samples of z. The caller's
@@ -215,9 +215,9 @@ class SCMVP(State):
 
         Args:
             data: Other cells; the fitted ones when None.
-            genes: Names wanted, in the order wanted; all modelled genes when None.
+            genes: Names wanted, in the order wanted; all modeled genes when None.
             cells: Names wanted, in the order wanted; all when None.
-            library_size: Counts per cell over all modelled genes.
+            library_size: Counts per cell over all modeled genes.
             batch: Level of the batch to impute to, or a dict of column and level; when None the
                 average of the fitted cells' batches, the same for all cells.
 
@@ -283,9 +283,9 @@ class SCMVP(State):
                 (cells, features), `obs` and `var` have the names.
             modality: 'rna' or 'atac'.
             data: Other cells; the fitted ones when None.
-            features: Names wanted; all modelled ones when None.
+            features: Names wanted; all modeled ones when None.
             cells: Names wanted; all when None.
-            library_size: Counts per cell over all modelled features.
+            library_size: Counts per cell over all modeled features.
             threshold: Keep values of at least this, as a sparse matrix; dense when None.
             batch: As in `get_normalized_expression`.
             progress: As in `train`.
@@ -303,7 +303,7 @@ class SCMVP(State):
         path: str | os.PathLike,
         latent: np.ndarray,
         modality: str,
-        cells: Sequence[str],
+        cells: Names,
         features: Sequence[str] | None = None,
         library_size: float = 1e4,
         threshold: float | None = None,
@@ -331,13 +331,13 @@ class SCMVP(State):
         delta: float = 0.25, fdr: float = 0.05, library_size: float = 1e4, n_samples: int = 10,
         latent: str = "joint", seed: int = 0,
     ) -> pd.DataFrame:  # fmt: skip
-        """Which genes differ between groups of cells, with their effects and a kept error rate.
+        """Which genes differ between groups of cells, at a controlled false discovery rate.
 
-        The test is of counts (module `effects`, docs/differential.md); what the model itself
-        says stands beside it. Without any argument the clusters are compared, each with the rest.
-        Where the model has batches, cells are compared with those of their own batch (of several
-        columns: with the same levels of all); batches that a group has fewer than 3 cells of say
-        nothing.
+        Counts are tested (module `effects`, docs/differential.md); the table also has the fold
+        changes of decoded values. Without any argument the clusters are compared, each with the
+        rest. Where the model has batches, cells are compared with those of their own batch (of
+        several columns: with the same levels of all); batches with fewer than 3 cells of a group
+        are not used.
 
         Args:
             data: The cells, with all genes and peaks of the model; the fitted cells when None.
@@ -349,7 +349,7 @@ class SCMVP(State):
                 cells when None.
             genes: Genes to report, and to control the error rate over; all when None.
             delta: log2 fold changes within it count as no difference.
-            fdr: Expected share of wrong ones among the genes called (`is_de`).
+            fdr: Expected proportion of false calls among the genes called (`is_de`).
             library_size: Counts per cell that means refer to.
             n_samples: Samples of z behind `lfc_model`.
             latent: What the cells are embedded from for `lfc_model`: 'joint', 'rna' or 'atac'.
@@ -389,14 +389,14 @@ class SCMVP(State):
         )  # fmt: skip
 
     def _differential(
-        self, modality, data, groupby, group1, group2, features, **asked: Any
+        self, modality, data, groupby, group1, group2, features, **arguments: Any
     ) -> pd.DataFrame:
         fit, scope = self._fitted(), self._plan.scope
         with fit.on_its_threads():
-            question = differential.question_of(scope, modality, features, **asked)
+            settings = differential.settings_of(scope, modality, features, **arguments)
             paired, clusters = self._matched(data), partial(self.predict, data)
             groups = groups_in(data, paired.cells, groupby, group1, group2, clusters)
-            return differential.answer_of(fit, scope, paired, groups, question)
+            return differential.compare_groups(fit, scope, paired, groups, settings)
 
     # ---- files
 
@@ -435,7 +435,7 @@ class SCMVP(State):
 
     def _latent_of(
         self, data: PairedData | None, cells: Sequence[str] | None, stages: Stages = SILENT
-    ) -> tuple[np.ndarray, Sequence[str]]:
+    ) -> tuple[np.ndarray, Names]:
         """Latent of chosen cells, and their names."""
         if data is not None:
             paired = self._matched(data)

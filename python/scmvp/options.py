@@ -22,23 +22,23 @@ class ModelOptions:
 
     n_latent: int = 20  # D
     n_hidden: int = 128  # width of every hidden layer
-    # tokens of the self-attention (slices of the hidden layer); 0: none
+    # tokens of the self-attention, which has one head: slices of the hidden layer; 0: none
     n_heads: int = field(default=8, metadata={"at_least": 0})
     mask_attention: bool = True
     cluster_gate: bool = True
-    # of the peaks' counts: negative binomial of variance m (1 + c), "poisson", or "zip", zero
+    # of the ATAC counts: NB1, of variance mean (1 + alpha), "poisson", or "zip", zero
     # inflation per entry from the decoder
     likelihood_atac: str = "nb1"
     encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as the paper has it
     n_components: int = 30  # of either modality, that "spectral" encoders read
-    input_noise: float = 0.5  # sd added to these in training; a cell's own counts have about 1
+    input_noise: float = 0.5  # sd, added to these in training; counting noise has about 1
     shrink: bool = True  # scores to what a cell would score on directions it had no part in
     decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: none
-    batch_precision: float = 10.0  # of the prior of what a batch does to a feature's log share
-    distil: bool = True  # the consistency terms teach the single encoders, not the joint one
+    batch_precision: float = 10.0  # of the Gaussian prior of a batch's log factors of the features
+    distil: bool = True  # consistency terms train the encoders of one modality, not the joint one
     weight_atac: float = 1.0  # of log p(y|z), log p(x|z) having 1
-    weight_consistency_measured: float = 0.3  # of KL(q(z|x,y) || q(z|x)) and of the same with y
-    weight_consistency_imputed: float = 1.0  # of KL(q(z|x,y) || q(z|x^)) and of the same with y^
+    weight_consistency_measured: float = 0.3  # L4, observed inputs: KL(q(z|x,y) || q(z|x)), y alike
+    weight_consistency_imputed: float = 1.0  # L3, reconstructed inputs: KL(q(z|x,y) || q(z|x^))
 
     def likelihood(self, modality: str) -> str:
         """Which of `families.FAMILIES` the counts of a modality have."""
@@ -80,12 +80,12 @@ class TrainingOptions:
     lr: float = 5e-3
     seed: int = 0
     warm_up_fraction: float = 1 / 3  # of max_epochs, at most, under N(0, I) before the mixture
-    kl_warm_up_fraction: float = 0.6  # of these epochs: KL and consistency weights rise to 1
+    kl_warm_up_fraction: float = 0.6  # of these epochs, the KL warm-up: its weight rises to 1
     annealing_fraction: float = 0.1  # of max_epochs, in which lr falls to lr / 50
     patience: int = 2  # epochs without a better held-out ELBO that end a phase
     validation_fraction: float = 0.05  # of cells, held out to tell when to stop
     max_validation_cells: int = 2000
-    # what the zeros say, "exact" or, where that is faster, from a sample of the features ("auto")
+    # likelihood of the zeros: "exact" or, where that is faster, from a sample of features ("auto")
     zeros: str = "auto"
     mixture_update: str = "refit"  # of the components: "refit" once per epoch, or "gradient" steps
     max_mixture_cells: int = 20_000  # the mixture is fitted to so many cells at most
@@ -124,11 +124,11 @@ class TrainingOptions:
 
 
 def default_epochs(n_cells: int, counts_per_cell: float) -> int:
-    """Epochs at most, when the user says nothing: 60, fewer of many or of deep cells, at least 12.
+    """Epochs at most, where none are given: 60, fewer of many or of deep cells, at least 12.
 
-    What has to be learnt grows with the kinds of cells, not with their number, and an epoch of more
-    cells makes more steps. Of deep cells each step learns more, as long as there are enough steps
-    (docs/decisions, D17).
+    What has to be learned grows with the kinds of cells, not with their number, and an epoch of
+    more cells makes more steps. Of deep cells each step learns more, as long as there are enough
+    steps (docs/decisions, D17).
 
     Args:
         n_cells: How many cells are fitted.

@@ -49,7 +49,7 @@ def plan_of(
     """The plan and its cells; the arguments are those of `SCMVP`.
 
     Raises:
-        InputError: The input cannot be modelled; the sentence says why.
+        InputError: The input cannot be modeled; the sentence says why.
     """
     changes = preset_of(preset)
     min_cells = whole_number("min_cells", min_cells, at_least=0)

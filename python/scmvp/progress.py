@@ -1,8 +1,8 @@
-"""Stages of long work: what is being done, in the user's words, and which share of it.
+"""Progress of long work: its stages, and the fraction of each that is done.
 
-Who does long work opens a stage and reports the share done. Who listens gets a dict per event:
-`stage`, the name; `share`, from 0 at the start, never falling, to 1 at the end; and `seconds` since
-the start. Stages go where callers pass them: nothing of them is kept anywhere else.
+Code that does long work opens a stage and reports the fraction done. A listener is called with a
+dict per event: `stage`, the name; `share`, the fraction, from 0 at the start, never falling, to 1
+at the end; and `seconds` since the start. Callers pass `Stages` down: there is no global state.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ Report = Callable[[float], None]
 Part = TypeVar("Part")
 
 _APART = 0.2  # seconds between two events of a stage, at least
-_SHOWN_AFTER = 0.5  # seconds; what takes less is not worth a line
-_TOLD_AFTER = 2.0  # seconds; what took more is told when it is done
+_SHOWN_AFTER = 0.5  # seconds; shorter stages are not shown
+_REPORTED_AFTER = 2.0  # seconds; longer stages have a line with their time when they are done
 
 
 class Stages:
-    """Tells a listener, if there is one, which stage the work is in."""
+    """Opens stages, and sends their events to the listener, if there is one."""
 
     def __init__(self, listener: Listener | None = None):
         self.listener = listener
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Report]:
-        """A stage; inside, the share done is reported. An interrupt is told where it came."""
+        """A stage; gives the function to report the fraction done. An interrupt gets its name."""
         started = last = time.monotonic()
         done = 0.0
 
-        def tell(share: float) -> None:
+        def send(share: float) -> None:
             if self.listener is not None:
                 seconds = time.monotonic() - started
                 self.listener({"stage": name, "share": share, "seconds": seconds})
@@ -47,12 +47,12 @@ class Stages:
             nonlocal last, done
             if done < share < 1 and time.monotonic() - last >= _APART:
                 last, done = time.monotonic(), float(share)
-                tell(done)
+                send(done)
 
         try:
-            tell(0.0)
+            send(0.0)
             yield report
-            tell(1.0)
+            send(1.0)
         except KeyboardInterrupt as interrupt:
             if not interrupt.args:
                 interrupt.args = (f"interrupted ({name})",)
@@ -63,38 +63,38 @@ SILENT = Stages()
 
 
 def part_of(report: Report, start: float, stop: float) -> Report:
-    """The report of a part of a stage, between two shares of the whole."""
+    """A report of a part of a stage, which goes from `start` to `stop` of the whole."""
     return lambda share: report(start + share * (stop - start))
 
 
 def counted(parts: Iterable[Part], n: int, report: Report) -> Iterator[Part]:
-    """The same n parts of some work; which share of them is done is reported after each."""
+    """Yield the n parts of some work; after each, the fraction done is reported."""
     for i, part in enumerate(parts, start=1):
         yield part
         report(i / n)
 
 
-def unheard(share: float) -> None:
-    """A report that nobody listens to."""
+def no_report(share: float) -> None:
+    """A report without a listener."""
 
 
 # ---- what is seen of it --------------------------------------------------------------------------
 
 
 class Display(Protocol):
-    """Shows stages and epochs to who waits for them."""
+    """Shows stages and epochs."""
 
     def stage(self, event: dict[str, Any]) -> None:
         """An event of `Stages`."""
 
     def epoch(self, state: dict[str, Any]) -> None:
-        """What a training tells after an epoch."""
+        """The history of an epoch, as the callback gets it."""
 
     def write(self, line: str) -> None:
-        """Something else that is said meanwhile."""
+        """Another line, above those of the progress."""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """End the display."""
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def displayed() -> Iterator[Display]:
 
 @contextmanager
 def followed(progress: bool | Listener) -> Iterator[tuple[Stages, Listener | None]]:
-    """What an argument `progress` asks for: the stages, and who shows the epochs, if anyone.
+    """Stages as an argument `progress` has them, and the function that shows epochs, if any.
 
     Raises:
         InputError: It is neither a truth value nor a function.
@@ -160,7 +160,7 @@ class _Lines:
             self._clock = _Clock(lambda: self.write(event["stage"]), again=False)
         elif event["share"] == 1:
             self.close()
-            if event["seconds"] > _TOLD_AFTER:
+            if event["seconds"] > _REPORTED_AFTER:
                 self.write(_done(event))
 
     def epoch(self, state: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ class _Redrawn:
             self._clock = _Clock(self._draw, again=True)
         elif event["share"] == 1:
             self._end_stage()
-            if event["seconds"] > _TOLD_AFTER:
+            if event["seconds"] > _REPORTED_AFTER:
                 self.write(_done(event))
 
     def epoch(self, state: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def read(
             names such as 'GEX' and 'peaks', too.
         backed: Leave the counts on disk, to be read as they are needed; not for MatrixMarket and
             .rds. The file must stay where it is.
-        mosaic: Keep cells that only one modality has, in h5ad, h5mu and zarr.
+        mosaic: Keep unimodal cells, in h5ad, h5mu and zarr.
         rna_layer: Layer with the RNA counts, in h5ad, h5mu and zarr; 'X' and 'raw' for X and .raw.
         atac_layer: Layer with the ATAC counts.
         progress: Show on standard error how far it is; or a function, as in `SCMVP.train`.
@@ -108,7 +108,7 @@ def read_for_fit(
             eighth of the machine's memory (a fit in memory takes about three times the counts).
         rna_layer: Layer with the RNA counts.
         atac_layer: Layer with the ATAC counts.
-        mosaic: Keep cells that only one modality has.
+        mosaic: Keep unimodal cells.
         progress: As for `read`.
     """
     path = as_path(path)

@@ -1,4 +1,4 @@
-"""What a model's file says of it: plan and fit into `model.json` and weights, and back."""
+"""Models in files: plan and fit into `model.json` and weights, and back."""
 
 from __future__ import annotations
 

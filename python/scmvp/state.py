@@ -24,7 +24,7 @@ class State:
     _plan: Plan
     _data: Paired | None  # the cells to fit; None of a model from a file
     _fit: Fitted | None
-    _info: dict[str, Any] | None  # what its file says; None of a model that was made here
+    _info: dict[str, Any] | None  # its `model.json`; None of a model that was made here
 
     def _hold(
         self,
@@ -61,17 +61,17 @@ class State:
 
     @property
     def features(self) -> dict[str, np.ndarray]:
-        """Names of the modelled features, by modality."""
+        """Names of the modeled features, by modality."""
         return self._plan.scope.features
 
     @property
     def genes(self) -> np.ndarray:
-        """Names of the modelled genes."""
+        """Names of the modeled genes."""
         return self.features["rna"]
 
     @property
     def peaks(self) -> np.ndarray:
-        """Names of the modelled peaks."""
+        """Names of the modeled peaks."""
         return self.features["atac"]
 
     @property

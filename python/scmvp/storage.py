@@ -151,7 +151,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
 
 
 def _as_now(info: dict[str, Any]) -> dict[str, Any]:
-    """With what models before version 5 do not say: their zeros were never sampled."""
+    """With the fields that came with version 5: before, zeros were never sampled."""
     for part, name, value in (
         ("training_options", "zeros", "exact"),
         ("training", "features_per_step", {}),
@@ -290,7 +290,7 @@ def fill(module: nn.Module, weights: dict[str, Tensor], directory: str | os.Path
                 f"'{path}' does not fit its {INFO_FILE}: {name} is {_form(there)} in the file and "
                 f"{_form(here)} in the model; save the model again"
             )
-        if not torch.isfinite(there).all():
+        if there is not None and not torch.isfinite(there).all():
             raise ModelFileError(
                 f"'{path}' is damaged: {name} has values that are not finite; save the model again"
             )

@@ -161,7 +161,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "not in the query": NOTE,
         "ATAC counts look like": NOTE,
         "latent of such cells means nothing": NOTE,
-        "no count in any modelled feature": "case empty_cells",
+        "no count in any modeled feature": "case empty_cells",
         "a smaller min_cells": "case rare_features",
     },
     "files": {
@@ -376,7 +376,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "embed both with the same model": "case labels_to_transfer",
         "give the reference cells": "case labels_to_transfer",
         "the query has no cells": "nothing helps but cells",
-        "'labelled cell')": "case labels_to_transfer",
+        "'labeled cell')": "case labels_to_transfer",
         "give cells of at least two labels": "case labels_to_transfer",
         "give these cells no label": "case labels_to_transfer",
         "give a share from 0": STATES,

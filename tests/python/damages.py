@@ -120,7 +120,7 @@ def usual_damages(kind: Kind, seed: int, n_flips: int, most_files: int = 5) -> I
 
 
 def outcome_of(kind: Kind, damage: Damage, copy: Path, whole: str) -> str:
-    """'same', 'refused', 'told' (other content, with a note), 'differs', or what is wrong."""
+    """'same', 'refused', 'noted' (other content, with a note), 'differs', or what is wrong."""
     place = copy / damage.file if damage.file else copy
     original = kind.source / damage.file if damage.file else kind.source
     before = place.read_bytes() if place.is_file() else None
@@ -143,7 +143,7 @@ def outcome_of(kind: Kind, damage: Damage, copy: Path, whole: str) -> str:
     if damage.must_refuse:
         return "it was read"
     if any("has no label" in str(note.message) for note in notes):
-        return "told"
+        return "noted"
     if kind.may_differ(original, -1 if damage.offset is None else damage.offset):
         return "differs"
     return "other content came of it without a word"
@@ -155,8 +155,8 @@ def _limited() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _child(kind: Kind, damages: list[Damage], room: Path, pipe) -> None:
-    copy = room / kind.source.name
+def _child(kind: Kind, damages: list[Damage], root: Path, pipe) -> None:
+    copy = root / kind.source.name
     _restore(kind, copy)
     whole = kind.read(copy)  # before the limit: what is imported late is imported
     _restore(kind, copy)
@@ -180,14 +180,14 @@ def _restore(kind: Kind, copy: Path, file: str | None = None) -> None:
         shutil.copy(kind.source, copy)
 
 
-def run(kind: Kind, damages: list[Damage], room: Path) -> list[str]:
+def run(kind: Kind, damages: list[Damage], root: Path) -> list[str]:
     """Read the file with each damage; what went wrong, in words."""
-    room.mkdir()
+    root.mkdir()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
-        process = context.Process(target=_child, args=(kind, damages, room, theirs))
+        process = context.Process(target=_child, args=(kind, damages, root, theirs))
         process.start()
     theirs.close()
     wrong, at, tried = [], "the whole file", 0
@@ -196,7 +196,7 @@ def run(kind: Kind, damages: list[Damage], room: Path) -> list[str]:
             at = ours.recv()
             outcome = ours.recv()
             tried += 1
-            good = outcome in ("same", "refused", "told", "differs")
+            good = outcome in ("same", "refused", "noted", "differs")
             kind.outcomes[outcome if good else "wrong"] += 1
             if not good:
                 wrong.append(f"{at}: {outcome}")

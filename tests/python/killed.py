@@ -162,22 +162,22 @@ def command(*arguments: object) -> None:
     assert status == 0, status
 
 
-def jobs(room: Path) -> dict[str, Job]:
-    """All jobs; what they need is made in `room`."""
+def jobs(root: Path) -> dict[str, Job]:
+    """All jobs; what they need is made in `root`."""
     cells = scmvp.simulate(n_cells=60, n_genes=40, n_peaks=60, n_types=3, seed=5)
-    pair = room / "cells"
+    pair = root / "cells"
     pair.mkdir()
     for modality in ("rna", "atac"):
         cells[modality].write_h5ad(pair / f"{modality}.h5ad")
     old, new = (SCMVP(cells, **OPTIONS).train(max_epochs=2, seed=s, threads=1) for s in (0, 1))
     for name, model in (("old", old), ("new", new)):
-        model.save(room / name)
+        model.save(root / name)
     fit = ("fit", pair, "--n-clusters", 3, "--min-cells", 1, "--max-epochs", 2, "--threads", 1)
     for seed in (0, 1):
-        command(*fit, "--out", room / f"fit{seed}", "--seed", seed)
+        command(*fit, "--out", root / f"fit{seed}", "--seed", seed)
     for name in ("old", "new"):
-        command("embed", room / name, pair, "--out", room / f"{name}.csv")
-        command("impute", room / name, pair, "--modality", "rna", "--out", room / f"{name}.h5")
+        command("embed", root / name, pair, "--out", root / f"{name}.csv")
+        command("impute", root / name, pair, "--modality", "rna", "--out", root / f"{name}.h5")
     whole = SCMVP(cells, **OPTIONS).train(max_epochs=3, seed=2, threads=1)
     latent = whole.get_latent_representation()
 
@@ -202,7 +202,7 @@ def jobs(room: Path) -> dict[str, Job]:
     def imputed_state(folder: Path) -> str:
         found = anndata.read_h5ad(folder / "x.h5")
         for name in ("old", "new"):
-            if np.array_equal(found.X, anndata.read_h5ad(room / f"{name}.h5").X):
+            if np.array_equal(found.X, anndata.read_h5ad(root / f"{name}.h5").X):
                 return name
         return "values that are neither"
 
@@ -212,7 +212,7 @@ def jobs(room: Path) -> dict[str, Job]:
             return "the earlier result is gone"
         seed = json.loads((out / "summary.json").read_text())["options"]["seed"]
         for name in ("latent.csv", "clusters.csv"):
-            if (out / name).read_bytes() != (room / f"fit{seed}" / name).read_bytes():
+            if (out / name).read_bytes() != (root / f"fit{seed}" / name).read_bytes():
                 return f"{name} is not of this fit"
         with open(out / "history.csv", newline="") as file:
             if len(list(csv.reader(file))) != 3:
@@ -249,15 +249,15 @@ def jobs(room: Path) -> dict[str, Job]:
         scmvp.write_rds(cells, folder / "x.rds")
 
     def write_old(name: str) -> Callable[[Path], None]:
-        return lambda folder: shutil.copy(room / f"old{Path(name).suffix}", folder / name)
+        return lambda folder: shutil.copy(root / f"old{Path(name).suffix}", folder / name)
 
-    csvs = [(room / f"{name}.csv").read_bytes() for name in ("old", "new")]
+    csvs = [(root / f"{name}.csv").read_bytes() for name in ("old", "new")]
     return {
         "fit with a checkpoint": Job(
             lambda folder: None, train, checkpoint_state, {"state", "latent"}
         ),
         "save": Job(
-            lambda folder: shutil.copytree(room / "old", folder / "model"),
+            lambda folder: shutil.copytree(root / "old", folder / "model"),
             lambda folder: new.save(folder / "model"),
             model_state,
             {"model"},
@@ -275,21 +275,21 @@ def jobs(room: Path) -> dict[str, Job]:
             {"x.rds"},
         ),
         "scmvp fit": Job(
-            lambda folder: shutil.copytree(room / "fit0", folder / "out"),
+            lambda folder: shutil.copytree(root / "fit0", folder / "out"),
             lambda folder: command(*fit, "--out", folder / "out", "--seed", 1, "--overwrite"),
             fit_state,
             {"out"},
         ),
         "scmvp embed": Job(
             write_old("x.csv"),
-            lambda folder: command("embed", room / "new", pair, "--out", folder / "x.csv"),
+            lambda folder: command("embed", root / "new", pair, "--out", folder / "x.csv"),
             bytes_state("x.csv", *csvs),
             {"x.csv"},
         ),
         "scmvp impute": Job(
             write_old("x.h5"),
             lambda folder: command(
-                "impute", room / "new", pair, "--modality", "rna", "--out", folder / "x.h5"
+                "impute", root / "new", pair, "--modality", "rna", "--out", folder / "x.h5"
             ),
             imputed_state,
             {"x.h5"},

@@ -11,13 +11,13 @@ from pathlib import Path
 import scmvp
 
 PACKAGE = Path(scmvp.__file__).parent
-# What raises or says its first argument.
-_SAYS = {
+# Functions whose first argument is a message.
+_TAKE = {
     "InputError", "ModelFileError", "RError", "ImportError", "OSError", "ArgumentTypeError",
-    "warn", "note", "refuse", "_fail", "say", "append",
+    "warn", "note", "refuse", "_fail", "say", "show", "append",
 }  # fmt: skip
 # Functions that make messages, or ends of them.
-_MAKES = {"_describe_bad", "remedy", "_how_to_take", "describe_account", "describe_filter"}
+_MAKE = {"_describe_bad", "remedy", "_how_to_take", "describe_account", "describe_filter"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def messages() -> list[Message]:
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            for part in _said(node):
+            for part in _arguments(node):
                 for text in _templates(part):
                     plain, pattern = _of(text)
                     if len(re.findall("[a-z]+", re.sub(r"\{.*?\}", "", plain))) > 1:
@@ -43,11 +43,11 @@ def messages() -> list[Message]:
     return list(found.values())
 
 
-def _said(node: ast.AST) -> list[ast.expr | None]:
+def _arguments(node: ast.AST) -> list[ast.expr | None]:
     if isinstance(node, ast.Call) and node.args:
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        return node.args[:1] if name in _SAYS else []
-    if isinstance(node, ast.FunctionDef) and node.name in _MAKES:
+        return node.args[:1] if name in _TAKE else []
+    if isinstance(node, ast.FunctionDef) and node.name in _MAKE:
         kinds = ast.Return | ast.Assign
         return [part.value for part in ast.walk(node) if isinstance(part, kinds)]
     return []

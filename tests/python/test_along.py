@@ -73,7 +73,7 @@ def test_spline_is_that_of_r():
     np.testing.assert_allclose(spline_basis(t, 4)[[1, 3]], expected, atol=1e-7)
 
 
-def test_courses_are_told_apart_and_described(course):
+def test_courses_are_distinguished_and_described(course):
     counts, t, size = course
     table = scmvp.features_along(counts, pseudotime=t, size=size, features=NAMES)
     assert set(table.index[:3]) == {"rising", "falling", "waving"}

@@ -34,21 +34,21 @@ def cells():
 @pytest.fixture(
     scope="module",
     params=[3, pytest.param(None, marks=pytest.mark.slow)],
-    ids=["told K", "K to be found"],
+    ids=["given K", "K to be found"],
 )
 def whole(cells, request) -> SCMVP:
     model = SCMVP(cells, n_clusters=request.param).train(**OPTIONS)
-    model.told = request.param
+    model.given = request.param
     return model
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 4, 8])  # within and between the phases
 def test_going_on_gives_the_same_model(cells, whole, tmp_path, epoch):
     file = tmp_path / "state"
-    cut_after(SCMVP(cells, n_clusters=whole.told), epoch, file)
+    cut_after(SCMVP(cells, n_clusters=whole.given), epoch, file)
     assert file.exists()
     torch.manual_seed(epoch)  # a new process would draw something else, too
-    model = SCMVP(cells, n_clusters=whole.told).train(checkpoint=file, **OPTIONS)
+    model = SCMVP(cells, n_clusters=whole.given).train(checkpoint=file, **OPTIONS)
     assert model.n_clusters == whole.n_clusters
     np.testing.assert_array_equal(
         model.get_latent_representation(), whole.get_latent_representation()

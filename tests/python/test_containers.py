@@ -184,7 +184,7 @@ def model(simulated):
 
 
 @pytest.mark.parametrize("where", ["counts", "raw"])
-def test_a_query_is_told_how_to_get_its_counts(simulated, refused, model, where):
+def test_a_query_is_refused_with_how_to_get_its_counts(simulated, refused, model, where):
     adata = normalized(simulated, where)
     said = refused(
         lambda: model.get_latent_representation((adata, simulated["atac"])), "looks normalized"
@@ -462,7 +462,7 @@ def test_columns_of_both_modalities(simulated):
     assert sorted(obs) == ["atac:other", "gap", "only", "other", "same"]
     assert (obs["other"] == 1).all() and (obs["atac:other"] == 2).all()
     assert obs["only"].isna().tolist() == [True] + [False] * 239
-    # with cells of one modality, a column of both is of all cells
+    # with unimodal cells, a column of both is of all cells
     obs = join(rna[:200].copy(), atac[100:].copy(), mosaic=True).obs
     assert obs.loc[rna.obs_names, "same"].tolist() == list(range(240))
     assert obs["atac:other"].isna().sum() == 100

@@ -1,4 +1,4 @@
-"""Batches of cells: as a design, in the spectra, in the decoders, and in what comes of a fit."""
+"""Batches of cells: as a design, in correspondence analysis, in decoders and in results."""
 
 import warnings
 
@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import scmvp
 from scmvp.data.covariates import Covariates, column_names
 from scmvp.data.labels import batch_name
-from scmvp.data.spectral import batches_of, fit_spectrum
+from scmvp.data.spectral import batches_of, fit_correspondence
 from scmvp.nn.inputs import SpectralScores
 from scmvp.nn.networks import Decoder, RnaBranch
 from scmvp.nn.sparse import SparseRows
@@ -162,18 +162,18 @@ def test_spectral_scores_do_not_see_what_only_batches_do():
     for first in (0, 2):  # up to what sums to one, and to the noise of some hundred counts
         ratio = (found.log_factor - log_factor)[first] - (found.log_factor - log_factor)[first + 1]
         assert np.std(ratio) < 0.1
-    spectrum = fit_spectrum(counts, 4, 0, found, shrink=False)
-    reader = SpectralScores(spectrum)
+    analysis = fit_correspondence(counts, 4, 0, found, shrink=False)
+    reader = SpectralScores(analysis)
     rows = torch.from_numpy(design)
     scores = reader(SparseRows.from_csr(counts), rows).numpy()
-    blind = SpectralScores(fit_spectrum(counts, 4, 0, shrink=False))
+    blind = SpectralScores(fit_correspondence(counts, 4, 0, shrink=False))
     plain = blind(SparseRows.from_csr(counts)).numpy()
     for level in design.T > 0:
         assert np.abs(scores[level].mean(0)).max() < 0.5  # of a spread of about 1
         assert np.abs(plain[level].mean(0)).max() > 2
     # profiles of infinitely many counts, at once and as the decoder's pass makes them
     share = torch.from_numpy(rate / rate.sum(1, keepdims=True)).float()
-    ours = reader.imputed(share, None, rows)
+    ours = reader.reconstructed(share, None, rows)
     assert ours.abs().max() < 0.6
     scoring = reader.scoring(rows)
     sums = (share * scoring.factor[scoring.kind]) @ scoring.weight
@@ -196,7 +196,7 @@ def test_types_are_found_across_strong_batches(batched, model):
     z, labels = model.get_latent_representation(), batched.obs["cell_type"].to_numpy()
     assert adjusted_rand_score(labels, model.predict()) > 0.9
     first = (batched.obs["batch"] == "batch1").to_numpy()
-    often = pd.crosstab(labels, first).min(axis=1) >= 20  # types that can be learnt from either
+    often = pd.crosstab(labels, first).min(axis=1) >= 20  # types that can be learned from either
     known = np.isin(labels, often.index[often])
     for one, other in ((first & known, ~first & known), (~first & known, first & known)):
         classifier = KNeighborsClassifier(15).fit(z[one], labels[one])

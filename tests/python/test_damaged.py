@@ -65,32 +65,32 @@ def model(small):
 
 
 @pytest.fixture(scope="module")
-def room(small, model, tmp_path_factory) -> Path:
+def root(small, model, tmp_path_factory) -> Path:
     """One whole file of each kind."""
-    room = tmp_path_factory.mktemp("whole")
-    TenX(small).write_h5(room / "ten.h5")
-    TenX(small).write_folder(room / "gz")
-    TenX(small).write_folder(room / "plain", gzipped=False)
-    small.write(room / "cells.h5mu")
-    (room / "pair").mkdir()
-    (room / "zarrs").mkdir()
+    root = tmp_path_factory.mktemp("whole")
+    TenX(small).write_h5(root / "ten.h5")
+    TenX(small).write_folder(root / "gz")
+    TenX(small).write_folder(root / "plain", gzipped=False)
+    small.write(root / "cells.h5mu")
+    (root / "pair").mkdir()
+    (root / "zarrs").mkdir()
     for modality in ("rna", "atac"):
-        small[modality].write_h5ad(room / "pair" / f"{modality}.h5ad")
-        small[modality].write_zarr(room / "zarrs" / f"{modality}.zarr")
-    small.write_zarr(room / "cells.zarr")
-    model.save(room / "model")
+        small[modality].write_h5ad(root / "pair" / f"{modality}.h5ad")
+        small[modality].write_zarr(root / "zarrs" / f"{modality}.zarr")
+    small.write_zarr(root / "cells.zarr")
+    model.save(root / "model")
     state = {}
 
     def keep(epoch):
         if epoch["epoch"] == 2:
-            state["content"] = (room / "state").read_bytes()
+            state["content"] = (root / "state").read_bytes()
 
-    fresh(small).train(max_epochs=3, threads=1, checkpoint=room / "state", callback=keep)
-    (room / "state").write_bytes(state["content"])
+    fresh(small).train(max_epochs=3, threads=1, checkpoint=root / "state", callback=keep)
+    (root / "state").write_bytes(state["content"])
     types = small.obs["cell_type"].astype(str)
-    types.rename("label").to_csv(room / "labels.csv", index_label="cell")
-    (room / "genes.txt").write_text("\n".join(small["rna"].var_names) + "\n")
-    return room
+    types.rename("label").to_csv(root / "labels.csv", index_label="cell")
+    (root / "genes.txt").write_text("\n".join(small["rna"].var_names) + "\n")
+    return root
 
 
 def fresh(small) -> SCMVP:
@@ -103,7 +103,7 @@ def parts_of_zarr(modality: str) -> tuple[str, ...]:
     return tuple(f"{modality}/{part}" for part in parts)
 
 
-def kinds(room: Path, small, model) -> dict[str, Kind]:
+def kinds(root: Path, small, model) -> dict[str, Kind]:
     latent = model.get_latent_representation()
 
     def read_model(path: Path) -> str:
@@ -130,19 +130,19 @@ def kinds(room: Path, small, model) -> dict[str, Kind]:
         return offset >= 0 or file.name in ("barcodes.tsv", "features.tsv")
 
     return {
-        "10x h5": Kind(room / "ten.h5", read, outside_compressed),
-        "10x h5, on disk": Kind(room / "ten.h5", backed, outside_compressed),
-        "h5ad": Kind(room / "pair", read, outside_compressed),
-        "h5ad, on disk": Kind(room / "pair", backed, outside_compressed),
-        "h5mu": Kind(room / "cells.h5mu", read, outside_compressed),
-        "zarr": Kind(room / "cells.zarr", read, anywhere, parts_of_zarr("mod/rna")),
-        "zarr pair": Kind(room / "zarrs", read, anywhere, parts_of_zarr("atac.zarr")),
-        "MatrixMarket, gzipped": Kind(room / "gz", read),
-        "MatrixMarket": Kind(room / "plain", read, names_cut),
-        "model": Kind(room / "model", read_model),
-        "checkpoint": Kind(room / "state", go_on),
-        "labels": Kind(room / "labels.csv", labels, any_cut),
-        "names": Kind(room / "genes.txt", names, any_cut),
+        "10x h5": Kind(root / "ten.h5", read, outside_compressed),
+        "10x h5, on disk": Kind(root / "ten.h5", backed, outside_compressed),
+        "h5ad": Kind(root / "pair", read, outside_compressed),
+        "h5ad, on disk": Kind(root / "pair", backed, outside_compressed),
+        "h5mu": Kind(root / "cells.h5mu", read, outside_compressed),
+        "zarr": Kind(root / "cells.zarr", read, anywhere, parts_of_zarr("mod/rna")),
+        "zarr pair": Kind(root / "zarrs", read, anywhere, parts_of_zarr("atac.zarr")),
+        "MatrixMarket, gzipped": Kind(root / "gz", read),
+        "MatrixMarket": Kind(root / "plain", read, names_cut),
+        "model": Kind(root / "model", read_model),
+        "checkpoint": Kind(root / "state", go_on),
+        "labels": Kind(root / "labels.csv", labels, any_cut),
+        "names": Kind(root / "genes.txt", names, any_cut),
     }
 
 
@@ -153,8 +153,8 @@ KINDS = [
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_files_cut_and_with_flipped_bits(name, room, small, model, tmp_path):
-    kind = kinds(room, small, model)[name]
+def test_files_cut_and_with_flipped_bits(name, root, small, model, tmp_path):
+    kind = kinds(root, small, model)[name]
     found = list(damages.usual_damages(kind, KINDS.index(name), 12 * FUZZ))
     wrong = damages.run(kind, found, tmp_path / "copies")
     TOTALS[name] = dict(kind.outcomes)
@@ -318,7 +318,7 @@ def deep_header(path: Path) -> None:
     path.write_bytes(struct.pack("<Q", len(header)) + header)
 
 
-def claims(room: Path, small, model) -> list[tuple[str, list[Damage]]]:
+def claims(root: Path, small, model) -> list[tuple[str, list[Damage]]]:
     """Kinds and what is claimed in their files."""
     size = "100 60 "  # features, cells
     market = {
@@ -363,9 +363,9 @@ def claims(room: Path, small, model) -> list[tuple[str, list[Damage]]]:
 
 
 @pytest.mark.slow
-def test_claims_of_headers_are_not_believed(room, small, model, tmp_path):
-    known, wrong = kinds(room, small, model), []
-    for number, (name, parts) in enumerate(claims(room, small, model)):
+def test_claims_of_headers_are_not_believed(root, small, model, tmp_path):
+    known, wrong = kinds(root, small, model), []
+    for number, (name, parts) in enumerate(claims(root, small, model)):
         kind = known[name]
         kind.outcomes.clear()
         wrong += damages.run(kind, parts, tmp_path / f"{number}")
@@ -418,10 +418,10 @@ def same(one, other) -> bool:
 
 
 @pytest.mark.slow
-def test_no_field_of_a_model_changes_unseen(room, small, model, tmp_path):
+def test_no_field_of_a_model_changes_unseen(root, small, model, tmp_path):
     """As it is changed in the file; and as if it had been saved so, for the reader behind."""
-    kind = kinds(room, small, model)["model"]
-    info = json.loads((room / "model" / "model.json").read_text())
+    kind = kinds(root, small, model)["model"]
+    info = json.loads((root / "model" / "model.json").read_text())
     cases = [
         (path, change, version)
         for path in fields_of(info)
@@ -453,12 +453,12 @@ def writing(content: dict) -> Callable[[Path], None]:
     return lambda path: path.write_text(json.dumps(content))
 
 
-def test_models_without_a_digest_are_still_read(room, small, model, tmp_path):
+def test_models_without_a_digest_are_still_read(root, small, model, tmp_path):
     """Format version 3 had none of the JSON."""
-    info = json.loads((room / "model" / "model.json").read_text())
+    info = json.loads((root / "model" / "model.json").read_text())
     del info["content_sha256"]
     folder = tmp_path / "model"
-    shutil.copytree(room / "model", folder)
+    shutil.copytree(root / "model", folder)
     (folder / "model.json").write_text(json.dumps(info | {"format_version": 3}))
     np.testing.assert_array_equal(
         SCMVP.load(folder).get_latent_representation(small), model.get_latent_representation()
@@ -468,12 +468,12 @@ def test_models_without_a_digest_are_still_read(room, small, model, tmp_path):
         SCMVP.load(folder)
 
 
-def test_models_of_before_zeros_were_sampled_are_still_read(room, small, model, tmp_path):
+def test_models_of_before_zeros_were_sampled_are_still_read(root, small, model, tmp_path):
     """Format version 4 did not say how the zeros were computed: exactly."""
-    info = json.loads((room / "model" / "model.json").read_text()) | {"format_version": 4}
+    info = json.loads((root / "model" / "model.json").read_text()) | {"format_version": 4}
     del info["training_options"]["zeros"], info["training"]["features_per_step"]
     folder = tmp_path / "model"
-    shutil.copytree(room / "model", folder)
+    shutil.copytree(root / "model", folder)
     (folder / "model.json").write_text(json.dumps(storage.signed(info)))
     loaded = SCMVP.load(folder)
     assert loaded.info()["training_options"]["zeros"] == "exact"
@@ -485,9 +485,9 @@ def test_models_of_before_zeros_were_sampled_are_still_read(room, small, model, 
 
 
 @pytest.mark.slow
-def test_no_tensor_of_a_model_changes_unseen(room, small, model, tmp_path):
-    kind = kinds(room, small, model)["model"]
-    whole = load_file(room / "model" / "weights.safetensors")
+def test_no_tensor_of_a_model_changes_unseen(root, small, model, tmp_path):
+    kind = kinds(root, small, model)["model"]
+    whole = load_file(root / "model" / "weights.safetensors")
     of_shape: dict[tuple, str] = {}
     changes, signed = [], []
     for number, (name, tensor) in enumerate(whole.items()):

@@ -64,15 +64,15 @@ def test_cells_are_compared_within_their_batch():
     mean = size[:, None] * share * factor[batch] * np.where(group[:, None], np.exp(effect), 1)
     matrix = counts(rng, mean, 0.4)
     differs = effect != 0
-    told = table_of(matrix, group, batch=batch)
-    wrong = (told["is_de"].to_numpy() & ~differs).sum()
-    assert wrong <= 0.1 * told["is_de"].sum()
-    assert told["is_de"].to_numpy()[differs].mean() > 0.6
-    untold = table_of(matrix, group)
-    assert (untold["is_de"].to_numpy() & ~differs).sum() > 5 * wrong + 100
+    table = table_of(matrix, group, batch=batch)
+    wrong = (table["is_de"].to_numpy() & ~differs).sum()
+    assert wrong <= 0.1 * table["is_de"].sum()
+    assert table["is_de"].to_numpy()[differs].mean() > 0.6
+    without_batch = table_of(matrix, group)
+    assert (without_batch["is_de"].to_numpy() & ~differs).sum() > 5 * wrong + 100
     # the order of the numbers means nothing, and a batch that one group lacks says nothing
     again = table_of(matrix, group, batch=1 - batch)
-    np.testing.assert_allclose(again["lfc"], told["lfc"], atol=1e-9)
+    np.testing.assert_allclose(again["lfc"], table["lfc"], atol=1e-9)
     alone = np.where(group & (np.arange(400) % 2 == 0), 2, batch)
     left = alone < 2
     kept = table_of(matrix[left], group[left], batch=alone[left])

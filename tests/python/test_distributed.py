@@ -36,8 +36,8 @@ def elbos(folder: Path) -> np.ndarray:
 @pytest.mark.parametrize("backed", ["no", "yes"])
 @pytest.mark.slow
 def test_two_processes_train_as_one(pair_folder, tmp_path, backed):
-    told = ["--n-clusters", 3] if backed == "no" else []  # else the first finds it for both
-    fit = ["fit", pair_folder, *told, "--max-epochs", 6, "--quiet", "--backed", backed, "--out"]
+    given = ["--n-clusters", 3] if backed == "no" else []  # else the first finds it for both
+    fit = ["fit", pair_folder, *given, "--max-epochs", 6, "--quiet", "--backed", backed, "--out"]
     assert cli.main(list(map(str, [*fit, tmp_path / "one"]))) == 0
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
     run(*launcher, "-m", "scmvp", *fit, tmp_path / "two")

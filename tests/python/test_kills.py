@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ki
 
 @pytest.fixture(scope="module")
 def all_jobs(tmp_path_factory):
-    return killed.jobs(tmp_path_factory.mktemp("room"))
+    return killed.jobs(tmp_path_factory.mktemp("root"))
 
 
 JOBS = [

@@ -117,13 +117,13 @@ def test_em_never_lowers_the_expected_log_density(cells):
 
     def expected(m: mixture.Mixture) -> float:
         """Free energy at the responsibilities of the means: what a step maximizes."""
-        shares = mixture.responsibilities(z, m)
+        responsibilities = mixture.responsibilities(z, m)
         precision = np.linalg.inv(m.covariance)
         away = z[:, None] - m.mean
         square = np.einsum("ncd,de,nce->nc", away, precision, away)
         square += (variance @ np.diag(precision))[:, None]
         log_joint = np.log(m.weight) - 0.5 * (square + np.linalg.slogdet(m.covariance)[1])
-        return (shares * (log_joint - np.log(shares + 1e-300))).sum()
+        return (responsibilities * (log_joint - np.log(responsibilities + 1e-300))).sum()
 
     values = []
     for _ in range(20):
@@ -133,10 +133,10 @@ def test_em_never_lowers_the_expected_log_density(cells):
     assert values[-1] > values[0]
 
 
-def test_in_its_frame_the_covariance_is_one_and_the_axes_are_ordered(cells):
+def test_whitened_the_covariance_is_one_and_the_axes_are_ordered(cells):
     z, types = cells
     found = of_types(z, types)
-    centre, axes = mixture.frame(found)
+    centre, axes = mixture.whitening(found)
     np.testing.assert_allclose(axes.T @ found.covariance @ axes, np.eye(D), atol=1e-9)
     mean = (found.mean - centre) @ axes
     np.testing.assert_allclose(found.weight @ mean, 0, atol=1e-9)
@@ -146,7 +146,7 @@ def test_in_its_frame_the_covariance_is_one_and_the_axes_are_ordered(cells):
     assert (np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0) > 0).all()
 
 
-def test_shared_neighbours_are_the_jaccard_index(cells):
+def test_shared_neighbors_are_the_jaccard_index(cells):
     z = cells[0][:60]
     distance = np.linalg.norm(z[:, None] - z, axis=2)
     nearest = [set(row) for row in distance.argsort(1)[:, : mixture.NEIGHBORS]]
@@ -171,12 +171,12 @@ def test_few_cells_or_one_cluster(cells, n, k):
     z = cells[0][:n]
     found = mixture.start(z, np.ones_like(z), k, seed=0)
     found = mixture.em(z, np.ones_like(z), found, 10)
-    shares = mixture.responsibilities(z, found)
-    assert shares.shape == (n, k)
-    np.testing.assert_allclose(shares.sum(1), 1)
+    responsibilities = mixture.responsibilities(z, found)
+    assert responsibilities.shape == (n, k)
+    np.testing.assert_allclose(responsibilities.sum(1), 1)
 
 
-def test_groups_that_the_posteriors_blur_are_kept():
+def test_groups_that_wide_posteriors_hide_are_kept():
     """The maximum of E_q[log p(z)] is one Gaussian here: all that was collapses into a point."""
     rng = np.random.default_rng(4)
     types = rng.integers(3, size=300)
@@ -214,7 +214,7 @@ def test_expected_log_density_is_that_of_scipy():
     assert mixture.expected_log_density(z, variance, one) == pytest.approx(expected - lost)
 
 
-def test_em_climbs_the_expected_log_density():
+def test_em_em_until_stables_the_expected_log_density():
     rng = np.random.default_rng(5)
     z = np.concatenate([rng.normal(centre, 1, (60, 2)) for centre in (-3, 0, 3)])
     variance = np.full_like(z, 0.2)
@@ -222,5 +222,5 @@ def test_em_climbs_the_expected_log_density():
     levels = []
     for _ in range(5):
         levels.append(mixture.expected_log_density(z, variance, found))
-        found = mixture.maximized(z, variance, mixture.responsibilities(z, found))
+        found = mixture.m_step(z, variance, mixture.responsibilities(z, found))
     assert np.diff(levels).min() > -1e-9

@@ -240,12 +240,12 @@ def test_peaks_are_the_same_however_they_are_spelled(mdata, model, spelled):
 
 def test_features_are_matched_by_name_then_meaning_and_never_twice():
     """As match_features() of the R package, whose tests have the same cases."""
-    modelled = np.array(["chr1:100-200", "chrUn_X1:5-10", "chr2-7-9", "spike"])
+    modeled = np.array(["chr1:100-200", "chrUn_X1:5-10", "chr2-7-9", "spike"])
     have = np.array(["spike", "chr2-7-9", "chrUn-X1-5-10", "chr1_100_200"])
-    assert match_features(modelled, have, "atac").tolist() == [3, 2, 1, 0]
+    assert match_features(modeled, have, "atac").tolist() == [3, 2, 1, 0]
     twice = np.array(["chr1-100-200", "chr1_100_200"])
-    assert match_features(modelled[:1], twice, "atac").tolist() == [-1]
-    assert match_features(twice, modelled[:1], "atac").tolist() == [-1, -1]
+    assert match_features(modeled[:1], twice, "atac").tolist() == [-1]
+    assert match_features(twice, modeled[:1], "atac").tolist() == [-1, -1]
     assert match_features(np.array(["A_1", "B"]), np.array(["B", "A-1"]), "rna").tolist() == [1, 0]
     assert match_features(np.array(["chr1-9-5"]), np.array(["chr1:9-5"]), "atac").tolist() == [-1]
 
@@ -633,7 +633,7 @@ def test_a_cell_with_counts_only_in_rare_genes_is_named(mdata):
     rna.var_names = genes
     atac.X = without_row(atac.X, 7)
     name = rna.obs_names[7]
-    with pytest.raises(InputError, match=f"no count in any modelled feature .'{name}'"):
+    with pytest.raises(InputError, match=f"no count in any modeled feature .'{name}'"):
         SCMVP((rna, atac), n_clusters=3)
 
 
@@ -675,7 +675,7 @@ def test_insertions_are_read_as_fragments(mdata):
     with pytest.warns(InputNote, match="look like insertions .* read as fragments"):
         embedded = fragments.get_latent_representation((mdata["rna"], doubled))
     np.testing.assert_allclose(embedded, expected, atol=1e-4)
-    # of few counts it cannot be told: as the fitted cells are
+    # with few counts it is unknown: as the fitted cells are
     few = mdata["atac"][:1].copy()
     few.X = sp.csr_matrix(few.X.toarray() * (np.arange(few.n_vars) < 100))
     assert 0 < few.X.nnz < 100
@@ -689,10 +689,10 @@ def test_insertions_are_read_as_fragments(mdata):
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.5, 3.0])
-def test_what_a_query_counts_is_told_rightly_or_not_at_all(rate):
+def test_what_a_query_counts_is_found_rightly_or_not_at_all(rate):
     """Poisson fragments; of each, both ends in the peak nine times in ten, else one."""
     rng = np.random.default_rng(int(100 * rate))
-    told = {True: 0, False: 0}
+    decided = {True: 0, False: 0}
     for n in (30, 300, 3_000, 30_000):
         fragments = rng.poisson(rate, (1, n)).astype(np.float32)
         inside = rng.binomial(fragments.astype(int), 0.9)
@@ -700,8 +700,8 @@ def test_what_a_query_counts_is_told_rightly_or_not_at_all(rate):
         for counts, truth in ((fragments, False), (insertions, True)):
             seen = looks_like_insertions(sp.csr_matrix(counts))
             assert seen in (None, truth)
-            told[truth] += seen is not None
-    assert min(told.values()) >= 2
+            decided[truth] += seen is not None
+    assert min(decided.values()) >= 2
 
 
 def test_shrunk_scores_depend_on_the_seed_alone_and_are_saved(tmp_path):

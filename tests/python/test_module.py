@@ -9,7 +9,7 @@ import torch
 from scipy import integrate, stats
 
 from scmvp.data.preprocess import tf_idf
-from scmvp.data.spectral import fit_spectrum
+from scmvp.data.spectral import fit_correspondence
 from scmvp.nn import distributions as dist
 from scmvp.nn.batches import Cells, PairedBatch, ResidentRows, even_chunks, take
 from scmvp.nn.inputs import SpectralScores
@@ -32,7 +32,7 @@ def build(**options) -> PairedMixtureVAE:
     torch.manual_seed(0)
     options = ModelOptions(n_latent=4, n_hidden=16, n_heads=4, **options)
     if options.encoder_input == "spectral":
-        readers = [SpectralScores(fit_spectrum(poisson(n), 3, seed=0)) for n in (G, P)]
+        readers = [SpectralScores(fit_correspondence(poisson(n), 3, seed=0)) for n in (G, P)]
     else:
         readers = [LogCounts(G), TfIdf(torch.full((P,), N / 10.0))]
     totals = torch.full((G,), 20.0), torch.full((P,), 10.0)
@@ -98,9 +98,9 @@ def test_cluster_gate_has_mean_one():
 
 def test_running_statistics_come_from_measured_cells_only():
     norm = BatchNorm(4).train()
-    norm(torch.randn(50, 4) + 100, measured=False)
+    norm(torch.randn(50, 4) + 100, observed=False)
     torch.testing.assert_close(norm.running_mean, torch.zeros(4))
-    norm(torch.randn(50, 4) + 100, measured=True)
+    norm(torch.randn(50, 4) + 100, observed=True)
     assert (norm.running_mean > 5).all()
 
 
@@ -122,7 +122,7 @@ def test_prior_kl_is_the_kl_to_the_whole_mixture():
     assert found.item() == pytest.approx(expected, abs=0.01)
 
     # the same mixture, written down in other coordinates
-    prior.set_frame(torch.tensor([1.0]), torch.tensor([[-2.0]]))
+    prior.set_whitening(torch.tensor([1.0]), torch.tensor([[-2.0]]))
     moved = ([[-2 * (m - 1)] for m in mean], [[4 * v] for v in variance])
     prior.start(*(torch.tensor(v) for v in (weight, *moved)))
     found = prior.kl(posterior, posterior.sample()).mean()
@@ -132,9 +132,9 @@ def test_prior_kl_is_the_kl_to_the_whole_mixture():
 def test_there_and_back_through_the_frame():
     torch.manual_seed(0)
     prior = MixturePrior(2, 4)
-    prior.set_frame(torch.randn(4), torch.randn(4, 4))
+    prior.set_whitening(torch.randn(4), torch.randn(4, 4))
     z = torch.randn(7, 4)
-    torch.testing.assert_close(prior.from_frame(prior.to_frame(z)), z, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(prior.unwhiten(prior.whiten(z)), z, atol=1e-4, rtol=1e-4)
 
 
 def test_prior_kl_does_not_reward_collapse():
@@ -175,8 +175,8 @@ def test_before_the_mixture_starts_the_prior_is_standard_normal(batch):
 
 def reached(term: torch.Tensor, module: PairedMixtureVAE) -> set[str]:
     """The parts of the module that the gradient of a loss term reaches."""
-    learnt = [(name, part) for name, part in module.named_parameters() if part.requires_grad]
-    names, parameters = zip(*learnt, strict=True)
+    learned = [(name, part) for name, part in module.named_parameters() if part.requires_grad]
+    names, parameters = zip(*learned, strict=True)
     gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
     return {
         re.sub(r"^((en|de)coders|dispersions)\.(\w+).*|\..*", r"\1 \3", name).strip()
@@ -215,28 +215,28 @@ def test_weight_decay_is_the_gradient_of_a_gaussian_prior():
         torch.testing.assert_close(gradient, outputs["weight_decay"] * weight)
     assert "weight_decay" not in others | dispersions
     module.learn_dispersions()
-    learnt = [part for part in module.parameters() if part.requires_grad]
-    assert sum(len(group["params"]) for group in (outputs, others, dispersions)) == len(learnt)
+    learned = [part for part in module.parameters() if part.requires_grad]
+    assert sum(len(group["params"]) for group in (outputs, others, dispersions)) == len(learned)
 
 
-def test_until_dispersions_are_learnt_no_gradient_reaches_them(batch):
+def test_until_dispersions_are_learned_no_gradient_reaches_them(batch):
     module = build().train()
     terms = module.loss(batch)
     total = sum(terms.reconstruction.values())
     assert not {"dispersions rna", "dispersions atac"} & reached(total, module)
-    mean = module.decode(module.encode(module.read(batch)).mean).share["atac"].detach()
+    mean = module.decode(module.encode(module.inputs(batch)).mean).proportions["atac"].detach()
     found = dist.linear_negative_binomial(batch.counts["atac"], mean, module.dispersions["atac"])
     poisson = torch.distributions.Poisson(mean).log_prob(dense_of(batch.counts["atac"], P)).sum(1)
     torch.testing.assert_close(found, poisson, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("learnt", [False, True])
-def test_loss_in_one_pass_is_that_of_the_shares(batch, learnt):
+@pytest.mark.parametrize("learned", [False, True])
+def test_loss_in_one_pass_is_that_of_the_proportions(batch, learned):
     module = build().eval()
-    if learnt:
+    if learned:
         module.learn_dispersions()
     z = torch.randn(N, 4)
-    found, expected = module._in_one_pass(batch, z), module._of_shares(batch, z)
+    found, expected = module._in_one_pass(batch, z), module._of_proportions(batch, z)
     for one, other in ((found[0], expected[0]), (found[1].parts, expected[1].parts)):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
@@ -253,9 +253,9 @@ def test_consistency_terms_are_weighted(batch, name):
 def test_loss_of_a_batch_is_the_mean_over_its_cells(batch):
     """In evaluation mode no cell sees another one."""
     module = build().eval()
-    z = module.encode(module.read(batch)).mean
+    z = module.encode(module.inputs(batch)).mean
     parts = [take_row(batch, i) for i in range(N)]
-    alone = torch.cat([module.encode(module.read(part)).mean for part in parts])
+    alone = torch.cat([module.encode(module.inputs(part)).mean for part in parts])
     torch.testing.assert_close(z, alone, atol=1e-5, rtol=1e-4)
 
 
@@ -267,9 +267,9 @@ def take_row(batch: PairedBatch, i: int) -> PairedBatch:
 
 def test_decoded_shares_sum_to_one(batch):
     decoded = build().eval().decode(torch.randn(5, 4))
-    assert [*decoded.share] == ["rna", "atac"]
-    for share in decoded.share.values():
-        torch.testing.assert_close(share.sum(1), torch.ones(5))
+    assert [*decoded.proportions] == ["rna", "atac"]
+    for f in decoded.proportions.values():
+        torch.testing.assert_close(f.sum(1), torch.ones(5))
 
 
 def test_zero_inflation_per_entry_depends_on_the_cell():

@@ -1,4 +1,4 @@
-"""Cells of one modality: in the loss, in a fit, and as a query."""
+"""Unimodal cells: in the loss, in a fit, and as a query."""
 
 import anndata as ad
 import numpy as np
@@ -58,7 +58,7 @@ def test_rows_that_are_not_there_are_empty():
 
 
 def test_loss_of_a_cell_of_one_modality_is_that_of_its_encoder_and_counts():
-    """By hand, term by term: no ATAC term, no measured consistency, z from q(z|x)."""
+    """By hand, term by term: no ATAC term, no consistency with observed inputs, z from q(z|x)."""
     module = build(weight_consistency_imputed=0.0, input_noise=0.0).eval()
     rna, atac = poisson(G, 0.7), without_rows(poisson(P, 0.4), np.arange(6))
     batch = take({"rna": rna[:6], "atac": atac[:6]}, slice(None))
@@ -67,7 +67,7 @@ def test_loss_of_a_cell_of_one_modality_is_that_of_its_encoder_and_counts():
     q = module.encoders["rna"](module.readers["rna"](batch.counts["rna"]))
     z = q.sample(noise.z)
     counts = batch.counts["rna"]
-    mean = module.decode(z).share["rna"] * counts.sums()[:, None]
+    mean = module.decode(z).proportions["rna"] * counts.sums()[:, None]
     expected = -dist.negative_binomial(counts, mean, module.dispersions["rna"]).mean()
     torch.testing.assert_close(found.reconstruction["rna"], expected)
     assert found.reconstruction["atac"] == 0
@@ -80,11 +80,11 @@ def test_encoders_do_not_see_cells_whose_modality_is_missing():
     module = build(input_noise=0.0).train()
     rna, atac = poisson(G, 0.7), without_rows(poisson(P, 0.4), np.arange(10))
     counts = {"rna": rna, "atac": atac}
-    read = module.read(take(counts, slice(None)))
-    q = module.posteriors(read)
+    inputs = module.inputs(take(counts, slice(None)))
+    q = module.posteriors(inputs)
     norm = module.encoders["atac"].branches["atac"].batch_norm
     alone = build(input_noise=0.0).train()
-    alone.encode(alone.read(take(counts, slice(10, None))), "atac")
+    alone.encode(alone.inputs(take(counts, slice(10, None))), "atac")
     expected = alone.encoders["atac"].branches["atac"].batch_norm.running_mean
     torch.testing.assert_close(norm.running_mean, expected)
     np.testing.assert_array_equal(q.present.all(1).numpy(), np.arange(N) >= 10)

@@ -111,7 +111,7 @@ def test_number_of_clusters_with_one_modality_empty():
 
 
 @pytest.mark.parametrize("mean", [0.05, 1.0, 3.0, 30.0])
-def test_insertions_are_told_from_fragments_at_any_depth(mean):
+def test_insertions_are_distinguished_from_fragments_at_any_depth(mean):
     counts = sp.csr_matrix(np.random.default_rng(0).poisson(mean, (100, 100)).astype(np.float32))
     assert not counts_insertions(counts)
     assert counts_insertions(2 * counts)

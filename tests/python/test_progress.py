@@ -1,4 +1,4 @@
-"""Stages of long work: what is told of them, what is shown, and interrupts in each."""
+"""Stages of long work: what is reported of them, what is shown, and interrupts in each."""
 
 import os
 import re
@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import scmvp
 from scmvp import progress
 from scmvp.data.products import Products
-from scmvp.data.spectral import fit_spectrum
+from scmvp.data.spectral import fit_correspondence
 from scmvp.imports import undisturbed
 from scmvp.progress import Stages
 
@@ -72,7 +72,7 @@ def assert_whole(found):
     assert found == sorted(set(found))
 
 
-# ---- what is told
+# ---- what is reported
 
 
 def test_shares_never_fall_and_end_once(every_event):
@@ -108,19 +108,19 @@ def test_a_training_tells_its_stages_in_order_and_epochs_go_to_the_callback(simu
     )
 
 
-def test_a_spectrum_reports_after_every_product(monkeypatch):
+def test_correspondence_analysis_reports_after_every_product(monkeypatch):
     counts = sp.random(300, 400, 0.1, "csr", np.float32, random_state=0)
     counts.data = np.random.default_rng(0).poisson(1, counts.nnz).astype(np.float32) + 1
-    told, products, backward = [], [], Products.backward
+    reported, products, backward = [], [], Products.backward
 
     def counting(self, y):
         products.append(y.shape)
         return backward(self, y)
 
     monkeypatch.setattr(Products, "backward", counting)
-    fit_spectrum(counts, 10, seed=0, report=told.append)
-    assert told == sorted(told) and 0 < told[0] and told[-1] == pytest.approx(1)
-    assert len(told) == len(products) > 100
+    fit_correspondence(counts, 10, seed=0, report=reported.append)
+    assert reported == sorted(reported) and 0 < reported[0] and reported[-1] == pytest.approx(1)
+    assert len(reported) == len(products) > 100
 
 
 def test_other_cells_and_imputation_tell_theirs(simulated, tmp_path, every_event, monkeypatch):
@@ -152,15 +152,15 @@ def files(simulated, pair_folder, ten_x, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["pair", "h5mu", "10x", "gzipped", "plain"])
-def test_a_file_is_read_whole_whoever_watches_and_an_interrupt_is_heard(
+def test_a_file_is_read_whole_whoever_watches_and_an_interrupt_ends_it(
     files, kind, every_event, interrupts, simulated
 ):
     path, events = files[kind], []
     found = scmvp.read(path, progress=events.append)
-    told = shares(events)
-    assert list(told) == [f"reading {path.name}"]
-    assert_whole(told[f"reading {path.name}"])
-    assert len(told[f"reading {path.name}"]) > 2
+    reported = shares(events)
+    assert list(reported) == [f"reading {path.name}"]
+    assert_whole(reported[f"reading {path.name}"])
+    assert len(reported[f"reading {path.name}"]) > 2
     assert (found["rna"].X != simulated["rna"].X).nnz == 0
     assert (found["atac"].X != simulated["atac"].X).nnz == 0
     for share in (0, 0.01):
@@ -199,7 +199,7 @@ def test_an_interrupt_before_an_epoch_is_complete_says_where_and_changes_nothing
     np.testing.assert_array_equal(again, before)
 
 
-def test_an_interrupt_while_clusters_are_found_keeps_what_was_learnt(simulated, interrupts):
+def test_an_interrupt_while_clusters_are_found_keeps_what_was_learned(simulated, interrupts):
     model = SCMVP(simulated).train(**QUICK, progress=once("finding the clusters", 0))
     assert model.interrupted and len(model.history["epoch"]) == 1
     assert np.isfinite(model.get_latent_representation()).all()
@@ -251,7 +251,7 @@ def module_that_waits(tmp_path, monkeypatch, name, then):
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_an_import_is_complete_before_an_interrupt_is_heard(tmp_path, monkeypatch, interrupts):
+def test_an_import_is_complete_before_an_interrupt_ends_it(tmp_path, monkeypatch, interrupts):
     module_that_waits(tmp_path, monkeypatch, "scmvp_test_slow", "complete = True")
     threading.Timer(0.1, interrupt).start()
     with pytest.raises(KeyboardInterrupt):
@@ -273,7 +273,7 @@ def work(display, monkeypatch, is_long):
     """A stage of 0.3 s, which is much or not."""
     monkeypatch.setattr(progress, "_SHOWN_AFTER", 0.05)
     monkeypatch.setattr(progress, "_APART", 0)
-    monkeypatch.setattr(progress, "_TOLD_AFTER", 0.2 if is_long else 100)
+    monkeypatch.setattr(progress, "_REPORTED_AFTER", 0.2 if is_long else 100)
     with Stages(display.stage).stage("baking") as report:
         report(0.5)
         threading.Event().wait(0.3)
@@ -322,7 +322,7 @@ def test_an_interrupted_stage_is_not_drawn_any_more(capsys, monkeypatch):
     assert capsys.readouterr().err.endswith("\r")
 
 
-def test_epochs_are_shown_by_default_and_nothing_when_told_so(simulated, capsys):
+def test_epochs_are_shown_by_default_and_not_when_turned_off(simulated, capsys):
     SCMVP(simulated, n_clusters=3).train(**QUICK)
     assert len(re.findall(r"^epoch \d/3 ", capsys.readouterr().err, re.M)) == 3
     SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)

@@ -107,7 +107,7 @@ def test_means_rebuild_from_the_stored_truth():
         ("together", [True, False], [False, True]),
     ],
 )
-def test_what_tells_siblings_apart(separated_by, rna_differs, atac_differs):
+def test_what_distinguishes_siblings(separated_by, rna_differs, atac_differs):
     mdata = scmvp.simulate(40, 200, 300, 4, separated_by=separated_by)
     for modality, differs in (("rna", rna_differs), ("atac", atac_differs)):
         profile = mdata[modality].varm["true_profile"]
@@ -155,7 +155,7 @@ def test_chromatin_can_be_ahead_of_expression():
     assert share[1] > 1.1 * share[0]
 
 
-def test_default_types_can_be_told_apart():
+def test_default_types_can_be_separated():
     from sklearn.cluster import KMeans
     from sklearn.decomposition import TruncatedSVD
     from sklearn.metrics import adjusted_rand_score

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from scmvp.data.spectral import CLIP, fit_spectrum
+from scmvp.data.spectral import CLIP, fit_correspondence
 from scmvp.nn.inputs import SpectralScores
 from scmvp.nn.sparse import SparseRows
 
@@ -33,7 +33,7 @@ def dense_scores(counts: np.ndarray, fitted: np.ndarray, d: int) -> np.ndarray:
 
 def scores(counts: np.ndarray, fitted: np.ndarray, d: int, shrink: bool = False) -> np.ndarray:
     """As the encoders read them."""
-    reader = SpectralScores(fit_spectrum(sp.csr_matrix(fitted), d, seed=0, shrink=shrink))
+    reader = SpectralScores(fit_correspondence(sp.csr_matrix(fitted), d, seed=0, shrink=shrink))
     sparse = sp.csr_matrix(counts)
     return reader(SparseRows.from_csr(sparse)).numpy()
 
@@ -54,11 +54,11 @@ def test_new_cells_are_scored_on_the_fitted_directions(counts):
 
 
 def test_measured_and_imputed_scores_of_one_profile_agree(counts):
-    reader = SpectralScores(fit_spectrum(sp.csr_matrix(counts), 5, seed=0))
+    reader = SpectralScores(fit_correspondence(sp.csr_matrix(counts), 5, seed=0))
     sparse = sp.csr_matrix(counts)
     share = torch.from_numpy(counts / counts.sum(1, keepdims=True))
     torch.testing.assert_close(
-        reader.imputed(share, torch.from_numpy(counts.sum(1, keepdims=True))),
+        reader.reconstructed(share, torch.from_numpy(counts.sum(1, keepdims=True))),
         reader(SparseRows.from_csr(sparse)),
         atol=1e-4,
         rtol=1e-4,
@@ -66,9 +66,9 @@ def test_measured_and_imputed_scores_of_one_profile_agree(counts):
 
 
 def test_the_scores_of_the_mean_profile_are_zero(counts):
-    reader = SpectralScores(fit_spectrum(sp.csr_matrix(counts), 5, seed=0))
+    reader = SpectralScores(fit_correspondence(sp.csr_matrix(counts), 5, seed=0))
     mean = torch.from_numpy(counts.sum(0, keepdims=True) / counts.sum())
-    assert reader.imputed(mean, mean).abs().max() < 1e-3
+    assert reader.reconstructed(mean, mean).abs().max() < 1e-3
 
 
 def test_one_accident_does_not_make_a_direction(counts):

@@ -53,7 +53,7 @@ def test_pseudotime_is_the_distance_of_accumulated_transitions():
     kernel = np.exp(-squared / 2)
     np.fill_diagonal(kernel, 0)
     result = order_graph(kernel, np.array([7]), n_components=57)
-    # density normalised, then symmetric transitions
+    # density normalized, then symmetric transitions
     degree = kernel.sum(1)
     kernel = kernel / np.outer(degree, degree)
     root_degree = np.sqrt(kernel.sum(1))

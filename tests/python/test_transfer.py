@@ -49,9 +49,9 @@ def test_p_values_are_uniform_for_cells_of_the_reference_and_small_for_others():
     table = scmvp.transfer_labels(z, LABELS[which], query, unassigned_below=0.05)
     assert 0.03 < (table["p_value"] < 0.05).mean() < 0.07
     assert ((table["label"] == "unassigned") == (table["p_value"] < 0.05)).all()
-    strange = scmvp.transfer_labels(z, LABELS[which], query + [0, 0, 9])
-    assert (strange["label"] == "unassigned").mean() > 0.95
-    assert (strange["best_label"] != "unassigned").all()
+    away = scmvp.transfer_labels(z, LABELS[which], query + [0, 0, 9])
+    assert (away["label"] == "unassigned").mean() > 0.95
+    assert (away["best_label"] != "unassigned").all()
     all_assigned = scmvp.transfer_labels(z, LABELS[which], query + 99, unassigned_below=0)
     assert (all_assigned["label"] == all_assigned["best_label"]).all()
 
@@ -72,10 +72,10 @@ def test_another_latent_of_the_reference_calibrates():
     query, _ = cells(1500, 1)
     noise = np.random.default_rng(2).normal(0, 1.5, (2, *z.shape))
     plain = scmvp.transfer_labels(z, LABELS[which], query + noise[0])
-    told = scmvp.transfer_labels(z, LABELS[which], query + noise[0], calibration=z + noise[1])
-    assert told.attrs["width"] > plain.attrs["width"]
+    calibrated = scmvp.transfer_labels(z, LABELS[which], query + noise[0], calibration=z + noise[1])
+    assert calibrated.attrs["width"] > plain.attrs["width"]
     assert (plain["label"] == "unassigned").mean() > 0.05
-    assert (told["label"] == "unassigned").mean() < 0.025
+    assert (calibrated["label"] == "unassigned").mean() < 0.025
 
 
 def test_cells_without_a_label_are_left_out_and_results_are_added():
@@ -100,7 +100,7 @@ def test_what_cannot_be_transferred_is_refused(refused):
     refused(lambda: call(z, labels, z[:, :2]), "3 dimensions", "2", "same model")
     refused(lambda: call(z, labels[:9], z), "100 labels")
     refused(lambda: call(z, np.full(100, "a"), z), "nothing to tell apart")
-    refused(lambda: call(z[:19], labels[:19], z), "19 labelled cells")
+    refused(lambda: call(z[:19], labels[:19], z), "19 labeled cells")
     refused(lambda: call(z, np.where(labels == "a", "unassigned", labels), z), "'unassigned'")
     refused(lambda: call(z, labels, z, calibration=z[:5]), "calibration")
     refused(lambda: call(z, labels, z, unassigned_below=1), "unassigned_below")

@@ -27,14 +27,14 @@ def small_blocks(monkeypatch):
 class Case:
     """Counts of means that the parts make, most of them zero, and both likelihoods of them."""
 
-    def __init__(self, family, dtype=torch.float64, learnt=True, kinds=False):
+    def __init__(self, family, dtype=torch.float64, learned=True, kinds=False):
         torch.manual_seed(1)
         self.family = family
         self.h = torch.randn(B, H, dtype=dtype, requires_grad=True)
         self.output = torch.nn.Linear(H, F, dtype=dtype)
         with torch.no_grad():
             self.output.bias += torch.randn(F)
-        self.parameter = torch.randn(F, dtype=dtype, requires_grad=learnt)
+        self.parameter = torch.randn(F, dtype=dtype, requires_grad=learned)
         self.scoring = Scoring(torch.cat([torch.randn(F, 3), torch.ones(F, 1)], 1).to(dtype))
         if kinds:
             factor, kind = torch.rand(2, F, dtype=dtype), torch.tensor([0, 1, 1, 0, 1, 0])
@@ -45,7 +45,7 @@ class Case:
         dense[2, 3] = 50  # beyond what tables hold
         self.counts = SparseRows.from_csr(sp.csr_matrix(dense))
         self.counts = self.counts.with_values(self.counts.value.to(dtype))
-        self.inputs = [self.h, *self.output.parameters(), self.parameter][: 4 if learnt else 3]
+        self.inputs = [self.h, *self.output.parameters(), self.parameter][: 4 if learned else 3]
         self.arguments = (family, self.parameter, self.h, *self.output.parameters(), self.counts)
 
     def exact(self):
@@ -167,7 +167,7 @@ def test_steps_made_row_by_row_are_those_of_adam(threads):
             sample = zeros.SampledZeros(torch.rand(F), 4)
             for start in (0.3, 0.8, 0.1, 0.5):
                 optimizer.zero_grad()
-                sample.update = optimizer.due(weight) if row_by_row else None
+                sample.update = optimizer.update_of(weight) if row_by_row else None
                 (-case.sampled(sample, start).log_lik).backward()
                 assert (weight.grad is None) == row_by_row
                 optimizer.step()
@@ -189,7 +189,7 @@ def test_rare_features_step_when_they_are_seen():
     before = weight.detach().clone()
     whole = case.gradients(case.sampled(sample, 0.0))[1]
     sample.forget()
-    sample.update = Adam([weight], lr=0.01).due(weight)
+    sample.update = Adam([weight], lr=0.01).update_of(weight)
     found = case.sampled(sample, 0.0)
     found.log_lik.backward()
     moved = (weight.detach() != before).any(1)

@@ -62,7 +62,7 @@ def read_backed(
         path: h5ad, h5mu, zarr or 10x h5.
         rna_layer: Layer with the RNA counts; as in `reading.read` when None.
         atac_layer: Layer with the ATAC counts.
-        mosaic: Keep cells that only one modality has.
+        mosaic: Keep unimodal cells.
 
     Raises:
         InputError: Not a file whose rows can be read one by one, or not paired counts.
@@ -89,7 +89,7 @@ def bytes_in_memory(path: Path) -> int | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             opened, _ = _open(inside_outs(path), None)
-    except Exception:  # reading it into memory will say what is wrong
+    except Exception:  # reading it into memory will raise with what is wrong
         return None
     # both modalities may be in one matrix
     return sum({id(one.counts.stored): one.counts.stored.n_bytes for one in opened}.values())
@@ -160,9 +160,10 @@ def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -
     for name in _RAW.values():
         if name in root:
             tables[name] = _table(root, name)
-            if holds_both(tables[name]):
-                types = feature_types(tables[name]).map(modality_of)
-                chosen[name] = {kind: np.flatnonzero(types == kind) for kind in PAIR}
+            raw_types = feature_types(tables[name])
+            if raw_types is not None and holds_both(tables[name]):
+                kinds = raw_types.map(modality_of)
+                chosen[name] = {kind: np.flatnonzero(kinds == kind) for kind in PAIR}
 
     def part_of(modality: str) -> Part:
         def part(table: str) -> tuple[np.ndarray | None, np.ndarray] | None:
@@ -227,7 +228,7 @@ def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:
 # Where raw is; the second: before anndata 0.7.
 _RAW = {"raw/X": "raw/var", "raw.X": "raw.var"}
 # Columns (None: all) and names of the features of a modality, by the name of their table; None
-# where that does not say which they are.
+# where that does not name them.
 Part = Callable[[str], tuple[np.ndarray | None, np.ndarray] | None]
 
 
@@ -271,5 +272,6 @@ def _stored(element: Any, modality: str, path: Path) -> StoredCsr | StoredDense:
             f"the {label_of(modality)} matrix of {path} is a {kind}, of which rows cannot be read "
             "one by one; write it as a csr_matrix, or leave out backed=True"
         )
-    size = tuple(int(n) for n in shape)
+    n_rows, n_columns = (int(n) for n in shape)
+    size = n_rows, n_columns
     return StoredCsr(element["data"], element["indices"], element["indptr"][:], size)

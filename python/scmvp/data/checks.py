@@ -54,7 +54,7 @@ def check_paired(
     absent: dict[str, np.ndarray] | None = None,
     columns: Sequence[str] = (),
 ) -> Paired:
-    """Take paired counts out of a container, or say in one sentence why they cannot be used.
+    """Take paired counts out of a container, or refuse them with one sentence.
 
     Args:
         data: MuData with modalities 'rna' and 'atac', the pair (RNA AnnData, ATAC AnnData), or one
@@ -62,8 +62,8 @@ def check_paired(
             they are matched by name.
         rna_layer: Layer of the RNA modality that holds counts, or 'raw'; X when None.
         atac_layer: Layer of the ATAC modality that holds counts, or 'raw'; X when None.
-        mosaic: Keep cells that only one modality has.
-        absent: Feature names of each modality, for cells of which one was not measured at all:
+        mosaic: Keep unimodal cells.
+        absent: Feature names of each modality, for cells of which one was not observed at all:
             then `data` may lack it (a MuData without it, or None in the pair).
         columns: Of `obs`, that are wanted in the result.
 
@@ -81,9 +81,9 @@ def check_paired(
         return data
     values, cells, features, advice = {}, {}, {}, {}
     layers = {"rna": rna_layer, "atac": atac_layer}
-    query = absent is not None
+    query, known = absent is not None, absent or {}
     given = modality_parts(data, one_is_enough=query)
-    wanted = [*(absent if query else given)]
+    wanted = [*(given if absent is None else absent)]
     for modality, adata in given.items():
         if adata is None or modality not in wanted:
             continue
@@ -100,7 +100,7 @@ def check_paired(
         advice[modality] = partial(remedy, places, modality, query)
     for modality in set(wanted) - set(values):
         cells[modality] = next(iter(cells.values()))
-        features[modality] = absent[modality]
+        features[modality] = known[modality]
         values[modality] = sp.csr_matrix(
             (len(cells[modality]), len(features[modality])), dtype=np.float32
         )
@@ -110,7 +110,8 @@ def check_paired(
     paired = paired_of(values, cells, features, mosaic, advice, _cells_of(data, cells))
     if not columns:
         return paired
-    tables = [data.obs] if is_mudata(data) else []
+    whole: Any = data
+    tables = [whole.obs] if is_mudata(data) else []
     tables += [adata.obs for adata in given.values() if adata is not None]
     return replace(paired, obs=columns_of(tables, columns, paired.cells))
 
@@ -158,7 +159,7 @@ def paired_of(
         values: Matrices.
         cells: Row names of each.
         features: Column names of each.
-        mosaic: Keep cells that only one modality has.
+        mosaic: Keep unimodal cells.
         advice: See `count_matrix`.
         names: The same cells in the order of the result; that of the RNA when None.
     """
@@ -240,7 +241,7 @@ def match_cells(
     Args:
         cells: Names.
         others: Names.
-        may_be_mosaic: Whether the caller's caller has an argument `mosaic`, to be told of.
+        may_be_mosaic: Whether the message may advise the argument `mosaic`.
         modalities: Whose they are.
 
     Raises:
@@ -331,7 +332,7 @@ def count_matrix(
 
 def refuse_empty_cells(counts: dict[str, Matrix], cells: np.ndarray) -> None:
     """Refuse cells with no count in any modality; the matrices hold no stored zeros."""
-    empty = sum(entries_of_cells(part) for part in counts.values()) == 0
+    empty = np.sum([entries_of_cells(part) for part in counts.values()], axis=0) == 0
     if empty.any():
         n = int(empty.sum())
         raise InputError(
@@ -342,7 +343,7 @@ def refuse_empty_cells(counts: dict[str, Matrix], cells: np.ndarray) -> None:
 
 
 def writable(path: str | os.PathLike) -> Path:
-    """The path, if a file can be made there: said before anything is computed."""
+    """The path, if a file can be made there: checked before anything is computed."""
     path = as_path(path)
     if path.is_dir():
         raise InputError(f"'{path}' is a folder; name a file")

@@ -1,4 +1,4 @@
-"""What a file claims about itself, held against what is in it, before it is believed.
+"""What a file claims about itself, compared with its content before it is read.
 
 A header of a few bytes can ask for more memory than there is, or lead out of the file: to another
 one, or in a circle. Nothing here reads values.
@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,7 +21,7 @@ import scipy.sparse as sp
 
 from ..errors import InputError
 from ..files import WatchedFile
-from ..progress import Report, unheard
+from ..progress import Report, no_report
 from ..words import count_of
 
 _SMALL = 64 << 20  # bytes that anything may claim
@@ -195,8 +195,10 @@ class _BoundedGzip(gzip.GzipFile):
 
 
 @contextmanager
-def open_text(path: Path, report: Report = unheard) -> Iterator[IO[bytes]]:
-    """A plain or gzipped text, to read bytes from; which share was read is reported.
+def open_text(
+    path: Path, report: Report = no_report
+) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+    """A plain or gzipped text, to read bytes from; the fraction that was read is reported.
 
     Raises:
         InputError: It unpacks to what no table is.

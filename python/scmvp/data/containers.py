@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Feature types as Cell Ranger ARC writes them.
 FEATURE_TYPES = {"rna": "Gene Expression", "atac": "Peaks"}
-# Columns of var that say what a feature is: Cell Ranger's and scvi-tools' names.
+# Columns of var with the type of a feature: Cell Ranger's and scvi-tools' names.
 _TYPE_COLUMNS = ("feature_types", "modality")
 
 
@@ -62,15 +62,15 @@ def names_of_modalities(names: Iterable[str]) -> dict[str, str]:
 
 
 def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
-    """Positions of the genes and of the peaks; a note tells what is neither.
+    """Positions of the genes and of the peaks; a note names what is neither.
 
     Args:
         types: Type of each feature.
         where: What has them, for the words of a refusal.
     """
-    types = pd.Series(list(types), dtype=object).astype(str)
-    kinds = types.map(modality_of)
-    counted = types.value_counts(sort=False)
+    named = pd.Series(list(types), dtype=object).astype(str)
+    kinds = named.map(modality_of)
+    counted = named.value_counts(sort=False)
     chosen = {}
     for modality, feature_type in FEATURE_TYPES.items():
         chosen[modality] = np.flatnonzero(kinds == modality)
@@ -92,7 +92,7 @@ def _of_types(counted: pd.Series) -> str:
 
 
 def feature_types(var: pd.DataFrame) -> pd.Series | None:
-    """What each feature of one AnnData with both modalities is; None where nothing says so."""
+    """What each feature of one AnnData with both modalities is; None where that is unknown."""
     for column in _TYPE_COLUMNS:
         if column in var and any(modality_of(kind) for kind in pd.unique(var[column])):
             return var[column]
@@ -108,12 +108,12 @@ def holds_both(var: pd.DataFrame) -> bool:
 def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndarray | None:
     """Positions of the features that an AnnData of one modality should have; None: all of them.
 
-    A note tells how many of another type are left out.
+    A note has the number of other features, which are left out.
 
     Raises:
         InputError: All are of other types.
     """
-    # only Cell Ranger's column: others may tell genes from pseudogenes
+    # only Cell Ranger's column: others may distinguish genes from pseudogenes
     types = var["feature_types"].astype(str) if "feature_types" in var else pd.Series(dtype=str)
     if not any(modality_of(kind) for kind in pd.unique(types)):
         return None
@@ -132,7 +132,7 @@ def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndar
 
 
 def split(adata: AnnData, where: str) -> dict[str, AnnData]:
-    """Both modalities of one AnnData, told apart by `var['feature_types']` (or 'modality')."""
+    """Both modalities of one AnnData, separated by `var['feature_types']` (or 'modality')."""
     from anndata import AnnData
 
     types = feature_types(adata.var)
@@ -149,10 +149,10 @@ def split(adata: AnnData, where: str) -> dict[str, AnnData]:
     raw, raw_columns = adata.raw, {}
     if raw is not None:
         raw_names = make_unique(as_names(raw.var_names))
-        if holds_both(raw.var):
+        raw_types = feature_types(raw.var)
+        if raw_types is not None and holds_both(raw.var):
             raw_columns = {
-                kind: np.flatnonzero(feature_types(raw.var).map(modality_of) == kind)
-                for kind in PAIR
+                kind: np.flatnonzero(raw_types.map(modality_of) == kind) for kind in PAIR
             }
         elif list(raw_names) == list(names):
             raw_columns = {kind: np.flatnonzero(types.map(modality_of) == kind) for kind in PAIR}

@@ -28,7 +28,7 @@ class Covariates:
     """Columns, their levels, and how the fitted cells are spread over these."""
 
     levels: dict[str, list[str]]
-    share: list[float]  # of the fitted cells, of each level of every column
+    share: list[float]  # proportion of the fitted cells in each level of every column
 
     @classmethod
     def of(cls, obs: pd.DataFrame) -> Covariates:
@@ -144,7 +144,7 @@ def distinct(design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def column_names(batch: str | Sequence[str] | None) -> list[str]:
-    """What a user may say as a list of columns."""
+    """The columns of an argument `batch`, as a list."""
     if batch is None:
         return []
     names = [batch] if isinstance(batch, str) else batch

@@ -18,7 +18,7 @@ from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_ce
 from .paired import Paired
 from .preprocess import insertions_to_fragments, looks_like_insertions
 
-# Smallest share of a model's genes, and of its peaks, that a query must have.
+# Smallest proportion of a model's genes, and of its peaks, that a query must have.
 MIN_SHARED = 0.8
 
 
@@ -29,7 +29,7 @@ def in_fragments(paired: Paired) -> Paired:
     )
 
 
-def modelled_features(given: Paired, min_cells: int) -> Paired:
+def modeled_features(given: Paired, min_cells: int) -> Paired:
     """The same cells without features seen in fewer than `min_cells` of them."""
     counts, features = {}, {}
     for modality, matrix in given.counts.items():
@@ -41,17 +41,17 @@ def modelled_features(given: Paired, min_cells: int) -> Paired:
                 f"none of the {count_of(len(names), word)} is seen in at least {min_cells:,} of "
                 f"the {count_of(len(given.cells), 'cell')}; give more cells or a smaller min_cells"
             )
-        modelled = _columns(matrix, kept)
-        if modelled is matrix and not isinstance(matrix, DiskRows):
+        modeled = _columns(matrix, kept)
+        if modeled is matrix and not isinstance(matrix, DiskRows):
             # ours: the caller may go on to normalize theirs in place, before or after the fit
-            modelled = sp.csr_matrix(
+            modeled = sp.csr_matrix(
                 (matrix.data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape
             )
-        counts[modality], features[modality] = modelled, names[kept]
+        counts[modality], features[modality] = modeled, names[kept]
     return Paired(counts, features, given.cells, given.obs)
 
 
-def in_features(paired: Paired, modelled: dict[str, np.ndarray]) -> Paired:
+def in_features(paired: Paired, modeled: dict[str, np.ndarray]) -> Paired:
     """Counts of other cells in the columns of a model; zero for a feature that they lack.
 
     Raises:
@@ -59,33 +59,33 @@ def in_features(paired: Paired, modelled: dict[str, np.ndarray]) -> Paired:
     """
     at = {
         modality: match_features(names, paired.features[modality], modality)
-        for modality, names in modelled.items()
+        for modality, names in modeled.items()
     }
     counts = {}
-    for modality, names in modelled.items():
+    for modality, names in modeled.items():
         _tell_missing(at[modality], names, paired.features[modality], modality)
         counts[modality] = _columns(paired.counts[modality], at[modality])
-    return Paired(counts, dict(modelled), paired.cells, paired.obs)
+    return Paired(counts, dict(modeled), paired.cells, paired.obs)
 
 
-def match_features(modelled: np.ndarray, have: np.ndarray, modality: str) -> np.ndarray:
+def match_features(modeled: np.ndarray, have: np.ndarray, modality: str) -> np.ndarray:
     """Where each feature of a model is among others: by name, else by what the name means.
 
     Two of them that mean the same are both left out. `ProjectSCMVP()` of the R package has the
     same rule.
 
     Returns:
-        (n_modelled,) positions, -1 where there is none.
+        (n_modeled,) positions, -1 where there is none.
     """
-    have = pd.Index(have)
-    at = have.get_indexer(modelled)
+    others = pd.Index(have)
+    at = others.get_indexer(modeled)
     if (at >= 0).all():
         return at
     meaning = range_meaning if modality == "atac" else gene_meaning
     missing = at < 0
-    sought = pd.Series([meaning(name) for name in modelled[missing]])
-    found = pd.Series([meaning(name) for name in have])
-    taken = found.duplicated(keep=False).to_numpy() | have.isin(modelled)
+    sought = pd.Series([meaning(name) for name in modeled[missing]])
+    found = pd.Series([meaning(name) for name in others])
+    taken = found.duplicated(keep=False).to_numpy() | others.isin(modeled)
     free = np.flatnonzero(~taken)
     position = pd.Index(found.iloc[free]).get_indexer(sought)
     position[sought.duplicated(keep=False).to_numpy()] = -1
@@ -107,7 +107,7 @@ def gene_meaning(name: str) -> str:
     return re.sub("[_|]", "-", name)
 
 
-def _tell_missing(at: np.ndarray, modelled: np.ndarray, have: np.ndarray, modality: str) -> None:
+def _tell_missing(at: np.ndarray, modeled: np.ndarray, have: np.ndarray, modality: str) -> None:
     """Say which features of the model count as zero, or that they are too many."""
     missing = at < 0
     if not missing.any():
@@ -119,11 +119,11 @@ def _tell_missing(at: np.ndarray, modelled: np.ndarray, have: np.ndarray, modali
             how = "count its fragments in the peaks of the model"
         raise InputError(
             f"the query has only {len(at) - n:,} of the model's {count_of(len(at), word)} (the "
-            f"model has {name_some(modelled[missing])}; the query {name_some(have)}): {how}"
+            f"model has {name_some(modeled[missing])}; the query {name_some(have)}): {how}"
         )
     warnings.warn(
         f"{count_of(n, word)} of the model ({100 * n / len(at):.1f} %) not in the query "
-        f"{'counts' if n == 1 else 'count'} as zero ({name_some(modelled[missing])})",
+        f"{'counts' if n == 1 else 'count'} as zero ({name_some(modeled[missing])})",
         InputNote,
         stacklevel=4,
     )
@@ -135,7 +135,7 @@ def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
     Args:
         paired: Cells to be embedded.
         insertions: Whether the fitted cells' counts were of insertions: what is assumed where a
-            query is too small to tell.
+            query is too small to decide.
     """
     seen = looks_like_insertions(paired.atac)
     if seen is not None and seen != insertions:
@@ -169,7 +169,7 @@ def empty_cells(paired: Paired) -> dict[str, np.ndarray]:
     if (none := np.logical_and.reduce([*empty.values()])).any():
         n = int(none.sum())
         raise InputError(
-            f"{count_of(n, 'cell', 'has', 'have')} no count in any modelled feature "
+            f"{count_of(n, 'cell', 'has', 'have')} no count in any modeled feature "
             f"({name_some(paired.cells[none])}); leave {'it' if n == 1 else 'them'} out"
         )
     return empty

@@ -1,4 +1,4 @@
-"""Which cells and features are worth modeling: a step that the user calls on raw data.
+"""Filtering of cells and features, a step that the user calls on raw data.
 
 Fitting itself never drops a cell.
 """
@@ -77,9 +77,10 @@ def filter_paired(
         kept.append(pair[modality][rows[modality]][:, seen].copy())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        result = join(*kept, obs=mdata.obs if is_mudata(mdata) else None)
-    if is_mudata(mdata):
-        result.uns.update(mdata.uns)
+        whole: Any = mdata if is_mudata(mdata) else None
+        result = join(kept[0], kept[1], obs=None if whole is None else whole.obs)
+    if whole is not None:
+        result.uns.update(whole.uns)
     result.uns["scmvp_filter"] = account
     if verbose:
         print(describe_filter(account))

@@ -1,4 +1,4 @@
-"""Which kind of file or folder holds paired cells, and what is said of one that cannot be read."""
+"""Which kind of file or folder holds paired cells; messages about those that cannot be read."""
 
 from __future__ import annotations
 

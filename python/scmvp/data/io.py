@@ -49,7 +49,7 @@ def read_folder(
             adata = _read_anndata(pair[modality], of_file)
             modalities.append(_with_counts(adata, modality, pair[modality], layers[modality]))
         with in_file(path):
-            return join(*modalities, mosaic=mosaic, may_be_mosaic=True)
+            return join(modalities[0], modalities[1], mosaic=mosaic, may_be_mosaic=True)
     if plain_or_gzipped(path, "matrix.mtx") is not None:
         return read_matrix_market(path, report)
     raise InputError(
@@ -105,7 +105,7 @@ def _read_mudata(
     prefixes = tuple(f"{name}:" for name in mdata.mod)
     own = [name for name in mdata.obs if not str(name).startswith(prefixes)]
     with in_file(path):
-        return join(*chosen, obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
+        return join(chosen[0], chosen[1], obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData
 
+from ..arguments import Names
 from ..errors import InputError
 from ..modalities import PAIR, feature_of, label_of
 from ..words import count_of
@@ -23,9 +24,9 @@ Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 def from_parts(
     rna: Parts,
     atac: Parts,
-    cells: Sequence[str],
-    genes: Sequence[str],
-    peaks: Sequence[str],
+    cells: Names,
+    genes: Names,
+    peaks: Names,
     obs: Mapping[str, Sequence[str]] | None = None,
 ) -> MuData:
     """Build paired cells from the three vectors of each sparse matrix, without copying them.
@@ -50,12 +51,10 @@ def from_parts(
     )
 
 
-def modality_from_parts(
-    modality: str, parts: Parts, cells: Sequence[str], features: Sequence[str]
-) -> AnnData:
+def modality_from_parts(modality: str, parts: Parts, cells: Names, features: Names) -> AnnData:
     """One modality of `from_parts`."""
-    cells, features = as_names(cells), as_names(features)
-    return adata_of(csr_from_parts(parts, (len(cells), len(features)), modality), cells, features)
+    rows, columns = as_names(cells), as_names(features)
+    return adata_of(csr_from_parts(parts, (len(rows), len(columns)), modality), rows, columns)
 
 
 def join(
@@ -98,9 +97,11 @@ def _columns_of_all(
 ) -> pd.DataFrame:
     """Columns of the whole, then of the modalities; one with other values gets its prefix."""
     columns = pd.DataFrame(index=cells)
-    known = {}  # cells that a column says something of
+    known = {}  # cells with a value in a column
     for prefix, table in (("", whole), ("rna:", rna), ("atac:", atac)):
-        for name in () if table is None else table:
+        if table is None:
+            continue
+        for name in table:
             column = table[name]
             if name not in columns:
                 columns[name], known[name] = column, table.index

@@ -57,8 +57,8 @@ def level_names(values: Any, name: Callable[[Any], str] = level_name) -> np.ndar
     """Names of many values, (n,) objects; None where a value is missing."""
     if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
         categories = values.cat if hasattr(values, "cat") else values
-        names = [name(value) for value in categories.categories]
-        return np.array([*names, None], dtype=object)[np.asarray(categories.codes)]
+        levels = [name(value) for value in categories.categories]
+        return np.array([*levels, None], dtype=object)[np.asarray(categories.codes)]
     values = np.array(values, dtype=object)
     names = np.full(values.shape, None, dtype=object)
     for at in np.flatnonzero(~pd.isna(values)):

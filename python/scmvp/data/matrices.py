@@ -7,7 +7,7 @@ What needs all rows goes through `blocks_of`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -40,8 +40,8 @@ class Stored(Protocol):
 
 def _full_block(indptr: np.ndarray, start: int) -> int:
     """End of the rows from `start` on that together hold at most BLOCK_ENTRIES, or of one row."""
-    full = np.searchsorted(indptr, int(indptr[start]) + BLOCK_ENTRIES, side="right") - 1
-    return int(min(max(full, start + 1), len(indptr) - 1))
+    full = int(np.searchsorted(indptr, int(indptr[start]) + BLOCK_ENTRIES, side="right")) - 1
+    return min(max(full, start + 1), len(indptr) - 1)
 
 
 def _part(stored: Any, start: int, stop: int) -> np.ndarray:
@@ -150,11 +150,11 @@ class DiskRows:
         """The same with the values as they are stored."""
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(self.shape[0]))
-        if self.order is not None:
-            rows = self.order[rows]
-        if (here := rows >= 0).all():
-            return self._stored_rows(rows)
-        return _with_empty_rows(self._stored_rows(rows[here]), here)
+        stored: np.ndarray = rows if self.order is None else self.order[rows]
+        here: np.ndarray = stored >= 0
+        if here.all():
+            return self._stored_rows(stored)
+        return _with_empty_rows(self._stored_rows(stored[here]), here)
 
     def _stored_rows(self, rows: np.ndarray) -> sp.csr_matrix:
         if not len(rows):
@@ -192,7 +192,7 @@ class DiskRows:
         return counts
 
 
-Matrix = sp.csr_matrix | DiskRows
+Matrix: TypeAlias = sp.csr_matrix | DiskRows
 
 
 def columns_of(counts: Matrix, columns: np.ndarray) -> Matrix:
@@ -390,7 +390,7 @@ def _values_of(values: Any) -> Iterator[np.ndarray]:
         yield values.data
     elif hasattr(values, "to_memory") or hasattr(values, "compute") or sp.issparse(values):
         matrix = matrix_of(values)
-        yield np.array([np.nan]) if matrix is None else matrix.data
+        yield np.array([np.nan]) if matrix is None else in_memory(matrix).data
     else:
         yield np.asarray(values)
 

@@ -1,4 +1,4 @@
-"""Where the counts of a modality are: X, a layer or .raw, and what is to be said of a choice.
+"""Where the counts of a modality are: X, a layer or .raw, and the notes about a choice.
 
 The same rules hold for files (`io`, `backed`) and for objects in memory (`checks`).
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,8 +63,8 @@ def places_of(adata: AnnData) -> list[Place]:
     if adata.X is not None:
         places.append(Place("X", lambda: adata.X, lambda: as_names(adata.var_names), False))
     places += [
-        Place(str(name), lambda name=name: adata.layers[name], lambda: as_names(adata.var_names),
-              True)
+        Place(str(name), partial(adata.layers.__getitem__, name),
+              lambda: as_names(adata.var_names), True)
         for name in adata.layers
     ]  # fmt: skip
     if adata.raw is not None:
@@ -162,11 +163,12 @@ def place_in_file(
                 ".raw with counts; write its counts into X"
             )
         return x, False
-    if (other := _disagrees(x, places)) is None:
+    rival = _disagrees(x, places)
+    if rival is None:
         return x, False
-    taken, left = (other, x) if _is_rather_counts(other, x) else (x, other)
+    taken, left = (rival, x) if _is_rather_counts(rival, x) else (x, rival)
     note(
-        f"{label} holds {_kind(x)}, but {other.words} holds other counts; {taken.words} is taken: "
+        f"{label} holds {_kind(x)}, but {rival.words} holds other counts; {taken.words} is taken: "
         f"for {left.words} say {modality}_layer='{left.name}'"
     )
     return taken, True

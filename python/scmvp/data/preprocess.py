@@ -22,10 +22,10 @@ def counts_insertions(counts: Matrix) -> bool:
 
 
 def looks_like_insertions(counts: Matrix) -> bool | None:
-    """The same of few cells; None where their counts are too few to tell.
+    """The same of few cells; None where their counts are too few to decide.
 
-    That is where the share of even counts is less than four standard errors from the border, two
-    thirds, or where there are less than a hundred counts.
+    That is where the proportion of even counts is less than four standard errors from two thirds,
+    or where there are less than a hundred counts.
     """
     odd, n = _odd_counts(counts)
     if n < _FEWEST_TO_TELL:
@@ -68,7 +68,7 @@ def inverse_document_frequency(counts: Matrix) -> np.ndarray:
 
 
 def tf_idf(counts: sp.csr_matrix, idf: np.ndarray | None = None) -> sp.csr_matrix:
-    """Term frequency times inverse document frequency, log1p(1e4 tf idf); what the encoders read.
+    """Term frequency times inverse document frequency, log1p(1e4 tf idf), preset `paper`.
 
     Args:
         counts: Cells x peaks.

@@ -32,18 +32,18 @@ class Products:
         """The matrix times x, (cells, k), of x (features, k)."""
         import torch
 
-        x = torch.from_numpy(np.ascontiguousarray(x.reshape(len(x), -1), np.float32))
-        out = x.new_zeros(self.shape[0], x.shape[1])
+        columns = torch.from_numpy(np.ascontiguousarray(x.reshape(len(x), -1), np.float32))
+        out = columns.new_zeros(self.shape[0], columns.shape[1])
         for start, block in self._blocks:
-            out.addmm_(block, x[start : start + _BLOCK_FEATURES])
+            out.addmm_(block, columns[start : start + _BLOCK_FEATURES])
         return out.numpy()
 
     def backward(self, y: np.ndarray) -> np.ndarray:
         """Its transpose times y, (features, k), of y (cells, k)."""
         import torch
 
-        y = torch.from_numpy(np.ascontiguousarray(y.reshape(len(y), -1), np.float32))
-        return (self._transposed @ y).numpy()
+        columns = torch.from_numpy(np.ascontiguousarray(y.reshape(len(y), -1), np.float32))
+        return (self._transposed @ columns).numpy()
 
 
 def _as_tensor(matrix: sp.csr_matrix):

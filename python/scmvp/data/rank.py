@@ -41,7 +41,7 @@ def estimate_n_clusters(
 ) -> int:
     """Number of clusters from the rank of the cell-cell correlation matrix, as the paper has it.
 
-    A fit that is not told the number finds it in its latent (`SCMVP`), nearer to the truth.
+    `SCMVP` without `n_clusters` finds K in its latent, nearer to the truth.
 
     K clusters span K - 1 directions among cells. A direction counts where its singular value
     exceeds the largest one of the same matrix with each feature's values permuted over cells of the
@@ -80,10 +80,11 @@ def estimate_n_clusters(
         rna, atac = (
             without_batches(counts, batches_of(counts, design[chosen])) for counts in (rna, atac)
         )
-    pairs = [_data_and_null(counts, batch, rng) for counts in (rna, atac)]
-    pairs = [pair for pair in pairs if pair is not None]
+    found = [_data_and_null(counts, batch, rng) for counts in (rna, atac)]
+    pairs = [pair for pair in found if pair is not None]
     if len(pairs) == 2:
-        pairs.append(tuple(map(_side_by_side, *pairs)))
+        data, null = (_side_by_side(*both) for both in zip(*pairs, strict=True))
+        pairs.append((data, null))
     rank = max((_rank(data, null, rng) for data, null in pairs), default=0)
     most = max(1, min(MAX_CLUSTERS, n_cells - 1))
     return int(np.clip(rank + 1, min(_MIN_CLUSTERS, most), most))
@@ -92,8 +93,8 @@ def estimate_n_clusters(
 def _counts_of(values: Any, modality: str) -> Matrix:
     """`count_matrix` of cells and features that have no names."""
     shape = getattr(values, "shape", (0, 0))
-    names = [np.arange(n).astype(str) for n in (shape if len(shape) == 2 else (0, 0))]
-    return count_matrix(values, modality, *names)
+    cells, features = (np.arange(n).astype(str) for n in (shape if len(shape) == 2 else (0, 0)))
+    return count_matrix(values, modality, cells, features)
 
 
 def _data_and_null(
@@ -146,17 +147,17 @@ def _rank(data: LinearOperator, null: LinearOperator, rng: np.random.Generator) 
 
 
 def _log_counts(counts: sp.csr_matrix, rng: np.random.Generator) -> sp.csr_matrix:
-    """log1p, float32, of the features that can say something about groups of cells."""
+    """log1p, float32, of the features that are informative about groups of cells."""
     seen = feature_cells(counts)
     # Bursts of a feature seen in a handful of cells look like directions of their own.
     common = np.flatnonzero(seen >= max(5, 0.005 * counts.shape[0]))
     # Features that vary no more than depth makes them are noise. A permutation leaves each
-    # feature's variance as it is, so that choosing by it favours the data no more than the null.
+    # feature's variance as it is, so that choosing by it favors the data no more than the null.
     scaled = scaled_counts(counts[:, common])
     excess = np.asarray(scaled.multiply(scaled).sum(0)).ravel()
     excess -= np.asarray(scaled.sum(0)).ravel() ** 2 / counts.shape[0]
     common = common[np.argsort(-excess)[: max(100, int(_RANK_FEATURES * len(common)))]]
-    # Deep data has directions to spare: a random part of its features bounds time and memory.
+    # Deep cells have more than enough counts: a part of the features bounds time and memory.
     part = _RANK_ENTRIES / max(1, seen[common].sum())
     if part < 1:
         common = rng.choice(common, max(1, int(part * len(common))), replace=False)

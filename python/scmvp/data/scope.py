@@ -19,7 +19,7 @@ from .features import (
     empty_cells,
     in_features,
     in_fragments,
-    modelled_features,
+    modeled_features,
 )
 from .paired import Paired, PairedData
 from .preprocess import counts_insertions
@@ -32,7 +32,7 @@ class Scope:
     """What is read of cells, fitted ones and others.
 
     Attributes:
-        features: Names of the modelled ones, by modality.
+        features: Names of the modeled ones, by modality.
         layers: Those of RNA and ATAC that have the counts.
         covariates: The batches that are taken out of the latent; None where there are none.
         insertions: Whether the ATAC counts of the fitted cells were of insertions.
@@ -110,7 +110,7 @@ def choose(
     """Check the cells and choose the features; the arguments are those of `SCMVP`.
 
     Raises:
-        InputError: The input cannot be modelled; the sentence says why.
+        InputError: The input cannot be modeled; the sentence says why.
     """
     if isinstance(data, Paired) and (rna_layer, atac_layer) != (None, None):
         raise InputError(
@@ -119,11 +119,13 @@ def choose(
         )
     columns = column_names(batch)
     given = check_paired(data, rna_layer, atac_layer, mosaic, columns=columns)
-    covariates = Covariates.of(given.obs[columns]) if columns else None
+    covariates = None
+    if columns and given.obs is not None:
+        covariates = Covariates.of(given.obs[columns])
     insertions = counts_insertions(given.atac)
     if insertions:
         given = in_fragments(given)
-    cells = modelled_features(given, min_cells)
+    cells = modeled_features(given, min_cells)
     empty = empty_cells(cells)
     incomplete = np.logical_or.reduce([*empty.values()])
     _refuse_few(len(incomplete), int((~incomplete).sum()))
@@ -156,5 +158,5 @@ def _refuse_few(n_cells: int, n_paired: int) -> None:
 
 
 def n_features(modality: str) -> str:
-    """Under which name their number is told."""
+    """The name of their number in accounts and summaries."""
     return f"n_{MODALITIES[modality].features}"

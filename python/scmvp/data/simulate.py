@@ -6,7 +6,7 @@ that of its type (of two neighboring stages, when cells are ordered) with the am
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -84,8 +84,8 @@ def simulate(
         peaks_per_gene: Mean number of peaks linked to a marker gene, at least one each.
         rna_theta: Inverse dispersion of the RNA counts (variance = mean + mean^2 / theta).
         atac_theta: Inverse dispersion of the ATAC counts.
-        separated_by: What tells siblings apart: 'both' modalities, each by itself; only 'rna'; only
-            'atac'; or only the two 'together' (RNA for every other pair, ATAC for the rest).
+        separated_by: What distinguishes siblings: 'both' modalities, each by itself; only 'rna';
+            only 'atac'; or only the two 'together' (RNA for every other pair, ATAC for the rest).
         ordered: Spread the cells along the path from the first type to the last instead of in
             clusters; obs['pseudotime'] in [0, 1] then holds each cell's place.
         branches: Ends of the path of ordered cells. With two or more, the first stages are a trunk,
@@ -120,7 +120,7 @@ def simulate(
     )
     path = path_of(n_types, branches) if ordered else None
     mixture = draw_mixture(rng, n_cells, n_types, ambient, path)
-    moved = ahead(mixture, path, atac_lead) if ordered else mixture
+    moved = mixture if path is None else ahead(mixture, path, atac_lead)
     depth = draw_depth(rng, n_cells, depth_spread)
     batches = draw_batches(mixture, n_types, n_batches, batch_effect, seed)
     modalities = {}
@@ -191,7 +191,7 @@ def _assemble(
     return mdata
 
 
-def _refuse_path(arguments: dict[str, object]) -> None:
+def _refuse_path(arguments: dict[str, Any]) -> None:
     branches, lead = arguments["branches"], arguments["atac_lead"]
     whole_number("branches", branches)
     if not 0 <= number("atac_lead", lead) < 1:
@@ -205,7 +205,7 @@ def _refuse_path(arguments: dict[str, object]) -> None:
         )
 
 
-def _refuse_arguments(arguments: dict[str, object]) -> None:
+def _refuse_arguments(arguments: dict[str, Any]) -> None:
     for name in ("n_cells", "n_genes", "n_peaks", "n_types", "n_chromosomes", "n_batches"):
         whole_number(name, arguments[name])
     whole_number("seed", arguments["seed"], at_least=0)

@@ -20,7 +20,7 @@ _GENE_SPACING = 60_000
 class TypeShape:
     """Which groups of markers exist and which types express them.
 
-    `members` is groups x types; `rna` and `atac` say in which modality a group's markers differ.
+    `members` is groups x types; `rna` and `atac`: whether a group's markers differ in it.
     """
 
     members: np.ndarray

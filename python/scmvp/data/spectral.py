@@ -1,8 +1,9 @@
-"""Correspondence analysis of sparse counts: the directions among cells that are not noise.
+"""Correspondence analysis of sparse counts: loadings of the features, and scores of cells.
 
 The residuals are (x_ij / l_i - p_j) sqrt(l_i / p_j), with l_i the library size of cell i and p_j
-the share of feature j in all counts: deviations from independence in units of their Poisson
-standard deviation (Greenacre, Correspondence Analysis in Practice). They are never formed.
+the proportion of feature j in all counts: deviations from independence in units of their Poisson
+standard deviation (Greenacre, Correspondence Analysis in Practice). They are never stored. Loadings
+are their leading right singular vectors (docs/MODEL.md, I1, I2, I4).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from .products import Products
 # groups of cells, would make the leading directions. Scaled entries are cut off here.
 CLIP = 10.0
 
-_SPECTRUM_CELLS = 20_000
-_SPECTRUM_ENTRIES = 20_000_000
+_ANALYZED_CELLS = 20_000
+_ANALYZED_ENTRIES = 20_000_000
 _PROBE_CELLS = 1_000
 _FEW_COUNTS = 10
 _KRYLOV_BLOCK = 16
@@ -34,64 +35,67 @@ _KRYLOV_STEPS = 12
 _ZERO = 1e-5  # of the largest singular value
 _NO_ROWS = slice(0)
 _TENTHS = 10
-_TENTHS_CELLS = 1_000  # enough to tell by how much scores shrink
+_TENTHS_CELLS = 1_000  # enough to estimate by how much scores shrink
 
 
-class Spectrum(NamedTuple):
-    """How to score cells on the leading directions of the cells it was fitted to.
+class CorrespondenceAnalysis(NamedTuple):
+    """The loadings, and what else is needed to compute scores of cells.
 
     A cell's scores are Σ_j min(x_j, CLIP sqrt(l p_j)) / l · loading_j - centre, (d,), in units of
     the noise of a cell of mean library size; x are its counts, divided by the factors of its batch.
+    The fields have the names of the tensors in model files.
     """
 
-    loading: np.ndarray  # (F, d) float32, directions; with `shrink` times what scores shrink by
+    loading: np.ndarray  # (F, d) float32, scaled loadings; with `shrink` times the shrinkage
     centre: np.ndarray  # (d,) float32, scores of the mean profile
-    share: np.ndarray  # (F,) float32, p
-    log_factor: np.ndarray  # (n_levels, F) float32, by which a batch changes a feature's share
+    share: np.ndarray  # (F,) float32, proportions p
+    log_factor: np.ndarray  # (n_levels, F) float32, log factors of the batches
 
 
 class Batches(NamedTuple):
-    """Which batches cells are of, and what these do to the features."""
+    """The batches of cells, and the factors by which these multiply the features."""
 
     design: np.ndarray  # (n_cells, n_levels) float32
-    log_factor: np.ndarray  # (n_levels, F) float32, of the features' shares
+    log_factor: np.ndarray  # (n_levels, F) float32, by which a level multiplies a feature
 
 
-def fit_spectrum(
+def fit_correspondence(
     counts: Matrix,
     n_components: int,
     seed: int,
     batches: Batches | None = None,
     shrink: bool = True,
     report: Report | None = None,
-) -> Spectrum:
-    """The leading directions of at most 20,000 cells and about 20 million non-zeros.
+) -> CorrespondenceAnalysis:
+    """Correspondence analysis of at most 20,000 cells and about 20 million non-zeros.
 
     Args:
         counts: Cells x features.
         n_components: d; those beyond the smaller side of the matrix are all zero.
         seed: Of the cells drawn and of the search.
         batches: Of the cells.
-        shrink: The leading directions of some thousand cells lean towards the noise of each of
-            them: on its own account a cell scores several times what it would on those of other
-            cells (Lee, Zou and Wright, Ann. Stat. 2010). Shrink scores to that, direction by
-            direction (docs/decisions, D20).
-        report: Told the share of the work that is done, 0 to 1, every now and then.
+        shrink: Shrink the scores of each direction. The loadings of some thousand cells fit the
+            noise of each of them: its scores are several times as large as on loadings of other
+            cells (Lee, Zou and Wright, Ann. Stat. 2010), and shrinkage makes them as large as
+            these (docs/decisions, D20).
+        report: Called with the fraction of the work that is done, 0 to 1, every now and then.
     """
     log_factor = np.zeros((0, counts.shape[1])) if batches is None else batches.log_factor
     rng = np.random.default_rng(seed)
-    known = _known(counts, rng, batches)
-    share, size = known.share, known.size
+    prepared = _prepared(counts, rng, batches)
+    proportion, size = prepared.proportion, prepared.size
     tenths = _tenths(len(size), rng) if shrink else []
     step = _counted(report, (1 + len(tenths)) * (_KRYLOV_STEPS + 1))
-    right = _directions(known, n_components, rng, step=step)
+    right = _directions(prepared, n_components, rng, step=step)
     if shrink:
-        right = right * _shrinkage(known, right, tenths, rng, step)
+        right = right * _shrinkage(prepared, right, tenths, rng, step)
     unit = np.sqrt(size.mean())
-    inverse = np.divide(unit, np.sqrt(share), out=np.zeros_like(share), where=share > 0)
-    centre = unit * (known.mean @ right) / np.sqrt(max(size.sum(), 1))
-    parts = (right * inverse[:, None], centre, share, log_factor)
-    return Spectrum(*(part.astype(np.float32) for part in parts))
+    inverse = np.divide(
+        unit, np.sqrt(proportion), out=np.zeros_like(proportion), where=proportion > 0
+    )
+    centre = unit * (prepared.mean @ right) / np.sqrt(max(size.sum(), 1))
+    parts = (right * inverse[:, None], centre, proportion, log_factor)
+    return CorrespondenceAnalysis(*(part.astype(np.float32) for part in parts))
 
 
 def _counted(report: Report | None, n_steps: int) -> Callable[[], None]:
@@ -107,32 +111,32 @@ def _counted(report: Report | None, n_steps: int) -> Callable[[], None]:
     return step
 
 
-class _Known(NamedTuple):
-    """Cells as their spectrum is fitted to them."""
+class _Prepared(NamedTuple):
+    """Cells as correspondence analysis reads them."""
 
     scaled: sp.csr_matrix  # `scaled_counts`, cut off at CLIP
     products: Products  # of `scaled`
     depth: np.ndarray  # (n, 1) float32, sqrt(l) / sqrt(Σ l)
     mean: np.ndarray  # (F,) float32, what depth explains of `scaled`, per unit of depth
     size: np.ndarray  # (n,), l
-    share: np.ndarray  # (F,), p
+    proportion: np.ndarray  # (F,), p
 
 
-def _known(counts: Matrix, rng: np.random.Generator, batches: Batches | None) -> _Known:
+def _prepared(counts: Matrix, rng: np.random.Generator, batches: Batches | None) -> _Prepared:
     counts, rows = _sampled(counts, rng)
     if batches is not None:
         counts = without_batches(counts, Batches(batches.design[rows], batches.log_factor))
     size = np.asarray(counts.sum(1), dtype=np.float64).ravel()
     total = max(size.sum(), 1)
-    share = np.asarray(counts.sum(0), dtype=np.float64).ravel() / total
+    proportion = np.asarray(counts.sum(0), dtype=np.float64).ravel() / total
     scaled = scaled_counts(counts)
     np.minimum(scaled.data, CLIP, out=scaled.data)
     depth = np.sqrt(size / total)[:, None].astype(np.float32)
-    return _Known(scaled, Products(scaled), depth, (scaled.T @ depth)[:, 0], size, share)
+    return _Prepared(scaled, Products(scaled), depth, (scaled.T @ depth)[:, 0], size, proportion)
 
 
 def _directions(
-    known: _Known,
+    prepared: _Prepared,
     n_components: int,
     rng: np.random.Generator,
     without: np.ndarray | slice = _NO_ROWS,
@@ -141,20 +145,20 @@ def _directions(
     """Leading right vectors of the residuals, (F, n_components); zero where there are no more.
 
     Args:
-        known: The cells.
+        prepared: The cells.
         n_components: How many.
         rng: Of the search.
         without: Cells that are left out.
         step: Called after every step of the search.
     """
-    scaled = known.scaled
+    scaled = prepared.scaled
     right = np.zeros((scaled.shape[1], n_components), np.float32)
     n = min(n_components, min(scaled.shape) - 1)
     if n > 0 and scaled.nnz:
-        depth = known.depth.copy()
+        depth = prepared.depth.copy()
         depth[without] = 0
         depth /= max(np.linalg.norm(depth), np.finfo(np.float32).tiny)
-        operator = residuals(known.products, depth, without)
+        operator = residuals(prepared.products, depth, without)
         right[:, :n] = leading(operator, n, rng, step)[1]
     return right
 
@@ -168,22 +172,22 @@ def _tenths(n_cells: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def _shrinkage(
-    known: _Known,
+    prepared: _Prepared,
     right: np.ndarray,
     tenths: list[np.ndarray],
     rng: np.random.Generator,
     step: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """Slope of cells' scores on directions they had no part in, by those on `right`; (d,), 0 to 1.
+    """Slope of cells' scores on loadings of other cells, by those on `right`; (d,), 0 to 1.
 
-    Each tenth of the cells is scored on the directions of the others, projected onto `right`, so
-    that a direction the tenths do not agree on hardly counts.
+    Each tenth of the cells is scored on the loadings of the others, projected onto `right`, so
+    that a direction on which the tenths do not agree hardly counts.
     """
     apart, whole = np.zeros(right.shape[1]), np.zeros(right.shape[1])
     for own in tenths:
-        directions = _directions(known, right.shape[1], rng, own, step)
+        directions = _directions(prepared, right.shape[1], rng, own, step)
         basis = np.hstack([right, directions])
-        scores = known.scaled[own] @ basis - known.depth[own] * (known.mean @ basis)
+        scores = prepared.scaled[own] @ basis - prepared.depth[own] * (prepared.mean @ basis)
         here, there = np.hsplit(scores, 2)
         apart += (here * (there @ (directions.T @ right))).sum(0)
         whole += (here**2).sum(0)
@@ -191,10 +195,10 @@ def _shrinkage(
 
 
 def batches_of(counts: Matrix, design: np.ndarray) -> Batches:
-    """Log ratio of the counts of every feature in a batch to what its share in all cells makes.
+    """Log ratio of the counts of every feature in a batch to those expected from all cells.
 
-    Both get ten counts more, so that a feature seldom seen is left as it is. What an earlier column
-    of batches explains is not counted twice.
+    Both get ten counts more, so that a feature seldom seen is left as it is. The counts
+    expected from a later column of batches include the factors of the earlier ones.
 
     Args:
         counts: Cells x features.
@@ -207,8 +211,8 @@ def batches_of(counts: Matrix, design: np.ndarray) -> Batches:
         start += len(rows)
         member = (np.ones(len(rows)), (rows, np.arange(len(rows))))
         seen += (sp.csr_matrix(member, (len(kinds), len(rows))) @ block).toarray()
-    share = seen.sum(0) / max(seen.sum(), 1)
-    expected = seen.sum(1, keepdims=True) * share
+    proportion = seen.sum(0) / max(seen.sum(), 1)
+    expected = seen.sum(1, keepdims=True) * proportion
     found = np.zeros((design.shape[1], counts.shape[1]))
     for level in range(design.shape[1]):
         here = kinds[:, level] > 0
@@ -230,10 +234,10 @@ def without_batches(counts: sp.csr_matrix, batches: Batches) -> sp.csr_matrix:
 def _sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, np.ndarray | slice]:
     """All cells, or as many of them as bounds time and memory; and which these are."""
     n_cells = counts.shape[0]
-    n = min(n_cells, _SPECTRUM_CELLS)
+    n = min(n_cells, _ANALYZED_CELLS)
     probe = counts[np.sort(rng.choice(n_cells, min(n, _PROBE_CELLS), replace=False))]
     per_cell = max(probe.nnz / max(probe.shape[0], 1), 1)
-    n = min(n, max(_PROBE_CELLS, int(_SPECTRUM_ENTRIES / per_cell)))
+    n = min(n, max(_PROBE_CELLS, int(_ANALYZED_ENTRIES / per_cell)))
     if n == n_cells:
         return in_memory(counts), slice(None)
     rows = np.sort(rng.choice(n_cells, n, replace=False))
@@ -252,7 +256,7 @@ def scaled_counts(counts: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def residuals(
-    scaled: Products, depth: np.ndarray, hidden: np.ndarray | slice = _NO_ROWS
+    scaled: Products, depth: np.ndarray, left_out: np.ndarray | slice = _NO_ROWS
 ) -> LinearOperator:
     """Scaled counts without what depth explains; never formed.
 
@@ -260,17 +264,17 @@ def residuals(
         scaled: `scaled_counts`, cells x features.
         depth: Orthonormal columns, (n_cells, q); sqrt(l) / sqrt(Σ l) alone makes the residuals
             those of correspondence analysis.
-        hidden: Rows that are zero instead, as those of `depth` are: spares a copy without them.
+        left_out: Rows that are zero instead, as those of `depth` are: spares a copy without them.
     """
 
     def forward(x: np.ndarray) -> np.ndarray:
         product = scaled.forward(x)
-        product[hidden] = 0
+        product[left_out] = 0
         return product - depth @ (depth.T @ product)
 
     def backward(y: np.ndarray) -> np.ndarray:
         rest = y - depth @ (depth.T @ y)
-        rest[hidden] = 0
+        rest[left_out] = 0
         return scaled.backward(rest)
 
     return operator(scaled.shape, forward, backward)
@@ -308,7 +312,8 @@ def leading(
         _, values, right = scipy.linalg.svd(dense, full_matrices=False)
         return values[:n], right[:n].T * (values[:n] > _ZERO * values[0])
     block = rng.standard_normal((matrix.shape[1], _KRYLOV_BLOCK)).astype(np.float32)
-    basis, products, images = [], [], []  # Q, A'Q and AA'Q
+    basis: list[np.ndarray] = []  # Q
+    products, images = [], []  # A'Q and AA'Q
     image = matrix @ block
     for _ in range(_KRYLOV_STEPS + 1):
         basis.append(_orthonormal(image, basis))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -13,6 +12,7 @@ import scipy.io
 import scipy.sparse as sp
 from mudata import MuData
 
+from ..arguments import Names
 from ..errors import InputError
 from ..files import WatchedFile
 from ..progress import Report
@@ -94,7 +94,8 @@ def read_matrix_market(path: Path, report: Report) -> MuData:
             f"{path} holds matrix.mtx but no {' and no '.join(lacking)}; put the three files "
             "of one run into the folder"
         )
-    return _read_three_files(path, *(found[name] for name in _MATRIX_FILES), report)
+    matrix, features, barcodes = (file for file in found.values() if file is not None)
+    return _read_three_files(path, matrix, features, barcodes, report)
 
 
 def _read_three_files(
@@ -143,9 +144,7 @@ def _strings(dataset: h5py.Dataset) -> np.ndarray:
     return np.array(dataset.asstr()[:], dtype=object)
 
 
-def _split_by_type(
-    matrix: sp.csr_matrix, cells: Sequence[str], var: pd.DataFrame, path: Path
-) -> MuData:
+def _split_by_type(matrix: sp.csr_matrix, cells: Names, var: pd.DataFrame, path: Path) -> MuData:
     """Split a matrix of all features into the two modalities; the index of `var` may repeat."""
     # Seurat makes names unique over all features before it splits them.
     names = np.array(make_unique(var.index), dtype=object)

@@ -1,4 +1,4 @@
-"""The module before its training: what the features' counts alone decide."""
+"""The untrained module: loadings, totals and factors of batches from the counts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from ..data.matrices import Matrix, feature_totals
-from ..data.spectral import batches_of, fit_spectrum
+from ..data.spectral import batches_of, fit_correspondence
 from ..modalities import MODALITIES
 from ..nn import paper
-from ..nn.inputs import SpectralScores
+from ..nn.inputs import Reader, SpectralScores
 from ..nn.module import Features, PairedMixtureVAE
 from ..options import ModelOptions
 from ..progress import SILENT, Stages
@@ -23,7 +23,7 @@ def untrained(
     seed: int,
     stages: Stages = SILENT,
 ) -> PairedMixtureVAE:
-    """A module that knows how often and in which cells features are seen, and nothing else.
+    """An untrained module, with the loadings and totals of the counts.
 
     Args:
         options: Of the network.
@@ -31,7 +31,7 @@ def untrained(
         counts: Of the cells to fit, by modality.
         design: Their batches, (n, S).
         seed: Of the correspondence analysis.
-        stages: Told of it.
+        stages: For its progress.
     """
     o, features = options, {}
     for name, matrix in counts.items():
@@ -39,11 +39,12 @@ def untrained(
         part = None if design is None else batches_of(matrix, design)
         if part is not None:
             factor = torch.from_numpy(part.log_factor)
+        reader: Reader
         if o.encoder_input == "counts":
             reader = paper.READERS[of.paper_input].of(matrix)
         else:
             with stages.stage(f"correspondence analysis of {of.group}") as report:
-                found = fit_spectrum(matrix, o.n_components, seed, part, o.shrink, report)
+                found = fit_correspondence(matrix, o.n_components, seed, part, o.shrink, report)
             reader = SpectralScores(found)
         totals = torch.from_numpy(feature_totals(matrix).astype(np.float32))
         features[name] = Features(totals, reader, factor)

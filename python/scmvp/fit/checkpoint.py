@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .training import Trainer
 
 FORMAT = "scmvp-checkpoint-3"
+_RESPONSIBILITIES = "shares"  # the name of their tensor in a checkpoint
 
 
 def save(path: Path, trainer: Trainer) -> None:
@@ -29,8 +30,8 @@ def save(path: Path, trainer: Trainer) -> None:
     tensors |= {f"best.{name}": value for name, value in (trainer.best or {}).items()}
     for i, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
-    if trainer.shares is not None:
-        tensors["shares"] = torch.from_numpy(trainer.shares)
+    if trainer.responsibilities is not None:
+        tensors[_RESPONSIBILITIES] = torch.from_numpy(trainer.responsibilities)
     tensors["random.cpu"] = torch.get_rng_state()
     if trainer.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(trainer.device)
@@ -91,7 +92,8 @@ def load(path: Path, trainer: Trainer) -> None:
         states.setdefault(int(i), {})[kind] = value
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": states, "param_groups": groups})
-    trainer.shares = tensors["shares"].numpy() if "shares" in tensors else None
+    kept = tensors.get(_RESPONSIBILITIES)
+    trainer.responsibilities = None if kept is None else kept.numpy()
     trainer.result = type(trainer.result)(**about["result"])
     trainer.progress = type(trainer.progress)(*about["progress"])
     trainer.shuffler.bit_generator.state = about["shuffler"]
@@ -105,7 +107,7 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         values = tensors[name].contiguous()
         found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        found.update(values.reshape(-1).view(torch.uint8).numpy())
+        found.update(values.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

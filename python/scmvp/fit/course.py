@@ -107,9 +107,9 @@ def trained(
         n_clusters: K; None: to be found.
         counts: Of the cells, by modality.
         design: Their batches, (n, S).
-        account: What was chosen of the cells; says how many have not all modalities.
+        account: What was chosen of the cells, with the number that lack a modality.
         show_epoch: Called after each epoch, before the caller's callback.
-        stages: Told of what comes before the first epoch.
+        stages: For the work before the first epoch.
 
     Raises:
         InputError: The training diverged.

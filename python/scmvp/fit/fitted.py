@@ -16,7 +16,7 @@ from ..nn.module import PairedMixtureVAE
 from ..options import TrainingOptions
 from ..progress import SILENT, Stages
 from ..threads import limited_threads
-from .embedding import embed, in_frame
+from .embedding import embed, whitened_means
 from .training import TrainingResult
 
 
@@ -61,7 +61,7 @@ class Fitted:
             cells = Cells(counts, self.device, design=design)
             with stages.stage("embedding the cells") as report:
                 q = embed(self.module, cells, modality=modality, report=report)
-            return in_frame(self.module, q)
+            return whitened_means(self.module, q)
 
     def responsibilities(self, latent: np.ndarray) -> np.ndarray:
         """p(c|z), (n, K) float32."""

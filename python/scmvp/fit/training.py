@@ -23,11 +23,11 @@ from ..nn.likelihood import Pool
 from ..nn.module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from ..nn.networks import start_epoch
 from ..nn.optimizer import Adam
-from ..nn.zeros import ROUGHLY, SampledZeros
+from ..nn.zeros import EARLY_EXTENT, SampledZeros
 from ..options import Phase, TrainingOptions
-from ..progress import SILENT, Report, Stages, unheard
+from ..progress import SILENT, Report, Stages, no_report
 from . import checkpoint, mixture
-from .embedding import embed, in_frame, read_all
+from .embedding import all_inputs, embed, whitened_means
 
 Callback = Callable[[dict], None]
 
@@ -89,12 +89,12 @@ class Trainer:
         self.ranks = cells.ranks
         self.stages = self._of_first = SILENT
         self._objective: nn.Module = _Objective(module)
-        self._read: Inputs | None = None
+        self._inputs: Inputs | None = None
         self._held_out: list[PairedBatch] | None = None
         self.best: dict[str, torch.Tensor] | None = None  # weights of the best epoch of the phase
-        self.shares: np.ndarray | None = None  # of each component in each cell of the mixture
+        self.responsibilities: np.ndarray | None = None  # of `mixture_cells`, (n, K)
         self.progress = Progress()
-        # the biases start as the log of the features' shares in all counts
+        # the biases start as the log of p_j, the proportions of the features in all counts
         self.fingerprint = [float(layer.bias.detach().double().sum()) for layer in module.outputs()]
 
     def _batch_size(self, n_cells: int) -> int:
@@ -115,7 +115,7 @@ class Trainer:
     ) -> TrainingResult:
         """Train; afterwards the module holds the best weights seen and is in evaluation mode.
 
-        A KeyboardInterrupt ends training with what has been learnt so far, unless not one epoch
+        A KeyboardInterrupt ends training with what has been learned so far, unless not one epoch
         was complete: then there is nothing to keep, and it is raised again.
 
         Args:
@@ -130,7 +130,7 @@ class Trainer:
         self.module.pool = Pool()
         try:
             with stages.stage("scores of all cells") as report:
-                self._read = read_all(self.module, self.cells, report)
+                self._inputs = all_inputs(self.module, self.cells, report)
             phases = self.options.phases(self.n_batches)
             for i in range(self.progress.phase, len(phases)):
                 if i > self.progress.phase:
@@ -164,7 +164,7 @@ class Trainer:
                 totals.cpu(),
                 len(self.cells),
                 self.module.options.decoder_precision,
-                1.0 if phase.name == "annealing" else ROUGHLY,
+                1.0 if phase.name == "annealing" else EARLY_EXTENT,
             )
             for name, totals in self.module.totals.items()
         }
@@ -217,11 +217,11 @@ class Trainer:
 
     def _epoch(self, phase: Phase, step: int, started: float, callback: Callback | None) -> None:
         epoch = self.result.epochs + 1
-        warm_up = self._kl_weight(phase, step)
-        # no epoch was told of yet: this is what there is to see until then
+        warm_up_weight = self._warm_up_weight(phase, step)
+        # before the first epoch is reported, its stage is shown instead
         stages, self._of_first = self._of_first, SILENT
         with stages.stage(f"epoch {epoch}") as report:
-            trained = self._train_epoch(warm_up, phase, step, report)
+            trained = self._train_epoch(warm_up_weight, phase, step, report)
         held_out = self._evaluate(self.held_out).negative_elbo
         from_first([held_out])  # all processes stop at the same epoch
         elbo = -float(held_out)
@@ -238,10 +238,10 @@ class Trainer:
             elbo_train=-float(trained.negative_elbo),
             elbo_validation=elbo,
             **{name: float(value) for name, value in trained.named().items()},
-            warm_up_weight=warm_up,
+            warm_up_weight=warm_up_weight,
             seconds=seconds,
         )
-        if self.best is None or elbo > self.result.elbo or warm_up < 1:
+        if self.best is None or elbo > self.result.elbo or warm_up_weight < 1:
             self.best = deepcopy(self.module.state_dict())
             self.result.elbo, self.result.best_epoch = elbo, epoch
         if callback is not None:
@@ -251,19 +251,22 @@ class Trainer:
             about = {"max_epochs": self.options.max_epochs, "seconds_left": left}
             callback(latest | about | {"cells_per_second": speed})
 
-    def _kl_weight(self, phase: Phase, step: int) -> float:
-        """Rising to 1 in the warm-up: a direction pruned before it is learnt does not come back."""
-        rising = self.options.kl_warm_up_fraction * phase.epochs
-        if phase.name != "warm-up" or step + 1 >= rising:
+    def _warm_up_weight(self, phase: Phase, step: int) -> float:
+        """Weight of the KL and consistency terms, which the KL warm-up raises linearly to 1.
+
+        A direction of the latent that is pruned before it is learned does not come back.
+        """
+        kl_warm_up = self.options.kl_warm_up_fraction * phase.epochs
+        if phase.name != "warm-up" or step + 1 >= kl_warm_up:
             return 1.0
-        return (step + 1) / rising
+        return (step + 1) / kl_warm_up
 
     def _set_lr(self, phase: Phase, progress: float) -> None:
         """Constant, but in the annealing half a cosine from lr to lr / 50."""
         factor = of_dispersions = 1.0
         if phase.name == "annealing":
             factor = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
-            # which are learnt only then, and have to be able to change e^8-fold in few steps
+            # which are learned only then, and have to be able to change e^8-fold in few steps
             steps = phase.epochs * self.n_batches
             of_dispersions = min(max(10, 16 / (self.options.lr * steps)), 50)
         for group in self.optimizer.param_groups:
@@ -271,38 +274,41 @@ class Trainer:
             group["lr"] = self.options.lr * factor * rate
 
     def _train_epoch(
-        self, warm_up: float, phase: Phase, step: int, report: Report = unheard
+        self, warm_up_weight: float, phase: Phase, step: int, report: Report = no_report
     ) -> LossTerms:
         start_epoch(self.module)
         for zeros in self.module.zeros.values():
             zeros.forget()  # so that a training that goes on from a file is the same
-        sums, terms = torch.zeros((), device=self.device), None
+        sums = torch.zeros((), device=self.device)
+        terms: LossTerms | None = None
         batches = self.cells.shuffled(self.training_cells, self.batch_size, self.shuffler)
         for i, (part, batch) in enumerate(batches):
             self._set_lr(phase, (step + i / self.n_batches) / phase.epochs)
             self.optimizer.zero_grad(set_to_none=True)
-            read, noise = self._read_of(part.cells), self._noise(part)
-            objective, terms = self._objective(batch, read, noise, warm_up)
-            self._leave_steps()
+            inputs, noise = self._inputs_of(part.cells), self._noise(part)
+            objective, terms = self._objective(batch, inputs, noise, warm_up_weight)
+            self._fuse_updates()
             # processes average their gradients as if their parts were of one size
             (objective * (len(part.cells) * self.ranks.world / part.n_all)).backward()
             self.optimizer.step()
-            if self.ranks.world == 1:  # else they are in the memory of who sends them
+            # with several processes they are in the memory of the engine, which sends them
+            if self.ranks.world == 1 and self.module.pool is not None:
                 self.module.pool.take_gradients(*(o.weight for o in self.module.outputs()))
             sums = sums + _stacked(terms) * len(part.cells)
             report((i + 1) / self.n_batches)
+        assert terms is not None, "there is at least one minibatch"
         return terms.like(summed(sums) / len(self.training_cells))
 
-    def _leave_steps(self) -> None:
-        """Let the backward pass update the output weights, where it alone knows their gradient."""
+    def _fuse_updates(self) -> None:
+        """Let the backward pass update output weights, so that their gradient is not stored."""
         for name, zeros in self.module.zeros.items():
             decoder = self.module.decoders[name]
             if self.ranks.world == 1 and decoder.of_level is None:
-                zeros.update = self.optimizer.due(decoder.output.weight)
+                zeros.update = self.optimizer.update_of(decoder.output.weight)
 
     def _noise(self, part: Part) -> Noise:
         """This process's rows of the noise that all draw for the minibatch."""
-        return self.module.noise(part.n_all).each(self.ranks.share)
+        return self.module.noise(part.n_all).each(self.ranks.own_part)
 
     @torch.no_grad()
     def _evaluate(self, cells: np.ndarray) -> LossTerms:
@@ -311,19 +317,21 @@ class Trainer:
         chunks = even_chunks(cells, self.batch_size)
         if self._held_out is None:  # few enough to be kept
             self._held_out = [self.cells.take(chunk) for chunk in chunks]
-        sums, terms = torch.zeros((), device=self.device), None
+        sums = torch.zeros((), device=self.device)
+        terms: LossTerms | None = None
         with seeded(self.options.seed, self.device):
             for chunk, batch in zip(chunks, self._held_out, strict=True):
-                terms = self.module.loss(batch, self._read_of(chunk))
+                terms = self.module.loss(batch, self._inputs_of(chunk))
                 sums = sums + _stacked(terms) * len(chunk)
+        assert terms is not None, "there is at least one minibatch"
         return terms.like(sums / len(cells))
 
-    def _read_of(self, cells: np.ndarray) -> Inputs | None:
-        """What the encoders read of some cells, where that is kept."""
-        if self._read is None:
+    def _inputs_of(self, cells: np.ndarray) -> Inputs | None:
+        """Observed inputs of some cells, where these are kept."""
+        if self._inputs is None:
             return None
         rows = torch.from_numpy(cells).to(self.device, non_blocking=True)
-        return self._read.each(lambda part: part.index_select(0, rows))
+        return self._inputs.rows(rows)
 
     def _start_mixture(self) -> None:
         """Fit the mixture to the posteriors of the training cells, from their spectral clusters."""
@@ -336,12 +344,12 @@ class Trainer:
             self.set_n_clusters(self._chosen_n_clusters(posteriors, report))
         if posteriors is not None:
             found = self._fresh_mixture(*posteriors)
-            self.shares = mixture.responsibilities(posteriors[0], found)
+            self.responsibilities = mixture.responsibilities(posteriors[0], found)
             self._place(found)
         self._share_prior()
 
     def set_n_clusters(self, n_clusters: int) -> None:
-        """Settle a K that was left open, in the module and for its optimizer."""
+        """Set a K that was left open, in the module and in its optimizer."""
         new = self.module.set_n_clusters(n_clusters)
         for group in self.optimizer.param_groups:
             group["params"] = [new.get(part, part) for part in group["params"]]
@@ -359,14 +367,16 @@ class Trainer:
     def _refit_mixture(self, reassign: bool) -> None:
         """Move the components along with the latent.
 
-        The cells keep the shares they got at the start: a mixture that finds its cells anew and a
-        prior that draws them to its components feed each other, and in the end the components are
-        on a few outliers (docs/decisions, D12). `reassign` makes one step of EM of it, for what the
-        latent of the start had wrong, or starts anew where that explains the latent better.
+        The cells keep the responsibilities they got at the start: if they were computed anew, the
+        prior, which draws cells to its components, and the components, which follow their cells,
+        would reinforce each other, until the components were on a few outliers (docs/decisions,
+        D12). `reassign` makes a complete step of EM, which corrects errors of the start, or starts
+        anew where that explains the latent better.
         """
         if self.ranks.rank == 0:
+            assert self.responsibilities is not None, "from the start of the mixture"
             z, variance = self._posteriors()
-            found = mixture.maximized(z, variance, self.shares)
+            found = mixture.m_step(z, variance, self.responsibilities)
             if reassign:
                 fresh = self._fresh_mixture(z, variance)
                 settled = mixture.em(z, variance, found, MOST_EM_STEPS)
@@ -378,7 +388,7 @@ class Trainer:
                     found = fresh
                 else:
                     found = mixture.em(z, variance, found, 1)
-                self.shares = mixture.responsibilities(z, found)
+                self.responsibilities = mixture.responsibilities(z, found)
             self._place(found)
         self._share_prior()
 
@@ -389,24 +399,24 @@ class Trainer:
 
     def _posteriors(self) -> tuple[np.ndarray, np.ndarray]:
         """Means and variances of the training cells that the mixture is fitted to, (n, D) each."""
-        q = embed(self.module, self.cells, self._read, rows=self.mixture_cells)
+        q = embed(self.module, self.cells, self._inputs, rows=self.mixture_cells)
         return q.mean.double().numpy(), q.log_var.double().exp().numpy()
 
     def latent(self) -> np.ndarray:
-        """Posterior means of all cells in the frame of the prior, (n, D)."""
-        return in_frame(self.module, embed(self.module, self.cells, self._read))
+        """Whitened posterior means of all cells, (n, D)."""
+        return whitened_means(self.module, embed(self.module, self.cells, self._inputs))
 
     def _place(self, found: mixture.Mixture) -> None:
-        """Make it the prior, in the frame of its covariance, or of the networks for "gradient"."""
+        """Make it the prior, whitened by its covariance, or not at all for "gradient"."""
         if self.options.mixture_update == "gradient":
             centre, axes = np.zeros(len(found.covariance)), np.eye(len(found.covariance))
             spread = np.diag(found.covariance)
         else:
-            centre, axes = mixture.frame(found)
+            centre, axes = mixture.whitening(found)
             spread = np.ones(len(found.covariance))
         mean = (found.mean - centre) @ axes
         parts = (found.weight, mean, np.broadcast_to(spread, mean.shape).copy())
-        self.module.prior.set_frame(*map(torch.from_numpy, (centre, axes)))
+        self.module.prior.set_whitening(*map(torch.from_numpy, (centre, axes)))
         self.module.prior.start(*map(torch.from_numpy, parts))
 
     def _share_prior(self) -> None:
@@ -429,7 +439,7 @@ class _Objective(nn.Module):
         self.module = module
 
     def forward(
-        self, batch: PairedBatch, read: Inputs | None, noise: Noise, warm_up: float
+        self, batch: PairedBatch, inputs: Inputs | None, noise: Noise, warm_up_weight: float
     ) -> tuple[torch.Tensor, LossTerms]:
-        terms = self.module.loss(batch, read, noise)
-        return terms.objective(self.module.options, warm_up), terms
+        terms = self.module.loss(batch, inputs, noise)
+        return terms.objective(self.module.options, warm_up_weight), terms

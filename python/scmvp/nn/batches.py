@@ -133,19 +133,19 @@ class Cells:
             yield from self._from_disk(cells, batch_size, generator)
             return
         for chunk in even_chunks(generator.permutation(cells), batch_size):
-            mine = self.ranks.share(chunk)
+            mine = self.ranks.own_part(chunk)
             yield Part(mine, len(chunk)), self.take(mine)
 
     def _from_disk(
         self, cells: np.ndarray, batch_size: int, generator: np.random.Generator
     ) -> Iterator[tuple[Part, PairedBatch]]:
-        """Minibatches drawn from pools of short runs of neighbours, which one read each brings.
+        """Minibatches drawn from pools of short runs of neighbors, which one read each brings.
 
         While a pool is used up the next one is read.
         """
         rank, world = self.ranks
         runs = even_chunks(cells, RUN_CELLS)
-        order = self.ranks.share(generator.permutation(len(runs)))
+        order = self.ranks.own_part(generator.permutation(len(runs)))
         own = np.random.default_rng([generator.integers(1 << 63), rank])
         steps = np.array_split(
             np.concatenate([runs[i] for i in order]) if len(order) else cells[:0],

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Items = TypeVar("Items", np.ndarray, Tensor)
 
 
 class Ranks(NamedTuple):
@@ -23,7 +25,7 @@ class Ranks(NamedTuple):
     rank: int = 0
     world: int = 1
 
-    def share(self, items: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    def own_part(self, items: Items) -> Items:
         """Every `world`-th item, this process's part of what all have."""
         return items[self.rank :: self.world]
 

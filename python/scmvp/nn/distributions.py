@@ -82,22 +82,22 @@ def negative_binomial(counts: SparseRows, mean: Tensor, log_theta: Tensor) -> Te
 
 
 def linear_negative_binomial(counts: SparseRows, mean: Tensor, log_dispersion: Tensor) -> Tensor:
-    """Log-likelihood of counts under an NB of variance mean (1 + c), "NB1" in econometrics.
+    """Log-likelihood of counts under NB1, the negative binomial of variance mean (1 + alpha).
 
     Args:
         counts: non-zeros of the (B, P) block.
         mean: (B, P), > 0.
-        log_dispersion: (P,), log of c.
+        log_dispersion: (P,), log of alpha, the linear dispersion.
 
     Returns:
         (B,) log-likelihood, summed over features.
     """
-    c = log_dispersion.exp()
-    y, c_y = counts.value.double(), c[counts.column].double()
-    shape = (_at(mean, counts.row, counts.column) / c_y).clamp_min(SMALLEST)
+    alpha = log_dispersion.exp()
+    y, alpha_y = counts.value.double(), alpha[counts.column].double()
+    shape = (_at(mean, counts.row, counts.column) / alpha_y).clamp_min(SMALLEST)
     at_nonzero = torch.lgamma(y + shape) - torch.lgamma(shape) - torch.lgamma(y + 1)
-    at_nonzero = at_nonzero + y * (c_y.log() - c_y.log1p())
-    of_zeros = mean @ (c.log1p() / c)
+    at_nonzero = at_nonzero + y * (alpha_y.log() - alpha_y.log1p())
+    of_zeros = mean @ (alpha.log1p() / alpha)
     return _sum_by_row(at_nonzero, counts.row, len(mean)).to(mean.dtype) - of_zeros
 
 

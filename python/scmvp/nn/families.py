@@ -1,4 +1,4 @@
-"""Distributions of counts, in the form in which the likelihood goes through its features once.
+"""Distributions of counts, in a form for one pass over blocks of features.
 
 The formulas are those of `distributions`, which has them for means of any kind; here
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from .likelihood import Blocks, Pool
 
 SMALLEST = 1e-30  # keeps logarithms finite where float32 underflows to 0
-SMALLEST_DISPERSION = 1e-6  # of the linear NB: the Poisson to six digits
+SMALLEST_DISPERSION = 1e-6  # of the NB1: the Poisson to six digits
 _ROUNDS = 16  # counts up to it are products, of larger ones the gamma function is taken
 
-# Logarithms of the dispersions until these are learnt: mild ones (docs/decisions, D23).
-START_LOG_THETA = 1.5  # of the NB: variance m + m^2 / 4.5
-NO_DISPERSION = -20.0  # of the linear NB: the Poisson
-START_LOG_DISPERSION = -2.0  # of the linear NB, where it begins to be learnt: variance 1.14 mean
+# Logarithms of the dispersions until these are learned (docs/decisions, D23).
+START_LOG_THETA = 1.5  # inverse dispersion of the NB: variance m + m^2 / 4.5
+NO_DISPERSION = -20.0  # linear dispersion of the NB1: the Poisson
+START_LOG_DISPERSION = -2.0  # the same when learning begins: variance 1.14 m
 START_ZERO_LOGIT = -3.0  # 5 % structural zeros
 
 
@@ -38,13 +38,13 @@ class Counts(NamedTuple):
     """The non-zeros of a batch, in any order."""
 
     value: Tensor  # (nnz,), x
-    column: Tensor | None  # (nnz,) int64; None where the family has no use for it
+    column: Tensor | None  # (nnz,) int64; None where the family does not need it
     repeated: Tensor | None  # (few,) int64, which entries are above 1; None: not known
 
     @classmethod
     def of(cls, value: Tensor, column: Tensor | None) -> Counts:
         """Those of a batch."""
-        # how many there are a GPU could only tell if we waited for it
+        # a GPU is not asked: we would have to wait for it
         repeated = (value > 1).nonzero()[:, 0] if value.device.type == "cpu" else None
         return cls(value, column, repeated)
 
@@ -57,13 +57,13 @@ class Counts(NamedTuple):
 class Family:
     """A count distribution of mean m = size_i * f_ij with one parameter per feature.
 
-    P is m d log p / d m. `slope` collects the derivative by the parameter, where it is learnt.
+    P is m d log p / d m. `slope` collects the derivative by the parameter, where it is learned.
     """
 
     by_feature = True  # whether it has to be known which feature a count is of
 
-    def __init__(self, parameter: Tensor, learnt: bool):
-        self.slope = torch.zeros_like(parameter) if learnt else None
+    def __init__(self, parameter: Tensor, learned: bool):
+        self.slope = torch.zeros_like(parameter) if learned else None
         # (F,), a: the log-likelihood of a zero is -a_j m, its slope -m zero_slope_j; None: it is
         # not linear in m, and `dense` has it
         self.zero: Tensor | None = None
@@ -105,7 +105,7 @@ class Family:
         zero = self.zero if copies is None else self.zero * copies
         for j in blocks.slices():
             row_p -= blocks.of(e, j).mv(zero[j])
-            if self.slope is not None:
+            if self.slope is not None and self.zero_slope is not None:
                 self.slope[j] = -self.zero_slope[j] * blocks.of(e, j).t().mv(per_e)
         row_p *= per_e
         return row_p.clone(), row_p, None
@@ -126,7 +126,7 @@ class Family:
             block = blocks.of(e, j)
             if p is not None:
                 torch.addcmul(blocks.of(p, j), block, p_per_e[:, None], value=-1, out=block)
-            else:  # P of a zero is -a m
+            elif self.zero is not None:  # P of a zero is -a m
                 per_m = torch.addcmul(p_per_e[:, None], per_e[:, None], self.zero[j])
                 block.mul_(per_m.neg_())
 
@@ -144,10 +144,10 @@ class Family:
 
 
 class NegativeBinomial(Family):
-    """NB of inverse dispersion theta = exp(parameter); variance m + m^2 / theta."""
+    """NB, of inverse dispersion theta = exp(parameter); variance m + m^2 / theta."""
 
-    def __init__(self, log_theta: Tensor, learnt: bool):
-        super().__init__(log_theta, learnt)
+    def __init__(self, log_theta: Tensor, learned: bool):
+        super().__init__(log_theta, learned)
         self.log_theta, self.theta = log_theta, log_theta.exp()
 
     def dense(self, m, j, copies):  # noqa: D102
@@ -180,8 +180,8 @@ class Poisson(Family):
 
     by_feature = False
 
-    def __init__(self, parameter: Tensor, learnt: bool):
-        super().__init__(parameter, learnt)
+    def __init__(self, parameter: Tensor, learned: bool):
+        super().__init__(parameter, learned)
         self.zero = torch.ones_like(parameter)
         self.zero_slope = torch.zeros_like(parameter)
 
@@ -190,27 +190,27 @@ class Poisson(Family):
 
 
 class LinearNegativeBinomial(Family):
-    """NB of dispersion c = exp(parameter); variance m (1 + c), the Poisson at c = 0.
+    """NB1, of linear dispersion alpha = exp(parameter): variance m (1 + alpha), the Poisson at 0.
 
-    It is the sum of m log(1 + c) / c bursts on average, each of a logarithmic number of counts. A
+    It is a sum of bursts, m log(1 + alpha) / alpha on average, of logarithmic numbers of counts. A
     zero's log-likelihood is linear in m, so that zeros cost what they cost under the Poisson.
     """
 
-    def __init__(self, log_dispersion: Tensor, learnt: bool):
-        super().__init__(log_dispersion, learnt)
-        self.c = log_dispersion.exp().clamp_min(SMALLEST_DISPERSION)
-        self.zero = self.c.log1p() / self.c
-        self.zero_slope = 1 / (1 + self.c) - self.zero
+    def __init__(self, log_dispersion: Tensor, learned: bool):
+        super().__init__(log_dispersion, learned)
+        self.alpha = log_dispersion.exp().clamp_min(SMALLEST_DISPERSION)
+        self.zero = self.alpha.log1p() / self.alpha
+        self.zero_slope = 1 / (1 + self.alpha) - self.zero
 
     def at_nonzero(self, log_m, counts):  # noqa: D102
-        # Γ(x + m / c) / Γ(m / c) (c / (1 + c))^x, as Π_{k<x} (m + k c) / (1 + c)^x
+        # with a for alpha, Γ(x + m / a) / Γ(m / a) (a / (1 + a))^x as Π_{k<x} (m + k a) / (1 + a)^x
         x, column = counts.value, counts.column
-        c = self.c.index_select(0, column)
-        log_rising, p = _after_first(log_m.exp(), c, counts)
-        log_lik = log_m.sum() + log_rising - x @ self.c.log1p().index_select(0, column)
+        alpha = self.alpha.index_select(0, column)
+        log_rising, p = _after_first(log_m.exp(), alpha, counts)
+        log_lik = log_m.sum() + log_rising - x @ self.alpha.log1p().index_select(0, column)
         p += 1
         if self.slope is not None:
-            self.slope.scatter_add_(0, column, x / (1 + c) - p)
+            self.slope.scatter_add_(0, column, x / (1 + alpha) - p)
         return log_lik, p
 
 
@@ -264,8 +264,8 @@ class CountModel(NamedTuple):
     plain: Callable[[SparseRows, Tensor, Tensor, Tensor | None], Tensor]
     family: type[Family] | None  # the fast form; None: there is none
     start: float  # of the parameter of each feature
-    learnt: bool = False  # whether it is, from the annealing on
-    learnt_from: float | None = None  # where it begins then; None: where it is
+    learned: bool = False  # whether it is, from the annealing on
+    learned_from: float | None = None  # where it begins then; None: where it is
     undispersed: type[Family] | None = None  # the fast form at NO_DISPERSION
     zero_inflated: bool = False  # with a probability of structural zeros from the decoder
 
@@ -275,7 +275,9 @@ class CountModel(NamedTuple):
         Args:
             undispersed: Whether the parameter of all features is NO_DISPERSION.
         """
-        return self.undispersed if undispersed and self.undispersed else self.family
+        family = self.undispersed if undispersed and self.undispersed else self.family
+        assert family is not None, "asked for only where there is one"
+        return family
 
 
 def _negative_binomial(counts, mean, parameter, zero_logit):
@@ -292,13 +294,13 @@ def _zero_inflated_poisson(counts, mean, parameter, zero_logit):
 
 
 FAMILIES = {
-    "nb": CountModel(_negative_binomial, NegativeBinomial, START_LOG_THETA, learnt=True),
+    "nb": CountModel(_negative_binomial, NegativeBinomial, START_LOG_THETA, learned=True),
     "nb1": CountModel(
         _linear_negative_binomial,
         LinearNegativeBinomial,
         NO_DISPERSION,
-        learnt=True,
-        learnt_from=START_LOG_DISPERSION,
+        learned=True,
+        learned_from=START_LOG_DISPERSION,
         undispersed=Poisson,
     ),
     # nb1 with its dispersion left where it is

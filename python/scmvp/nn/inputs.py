@@ -1,39 +1,50 @@
-"""What the encoders read of measured cells and of imputed profiles."""
+"""The inputs of the encoders, observed (of counts) and reconstructed (of decoded proportions)."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.spectral import CLIP, Spectrum
+from ..data.spectral import CLIP, CorrespondenceAnalysis
 from .likelihood import Scoring
 from .sparse import SparseRows
 
 
-class Reader(Protocol):
-    """A module that makes of counts what the encoders of a modality read."""
+class Reader(nn.Module):
+    """Computes the input of the encoders of a modality."""
 
-    n_scores: int | None  # numbers per cell; None: as many as there are features
+    @property
+    def n_scores(self) -> int | None:
+        """Numbers per cell; None: as many as there are features."""
+        return None
 
     def layer(self, n_out: int) -> nn.Module:
         """A first layer of an encoder."""
+        raise NotImplementedError
 
-    def __call__(self, x: SparseRows, design: Tensor | None = None) -> SparseRows | Tensor:
-        """Of measured cells in batches (B, S)."""
+    def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows | Tensor:
+        """The observed input of cells in batches (B, S)."""
+        raise NotImplementedError
 
-    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
-        """Of imputed profiles (B, F) at the library sizes (B, 1)."""
+    def reconstructed(
+        self, proportions: Tensor, size: Tensor, design: Tensor | None = None
+    ) -> Tensor:
+        """The input reconstructed of expected proportions (B, F) at the library sizes (B, 1)."""
+        raise NotImplementedError
 
 
-class SpectralScores(nn.Module):
-    """Scores on the leading directions of correspondence analysis, fixed once fitted."""
+class SpectralScores(Reader):
+    """Scores of cells on the loadings of correspondence analysis, which stay fixed."""
 
-    def __init__(self, spectrum: Spectrum):
+    loading: Tensor
+    centre: Tensor
+    share: Tensor
+    log_factor: Tensor
+
+    def __init__(self, analysis: CorrespondenceAnalysis):
         super().__init__()
-        for name, value in spectrum._asdict().items():
+        for name, value in analysis._asdict().items():
             self.register_buffer(name, torch.from_numpy(value))
 
     def layer(self, n_out: int) -> nn.Module:
@@ -46,7 +57,7 @@ class SpectralScores(nn.Module):
         return self.loading.shape[1]
 
     def forward(self, x: SparseRows, design: Tensor | None = None) -> Tensor:
-        """Scores of measured cells, (B, d); zero up to the centre for a cell without counts."""
+        """Scores of counts, (B, d); zero up to the centre for a cell without counts."""
         if design is not None:
             kind, factor = self._kinds(design)
             x = x.with_values(x.value / factor[kind[x.row], x.column])
@@ -54,15 +65,17 @@ class SpectralScores(nn.Module):
         value = torch.minimum(x.value, CLIP * (size * self.share[x.column]).sqrt()) / size
         return summed(x, value, self.loading) - self.centre
 
-    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
-        """Scores of imputed profiles, (B, d): those of infinitely many counts of these shares."""
+    def reconstructed(
+        self, proportions: Tensor, size: Tensor, design: Tensor | None = None
+    ) -> Tensor:
+        """Scores of expected proportions, (B, d): those of infinitely many counts of these."""
         if design is not None:
-            share = share / (design @ self.log_factor).exp()
-            share = share / share.sum(1, keepdim=True)
-        return share @ self.loading - self.centre
+            proportions = proportions / (design @ self.log_factor).exp()
+            proportions = proportions / proportions.sum(1, keepdim=True)
+        return proportions @ self.loading - self.centre
 
     def scoring(self, design: Tensor | None) -> Scoring:
-        """How scores, but for the centre, are made of imputed shares as they are computed."""
+        """How scores, but for the centre, are made of expected proportions block by block."""
         weight = torch.cat([self.loading, self.loading.new_ones(len(self.loading), 1)], 1)
         if design is None:
             return Scoring(weight)

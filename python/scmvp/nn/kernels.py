@@ -26,7 +26,7 @@ class OfZeros(NamedTuple):
     scale: np.floating
     grad_bias: Tensor  # (F,), z; becomes the whole gradient
     # (F,), how many steps have counts of a feature that rests in the others; 1: it never rests
-    share_of_steps: Tensor
+    part_of_steps: Tensor
 
 
 class Update(NamedTuple):
@@ -50,7 +50,7 @@ def compiled() -> dict[str, Any] | None:
         import numba
     except ImportError:
         return None
-    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
     found = {}
     for loop in (_logits, _gradients):
         try:
@@ -117,7 +117,9 @@ def gradients(
 
 def _in_threads(name: str, offset: Tensor, arguments: Any) -> None:
     """Run a loop over all features, in as many threads as PyTorch has, of as many non-zeros."""
-    loop, threads = compiled()[name], torch.get_num_threads()
+    loops, threads = compiled(), torch.get_num_threads()
+    assert loops is not None, "only called where Numba is"
+    loop = loops[name]
     even = np.linspace(0, int(offset[-1]), threads + 1)[1:-1]
     bounds = [0, *np.searchsorted(offset.numpy(), even), len(offset) - 1]
     calls = [arguments(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]
@@ -162,7 +164,7 @@ def _gradients(
     mean,
     scale,
     grad_bias,
-    share_of_steps,
+    part_of_steps,
     mean_grad,
     mean_square,
     numbers,
@@ -173,11 +175,11 @@ def _gradients(
 ):
     for j in range(first, last):
         at, end = offset[j], offset[j + 1]
-        share = share_of_steps[j] if len(numbers) else h.dtype.type(1)
-        if at == end and share < 1:
+        part = part_of_steps[j] if len(numbers) else h.dtype.type(1)
+        if at == end and part < 1:
             continue
         w, g, z = weight[j], rows[0 if len(numbers) else j], grad_bias[j]
-        of_mean = z / share
+        of_mean = z / part
         for k in range(len(w)):
             g[k] = of_mean * mean[k]
         if place[j] >= 0:
@@ -203,7 +205,7 @@ def _gradients(
             at += 1
         if len(numbers):
             rate, less_mean, less_square = numbers[0], numbers[1], numbers[2]
-            of_square, epsilon, decay = numbers[3], numbers[4], numbers[5] / share
+            of_square, epsilon, decay = numbers[3], numbers[4], numbers[5] / part
             m, v = mean_grad[j], mean_square[j]
             for k in range(len(w)):
                 d = g[k] + decay * w[k]

@@ -1,10 +1,10 @@
 """The output layer of a decoder and the likelihood of the counts, in one pass over the features.
 
-The shares f = softmax(h W' + b) of B cells on F features, the log-likelihood of sparse counts of
-means proportional to f, and every gradient are found block of features by block of features, so
-that a block stays in the processor's cache from its product with W to its part of the gradient.
-With P = m d log p / d m of each mean m (module `families`) the gradient of the logits is
-P - f Σ_j P_j.
+The expected proportions f = softmax(h W' + b) of F features in B cells, the log-likelihood of
+sparse counts of means proportional to f, and every gradient are computed block of features by block
+of features, so that a block stays in the processor's cache from its product with W to its part of
+the gradient. With P = m d log p / d m of each mean m (module `families`) the gradient of the logits
+is P - f Σ_j P_j.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .families import SMALLEST, Counts, Family, column_sums
 from .sparse import SparseRows
 
 BLOCK_FEATURES = 2048  # 128 cells of them are 1 MB, half of a usual level-2 cache
-_SAFE = (1e-20, 1e30)  # sums of exponentials none of which that matters is 0 or infinite
+_SAFE = (1e-20, 1e30)  # sums of exponentials in which none that matters is 0 or infinite
 
 
 class Scoring(NamedTuple):
-    """How scores are made of shares f: Σ_j f_j r_j w_j / Σ_j f_j r_j, r the cell's row of `factor`.
+    """How scores are made of f: Σ_j f_j r_j w_j / Σ_j f_j r_j, r the cell's row of `factor`.
 
     The last column of w is how often each feature counts, as a rule once.
     """
@@ -34,17 +34,17 @@ class Scoring(NamedTuple):
 
     def add(self, sums: Tensor, total: Tensor, e: Tensor, j: slice) -> None:
         """Add the sums over the features j of e (B, f) to those of scores (B, d + 1), and of e."""
-        if self.factor is not None:
+        if self.factor is not None and self.kind is not None:
             total += e.mv(self.weight[j, -1])
             e = e * self.factor[:, j].index_select(0, self.kind)
         sums.addmm_(e, self.weight[j])
 
 
 class Likelihood(NamedTuple):
-    """What a decoder says of a batch."""
+    """The likelihood of a minibatch and the scores of its expected proportions."""
 
     log_lik: Tensor  # log p(counts|z), mean over cells
-    scores: Tensor  # (B, d), of the shares; without gradient
+    scores: Tensor  # (B, d), of the expected proportions; without gradient
 
 
 def of_counts(
@@ -66,7 +66,7 @@ def of_counts(
         weight: (F, H), W.
         bias: (F,), b.
         counts: (B, F).
-        scoring: How the scores of the shares are made.
+        scoring: How scores are made of the expected proportions.
         pool: Where memory is taken from; then only one backward pass can be made.
     """
     tensors = (h, weight, bias, parameter)
@@ -101,11 +101,11 @@ class Pool:
             parameter.grad = None
 
     def give_back(self, *taken: Tensor) -> None:
-        """What nobody reads any more, of any shape; it may be longer than was asked for."""
+        """Return memory that is no longer read, of any shape; it may be longer than was taken."""
         for tensor in taken:
             storage = tensor.untyped_storage()
             size = storage.nbytes() // tensor.element_size()
-            self._spare.append(tensor.detach().new_empty(0).set_(storage, 0, (size,)))
+            self._spare.append(tensor.detach().new_empty(0).set_(storage, 0, (size,), (1,)))
 
 
 class Blocks:
@@ -139,8 +139,8 @@ def exponentials(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Fill e with exp(logit - shift), any shift of a cell.
 
-    As a rule the shift is 0, as the logits are near the log shares; then a block stays in the cache
-    until all is done with it. A GPU would have to be waited for to see whether that went well.
+    As a rule the shift is 0, as the logits are near the log proportions; then a block stays in the
+    cache until it is done. On a GPU, we would have to wait to see whether there was an overflow.
 
     Returns:
         Sums of e for the scores, and over features (B,); the shift (B,), None where it is 0.

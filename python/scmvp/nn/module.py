@@ -3,17 +3,17 @@
 Cell i has counts x (G genes) and y (P peaks), library sizes l_x and l_y, a latent z (D) and a
 component c (of K):
 
-    c ~ Cat(softmax(pi))    z | c ~ N(mu_c, diag sigma_c^2)
-    x | z ~ NB(l_x f_x(z), theta)    y | z ~ NB1(l_y f_y(z), c)
+    c ~ Cat(softmax(pi))    z | c ~ N(mu_c, Sigma)
+    x | z ~ NB(l_x f_x(z), theta)    y | z ~ NB1(l_y f_y(z), alpha)
 
-f_x and f_y are softmax outputs of decoders gated by p(c|z). What there is of each modality is kept
-by its name; which they are, with which networks and likelihoods, is said by `modalities` and by the
-features given.
+All components share the covariance Sigma (in preset `paper`, each has a diagonal one). f_x and f_y
+are softmax outputs of decoders gated by p(c|z). The parts of each modality are kept by its name;
+`modalities` has their networks and likelihoods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -25,38 +25,49 @@ from . import distributions as dist
 from . import likelihood, zeros
 from .batches import PairedBatch
 from .families import FAMILIES, NO_DISPERSION, START_ZERO_LOGIT
-from .networks import BRANCHES, Decoder, Encoder, Gaussian, keep_first
+from .inputs import Reader, SpectralScores
+from .networks import BRANCHES, Decoder, Encoder, Gaussian, Modules, keep_first
 from .prior import MixturePrior
 from .sparse import SparseRows
 from .zeros import SampledZeros
 
 
 class Inputs(NamedTuple):
-    """What the encoders read, of measured cells or of imputed profiles."""
+    """Inputs of the encoders, observed or reconstructed."""
 
-    parts: dict[str, SparseRows | Tensor]  # by modality: (B, F) sparse, or (B, d)
-    # (B, modalities) bool, which of them a cell has; None: all cells have all
+    parts: Mapping[str, SparseRows | Tensor]  # by modality: (B, F) sparse, or (B, d)
+    # (B, modalities) bool, observed modalities of each cell; None: all cells have all
     present: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
-        """The same change of every part."""
-        parts = {name: change(part) for name, part in self.parts.items()}
+        """With `change` applied to every part."""
+        parts = {name: change(part) for name, part in self.tensors().items()}
         return Inputs(parts, None if self.present is None else change(self.present))
+
+    def rows(self, cells: Tensor) -> Inputs:
+        """The inputs of some of the cells, by their numbers."""
+        return self.each(lambda part: part.index_select(0, cells))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parts, where these are scores and not counts."""
+        parts = {name: part for name, part in self.parts.items() if isinstance(part, Tensor)}
+        assert len(parts) == len(self.parts), "sparse inputs are not changed"
+        return parts
 
     @classmethod
     def joined(cls, some: list[Inputs]) -> Inputs:
-        """Those of cells that come one after the other."""
-        first = some[0]
-        parts = {name: torch.cat([read.parts[name] for read in some]) for name in first.parts}
-        present = None if first.present is None else torch.cat([read.present for read in some])
-        return cls(parts, present)
+        """The inputs of several groups of cells, one after the other."""
+        tensors = [inputs.tensors() for inputs in some]
+        parts = {name: torch.cat([part[name] for part in tensors]) for name in some[0].parts}
+        present = [inputs.present for inputs in some if inputs.present is not None]
+        return cls(parts, torch.cat(present) if present else None)
 
 
 class Posteriors(NamedTuple):
-    """All posteriors of a batch."""
+    """All posteriors of a minibatch."""
 
-    joint: Gaussian  # q(z|all that a cell has)
-    single: dict[str, Gaussian]  # by modality; of a cell without it it means nothing
+    joint: Gaussian  # q(z|all modalities of the cell)
+    by_modality: dict[str, Gaussian]  # without meaning for cells without the modality
     present: Tensor | None  # as in Inputs
 
 
@@ -64,17 +75,17 @@ class Noise(NamedTuple):
     """Standard normal numbers of a training step."""
 
     z: Tensor  # (B, D)
-    inputs: dict[str, Tensor]  # (B, d), for what the encoders read; empty: nothing is added to it
+    inputs: dict[str, Tensor]  # (B, d), input noise by modality; empty: there is none
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Noise:
-        """The same change of every part."""
+        """With `change` applied to every part."""
         return Noise(change(self.z), {name: change(part) for name, part in self.inputs.items()})
 
 
 class Decoded(NamedTuple):
     """Parameters of the likelihoods by modality, up to the library sizes."""
 
-    share: dict[str, Tensor]  # (B, F), sums to 1 over features
+    proportions: dict[str, Tensor]  # (B, F), expected proportions f
     zero_logit: dict[str, Tensor | None]  # (B, F), where the likelihood is 'zip'
 
 
@@ -83,17 +94,17 @@ class LossTerms(NamedTuple):
 
     reconstruction: dict[str, Tensor]  # by modality, -log p(counts|z)
     kl: Tensor  # KL(q(z,c|x,y) || p(z,c))
-    consistency: Tensor  # KLs to the single-modality encoders, weighted
+    consistency: Tensor  # L3 and L4, weighted
 
     @property
     def negative_elbo(self) -> Tensor:
         """-log p(x|z) - log p(y|z) + KL, without any weight."""
         return sum(self.reconstruction.values()) + self.kl
 
-    def objective(self, options: ModelOptions, warm_up: float) -> Tensor:
-        """What is minimized; `warm_up` in (0, 1] scales the KLs while the decoders are young."""
+    def objective(self, options: ModelOptions, warm_up_weight: float) -> Tensor:
+        """L5, what is minimized; `warm_up_weight` in (0, 1] is w of the KL warm-up."""
         weighted = (options.weight(name) * term for name, term in self.reconstruction.items())
-        return sum(weighted) + warm_up * (self.kl + self.consistency)
+        return sum(weighted) + warm_up_weight * (self.kl + self.consistency)
 
     def named(self) -> dict[str, Tensor]:
         """Each term under a name of its own."""
@@ -112,8 +123,8 @@ class Features(NamedTuple):
     """What a modality's part of the network is built from."""
 
     totals: Tensor  # (F,) counts of each feature over the cells to fit
-    read: nn.Module  # what its encoders read of counts (module `inputs`)
-    log_factor: Tensor | None = None  # (S, F), what the batches do to the features' shares
+    reader: Reader  # computes the input of its encoders (module `inputs`)
+    log_factor: Tensor | None = None  # (S, F), log factors of the batches
 
 
 class PairedMixtureVAE(nn.Module):
@@ -136,22 +147,24 @@ class PairedMixtureVAE(nn.Module):
         n_clusters = n_clusters or MAX_CLUSTERS
         self.count_models = {name: FAMILIES[o.likelihood(name)] for name in features}
         self.totals = {name: of.totals for name, of in features.items()}
-        self.readers = nn.ModuleDict({name: of.read for name, of in features.items()})
+        self.readers: Modules[Reader] = Modules({name: of.reader for name, of in features.items()})
 
         def branch(name: str, first: nn.Module) -> nn.Module:
             return BRANCHES[MODALITIES[name].attention](first, h, o)
 
         def encoder(*names: str) -> Encoder:
-            branches = {name: branch(name, features[name].read.layer(h)) for name in names}
+            branches = {name: branch(name, features[name].reader.layer(h)) for name in names}
             return Encoder(branches, h, o.n_latent)
 
-        self.encoders = nn.ModuleDict({"joint": encoder(*features)})
+        self.encoders: Modules[Encoder] = Modules({"joint": encoder(*features)})
         self.encoders.update({name: encoder(name) for name in features})
         self.prior = MixturePrior(n_clusters, o.n_latent)
-        self.decoders = nn.ModuleDict()
+        self.decoders: Modules[Decoder] = Modules()
         for name, of in features.items():
             first = branch(name, nn.Linear(o.n_latent, h))
-            self.decoders[name] = Decoder(first, h, n_clusters, log_share(of.totals), of.log_factor)
+            self.decoders[name] = Decoder(
+                first, h, n_clusters, log_proportions(of.totals), of.log_factor
+            )
         self.dispersions = nn.ParameterDict(
             {
                 name: nn.Parameter(torch.full((len(totals),), self.count_models[name].start))
@@ -162,17 +175,17 @@ class PairedMixtureVAE(nn.Module):
         self.undispersed: dict[str, bool] = {}  # whose features all have NO_DISPERSION
         self._read_dispersions()
         self.register_load_state_dict_post_hook(PairedMixtureVAE._read_dispersions)
-        self.zero_heads = nn.ModuleDict()
+        self.zero_heads: Modules[nn.Linear] = Modules()
         for name, model in self.count_models.items():
             if model.zero_inflated:
                 self.zero_heads[name] = nn.Linear(h, len(self.totals[name]))
                 nn.init.constant_(self.zero_heads[name].bias, START_ZERO_LOGIT)
-        # set while training: memory, and how what the zeros say is estimated
+        # set while training: memory, and how the likelihood of zeros is estimated
         self.pool: likelihood.Pool | None = None
         self.zeros: dict[str, SampledZeros] = {}
 
     def _read_dispersions(self, _: object = None) -> None:
-        """Known from here on without a look at a GPU."""
+        """Note which modalities have no dispersion, so that no step has to wait for a GPU."""
         for name, parameter in self.dispersions.items():
             self.undispersed[name] = bool((parameter == NO_DISPERSION).all())
 
@@ -180,11 +193,11 @@ class PairedMixtureVAE(nn.Module):
 
     @property
     def reads_scores(self) -> bool:
-        """Whether the encoders read few numbers per cell, and not counts."""
+        """Whether the inputs are scores, few numbers per cell, and not counts."""
         return all(reader.n_scores is not None for reader in self.readers.values())
 
-    def read(self, batch: PairedBatch) -> Inputs:
-        """What the encoders read of measured cells."""
+    def inputs(self, batch: PairedBatch) -> Inputs:
+        """The observed inputs of cells."""
         parts = {
             name: reader(batch.counts[name], batch.design) for name, reader in self.readers.items()
         }
@@ -192,120 +205,126 @@ class PairedMixtureVAE(nn.Module):
             return Inputs(parts)
         return Inputs(parts, torch.stack([batch.counts[name].sums() for name in parts], 1) > 0)
 
-    def encode(self, read: Inputs, modality: str = "joint") -> Gaussian:
-        """q(z|x,y), q(z|x) or q(z|y) of what was read of cells.
+    def encode(self, inputs: Inputs, modality: str = "joint") -> Gaussian:
+        """q(z|x,y), q(z|x) or q(z|y) of inputs.
 
-        In the place of q(z|x,y), a cell of one modality has the posterior given that one.
+        In the place of q(z|x,y), a unimodal cell has the posterior given its modality.
         """
         if modality == "joint":
-            return self.posteriors(read).joint
-        return self.encoders[modality](read.parts[modality])
+            return self.posteriors(inputs).joint
+        return self.encoders[modality](inputs.parts[modality])
 
-    def posteriors(self, read: Inputs) -> Posteriors:
-        """All posteriors of what was read; no encoder sees a cell whose modality is missing."""
-        parts, joint = read.parts, self.encoders["joint"]
-        if read.present is None:
+    def posteriors(self, inputs: Inputs) -> Posteriors:
+        """All posteriors; no encoder reads a cell that lacks its modality."""
+        parts, joint = inputs.parts, self.encoders["joint"]
+        if inputs.present is None:
             of_all = joint(*parts.values())
-            single = {name: self.encoders[name](part) for name, part in parts.items()}
-            return Posteriors(of_all, single, None)
-        single = {}
-        for name, has in zip(parts, read.present.unbind(1), strict=True):
-            single[name] = _spread(self.encoders[name](parts[name][has]), has)
-        complete = read.present.all(1)
+            given_one = {name: self.encoders[name](part) for name, part in parts.items()}
+            return Posteriors(of_all, given_one, None)
+        given_one = {}
+        for name, has in zip(parts, inputs.present.unbind(1), strict=True):
+            given_one[name] = _spread(self.encoders[name](parts[name][has]), has)
+        complete = inputs.present.all(1)
         of_all = _spread(joint(*(part[complete] for part in parts.values())), complete)
-        rest = pooled([*single.values()], read.present)
-        chosen = zip(of_all, rest, strict=True)
-        chosen = Gaussian(*(torch.where(complete[:, None], a, b) for a, b in chosen))
-        return Posteriors(chosen, single, read.present)
+        rest = pooled([*given_one.values()], inputs.present)
+        pair = zip(of_all, rest, strict=True)
+        chosen = Gaussian(*(torch.where(complete[:, None], a, b) for a, b in pair))
+        return Posteriors(chosen, given_one, inputs.present)
 
     def gate_input(self, z: Tensor) -> Tensor | None:
         """p(c|z) where the decoders are gated by it, else None."""
         if self.options.cluster_gate and self.prior.has_started:
-            return self.prior.responsibilities(self.prior.to_frame(z))
+            return self.prior.responsibilities(self.prior.whiten(z))
         return None
 
     def decode(self, z: Tensor, design: Tensor | None = None) -> Decoded:
         """Parameters of the likelihoods at z, (B, D), in batches (B, S)."""
         p_c = self.gate_input(z)
-        share, zero_logit = {}, {}
+        proportions, zero_logit = {}, {}
         for name, decoder in self.decoders.items():
             h = decoder.hidden(z, p_c)
-            share[name] = decoder.share(h, design)
+            proportions[name] = decoder.proportions(h, design)
             inflated = name in self.zero_heads
             zero_logit[name] = self.zero_heads[name](h) if inflated else None
-        return Decoded(share, zero_logit)
+        return Decoded(proportions, zero_logit)
 
     def noise(self, n_cells: int) -> Noise:
-        """Draw what a training step of so many cells needs."""
+        """Draw the noise of a training step of so many cells."""
         noisy = self.reads_scores and self.options.input_noise > 0
-        readers = self.readers if noisy else {}
-        widths = [self.options.n_latent, *(reader.n_scores for reader in readers.values())]
+        readers = self.readers.items() if noisy else ()
+        n_scores = {name: reader.n_scores for name, reader in readers if reader.n_scores}
+        widths = [self.options.n_latent, *n_scores.values()]
         drawn = torch.randn(n_cells, sum(widths), device=self.prior.mean.device)
         z, *parts = drawn.split(widths, 1)
-        return Noise(z, dict(zip(readers, parts, strict=True)))
+        return Noise(z, dict(zip(n_scores, parts, strict=True)))
 
     def loss(
-        self, batch: PairedBatch, read: Inputs | None = None, noise: Noise | None = None
+        self, batch: PairedBatch, inputs: Inputs | None = None, noise: Noise | None = None
     ) -> LossTerms:
         """Every term of the loss at one sample of z per cell.
 
-        In training, what the encoders read of measured cells is blurred (docs/decisions, D16).
+        In training, input noise is added to the observed inputs (docs/decisions, D16).
 
         Args:
             batch: The cells.
-            read: What `read` makes of them, where it is known already.
+            inputs: Their observed inputs, where these are known already.
             noise: What `noise` draws; drawn when None.
         """
-        read = self.read(batch) if read is None else read
+        inputs = self.inputs(batch) if inputs is None else inputs
         noise = self.noise(batch.n_cells) if noise is None else noise
         if self.training and noise.inputs:
             sd = self.options.input_noise
-            parts = {name: part + sd * noise.inputs[name] for name, part in read.parts.items()}
-            read = Inputs(parts, read.present)
-        found = self.posteriors(read)
+            parts = {
+                name: part + sd * noise.inputs[name] for name, part in inputs.tensors().items()
+            }
+            inputs = Inputs(parts, inputs.present)
+        found = self.posteriors(inputs)
         q = found.joint
         z = q.sample(noise.z)
-        likelihoods = self._in_one_pass if self.one_pass else self._of_shares
-        log_lik, imputed = likelihoods(batch, z)
-        kl, consistency = self.prior.kl(q, z), self._consistency(found, imputed)
+        likelihoods = self._in_one_pass if self.one_pass else self._of_proportions
+        log_lik, reconstructed = likelihoods(batch, z)
+        kl, consistency = self.prior.kl(q, z), self._consistency(found, reconstructed)
         reconstruction = {name: -value for name, value in log_lik.items()}
         return LossTerms(reconstruction, kl.mean(), consistency.mean())
 
     def _in_one_pass(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
-        """Log p(counts|z) and what is read of the imputed profiles, never forming these."""
+        """Log p(counts|z) and reconstructed inputs; the expected proportions are never stored."""
         p_c = self.gate_input(z)
         log_lik, scores = {}, {}
         for name, decoder in self.decoders.items():
             reader = self.readers[name]
+            assert isinstance(reader, SpectralScores), "`one_pass` is checked before"
             family = self.count_models[name].fast(self.undispersed[name])
             h, weight = decoder.with_design(decoder.hidden(z, p_c), batch.design)
             parts = (family, self.dispersions[name], h, weight, decoder.output.bias)
-            parts += (batch.counts[name], reader.scoring(batch.design), self.pool)
-            if self.training and name in self.zeros:
-                found = zeros.of_counts(*parts, self.zeros[name], float(torch.rand(())))
+            counts, scoring = batch.counts[name], reader.scoring(batch.design)
+            if self.training and self.pool is not None and name in self.zeros:
+                start = float(torch.rand(()))
+                sampled = self.zeros[name]
+                found = zeros.of_counts(*parts, counts, scoring, self.pool, sampled, start)
             else:
-                found = likelihood.of_counts(*parts)
+                found = likelihood.of_counts(*parts, counts, scoring, self.pool)
             log_lik[name] = found.log_lik
             scores[name] = found.scores - reader.centre
         return log_lik, Inputs(scores)
 
-    def _of_shares(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
-        """The same by way of the shares of all features."""
+    def _of_proportions(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
+        """The same from the expected proportions of all features."""
         decoded = self.decode(z, batch.design)
-        log_lik, imputed = {}, {}
-        for name, share in decoded.share.items():
+        log_lik, reconstructed = {}, {}
+        for name, f in decoded.proportions.items():
             counts, reader = batch.counts[name], self.readers[name]
             size, logit = counts.sums()[:, None], decoded.zero_logit[name]
             of_cells = self.count_models[name].plain(
-                counts, share * size, self.dispersions[name], logit
+                counts, f * size, self.dispersions[name], logit
             )
             log_lik[name] = of_cells.mean()
-            imputed[name] = reader.imputed(share.detach(), size, batch.design)
-        return log_lik, Inputs(imputed)
+            reconstructed[name] = reader.reconstructed(f.detach(), size, batch.design)
+        return log_lik, Inputs(reconstructed)
 
     @property
     def one_pass(self) -> bool:
-        """Whether the likelihoods and their gradients are computed without the shares."""
+        """Whether the likelihoods and their gradients are computed block by block."""
         fast = all(model.family is not None for model in self.count_models.values())
         return fast and self.reads_scores
 
@@ -315,7 +334,7 @@ class PairedMixtureVAE(nn.Module):
         return len(self.prior.mean)
 
     def set_n_clusters(self, n_clusters: int) -> dict[nn.Parameter, nn.Parameter]:
-        """Settle a K that was left open, before the mixture starts.
+        """Set a K that was left open, before the mixture starts.
 
         Returns:
             The parameters that are new, by those whose place they take.
@@ -330,24 +349,24 @@ class PairedMixtureVAE(nn.Module):
         """The output layers of the decoders."""
         return [decoder.output for decoder in self.decoders.values()]
 
-    def _learnt_dispersions(self) -> dict[str, nn.Parameter]:
-        """The logarithms of the dispersions that are learnt, by modality."""
+    def _learned_dispersions(self) -> dict[str, nn.Parameter]:
+        """The logarithms of the dispersions that are learned, by modality."""
         models = self.count_models
-        return {name: value for name, value in self.dispersions.items() if models[name].learnt}
+        return {name: value for name, value in self.dispersions.items() if models[name].learned}
 
     @torch.no_grad()
     def learn_dispersions(self) -> None:
-        """From now on gradients reach them."""
-        for name, dispersion in self._learnt_dispersions().items():
+        """Let gradients reach the dispersions from now on."""
+        for name, dispersion in self._learned_dispersions().items():
             dispersion.requires_grad_()
-            if (start := self.count_models[name].learnt_from) is not None:
+            if (start := self.count_models[name].learned_from) is not None:
                 dispersion[dispersion == NO_DISPERSION] = start
         self._read_dispersions()
 
     def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
-        """What there is to learn from `n_cells` cells, as an optimizer takes it.
+        """The parameters to learn from `n_cells` cells, as groups of an optimizer.
 
-        That of the dispersions says so.
+        The group of the dispersions is marked by "dispersions".
 
         The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
         gradient precision W: per cell, that is a weight decay.
@@ -355,64 +374,64 @@ class PairedMixtureVAE(nn.Module):
         decoders = self.decoders.values()
         of_latent = [decoder.output.weight for decoder in decoders]
         of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
-        known = set(map(id, of_latent + of_batches))
-        learnt = [part for part in self.parameters() if part.requires_grad]
+        known = set(map(id, [*of_latent, *of_batches]))
+        learned = [part for part in self.parameters() if part.requires_grad]
         o = self.options
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": of_latent, "weight_decay": o.decoder_precision / n_cells},
-            {"params": [part for part in learnt if id(part) not in known]},
-            {"params": [*self._learnt_dispersions().values()], "dispersions": True},
+            {"params": [part for part in learned if id(part) not in known]},
+            {"params": [*self._learned_dispersions().values()], "dispersions": True},
         ]
         if of_batches:
             groups.append({"params": of_batches, "weight_decay": o.batch_precision / n_cells})
         return groups
 
-    def _consistency(self, found: Posteriors, imputed: Inputs) -> Tensor:
-        """KLs of the joint posterior to the single encoders, on measured and on imputed data.
+    def _consistency(self, found: Posteriors, reconstructed: Inputs) -> Tensor:
+        """L3 and L4: KLs of the joint posterior to those of the encoders of one modality.
 
-        The imputed data come detached: the decoder answers to the data, not to what the single
-        encoders make of it. So does the joint encoder, where the options say so.
+        The reconstructed inputs come detached, so that no gradient reaches the decoders; nor does
+        it reach the joint encoder, with the option `distil`.
         """
         q = found.joint
         if self.options.distil:
             q = Gaussian(q.mean.detach(), q.log_var.detach())
         total = q.mean.new_zeros(len(q.mean))
         if weight := self.options.weight_consistency_measured:
-            measured = [dist.gaussian_kl(*q, *single) for single in found.single.values()]
+            observed = [dist.gaussian_kl(*q, *given) for given in found.by_modality.values()]
             if found.present is not None:
-                # a cell of one modality has nothing that its posterior could be held against
+                # a unimodal cell has one posterior only: there is nothing to compare
                 several = found.present.sum(1) > 1
-                held = (found.present & several[:, None]).unbind(1)
-                measured = [kl * has for kl, has in zip(measured, held, strict=True)]
-            total = total + weight * sum(measured)
+                counts = (found.present & several[:, None]).unbind(1)
+                observed = [kl * has for kl, has in zip(observed, counts, strict=True)]
+            total = total + weight * sum(observed)
         if weight := self.options.weight_consistency_imputed:
-            read = imputed.parts.items()
-            of_imputed = [self.encoders[name](part, measured=False) for name, part in read]
-            total = total + weight * sum(dist.gaussian_kl(*q, *single) for single in of_imputed)
+            parts = reconstructed.parts.items()
+            posteriors = [self.encoders[name](part, observed=False) for name, part in parts]
+            total = total + weight * sum(dist.gaussian_kl(*q, *given) for given in posteriors)
         return total
 
 
-def pooled(single: list[Gaussian], present: Tensor) -> Gaussian:
+def pooled(given_one: list[Gaussian], present: Tensor) -> Gaussian:
     """Posteriors of cells given some of the modalities, from the posteriors given each.
 
-    That given one modality is the answer where a cell has just this one. Given n of them it is
+    Where a cell has one modality, it is the posterior given this one. Given n of them, it is
     proportional to the product of all n, each to the power 1/n (logarithmic pool): precisions are
     averaged, and means weighted by them.
 
     Args:
-        single: q given each modality, (B, D).
+        given_one: q given each modality, (B, D).
         present: (B, modalities) bool, which a cell has; at least one.
     """
-    found = single[-1]
-    for i in reversed(range(len(single) - 1)):
+    found = given_one[-1]
+    for i in reversed(range(len(given_one) - 1)):
         has = present[:, i, None]
-        pair = zip(single[i], found, strict=True)
+        pair = zip(given_one[i], found, strict=True)
         found = Gaussian(*(torch.where(has, one, other) for one, other in pair))
-    if len(single) == 2:  # those of both have their own encoder
+    if len(given_one) == 2:  # those of both have their own encoder
         return found
     weight = (present / present.sum(1, keepdim=True)).t()[:, :, None]
-    precision = weight * torch.stack([(-q.log_var).exp() for q in single])
-    mean = (precision * torch.stack([q.mean for q in single])).sum(0) / precision.sum(0)
+    precision = weight * torch.stack([(-q.log_var).exp() for q in given_one])
+    mean = (precision * torch.stack([q.mean for q in given_one])).sum(0) / precision.sum(0)
     pool, several = (mean, -precision.sum(0).log()), present.sum(1, keepdim=True) > 1
     pair = zip(pool, found, strict=True)
     return Gaussian(*(torch.where(several, one, other) for one, other in pair))
@@ -425,7 +444,7 @@ def _spread(q: Gaussian, where: Tensor) -> Gaussian:
     )
 
 
-def log_share(totals: Tensor) -> Tensor:
-    """Log of each feature's share of all counts, with one pseudo-count."""
+def log_proportions(totals: Tensor) -> Tensor:
+    """Log of each feature's proportion in all counts, with one pseudo-count."""
     smoothed = totals + 1
     return (smoothed / smoothed.sum()).log()

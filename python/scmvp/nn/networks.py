@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import ItemsView, ValuesView
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,21 @@ from .sparse import SparseRows
 
 if TYPE_CHECKING:
     from ..options import ModelOptions
+
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+class Modules(nn.ModuleDict, Generic[Part]):
+    """Modules of one type, by name."""
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, key: str) -> Part: ...
+
+        def items(self) -> ItemsView[str, Part]: ...
+
+        def values(self) -> ValuesView[Part]: ...
 
 
 class Gaussian(NamedTuple):
@@ -28,27 +44,27 @@ class Gaussian(NamedTuple):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm whose running statistics are the averages over one epoch of measured cells.
+    """Batch norm whose running statistics are the averages over one epoch of observed inputs.
 
     Of one epoch, because a moving average with a fixed momentum has not forgotten its start after
-    the few steps that a small data set makes. Of measured cells, because imputed profiles pass
-    through the same layer but are far smoother than counts: with them in the average, evaluation
-    would normalize measured cells with a mixture of both.
+    the few steps that a small data set makes. Of observed inputs, because reconstructed inputs pass
+    through the same layer but are far smoother: with them in the average, evaluation would
+    normalize observed inputs with a mixture of both.
     """
 
     def __init__(self, n_hidden: int):
         super().__init__(n_hidden, momentum=None)  # None: plain average since the last reset
 
-    def forward(self, h: Tensor, measured: bool = True) -> Tensor:
+    def forward(self, h: Tensor, observed: bool = True) -> Tensor:
         if self.training and ranks().world > 1:
-            return self._of_all_ranks(h, measured)
+            return self._of_all_ranks(h, observed)
         if self.training and len(h) < 2:  # no statistics of its own: few cells have both modalities
             return F.batch_norm(h, self.running_mean, self.running_var, self.weight, self.bias)
-        if measured or not self.training:
+        if observed or not self.training:
             return super().forward(h)
         return F.batch_norm(h, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
-    def _of_all_ranks(self, h: Tensor, measured: bool) -> Tensor:
+    def _of_all_ranks(self, h: Tensor, observed: bool) -> Tensor:
         """The same with the statistics of the whole minibatch, of which h is this process's part.
 
         torch's SyncBatchNorm does not run on CPUs.
@@ -61,12 +77,14 @@ class BatchNorm(nn.BatchNorm1d):
             return F.batch_norm(h, self.running_mean, self.running_var, self.weight, self.bias)
         mean = total / n
         variance = (squares / n - mean.square()).clamp_min(0)
-        if measured:
+        if observed:
+            averages = (self.running_mean, self.running_var, self.num_batches_tracked)
+            running_mean, running_var, steps = (part for part in averages if part is not None)
             with torch.no_grad():
-                self.num_batches_tracked += 1
+                steps += 1
                 unbiased = variance * n / (n - 1)
-                self.running_mean.lerp_(mean, 1 / self.num_batches_tracked)
-                self.running_var.lerp_(unbiased, 1 / self.num_batches_tracked)
+                running_mean.lerp_(mean, 1 / steps)
+                running_var.lerp_(unbiased, 1 / steps)
         return (h - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
@@ -89,7 +107,7 @@ def keep_first(
 
 
 class MaskAttention(nn.Module):
-    """h * mask(h): each hidden unit weighted by what the whole hidden layer says of it."""
+    """h * mask(h): each hidden unit has a weight that depends on the whole hidden layer."""
 
     def __init__(self, n_hidden: int):
         super().__init__()
@@ -100,14 +118,17 @@ class MaskAttention(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over the slices of a hidden layer, with skip and layer norm."""
+    """Self-attention of one head over slices (tokens) of a hidden layer, with skip and layer norm.
 
-    def __init__(self, n_hidden: int, n_heads: int):
+    The option `n_heads` is the number of tokens, for there is one head.
+    """
+
+    def __init__(self, n_hidden: int, n_tokens: int):
         super().__init__()
-        self.n_tokens = n_heads
-        d = n_hidden // n_heads
+        self.n_tokens = n_tokens
+        d = n_hidden // n_tokens
         self.query_key_value = nn.Linear(d, 3 * d)
-        self.position = nn.Parameter(torch.randn(n_heads, d) * 0.1)
+        self.position = nn.Parameter(torch.randn(n_tokens, d) * 0.1)
         self.norm = nn.LayerNorm(n_hidden)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -127,23 +148,23 @@ class RnaBranch(nn.Module):
         self.batch_norm = BatchNorm(n_hidden)
         self.mask = MaskAttention(n_hidden) if options.mask_attention else nn.Identity()
 
-    def forward(self, x: SparseRows | Tensor, measured: bool = True) -> Tensor:
-        h = self.batch_norm(self.layer_norm(self.input(x)), measured).relu()
+    def forward(self, x: SparseRows | Tensor, observed: bool = True) -> Tensor:
+        h = self.batch_norm(self.layer_norm(self.input(x)), observed).relu()
         return self.mask(h)  # (B, H)
 
 
 class AtacBranch(nn.Module):
-    """Peaks (or latent dimensions, in the decoder) to a self-attended hidden layer."""
+    """Peaks (or latent dimensions, in the decoder) to a hidden layer with self-attention."""
 
     def __init__(self, input_layer: nn.Module, n_hidden: int, options: ModelOptions):
         super().__init__()
         self.input = input_layer
         self.batch_norm = BatchNorm(n_hidden)
-        n_heads = options.n_heads
-        self.attention = SelfAttention(n_hidden, n_heads) if n_heads else nn.Identity()
+        n_tokens = options.n_heads
+        self.attention = SelfAttention(n_hidden, n_tokens) if n_tokens else nn.Identity()
 
-    def forward(self, y: SparseRows | Tensor, measured: bool = True) -> Tensor:
-        h = self.batch_norm(self.input(y), measured).relu()
+    def forward(self, y: SparseRows | Tensor, observed: bool = True) -> Tensor:
+        h = self.batch_norm(self.input(y), observed).relu()
         return self.attention(h)  # (B, H)
 
 
@@ -174,9 +195,9 @@ class Encoder(nn.Module):
         self.branches = nn.ModuleDict(branches)
         self.head = PosteriorHead(len(branches) * n_hidden, n_hidden, n_latent)
 
-    def forward(self, *inputs: SparseRows | Tensor, measured: bool = True) -> Gaussian:
+    def forward(self, *inputs: SparseRows | Tensor, observed: bool = True) -> Gaussian:
         hidden = [
-            branch(x, measured) for branch, x in zip(self.branches.values(), inputs, strict=True)
+            branch(x, observed) for branch, x in zip(self.branches.values(), inputs, strict=True)
         ]
         return self.head(torch.cat(hidden, 1))
 
@@ -194,10 +215,10 @@ class ClusterGate(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z, and the cell's batches, to the share of each feature in the cell's counts.
+    """z, and the cell's batches, to the expected proportions of the features.
 
-    A batch moves the log shares of all cells alike: what it does to one type more than to another
-    is left to the latent.
+    A batch shifts the logarithms of the proportions of all cells alike: effects that differ between
+    cell types are left to the latent.
     """
 
     def __init__(
@@ -205,20 +226,20 @@ class Decoder(nn.Module):
         branch: nn.Module,
         n_hidden: int,
         n_clusters: int,
-        log_share: Tensor,
+        log_proportions: Tensor,
         log_factor: Tensor | None = None,
     ):
         super().__init__()
         self.branch = branch
         self.gate = ClusterGate(n_clusters, n_hidden)
-        self.output = nn.Linear(n_hidden, len(log_share))
+        self.output = nn.Linear(n_hidden, len(log_proportions))
         with torch.no_grad():
-            # the mean profile is known before training starts; only what differs is to be learnt
-            self.output.bias.copy_(log_share)
+            # mean proportions are known before training starts; only differences are to be learned
+            self.output.bias.copy_(log_proportions)
             nn.init.normal_(self.output.weight, std=0.01)
         self.of_level: nn.Parameter | None = None  # (F, S)
         if log_factor is not None:
-            # known, too: were it to be learnt, the latent would be faster
+            # known, too; otherwise the latent would learn the batches, as it is faster
             self.of_level = nn.Parameter(log_factor.t().contiguous())
 
     def hidden(self, z: Tensor, p_c: Tensor | None) -> Tensor:
@@ -228,13 +249,13 @@ class Decoder(nn.Module):
 
     def with_design(self, h: Tensor, design: Tensor | None) -> tuple[Tensor, Tensor]:
         """Hidden layer and batches side by side, and the weights of both."""
-        if self.of_level is None:
+        if self.of_level is None or design is None:
             return h, self.output.weight
         return torch.cat([h, design], 1), torch.cat([self.output.weight, self.of_level], 1)
 
-    def share(self, h: Tensor, design: Tensor | None = None) -> Tensor:
-        """(B, F), rows that sum to 1."""
+    def proportions(self, h: Tensor, design: Tensor | None = None) -> Tensor:
+        """Expected proportions f, (B, F)."""
         return F.linear(*self.with_design(h, design), self.output.bias).softmax(-1)
 
     def forward(self, z: Tensor, p_c: Tensor | None, design: Tensor | None = None) -> Tensor:
-        return self.share(self.hidden(z, p_c), design)
+        return self.proportions(self.hidden(z, p_c), design)

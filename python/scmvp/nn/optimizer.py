@@ -1,4 +1,4 @@
-"""Adam that can leave the step of a parameter to who computes its gradient."""
+"""Adam whose step for a parameter can be made where its gradient is computed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from inspect import unwrap
 
 import torch
-from torch import nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from .kernels import Update
 
 
 class Adam(torch.optim.Adam):
-    """PyTorch's, with `due` for parameters whose gradient is never stored."""
+    """PyTorch's Adam, with `update_of` for parameters whose gradient is never stored."""
 
     # without the guards for torch.compile, which take two seconds to load and are not needed here
     add_param_group = unwrap(Optimizer.add_param_group)
@@ -22,8 +22,8 @@ class Adam(torch.optim.Adam):
     load_state_dict = unwrap(Optimizer.load_state_dict)
     step = torch.no_grad()(unwrap(torch.optim.Adam.step))
 
-    def due(self, parameter: nn.Parameter) -> Update:
-        """The step that a parameter is to make now, instead of in `step`.
+    def update_of(self, parameter: Tensor) -> Update:
+        """Begin the step of a parameter, which is made elsewhere and not in `step`.
 
         Args:
             parameter: (F, H); in `step`, it must have no gradient.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..data.matrices import Matrix
 from ..data.preprocess import TFIDF_SCALE, inverse_document_frequency
-from .inputs import summed
+from .inputs import Reader, summed
 from .sparse import SparseRows
 
 # What it changes of ModelOptions and of TrainingOptions.
@@ -31,7 +31,7 @@ TRAINING_OPTIONS: dict[str, Any] = {"annealing_fraction": 0.0, "mixture_update":
 
 
 class InputLinear(nn.Module):
-    """Linear layer over features that reads sparse rows, or a dense block of imputed data."""
+    """Linear layer over features that reads sparse rows, or dense reconstructed input."""
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__()
@@ -46,10 +46,8 @@ class InputLinear(nn.Module):
         return summed(x, x.value, self.weight) + self.bias
 
 
-class LogCounts(nn.Module):
+class LogCounts(Reader):
     """log(1 + x), the paper's input of the RNA encoders."""
-
-    n_scores = None  # it is as long as there are features
 
     def __init__(self, n_features: int):
         super().__init__()
@@ -65,16 +63,20 @@ class LogCounts(nn.Module):
         return InputLinear(self.n_features, n_out)
 
     def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows:
-        """Of measured cells, as sparse as they are, whatever their batch."""
+        """The observed input, as sparse as the counts, whatever the batch."""
         return x.with_values(x.value.log1p())
 
-    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
-        """Of imputed profiles (B, F) at the library sizes (B, 1)."""
-        return (share * size).log1p()
+    def reconstructed(
+        self, proportions: Tensor, size: Tensor, design: Tensor | None = None
+    ) -> Tensor:
+        """The input reconstructed of expected proportions (B, F) at the library sizes (B, 1)."""
+        return (proportions * size).log1p()
 
 
 class TfIdf(LogCounts):
     """log(1 + 1e4 tf idf), idf of the fitted cells: the paper's input of the ATAC encoders."""
+
+    idf: Tensor
 
     def __init__(self, idf: Tensor):
         super().__init__(len(idf))
@@ -86,14 +88,16 @@ class TfIdf(LogCounts):
         return cls(torch.from_numpy(inverse_document_frequency(counts)))
 
     def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows:
-        """Of measured cells, as sparse as they are, whatever their batch."""
+        """The observed input, as sparse as the counts, whatever the batch."""
         tf = x.value / x.sums()[x.row]
         return x.with_values((TFIDF_SCALE * tf * self.idf[x.column]).log1p())
 
-    def imputed(self, share: Tensor, size: Tensor, design: Tensor | None = None) -> Tensor:
-        """Of imputed profiles (B, F); they do not depend on the library size."""
-        return (share * (TFIDF_SCALE * self.idf)).log1p()
+    def reconstructed(
+        self, proportions: Tensor, size: Tensor, design: Tensor | None = None
+    ) -> Tensor:
+        """The input reconstructed of expected proportions (B, F), whatever the library size."""
+        return (proportions * (TFIDF_SCALE * self.idf)).log1p()
 
 
 # By `Modality.paper_input`, where the option encoder_input is "counts".
-READERS = {"log": LogCounts, "tf-idf": TfIdf}
+READERS: dict[str, type[LogCounts]] = {"log": LogCounts, "tf-idf": TfIdf}

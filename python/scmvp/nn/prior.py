@@ -1,4 +1,4 @@
-"""p(z, c), the mixture of Gaussians, in the frame that is the latent which users see."""
+"""p(z, c): a mixture of Gaussians, kept in the coordinates of the whitened latent."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from .networks import Gaussian
 class MixturePrior(nn.Module):
     """p(z, c); K diagonal Gaussians that all start as N(0, I).
 
-    They are diagonal in the coordinates u = (z - centre) @ axes, the frame, which is the latent
-    that users see. With `mixture_update="refit"` the components' common covariance is the identity
-    there; else u is z.
+    They are diagonal in the whitened latent u = (z - centre) @ axes, which users see. With
+    `mixture_update="refit"`, the covariance that all components share is the identity there; with
+    "gradient", each component has a diagonal covariance of its own and u is z.
     """
+
+    centre: Tensor
+    axes: Tensor
+    started: Tensor
 
     def __init__(self, n_clusters: int, n_latent: int):
         super().__init__()
@@ -33,12 +37,12 @@ class MixturePrior(nn.Module):
         self.has_started = bool(self.started)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalized log-weights (K,), means (K, D), log-variances (K, D), in the frame."""
+        """Normalized log-weights (K,), means (K, D), log-variances (K, D), whitened."""
         return self.logit.log_softmax(0), self.mean, self.log_var
 
     @torch.no_grad()
     def start(self, weight: Tensor, mean: Tensor, variance: Tensor) -> None:
-        """Place the components: weights (K,), means (K, D), variances (K, D), in the frame."""
+        """Place the components: weights (K,), means (K, D), variances (K, D), whitened."""
         self.logit.copy_(weight.clamp_min(1e-8).log())
         self.mean.copy_(mean)
         self.log_var.copy_(variance.log())
@@ -50,21 +54,21 @@ class MixturePrior(nn.Module):
         self.has_started = True
 
     @torch.no_grad()
-    def set_frame(self, centre: Tensor, axes: Tensor) -> None:
-        """Take other coordinates: (D,), and (D, D), not singular; the components do not follow."""
+    def set_whitening(self, centre: Tensor, axes: Tensor) -> None:
+        """Set centre (D,) and axes (D, D), not singular; the components stay as they are."""
         self.centre.copy_(centre)
         self.axes.copy_(axes)
 
-    def to_frame(self, z: Tensor) -> Tensor:
-        """Latent of the networks to the frame, (B, D)."""
+    def whiten(self, z: Tensor) -> Tensor:
+        """The whitened latent u of the latent z of the networks, (B, D)."""
         return (z - self.centre) @ self.axes
 
-    def from_frame(self, u: Tensor) -> Tensor:
-        """Frame to the latent of the networks, (B, D)."""
+    def unwhiten(self, u: Tensor) -> Tensor:
+        """The latent z of the networks of the whitened latent u, (B, D)."""
         return torch.linalg.solve(self.axes, u, left=False) + self.centre
 
     def responsibilities(self, u: Tensor) -> Tensor:
-        """p(c|z) at points of the frame, (B, K)."""
+        """p(c|z) at points of the whitened latent, (B, K)."""
         return dist.responsibilities(u, *self.parts())
 
     def kl(self, q: Gaussian, z: Tensor) -> Tensor:
@@ -77,5 +81,5 @@ class MixturePrior(nn.Module):
             zero = q.mean.new_zeros(())
             return dist.gaussian_kl(q.mean, q.log_var, zero, zero)
         log_q = dist.gaussian_log_density(z, q.mean, q.log_var)
-        log_p = dist.mixture_log_joint(self.to_frame(z), *self.parts()).logsumexp(-1)
+        log_p = dist.mixture_log_joint(self.whiten(z), *self.parts()).logsumexp(-1)
         return log_q - log_p - torch.linalg.slogdet(self.axes).logabsdet

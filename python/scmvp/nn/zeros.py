@@ -1,14 +1,14 @@
-"""The likelihood at the cost of its non-zeros: what the zeros say, from a sample of the features.
+"""The likelihood in training on large matrices: zeros are estimated from a sample of features.
 
 Of a cell's features nearly all have no count. Everything that they contribute - the sum of the
-softmax, the scores of the imputed profile, their log-likelihood and its gradients - is a sum over
-features, estimated without bias from some of them, each in proportion to how often it is seen
-(Horvitz and Thompson, JASA 1952; drawn systematically). With two sampled features to each count the
-noise that this adds to the gradient of a cell is less than that of its counts themselves. What the
-counts that are not zero add is exact (module `kernels`).
+softmax, the scores of the reconstructed input, their log-likelihood and its gradients - is a sum
+over features, estimated without bias from a sample in which each has a probability in proportion to
+its counts (Horvitz and Thompson, JASA 1952; drawn systematically). With two sampled features for
+each count, the noise that this adds to the gradient of a cell is less than that of its counts
+themselves. The part of the counts that are not zero is exact (module `kernels`).
 
-The zeros' gradient of a feature's own weights is not scaled up, as that would be as noisy as rare.
-It is remembered from the last step that had the feature in its sample,
+The zeros' gradient of a feature's own weights is not divided by its probability, which would make
+it noisy. It is remembered from the last step that had the feature in its sample,
 
     Σ_i g_ij h_i = l (z_j v + C_j)    l = Σ_i l_i,  v = Σ_i l_i h_i / l,  z_j = Σ_i g_ij / l,
                                       C_j = Σ_i g_ij (h_i - v) / l
@@ -36,31 +36,31 @@ from .likelihood import (
 from .sparse import SparseRows
 
 PER_COUNT = 2.0  # features in the sample for each count of a mean cell
-ROUGHLY = 1 / 4  # as many while the exact numbers are still far
-_SELDOM, _RARELY = 1 / 8, 1 / 64  # a feature is in so many samples at least; a rare one
+EARLY_EXTENT = 1 / 4  # of that sample before the annealing
+_LEAST, _LEAST_RARE = 1 / 8, 1 / 64  # least probability to be sampled; of a rare feature
 _FEWEST_FEATURES = 8192  # with fewer, the products are not what takes the time
 # Nanoseconds of an entry of a dense block, and of a count, in all passes: measured on one core
 _DENSE, _COUNT = 13.0, 60.0
-# A feature of c counts has weights that the zeros pull back with a force of about 10 c, as the
-# hidden units vary, and the prior with its precision: a hundredth of that many counts are rare.
+# The zeros' gradient of the weights of a feature of c counts is about 10 c times the weights, that
+# of the prior is the precision times them: features of a hundredth of so many counts are rare.
 _RARE = 0.01
 
 
 class SampledZeros:
-    """Which features the zeros are estimated from, and what is remembered of the others."""
+    """The sample of features that zeros are estimated from, and the gradients of the others."""
 
     def __init__(self, totals: Tensor, n_cells: int, precision: float = 0.0, extent: float = 1.0):
-        """Take what is known of the features.
+        """Compute the probabilities of the features.
 
         Args:
             totals: (F,), counts of each over all cells.
             n_cells: How many these are.
-            precision: Of the prior of the weights. Of features that it holds, not the zeros, no
-                covariance C is remembered.
+            precision: Of the prior of the weights. No covariance C is remembered of features on
+                which the prior acts more than the zeros.
             extent: Of the sample, 1 for the usual one.
         """
         rare = totals <= _RARE * precision
-        least = torch.where(rare, _RARELY, _SELDOM).double()
+        least = torch.where(rare, _LEAST_RARE, _LEAST).double()
         probability = (PER_COUNT * totals.double() / n_cells).maximum(least)
         self.probability = (extent * probability).clamp(max=1)
         self._until = self.probability.cumsum(0)
@@ -76,7 +76,7 @@ class SampledZeros:
     def where_it_pays(
         cls, totals: Tensor, n_cells: int, precision: float = 0.0, extent: float = 1.0
     ) -> SampledZeros | None:
-        """It, or None where the exact sums are about as fast or there is no compiler."""
+        """A sample, or None where exact sums are about as fast or there is no compiler."""
         if len(totals) < _FEWEST_FEATURES or kernels.compiled() is None:
             return None
         zeros = cls(totals, n_cells, precision, extent)
@@ -100,24 +100,24 @@ class SampledZeros:
         index = chosen.nonzero()[:, 0]
         return index, self.probability[index].reciprocal()
 
-    def share_of_steps(self, n_cells: int) -> Tensor:
+    def part_of_steps(self, n_cells: int) -> Tensor:
         """(F,), how many steps of so many cells have counts of a rare feature; of others 1."""
         return -(-self._mean * n_cells).expm1()
 
     def remember(
         self, index: Tensor | slice, zero: Tensor, covariance: Tensor, slope: Tensor | None
     ) -> None:
-        """What a step found for the features of its sample."""
+        """Keep what a step computed for the features of its sample."""
         place = self.place[index]
         kept = (place >= 0).nonzero()[:, 0]
         if len(kept) < len(place):
             place, covariance = place.index_select(0, kept), covariance.index_select(0, kept)
-        if self.zero is None:
+        if self.zero is None or self.covariance is None:
             self.zero, self.slope, self.covariance = zero, slope, covariance
             return
         self.zero[index] = zero
         self.covariance.index_copy_(0, place, covariance)
-        if slope is not None:
+        if slope is not None and self.slope is not None:
             self.slope[index] = slope
 
 
@@ -145,11 +145,11 @@ def _rows(matrix: Tensor, index: Tensor | slice) -> Tensor:
 class _OfSample(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h, weight, bias, parameter, family, counts, scoring, pool, zeros, start):
-        learnt = ctx.needs_input_grad[3]
+        learned = ctx.needs_input_grad[3]
         index, inverse = zeros.draw(start)
         inverse = inverse.to(h.dtype)
         some = _rows(weight, index)
-        sampled = family(parameter[index], learnt)
+        sampled = family(parameter[index], learned)
         blocks = Blocks(len(h), len(some), h.device)
         e = pool.take(len(h) * len(some), h)
         weighted = Scoring(
@@ -168,7 +168,7 @@ class _OfSample(torch.autograd.Function):
             log_per_e -= shift
         log_m = kernels.logits(known, h, weight, bias) + log_per_e.index_select(0, known.row)
         nonzero = Counts.of(known.value, known.column() if family.by_feature else None)
-        whole = family(parameter, learnt)
+        whole = family(parameter, learned)
         of_nonzeros, p_nonzero = whole.at_nonzero(log_m, nonzero)
         if p_nonzero is known.value:
             row_p += size
@@ -211,14 +211,15 @@ class _OfSample(torch.autograd.Function):
 
         scale = total * per_cell
         grad_bias = zeros.zero * scale
-        share_of_steps = zeros.share_of_steps(len(h)).to(h.dtype)
+        part_of_steps = zeros.part_of_steps(len(h)).to(h.dtype)
         of_zeros = kernels.OfZeros(
-            zeros.place, zeros.covariance, mean, scale.numpy()[()], grad_bias, share_of_steps
+            zeros.place, zeros.covariance, mean, scale.numpy()[()], grad_bias, part_of_steps
         )
         grad_weight = None
         if zeros.update is None:
-            grad_weight = ctx.pool.take(weight.numel(), weight).view_as(weight)
-        found = zeros.update or grad_weight
+            found = grad_weight = ctx.pool.take(weight.numel(), weight).view_as(weight)
+        else:
+            found = zeros.update
         kernels.gradients(known, p_nonzero * per_cell, h, weight, of_zeros, grad_h, found)
         if slope is not None:
             slope = (zeros.slope * total + of_nonzeros) * per_cell

@@ -204,8 +204,10 @@ def _used_blocks(counts: Matrix, use: np.ndarray) -> Iterator[tuple[np.ndarray, 
 
 def _sums(counts: Matrix, use: np.ndarray, s: np.ndarray, kernel: np.ndarray) -> _Sums:
     n = counts.shape[1]
-    vectors = (np.zeros(n) for _ in range(3))
-    sums = _Sums(np.zeros(n, dtype=np.int64), *vectors, np.zeros((n, kernel.shape[1])))
+    sums = _Sums(
+        np.zeros(n, dtype=np.int64), np.zeros(n), np.zeros(n), np.zeros(n),
+        np.zeros((n, kernel.shape[1])),
+    )  # fmt: skip
     for at, y in _used_blocks(counts, use):
         sums.n_seen[:] += np.bincount(y.indices[y.data != 0], minlength=n)
         sums.total[:] += np.asarray(y.sum(0)).ravel()

@@ -1,7 +1,7 @@
-"""Which features differ between two groups of cells, with an error rate that is kept.
+"""Differential features between groups of cells, at a controlled false discovery rate.
 
-What is asked, what the test says of it (module `effects`), and the table. The model is asked for
-its own opinion (`lfc_model`); docs/differential.md says why that is no part of the test.
+Settings, the test (module `effects`), and the table, which also has fold changes of decoded values
+(`lfc_model`); docs/differential.md explains why these are no part of the test.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of groups of cells.
+class Settings:
+    """Settings of a comparison of groups.
 
     Attributes:
         modality: 'rna' or 'atac'.
         wanted: Numbers of the features to report; all when None.
         delta: log2; effects within it count as none.
-        fdr: Expected share of wrong calls among the features called.
+        fdr: Expected proportion of false calls among the features called.
         library_size: Counts per cell that means are given for.
-        n_samples: Samples of z behind the model's own opinion.
-        latent: What the cells are embedded from for it.
+        n_samples: Samples of z for the fold changes of decoded values.
+        latent: From which modality these are, 'joint', 'rna' or 'atac'.
         seed: Of these samples and of the folds of features.
     """
 
@@ -64,7 +64,7 @@ class Question:
     seed: int
 
 
-def question_of(
+def settings_of(
     scope: Scope,
     modality: str,
     features: Sequence[str] | None,
@@ -74,8 +74,8 @@ def question_of(
     n_samples: int,
     latent: str,
     seed: int,
-) -> Question:
-    """What arguments of `SCMVP.differential_expression` ask.
+) -> Settings:
+    """The settings that arguments of `SCMVP.differential_expression` give.
 
     Raises:
         InputError: One is out of range, or a feature is not of the model.
@@ -89,30 +89,32 @@ def question_of(
     n_samples = whole_number("n_samples", n_samples)
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     wanted = scope.columns(modality, features)
-    return Question(modality, wanted, delta, fdr, library_size, n_samples, latent, seed)
+    return Settings(modality, wanted, delta, fdr, library_size, n_samples, latent, seed)
 
 
-def answer_of(
-    fit: Fitted, scope: Scope, paired: Paired, groups: Groups, asked: Question
+def compare_groups(
+    fit: Fitted, scope: Scope, paired: Paired, groups: Groups, settings: Settings
 ) -> pd.DataFrame:
-    """Test groups of these cells, and ask the model; `compare` says what comes of it."""
-    counts = paired.counts[asked.modality]
+    """Test groups of these cells; the table is that of `compare`."""
+    counts = paired.counts[settings.modality]
     groups = groups.without(entries_of_cells(counts) == 0)
     design, row, batch = scope.design(paired), None, None
-    if scope.covariates is not None:
+    if scope.covariates is not None and design is not None:
         row = scope.covariates.row(None)
         _, batch = distinct(design)
     cells = Cells(paired.counts, fit.device, design=design)
-    q = embed(fit.module, cells, modality=asked.latent)
-    means = model_means(fit.module, q, groups, asked.modality, asked.n_samples, asked.seed, row)
+    q = embed(fit.module, cells, modality=settings.latent)
+    means = model_means(
+        fit.module, q, groups, settings.modality, settings.n_samples, settings.seed, row
+    )
     return compare(
-        counts, scope.names(asked.modality), groups, means,
-        delta=asked.delta, fdr=asked.fdr, library_size=asked.library_size, wanted=asked.wanted,
-        batch=batch, seed=asked.seed,
+        counts, scope.names(settings.modality), groups, means,
+        delta=settings.delta, fdr=settings.fdr, library_size=settings.library_size,
+        wanted=settings.wanted, batch=batch, seed=settings.seed,
     )  # fmt: skip
 
 
-# ---- what the model says of the effects
+# ---- fold changes of decoded values
 
 
 @torch.no_grad()
@@ -125,7 +127,7 @@ def model_means(
     seed: int,
     design: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Mean decoded share of each unit at samples of z, (samples, units, features) float32.
+    """Mean expected proportions of each unit at samples of z, (samples, units, features) float32.
 
     Of a unit of more cells, 1,000 of them drawn at random are decoded; all in the batch `design`.
     """
@@ -137,16 +139,17 @@ def model_means(
             members = np.sort(rng.choice(members, MODEL_CELLS, replace=False))
         chosen.append(members)
     rows = np.concatenate(chosen)
-    unit = np.repeat(np.arange(groups.n_units), [len(members) for members in chosen])
+    unit_of = np.repeat(np.arange(groups.n_units), [len(members) for members in chosen])
     mean, sd = q.mean[rows], (0.5 * q.log_var[rows]).exp()
-    weight = 1 / np.maximum(np.bincount(unit, minlength=groups.n_units), 1)
+    weight = 1 / np.maximum(np.bincount(unit_of, minlength=groups.n_units), 1)
     found = []
     for _ in range(n_samples):
         noise = torch.from_numpy(rng.standard_normal(mean.shape).astype(np.float32))
-        z = module.prior.to_frame((mean + sd * noise).to(module.prior.mean.device)).cpu().numpy()
-        sums, start = 0.0, 0
+        z = module.prior.whiten((mean + sd * noise).to(module.prior.mean.device)).cpu().numpy()
+        sums: np.ndarray = np.zeros((1, 1), np.float32)
+        start = 0
         for block in impute.decode_blocks(module, z, modality, None, 1.0, design):
-            here = unit[start : start + len(block)]
+            here = unit_of[start : start + len(block)]
             start += len(block)
             member = sp.csr_matrix(
                 (weight[here], (here, np.arange(len(here)))), shape=(groups.n_units, len(here))
@@ -189,9 +192,9 @@ def compare(
         groups: Who is compared.
         means: What `model_means` found.
         delta: log2; effects within it count as none.
-        fdr: Expected share of wrong calls among the features called.
+        fdr: Expected proportion of false calls among the features called.
         library_size: Counts per cell that means are given for.
-        wanted: Features the table and its q-values are of; all when None. The prior is learnt
+        wanted: Features the table and its q-values are of; all when None. The prior is learned
             from all.
         batch: Number of each cell's batch, (n,): cells are compared with those of their own
             batch. All are one batch when None.
@@ -241,7 +244,8 @@ def compare(
 
 def sums_of_sides(batches: list[Sums], comparison: Comparison) -> list[tuple[Sums, Sums]]:
     """Sums of both groups of a comparison in each batch."""
-    return [tuple(part.of(units) for units in comparison.units) for part in batches]
+    group, reference = comparison.units
+    return [(part.of(group), part.of(reference)) for part in batches]
 
 
 def shared_batches(

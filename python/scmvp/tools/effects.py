@@ -1,17 +1,17 @@
 """Effects of a group of cells on features, from sums of counts to posteriors.
 
-The effect of a feature is b = log(f_1 / f_2), f_g its share of the counts of group g. What the
-counts say of it: given the count t_1 + t_2 of both groups, t_1 is binomial with
+The effect of a feature is b = log(f_1 / f_2), f_g its proportion in the counts of group g. Its
+likelihood: given the count t_1 + t_2 of both groups, t_1 is binomial with
 logit(p) = b + log(l_1 / l_2), l_g the counts of all features. Cells of a group differ by more than
-that: a share that varies with squared coefficient of variation phi between the cells of a group
+that: a proportion with squared coefficient of variation phi between the cells of a group
 adds v = sum_g phi_g sum_i l_i^2 / (sum_i l_i)^2 to the variance of log(t_1 / t_2). It enters as an
 extended quasi-likelihood (Nelder and Pregibon 1987) of dispersion D(b) = 1 + v (t_1 + t_2) p (1-p):
 
     log L(b) = -deviance(b) / (2 D(b)) - log(D(b)) / 2,
 
 which is the binomial where v is 0 and a Gaussian where counts are many. phi is estimated by moments
-for each feature and group and shrunk to the common value of the group, as far as its own variance
-says. The prior of b is common to all features, learnt from them (empirical Bayes, as in ashr):
+for each feature and group and shrunk to the common value of the group, according to its own
+variance. The prior of b is common to all features, learned from them (empirical Bayes, as in ashr):
 a point mass at zero, half-normals of either sign and narrow bumps, by EM, on a grid of b, from
 features other than the one it is used for. All numbers of a feature follow from its posterior.
 """
@@ -29,7 +29,7 @@ from ..data.matrices import Matrix, pieces_of
 
 STEP = 0.025  # of the grid, natural logarithms
 GRID = STEP * np.arange(-320, 321)
-PRIOR_FEATURES = 20_000  # from which the prior is learnt
+PRIOR_FEATURES = 20_000  # from which the prior is learned
 FOLDS = 5
 NULL_COUNTS = 10.0  # features without effect that are added to those seen (ashr has the same)
 _BLOCK = 2048  # features at a time
@@ -55,8 +55,10 @@ class Sums:
 
     def of(self, units: list[int]) -> Sums:
         """The same of several units together, (features,) and (4,)."""
-        summed = [part[units].sum(0) for part in (self.count, self.square, self.sized, self.seen)]
-        return Sums(*summed, self.size[:, units].sum(1), self.n[units].sum())
+        count, square, sized, seen = (
+            part[units].sum(0) for part in (self.count, self.square, self.sized, self.seen)
+        )
+        return Sums(count, square, sized, seen, self.size[:, units].sum(1), self.n[units].sum())
 
 
 def sums_of(counts: Matrix, unit: np.ndarray, n_units: int) -> Sums:
@@ -100,11 +102,13 @@ def sums_by_batch(
         return [sums_of(counts, unit, n_units)]
     n = int(batch.max()) + 1
     found = sums_of(counts, np.where(unit < 0, -1, unit * n + batch), n_units * n)
-    by_unit = (found.count, found.square, found.sized, found.seen)
     return [
-        Sums(*(part[b::n] for part in by_unit), found.size[:, b::n], found.n[b::n])
+        Sums(
+            found.count[b::n], found.square[b::n], found.sized[b::n], found.seen[b::n],
+            found.size[:, b::n], found.n[b::n],
+        )
         for b in range(n)
-    ]
+    ]  # fmt: skip
 
 
 def together(batches: Sequence[Sums]) -> Sums:
@@ -114,7 +118,7 @@ def together(batches: Sequence[Sums]) -> Sums:
 
 
 def overdispersion(sums: Sums) -> np.ndarray:
-    """Squared coefficient of variation of each feature's share between the cells of a group.
+    """Squared coefficient of variation of each feature's proportion between the cells of a group.
 
     By moments: sum_i (x_i - l_i f)^2 - l_i f has the mean phi f^2 sum_i l_i^2. The estimates are
     shrunk to their weighted mean by their variances under NB(l_i f, 1 / phi) and the variance of
@@ -150,12 +154,12 @@ def overdispersion(sums: Sums) -> np.ndarray:
     return np.maximum(own * estimate + (1 - own) * centre, 0)
 
 
-# ---- what the counts say of the effects
+# ---- the likelihood of the effects
 
 
 @dataclass
 class Evidence:
-    """What is known of the effects of all features, before any prior.
+    """The likelihood of the effects of all features.
 
     Cells are compared within their own batch, of which there are B: what it multiplies a feature by
     is the same in both groups of its cells and cancels. `count` is (B, 2, features), `log_ratio`
@@ -169,12 +173,10 @@ class Evidence:
 
     def likelihood(self, features: slice | np.ndarray) -> np.ndarray:
         """L on the grid, (features, grid), the largest of each feature being 1."""
-        log_l = sum(
-            _log_likelihood(count[:, features], log_ratio, spread[features])
-            for count, log_ratio, spread in zip(
-                self.count, self.log_ratio, self.spread, strict=True
-            )
-        )
+        parts = zip(self.count, self.log_ratio, self.spread, strict=True)
+        log_l = np.zeros((1, 1))
+        for count, log_ratio, spread in parts:
+            log_l = log_l + _log_likelihood(count[:, features], log_ratio, spread[features])
         return np.exp(log_l - log_l.max(1, keepdims=True))
 
 
@@ -194,8 +196,8 @@ def _log_likelihood(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> 
 def evidence_of(batches: list[tuple[Sums, Sums]]) -> tuple[Evidence, float]:
     """Evidence of a comparison, and by how much the typical feature differs (log, in nats).
 
-    Shares sum to one: features that gain leave less to all others. What the typical feature seems
-    to differ by is therefore taken for no difference, as size factors do in bulk data.
+    Proportions sum to one: features that gain leave less to all others. The difference of the
+    typical feature is therefore subtracted from all, as size factors do in bulk data.
 
     Args:
         batches: Sums of both groups in each batch.
@@ -287,7 +289,7 @@ class Posterior:
 def posterior_of(evidence: Evidence, delta: float, seed: int = 0) -> Posterior:
     """Learn the prior and apply it; block of features by block of features.
 
-    The prior of a feature is learnt from other features (of other folds): learnt from itself too,
+    The prior of a feature is learned from other features (of other folds): learned from itself too,
     the largest noise would find its own bump in the prior and be taken for an effect.
 
     Args:
@@ -299,7 +301,7 @@ def posterior_of(evidence: Evidence, delta: float, seed: int = 0) -> Posterior:
     n, shapes = len(total), components()
     rng = np.random.default_rng(seed)
     fold = rng.permutation(n) % FOLDS
-    # features without a count say nothing
+    # features without a count have no information
     seen = np.flatnonzero(total > 0)
     used = seen if len(seen) <= PRIOR_FEATURES else rng.choice(seen, PRIOR_FEATURES, replace=False)
     blocks = [used[start : start + _BLOCK] for start in range(0, len(used), _BLOCK)]
@@ -334,7 +336,7 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 
 def q_values(prob: np.ndarray) -> np.ndarray:
-    """Share of wrong calls expected among features at least as probable; (features,)."""
+    """Expected proportion of false calls among features at least as probable; (features,)."""
     order = np.argsort(-prob, kind="stable")
     found = np.empty_like(prob)
     found[order] = np.cumsum(1 - prob[order]) / np.arange(1, len(prob) + 1)

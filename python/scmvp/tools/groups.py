@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ..arguments import Names
 from ..data.annotated import column_of, in_order_of
 from ..data.labels import level_name, level_names
 from ..data.paired import PairedData
@@ -49,11 +50,11 @@ def groups_in(
     data: PairedData | None,
     cells: np.ndarray,
     groupby: str | Sequence | None,
-    group1: object,
-    group2: object,
+    group1: Any,
+    group2: Any,
     clusters: Callable[[], np.ndarray],
 ) -> Groups:
-    """`groups_of` by a column of `data.obs`, by labels, or where nothing is said by `clusters`."""
+    """`groups_of` by a column of `data.obs`, by labels, or, without these, by `clusters`."""
     named = groupby if isinstance(groupby, str) else "groupby"
     labels = column_of(data, groupby, cells) if isinstance(groupby, str) else groupby
     if groupby is None and (group1 is None or np.ndim(group1) == 0):
@@ -62,8 +63,8 @@ def groups_in(
 
 
 def groups_of(
-    cells: Sequence[str],
-    labels: Sequence | pd.Series | None,
+    cells: Names,
+    labels: Sequence | np.ndarray | pd.Series | None,
     group1: object,
     group2: object,
     labels_name: str = "groupby",
@@ -74,7 +75,7 @@ def groups_of(
         InputError: A group is unknown, empty, too small, or shares cells with the other.
     """
     if labels is not None:
-        return _labelled(cells, labels, group1, group2, labels_name)
+        return _labeled(cells, labels, group1, group2, labels_name)
     if group1 is None:
         raise InputError("group1 is not given; give groupby, or group1 as a mask or cell names")
     first = _mask(cells, group1, "group1")
@@ -91,7 +92,7 @@ def groups_of(
     return groups
 
 
-def _labelled(cells, labels, group1, group2, name: str) -> Groups:
+def _labeled(cells, labels, group1, group2, name: str) -> Groups:
     if np.ndim(labels) != 1:
         raise InputError(f"{name} must be one label per cell, not {type(labels).__name__}")
     labels = in_order_of(np.asarray(cells), labels, name)
@@ -129,7 +130,7 @@ def _labelled(cells, labels, group1, group2, name: str) -> Groups:
     return groups
 
 
-def labels_in(path: str, cells: Sequence[str]) -> pd.Series:
+def labels_in(path: str, cells: Names) -> pd.Series:
     """Labels of cells from a CSV with a header, its first columns cell and label.
 
     Cells that the file lacks get none.
@@ -175,7 +176,7 @@ def _labels_in(wanted: object, known: list[str], argument: str, name: str) -> li
     return wanted
 
 
-def _mask(cells: Sequence[str], given: object, argument: str) -> np.ndarray:
+def _mask(cells: Names, given: object, argument: str) -> np.ndarray:
     if getattr(given, "dtype", None) in ("bool", "boolean"):
         given = in_order_of(np.asarray(cells), given, argument)
     values = np.asarray(given)

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 import torch
 from anndata.io import write_elem
 
-from ..arguments import number, positive
+from ..arguments import Names, number, positive
 from ..data.covariates import Batch
 from ..data.scope import Scope
 from ..files import whole_file
@@ -44,12 +44,12 @@ def imputed(
         scope: Its features and batches.
         latent: (n, D).
         modality: 'rna' or 'atac'.
-        features: Names wanted; all modelled ones when None.
-        library_size: Counts per cell over all modelled features.
+        features: Names wanted; all modeled ones when None.
+        library_size: Counts per cell over all modeled features.
         batch: To impute to; the average one when None.
 
     Raises:
-        InputError: One of these is not of the model, said before anything is computed.
+        InputError: One of these is not of the model; raised before anything is computed.
     """
     scope.names(modality)
     library_size, latent = positive("library_size", library_size), fit.points(latent)
@@ -63,7 +63,7 @@ def to_file(
     path: Path,
     latent: np.ndarray,
     modality: str,
-    cells: Sequence[str],
+    cells: Names,
     features: Sequence[str] | None,
     library_size: float,
     batch: Batch,
@@ -75,7 +75,7 @@ def to_file(
     blocks = imputed(fit, scope, latent, modality, features, library_size, batch)
     if log:
         blocks = map(np.log1p, blocks)
-    features = scope.names(modality) if features is None else features
+    names = scope.names(modality) if features is None else features
     about = {"scmvp_modality": modality, "scmvp_library_size": float(library_size)}
     if log:
         about["scmvp_log"] = True
@@ -86,7 +86,7 @@ def to_file(
     n_blocks = -(-len(latent) // _block_cells(fit.module.decoders[modality]))
     name = f"imputing {MODALITIES[modality].group}"
     with followed(progress) as (stages, _), stages.stage(name) as report:
-        write_blocks(path, counted(blocks, n_blocks, report), cells, features, threshold, about)
+        write_blocks(path, counted(blocks, n_blocks, report), cells, names, threshold, about)
 
 
 @torch.no_grad()
@@ -102,10 +102,10 @@ def decode_blocks(
 
     Args:
         module: A fitted module, in evaluation mode.
-        latent: (n, D), in the frame of the prior.
+        latent: (n, D), whitened.
         modality: 'rna' or 'atac'.
         features: Column numbers wanted, or None for all.
-        library_size: Counts per cell that the means of all modelled features sum to.
+        library_size: Counts per cell that the means of all modeled features sum to.
         design: Batch of all cells, (S,), where the model has batches.
 
     Yields:
@@ -117,12 +117,12 @@ def decode_blocks(
     row = None if design is None else torch.as_tensor(design, device=parameter.device)
     for start in range(0, len(latent), block):
         z = torch.as_tensor(latent[start : start + block], dtype=torch.float32)
-        z = module.prior.from_frame(z.to(parameter.device))
+        z = module.prior.unwhiten(z.to(parameter.device))
         batch = None if row is None else row.expand(len(z), -1)
-        share = decoder(z, module.gate_input(z), batch)
+        proportions = decoder(z, module.gate_input(z), batch)
         if columns is not None:
-            share = share[:, columns]
-        yield (share * library_size).cpu().numpy()
+            proportions = proportions[:, columns]
+        yield (proportions * library_size).cpu().numpy()
 
 
 def _block_cells(decoder: Decoder) -> int:
@@ -132,12 +132,12 @@ def _block_cells(decoder: Decoder) -> int:
 def write_blocks(
     path: Path,
     blocks: Iterator[np.ndarray],
-    cells: Sequence[str],
-    features: Sequence[str],
+    cells: Names,
+    features: Names,
     threshold: float | None,
     about: dict[str, object],
 ) -> None:
-    """Write imputed blocks as an .h5ad-readable HDF5 file; no half-written file is ever left.
+    """Write imputed blocks as an .h5ad-readable HDF5 file; an incomplete file is never left.
 
     `X` is (cells, features): a chunked float32 array, or CSR of the values >= `threshold`. The
     names are `obs` and `var`, what made the values is in the attributes of the file.
@@ -160,7 +160,7 @@ class _Target(io.FileIO):
     """A file that remembers why it could not be written instead of saying so to HDF5.
 
     HDF5 cannot close a file whose last writes fail, and tries again when the process ends, which
-    then may crash; and it reads again what it believes to have written. What the disk does not take
+    then may crash; and it reads again what it takes for written. What the disk does not take
     is therefore kept in memory, until the next block is asked for.
     """
 

@@ -165,9 +165,9 @@ def _add(
     data.obsm[f"X_{key}_diffmap"] = result.components
     data.obs[f"{key}_pseudotime"] = result.pseudotime
     if result.branch is not None:
-        data.obs[f"{key}_branch"] = pd.Categorical(
-            np.where(result.branch < 0, None, result.branch.astype(str))
-        )
+        names = result.branch.astype(str).astype(object)
+        names[result.branch < 0] = None
+        data.obs[f"{key}_branch"] = pd.Categorical(names)
     data.uns[f"{key}_diffusion"] = {
         "eigenvalues": result.eigenvalues,
         "root": root,
@@ -190,7 +190,7 @@ def _neighbor_graph(latent: np.ndarray, n_neighbors: int, seed: int) -> sp.csr_m
 
 
 class _undisturbed:
-    """The caller's random numbers as they were, and scanpy's talk about itself unheard."""
+    """The caller's random numbers as they were, and scanpy's messages about itself suppressed."""
 
     def __enter__(self) -> None:
         self.state = np.random.get_state()
@@ -198,7 +198,7 @@ class _undisturbed:
         self.warnings.__enter__()
         warnings.simplefilter("ignore")
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self.warnings.__exit__(*error)
         np.random.set_state(self.state)
 

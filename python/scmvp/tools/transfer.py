@@ -1,4 +1,4 @@
-"""Labels of a reference carried over to other cells in the same latent, with a confidence."""
+"""Label transfer: labels of a reference for query cells in the same latent, with confidence."""
 
 from __future__ import annotations
 
@@ -39,18 +39,19 @@ def transfer_labels(
     unassigned_below: float = 0.01,
     key_added: str = "scmvp_transfer",
 ) -> pd.DataFrame:
-    """Label query cells by the labelled cells near them in the latent of one model.
+    """Label query cells by the labeled cells near them in the latent of one model.
 
-    The probability of a label is its share of the nearest reference cells, weighted by a Gaussian
-    kernel of their distance: in the latent a cluster has variance 1 in every direction, so that one
-    width serves all. The width is that under which the reference cells' own labels, each left out
-    in turn, are most probable; the probabilities are calibrated by it.
+    The probability of a label is its proportion among the nearest reference cells, weighted by a
+    Gaussian kernel of their distance: in the whitened latent a cluster has variance 1 in every
+    direction, so that one width is enough. It is the width under which the reference cells' own
+    labels, each left out in turn, are most probable, so that the probabilities are calibrated.
 
-    A cell unlike all of the reference is told by its mean distance to its 15 nearest reference
-    cells: the p-value is the share of reference cells that lie at least as far from the others.
+    Cells unlike all of the reference have a small out-of-reference p-value: the proportion of
+    reference cells whose mean distance to their 15 nearest reference cells is at least as large as
+    that of the query cell to its own.
 
     Args:
-        reference: Latent of labelled cells: MuData or AnnData with obsm[use_rep], or (n, D).
+        reference: Latent of labeled cells: MuData or AnnData with obsm[use_rep], or (n, D).
         labels: Column of obs, or one label per reference cell; cells without one (NaN, None) are
             left out.
         query: Latent of the cells to label, of the same model: both modalities, or one of them
@@ -62,17 +63,18 @@ def transfer_labels(
             those of such cells.
         use_rep: Key of the latent in obsm.
         n_neighbors: Reference cells that may have a weight.
-        unassigned_below: Cells of a smaller p-value are 'unassigned': the share of cells like the
-            reference that is lost. 0 assigns all.
+        unassigned_below: Cells of a smaller p-value are 'unassigned': the proportion of cells
+            like the reference that is lost. 0 assigns all.
         key_added: Prefix of the columns in obs.
 
     Returns:
         One row per query cell: 'label', 'confidence' (probability of the best label), 'p_value'
-        (small for cells unlike the reference), 'best_label' (also of the unassigned), and one
-        column 'probability_<label>' for each label. `attrs['width']` is the kernel's width.
+        (out-of-reference, small for cells unlike the reference), 'best_label' (also of the
+        unassigned), and one column 'probability_<label>' for each label. `attrs['width']` is the
+        kernel's width.
 
     Raises:
-        InputError: Latents of different dimensions, fewer than 20 labelled cells or a single label,
+        InputError: Latents of different dimensions, fewer than 20 labeled cells or a single label,
             or a label that is 'unassigned' itself.
     """
     z, cells = latent_of(reference, use_rep, "the reference's latent")
@@ -85,9 +87,9 @@ def transfer_labels(
             f"unassigned_below is {unassigned_below!r}; give a share from 0 to below 1"
         )
     n_neighbors = whole_number("n_neighbors", n_neighbors, at_least=2)
-    labelled = np.array([label is not None for label in known])
-    z, own = z[labelled], own[labelled]
-    groups, code = np.unique(known[labelled].astype(str), return_inverse=True)
+    labeled = np.array([label is not None for label in known])
+    z, own = z[labeled], own[labeled]
+    groups, code = np.unique(known[labeled].astype(str), return_inverse=True)
     _refuse_labels(groups, len(z))
 
     k = min(n_neighbors, len(z) - 1)
@@ -160,22 +162,22 @@ def _neighbors(
 def _probabilities(
     distance: np.ndarray, code: np.ndarray, width: float, all_codes: np.ndarray, n_groups: int
 ) -> np.ndarray:
-    """Shares of the labels among weighted neighbors and a weak prior, (n, groups).
+    """Probabilities of the labels: weighted votes of the neighbors and a weak prior, (n, groups).
 
     Args:
         distance: (n, k), nearest first.
         code: Labels of the neighbors, (n, k).
         width: Standard deviation of the kernel.
-        all_codes: Labels of the reference, whose shares are the prior.
+        all_codes: Labels of the reference, whose proportions are the prior.
         n_groups: Number of labels.
     """
-    # the nearest cell has weight 1, so that the prior says little where cells are sparse, too
+    # the nearest cell has weight 1, so that the prior has little weight where cells are sparse, too
     weight = np.exp(-0.5 * (distance**2 - distance[:, :1] ** 2) / width**2)
     cell = np.repeat(np.arange(len(code)), code.shape[1])
-    share = np.zeros((len(code), n_groups))
-    np.add.at(share, (cell, code.ravel()), weight.ravel())
-    share += PRIOR_WEIGHT * np.bincount(all_codes, minlength=n_groups) / len(all_codes)
-    return share / share.sum(1, keepdims=True)
+    votes = np.zeros((len(code), n_groups))
+    np.add.at(votes, (cell, code.ravel()), weight.ravel())
+    votes += PRIOR_WEIGHT * np.bincount(all_codes, minlength=n_groups) / len(all_codes)
+    return votes / votes.sum(1, keepdims=True)
 
 
 def _best_width(
@@ -210,11 +212,11 @@ def _refuse_shapes(z: np.ndarray, target: np.ndarray, own: np.ndarray) -> None:
 def _refuse_labels(groups: np.ndarray, n_cells: int) -> None:
     if n_cells < FEWEST_CELLS:
         raise InputError(
-            f"the reference has {count_of(n_cells, 'labelled cell')}; give at least {FEWEST_CELLS}"
+            f"the reference has {count_of(n_cells, 'labeled cell')}; give at least {FEWEST_CELLS}"
         )
     if len(groups) < 2:
         raise InputError(
-            f"all labelled cells of the reference are '{groups[0]}', so that there is nothing to "
+            f"all labeled cells of the reference are '{groups[0]}', so that there is nothing to "
             "tell apart; give cells of at least two labels"
         )
     if UNASSIGNED in groups:
