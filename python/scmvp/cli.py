@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import re
 import sys
@@ -26,7 +25,7 @@ import scmvp
 from .data.checks import check_paired, writable
 from .data.paired import Paired
 from .errors import InputError, InputNote
-from .files import whole_file, whole_folder
+from .files import json_text, whole_file, whole_folder
 from .flags import in_flags, parser
 from .modalities import MODALITIES
 from .progress import SILENT, Display, Listener, Stages, displayed
@@ -207,7 +206,7 @@ def _info(arguments: argparse.Namespace, messages: _Messages) -> int:
     # The same of the history of each epoch.
     hidden = ("genes", "peaks", "training", "account", "model_options", "training_options")
     shown = {key: value for key, value in info.items() if key not in hidden}
-    print(json.dumps(shown, indent=2, default=_plain))
+    print(json_text(shown, indent=2))
     return 0
 
 
@@ -396,20 +395,12 @@ def _write_table(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
+    path.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _number(value: Any) -> Any:
     # Nine digits bring every float32 back exactly.
     return f"{value:.9g}" if isinstance(value, float | np.floating) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return str(value)
 
 
 def _of_latent(latent: np.ndarray) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import io
+import json
+import math
 import os
 import secrets
 import shutil
@@ -16,6 +18,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from .errors import InputError
 from .progress import Report, no_report
@@ -29,6 +34,23 @@ def as_path(path: str | os.PathLike) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"{path!r} is no path; give the path of a file or folder, as text")
     return Path(path)
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    """JSON that every parser takes: no NumPy types, and null for what is not finite."""
+    return json.dumps(_plain(content), indent=indent, allow_nan=False, default=str)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 class WatchedFile(io.FileIO):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
     options = storage.options_of(ModelOptions, info["model_options"], directory)
     training = storage.options_of(TrainingOptions, info["training_options"], directory)
     threads = storage.threads_of(account, directory)
-    result = storage.options_of(TrainingResult, info["training"], directory)
+    result = _with_nan(storage.options_of(TrainingResult, info["training"], directory))
     covariates = Covariates.from_info(info["covariates"])
     weights = storage.read_weights(directory, info["weights_sha256"])
     sizes = [(options.n_latent, options.n_hidden), (options.n_latent, n_clusters)]
@@ -119,3 +120,13 @@ def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
     storage.fill(module, weights, directory)
     plan = Plan(info["preset"], options, scope, account, n_clusters)
     return Saved(plan, Fitted(module, training, result, account, threads, None), info)
+
+
+def _with_nan(result: TrainingResult) -> TrainingResult:
+    """What was not measured is NaN, which JSON has no word for."""
+    history = {
+        name: [math.nan if value is None else value for value in values]
+        for name, values in result.history.items()
+    }
+    elbo = math.nan if result.elbo is None else result.elbo
+    return dataclasses.replace(result, history=history, elbo=elbo)

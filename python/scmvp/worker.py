@@ -11,8 +11,6 @@ training with the best state so far, and any other request as failed.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import queue
 import signal
@@ -23,11 +21,10 @@ import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
 import scmvp
 from scmvp.errors import InputNote
 
+from .files import json_text
 from .r import rserial
 from .service import Service
 
@@ -43,7 +40,7 @@ class Worker:
     def say(self, **event: Any) -> None:
         """One line to whoever drives us, whole: an interrupt waits until it is said."""
         may, self._interruptible = self._interruptible, False
-        print(json.dumps(plain(event), allow_nan=False), file=self._events, flush=True)
+        print(json_text(event), file=self._events, flush=True)
         self._interruptible = may
         if may and self._interrupted:
             self.interrupt()
@@ -92,7 +89,15 @@ class Worker:
             rserial.write(outcome_of(error), reply)
         self.say(done=str(reply))
 
-    def _note(self, message: Warning | str, category: type[Warning], *_: Any) -> None:
+    def _note(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if category in (UserWarning, InputNote):
             self.say(note=str(message))
 
@@ -119,19 +124,6 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error)
-
-
-def plain(value: Any) -> Any:
-    """A value that every JSON parser takes: no NumPy types, no NaN (null instead)."""
-    if isinstance(value, dict):
-        return {str(name): plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def main() -> int:

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import scmvp
-from scmvp import worker
+from scmvp.files import json_text
 from scmvp.r import rserial
 from scmvp.r.rserial import Named
 
 
-def test_events_are_what_every_json_parser_takes():
+def test_json_is_what_every_parser_takes():
     value = {"a": np.float32(0.5), "b": (np.int64(1), float("nan")), 1: np.bool_(True)}
-    said = json.dumps(worker.plain(value), allow_nan=False)
+    said = json_text(value)
     assert said == '{"a": 0.5, "b": [1, null], "1": true}'
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
@@ -212,7 +212,15 @@ def is_mudata(data: Any) -> bool:
     return hasattr(data, "mod") and hasattr(data, "obs_names")
 
 
-def modality_pair(data: Any, one_is_enough: bool = False) -> tuple[AnnData | None, AnnData | None]:
+@overload
+def modality_pair(data: Any) -> tuple[AnnData, AnnData]: ...
+
+
+@overload
+def modality_pair(data: Any, one_is_enough: bool) -> tuple[AnnData | None, AnnData | None]: ...
+
+
+def modality_pair(data: Any, one_is_enough: bool = False) -> Any:
     """The RNA and the ATAC AnnData of what holds both; InputError when one is missing.
 
     Args:

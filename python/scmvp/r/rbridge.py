@@ -136,7 +136,7 @@ def write_rds(
     record = mdata.uns.get(RECORD, {})
     same = record.get("kind") == as_
     pair = dict(zip(PAIR, modality_pair(mdata), strict=True))
-    match_cells(*(as_names(pair[modality].obs_names) for modality in PAIR))
+    match_cells(as_names(pair["rna"].obs_names), as_names(pair["atac"].obs_names))
     if {*as_names(mdata.obs_names)} != {*as_names(pair["rna"].obs_names)}:
         raise InputError(
             "obs_names of the MuData are not the cells of its RNA and ATAC; call update() of the "

@@ -22,6 +22,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ..errors import InputError, InputNote, RError
@@ -70,7 +71,8 @@ def call(verb: str, arguments: dict[str, Any], engine: str = "auto", verbose: bo
 
 def _levels_to_caller() -> int:
     """Frames from a function of this module to the code that called the package."""
-    package, frame, level = str(Path(__file__).parent), sys._getframe(1), 1
+    package, level = str(Path(__file__).parent), 1
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(package):
         frame, level = frame.f_back, level + 1
     return level
@@ -136,6 +138,7 @@ def _process(request: Path, result: Path, say: Say) -> None:
         start_new_session=True,
     )
     last: deque[str] = deque(maxlen=_KEPT_LINES)
+    assert process.stderr is not None
     try:
         with process.stderr:
             for line in process.stderr:

@@ -45,7 +45,7 @@ _HEADER = b"B\n" + struct.pack("<iii", 2, 0x00040200, 0x00020300)
 class Named:
     """A matrix of cells x features with its names, sparse or dense; features x cells in R."""
 
-    matrix: sp.csr_matrix | np.ndarray
+    matrix: Any  # sp.csr_matrix or np.ndarray
     cells: Sequence[str]
     features: Sequence[str]
 
@@ -289,7 +289,7 @@ def _plain(values: Any) -> tuple[np.ndarray, np.ndarray | None]:
 
 class _Reader:
     def __init__(self, file: BinaryIO, short: bool = False) -> None:
-        self.file = file
+        self.file: Any = file
         self.short = short
         self.symbols: list[str] = []
         self.left = None
@@ -329,6 +329,7 @@ class _Reader:
         length = self._length()
         if length < 0:
             raise ValueError("what R sent is damaged (a negative length)")
+        value: Any
         if kind == _STRING:
             value = [self._char(self._integer()) for _ in range(length)]
         elif kind == _LIST:
@@ -359,7 +360,7 @@ class _Reader:
         self._counted(length * np.dtype(dtype).itemsize)
         array = np.empty(length, dtype)
         # no copy beside the one in the file; a pipe or a full buffer may give less than asked for
-        view, done = memoryview(array).cast("B") if length else memoryview(b""), 0
+        view, done = array.data.cast("B") if length else memoryview(b""), 0
         while done < len(view):
             count = self.file.readinto(view[done:])
             if not count:

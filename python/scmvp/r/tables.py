@@ -24,8 +24,8 @@ def _column(series: pd.Series) -> Any:
         # nullable numbers have a missing value of their own
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
     if kind == "logical":
-        values = [not gone and bool(value) for value, gone in zip(series, missing, strict=True)]
-        return pd.arrays.BooleanArray(np.array(values, dtype=bool), missing)
+        flags = [not gone and bool(value) for value, gone in zip(series, missing, strict=True)]
+        return pd.arrays.BooleanArray(np.array(flags, dtype=bool), missing)
     values = [None if gone else str(value) for value, gone in zip(series, missing, strict=True)]
     return np.array(values, dtype=object)
 
