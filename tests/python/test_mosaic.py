@@ -16,6 +16,7 @@ from scmvp.fit.training import Trainer
 from scmvp.nn import distributions as dist
 from scmvp.nn.batches import Cells, take
 from scmvp.nn.module import Noise
+from scmvp.nn.sparse import SparseRows
 from scmvp.options import TrainingOptions
 
 
@@ -185,3 +186,38 @@ def test_a_minibatch_has_paired_cells_enough_for_a_batch_norm(part_paired, expec
     counts = {"rna": poisson(G), "atac": poisson(P)}
     cells = Cells(counts, torch.device("cpu"), part_paired=part_paired)
     assert Trainer(module, cells, TrainingOptions()).batch_size == expected
+
+
+@pytest.mark.slow
+def test_preset_paper_reads_no_modality_that_a_cell_lacks(simulated):
+    model = scmvp.SCMVP(simulated, preset="paper", n_clusters=3).train(
+        max_epochs=2, seed=0, threads=1, progress=False
+    )
+    without = simulated.copy()
+    without["atac"].X = sp.csr_matrix(without["atac"].shape)
+    np.testing.assert_allclose(
+        model.get_latent_representation(without),
+        model.get_latent_representation(simulated, "rna"),
+        atol=1e-5,
+    )
+    # and in a fit: loss and gradients do not depend on what the joint encoder makes of no counts
+    half = simulated.copy()
+    hidden = np.arange(half.n_obs) % 2 == 0
+    counts = half["atac"].X.tolil()
+    counts[hidden] = 0
+    half["atac"].X = counts.tocsr()
+    fitted = scmvp.SCMVP(half, preset="paper", n_clusters=3).train(
+        max_epochs=2, seed=0, threads=1, progress=False
+    )
+    joint, single = (fitted.get_latent_representation(half, m) for m in ("joint", "rna"))
+    np.testing.assert_allclose(joint[hidden], single[hidden], atol=1e-5)
+    assert np.abs(joint[~hidden] - single[~hidden]).max() > 0.01
+
+
+def test_rows_of_a_sparse_minibatch_are_selected():
+    matrix = sp.random(7, 5, 0.4, format="csr", dtype=np.float32, random_state=0)
+    cells = torch.tensor([True, False, True, True, False, False, True])
+    got = SparseRows.from_csr(matrix).select(cells)
+    wanted = SparseRows.from_csr(matrix[cells.numpy()])
+    for one, other in zip(got, wanted, strict=True):
+        assert torch.equal(one, other)

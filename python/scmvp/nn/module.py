@@ -201,9 +201,10 @@ class PairedMixtureVAE(nn.Module):
         parts = {
             name: reader(batch.counts[name], batch.design) for name, reader in self.readers.items()
         }
-        if not self.reads_scores:
-            return Inputs(parts)
-        return Inputs(parts, torch.stack([batch.counts[name].sums() for name in parts], 1) > 0)
+        present = torch.stack([batch.counts[name].sums() for name in parts], 1) > 0
+        # of counts, which are not kept from step to step, those of complete cells as they are
+        complete = not self.reads_scores and bool(present.all())
+        return Inputs(parts, None if complete else present)
 
     def encode(self, inputs: Inputs, modality: str = "joint") -> Gaussian:
         """q(z|x,y), q(z|x) or q(z|y) of inputs.
@@ -223,9 +224,9 @@ class PairedMixtureVAE(nn.Module):
             return Posteriors(of_all, given_one, None)
         given_one = {}
         for name, has in zip(parts, inputs.present.unbind(1), strict=True):
-            given_one[name] = _spread(self.encoders[name](parts[name][has]), has)
+            given_one[name] = _spread(self.encoders[name](_of_cells(parts[name], has)), has)
         complete = inputs.present.all(1)
-        of_all = _spread(joint(*(part[complete] for part in parts.values())), complete)
+        of_all = _spread(joint(*(_of_cells(part, complete) for part in parts.values())), complete)
         rest = pooled([*given_one.values()], inputs.present)
         pair = zip(of_all, rest, strict=True)
         chosen = Gaussian(*(torch.where(complete[:, None], a, b) for a, b in pair))
@@ -409,6 +410,11 @@ class PairedMixtureVAE(nn.Module):
             posteriors = [self.encoders[name](part, observed=False) for name, part in parts]
             total = total + weight * sum(dist.gaussian_kl(*q, *given) for given in posteriors)
         return total
+
+
+def _of_cells(part: SparseRows | Tensor, cells: Tensor) -> SparseRows | Tensor:
+    """The rows of a mask, (B,) bool, of one modality's inputs."""
+    return part[cells] if isinstance(part, Tensor) else part.select(cells)
 
 
 def pooled(given_one: list[Gaussian], present: Tensor) -> Gaussian:

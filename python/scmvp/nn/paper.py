@@ -69,8 +69,13 @@ class LogCounts(Reader):
     def reconstructed(
         self, proportions: Tensor, size: Tensor, design: Tensor | None = None
     ) -> Tensor:
-        """The input reconstructed of expected proportions (B, F) at the library sizes (B, 1)."""
-        return (proportions * size).log1p()
+        """The input reconstructed of expected proportions (B, F) at the library sizes (B, 1).
+
+        A cell without the modality has none: it is given the mean of the others.
+        """
+        observed = size > 0
+        usual = size.sum() / observed.sum().clamp(min=1)
+        return (proportions * torch.where(observed, size, usual)).log1p()
 
 
 class TfIdf(LogCounts):

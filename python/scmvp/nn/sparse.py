@@ -45,6 +45,14 @@ class SparseRows(NamedTuple):
         """Sums of numbers at the non-zeros, (nnz,), over each cell's, (B,)."""
         return torch.segment_reduce(values, "sum", offsets=self.offset, axis=0, unsafe=True)
 
+    def select(self, cells: Tensor) -> SparseRows:
+        """The rows of a mask, (B,) bool, in their order."""
+        sizes = self.offset.diff()
+        kept = cells.repeat_interleave(sizes)
+        number = cells.cumsum(0) - 1  # of each kept row, within the result
+        offset = torch.cat([self.offset.new_zeros(1), sizes[cells].cumsum(0)])
+        return SparseRows(number[self.row[kept]], self.column[kept], self.value[kept], offset)
+
     def by_feature(self, n_features: int) -> ByFeature:
         """The same, each feature's non-zeros together; on the CPU."""
         parts = [part.numpy() for part in (self.value, self.column, self.offset)]
