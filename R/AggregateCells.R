@@ -10,8 +10,8 @@
 #' `cicero::make_cicero_cds()`, and their names too. Cells at exactly the same distance may be taken
 #' in another order.
 #'
-#' @param object A Seurat object or SingleCellExperiment with a reduction, or a numeric matrix of
-#'   coordinates, cells x dimensions.
+#' @param object A Seurat object, SingleCellExperiment or MultiAssayExperiment with a reduction, or
+#'   a numeric matrix of coordinates, cells x dimensions.
 #' @param ... `silent`, the opposite of `verbose`, is taken with a message; others are refused by
 #'   name.
 #' @param reduction Name of the reduction.
@@ -36,11 +36,12 @@
 AggregateCells <- function(object, reduction = "scmvp", dims = NULL, k = 50, seed.use = 0,
                            verbose = TRUE, ...) {
   earlier <- c(silent = "verbose")
-  list2env(renamed_arguments(list(...), earlier, "AggregateCells()"), environment())
+  list2env(renamed_arguments(list(...), earlier, match.call()), environment())
   given <- list(...)
   refuse_dots(
     given[!names_or_empty(given) %in% names(earlier)], setdiff(names(formals()), c("object", "..."))
   )
+  refuse_for_matrix(object, match.call(), environment(), c("reduction", "dims"))
   coordinates <- coordinates_of(object, reduction, dims, "AggregateCells()")
   k <- check_number(k, "k", min = 2, whole = TRUE)
   seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
@@ -66,8 +67,8 @@ check_coordinates <- function(x, taker = "AggregateCells()") {
   if (is.data.frame(x)) x <- as.matrix(x)
   if (!is.matrix(x) || !is.numeric(x) || nrow(x) == 0 || ncol(x) == 0) {
     refuse(
-      taker, " takes a Seurat object, a SingleCellExperiment or a numeric matrix of ",
-      "coordinates (cells x dimensions), not ", in_words(x), "."
+      taker, " takes a Seurat object, a SingleCellExperiment, a MultiAssayExperiment or a numeric ",
+      "matrix of coordinates (cells x dimensions), not ", in_words(x), "."
     )
   }
   bad <- which(!is.finite(rowSums(x)))

@@ -162,7 +162,7 @@ where_counts_are <- function(options, tested) {
   kinds <- Filter(function(kind) {
     any(lengths(options[paste0(c("rna.", "peak."), kind)]) > 0)
   }, c("assay", "experiment"))
-  if (length(kinds) == 0) {
+  if (length(kinds) == 0 || tested %in% options$beside) {
     return(paste0("give them with ", tested, " =."))
   }
   name <- options[[paste0(place, kinds)]]
@@ -178,7 +178,7 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
   if (is.null(ident.1) && !is.null(ident.2)) {
     refuse("ident.2 is given without ident.1: name the group to compare with it as ident.1.")
   }
-  if (is.null(group.by) && names_cells(ident.1, cells)) {
+  if (is.null(group.by) && length(ident.1) > 0 && names_cells(ident.1, cells)) {
     labels <- labels_of_cells(ident.1, ident.2, cells)
     ident.1 <- "ident.1"
     if (!is.null(ident.2)) ident.2 <- "ident.2"
@@ -186,7 +186,7 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
     if (is.null(group.by)) group.by <- group_column(group.by, ident.1, cells, reduction)
     labels <- as.character(groups_of(group.by, cells, data, "group.by"))
   }
-  check_idents(as.character(ident.1), as.character(ident.2), labels)
+  check_idents(ident.1, as.character(ident.1), as.character(ident.2), labels)
   if (!is.null(ident.1)) {
     together <- paste(ident.1, collapse = "+")
     labels[labels %in% as.character(ident.1)] <- together
@@ -201,7 +201,7 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
 
 # The column (or the values) to group by; NULL where groups are given as cells.
 group_column <- function(group.by, ident.1, cells, reduction) {
-  if (!is.null(group.by) || names_cells(ident.1, cells)) {
+  if (!is.null(group.by) || (length(ident.1) > 0 && names_cells(ident.1, cells))) {
     return(group.by)
   }
   paste0(reduction, "_cluster")
@@ -227,7 +227,20 @@ labels_of_cells <- function(ident.1, ident.2, cells) {
   labels
 }
 
-check_idents <- function(ident.1, ident.2, labels) {
+refuse_one_group <- function(given, ident.1, ident.2, labels) {
+  if (!is.null(given) && length(given) == 0) {
+    refuse("ident.1 is empty: name a group, or leave it out.")
+  }
+  if (length(unique(stats::na.omit(labels))) < 2) {
+    refuse("all cells have one label: there is nothing to compare, so choose another group.by.")
+  }
+  if (length(ident.1) > 0 && length(ident.2) == 0 && all(labels %in% c(ident.1, NA))) {
+    refuse("ident.1 names all groups: name fewer, or what they are compared with as ident.2.")
+  }
+}
+
+check_idents <- function(given, ident.1, ident.2, labels) {
+  refuse_one_group(given, ident.1, ident.2, labels)
   idents <- list(ident.1 = ident.1, ident.2 = ident.2)
   for (name in names(idents)) {
     unknown <- setdiff(idents[[name]], labels)

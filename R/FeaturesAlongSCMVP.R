@@ -15,8 +15,8 @@
 #' Where pseudotime was made from the same counts, every feature has had a part in it: p-values say
 #' how features follow this order, not that there is one.
 #'
-#' @param object A Seurat object or SingleCellExperiment with raw counts, or a matrix of counts,
-#'   features x cells.
+#' @param object A Seurat object, SingleCellExperiment or MultiAssayExperiment with raw counts, or a
+#'   matrix of counts, features x cells.
 #' @param ... Not used; unknown arguments are refused by name.
 #' @param pseudotime Name of a column of the cell metadata, or one number per cell; cells in which
 #'   it is not finite are left out.
@@ -169,7 +169,8 @@ along_column <- function(pseudotime, data) {
 # Counts of one part of an object: the one named, else the main one, or the RNA.
 along_part <- function(object, name, assay.type) {
   words <- about(object)
-  parts <- parts_of(object, assay.type = assay.type, fitted = TRUE)
+  refuse_without_counts(words)
+  parts <- parts_of(object, assay.type = assay.type)
   argument <- if (words$part == "assay") "assay" else "experiment"
   if (!is.null(name)) {
     check_part_name(parts, check_string(name, argument), argument, words)
@@ -178,7 +179,7 @@ along_part <- function(object, name, assay.type) {
   } else {
     name <- words$main
   }
-  if (!parts[[name]]$has_counts) {
+  if (!parts[[name]]$has_counts || parts[[name]]$own) {
     refuse(
       words$part, " '", name, "' has no raw counts: choose one that has them with ", argument, " =."
     )
@@ -190,6 +191,7 @@ along_part <- function(object, name, assay.type) {
 # part of an object. `call`, `frame`: of the verb.
 along_inputs <- function(object, pseudotime, name, assay.type, features, cells, size, call, frame) {
   counts <- object
+  refuse_for_matrix(object, call, frame, c("assay", "experiment", "assay.type"))
   if (is_container(object)) {
     refuse_other_class(object, call, frame)
     part <- along_part(object, name, assay.type)
@@ -197,11 +199,14 @@ along_inputs <- function(object, pseudotime, name, assay.type, features, cells, 
     counts <- part$counts(part$name)
   } else if (!is_matrix_like(counts)) {
     refuse(
-      "object must be a Seurat object, a SingleCellExperiment or a matrix of counts ",
-      "(features x cells), not class ", class(counts)[1], "."
+      "object must be a Seurat object, a SingleCellExperiment, a MultiAssayExperiment or a matrix ",
+      "of counts (features x cells), not class ", class(counts)[1], "."
     )
   }
   counts <- as_dgc(counts)
+  if (!all(counts@x >= 0 & counts@x == trunc(counts@x))) {
+    refuse("the counts are negative or not whole numbers: give raw counts.")
+  }
   if (is.null(rownames(counts))) refuse("the matrix of counts needs row names, its features.")
   if (!is.null(features)) {
     features <- check_names_known(features, rownames(counts), "features", "in the counts")

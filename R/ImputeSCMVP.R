@@ -36,8 +36,8 @@
 #' @param batch Of a model fitted with batches: the one to impute to, a level of its column, or
 #'   several, named by their columns. `NULL`: the average of the fitted cells'
 #'   batches, the same for all cells, so that imputed values are free of them.
-#' @param max.gb Largest result in GB, in memory (8 bytes per value, sparse 12) or, with `file`, on
-#'   disk (4, before compression).
+#' @param max.gb Limit in GB: 8 bytes per value in memory (12 where sparse), 4 on disk before
+#'   compression.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Say how far it is when it takes long.
 #' @return The object with the imputed assay, its default assay unchanged; or features x cells: a
@@ -46,10 +46,10 @@
 #'   measured assay has the same names: `scmvprna_MS4A1`, `scmvpatac_chr1-100-200`. From a
 #'   ChromatinAssay the assay is a ChromatinAssay with ranges, annotation,
 #'   fragments, motifs and the measured counts of these peaks.
-#' @section Errors:
-#' `scmvp_error_model` when there is no stored model or it cannot be read; `scmvp_error_input` for
-#' features or cells that are not there; `scmvp_error_memory` above `max.gb`; `scmvp_error_file`
-#' when `file` cannot be written (nothing is left of it then).
+#' @section Errors: `scmvp_error_model` when there is no stored model or it cannot be read;
+#' `scmvp_error_input` for features or cells that are not there, and where `file` exists or its
+#' folder does not; `scmvp_error_memory` above `max.gb`; `scmvp_error_file` when writing `file`
+#' fails (nothing is left of it then).
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
@@ -97,7 +97,7 @@ ImputeSCMVP <- function(object, modality = c("rna", "peaks"), features = NULL, c
 impute_into <- function(object, record, reduction, latent, home, request, assay.name) {
   parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
   names <- names_for(reduction)
-  name <- check_string(assay.name, "assay.name", optional = TRUE)
+  name <- check_column_name(assay.name, "assay.name", optional = TRUE)
   if (is.null(name)) name <- names$assays[[request$modality]]
   key <- if (is.null(assay.name)) names$assay_keys[[request$modality]] else tolower(key_for(name))
   refuse_key_of_another(object, key, name, "assay.name")

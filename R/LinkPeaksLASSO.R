@@ -142,6 +142,9 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
                            seed.use = 0, workers = 1, BPPARAM = NULL, verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   as <- check_choice(as, c("data.frame", "links", "object"), "as")
+  refuse_for_matrix(object, match.call(), environment(), c(
+    "rna.assay", "peak.assay", "rna.layer", "peak.layer", "reduction", "dims"
+  ))
   input <- if (is_container(object)) {
     lasso_of_object(
       object, peaks, rna.assay, peak.assay, rna.layer, peak.layer, gene.coords, reduction, dims, as

@@ -1,10 +1,10 @@
 #' Embed other cells with a fitted model
 #'
 #' Puts new cells into the latent space of a fitted model, without training: cells of another
-#' sample, cells in which only RNA or only ATAC was read, or the very cells of a model that was
-#' trained elsewhere (`scmvp fit` on a machine with a GPU) and is to be attached to their object
-#' here. The query comes back as [RunSCMVP()] would return it, model included, so that
-#' [ImputeSCMVP()] imputes any modelled feature, also of the modality that the query lacks.
+#' sample, cells in which only RNA or only ATAC was read, or the training cells, if the model was
+#' trained elsewhere (`scmvp fit` on a machine with a GPU) and is to be attached to their object.
+#' The query comes back as [RunSCMVP()] would return it, model included, so that [ImputeSCMVP()]
+#' imputes any modelled feature, also of the modality that the query lacks.
 #'
 #' @section Features:
 #' The query needs the features the model was fitted on, by name. Spellings of the same peak
@@ -102,6 +102,7 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
   refuse_missing_modality(projection, has)
   home <- pair[has][[1]]$name
   counts <- lapply(pair, function(part) if (!is.null(part)) part$counts(home))
+  if (all(vapply(counts[has], ncol, 0L) == 0)) refuse("the query has no cells to embed.")
   if (verbose && words$part != "matrix") {
     for (part in pair[has]) {
       message(words$part, " '", part$name, "' (", count_of(length(part$features), "feature"), ")")
@@ -143,6 +144,7 @@ projection_settings <- function(model, model.reduction, modality, impute.genes, 
     modality <- check_choice(modality, c("joint", "rna", "peaks"), "modality")
   }
   check_number(min.shared, "min.shared", min = 0)
+  if (min.shared > 1) refuse("min.shared must be at most 1, not ", min.shared, ".")
   list(
     model = model_of(
       model, check_string(model.reduction, "model.reduction"), "model", "model.reduction"

@@ -20,8 +20,8 @@
 #' counting noise, a peak that does not vary at all has some small variation in step with others.
 #' With `scale = "relative"`, the default for imputed assays, each peak is divided by its mean over
 #' the groups, and in place of \eqn{10^{-4}} three times the variance of the middle peak is added
-#' to the diagonal of \eqn{S}: two peaks which vary as little as most do get a co-accessibility of
-#' at most 1/4, and only those which vary more can exceed it. A tenth of that ridge is then the
+#' to the diagonal of \eqn{S}: two peaks of typical variation have a co-accessibility of at most
+#' 1/4, and only peaks that vary more can exceed it. A tenth of that ridge is then the
 #' distance parameter (`search = "none"`). Scores are on a scale of their own, which depends on the
 #' data: where counts are few, more pairs than of counts are above 0.25, where they are many, fewer
 #' (the middle positive score of 2,000 blood cells was 0.44 of counts and 0.08 of imputed values,
@@ -32,7 +32,7 @@
 #' Cicero's own search starts at 2 and doubles once, so it cannot return a distance parameter above
 #' 4: a window that needs more silently gets 2. `search = "cicero"` reproduces that and warns how
 #' many windows were hit; `search = "extended"` doubles until long edges are gone. Counts rarely
-#' need it. Smooth values do, and there it makes the penalty several times larger. `search = "none"`
+#' need it. Imputed values do; the penalty then becomes several times larger. `search = "none"`
 #' is for relative values, see above.
 #'
 #' @section Errors:
@@ -44,7 +44,8 @@
 #' more than `max.peaks` peaks, which are left out (`scmvp_warning_windows`).
 #'
 #' @param object A Seurat object with a peak assay, a SingleCellExperiment with peaks (itself or an
-#'   alternative experiment), or a matrix of accessibility, peaks x cells (sparse or dense).
+#'   alternative experiment), a MultiAssayExperiment, or a matrix of accessibility, peaks x cells
+#'   (sparse or dense).
 #' @param ... Arguments under the names that the package cicero has for them (`genomic_coords`,
 #'   `sample_num`, ...), which are taken with a message; others are refused by name.
 #' @param assay Peak assay, or alternative experiment; `NULL` for that of the fit, else the only
@@ -117,12 +118,13 @@ RunCicero <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", d
                       maxit = 100, s = 0.75, distance.constraint = 250000, convergence = 1e-4,
                       max.peaks = 200, max.windows = 500, scale = NULL, search = NULL,
                       seed.use = 0, workers = 1, BPPARAM = NULL, verbose = TRUE, ...) {
-  list2env(renamed_arguments(list(...), cicero_names, "RunCicero()"), environment())
+  list2env(renamed_arguments(list(...), cicero_names, match.call()), environment())
   given <- list(...)
   refuse_dots(
     given[!names_or_empty(given) %in% names(cicero_names)],
     setdiff(names(formals()), c("object", "..."))
   )
+  refuse_for_matrix(object, match.call(), environment(), c("assay", "layer", "reduction", "dims"))
   check_installed("glasso", "RunCicero()")
   as <- check_choice(as, c("data.frame", "links", "object"), "as")
   input <- cicero_input(object, assay, layer, reduction, dims, groups, as, ranges, coordinates)
@@ -179,11 +181,17 @@ cicero_names <- c(
 )
 
 # Arguments under earlier names (those of `names`), under the names they have now; each is told.
-renamed_arguments <- function(given, names, taker) {
+renamed_arguments <- function(given, names, call) {
   old <- intersect(names(given), names(names))
+  taker <- paste0(as.character(call[[1]])[1], "()")
+  twice <- old[names[old] %in% names(call)]
+  if (length(twice) > 0) {
+    refuse("give either ", twice[1], " or ", names[[twice[1]]], ", its name now, not both.")
+  }
   for (name in old) {
     message(
-      taker, " calls ", name, " now ", names[[name]], if (name == "silent") ", its opposite"
+      name, " of ", taker, " is now called ", names[[name]],
+      if (name == "silent") ", which is its opposite"
     )
   }
   if ("silent" %in% old) given$silent <- !check_flag(given$silent, "silent")
@@ -195,8 +203,8 @@ cicero_input <- function(object, assay, layer, reduction, dims, groups, as, rang
   if (!is_container(object)) {
     if (!is_matrix_like(object)) {
       refuse(
-        "RunCicero() takes a Seurat object, a SingleCellExperiment or a matrix of peaks x cells, ",
-        "not an object of class ", class(object)[1], "."
+        "RunCicero() takes a Seurat object, a SingleCellExperiment, a MultiAssayExperiment or a ",
+        "matrix of peaks x cells, not an object of class ", class(object)[1], "."
       )
     }
     if (as == "object") refuse("a matrix cannot hold links: take as = \"links\".")

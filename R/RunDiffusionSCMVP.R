@@ -48,6 +48,9 @@ RunDiffusionSCMVP <- function(object, root, group.by = NULL, reduction = "scmvp"
                               n.neighbors = 30, n.components = 10, reduction.name = NULL,
                               reduction.key = NULL, seed.use = 0, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  refuse_for_matrix(
+    object, match.call(), environment(), c("reduction", "dims", "reduction.name", "reduction.key")
+  )
   coordinates <- coordinates_of(object, reduction, dims, "RunDiffusionSCMVP()")
   if (is.null(rownames(coordinates))) rownames(coordinates) <- seq_len(nrow(coordinates))
   home <- home_of(object, reduction)

@@ -22,8 +22,9 @@
 #' `joint_cluster`, `joint_cluster_prob`, `joint_RNA` and `joint_ATAC`. Running again under the same
 #' name replaces all of these.
 #'
-#' Imputed values are means given the latent position of the cell: neighbors lend each other counts.
-#' They are good for plots and for denoised profiles; p-values of tests on them mean little.
+#' Imputed values are means given the latent position of the cell, so that similar cells have
+#' similar values. They are good for plots and for denoised profiles; p-values of tests on them mean
+#' little.
 #'
 #' A SingleCellExperiment has the latent as `reducedDim`, the clusters in its `colData`, the imputed
 #' profiles as `altExp` (`scMVP_RNA` with `logcounts`, `scMVP_ATAC` with `imputed` and the ranges of
@@ -41,7 +42,8 @@
 #' range or unknown; no RNA or no peak assay, or several candidates; counts negative, not integer,
 #' or not finite; a cell without any count; names duplicated or not shared; fewer than 20
 #' cells, or than two for each cluster. `scmvp_error_memory`: the imputed values would exceed
-#' `max.gb`. `scmvp_error_python`: no usable Python. All inherit from `scmvp_error`.
+#' `max.gb`. `scmvp_error_python`: no usable Python. `scmvp_error_file`: `model.file`
+#' cannot be written. All inherit from `scmvp_error`.
 #'
 #' @section Progress and interrupts:
 #' With `verbose`, a message says what is being done from the first second on: reading, checking,
@@ -67,7 +69,7 @@
 #'   features are (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and
 #'   scMVP's own are passed over.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`; for
-#'   a SingleCellExperiment, another one (or a SummarizedExperiment) that holds the peaks.
+#'   a SingleCellExperiment or MultiAssayExperiment, another experiment that holds the peaks.
 #' @param rna.layer,peak.layer For a path: layers with the counts, as in [ReadSCMVP()].
 #' @param rna.experiment,peak.experiment Names of the experiments of a SingleCellExperiment or
 #'   MultiAssayExperiment (`"main"` for an unnamed main one). `NULL`: the one whose features are not
@@ -96,11 +98,11 @@
 #'   be taken out of the latent and of imputed values: names of columns of the metadata or
 #'   `colData`; for two matrices, a vector or a data frame of the columns. Each batch should hold
 #'   cells of several kinds. `NULL`: none.
-#' @param mosaic Whether some cells may have been measured in one modality alone: columns that only
-#'   one of the matrices (or v5 assays) has. They are embedded beside the others, and the modality
-#'   that they lack can be imputed. Cells of a Seurat object without any count in an assay are such
-#'   cells whatever is said here.
-#' @param reduction.name Name of the new reduction; the other names follow it.
+#' @param mosaic `TRUE` allows cells that were measured in one modality alone: columns that only one
+#'   of the matrices (or v5 assays) has. They are embedded beside the others, and the modality that
+#'   they lack can be imputed. Cells without any count in one modality are such cells in any case.
+#' @param reduction.name Name of the new reduction; the other names follow it. Not for matrices, nor
+#'   is `reduction.key`.
 #' @param reduction.key Key of the new reduction, letters and digits ending in `_`; `NULL` derives
 #'   it from `reduction.name` (`scMVP_` for `scmvp`).
 #' @param device `"auto"`, `"cpu"`, `"cuda"` or another device PyTorch knows.
@@ -218,14 +220,22 @@ as_container <- function(object, peaks, taker, mosaic = NULL) {
       class(object)[1], "."
     )
   }
-  if (!is.null(mosaic) && !is_matrix_like(peaks)) {
+  check_two_matrices(object, peaks, both = !is.null(mosaic))
+  if (!is.null(object) && !is.null(peaks)) peaks <- check_matrix_pair(object, peaks, mosaic)
+  matrices(object, peaks)
+}
+
+# `both`: whether neither may be absent.
+check_two_matrices <- function(rna, peaks, both) {
+  if (both && is.null(rna)) {
+    refuse("object must be a matrix of RNA counts, genes x cells, beside peaks.")
+  }
+  if (both && !is_matrix_like(peaks)) {
     refuse("peaks must be a matrix of ATAC counts, peaks x cells, beside the matrix of RNA counts.")
   }
   if (!is.null(peaks) && !is_matrix_like(peaks)) {
     refuse("peaks must be a matrix of counts (peaks x cells), not ", in_words(peaks), ".")
   }
-  if (!is.null(object) && !is.null(peaks)) peaks <- check_matrix_pair(object, peaks, mosaic)
-  matrices(object, peaks)
 }
 
 # Seurat's users go on with a modest imputed assay; those of matrices ask for one.

@@ -2,7 +2,8 @@
 #'
 #' Labels the cells of a query by the labelled cells of a reference near them in the latent of one
 #' model, after [ProjectSCMVP()]: cells of another sample, also those of which only RNA or only ATAC
-#' was read. Each label comes with a confidence, and cells unlike all of the reference are told.
+#' was read. Each label comes with a confidence, and cells unlike all of the reference are marked
+#' `"unassigned"`.
 #'
 #' @section Confidence:
 #' The probability of a label is its share of the nearest reference cells, weighted by a Gaussian
@@ -16,8 +17,8 @@
 #' below `unassigned.below` are `"unassigned"`, and about that share of cells that are like the
 #' reference is lost.
 #'
-#' @param reference Labelled cells: a Seurat object or SingleCellExperiment with a reduction, or a
-#'   numeric matrix, cells x dimensions.
+#' @param reference Labelled cells: an object that [RunSCMVP()] returned or one with a reduction, or
+#'   a numeric matrix, cells x dimensions.
 #' @param query Cells to label, embedded with the same model, in any of these forms.
 #' @param labels Name of a column of the reference's cell metadata, or one label per cell; cells
 #'   without one (`NA`) are left out.
@@ -61,10 +62,10 @@ TransferLabelsSCMVP <- function(reference, query, labels, reduction = "scmvp",
     reference, latent, labels, reduction, calibration, n.neighbors, unassigned.below,
     check_choice(backend, backends, "backend")
   )
-  if (!is_container(query)) {
+  if (!is_container(query) || about(query)$part == "matrix") {
     return(table)
   }
-  check_string(prefix, "prefix")
+  check_column_name(prefix, "prefix")
   columns <- table[c("label", "confidence", "p_value")]
   names(columns) <- paste0(prefix, "_", names(columns))
   put_results(query, new_results(columns = columns, home = home_of(query, query.reduction)))
@@ -73,7 +74,8 @@ TransferLabelsSCMVP <- function(reference, query, labels, reduction = "scmvp",
 # A latent of another model looks the same, and its labels would mean nothing.
 refuse_two_models <- function(reference, query, reduction, query.reduction) {
   model <- function(object, name) {
-    fits_of(object)[[name]]$model$json
+    stored <- fits_of(object)[[name]]$model
+    if (!is.null(stored)) weights_digest(stored)
   }
   models <- list(model(reference, reduction), model(query, query.reduction))
   if (!any(lengths(models) == 0) && !identical(models[[1]], models[[2]])) {
@@ -158,6 +160,12 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
 }
 
 refuse_few_labels <- function(groups) {
+  if (nlevels(groups) > length(groups) / 2) {
+    refuse(
+      "labels has ", count_of(nlevels(groups), "value"), " for ", count_of(length(groups), "cell"),
+      ": it does not label cells, so name another column."
+    )
+  }
   if (length(groups) < 20) {
     refuse("the reference has ", count_of(length(groups), "labelled cell"), ": give at least 20.")
   }

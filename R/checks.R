@@ -1,9 +1,10 @@
-# Every refusal of the package, in one voice: one sentence that says what is wrong, where, and what
-# to do. Refusals are conditions of class `scmvp_error` and one of the classes below it:
+# How the package refuses, and what it checks of arguments: one sentence that says what is wrong,
+# where, and what to do. Refusals are conditions of class `scmvp_error` and one of these:
 #   scmvp_error_input   an argument or the data
 #   scmvp_error_memory  a result larger than max.gb
 #   scmvp_error_model   a stored model is missing or cannot be read
 #   scmvp_error_python  Python or one of its modules is missing or cannot be used
+#   scmvp_error_file    a file cannot be written or read
 #   scmvp_error_core    the Python core failed in a way nobody foresaw
 #   scmvp_error_package an R package is missing
 #   scmvp_error_worker  a worker process died
@@ -46,11 +47,14 @@ check_number <- function(x, name, min = -Inf, whole = FALSE, above = FALSE, opti
     refuse(
       name, " must be ", if (whole) "a whole number" else "a number",
       if (is.finite(min)) paste0(if (above) " above " else " of at least ", min),
+      if (whole && is_too_large(x)) paste0(" and at most ", .Machine$integer.max),
       if (optional) " or NULL", ", not ", in_words(x), "."
     )
   }
   if (whole) as.integer(x) else as.numeric(x)
 }
+
+is_too_large <- function(x) is.numeric(x) && length(x) == 1 && isTRUE(x > .Machine$integer.max)
 
 is_number <- function(x, min, whole, above) {
   if (!is.numeric(x) || length(x) != 1 || !is.finite(x)) {
@@ -62,6 +66,17 @@ is_number <- function(x, min, whole, above) {
 
 check_flag <- function(x, name) {
   if (!isTRUE(x) && !isFALSE(x)) refuse(name, " must be TRUE or FALSE, not ", in_words(x), ".")
+  x
+}
+
+# A name that no container changes.
+check_column_name <- function(x, name, optional = FALSE) {
+  x <- check_string(x, name, optional)
+  if (!is.null(x) && make.names(x) != x) {
+    refuse(
+      name, " must be a valid R name (letters, digits, '.' and '_'), not ", in_words(x), "."
+    )
+  }
   x
 }
 
@@ -106,10 +121,14 @@ names_or_empty <- function(x) if (is.null(names(x))) rep("", length(x)) else nam
 
 # Arguments that ended up in `...`: most often a misspelled name, so the nearest real one is shown.
 refuse_dots <- function(arguments, known) {
-  if (length(arguments) == 0) {
-    return(invisible())
-  }
   given <- names(arguments)
+  if (length(arguments) == 0) {
+    # R takes the beginning of a name for the whole: a misspelled one must not become another
+    given <- setdiff(names(sys.call(-1)), c("", names(formals(sys.function(-1)))))
+    if (length(given) == 0) {
+      return(invisible())
+    }
+  }
   named <- given[nzchar(given)]
   if (length(named) == 0) {
     refuse(

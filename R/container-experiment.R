@@ -51,12 +51,7 @@ parts_of.SummarizedExperiment <- function(object, peaks = NULL, assay.type = "co
   found <- c(list(object), lapply(names[-1], function(name) alt_exp(object, name)))
   names(found) <- names
   if (!is.null(peaks)) {
-    if (!inherits(peaks, "SummarizedExperiment") && !is_matrix_like(peaks)) {
-      refuse(
-        "peaks must be a SingleCellExperiment, a SummarizedExperiment or a matrix of counts, not ",
-        "class ", class(peaks)[1], "."
-      )
-    }
+    check_peaks_beside(peaks)
     # peaks beside the object are meant, and none that are in it
     found <- c(Filter(function(x) kind_of(experiment_features(x)) != "peaks", found[-1]), list(
       peaks = peaks
@@ -64,9 +59,11 @@ parts_of.SummarizedExperiment <- function(object, peaks = NULL, assay.type = "co
     found <- c(stats::setNames(list(object), names[1]), found)
   }
   cells <- function(home) colnames(object)
-  Map(function(experiment, name) {
+  parts <- Map(function(experiment, name) {
     experiment_part(experiment, name, assay.type, fitted, cells)
   }, found, names(found))
+  if (!is.null(peaks)) parts$peaks$beside <- TRUE
+  parts
 }
 
 # `cells(home)`: the cells of the results, in the experiment under these names or as `under` says.
@@ -155,7 +152,8 @@ alt_exp <- function(object, name) {
   experiment <- bioc("SingleCellExperiment", "altExp")(object, name, withDimnames = FALSE)
   own <- colnames(experiment)
   cells <- colnames(object)
-  if (is.null(own) || is.null(cells) || !any(own %in% cells)) {
+  check_unique_cells(cells, "of the object")
+  if (is.null(own) || is.null(cells)) {
     return(bioc("SingleCellExperiment", "altExp")(object, name))
   }
   if (!setequal(own, cells)) {
@@ -164,7 +162,7 @@ alt_exp <- function(object, name) {
     refuse(
       "alternative experiment '", name, "' holds other cells than the object (", some_names(differ),
       " ", is_are(length(differ)), " not in ", if (length(strange) > 0) "the object" else "it",
-      "): give both the same cells."
+      "): give both the same cells, under the same names."
     )
   }
   if (identical(own, cells)) experiment else experiment[, cells]

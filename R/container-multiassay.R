@@ -32,12 +32,14 @@ parts_of.MultiAssayExperiment <- function(object, peaks = NULL, assay.type = "co
   })
   names(parts) <- names
   if (!is.null(peaks)) {
+    check_peaks_beside(peaks)
     beside <- function(home) colnames(object[[home]])
     parts <- c(
       Filter(function(part) part$kind != "peaks", parts),
       list(peaks = experiment_part(peaks, "peaks", assay.type, fitted, beside))
     )
   }
+  if (!is.null(peaks)) parts$peaks$beside <- TRUE
   # what was imputed into the home is a part as well
   for (name in names[vapply(names, function(name) is_sce(object[[name]]), NA)]) {
     inside <- parts_of(object[[name]], assay.type = assay.type, fitted = fitted)[-1]
@@ -102,7 +104,7 @@ home_of <- function(object, reduction) {
       bioc("SingleCellExperiment", "reducedDimNames")(object[[name]])
     )
   }, NA)
-  names(object)[has][1]
+  if (any(has)) names(object)[has][1]
 }
 
 # ---- cells ---------------------------------------------------------------------------------------

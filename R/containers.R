@@ -53,13 +53,37 @@ refuse_other_class <- function(object, call, frame) {
   foreign <- setdiff(given, words$takes)
   if (length(foreign) > 0) {
     names_parts <- words$part != "matrix" && grepl("assay|experiment|peaks", foreign[1])
+    one <- foreign[1] %in% c("assay", "experiment")
     refuse(
       foreign[1], " is not for ", words$class, ": ",
-      if (names_parts) {
+      if (names_parts && one) {
+        paste0(
+          "name its ", words$part, " with ", setdiff(c("assay", "experiment"), foreign[1]), "."
+        )
+      } else if (names_parts) {
         paste0("name its ", words$part, "s with ", words$rna, " and ", words$peaks, ".")
       } else {
         "leave it out."
       }
+    )
+  }
+}
+
+# Arguments of a call that only say something of an object, where a matrix was given.
+refuse_for_matrix <- function(object, call, frame, only_objects) {
+  if (is_container(object)) {
+    return(invisible())
+  }
+  given <- Filter(function(name) !is.null(frame[[name]]), intersect(names(call), only_objects))
+  if (length(given) > 0) refuse(given[1], " is for an object, not for a matrix: leave it out.")
+}
+
+# Peaks beside an object.
+check_peaks_beside <- function(peaks) {
+  if (!inherits(peaks, "SummarizedExperiment") && !is_matrix_like(peaks)) {
+    refuse(
+      "peaks must be a SingleCellExperiment, a SummarizedExperiment or a matrix of counts, not ",
+      in_words(peaks), "."
     )
   }
 }
@@ -81,11 +105,12 @@ refuse_other_class <- function(object, call, frame) {
 #   annotation   function(): GRanges of genes kept with it, or NULL
 #   variable     function(): names of its variable features
 #   source       the assay or experiment itself
+#   beside       whether it was given beside the object, which does not hold it
 new_part <- function(name, features, kind, has_counts = TRUE, own = FALSE, mark = NULL, counts,
                      layers = function() "counts", values = NULL,
                      table = function() data.frame(row.names = features), imputed = NULL,
                      ranges = function() NULL, annotation = function() NULL,
-                     variable = function() NULL, source = NULL) {
+                     variable = function() NULL, source = NULL, beside = FALSE) {
   as.list(environment())
 }
 
@@ -188,6 +213,7 @@ in_part <- function(part, words) paste0("in ", words$part, " '", part$name, "'")
 find_peak_part <- function(object, parts, name, argument = "assay", reduction = NULL) {
   name <- check_string(name, argument, optional = TRUE)
   words <- about(object)
+  refuse_without_counts(words)
   if (is.null(name)) {
     fitted <- fitted_names(object, reduction, parts)$peaks
     if (!is.null(fitted) && parts[[fitted]]$kind == "peaks") {
@@ -206,6 +232,12 @@ find_peak_part <- function(object, parts, name, argument = "assay", reduction = 
     )
   }
   parts[[name]]
+}
+
+refuse_without_counts <- function(words) {
+  if (words$part == "matrix") {
+    refuse(words$class, " holds no counts: give the matrix of counts itself.")
+  }
 }
 
 find_rna_part <- function(object, parts, name, argument, reduction) {
@@ -232,6 +264,7 @@ find_rna_part <- function(object, parts, name, argument, reduction) {
 # Coordinates of cells: those of a matrix, or a reduction of an object. `role`: of reduction_role().
 coordinates_of <- function(object, reduction, dims, taker, role = reduction_role()) {
   if (!is_container(object)) {
+    if (!is.null(dims)) refuse("dims is for an object: take the columns of the matrix instead.")
     return(check_coordinates(object, taker))
   }
   check_string(reduction, role$argument)

@@ -9,9 +9,6 @@ only_records <- function(records) {
 # The record of a fit (see fit_record()). `argument`: by which the user names the reduction.
 stored_results <- function(object, reduction, argument = "reduction") {
   check_string(reduction, argument)
-  if (inherits(object, "scMVPFit")) {
-    return(object)
-  }
   fits <- fits_of(object)
   if (!reduction %in% names(fits)) {
     maker <- "run RunSCMVP() first"
@@ -165,7 +162,7 @@ counts_of_fit <- function(object, record, reduction, home, cells, rna = NULL, pe
 
 # Counts of one kind in the object.
 kept_counts <- function(object, record, reduction, home, kind) {
-  if (is.null(record$options[[about(object)[[kind]]]])) {
+  if (is.null(record$options[[about(object)[[kind]]]]) || kind %in% record$options$beside) {
     return(NULL)
   }
   parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)

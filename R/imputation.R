@@ -45,6 +45,7 @@ request_mark <- function(request, reduction, record) {
 
 # Values of the features asked for, less those `already` there; features x cells (or groups).
 impute_values <- function(record, latent, request, already = character(), groups = NULL) {
+  if (nrow(latent) == 0) refuse("the object has no cells: there is nothing to impute.")
   if (!is.null(request$cells)) {
     cells <- check_names_known(request$cells, rownames(latent), "cells", "in the object")
     groups <- groups[match(cells, rownames(latent))]
@@ -177,9 +178,9 @@ impute_means <- function(decoder, groups, request) {
   )
   decoder$over_blocks(function(rows) {
     block <- decoder$block(rows, log = FALSE)
-    members <- stats::model.matrix(~ 0 + g, list(g = factor(groups[rows], levels(groups))))
-    known <- !is.na(groups[rows])
-    sums <<- sums + block[, known, drop = FALSE] %*% members
+    members <- outer(as.character(groups[rows]), levels(groups), `==`)
+    members[is.na(members)] <- FALSE
+    sums <<- sums + block %*% members
   })
   means <- sweep(sums, 2, as.numeric(table(groups)), "/")
   if (request$log) log1p(means) else means

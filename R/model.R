@@ -63,10 +63,23 @@ read_model_files <- function(folder) {
   }
   json <- bytes(model_files[["json"]])
   # where Python was ended while it replaced a model, the new weights are still under this name
-  digest <- sub('.*"weights_sha256": *"([0-9a-f]*)".*', "\\1", rawToChar(json[json > 0]))
+  digest <- digest_in(json)
   unfinished <- paste0("weights.", digest, ".safetensors")
   found <- nchar(digest) == 64 && file.exists(file.path(folder, unfinished))
   new_model(json = json, weights = bytes(if (found) unfinished else model_files[["weights"]]))
+}
+
+# By which two models can be told apart.
+weights_digest <- function(stored) {
+  if (is.null(stored$path)) {
+    return(digest_in(stored$json))
+  }
+  file <- file.path(stored$path, model_files[["json"]])
+  if (file.exists(file)) digest_in(readBin(file, "raw", file.size(file)))
+}
+
+digest_in <- function(json) {
+  sub('.*"weights_sha256": *"([0-9a-f]*)".*', "\\1", rawToChar(json[json > 0]))
 }
 
 # ---- back into Python ----------------------------------------------------------------------------

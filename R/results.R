@@ -33,6 +33,13 @@ result_names <- function(object, parts, reduction.name, reduction.key, new) {
       "another reduction.name."
     )
   }
+  taken <- setdiff(names$cluster, paste0(ours, "_cluster"))
+  if (length(taken) > 0 && taken %in% colnames(cell_data(object))) {
+    refuse(
+      "the object already has cell metadata '", taken, "' that scMVP did not make: rename it, or ",
+      "choose another reduction.name."
+    )
+  }
   refuse_key_of_another(object, names$key, reduction.name, "reduction.key")
   for (modality in c("rna", "atac")) {
     name <- names$assays[[modality]]
@@ -70,13 +77,7 @@ refuse_key_of_another <- function(object, key, owner, argument) {
 }
 
 names_for <- function(reduction.name, reduction.key = NULL) {
-  check_string(reduction.name, "reduction.name")
-  if (!identical(make.names(reduction.name), reduction.name)) {
-    refuse(
-      "reduction.name must be a valid R name (letters, digits, '.' and '_'), not \"",
-      reduction.name, "\"."
-    )
-  }
+  check_column_name(reduction.name, "reduction.name")
   standard <- reduction.name == "scmvp"
   label <- if (standard) "scMVP" else reduction.name
   key <- check_string(reduction.key, "reduction.key", optional = TRUE)
@@ -128,6 +129,8 @@ fit_results <- function(fit, names, parts, pair, home, words, assay.type, verbos
   options <- stats::setNames(made_on, c(words$rna, words$peaks))
   fit$options <- c(fit$options, options[lengths(options) > 0 & words$part != "matrix"])
   if ("assay.type" %in% words$takes) fit$options$assay.type <- assay.type
+  # which of them were given beside the object
+  fit$options$beside <- names(Filter(function(part) isTRUE(part$beside), pair))
   columns <- data.frame(fit$cluster, fit$cluster_prob, row.names = rownames(fit$latent))
   imputed <- lapply(c("rna", "atac"), function(modality) {
     if (is.null(fit$imputed[[modality]])) {

@@ -267,7 +267,7 @@ c(
   ),
   of(
     "says what is taken; the other tests give it",
-    "object must be a Seurat object, a SingleCellExperiment or a matrix of counts",
+    "object must be a Seurat object, a SingleCellExperiment, a MultiAssay",
     "must be a GRanges, a data frame with seqnames", "must be numeric, not",
     "take counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
     "connections must be a data frame with columns",
@@ -330,7 +330,7 @@ c(
     "needs a column of gene names", "genome: there is no file",
     "its names are not those of the cells", "no cell belongs to a group",
     "calibration must hold the reference cells", "is not a folder with a saved model",
-    "reduction.name must be a valid R name", "reduction.key must be a letter",
+    "must be a valid R name (letters", "reduction.key must be a letter",
     "folds must be \"random\"", "at least 3 folds are needed", "{}: there is no file '{}'.",
     "genome: the length of", "does not exist; check the path",
     "too many: give the arguments by their names", "there is nothing to tell apart",
@@ -340,15 +340,22 @@ c(
   ),
   of(
     "an argument that says itself what is not there for the class, and test-refusals.R shows",
-    "{} is not for {}", "{} calls {} now", "{} cannot hold links: take as",
+    "{} is not for {}", "{} of {} is now called", "{} cannot hold links: take as",
     "a matrix cannot hold links",
     "ranges and coordinates are for a matrix", "peaks is for two matrices: name the peaks",
     "batch is for matrices: leave it out", "the result on matrices holds no assays",
-    "rna.layer and peak.layer are for the path"
+    "rna.layer and peak.layer are for the path", "dims is for an object: take the columns",
+    "{} is for an object, not for a matrix", "{} holds no counts: give the matrix",
+    "give either {} or {}, its name now", "object must be a matrix of RNA counts",
+    "ident.1 is empty: name a group", "all cells have one label: there is nothing",
+    "ident.1 names all groups", "it does not label cells, so name another",
+    "min.shared must be at most 1", "the object has no cells: there is nothing",
+    "the query has no cells to embed", "the counts are negative or not whole numbers",
+    "the object already has cell metadata"
   ),
   of(
     "an object of another class says nothing of what was meant",
-    "{} takes a Seurat object, a SingleCellExperiment, a MultiAssayExperiment",
+    "a MultiAssayExperiment, the path of a file or two matrices",
     "{} takes what RunSCMVP() returned, with"
   ),
   of(

@@ -301,7 +301,7 @@ test_that("relative accessibility: glasso by hand, whatever the unit of a peak",
 test_that("wrong input is refused in one sentence", {
   case <- cicero_case("raw")
   expect_refused(RunCicero(case$counts), "cells are grouped first: give groups")
-  expect_refused(RunCicero("file"), "Seurat object, a SingleCellExperiment or a matrix")
+  expect_refused(RunCicero("file"), "Seurat object, a SingleCellExperiment, a MultiAssay")
   run <- function(counts = case$counts, ...) {
     RunCicero(counts, groups = "none", verbose = FALSE, ...)
   }

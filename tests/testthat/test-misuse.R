@@ -1,0 +1,110 @@
+# What a newcomer tried, and got a wrong result or an error of R itself.
+
+test_that("labels are not carried between two models, wherever these are kept", {
+  skip_slow()
+  skip_without_core()
+  fit <- function(seed) {
+    quick_fit(paired_object(), seed.use = seed, impute = "none", model.file = tempfile("model"))
+  }
+  one <- fit(1)
+  other <- fit(2)
+  label <- rep(c("a", "b", "c"), length.out = n_cells)
+  expect_refused(TransferLabelsSCMVP(one, other, label), "embedded by different models")
+  expect_s4_class(TransferLabelsSCMVP(one, one, label), "Seurat")
+  expect_refused(TransferLabelsSCMVP(one, one, cell_names), "labels has 90 values for 90 cells")
+})
+
+test_that("counts that were given beside an object are not taken from it later", {
+  skip_slow()
+  skip_if_not_installed("SingleCellExperiment")
+  skip_without_core()
+  peaks <- atac_counts()
+  others <- peaks[, n_cells:1]
+  colnames(others) <- cell_names
+  fit <- quick_fit(sce_with(rna_counts(), altExps = list(ATAC = sce_with(others))), peaks = peaks)
+  test <- function(...) DifferentialSCMVP(fit, "peaks", ident.1 = "0", verbose = FALSE, ...)
+  expect_refused(test(), "not in the object: give them with peaks =")
+  alone <- quick_fit(rna_counts(), peaks = peaks)
+  given <- DifferentialSCMVP(
+    alone, "peaks",
+    rna = rna_counts(), peaks = peaks, ident.1 = "0", verbose = FALSE
+  )
+  expect_equal(test(peaks = peaks)$lfc, given$lfc, tolerance = 1e-4)
+})
+
+test_that("cells of an altExp have the names of the object's, or are refused", {
+  skip_if_not_installed("SingleCellExperiment")
+  peaks <- atac_counts()
+  colnames(peaks) <- paste0("other", seq_len(n_cells))
+  object <- sce_with(rna_counts(), altExps = list(peaks = sce_with(peaks)))
+  expect_refused(RunSCMVP(object), "holds other cells .* under the same names")
+})
+
+test_that("features along a pseudotime are tested on raw counts only", {
+  counts <- rna_counts()
+  time <- seq_len(n_cells)
+  logged <- counts
+  logged@x <- log1p(logged@x)
+  expect_refused(FeaturesAlongSCMVP(logged, pseudotime = time), "not whole numbers: give raw")
+  skip_if_not_installed("SingleCellExperiment")
+  imputed <- sce_with(counts)
+  imputed <- put_alt_exp(
+    imputed, "scMVP_RNA", as.matrix(counts), NULL, list(log = TRUE, modality = "rna")
+  )
+  along <- function(...) FeaturesAlongSCMVP(imputed, pseudotime = time, ...)
+  expect_refused(along(experiment = "scMVP_RNA"), "no raw counts")
+  expect_refused(along(assay.type = "none"), "name the one with raw counts with assay.type =")
+  seurat <- paired_object()
+  expect_refused(
+    FeaturesAlongSCMVP(seurat, pseudotime = time, experiment = "x"), "name its assay with assay"
+  )
+})
+
+test_that("what says something of an object is refused beside a matrix", {
+  latent <- matrix(seq_len(200) %% 7 + 0, 50, dimnames = list(paste0("c", 1:50), NULL))
+  expect_refused(AggregateCells(latent, dims = 1:2), "dims is for an object, not for a matrix")
+  skip_if_not_installed("glasso")
+  expect_refused(RunCicero(atac_counts(), assay = "ATAC"), "assay is for an object")
+  expect_refused(
+    RunCicero(atac_counts(), sample_num = 2, n.windows = 3), "give either sample_num or n.windows"
+  )
+  expect_refused(RunSCMVP(NULL, atac_counts()), "object must be a matrix of RNA counts")
+})
+
+test_that("the beginning of a name is not taken for the whole", {
+  expect_refused(RunSCMVP(paired_object(), model = "x"), "unknown argument 'model'")
+  expect_false(file.exists("x"))
+})
+
+test_that("a column of the user's own is not overwritten", {
+  object <- paired_object()
+  object$scmvp_cluster <- "mine"
+  expect_refused(RunSCMVP(object), "cell metadata 'scmvp_cluster' that scMVP did not make")
+})
+
+test_that("means of one group are means", {
+  skip_slow()
+  fit <- fitted_object()
+  values <- ImputeSCMVP(fit, "peaks", features = peak_names[1:2], as = "matrix")
+  means <- ImputeSCMVP(fit, "peaks", features = peak_names[1:2], by = rep("all", n_cells))
+  expect_equal(means[, "all"], rowMeans(values))
+  some <- ImputeSCMVP(
+    fit, "peaks",
+    features = peak_names[1:2], by = c(rep(NA, n_cells - 2), "a", "a")
+  )
+  expect_equal(some[, "a"], rowMeans(values[, n_cells - 1:0]))
+})
+
+test_that("an object without a fit is refused by every verb", {
+  skip_if_not_installed("MultiAssayExperiment")
+  skip_if_not_installed("SingleCellExperiment")
+  mae <- MultiAssayExperiment::MultiAssayExperiment(list(rna = rna_counts(), atac = atac_counts()))
+  for (object in list(mae, sce_with(rna_counts()), paired_object())) {
+    for (verb in list(ImputeSCMVP, DifferentialSCMVP, AggregateCells, PlotSCMVPClusters)) {
+      expect_refused(verb(object), "no reduction 'scmvp'", class = "scmvp_error")
+    }
+    expect_refused(SaveSCMVP(object, tempfile()), "no reduction 'scmvp'", class = "scmvp_error")
+    expect_refused(TransferLabelsSCMVP(object, object, "x"), "no reduction 'scmvp'")
+  }
+  expect_refused(RunSCMVP(mae, peaks = "atac"), "peaks must be a SingleCellExperiment")
+})
