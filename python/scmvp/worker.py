@@ -21,6 +21,8 @@ import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 import scmvp
 from scmvp.errors import InputNote
 
@@ -107,7 +109,20 @@ def request_in(path: Path) -> dict[str, Any]:
     with open(path, "rb", buffering=2**20) as file:
         request = rserial.load(file, short=True)
     path.unlink()
-    return rserial.unboxed(request)
+    return unboxed(request)
+
+
+def unboxed(value: Any) -> Any:
+    """With single values in the place of vectors of length 1; R's lists stay lists."""
+    if isinstance(value, dict):
+        return {name: unboxed(part) for name, part in value.items()}
+    if isinstance(value, list):
+        if len(value) == 1 and (value[0] is None or isinstance(value[0], str)):
+            return value[0]
+        return [unboxed(part) for part in value]
+    if isinstance(value, np.ndarray) and value.shape == (1,):
+        return value[0].item()
+    return value
 
 
 def outcome_of(error: BaseException) -> dict[str, str]:

@@ -9,9 +9,10 @@ import scipy.sparse as sp
 
 import scmvp
 from scmvp.r import rserial
-from scmvp.r.rserial import Named, unboxed
+from scmvp.r.rserial import Named
 from scmvp.r.tables import plain_frame
 from scmvp.service import Service
+from scmvp.worker import unboxed
 
 
 def through_r(value, **options):

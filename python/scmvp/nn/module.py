@@ -28,7 +28,7 @@ from .families import FAMILIES, NO_DISPERSION, START_ZERO_LOGIT
 from .inputs import Reader, SpectralScores
 from .networks import BRANCHES, Decoder, Encoder, Gaussian, Modules, keep_first
 from .prior import MixturePrior
-from .sparse import SparseRows
+from .sparse import SparseRows, rows_of_mask
 from .zeros import SampledZeros
 
 
@@ -198,12 +198,10 @@ class PairedMixtureVAE(nn.Module):
 
     def inputs(self, batch: PairedBatch) -> Inputs:
         """The observed inputs of cells."""
-        parts = {
-            name: reader(batch.counts[name], batch.design) for name, reader in self.readers.items()
-        }
-        present = torch.stack([batch.counts[name].sums() for name in parts], 1) > 0
-        # of counts, which are not kept from step to step, those of complete cells as they are
-        complete = not self.reads_scores and bool(present.all())
+        counts, readers = batch.counts, self.readers.items()
+        parts = {name: reader(counts[name], batch.design) for name, reader in readers}
+        present = torch.stack([counts[name].sums() for name in parts], 1) > 0
+        complete = not self.reads_scores and bool(present.all())  # sparse rows stay as they are
         return Inputs(parts, None if complete else present)
 
     def encode(self, inputs: Inputs, modality: str = "joint") -> Gaussian:
@@ -224,9 +222,10 @@ class PairedMixtureVAE(nn.Module):
             return Posteriors(of_all, given_one, None)
         given_one = {}
         for name, has in zip(parts, inputs.present.unbind(1), strict=True):
-            given_one[name] = _spread(self.encoders[name](_of_cells(parts[name], has)), has)
+            given_one[name] = _spread(self.encoders[name](rows_of_mask(parts[name], has)), has)
         complete = inputs.present.all(1)
-        of_all = _spread(joint(*(_of_cells(part, complete) for part in parts.values())), complete)
+        both = [rows_of_mask(part, complete) for part in parts.values()]
+        of_all = _spread(joint(*both), complete)
         rest = pooled([*given_one.values()], inputs.present)
         pair = zip(of_all, rest, strict=True)
         chosen = Gaussian(*(torch.where(complete[:, None], a, b) for a, b in pair))
@@ -410,11 +409,6 @@ class PairedMixtureVAE(nn.Module):
             posteriors = [self.encoders[name](part, observed=False) for name, part in parts]
             total = total + weight * sum(dist.gaussian_kl(*q, *given) for given in posteriors)
         return total
-
-
-def _of_cells(part: SparseRows | Tensor, cells: Tensor) -> SparseRows | Tensor:
-    """The rows of a mask, (B,) bool, of one modality's inputs."""
-    return part[cells] if isinstance(part, Tensor) else part.select(cells)
 
 
 def pooled(given_one: list[Gaussian], present: Tensor) -> Gaussian:

@@ -64,6 +64,11 @@ class SparseRows(NamedTuple):
         return self._replace(value=value)
 
 
+def rows_of_mask(part: SparseRows | Tensor, cells: Tensor) -> SparseRows | Tensor:
+    """The rows of a mask, (B,) bool, of a sparse or a dense (B, features) block."""
+    return part[cells] if isinstance(part, Tensor) else part.select(cells)
+
+
 class ByFeature(NamedTuple):
     """The non-zeros of a (B, features) block of counts, in the order of features."""
 

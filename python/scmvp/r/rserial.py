@@ -85,19 +85,6 @@ def load(file: BinaryIO, short: bool = False) -> Any:
         raise ValueError(f"what R sent is damaged ({error})") from error
 
 
-def unboxed(value: Any) -> Any:
-    """With single values in the place of vectors of length 1; R's lists stay lists."""
-    if isinstance(value, dict):
-        return {name: unboxed(part) for name, part in value.items()}
-    if isinstance(value, list):
-        if len(value) == 1 and (value[0] is None or isinstance(value[0], str)):
-            return value[0]
-        return [unboxed(part) for part in value]
-    if isinstance(value, np.ndarray) and value.shape == (1,):
-        return value[0].item()
-    return value
-
-
 class _Writer:
     def __init__(self, file: BinaryIO) -> None:
         self.write = file.write
