@@ -36,7 +36,7 @@
 AggregateCells <- function(object, reduction = "scmvp", dims = NULL, k = 50, seed.use = 0,
                            verbose = TRUE, ...) {
   earlier <- c(silent = "verbose")
-  list2env(renamed_arguments(list(...), earlier, match.call()), environment())
+  list2env(renamed_arguments(list(...), earlier, "AggregateCells()", match.call()), environment())
   given <- list(...)
   refuse_dots(
     given[!names_or_empty(given) %in% names(earlier)], setdiff(names(formals()), c("object", "..."))

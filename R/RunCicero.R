@@ -118,7 +118,7 @@ RunCicero <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", d
                       maxit = 100, s = 0.75, distance.constraint = 250000, convergence = 1e-4,
                       max.peaks = 200, max.windows = 500, scale = NULL, search = NULL,
                       seed.use = 0, workers = 1, BPPARAM = NULL, verbose = TRUE, ...) {
-  list2env(renamed_arguments(list(...), cicero_names, match.call()), environment())
+  list2env(renamed_arguments(list(...), cicero_names, "RunCicero()", match.call()), environment())
   given <- list(...)
   refuse_dots(
     given[!names_or_empty(given) %in% names(cicero_names)],
@@ -181,9 +181,8 @@ cicero_names <- c(
 )
 
 # Arguments under earlier names (those of `names`), under the names they have now; each is told.
-renamed_arguments <- function(given, names, call) {
+renamed_arguments <- function(given, names, taker, call) {
   old <- intersect(names(given), names(names))
-  taker <- paste0(as.character(call[[1]])[1], "()")
   twice <- old[names[old] %in% names(call)]
   if (length(twice) > 0) {
     refuse("give either ", twice[1], " or ", names[[twice[1]]], ", its name now, not both.")

@@ -124,7 +124,8 @@ refuse_dots <- function(arguments, known) {
   given <- names(arguments)
   if (length(arguments) == 0) {
     # R takes the beginning of a name for the whole: a misspelled one must not become another
-    given <- setdiff(names(sys.call(-1)), c("", names(formals(sys.function(-1)))))
+    taken <- c(names(formals(sys.function(-1))), names(eval.parent(quote(list(...)))))
+    given <- setdiff(names(sys.call(-1)), c("", taken))
     if (length(given) == 0) {
       return(invisible())
     }

@@ -68,6 +68,11 @@ test_that("what says something of an object is refused beside a matrix", {
   expect_refused(
     RunCicero(atac_counts(), sample_num = 2, n.windows = 3), "give either sample_num or n.windows"
   )
+  # by do.call() of the function itself, as the bridge of Python calls it
+  expect_message(
+    groups <- do.call(AggregateCells, list(latent, k = 5, silent = TRUE)), "is now called verbose"
+  )
+  expect_s4_class(groups, "dgCMatrix")
   expect_refused(RunSCMVP(NULL, atac_counts()), "object must be a matrix of RNA counts")
 })
 
