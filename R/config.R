@@ -120,7 +120,7 @@ fastest <- function(run, times = 5) {
   min(vapply(seq_len(times), function(i) system.time(run())[["elapsed"]], numeric(1)))
 }
 
-#' @export
+#' @exportS3Method print scMVP_config
 print.scMVP_config <- function(x, ...) {
   line <- function(name, ...) cat(formatC(name, width = -14), ..., "\n", sep = "")
   versions <- function(x) paste(names(x), x, collapse = ", ")

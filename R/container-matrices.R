@@ -81,7 +81,7 @@ put_results.scMVPFit <- function(object, results) {
   refuse("the result on matrices holds no assays: take as = \"matrix\".")
 }
 
-#' @export
+#' @exportS3Method print scMVPFit
 print.scMVPFit <- function(x, ...) {
   cat(
     "scMVP fit: ", count_of(nrow(x$latent), "cell"), ", ",

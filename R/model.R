@@ -204,7 +204,7 @@ LoadSCMVP <- function(path) {
   stored
 }
 
-#' @export
+#' @exportS3Method print scMVPModel
 print.scMVPModel <- function(x, ...) {
   if (!is.null(x$path)) {
     cat("scMVP model in ", x$path, "\n", sep = "")
