@@ -35,12 +35,10 @@
 #' @export
 AggregateCells <- function(object, reduction = "scmvp", dims = NULL, k = 50, seed.use = 0,
                            verbose = TRUE, ...) {
-  earlier <- c(silent = "verbose")
-  list2env(renamed_arguments(list(...), earlier, "AggregateCells()", match.call()), environment())
-  given <- list(...)
-  refuse_dots(
-    given[!names_or_empty(given) %in% names(earlier)], setdiff(names(formals()), c("object", "..."))
+  left <- take_earlier_names(
+    list(...), c(silent = "verbose"), "AggregateCells()", match.call(), environment()
   )
+  refuse_dots(left, setdiff(names(formals()), c("object", "...")))
   refuse_for_matrix(object, match.call(), environment(), c("reduction", "dims"))
   coordinates <- coordinates_of(object, reduction, dims, "AggregateCells()")
   k <- check_number(k, "k", min = 2, whole = TRUE)

@@ -110,7 +110,7 @@ impute_into <- function(object, record, reduction, latent, home, request, assay.
   if (!is.null(old)) values <- with_old_values(old, values)
   put_results(object, new_results(home = home, imputed = list(list(
     name = name, key = key, values = values, mark = mark,
-    source = part_of_fit(object, parts, reduction, request$modality)$source
+    source = part_of_fit(object, parts, reduction, part_kind(request$modality))$source
   ))))
 }
 

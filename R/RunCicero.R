@@ -118,12 +118,8 @@ RunCicero <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", d
                       maxit = 100, s = 0.75, distance.constraint = 250000, convergence = 1e-4,
                       max.peaks = 200, max.windows = 500, scale = NULL, search = NULL,
                       seed.use = 0, workers = 1, BPPARAM = NULL, verbose = TRUE, ...) {
-  list2env(renamed_arguments(list(...), cicero_names, "RunCicero()", match.call()), environment())
-  given <- list(...)
-  refuse_dots(
-    given[!names_or_empty(given) %in% names(cicero_names)],
-    setdiff(names(formals()), c("object", "..."))
-  )
+  left <- take_earlier_names(list(...), cicero_names, "RunCicero()", match.call(), environment())
+  refuse_dots(left, setdiff(names(formals()), c("object", "...")))
   refuse_for_matrix(object, match.call(), environment(), c("assay", "layer", "reduction", "dims"))
   check_installed("glasso", "RunCicero()")
   as <- check_choice(as, c("data.frame", "links", "object"), "as")
@@ -179,23 +175,6 @@ cicero_names <- c(
   distance_constraint = "distance.constraint", distance_parameter_convergence = "convergence",
   max_elements = "max.peaks", max_sample_windows = "max.windows", silent = "verbose"
 )
-
-# Arguments under earlier names (those of `names`), under the names they have now; each is told.
-renamed_arguments <- function(given, names, taker, call) {
-  old <- intersect(names(given), names(names))
-  twice <- old[names[old] %in% names(call)]
-  if (length(twice) > 0) {
-    refuse("give either ", twice[1], " or ", names[[twice[1]]], ", its name now, not both.")
-  }
-  for (name in old) {
-    message(
-      name, " of ", taker, " is now called ", names[[name]],
-      if (name == "silent") ", which is its opposite"
-    )
-  }
-  if ("silent" %in% old) given$silent <- !check_flag(given$silent, "silent")
-  stats::setNames(given[old], names[old])
-}
 
 # list(values, imputed, ranges, coordinates, part): peaks x cells of an object or a matrix.
 cicero_input <- function(object, assay, layer, reduction, dims, groups, as, ranges, coordinates) {

@@ -117,7 +117,27 @@ in_words <- function(x) {
   paste0(if (length(x) == 1) "" else paste0(length(x), " values of "), "class ", class(x)[1])
 }
 
-names_or_empty <- function(x) if (is.null(names(x))) rep("", length(x)) else names(x)
+# Of the arguments in `...` of a verb, those under earlier names (the names of `earlier`) go into
+# its frame under the names they have now, with a message each. The others are returned.
+take_earlier_names <- function(given, earlier, taker, call, frame) {
+  old <- intersect(names(given), names(earlier))
+  twice <- old[earlier[old] %in% names(call)]
+  if (length(twice) > 0) {
+    refuse("give either ", twice[1], " or ", earlier[[twice[1]]], ", its name now, not both.")
+  }
+  for (name in old) {
+    message(
+      name, " of ", taker, " is now called ", earlier[[name]],
+      if (name == "silent") ", which is its opposite"
+    )
+    value <- given[[name]]
+    assign(
+      earlier[[name]], if (name == "silent") !check_flag(value, "silent") else value,
+      envir = frame
+    )
+  }
+  if (is.null(names(given))) given else given[!names(given) %in% old]
+}
 
 # Arguments that ended up in `...`: most often a misspelled name, so the nearest real one is shown.
 refuse_dots <- function(arguments, known) {

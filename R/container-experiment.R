@@ -20,17 +20,20 @@ as_sce <- function(object, assay.type = "counts") {
 
 is_sce <- function(object) inherits(object, "SingleCellExperiment")
 
+# Of class_arguments, those for what has experiments.
+experiment_arguments <- c(
+  "peaks", "rna.experiment", "peak.experiment", "assay.type", "assay", "experiment", "reduction",
+  "reduction.name", "reduction.key", "assay.name"
+)
+
 #' @export
 about.SummarizedExperiment <- function(object) {
   check_installed("SingleCellExperiment", "results in this object")
   experiments <- experiment_names(object)
   list(
     class = "a SingleCellExperiment", part = "experiment", rna = "rna.experiment",
-    peaks = "peak.experiment", imputed = "altExp", data = "colData", main = experiments[1],
-    takes = c(
-      "peaks", "rna.experiment", "peak.experiment", "assay.type", "assay", "experiment",
-      "reduction", "reduction.name", "reduction.key", "assay.name"
-    ),
+    peaks = "peak.experiment", data = "colData", main = experiments[1],
+    takes = experiment_arguments,
     reductions = if (is_sce(object)) bioc("SingleCellExperiment", "reducedDimNames")(object)
   )
 }
@@ -50,24 +53,24 @@ parts_of.SummarizedExperiment <- function(object, peaks = NULL, assay.type = "co
   names <- experiment_names(object)
   found <- c(list(object), lapply(names[-1], function(name) alt_exp(object, name)))
   names(found) <- names
-  if (!is.null(peaks)) {
-    check_peaks_beside(peaks)
-    # peaks beside the object are meant, and none that are in it
-    found <- c(Filter(function(x) kind_of(experiment_features(x)) != "peaks", found[-1]), list(
-      peaks = peaks
-    ))
-    found <- c(stats::setNames(list(object), names[1]), found)
-  }
   cells <- function(home) colnames(object)
   parts <- Map(function(experiment, name) {
     experiment_part(experiment, name, assay.type, fitted, cells)
   }, found, names(found))
-  if (!is.null(peaks)) parts$peaks$beside <- TRUE
-  parts
+  if (is.null(peaks)) {
+    return(parts)
+  }
+  check_peaks_beside(peaks)
+  # peaks beside the object are meant, and none that are in it
+  c(
+    parts[1], Filter(function(part) part$kind != "peaks", parts[-1]),
+    list(peaks = experiment_part(peaks, "peaks", assay.type, fitted, cells, beside = TRUE))
+  )
 }
 
 # `cells(home)`: the cells of the results, in the experiment under these names or as `under` says.
-experiment_part <- function(experiment, name, assay.type, fitted, cells, under = NULL) {
+experiment_part <- function(experiment, name, assay.type, fitted, cells, under = NULL,
+                            beside = FALSE) {
   mark <- experiment_mark(experiment)
   features <- experiment_features(experiment)
   available <- if (!is_matrix_like(experiment)) {
@@ -91,9 +94,7 @@ experiment_part <- function(experiment, name, assay.type, fitted, cells, under =
       as.data.frame(bioc("SummarizedExperiment", "rowData")(experiment), row.names = features)
     },
     imputed = function() bioc("SummarizedExperiment", "assay")(experiment, 1),
-    ranges = function() row_ranges(experiment),
-    annotation = function() row_ranges(experiment),
-    source = experiment
+    ranges = function() row_ranges(experiment), source = experiment, beside = beside
   )
 }
 

@@ -8,8 +8,8 @@ matrices <- function(rna, peaks) {
 #' @export
 about.scMVP_matrices <- function(object) {
   list(
-    class = "matrices", part = "matrix", rna = "object", peaks = "peaks", imputed = "matrix",
-    data = NULL, takes = "peaks"
+    class = "matrices", part = "matrix", rna = "object", peaks = "peaks", data = NULL,
+    takes = "peaks"
   )
 }
 
@@ -29,9 +29,6 @@ matrix_part <- function(counts, kind, cells) {
 
 #' @export
 cell_data.scMVP_matrices <- function(object, home = NULL) NULL
-
-#' @export
-latent_of.scMVP_matrices <- function(object, reduction) NULL
 
 #' @export
 fits_of.scMVP_matrices <- function(object) list()
@@ -56,7 +53,7 @@ put_results.scMVP_matrices <- function(object, results) {
 about.scMVPFit <- function(object) {
   list(
     class = "the result on matrices", part = "matrix", rna = "rna", peaks = "peaks",
-    imputed = "matrix", data = NULL, takes = c("rna", "peaks", "reduction"), reductions = "scmvp"
+    data = NULL, takes = c("rna", "peaks", "reduction"), reductions = "scmvp"
   )
 }
 

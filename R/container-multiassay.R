@@ -7,11 +7,7 @@ about.MultiAssayExperiment <- function(object) {
   check_installed("SingleCellExperiment", "results in this object")
   words <- list(
     class = "a MultiAssayExperiment", part = "experiment", rna = "rna.experiment",
-    peaks = "peak.experiment", imputed = "altExp", data = "colData", main = NULL,
-    takes = c(
-      "peaks", "rna.experiment", "peak.experiment", "assay.type", "assay", "experiment",
-      "reduction", "reduction.name", "reduction.key", "assay.name"
-    )
+    peaks = "peak.experiment", data = "colData", main = NULL, takes = experiment_arguments
   )
   words$reductions <- unique(unlist(lapply(names(object), function(name) {
     if (is_sce(object[[name]])) bioc("SingleCellExperiment", "reducedDimNames")(object[[name]])
@@ -33,13 +29,12 @@ parts_of.MultiAssayExperiment <- function(object, peaks = NULL, assay.type = "co
   names(parts) <- names
   if (!is.null(peaks)) {
     check_peaks_beside(peaks)
-    beside <- function(home) colnames(object[[home]])
+    cells <- function(home) colnames(object[[home]])
     parts <- c(
       Filter(function(part) part$kind != "peaks", parts),
-      list(peaks = experiment_part(peaks, "peaks", assay.type, fitted, beside))
+      list(peaks = experiment_part(peaks, "peaks", assay.type, fitted, cells, beside = TRUE))
     )
   }
-  if (!is.null(peaks)) parts$peaks$beside <- TRUE
   # what was imputed into the home is a part as well
   for (name in names[vapply(names, function(name) is_sce(object[[name]]), NA)]) {
     inside <- parts_of(object[[name]], assay.type = assay.type, fitted = fitted)[-1]
@@ -93,11 +88,9 @@ put_results.MultiAssayExperiment <- function(object, results) {
   bioc("MultiAssayExperiment", "colData<-")(object, value = data)
 }
 
-# The experiment that has a reduction; NULL where the class has no such thing.
-home_of <- function(object, reduction) {
-  if (!inherits(object, "MultiAssayExperiment")) {
-    return(NULL)
-  }
+# The experiment that has a reduction.
+#' @export
+home_of.MultiAssayExperiment <- function(object, reduction) {
   has <- vapply(names(object), function(name) {
     is_sce(object[[name]]) && reduction %in% c(
       names(fits_of(object[[name]])),

@@ -6,7 +6,7 @@ about.Seurat <- function(object) {
   reductions <- SeuratObject::Reductions(object)
   list(
     class = "a Seurat object", part = "assay", rna = "rna.assay", peaks = "peak.assay",
-    imputed = "assay", data = "the metadata", main = SeuratObject::DefaultAssay(object),
+    data = "the metadata", main = SeuratObject::DefaultAssay(object),
     takes = c(
       "rna.assay", "peak.assay", "assay", "reduction", "reduction.name", "reduction.key",
       "assay.name"

@@ -9,13 +9,12 @@
 #   put_results   the object with new reductions, columns and imputed values
 #
 # `home` is the part whose cells are those of the results: it matters where each part has cells of
-# its own (MultiAssayExperiment).
+# its own (MultiAssayExperiment), and only such a class has a method of home_of().
 
-# list(class, part, rna, peaks, imputed, data, takes, main, reductions, others, keys, default,
-# on_disk): what the class and its parts are called ("assay"), the arguments that name its RNA and
-# its peaks, what holds imputed values ("altExp"), what its cell metadata is called, which of
-# class_arguments it takes, its main part, names in use, and whether it
-# can hold values on disk (where not, FALSE).
+# A list of class, part, rna, peaks, data, takes, main, reductions, others, keys, default, on_disk:
+# what the class and its parts are called ("assay"), the arguments that name its RNA and its peaks,
+# what its cell metadata is called, which of class_arguments it takes, its main part, names in use,
+# and whether it can hold values on disk (where not, FALSE).
 about <- function(object) UseMethod("about")
 
 # Named list of parts. `peaks`: a part given beside the object. `assay.type`: which assay of an
@@ -37,6 +36,12 @@ put_results <- function(object, results) UseMethod("put_results")
 #' @export
 fits_of.default <- function(object) NULL
 
+# The part whose cells have a reduction; NULL where all parts have the same cells.
+home_of <- function(object, reduction) UseMethod("home_of")
+
+#' @export
+home_of.default <- function(object, reduction) NULL
+
 # Whether scMVP knows the class of an object.
 is_container <- function(object) !is.null(fits_of(object))
 
@@ -46,11 +51,14 @@ class_arguments <- c(
   "reduction.name", "reduction.key", "assay", "experiment", "reduction", "assay.name"
 )
 
-# `call` and `frame`: of a verb.
+# Those of `arguments` that a call gives. `frame`: of the verb that was called.
+given_in <- function(call, frame, arguments) {
+  Filter(function(name) !is.null(frame[[name]]), intersect(names(call), arguments))
+}
+
 refuse_other_class <- function(object, call, frame) {
   words <- about(object)
-  given <- Filter(function(name) !is.null(frame[[name]]), intersect(names(call), class_arguments))
-  foreign <- setdiff(given, words$takes)
+  foreign <- setdiff(given_in(call, frame, class_arguments), words$takes)
   if (length(foreign) > 0) {
     names_parts <- words$part != "matrix" && grepl("assay|experiment|peaks", foreign[1])
     one <- foreign[1] %in% c("assay", "experiment")
@@ -74,7 +82,7 @@ refuse_for_matrix <- function(object, call, frame, only_objects) {
   if (is_container(object)) {
     return(invisible())
   }
-  given <- Filter(function(name) !is.null(frame[[name]]), intersect(names(call), only_objects))
+  given <- given_in(call, frame, only_objects)
   if (length(given) > 0) refuse(given[1], " is for an object, not for a matrix: leave it out.")
 }
 
@@ -90,7 +98,8 @@ check_peaks_beside <- function(peaks) {
 
 # ---- parts ---------------------------------------------------------------------------------------
 
-# One assay, experiment or matrix of an object.
+# One assay, experiment or matrix of an object. Nothing of it is computed before it is asked for: to
+# read the names of 100,000 peaks as ranges takes a second.
 #   name, features
 #   has_counts   whether there are raw counts
 #   kind         "rna", "peaks" or "other": values that are modelled as neither (SCT)
@@ -111,7 +120,7 @@ new_part <- function(name, features, kind, has_counts = TRUE, own = FALSE, mark 
                      table = function() data.frame(row.names = features), imputed = NULL,
                      ranges = function() NULL, annotation = function() NULL,
                      variable = function() NULL, source = NULL, beside = FALSE) {
-  as.list(environment())
+  environment()
 }
 
 kind_of <- function(features) if (are_ranges(features)) "peaks" else "rna"
@@ -264,7 +273,6 @@ find_rna_part <- function(object, parts, name, argument, reduction) {
 # Coordinates of cells: those of a matrix, or a reduction of an object. `role`: of reduction_role().
 coordinates_of <- function(object, reduction, dims, taker, role = reduction_role()) {
   if (!is_container(object)) {
-    if (!is.null(dims)) refuse("dims is for an object: take the columns of the matrix instead.")
     return(check_coordinates(object, taker))
   }
   check_string(reduction, role$argument)

@@ -46,10 +46,9 @@ fitted_names <- function(object, reduction = NULL, parts = parts_of(object, fitt
   })
 }
 
-# The part of a modality of a fit: the one it was made on, else, where that was renamed, the only
-# candidate, or the main one; NULL without one.
-part_of_fit <- function(object, parts, reduction, modality) {
-  kind <- part_kind(modality)
+# The part of a kind that a fit was made on, else, where that was renamed, the only candidate; NULL
+# without one.
+part_of_fit <- function(object, parts, reduction, kind) {
   name <- fitted_names(object, reduction, parts)[[kind]]
   if (is.null(name)) {
     usable <- candidates_of(parts, kind)
@@ -166,7 +165,7 @@ kept_counts <- function(object, record, reduction, home, kind) {
     return(NULL)
   }
   parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
-  part <- part_of_fit(object, parts, reduction, if (kind == "rna") "rna" else "atac")
+  part <- part_of_fit(object, parts, reduction, kind)
   if (!is.null(part) && part$has_counts) {
     part$counts(home, if (isTRUE(record$options$mosaic)) TRUE)
   }

@@ -44,7 +44,9 @@ request_mark <- function(request, reduction, record) {
 }
 
 # Values of the features asked for, less those `already` there; features x cells (or groups).
-impute_values <- function(record, latent, request, already = character(), groups = NULL) {
+# `result`: what becomes of them and of the names of all modelled features.
+impute_values <- function(record, latent, request, already = character(), groups = NULL,
+                          result = function(values, shown) values) {
   if (nrow(latent) == 0) refuse("the object has no cells: there is nothing to impute.")
   if (!is.null(request$cells)) {
     cells <- check_names_known(request$cells, rownames(latent), "cells", "in the object")
@@ -54,12 +56,12 @@ impute_values <- function(record, latent, request, already = character(), groups
   if (!is.null(request$file)) check_hdf5(request)
   watched(request$verbose, function(watch) {
     with_engine(request$backend, watch = watch, f = function(engine) {
-      impute_with(engine, record, latent, request, already, groups, watch)
+      impute_with(engine, record, latent, request, already, groups, watch, result)
     })
   })
 }
 
-impute_with <- function(engine, record, latent, request, already, groups, watch) {
+impute_with <- function(engine, record, latent, request, already, groups, watch, result) {
   model <- restore_model(record$model, engine)
   modelled <- if (request$modality == "rna") model$genes else model$peaks
   shown <- record$spelling[[request$modality]]
@@ -78,7 +80,7 @@ impute_with <- function(engine, record, latent, request, already, groups, watch)
   wanted <- setdiff(features, already)
   decoder <- block_decoder(engine, latent, modelled[match(wanted, shown)], wanted, request, watch)
   n_all <- length(union(already, features))
-  if (!is.null(groups)) {
+  values <- if (!is.null(groups)) {
     impute_means(decoder, groups, request)
   } else if (!is.null(request$file)) {
     impute_to_file(engine, decoder, latent, request, watch)
@@ -87,6 +89,7 @@ impute_with <- function(engine, record, latent, request, already, groups, watch)
   } else {
     impute_dense(decoder, n_all, request)
   }
+  result(values, shown)
 }
 
 # Decodes blocks of cells: block(rows, log) is features x cells without names; over_blocks(f) is f

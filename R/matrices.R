@@ -147,17 +147,19 @@ seurat_of <- function(paired) {
   object
 }
 
+# Seurat warns about each of the characters that it changes in names of features; who makes an assay
+# says it in one sentence instead.
+with_renamed_features <- function(expr) {
+  withCallingHandlers(expr, warning = function(w) {
+    if (grepl("Feature names cannot have", conditionMessage(w))) invokeRestart("muffleWarning")
+  })
+}
+
 assay_of <- function(modality, key) {
   counts <- modality$counts
   features <- modality$features
   renamed <- grep("[_|]", rownames(counts))
-  # Seurat warns about each of the two characters; one sentence with the number is said instead
-  assay <- withCallingHandlers(
-    new_assay(counts),
-    warning = function(w) {
-      if (grepl("Feature names cannot have", conditionMessage(w))) invokeRestart("muffleWarning")
-    }
-  )
+  assay <- with_renamed_features(new_assay(counts))
   if (length(renamed) > 0) {
     message(
       "Seurat does not allow '_' or '|' in feature names: ", count_of(length(renamed), "name"),

@@ -80,9 +80,8 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
     cells = NULL, library.size = 1e4, log = NULL, file = NULL, threshold = NULL, by = NULL,
     max.gb = .Machine$double.xmax, backend = "auto", verbose = FALSE
   )
-  modelled <- modelled_features(record, request$modality)
-  n_shown <- length(if (is.null(features)) modelled else features)
-  check_plot_size(n_shown, nrow(latent))
+  n_modelled <- record$summary[[if (request$modality == "rna") "n_genes" else "n_peaks"]]
+  check_plot_size(if (is.null(features)) n_modelled else length(features), nrow(latent))
   groups <- if (!is.null(group.by)) {
     groups_of(
       group.by, rownames(latent), grouping_columns(object, group.by, home), "group.by"
@@ -99,20 +98,18 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
       "measured =."
     )
   }
-  imputed <- impute_values(record, latent, request)
-  shown <- scaled_counts(
-    counts, rownames(imputed), modelled, request$log
-  )
-  data <- data.frame(
-    feature = factor(rep(rownames(imputed), ncol(imputed)), rownames(imputed)),
-    measured = as.vector(shown),
-    imputed = as.vector(imputed)
-  )
+  data <- impute_values(record, latent, request, result = function(imputed, modelled) {
+    data.frame(
+      feature = factor(rep(rownames(imputed), ncol(imputed)), rownames(imputed)),
+      measured = as.vector(scaled_counts(counts, rownames(imputed), modelled, request$log)),
+      imputed = as.vector(imputed)
+    )
+  })
   scale <- if (request$log) "log(1 + counts per 10,000)" else "counts per 10,000"
   if (is.null(groups)) {
     return(plot_measured_imputed(data, scale, ncol))
   }
-  data$group <- rep(groups, each = nrow(imputed))
+  data$group <- rep(groups, each = nlevels(data$feature))
   label <- if (is.character(group.by) && length(group.by) == 1) group.by else "group"
   plot_by_group(data, scale, label, ncol)
 }
@@ -246,17 +243,6 @@ record_of <- function(object, reduction) {
     refuse("object must be what RunSCMVP() returned, not class ", class(object)[1], ".")
   }
   stored_results(object, reduction)
-}
-
-# The features that were modelled, under the names that the object has for them.
-modelled_features <- function(record, modality) {
-  shown <- record$spelling[[modality]]
-  if (!is.null(shown)) {
-    return(shown)
-  }
-  with_engine("auto", function(engine) {
-    restore_model(record$model, engine)[[if (modality == "rna") "genes" else "peaks"]]
-  })
 }
 
 # Counts of some features, scaled to 10,000 counts per cell over the modelled features: imputed

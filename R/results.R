@@ -26,7 +26,8 @@ result_names <- function(object, parts, reduction.name, reduction.key, new) {
       "(an assay, graph or image): choose another."
     )
   }
-  ours <- c(names(fits_of(object)), fits_in_columns(colnames(cell_data(object))))
+  columns <- colnames(cell_data(object))
+  ours <- c(names(fits_of(object)), fits_in_columns(columns))
   if (reduction.name %in% setdiff(words$reductions, ours)) {
     refuse(
       "the object already has a reduction '", reduction.name, "' that scMVP did not make: choose ",
@@ -34,7 +35,7 @@ result_names <- function(object, parts, reduction.name, reduction.key, new) {
     )
   }
   taken <- setdiff(names$cluster, paste0(ours, "_cluster"))
-  if (length(taken) > 0 && taken %in% colnames(cell_data(object))) {
+  if (length(taken) > 0 && taken %in% columns) {
     refuse(
       "the object already has cell metadata '", taken, "' that scMVP did not make: rename it, or ",
       "choose another reduction.name."

@@ -5,7 +5,9 @@ files <- list.files(
   c("R", "tests", "inst", "tools", "bench", "vignettes", "python/scmvp"),
   pattern = "[.](R|Rmd)$", recursive = TRUE, full.names = TRUE
 )
-generics <- c("about", "parts_of", "cell_data", "latent_of", "fits_of", "put_results")
+generics <- c(
+  "about", "parts_of", "cell_data", "latent_of", "fits_of", "put_results", "home_of"
+)
 methods_of_generics <- paste0("^(", paste(generics, collapse = "|"), ")[.][A-Za-z_]+ <- function")
 # in make check those that differ from the commit before, as all others have passed it
 if (nzchar(Sys.getenv("SCMVP_QUICK"))) {

@@ -38,16 +38,17 @@ def as_path(path: str | os.PathLike) -> Path:
 
 def json_text(content: Any, indent: int | None = None) -> str:
     """JSON that every parser takes: no NumPy types, and null for what is not finite."""
-    return json.dumps(_plain(content), indent=indent, allow_nan=False, default=str)
+    return json.dumps(plain(content), indent=indent, allow_nan=False, default=str)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The same in lists, dicts and numbers of Python; None for what is not finite."""
     if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

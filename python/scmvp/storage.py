@@ -25,7 +25,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from .errors import InputError, ModelFileError, first_line
-from .files import as_path, json_text, one_writer, whole_file
+from .files import as_path, json_text, one_writer, plain, whole_file
 from .modalities import MODALITIES, PAIR
 from .version import __version__
 from .words import count_of
@@ -77,8 +77,8 @@ def save(directory: str | os.PathLike, weights: dict[str, Tensor], info: dict[st
         with whole_file(directory / _new_weights(sha256)) as partial:
             partial.write_bytes(content)
         with whole_file(directory / INFO_FILE) as partial:
-            written = signed(json.loads(json_text(header | info | header)))
-            partial.write_text(json_text(written, indent=1), encoding="utf-8")
+            text = json_text(signed(plain(header | info | header)), indent=1)
+            partial.write_text(text, encoding="utf-8")
         os.replace(directory / _new_weights(sha256), directory / WEIGHTS_FILE)
         for orphan in directory.glob(_new_weights("[0-9a-f]*")):
             orphan.unlink(missing_ok=True)

@@ -344,7 +344,7 @@ c(
     "a matrix cannot hold links",
     "ranges and coordinates are for a matrix", "peaks is for two matrices: name the peaks",
     "batch is for matrices: leave it out", "the result on matrices holds no assays",
-    "rna.layer and peak.layer are for the path", "dims is for an object: take the columns",
+    "rna.layer and peak.layer are for the path",
     "{} is for an object, not for a matrix", "{} holds no counts: give the matrix",
     "give either {} or {}, its name now", "object must be a matrix of RNA counts",
     "ident.1 is empty: name a group", "all cells have one label: there is nothing",

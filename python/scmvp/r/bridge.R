@@ -13,7 +13,6 @@ shared_files <- c(
 )
 
 share <- function(folder, room) {
-  for (file in c("objects-in.R", "objects-out.R")) sys.source(file.path(folder, file), room)
   files <- file.path(folder, "shared", paste0(shared_files, ".R"))
   if (all(file.exists(files))) {
     for (file in files) sys.source(file, room)
@@ -22,13 +21,12 @@ share <- function(folder, room) {
   } else {
     stop("the files of the R package that Python shares are not in ", folder)
   }
+  for (file in c("objects-in.R", "objects-out.R")) sys.source(file.path(folder, file), room)
 }
 
-if (exists("scmvp_folder")) {
-  share(scmvp_folder, environment())
-} else {
-  share(commandArgs(trailingOnly = TRUE)[3], environment())
-}
+# scmvp_folder: where rpy2 has put it, in whose R there are no such arguments
+if (!exists("scmvp_folder")) scmvp_folder <- commandArgs(trailingOnly = TRUE)[3]
+share(scmvp_folder, environment())
 
 # The refusals of the shared files, without rlang.
 refuse <- function(..., class = "input", details = NULL) {
@@ -47,13 +45,7 @@ note <- function(...) {
 
 warn_of <- function(kind, ...) note(...)
 
-quoted <- function(x, shown = 5) {
-  if (length(x) == 0) {
-    return("none")
-  }
-  text <- paste0("'", utils::head(x, shown), "'", collapse = ", ")
-  if (length(x) > shown) paste0(text, " and ", length(x) - shown, " more") else text
-}
+quoted <- function(x, shown = 5) if (length(x) == 0) "none" else some_names(x, shown)
 
 needs <- function(package, at_least = NULL) {
   remedy <- switch(package,

@@ -1,7 +1,6 @@
 # Objects of R as Python sends them, and results that it adds to one. A part of bridge.R, as
 # objects-in.R.
 
-
 # Written beside, then moved by the caller: a file is whole or not there.
 call_write <- function(path, kind, ...) {
   object <- if (kind == "Seurat") to_seurat(...) else to_experiment(...)
@@ -94,15 +93,11 @@ seurat_assay <- function(part, chromatin) {
   counts <- part$counts
   ranges <- peak_ranges(part$var)
   use_signac <- chromatin && installed("Signac") && !is.null(ranges)
-  renamed <- grep("[_|]", rownames(counts))
-  assay <- withCallingHandlers(
+  assay <- with_renamed_features(
     if (use_signac) {
       getExportedValue("Signac", "CreateChromatinAssay")(counts = counts, ranges = ranges)
     } else {
       new_assay(counts, version5 = !identical(part$class, "Assay"))
-    },
-    warning = function(w) {
-      if (grepl("Feature names cannot have", conditionMessage(w))) invokeRestart("muffleWarning")
     }
   )
   changed <- which(rownames(assay) != rownames(counts))
@@ -290,10 +285,7 @@ to_experiment <- function(rna, atac, obs, identity, reductions) {
 
 add_to_experiment <- function(object, obs, reductions, assays) {
   experiment <- needs("SingleCellExperiment")
-  summarized <- needs("SummarizedExperiment")
-  data <- summarized("colData")(object)
-  for (name in names(obs)) data[[name]] <- obs[[name]]
-  object <- summarized("colData<-")(object, value = data)
+  object <- set_col_data(object, obs)
   for (name in names(reductions)) {
     one <- reductions[[name]]
     key <- or_else(one$key, if (name == "scmvp") "scMVP_" else key_for(name))
