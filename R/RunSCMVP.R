@@ -10,8 +10,9 @@
 #'   `FindNeighbors()` and the like. Its `Misc()` holds the fitted `model`, the `options`, the
 #'   training `history` (a data frame, one row per epoch), a `summary` and the
 #'   time of the `fit`.
-#' * metadata `scmvp_cluster`, the most probable mixture component as a factor of 0-based numbers,
-#'   and `scmvp_cluster_prob`, its posterior probability.
+#' * metadata `scmvp_cluster`, the most probable cluster as a factor of 0-based numbers,
+#'   and `scmvp_cluster_prob`, its posterior probability. [ClusterSCMVP()] gives more or fewer
+#'   clusters without a new fit.
 #' * assay `scMVP_RNA` (unless `impute = "none"`): imputed expression, log(1 + counts per 10,000),
 #'   the scale of `NormalizeData()`, so that `FeaturePlot()`, `VlnPlot()` and `FindMarkers()` show
 #'   measured and imputed values alike. It is dense and has no counts.
@@ -77,11 +78,11 @@
 #' @param assay.type Name of the assay with raw counts in both experiments.
 #' @param impute.genes Names of genes to impute, instead of those that `impute` says.
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
-#' @param n.clusters Components of the mixture. `NULL` finds in the latent of the first epochs how
-#'   many there are (Bayesian information criterion; preset `"paper"`: rank of the correlation
-#'   matrix of the cells), which needs some tens of cells of each type. On real cells that is often
-#'   above the number of types that are given names: give the number when you have an idea of it.
-#'   Components may end up unused.
+#' @param n.clusters Number of clusters, which are then the components of the mixture; some may end
+#'   up without cells. `NULL` finds the number of components in the latent of the first epochs
+#'   (Bayesian information criterion), which needs some tens of cells of each type, and merges
+#'   components without a gap between them ([ClusterSCMVP()]). With preset `"paper"`, `NULL` takes
+#'   the rank of the correlation matrix of the cells, and nothing is merged.
 #' @param max.epochs Passes over the cells, at most; training stops early when the held-out cells no
 #'   longer gain. `NULL` for 60, fewer from 10,000 cells or 3,000 counts per cell on, at least 12.
 #' @param batch.size Cells per minibatch; fewer where an epoch would have less than 32 of them, more

@@ -44,13 +44,13 @@ model_verbs <- function(ask, ask_with) {
         rna = rna, atac = peaks, batch = as.list(names(batch)), obs = columns_of(batch)
       )
     },
-    # of a saved model: genes, peaks, batch, history, summary
+    # of a saved model: genes, peaks, batch, history, summary, tree
     load = function(folder) ask("load", folder = folder),
     # whether it was interrupted, and stopped before it could keep anything
     train = function(options, on_epoch, on_stage) {
       ask_with("train", options, on_epoch = on_epoch, on_stage = on_stage)
     },
-    # of it: latent, probabilities, history, summary; matrices without names
+    # of it: latent, probabilities, history, summary, tree; matrices without names
     fitted = function() ask("fitted"),
     # cells x dimensions
     embed = function(rna, peaks, modality, batch = NULL, on_stage = NULL) {
@@ -59,8 +59,10 @@ model_verbs <- function(ask, ask_with) {
         rna = rna, atac = peaks, modality = modality, obs = columns_of(batch), on_stage = on_stage
       )
     },
-    # cells x clusters
-    responsibilities = function(latent) ask("responsibilities", latent = unname(latent))
+    # cells x clusters. `level` of their tree: list(n_clusters) or list(resolution), or none
+    responsibilities = function(latent, level = NULL) {
+      ask_with("responsibilities", as.list(level), latent = unname(latent))
+    }
   )
 }
 

@@ -12,9 +12,9 @@ import pandas as pd
 
 from . import saved, storage
 from .arguments import Names, positions
+from .clusters import Clustered
 from .data.checks import writable
 from .data.covariates import Batch
-from .data.features import warn_of_empty_rows
 from .data.paired import PairedData
 from .errors import InputError
 from .fit.course import course_of, trained
@@ -22,12 +22,11 @@ from .fit.training import Callback
 from .plan import plan_of
 from .presets import preset_of
 from .progress import SILENT, Listener, Stages, followed
-from .state import State
 from .tools import differential, impute
 from .tools.groups import groups_in
 
 
-class SCMVP(State):
+class SCMVP(Clustered):
     """A Gaussian-mixture variational auto-encoder of paired RNA and open-chromatin counts.
 
     Example:
@@ -59,8 +58,9 @@ class SCMVP(State):
                 counts of the same cells.
             n_latent: D, dimensions of the latent; that of the preset when None: 20, in 'paper' 10.
             n_clusters: K, components of the mixture. When None it is found in the latent of the
-                first epochs, by the Bayesian information criterion; in preset 'paper' from the rank
-                of the cell-cell correlation matrix.
+                first epochs, by the Bayesian information criterion, and components without a gap
+                between them merge into clusters (`tree`); in preset 'paper' it is found from the
+                rank of the cell-cell correlation matrix, and nothing merges.
             preset: 'default', or 'paper' for the published model taken literally.
             rna_layer: Layer with the RNA counts, or 'raw' for `.raw`; X when None. A warning says
                 where X holds whole numbers other than those of the layer 'counts' (or `.raw`).
@@ -149,56 +149,6 @@ class SCMVP(State):
         if not (keep_checkpoint or self.interrupted):
             course.forget_checkpoint()
         return self
-
-    # ---- latent and clusters
-
-    def get_latent_representation(
-        self,
-        data: PairedData | None = None,
-        modality: str = "joint",
-        progress: bool | Listener = False,
-    ) -> np.ndarray:
-        """Posterior mean of z, in the coordinates in which a cluster has unit covariance.
-
-        The axes are ordered by how much the clusters differ along them, the most first. The origin
-        is the mean of the mixture. With preset 'paper' they are the networks' own, unordered.
-
-        Args:
-            data: Cells to embed; the fitted cells when None. Genes and peaks are matched by name,
-                peaks also in another spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may
-                be missing, which counts as zero. One modality is enough: (rna, None).
-            modality: 'joint' for q(z|x,y), 'rna' for q(z|x), 'atac' for q(z|y).
-            progress: As in `train`.
-
-        Returns:
-            (n, D) float32, in the order of the cells.
-        """
-        self._plan.scope.refuse_latent("modality", modality)
-        fit = self._fitted()
-        if data is None and modality == "joint" and fit.latent is not None:
-            return fit.latent.copy()
-        with followed(progress) as (stages, _):
-            paired = self._matched(data)
-            if modality != "joint":
-                warn_of_empty_rows(paired, modality)
-            return self._embedded(paired, modality, stages)
-
-    def predict_proba(self, data: PairedData | None = None) -> np.ndarray:
-        """p(c|z) at the posterior mean of z, (n, K) float32."""
-        return self.responsibilities(self.get_latent_representation(data))
-
-    def responsibilities(self, latent: np.ndarray) -> np.ndarray:
-        """p(c|z) of given points of the latent, (n, K) float32; needs no counts."""
-        return self._fitted().responsibilities(latent)
-
-    def predict(self, data: PairedData | None = None) -> np.ndarray:
-        """Most probable component of each cell, (n,), 0 to K - 1."""
-        return self.predict_proba(data).argmax(1)
-
-    @property
-    def n_clusters_used(self) -> int:
-        """Components that are the most probable one of at least one fitted cell."""
-        return len(np.unique(self.predict()))
 
     # ---- imputation
 

@@ -91,9 +91,9 @@ class Service:
         cells = _mudata(rna, atac, obs)
         return self._model.get_latent_representation(cells, modality, self._progress)
 
-    def responsibilities(self, latent: np.ndarray) -> np.ndarray:
-        """p(c|z) of points of the latent, (points, clusters)."""
-        return self._model.responsibilities(_points(latent))
+    def responsibilities(self, latent: np.ndarray, **level: Any) -> np.ndarray:
+        """p(c|z) of points of the latent, (points, clusters), at a level of the tree."""
+        return self._model.responsibilities(_points(latent), **level)
 
     def decode(self, latent: np.ndarray, **options: Any) -> np.ndarray:
         """Imputed profiles of points of the latent, (features, points)."""
@@ -157,7 +157,12 @@ class Service:
 
     def _course(self) -> dict[str, Any]:
         history = {name: _column(values) for name, values in self._model.history.items()}
-        return {"history": history, "summary": self._model.summary()}
+        tree, level = self._model.tree, self._model.level
+        return {
+            "history": history,
+            "summary": self._model.summary(),
+            "tree": None if tree is None else tree._asdict() | {"level": level},
+        }
 
 
 VERBS: dict[str, Callable[..., Any]] = {

@@ -5,6 +5,10 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-ClusterSCMVP.R: a level that there is not is refused",
+    "give one of them", "an earlier version made it"
+  ),
+  of(
     "test-advice.R: a MultiAssayExperiment is cut as it is written, whatever its sample map",
     "the two experiments do not hold the same cells"
   ),
@@ -305,7 +309,7 @@ c(
     "the first place is taken", "{}are fewer: fdr is NA.",
     "assay '{}' ({})", "is taken to hold", "modelling {} of {} and",
     "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
-    "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "in use",
+    "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "{} in {}; {",
     "taken to start at the lower coordinate", "the fit was interrupted after"
   ),
   of(
