@@ -89,7 +89,7 @@ result_verbs <- function(ask, ask_with) {
       ask_with(
         "differential", options,
         rna = rna, atac = peaks, labels = list_of(groups$labels), group1 = groups$group1,
-        group2 = groups$group2, modality = modality, features = list_of(features),
+        group2 = groups$group2, levels = list_of(groups$levels), modality = modality, features = list_of(features),
         obs = columns_of(batch)
       )
     },

@@ -96,6 +96,12 @@ def test_scanpy_finds_the_table_in_uns_and_draws_it(tested, adata, form, tmp_pat
     pd.testing.assert_frame_equal(sc.get.rank_genes_groups_df(again, None), found)
 
 
+def test_a_table_that_was_in_a_file_is_one(tested, adata, tmp_path):
+    tested().to_csv(tmp_path / "table.csv", index=False)
+    scmvp.add_rank_genes_groups(adata, pd.read_csv(tmp_path / "table.csv"), "cell_type")
+    assert list(adata.uns["rank_genes_groups"]["names"].dtype.names) == TYPES
+
+
 def test_one_comparison_with_a_group_says_which(tested, adata):
     table = tested(group1="Type01", group2=["Type02", "Type03"])
     scmvp.add_rank_genes_groups(adata, table, "cell_type", key="one")

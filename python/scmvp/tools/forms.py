@@ -18,6 +18,7 @@ FORMS = ("table", "scanpy")
 _LEAST = 1e-16  # of a probability: next to 1 there is no smaller step
 _PARTS = ("names", "scores", "logfoldchanges", "pvals", "pvals_adj")
 _DETECTED = {"pts": "pct_nz_group", "pts_rest": "pct_nz_reference"}
+_NEEDED = {"feature", "group", "lfc", "prob_de", "q_value", "detected_group", "detected_reference"}
 _COLUMNS = ("group", *_PARTS, *_DETECTED.values())
 
 
@@ -42,10 +43,11 @@ def scanpy_form(table: pd.DataFrame) -> pd.DataFrame:
     surest of those that are lower last.
     """
     p = np.maximum(1 - table["prob_de"], 0)
-    groups = [group for group, _ in table.attrs["comparisons"]]
+    group = table["group"].astype(str)
+    compared = [name for name, _ in table.attrs.get("comparisons", ())]
     found = pd.DataFrame(
         {
-            "group": pd.Categorical(table["group"], categories=list(dict.fromkeys(groups))),
+            "group": pd.Categorical(group, categories=list(dict.fromkeys([*compared, *group]))),
             "names": table["feature"],
             "scores": -np.sign(table["lfc"]) * np.log10(np.maximum(p, _LEAST)),
             "logfoldchanges": table["lfc"],
@@ -77,7 +79,7 @@ def add_rank_genes_groups(
     Raises:
         InputError: It is another table, or the features or groups are not those of `adata`.
     """
-    if "prob_de" in table and "comparisons" in table.attrs:
+    if _NEEDED <= set(table):
         table = scanpy_form(table)
     if not set(_COLUMNS) <= set(table):
         raise InputError(
