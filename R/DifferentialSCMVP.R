@@ -25,9 +25,9 @@
 #' With `only.pos = TRUE` the table has only features that are counted in the group and higher in
 #' it (`lfc` above 0). `prob_de` is then the probability of a fold change above `logfc.threshold`,
 #' and `q_value` the expected share of wrong calls among these features. This is not the same as
-#' keeping the rows with `lfc > 0` of the whole table: where many losses are sure, they pay for gains
-#' that are not. Between two groups with 300 clear losses and 60 small gains, 12 % of the gains that
-#' were called so were wrong at `fdr = 0.05`, and 3 % with `only.pos`.
+#' keeping the rows with `lfc > 0` of the whole table: where many losses are sure, they pay for
+#' gains that are not. Between simulated groups with 300 clear losses and 60 small gains, 12 % of
+#' the gains so called at `fdr = 0.05` were wrong, and 3 % with `only.pos`.
 #'
 #' @section The form of Seurat:
 #' `as = "seurat"` gives the columns of `FindAllMarkers()`: `p_val`, `avg_log2FC`, `pct.1`, `pct.2`,
