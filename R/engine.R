@@ -90,9 +90,9 @@ result_verbs <- function(ask, ask_with) {
     differential = function(rna, peaks, groups, modality, features, options, batch = NULL) {
       ask_with(
         "differential", options,
-        rna = rna, atac = peaks, labels = list_of(groups$labels), group1 = groups$group1,
-        group2 = groups$group2, modality = modality, features = list_of(features),
-        obs = columns_of(batch)
+        rna = rna, atac = peaks, labels = list_of(groups$labels), levels = list_of(groups$levels),
+        group1 = groups$group1, group2 = groups$group2, modality = modality,
+        features = list_of(features), obs = columns_of(batch)
       )
     },
     # data frame, as FeaturesAlongSCMVP() has it

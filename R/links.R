@@ -9,8 +9,9 @@
 #'   package cicero. Pairs given both ways count once.
 #' @param ccans A data frame of [FindCCANs()] for column `group`, or `NULL`.
 #' @param threshold Pairs with `coaccess` at or below it are left out, and so are `NA`s.
-#' @return A GRanges with columns `score` (the co-accessibility), `group` (CCAN of the first peak,
-#'   else of the second, or `NA`), `peak1` and `peak2`.
+#' @return A GRanges with the columns of `Signac::ConnectionsToLinks()`, `score` (the
+#'   co-accessibility) and `group` (CCAN of the first peak, else of the second, or `NA`), and then
+#'   `peak1` and `peak2`.
 #' @section Errors:
 #' `scmvp_error_input` for a data frame of another kind; `scmvp_error_package` without
 #'   GenomicRanges.

@@ -18,6 +18,7 @@ from .r.rbridge import add_to_rds, read_rds, write_rds
 from .r.regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cicero
 from .reading import read
 from .tools.along import features_along, trends_along
+from .tools.forms import add_rank_genes_groups
 from .tools.trajectory import diffusion
 from .tools.transfer import transfer_labels
 from .version import __version__
@@ -32,6 +33,7 @@ __all__ = [
     "RError",
     "__version__",
     "diffusion",
+    "add_rank_genes_groups",
     "add_to_rds",
     "aggregate_cells",
     "estimate_n_clusters",

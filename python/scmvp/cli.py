@@ -206,12 +206,14 @@ def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
     }[arguments.modality]
     table = test(
         cells, groupby=groupby, group1=arguments.group1, group2=arguments.group2,
-        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed, **{f"{word}s": features},
+        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed,
+        only_pos=arguments.only_pos, **{f"{word}s": features},
     )  # fmt: skip
     with whole_file(out) as partial:
         table.to_csv(partial, index=False)
-    pairs = table.groupby(["group", "reference"], sort=False)["is_de"].sum()
-    for (group, reference), n in pairs.items():
+    called = table[table["is_de"]].value_counts(["group", "reference"])
+    for group, reference in table.attrs["comparisons"]:
+        n = called.get((group, reference), 0)
         messages.show(f"{group} against {reference}: {count_of(n, word)} at FDR {arguments.fdr:g}")
     return 0
 

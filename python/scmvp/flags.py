@@ -154,6 +154,11 @@ def _add_differential(commands: argparse._SubParsersAction) -> None:
     )
     differential.add_argument("--features", metavar="FILE", help="names, one a line (default: all)")
     differential.add_argument(
+        "--only-pos",
+        action="store_true",
+        help="only features that are higher in the group; the rate of wrong calls is theirs",
+    )
+    differential.add_argument(
         "--delta", type=float, default=0.25, metavar="D", help="least log2 fold change (0.25)"
     )
     differential.add_argument(

@@ -279,15 +279,14 @@ class SCMVP(Clustered):
         self, data: PairedData | None = None, *, groupby: str | Sequence | None = None,
         group1: Any = None, group2: Any = None, genes: Sequence[str] | None = None,
         delta: float = 0.25, fdr: float = 0.05, library_size: float = 1e4, n_samples: int = 10,
-        latent: str = "joint", seed: int = 0,
+        latent: str = "joint", seed: int = 0, only_pos: bool = False, form: str = "table",
     ) -> pd.DataFrame:  # fmt: skip
         """Which genes differ between groups of cells, at a controlled false discovery rate.
 
-        Counts are tested (module `effects`, docs/differential.md); the table also has the fold
-        changes of decoded values. Without any argument the clusters are compared, each with the
-        rest. Where the model has batches, cells are compared with those of their own batch (of
-        several columns: with the same levels of all); batches with fewer than 3 cells of a group
-        are not used.
+        Counts are tested (docs/differential.md); the table also has the fold changes of decoded
+        values. Without any argument the clusters are compared, each with the rest. Where the model
+        has batches, cells are compared with those of their own (of several columns: with the same
+        levels of all); batches with fewer than 3 cells of a group are not used.
 
         Args:
             data: The cells, with all genes and peaks of the model; the fitted cells when None.
@@ -304,46 +303,50 @@ class SCMVP(Clustered):
             n_samples: Samples of z behind `lfc_model`.
             latent: What the cells are embedded from for `lfc_model`: 'joint', 'rna' or 'atac'.
             seed: Of these samples and of the folds of features.
+            only_pos: Only genes that are higher in the group (`lfc` above 0). A call is one of a
+                fold change above delta, and the rate is that of these genes.
+            form: 'table', or 'scanpy': that of `scanpy.get.rank_genes_groups_df` (`tools.forms`).
 
         Returns:
-            One line per gene and comparison, the most probable ones of each comparison first:
-            `feature`; `group`, `reference`; `lfc`, `lfc_sd`, `lfc_low`, `lfc_high`, the posterior
-            log2 fold change, its sd and its 95 % interval; `lfc_model`, `lfc_model_sd`, that of the
-            decoded means over samples of z; `mean_*`, normalized counts, and `detected_*`, share of
-            the cells with a count, of both groups; `prob_de`, posterior probability of a fold
-            change beyond delta; `log_bayes_factor`, natural; `q_value`; `is_de`. `attrs` has the
-            log2 fold change of the typical gene, which was taken for none.
+            One line per gene and comparison, in each first genes that are higher in the group, then
+            the others, the most probable of either first: `feature`; `group`, `reference`; `lfc`,
+            `lfc_sd`, `lfc_low`, `lfc_high`, the posterior log2 fold change, its sd and its 95 %
+            interval; `lfc_model`, `lfc_model_sd`, that of the decoded means over samples of z;
+            `mean_*`, normalized counts, and `detected_*`, share of the cells with a count, of both
+            groups; `prob_de`, posterior probability of a fold change beyond delta;
+            `log_bayes_factor`, natural; `q_value`; `is_de`. `attrs` has the log2 fold change of the
+            typical gene, which was taken for none.
 
         Raises:
             InputError: A group is unknown or too small, shares no batch with what it is compared
                 with, or an argument is out of range.
         """
         return self._differential(
-            "rna", data, groupby, group1, group2, genes, delta=delta, fdr=fdr,
-            library_size=library_size, n_samples=n_samples, latent=latent, seed=seed,
+            "rna", data, groupby, group1, group2, genes,
+            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
         )  # fmt: skip
 
     def differential_accessibility(
         self, data: PairedData | None = None, *, groupby: str | Sequence | None = None,
         group1: Any = None, group2: Any = None, peaks: Sequence[str] | None = None,
         delta: float = 0.25, fdr: float = 0.05, library_size: float = 1e4, n_samples: int = 10,
-        latent: str = "joint", seed: int = 0,
+        latent: str = "joint", seed: int = 0, only_pos: bool = False, form: str = "table",
     ) -> pd.DataFrame:  # fmt: skip
         """Which peaks differ between groups of cells; see `differential_expression`.
 
         Where the model reads fragments of counted insertions, so does the test.
         """
         return self._differential(
-            "atac", data, groupby, group1, group2, peaks, delta=delta, fdr=fdr,
-            library_size=library_size, n_samples=n_samples, latent=latent, seed=seed,
+            "atac", data, groupby, group1, group2, peaks,
+            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
         )  # fmt: skip
 
     def _differential(
-        self, modality, data, groupby, group1, group2, features, **arguments: Any
+        self, modality, data, groupby, group1, group2, features, *settings_given: Any
     ) -> pd.DataFrame:
         fit, scope = self._fitted(), self._plan.scope
         with fit.on_its_threads():
-            settings = differential.settings_of(scope, modality, features, **arguments)
+            settings = differential.settings_of(scope, modality, features, *settings_given)
             paired, clusters = self._matched(data), partial(self.predict, data)
             groups = groups_in(data, paired.cells, groupby, group1, group2, clusters)
             return differential.compare_groups(fit, scope, paired, groups, settings)

@@ -111,14 +111,19 @@ class Service:
         modality: str,
         features: list[str] | None = None,
         obs: dict[str, list[str]] | None = None,
+        levels: list[str] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
         """Differential features between groups; the label of a cell in no group is ''.
+
+        Groups come in the order of `levels`, or, without these, sorted.
 
         The table, and the log2 fold change of the typical feature by comparison.
         """
         model, cells = self._model, _mudata(rna, atac, obs)
         groups = pd.Series(list(labels), dtype=object).replace({"": None})
+        if levels is not None:
+            groups = groups.astype(pd.CategoricalDtype(list(levels)))
         if modality == "rna":
             table = model.differential_expression(cells, groupby=groups, genes=features, **options)
         else:

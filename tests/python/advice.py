@@ -190,6 +190,14 @@ ADVICE: dict[str, dict[str, str]] = {
         "permission denied": "says what the system says",
         "is not a readable {kind}": DAMAGE,
     },
+    "forms": {
+        "form is {form}": STATES,
+        "table is not one of": "case tables_for_scanpy",
+        "features that adata lacks": "case tables_for_scanpy",
+        "adata.obs has no column": "case tables_for_scanpy",
+        "of adata.obs has no group": "case tables_for_scanpy",
+        "which scanpy cannot hold": "case tables_for_scanpy",
+    },
     "groups": {
         "must be one label per cell": "case odd_kinds",
         "give one for each cell": "case groups",

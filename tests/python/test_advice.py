@@ -253,7 +253,7 @@ PYTHON_WORDS = (
     r"\b[a-z_]+=(?:True|False|None|['\"…])|\b(?:True|False|None)\b|\bscmvp\.[a-z]|"
     r"\b[am]data\b|\b[A-Za-z_]+\((?:data)?\)|\bobs_names\b"
 )
-ONLY_PYTHON = {"along", "trajectory", "transfer", "regulation", "__init__"}
+ONLY_PYTHON = {"along", "forms", "trajectory", "transfer", "regulation", "__init__"}
 # What neither the command line nor R can meet, by module: they pass no such argument or object.
 NOT_BY_OTHERS = {
     "annotated": ["there is no '{use_rep}'", "keeps no metadata", "{argument}", "{what}"],
@@ -1020,6 +1020,22 @@ def groups(w):
             lambda: groups_of(w.cells, None, None, None),
             lambda given=given: groups_of(w.cells, *given),
         )
+
+
+@case
+def tables_for_scanpy(w):
+    def add(table, adata=w.rna, groupby="cell_type"):
+        return lambda: scmvp.add_rank_genes_groups(adata, table, groupby)
+
+    w.rna.obs["cell_type"] = w.mdata.obs["cell_type"].to_numpy()
+    w.rna.obs["one"] = "a"
+    test = w.model.differential_expression
+    table = test(w.mdata, groupby="cell_type")
+    yield add(w.rna.var), add(table)
+    yield add(table, w.atac), add(table, w.rna)
+    for column in ("typo", "one"):
+        yield add(table, groupby=column), add(table)
+    yield add(test(w.mdata, groupby="cell_type", only_pos=True)), add(table)
 
 
 @case
