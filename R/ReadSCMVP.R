@@ -76,8 +76,8 @@ ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic
     options$fragments <- check_fragments(fragments)
   } else if (!identical(peaks, "union") || !isFALSE(fragments)) {
     refuse(
-      "peaks and fragments are for the samples of a path with names: give the sample a name, as ",
-      "in path = c(donor1 = \"", path, "\"), or leave them out."
+      "peaks and fragments are for samples with names: give the path of this one a name, too, or ",
+      "leave them out."
     )
   }
   if (!several && is_rds(path)) {

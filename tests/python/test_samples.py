@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -170,6 +171,20 @@ def test_a_model_of_samples(paths):
     model.train(max_epochs=2, threads=1)
     assert model.batch_levels == {"sample": ["donor1", "donor2"]}
     assert model.cells.tolist() == mdata.obs_names.tolist()
+
+
+def test_the_lines_of_the_walk_through(runs, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+    code = text.split("## Several samples")[1].split("```\n")[1]
+    for name, run in zip(("run1", "run2"), runs.values(), strict=True):
+        write_run(tmp_path / name, run)
+    monkeypatch.chdir(tmp_path)
+    found: dict = {"scmvp": scmvp}
+    exec(code.replace(".train()", ".train(max_epochs=2, threads=1)"), found)
+    assert "model" in found and 'obs["sample"]' in text
+    back = scmvp.read("cells.h5mu")
+    assert back.obs["sample"].tolist() == found["mdata"].obs["sample"].tolist()
+    assert (back["atac"].X != found["mdata"]["atac"].X).nnz == 0
 
 
 # ---- what does not fit

@@ -275,13 +275,21 @@ test_that("paths of samples that do not fit are refused", {
   expect_refused(ReadSCMVP(c(a = here, a = here)), "names of path must be one of its own")
   expect_refused(ReadSCMVP(c(a = here, here)), "names of path must be one of its own")
   expect_refused(ReadSCMVP(c(a = "x.rds", b = here)), "'x.rds' holds an R object.*merge\\(\\)")
-  expect_refused(ReadSCMVP(here, fragments = TRUE), "give the sample a name.*c\\(donor1 = ")
+  expect_refused(ReadSCMVP(here, fragments = TRUE), "give the path of this one a name, too")
   expect_refused(ReadSCMVP(c(a = here, b = here), fragments = "yes"), "fragments must be TRUE")
   expect_refused(
     ReadSCMVP(c(a = here, b = here), fragments = c(a = tempfile("gone"))), "gone.* does not exist"
   )
   skip_without_core()
   two <- write_two_runs()
-  expect_refused(ReadSCMVP(two$paths[c(1, 1)] |> unname()), "a vector of paths with names")
+  one <- unname(two$paths[1])
+  expect_refused(ReadSCMVP(c(one, one)), "a vector of paths with names")
   expect_refused(ReadSCMVP(two$paths, peaks = "all"), "'union', 'shared' or the path of a BED")
+  bed <- tempfile(fileext = ".bed")
+  writeLines("chr1\t0\t50000", bed)
+  expect_refused(ReadSCMVP(two$paths, peaks = bed), "fragments = TRUE, or leave out peaks = \"/")
+  # what is advised can be done
+  object <- ReadSCMVP(c(donor1 = one), peaks = bed, fragments = TRUE, verbose = FALSE)
+  expect_identical(rownames(object[["ATAC"]]), "chr1:0-50000")
+  expect_identical(colnames(object)[1], "donor1_CELL1-1")
 })
