@@ -195,7 +195,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "fragments": {
         "counts is {": STATES,
-        "has none of the {": "case files_of_fragments",
+        "has only {int(seen.sum())} of": "case files_of_fragments",
         "has none of the chromosomes": "case files_of_fragments",
         "no fragment of": NOTE,
         "no fragment on": NOTE,

@@ -125,7 +125,10 @@ def test_half_a_file(run, tmp_path, refused, share):
         ("chr1 5 9 c-1 1\n", "not a readable file of fragments"),
         ("chr1\t5\t9\tc-1\t1\nchr1\t9\t9\tc-1\t1\n", "a fragment from 9 to 9 of chr1"),
         ("chr1\t5\t9\tc-1\t1\nchr1\t9\t", "a.tsv"),
-        ("chr1\t5\t9\tother-1\t1\n", "none of the 1 cell (cells: 'c-1'; in the file: 'other-1'"),
+        (
+            "chr1\t5\t9\tother-1\t1\n",
+            "only 0 of the 1 cell (lacking: 'c-1'; in the file: 'other-1'",
+        ),
         ("1\t5\t9\tc-1\t1\n", "none of the chromosomes of the peaks (peaks: 'chr1'; in the file"),
     ],
 )
@@ -143,6 +146,13 @@ def test_arguments(run, tmp_path, refused):
     refused(lambda: call(path, ["peak1"], run.cells), "1 peak of the peaks is not named")
     refused(lambda: call(path, run.names, [*run.cells, run.cells[3]]), run.cells[3], "twice")
     refused(lambda: call(path, run.names, run.cells[0]), "a list of barcodes")
+
+
+def test_most_cells_have_to_be_in_the_file(run, tmp_path, refused):
+    path = write_fragments(tmp_path / "a.tsv", run.fragments)
+    renamed = [f"{cell[:-1]}2" for cell in run.cells]
+    call = scmvp.count_fragments
+    refused(lambda: call(path, run.names, run.cells[:9] + renamed[9:]), "only 9 of the 40 cells")
 
 
 def test_what_has_no_fragment_is_told(run, tmp_path):

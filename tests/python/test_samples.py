@@ -204,6 +204,13 @@ def test_paths_that_are_refused(paths, tmp_path, refused):
     refused(lambda: read({"": one}), "has no name")
 
 
+def test_a_sample_without_cells(runs, paths, tmp_path, refused):
+    run = runs["donor1"]
+    nothing = {"cells": [], "counts": sp.csr_matrix((0, 50 + len(run.peaks)), dtype=int)}
+    empty = write_run(tmp_path / "empty", run, **nothing) / "outs"
+    refused(lambda: read({"a": paths["donor2"], "b": empty}), "empty", "has no cells")
+
+
 def parts(cells, peaks, genes=("A", "B", "C"), counts=None, **var):
     """A small sample in memory."""
     rng = np.random.default_rng(len(cells[0]))
@@ -323,6 +330,9 @@ def test_columns_of_cells_are_kept():
     one.obs["type"] = pd.Categorical(["T", "B"])
     other.obs["type"] = pd.Categorical(["NK", "T"])
     other["rna"].obs["quality"] = [1.5, 2.5]
+    one.obs["doublet"] = [True, False]
+    one.obs["n"] = pd.array([1, None], dtype="Int64")
+    other.obs["n"] = pd.array([3, 4], dtype="Int64")
     other.obs["sample"] = ["s1", "s2"]
     samples = {"a": one, "b": other}
     assert "'sample' that the cells had is called 'sample_before'" in notes(
@@ -331,6 +341,8 @@ def test_columns_of_cells_are_kept():
     obs = join(samples).obs
     assert obs["type"].tolist() == ["T", "B", "NK", "T"]
     assert list(obs["type"].cat.categories) == ["B", "T", "NK"]
+    assert obs["doublet"].dtype == "boolean" and obs["doublet"].tolist()[:2] == [True, False]
+    assert obs["n"].dtype == "Int64" and obs["n"].tolist()[::2] == [1, 3]
     assert obs["quality"].tolist()[2:] == [1.5, 2.5] and obs["quality"].isna().tolist()[0]
     assert obs["sample"].tolist() == ["a", "a", "b", "b"]
     assert obs["sample_before"].tolist()[2:] == ["s1", "s2"]
@@ -367,7 +379,7 @@ def test_files_of_fragments(runs, paths, tmp_path, refused):
             "fragments is of donor1, but the samples are donor1, donor2")  # fmt: skip
     refused(lambda: read(paths, fragments="yes"), "give True, or a dict")
     refused(lambda: read(paths, fragments=dict(zip(paths, [*files.values()][::-1], strict=True))),
-            "none of the 40 cells")  # fmt: skip
+            "only 0 of the 40 cells")  # fmt: skip
 
 
 def test_fragments_of_other_cells_with_the_same_barcodes(runs, paths, tmp_path, refused):
@@ -379,8 +391,14 @@ def test_fragments_of_other_cells_with_the_same_barcodes(runs, paths, tmp_path, 
         "donor1": write_fragments(tmp_path / "other.tsv.gz", rows),
         "donor2": paths["donor2"] / "atac_fragments.tsv.gz",
     }
-    refused(lambda: read(paths, fragments=files), "other.tsv.gz does not belong to the cells of "
-            "donor1", "rank correlation")  # fmt: skip
+    belongs = "other.tsv.gz does not belong to the cells of donor1"
+    refused(lambda: read(paths, fragments=files), belongs, "rank correlation of")
+    write_fragments(tmp_path / "other.tsv.gz", runs["donor1"].fragments[::8])
+    refused(lambda: read(paths, fragments=files), belongs, "a typical cell has")
+    # peaks of a file may have few counts
+    bed = tmp_path / "peaks.bed"
+    bed.write_text("chr1\t0\t9000\n")
+    read(paths, peaks=bed, fragments=files)
 
 
 def test_stages_of_reading_and_counting(paths, monkeypatch):

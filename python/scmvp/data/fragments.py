@@ -25,9 +25,10 @@ from .formats import damage_reported
 from .peaks import Peaks, Places
 
 COUNTED = ("insertions", "fragments")
+_FEWEST_SEEN = 0.5  # proportion of the cells that have fragments in their file
 _AT_ONCE = 500_000  # lines
 _PENDING = 1 << 23  # pairs of a cell and a peak that wait to be added up
-_COLUMNS = {"chrom": "category", "start": np.int64, "end": np.int64, "barcode": "category"}
+_COLUMNS = {"chrom": "category", "start": np.int64, "end": np.int64, "barcode": object}
 # The empty block that ends a complete file of bgzip.
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
@@ -63,18 +64,12 @@ def counts_of_fragments(
     for piece in _pieces(path, report):
         chromosomes.update(piece["chrom"].cat.categories)
         barcode = barcode or str(piece["barcode"].iloc[0])
-        row = _codes_in(index, piece["barcode"])
+        row = index.get_indexer(piece["barcode"])
         seen[row[row >= 0]] = True
         kept = piece[row >= 0]
         _add_piece(total, places, kept, row[row >= 0], counted == "insertions")
     _refuse_other_file(path, cells, seen, barcode, places, chromosomes)
     return total.matrix()
-
-
-def _codes_in(index: pd.Index, barcodes: pd.Series) -> np.ndarray:
-    """Position of each barcode among the cells, -1 for others."""
-    known = index.get_indexer(barcodes.cat.categories)
-    return known[barcodes.cat.codes.to_numpy()]
 
 
 def _add_piece(
@@ -189,11 +184,11 @@ def _refuse_other_file(
     chromosomes: set[str],
 ) -> None:
     """Refuse a file that has nothing of what is counted; a note says of which cells and peaks."""
-    if not seen.any():
+    if seen.mean() < _FEWEST_SEEN:
         raise InputError(
-            f"{path} has none of the {count_of(len(cells), 'cell')} (cells: {name_some(cells)}; "
-            f"in the file: '{barcode}', ...); give the file of these cells, and their names as the "
-            "file has them"
+            f"{path} has only {int(seen.sum()):,} of the {count_of(len(cells), 'cell')} (lacking: "
+            f"{name_some(cells[~seen])}; in the file: '{barcode}', ...); give the file of these "
+            "cells, and their names as the file has them"
         )
     if not chromosomes & places.chromosomes:
         raise InputError(

@@ -7,6 +7,7 @@ are counted anew from fragments, or a note says how many count as zero where no 
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ _KEPT_ASIDE = "sample_before"
 # Of the genes of the sample that has fewest, this proportion must be in all of them.
 _FEWEST_SHARED = 0.5
 _LONGEST = 10_000  # base pairs; longer peaks that are made of others are told
+# Counts per cell from fragments are those of the matrix and more.
+_LEAST_OF_KNOWN = 0.5
 _LEAST_CORRELATION = 0.3
 
 
@@ -88,14 +91,16 @@ def _cell_names(cells: Mapping[str, pd.Index]) -> pd.Index:
 def _columns_of_samples(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Their rows under each other; categories stay categories."""
     renamed = [table.rename(columns={COLUMN: _KEPT_ASIDE}) for table in tables.values()]
-    columns = pd.concat([table.astype(object) for table in renamed], sort=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of columns without a value
+        columns = pd.concat(renamed, sort=False)
     for name in columns:
         parts = [table[name] for table in renamed if name in table]
         if all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
             levels = dict.fromkeys(level for part in parts for level in part.cat.categories)
             columns[name] = columns[name].astype(pd.CategoricalDtype(list(levels)))
-        else:
-            columns[name] = columns[name].infer_objects()
+        elif all(part.dtype == bool for part in parts) and columns[name].isna().any():
+            columns[name] = columns[name].astype("boolean")
     sizes = [len(table) for table in tables.values()]
     columns[COLUMN] = pd.Categorical.from_codes(np.repeat(np.arange(len(sizes)), sizes), [*tables])
     columns.index = _cell_names({name: table.index for name, table in tables.items()})
@@ -211,6 +216,11 @@ def _join_peaks(
         parts = _added(samples, readable, union, chosen)
     else:
         parts = _counted_anew(samples, target, fragments, stages or Stages())
+        for (name, adata), within, counts in zip(samples.items(), union.within, parts, strict=True):
+            in_target = np.isin(within, chosen)
+            known = adata.X[:, readable[name][in_target]]
+            least = 0.0 if isinstance(peaks, Peaks) else _LEAST_OF_KNOWN
+            _refuse_other_cells(name, fragments[name], known, counts, least)
     joined = adata_of(
         sp.vstack(parts, format="csr"),
         np.arange(sum(part.shape[0] for part in parts)).astype(str),
@@ -269,23 +279,33 @@ def _counted_anew(
             counts = counts_of_fragments(
                 fragments[name], target, as_names(adata.obs_names), report=report
             )
-        _refuse_other_cells(name, fragments[name], adata.X, counts)
         parts.append(counts)
     return parts
 
 
-def _refuse_other_cells(name: str, path: Path, before: Any, counts: sp.csr_matrix) -> None:
-    """Refuse fragments of other cells: nearly all barcodes of a kit are in every file."""
-    totals = [np.asarray(matrix.sum(axis=1)).ravel() for matrix in (before, counts)]
-    ranks = [pd.Series(total).rank() for total in totals]
-    if len(ranks[0]) >= 20 and min(rank.std() for rank in ranks) > 0:
-        correlation = ranks[0].corr(ranks[1])
-        if correlation < _LEAST_CORRELATION:
-            raise InputError(
-                f"{path} does not belong to the cells of {name}: the counts per cell from it and "
-                f"those of the matrix have a rank correlation of {correlation:.2f}; give the "
-                "fragments of this sample"
-            )
+def _refuse_other_cells(
+    name: str, path: Path, known: Any, counts: sp.csr_matrix, least: float
+) -> None:
+    """Refuse fragments of other cells: nearly all barcodes of a kit are in every file.
+
+    Args:
+        name: Of the sample.
+        path: Of the fragments.
+        known: Counts of the same cells in the sample's own peaks.
+        counts: Those from the fragments.
+        least: Of the known counts of a typical cell, what must be found again.
+    """
+    before, after = (np.asarray(matrix.sum(axis=1)).ravel() for matrix in (known, counts))
+    typical, found = np.median(before), np.median(after)
+    ranks = pd.Series(before).rank(), pd.Series(after).rank()
+    telling = len(before) >= 20 and found >= 20 and min(rank.std() for rank in ranks) > 0
+    correlation = ranks[0].corr(ranks[1]) if telling else 1.0
+    if found < least * typical or correlation < _LEAST_CORRELATION:
+        raise InputError(
+            f"{path} does not belong to the cells of {name}: a typical cell has {found:,.0f} "
+            f"counts in it and {typical:,.0f} in the matrix, with a rank correlation of "
+            f"{correlation:.2f}; give the fragments of this sample"
+        )
 
 
 def _tell_union(own: Mapping[str, Peaks], union: Union, chosen: np.ndarray, shared: bool) -> None:
