@@ -33,21 +33,21 @@
 #'   `Signac::CreateChromatinAssay(counts)` makes a ChromatinAssay of the peaks. Seurat turns `_` in
 #'   feature names into `-`, which is said in a message.
 #' @section Several samples:
-#' Cells are called `<sample>_<barcode>`, and the column `sample` has their sample. Genes are matched
-#' by name; those that a sample lacks were not measured there, and are left out.
+#' Cells are called `<sample>_<barcode>`, and the column `sample` has their sample. Genes are
+#' matched by name; those that a sample lacks were not measured there, and are left out.
 #'
 #' Peaks that overlap by at least one base pair become one, from the first start to the last end:
 #' `GenomicRanges::reduce()` of all peaks with `min.gapwidth = 0`, with starts from 0 and exclusive
 #' ends, as 10x files have them. Where all samples have the same peaks, these stay as they are.
 #' Counts of peaks that become one are added. Where a sample has no peak, they are zero, though its
-#' cells may have fragments there: `fragments = TRUE` counts these, and is better where the files are
-#' at hand. It counts insertions, as Cell Ranger does: each end of a fragment, in the peak that has
-#' it. (`Signac::FeatureMatrix()` counts fragments instead.) Messages say in numbers what was joined
-#' and what was left out. For a fit of all samples, `RunSCMVP(object, batch = "sample")`.
+#' cells may have fragments there: `fragments = TRUE` counts these, and is better where the files
+#' are at hand. It counts insertions, as Cell Ranger does: each end of a fragment, in the peak that
+#' has it. (`Signac::FeatureMatrix()` counts fragments instead.) Messages say in numbers what was
+#' joined and what was left out. For a fit of all samples, `RunSCMVP(object, batch = "sample")`.
 #' @section Errors:
 #' `scmvp_error_input`, naming the path, when it does not exist, is damaged, or lacks a modality;
-#' when samples do not fit each other: other kinds of gene names, of chromosomes or genomes, the same
-#' cells twice.
+#' when samples do not fit each other: other kinds of gene names, of chromosomes or genomes, the
+#' same cells twice.
 #' @examples
 #' \dontrun{
 #' object <- ReadSCMVP("filtered_feature_bc_matrix.h5")
@@ -62,25 +62,26 @@ ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic
                       fragments = FALSE) {
   verbose <- check_flag(verbose, "verbose")
   backend <- check_choice(backend, backends, "backend")
-  several <- length(path) > 1 || !is.null(names(path))
-  if (several) check_samples(path) else check_string(path, "path")
-  path[] <- path.expand(path) # [] keeps the names
   options <- list(
     mosaic = check_flag(mosaic, "mosaic"),
     rna_layer = check_string(rna.layer, "rna.layer", optional = TRUE),
     atac_layer = check_string(peak.layer, "peak.layer", optional = TRUE)
   )
-  for (one in path) if (!file.exists(one)) refuse(one, " does not exist; check the path.")
-  if (several) {
+  if (length(path) > 1 || !is.null(names(path))) {
+    path <- check_samples(path)
     options$peaks <- path.expand(check_string(peaks, "peaks"))
     options$fragments <- check_fragments(fragments)
-  } else if (!identical(peaks, "union") || !isFALSE(fragments)) {
+    what <- count_of(length(path), "sample")
+    return(read_by_core("read_samples", path, what, options, backend, verbose))
+  }
+  path <- existing_path(check_string(path, "path"))
+  if (!identical(peaks, "union") || !isFALSE(fragments)) {
     refuse(
       "peaks and fragments are for samples with names: give the path of this one a name, too, or ",
       "leave them out."
     )
   }
-  if (!several && is_rds(path)) {
+  if (is_rds(path)) {
     if (!is.null(rna.layer) || !is.null(peak.layer)) {
       refuse(
         path, " holds an R object, which has assays: leave out rna.layer and peak.layer, and name ",
@@ -89,16 +90,26 @@ ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic
     }
     return(read_rds(path))
   }
-  verb <- if (several) "read_samples" else "read"
-  what <- if (several) count_of(length(path), "sample") else basename(normalizePath(path))
-  absolute <- stats::setNames(normalizePath(path), names(path))
+  read_by_core("read", path, basename(path), options, backend, verbose)
+}
+
+# `path`: absolute. `what`: what is read, in words.
+read_by_core <- function(verb, path, what, options, backend, verbose) {
   watched(verbose, function(watch) {
     watch$during(paste("reading", what), {
       seurat_of(with_engine(backend, function(engine) {
-        engine[[verb]](absolute, options, watch$stage)
+        engine[[verb]](path, options, watch$stage)
       }, torch = FALSE))
     })
   })
+}
+
+# The absolute path, or paths, under the same names.
+existing_path <- function(path) {
+  expanded <- path.expand(path)
+  missing <- expanded[!file.exists(expanded)]
+  if (length(missing) > 0) refuse(missing[1], " does not exist; check the path.")
+  stats::setNames(normalizePath(expanded), names(path))
 }
 
 is_rds <- function(path) grepl("[.]rds$", path, ignore.case = TRUE)
@@ -117,7 +128,7 @@ check_samples <- function(path) {
       "with merge()."
     )
   }
-  path
+  existing_path(path)
 }
 
 check_sample_names <- function(x, argument) {
@@ -138,9 +149,7 @@ check_fragments <- function(fragments) {
     )
   }
   check_sample_names(names(fragments), "fragments")
-  files <- path.expand(fragments)
-  for (one in files) if (!file.exists(one)) refuse(one, " does not exist; check the path.")
-  as.list(stats::setNames(normalizePath(files), names(fragments)))
+  as.list(existing_path(fragments))
 }
 
 read_rds <- function(path) {
