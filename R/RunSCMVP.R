@@ -63,7 +63,8 @@
 #'     RNA beside `peaks`;
 #'   * a MultiAssayExperiment with an RNA and a peak experiment of the same cells;
 #'   * a matrix of RNA counts, genes x cells (dense, sparse, delayed or on disk), beside `peaks`;
-#'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`.
+#'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`, or the paths of several
+#'     samples.
 #' @param ... Not used; unknown arguments are refused by name.
 #' @param rna.assay,peak.assay Names of the assays of a Seurat object. `NULL`: the one assay with
 #'   counts whose features are not genomic ranges, and the one ChromatinAssay or assay whose

@@ -36,6 +36,10 @@ model_verbs <- function(ask, ask_with) {
     read = function(path, options = list(), on_stage = NULL) {
       ask_with("read", options, path = path, on_stage = on_stage)
     },
+    # paths with or without names
+    read_samples = function(paths, options = list(), on_stage = NULL) {
+      ask_with("read_samples", options, paths = as.list(paths), on_stage = on_stage)
+    },
     simulate = function(options) ask_with("simulate", options),
     # of it: account, genes, peaks, batch
     build = function(rna, peaks, options, batch = NULL) {

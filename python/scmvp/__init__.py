@@ -17,6 +17,7 @@ from .imports import undisturbed
 from .r.rbridge import add_to_rds, read_rds, write_rds
 from .r.regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cicero
 from .reading import read
+from .several import count_fragments, read_samples
 from .tools.along import features_along, trends_along
 from .tools.forms import add_rank_genes_groups
 from .tools.trajectory import diffusion
@@ -36,6 +37,7 @@ __all__ = [
     "add_rank_genes_groups",
     "add_to_rds",
     "aggregate_cells",
+    "count_fragments",
     "estimate_n_clusters",
     "features_along",
     "filter_paired",
@@ -44,6 +46,7 @@ __all__ = [
     "link_peaks_lasso",
     "read",
     "read_rds",
+    "read_samples",
     "run_cicero",
     "simulate",
     "transfer_labels",

@@ -48,6 +48,10 @@ class Service:
         """Paired cells of a file or folder, as `cells_of` has them."""
         return cells_of(scmvp.read(path, progress=self._progress, **options))
 
+    def read_samples(self, paths: Any, **options: Any) -> dict[str, Any]:
+        """The same of several samples."""
+        return cells_of(scmvp.read_samples(paths, progress=self._progress, **options))
+
     def simulate(self, **options: Any) -> dict[str, Any]:
         """Simulated cells, and what is true of them: links, and the profile of each type."""
         mdata = scmvp.simulate(**options)
@@ -173,8 +177,8 @@ class Service:
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        Service.read, Service.simulate, Service.build, Service.load, Service.train,
-        Service.fitted, Service.embed, Service.responsibilities, Service.decode,
+        Service.read, Service.read_samples, Service.simulate, Service.build, Service.load,
+        Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.decode,
         Service.decode_to_file, Service.differential, Service.along, Service.trends,
         Service.transfer, Service.save,
     )

@@ -24,6 +24,7 @@ from anndata import AnnData
 from conftest import TenX
 from messages import PACKAGE, Message, messages, texts
 from mudata import MuData
+from runs import draw_runs, write_fragments, write_run
 
 import scmvp
 from scmvp import cli, flags
@@ -254,6 +255,8 @@ PYTHON_WORDS = (
     r"\b[am]data\b|\b[A-Za-z_]+\((?:data)?\)|\bobs_names\b"
 )
 ONLY_PYTHON = {"along", "forms", "trajectory", "transfer", "regulation", "__init__"}
+# The command line reads one sample.
+OF_SAMPLES = {"several", "samples", "peaks", "fragments"}
 # What neither the command line nor R can meet, by module: they pass no such argument or object.
 NOT_BY_OTHERS = {
     "annotated": ["there is no '{use_rep}'", "keeps no metadata", "{argument}", "{what}"],
@@ -273,7 +276,9 @@ NOT_BY_OTHERS = {
     "progress": [""],
     "rbridge": [""],
     "rserial": [""],
+    "reading": ["several paths"],
     "scope": ["scmvp.read", "modality '{modality}'"],
+    "several": ["paths is", "fragments is {fragments}", "cells"],
     "simulate": ["batch_effect", "separated_by"],
     "state": ["call train()"],
 }  # fmt: skip
@@ -295,7 +300,7 @@ def _met_by_others(modules: set[str] = frozenset()) -> list[tuple[str, str]]:
 def test_the_command_line_says_its_flags():
     arguments = {name for name in _arguments() if "_" in name} | {"groupby", "group1", "group2"}
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])"
-    for module, text in _met_by_others({"simulate", "filtering", "rank"}):
+    for module, text in _met_by_others({"simulate", "filtering", "rank", *OF_SAMPLES}):
         left = re.findall(words, flags.in_flags(text))
         assert not left, (module, flags.in_flags(text), left)
 
@@ -373,6 +378,101 @@ def test_only_what_takes_mosaic_advises_it(world, refused):
         sentence = refused(call, "10 only in RNA", "10 only in ATAC", "keep the 100 shared cells")
         assert "mosaic" not in sentence
     assert "mosaic=True" in refused(lambda: SCMVP((rna, atac)))
+
+
+def _runs(w):
+    return {name: write_run(w.tmp / name, run) / "outs" for name, run in draw_runs().items()}
+
+
+def _read_samples(*arguments, **options):
+    return lambda: scmvp.read_samples(*arguments, **options)
+
+
+@case
+def samples(w):
+    runs = draw_runs()
+    paths = _runs(w)
+    one = paths["donor1"]
+    good = _read_samples(paths)
+    yield lambda: scmvp.read([*paths.values()]), good
+    yield _read_samples([]), _read_samples([*paths.values()])
+    yield _read_samples({"": one}), _read_samples({"a": one})
+    yield _read_samples({"a": one, "b": one}), _read_samples({"a": one})
+    again = write_run(w.tmp / "again" / "donor1", runs["donor1"]) / "outs"
+    both = [again, paths["donor2"]]
+    other = write_run(w.tmp / "again" / "donor2", runs["donor1"]) / "outs"
+    yield _read_samples([other, paths["donor2"]]), _read_samples({"a": other, "b": both[1]})
+    yield _read_samples({"a": one, "b": again}), _read_samples({"a": one})
+
+    def written(name, run, **changes):
+        return write_run(w.tmp / name, run, **changes) / "outs"
+
+    first, second = draw_runs().values()
+    first.cells[0], second.cells[0] = "b_x", "x"
+    clash = {"a": written("e", first), "a_b": written("f", second)}
+    yield _read_samples(clash), _read_samples(dict(zip("cd", clash.values(), strict=True)))
+    second = runs["donor2"]
+    genes = [f"ENSG{i}" for i in range(50)]
+    ids = written("g", second, names=[*genes, *second.names])
+    yield _read_samples({"a": one, "b": ids}), good
+    second.peaks = [(chrom[3:], start, end) for chrom, start, end in second.peaks]
+    yield _read_samples({"a": one, "b": written("h", second)}), good
+    # peaks of one half of the genome and of the other, which the third has both
+    half = {"a": draw_runs()["donor1"], "b": draw_runs()["donor2"], "c": draw_runs(1)["donor1"]}
+    for name, chrom in (("a", "chr1"), ("b", "chr2")):
+        half[name].peaks = [peak for peak in half[name].peaks if peak[0] == chrom]
+    half["c"].peaks = half["a"].peaks + half["b"].peaks
+    halves = {name: written(f"half-{name}", run) for name, run in half.items()}
+    yield _read_samples(halves, peaks="shared"), _read_samples(halves)
+
+
+@case
+def peaks_to_count(w):
+    run, path = draw_runs()["donor1"], _runs(w)["donor1"]
+    file = path / "atac_fragments.tsv.gz"
+    bed = w.tmp / "peaks.bed"
+
+    def count(peaks=run.names, cells=run.cells):
+        return lambda: scmvp.count_fragments(file, peaks, cells)
+
+    def with_bed(text):
+        def call():
+            bed.write_text(text)
+            return scmvp.count_fragments(file, bed, run.cells)
+
+        return call
+
+    tabs = "chr1\t0\t900000\nchr2\t0\t900000\n"
+    yield count(["peak1"]), count()
+    yield count(cells="AAA-1"), count()
+    yield count(cells=run.cells * 2), count()
+    yield with_bed(tabs.replace("\t", " ")), with_bed(tabs)
+    yield with_bed(tabs + "chr1\t5\t9\n"), with_bed(tabs)
+    samples = {"a": path}
+    yield _read_samples(samples, peaks=bed), _read_samples(samples, peaks=bed, fragments=True)
+    yield _read_samples(samples, peaks=bed), _read_samples(samples)
+
+
+@case
+def files_of_fragments(w):
+    runs, paths = draw_runs(), _runs(w)
+    own = {name: path / "atac_fragments.tsv.gz" for name, path in paths.items()}
+    good = _read_samples(paths, fragments=own)
+    yield _read_samples(paths, fragments="yes"), _read_samples(paths, fragments=True)
+    yield _read_samples(paths, fragments="yes"), good
+    yield _read_samples(paths, fragments={"donor1": own["donor1"]}), good
+    swapped = dict(zip(own, [*own.values()][::-1], strict=True))
+    yield _read_samples(paths, fragments=swapped), good
+    rows = runs["donor1"].fragments
+    renamed = write_fragments(w.tmp / "a.tsv", [(chrom[3:], *rest) for chrom, *rest in rows])
+    yield _read_samples(paths, fragments=own | {"donor1": renamed}), good
+    cells = runs["donor1"].cells
+    places = [row[:3] for row in runs["donor2"].fragments]
+    other = [(*place, cells[i % len(cells)]) for i, place in enumerate(places)]
+    path = write_fragments(w.tmp / "b.tsv", other)
+    yield _read_samples(paths, fragments=own | {"donor1": path}), good
+    moved = {name: file.rename(w.tmp / f"{name}.tsv.gz") for name, file in own.items()}
+    yield _read_samples(paths, fragments=True), _read_samples(paths, fragments=moved)
 
 
 @case

@@ -174,6 +174,11 @@ c(
     "is not a readable .rds file"
   ),
   of(
+    "test-ReadSCMVP.R: paths of samples that do not fit are refused",
+    "for samples with names: give the path of this one a name",
+    "objects with the same peaks are joined with merge()", "must be one of its own for each sample"
+  ),
+  of(
     paste0("test-RunCicero.R: the ceiling is said with the number of windows; the extended s",
       "earch rises above it"),
     "finds the value."
@@ -271,6 +276,8 @@ c(
   ),
   of(
     "says what is taken; the other tests give it",
+    "path must be one path, or a vector of paths, not",
+    "fragments must be TRUE, FALSE or a vector of paths",
     "object must be a Seurat object, a SingleCellExperiment, a MultiAssay",
     "must be a GRanges, a data frame with seqnames", "must be numeric, not",
     "take counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
