@@ -18,6 +18,8 @@ from .r.rbridge import add_to_rds, read_rds, write_rds
 from .r.regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cicero
 from .reading import read
 from .tools.along import features_along, trends_along
+from .tools.conditions import differential_conditions
+from .tools.pseudobulk import pseudobulk
 from .tools.trajectory import diffusion
 from .tools.transfer import transfer_labels
 from .version import __version__
@@ -31,6 +33,7 @@ __all__ = [
     "ModelFileError",
     "RError",
     "__version__",
+    "differential_conditions",
     "diffusion",
     "add_to_rds",
     "aggregate_cells",
@@ -40,6 +43,7 @@ __all__ = [
     "find_ccans",
     "from_parts",
     "link_peaks_lasso",
+    "pseudobulk",
     "read",
     "read_rds",
     "run_cicero",

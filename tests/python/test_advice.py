@@ -250,7 +250,9 @@ PYTHON_WORDS = (
     r"\b[a-z_]+=(?:True|False|None|['\"…])|\b(?:True|False|None)\b|\bscmvp\.[a-z]|"
     r"\b[am]data\b|\b[A-Za-z_]+\((?:data)?\)|\bobs_names\b"
 )
-ONLY_PYTHON = {"along", "trajectory", "transfer", "regulation", "__init__"}
+ONLY_PYTHON = {
+    "along", "conditions", "pseudobulk", "trajectory", "transfer", "regulation", "__init__"
+}  # fmt: skip
 # What neither the command line nor R can meet, by module: they pass no such argument or object.
 NOT_BY_OTHERS = {
     "annotated": ["there is no '{use_rep}'", "keeps no metadata", "{argument}", "{what}"],
