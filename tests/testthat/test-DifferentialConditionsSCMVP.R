@@ -246,7 +246,7 @@ test_that("what cannot be compared is refused, and as it is said it can", {
   expect_compared(condition = "lacking", group.by = "type2")
   said <- refusal(compare(object, min.cells = 100))
   expect_match(said, "no sample has min.cells = 100 cells of a group [(]the most are 17[)]")
-  expect_compared(min.cells = 9)
+  expect_compared(min.cells = 6)
   expect_refused(compare(object, min.count = 1e6), "2 with no feature with min.count counts")
   expect_refused(compare(object, method = "limma"), "method must be one of")
 })

@@ -99,6 +99,34 @@ test_that("every kind of object gives the sums of its matrices, of genes and of 
   expect_same(mae, "donor", "type")
 })
 
+for (name in names(object_cases)) local({
+  kind <- name
+  test_that(paste("sums of", kind), {
+    skip_without_case(kind)
+    made <- object_cases[[kind]]$make()
+    skip_if(is.character(made$object), "a path is read first")
+    donor <- stats::setNames(rep_len(c("a", "b", "c"), n_cells), cell_names)
+    group <- stats::setNames(rep(c("x", "y"), each = n_cells / 2), cell_names)
+    for (modality in c("rna", "peaks")) {
+      given <- list(modality = modality)
+      object <- made$object
+      if (is_matrix_like(object)) {
+        # each by itself, under the cells it has
+        given <- list()
+        if (modality == "peaks") object <- made$arguments$peaks
+      } else if (modality == "peaks" && !is.null(made$arguments$peaks)) {
+        object <- made$arguments$peaks
+      }
+      sums <- do.call(PseudobulkSCMVP, c(
+        list(object, sample = donor, group.by = group, verbose = FALSE), given
+      ))
+      truth <- do.call(cbind, sums_by_hand(made[[modality]], group, donor))
+      expect_equal(unname(as.matrix(sums$counts)), unname(truth))
+      expect_identical(rownames(sums$counts), rownames(made[[modality]]))
+    }
+  })
+})
+
 test_that("the sums of Python are these", {
   skip_without_core()
   made <- donor_cells()
