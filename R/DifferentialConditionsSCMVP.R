@@ -1,17 +1,18 @@
 #' Genes and peaks that differ between conditions, with donors as replicates
 #'
-#' Compares conditions (treated and untreated, ill and healthy) of which each was measured in several
-#' samples: for each group of cells, the counts of a sample are summed ([PseudobulkSCMVP()]) and the
-#' sums are compared by edgeR or DESeq2. What varies between donors is thus part of the error.
+#' Compares conditions (treated and untreated, ill and healthy) of which each was measured in
+#' several samples: for each group of cells, the counts of a sample are summed
+#' ([PseudobulkSCMVP()]) and the sums are compared by edgeR or DESeq2. What varies between donors is
+#' thus part of the error.
 #'
 #' @section Why cells are not replicates:
-#' Cells of one donor resemble each other: they share his genotype, his age, his illness, the hour at
-#' which they were taken. A test of cells takes a difference between the donors who happened to be in
-#' the two conditions for a difference between the conditions, and the more cells there are, the
-#' surer it is of it. With four donors in each of two conditions between which nothing differs, 100
-#' cells of each, and donors who vary by 40 % in each gene, a Wilcoxon test of the cells has p < 0.05
-#' for 39 % of the genes, where 5 % should have it; edgeR on sums of counts 5 %, DESeq2 6 % (measured
-#' on simulated cells by `bench/differential/replicates.py` of the project; more of it in
+#' Cells of one donor resemble each other: they share a genotype, an age, an illness, the hour at
+#' which they were taken. A test of cells takes a difference between the donors who happened to be
+#' in the two conditions for a difference between the conditions, and the more cells there are, the
+#' surer it is of it. With four donors in each of two conditions between which nothing differs, 50
+#' cells of each, and donors who vary by 40 % in each gene, a Wilcoxon test of the cells has
+#' p < 0.05 for 33 % of the genes, where 5 % should have it; edgeR on sums of counts 5 %, DESeq2
+#' 6 % (simulated cells; `bench/differential/replicates.py` of the project, and more of it in
 #' docs/differential.md).
 #'
 #' @section What is computed:
@@ -30,23 +31,23 @@
 #' @section Paired designs and other covariates:
 #' A sample is what was prepared as one: one donor under one condition. Where the same donors were
 #' measured under several conditions, `sample` must tell these apart (in Seurat:
-#' `object$sample <- paste(object$donor, object$condition)`), and `covariates = "donor"` compares each
-#' donor with himself. Other covariates of samples, such as sex or batch, are named in the same way.
-#' Text, factors and whole numbers are levels (batch 1, 2, 3); other numbers are taken as numbers (an
-#' age of whole years: as `age / 10`).
+#' `object$sample <- paste(object$donor, object$condition)`), and `covariates = "donor"` compares
+#' each donor with itself. Other covariates of samples, such as sex or batch, are named in the same
+#' way. Text, factors and whole numbers are levels (batch 1, 2, 3); other numbers are taken as
+#' numbers (an age of whole years: as `age / 10`).
 #'
 #' @param object A Seurat object, SingleCellExperiment or MultiAssayExperiment with raw counts, or a
 #'   matrix of counts, features x cells; with all its features, as sums are compared relative to
 #'   their totals. No fit is needed.
 #' @param ... Not used; unknown arguments are refused by name.
-#' @param condition,sample,group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a
-#'   Seurat object) or one value per cell: the condition of each cell, the sample it comes from, and
-#'   the group (cluster, cell type) within which conditions are compared. Cells without a group
+#' @param condition,sample,group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of
+#'   a Seurat object) or one value per cell: the condition of each cell, the sample it comes from,
+#'   and the group (cluster, cell type) within which conditions are compared. Cells without a group
 #'   (`NA`) are left out.
 #' @param modality `"rna"` for genes or `"peaks"`.
 #' @param reference The condition that others are compared with; `NULL` for the first level.
-#' @param covariates Names of columns of the cell metadata that are the same in all cells of a sample,
-#'   or a data frame with a row for each cell.
+#' @param covariates Names of columns of the cell metadata that are the same in all cells of a
+#'   sample, or a data frame with a row for each cell.
 #' @param method `"edgeR"` or `"DESeq2"`.
 #' @param assay Name of an assay of a Seurat object; `NULL` for the one with genes, or peaks.
 #' @param experiment Name of an experiment of a SingleCellExperiment or MultiAssayExperiment; `NULL`
@@ -147,8 +148,8 @@ conditions_of_group <- function(group, sums, samples, method, min.count) {
   if (is.null(tested)) {
     return(left_out("counts"))
   }
-  of_group <- data.frame(feature = tested$feature, group = factor(group, levels(sums$samples$group)))
-  table <- cbind(of_group, tested[-1])
+  in_order <- factor(group, levels(sums$samples$group))
+  table <- cbind(tested["feature"], group = in_order, tested[-1])
   table$condition <- factor(table$condition, conditions)
   table$reference <- factor(table$reference, conditions)
   c(list(table = table), left_out(""))

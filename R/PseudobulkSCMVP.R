@@ -6,10 +6,10 @@
 #'
 #' @inheritParams DifferentialConditionsSCMVP
 #' @return A list: `counts`, a sparse matrix (dgCMatrix) of sums, features x pseudobulks; `samples`,
-#'   a data frame with a row for each of its columns: `group`, `sample`, `n_cells`, and those columns
-#'   of the cell metadata that are the same in all cells of a sample (one that is called like one of
-#'   the first three has `.1` behind its name). `edgeR::DGEList(x$counts, samples = x$samples)` takes
-#'   both.
+#'   a data frame with a row for each of its columns: `group`, `sample`, `n_cells`, and the columns
+#'   of the cell metadata that are the same in all cells of a sample (one that is called like one
+#'   of the first three has `.1` behind its name). `DESeq2::DESeqDataSetFromMatrix()` and
+#'   `edgeR::DGEList()` take both.
 #' @section Errors:
 #' `scmvp_error_input`: no such column, assay or experiment; values that are not raw counts; cells
 #' without a sample; a `sample` that tells cells apart instead of samples; no pseudobulk with
@@ -115,8 +115,8 @@ refuse_missing <- function(values, argument, cells) {
   if (length(without) > 0) {
     refuse(
       argument, " has no value for ", count_of(length(without), "cell"), " (",
-      some_names(without), "): give every cell a value, or leave these cells out, e.g. by no group ",
-      "(NA) in group.by."
+      some_names(without), "): give every cell a value, or leave these cells out, e.g. by no ",
+      "group (NA) in group.by."
     )
   }
 }

@@ -63,22 +63,22 @@ refuse_varying <- function(values, name, samples, first) {
   )
   if (is.null(name)) {
     refuse(
-      these, "conditions (", some_names(as.character(differ)), "): a sample is one donor under one ",
-      "condition, so tell them apart in sample, e.g. by paste(donor, condition), and compare each ",
-      "donor with himself by naming his column in covariates."
+      these, "conditions (", some_names(as.character(differ)), "): a sample is one donor under ",
+      "one condition, so tell them apart in sample, e.g. by paste(donor, condition), and compare ",
+      "each donor with itself by naming the column of donors in covariates."
     )
   }
   refuse(
-    these, "values of covariate '", name, "' (", some_names(as.character(differ)), "): a covariate ",
-    "is the same in all cells of a sample, so leave it out, or name it in group.by."
+    these, "values of covariate '", name, "' (", some_names(as.character(differ)), "): a ",
+    "covariate is the same in all cells of a sample, so leave it out, or name it in group.by."
   )
 }
 
 with_reference <- function(condition, reference) {
   if (nlevels(condition) < 2) {
     refuse(
-      "condition has one value ('", levels(condition)[1], "'): there is nothing to compare, so name ",
-      "a column with two or more."
+      "condition has one value ('", levels(condition)[1], "'): there is nothing to compare, so ",
+      "name a column with two or more."
     )
   }
   if (is.null(reference)) {
@@ -98,27 +98,28 @@ check_design <- function(samples) {
   n <- table(samples$condition)
   if (all(n == 1)) {
     refuse(
-      "each condition has one sample (", some_names(as.character(samples$sample)), "): cells of one ",
-      "sample are no replicates, so name the column that tells donors apart with sample =."
+      "each condition has one sample (", some_names(as.character(samples$sample)), "): cells of ",
+      "one sample are no replicates, so name the column that tells donors apart with sample =."
     )
   }
   if (n[[1]] < 2 || sum(n >= 2) < 2) {
     refuse(
       "conditions are compared by how samples vary within them, and there are too few (",
-      paste0("'", names(n), "': ", n, collapse = ", "), "): give at least 2 samples of the reference ",
-      "('", names(n)[1], "', or choose another with reference =) and of another condition."
+      paste0("'", names(n), "': ", n, collapse = ", "), "): give at least 2 samples of the ",
+      "reference ('", names(n)[1], "', or choose another with reference =) and of another condition."
     )
   }
   same <- vapply(covariates_of(samples), function(x) length(unique(x)) < 2, logical(1))
   if (any(same)) {
-    refuse("covariate ", some_names(names(same)[same]), " is the same in all samples: leave it out.")
+    name <- names(same)[same][1]
+    refuse("covariate '", name, "' is the same in all samples: leave it out.")
   }
   design <- design_of(samples)
   if (qr(design)$rank < ncol(design)) {
     refuse(
       "the condition and the covariates (", paste(names(covariates_of(samples)), collapse = ", "),
-      ") cannot be told apart in these samples, as one follows from the others (each batch has one ",
-      "condition, say): leave such a covariate out, and take care with the result."
+      ") cannot be told apart in these samples, as one follows from the others (each batch has ",
+      "one condition, say): leave such a covariate out, and take care with the result."
     )
   }
 }

@@ -9,7 +9,8 @@ suppressPackageStartupMessages(library(scMVP))
 folder <- commandArgs(trailingOnly = TRUE)[1]
 counts <- Matrix::t(methods::as(Matrix::readMM(file.path(folder, "counts.mtx")), "CsparseMatrix"))
 cells <- read.csv(file.path(folder, "cells.csv"), colClasses = "character")
-dimnames(counts) <- list(paste0("gene", seq_len(nrow(counts)) - 1), paste0("cell", seq_along(cells$group)))
+rownames(counts) <- paste0("gene", seq_len(nrow(counts)) - 1)
+colnames(counts) <- paste0("cell", seq_len(ncol(counts)))
 for (method in c("edgeR", "DESeq2")) {
   table <- DifferentialConditionsSCMVP(
     counts, cells$condition, cells$sample, cells$group,

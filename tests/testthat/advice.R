@@ -145,7 +145,7 @@ c(
     "embed both with the same model"
   ),
   of(
-    "test-DifferentialConditionsSCMVP.R: what cannot be compared is refused, and as it is said it can",
+    "test-DifferentialConditionsSCMVP.R: what cannot be compared is refused; as is said, it can",
     "each condition has one sample ({})", "conditions are compared by how samples vary",
     "is the same in all samples: leave it out", "cannot be told apart in these samples",
     "name the column that says which sample, or donor", "covariates must have a row for each",

@@ -190,7 +190,7 @@ test_that("groups without replicates are left out, and how many is said", {
   expect_identical(unique(as.character(table$group)), "T")
 })
 
-test_that("what cannot be compared is refused, and as it is said it can", {
+test_that("what cannot be compared is refused; as is said, it can", {
   skip_if_not_installed("edgeR")
   made <- donor_cells(n_genes = 40, n_donors = 6, paired = TRUE)
   object <- donor_object(made)

@@ -78,7 +78,7 @@ def differential_conditions(
 
     A sample is what was prepared as one: one donor under one condition. Where the same donors were
     measured under several conditions, `sample` must tell these apart, and `covariates=['donor']`
-    compares each donor with himself.
+    compares each donor with itself.
 
     Args:
         data: MuData, pair of AnnData or AnnData with raw counts. No fit is needed.
@@ -177,7 +177,7 @@ def _refuse_varying(values: pd.Series, name: str | None, sample: Labels, first: 
         raise InputError(
             f"{these} conditions ({some}); a sample is one donor under one condition, so tell them "
             "apart in sample, e.g. by obs['donor'] + obs['condition'], and compare each donor with "
-            "himself by naming his column in covariates"
+            "itself by naming the column of donors in covariates"
         )
     raise InputError(
         f"{these} values of covariate '{name}' ({some}); a covariate is the same in all cells of a "
