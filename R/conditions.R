@@ -106,7 +106,8 @@ check_design <- function(samples) {
     refuse(
       "conditions are compared by how samples vary within them, and there are too few (",
       paste0("'", names(n), "': ", n, collapse = ", "), "): give at least 2 samples of the ",
-      "reference ('", names(n)[1], "', or choose another with reference =) and of another condition."
+      "reference ('", names(n)[1], "', or choose another with reference =) and of another ",
+      "condition."
     )
   }
   same <- vapply(covariates_of(samples), function(x) length(unique(x)) < 2, logical(1))
