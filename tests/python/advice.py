@@ -125,8 +125,8 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "conditions": {
         "give a number of at least 0": "test_conditions::test_refusals",
-        "conditions ({some}); a sample is one donor": "test_conditions::test_refusals",
-        "values of covariate '{name}'": "test_conditions::test_refusals",
+        "cells of several conditions": "test_conditions::test_refusals",
+        "has several values in": "test_conditions::test_refusals",
         "condition has one value": "test_conditions::test_refusals",
         "give one of the conditions": "test_conditions::test_refusals",
         "each condition has one sample": "test_conditions::test_refusals",
@@ -284,7 +284,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "pseudobulk": {
         "give every cell a value, or leave": "test_pseudobulk::test_refusals",
-        "no sample has min_cells": "test_pseudobulk::test_refusals",
+        "no sample has as many cells": "test_pseudobulk::test_refusals",
         "left out, having fewer": NOTE,
         "groupby has no value for any cell": "test_pseudobulk::test_refusals",
         "modality is {modality}; use": "test_pseudobulk::test_refusals",

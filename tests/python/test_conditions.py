@@ -160,7 +160,9 @@ def test_refusals(refused):
     assert set(table["condition"]) == {"other"}
 
     fails("covariate 'one' is the same in all samples", covariates=["one"])
-    fails("values of covariate 'type'", "name it in groupby", covariates="type")
+    fails(
+        "covariate 'type' has several values in 12 samples", "name it in groupby", covariates="type"
+    )
     fails("(condition) cannot be told apart", covariates=["condition"])
     fails("there is no column 'batch'", covariates=["batch"])
     obs["sex"] = obs["donor"].map({0: None}).fillna("f").where(obs["donor"] > 0)

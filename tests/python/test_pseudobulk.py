@@ -124,7 +124,9 @@ def test_refusals(cells, refused):
     sums(obs["lacking"].fillna(1))
     obs["nothing"] = None
     refused(lambda: sums(groupby="nothing"), "groupby has no value for any cell")
-    refused(lambda: sums(min_cells=500), "no sample has min_cells=500 cells of a group (the most")
+    refused(
+        lambda: sums(min_cells=500), "no sample has as many cells of a group as min_cells=500 (the"
+    )
     refused(lambda: sums(min_cells=0), "min_cells is 0")
     pair = (cells["rna"], cells["atac"])
     donor, kind = obs["donor"], obs["type"]

@@ -174,17 +174,17 @@ def _refuse_varying(values: pd.Series, name: str | None, sample: Labels, first: 
     codes = np.unique(sample.code[varying(values, sample.code, first)])
     if not len(codes):
         return
-    these = f"{count_of(len(codes), 'sample', 'has', 'have')} cells of several"
     some = name_some([sample.levels[code] for code in codes])
     if name is None:
         raise InputError(
-            f"{these} conditions ({some}); a sample is one donor under one condition, so tell them "
-            "apart in sample, e.g. by obs['donor'] + obs['condition'], and compare each donor with "
-            "itself by naming the column of donors in covariates"
+            f"{count_of(len(codes), 'sample', 'has', 'have')} cells of several conditions ({some})"
+            "; a sample is one donor under one condition, so tell them apart in sample, e.g. by "
+            "obs['donor'] + obs['condition'], and compare each donor with itself by naming the "
+            "column of donors in covariates"
         )
     raise InputError(
-        f"{these} values of covariate '{name}' ({some}); a covariate is the same in all cells of a "
-        "sample, so leave it out, or name it in groupby"
+        f"covariate '{name}' has several values in {count_of(len(codes), 'sample')} ({some}); a "
+        "covariate is the same in all cells of a sample, so leave it out, or name it in groupby"
     )
 
 

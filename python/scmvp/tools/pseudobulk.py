@@ -181,13 +181,14 @@ def sums_of_samples(counted: Counted, min_cells: int) -> Sums:
     enough = size >= min_cells
     if not enough.any():
         raise InputError(
-            f"no sample has min_cells={min_cells} cells of a group (the most are {size.max()}); "
+            f"no sample has as many cells of a group as min_cells={min_cells} (the most are "
+            f"{size.max()}); "
             "lower min_cells, or choose larger groups with groupby"
         )
     if not enough.all():
         note(
             f"{count_of(int((~enough).sum()), 'pseudobulk', 'is', 'are')} left out, having fewer "
-            f"than min_cells={min_cells} cells ({count_of(int(size[~enough].sum()), 'cell')} of "
+            f"cells than min_cells={min_cells} ({count_of(int(size[~enough].sum()), 'cell')} of "
             f"{len(unit):,})"
         )
     place = np.where(enough, np.cumsum(enough) - 1, -1)[at.ravel()]
@@ -261,8 +262,9 @@ def _refuse_no_samples(sample: Labels, values: Any) -> None:
     values = pd.Series(np.asarray(values)).dropna()
     measured = values.dtype.kind == "f" and bool((values != values.round()).any())
     if measured or len(sample.levels) > max(1, n_cells / 2):
+        what = "measured value" if measured else "value"
         raise InputError(
-            f"sample has {len(sample.levels):,}{' measured' if measured else ''} values for "
+            f"sample has {count_of(len(sample.levels), what)} for "
             f"{count_of(n_cells, 'cell')} ('{sample.levels[0]}', ...); name the column that says "
             "which sample, or donor, a cell comes from"
         )
