@@ -149,6 +149,15 @@ c(
     "embed both with the same model"
   ),
   of(
+    "test-DifferentialConditionsSCMVP.R: what cannot be compared is refused; as is said, it can",
+    "each condition has one sample ({})", "conditions are compared by how samples vary",
+    "is the same in all samples: leave it out", "cannot be told apart in these samples",
+    "name the column that says which sample, or donor", "covariates must have a row for each",
+    "give every cell a value, or leave these cells out", "a sample is one donor under one",
+    "values of covariate '{}' ({})", "no sample has min.cells", "nothing can be compared in any",
+    "condition has one value", "reference must be one of the conditions"
+  ),
+  of(
     "test-ImputeSCMVP.R: a full disk leaves nothing, and is told as what it is",
     "a file cannot be written or read"
   ),
@@ -306,7 +315,8 @@ c(
     "signal of {} at", "co-accessibility cutoff", "Seurat does not allow '_'",
     "distance parameter from up to", "distance parameter {}", "models of {}", "{} of peaks",
     "removing assay '", "training in a Python process of its own", "genes are found by column",
-    "{}{} left out: {}.", "no genome: each chromosome ends", "genome lacks {}",
+    "{}{} left out: {}.", "{} of {} {} left out: {}.", "{}, ~ {}: {} against '{}' ({})",
+    "sums of {}: {} of {} and {}", "no genome: each chromosome ends", "genome lacks {}",
     "every sum rounds to 0", "holds clusters of a fit that is not in the object",
     "differs from the clusters of the fit", "writing {} to {}", "as zero ({})", "  {}: {} % ({} s)",
     "is there; checking its packages", "Making the virtual environment",
@@ -320,20 +330,25 @@ c(
     "taken to start at the lower coordinate", "the fit was interrupted after"
   ),
   of(
+    "what another package cannot fit is not known before",
+    "{} cannot fit group '{}' ({}): take method"
+  ),
+  of(
     "says which names are known; its remedies are the callers'",
     "{}: {} of {} {} not {} ({}); {}."
   ),
   of(
     "says which values are allowed; the other tests give them",
     "gene.coords is needed to know", "coaccess_cutoff_override must be between",
-    "the matrix of counts needs row names", "a pseudotime and counts: give at least",
+    "the matrix of counts needs row names, its", "a pseudotime and counts: give at least",
     "must be one number per cell", "(seqnames, start, end); it has", "with values; it has",
     "batch must be the name of a column of", "needs row names (peaks)",
     "batch must be a level of the model's",
     "must be one of \"{}\"", "s must be below 1", ") must be below window (",
     "covariates must be \"depth\"", "must be TRUE or FALSE",
     "lambda.sequence must be decreasing", "alpha must be at most 1",
-    "match.on must be numbers named", "and column names (cells).",
+    "match.on must be numbers named", "needs row names ({}) and column names (cells).",
+    "the matrix of counts needs row names (features)",
     "must be a character vector of names", "{a whole number|a number}",
     "must be one non-empty string", "bigwig: there is no file", "dims must be among the",
     "fdr must be below 1", "too few to order: give at least", "has no row names: scMVP needs",
