@@ -213,7 +213,7 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
   warn_large_windows(windows, options$max.peaks)
   if (grouped$n_groups < 3) {
     refuse(
-      "co-accessibility over ", count_of(grouped$n_groups, "group"), " means nothing: lower k, or ",
+      "co-accessibility over ", count_of(grouped$n_groups, "group"), " has no meaning: lower k, or ",
       "give more groups."
     )
   }

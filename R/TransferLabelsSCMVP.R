@@ -170,11 +170,11 @@ refuse_few_labels <- function(groups) {
     )
   }
   if (length(groups) < 20) {
-    refuse("the reference has ", count_of(length(groups), "labelled cell"), ": give at least 20.")
+    refuse("the reference has ", count_of(length(groups), "labeled cell"), ": give at least 20.")
   }
   if (nlevels(groups) < 2) {
     refuse(
-      "all labelled cells of the reference are '", levels(groups), "': there is nothing to tell ",
+      "all labeled cells of the reference are '", levels(groups), "': there is nothing to tell ",
       "apart."
     )
   }

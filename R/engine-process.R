@@ -158,7 +158,7 @@ refuse_dead_worker <- function(worker) {
   refuse(
     "the Python process of scMVP (", choice$python, ") ended with status ", status,
     if (length(last) > 0) paste0(" (", trimws(last), ")"),
-    "; nothing was changed: see scMVP_config(), or run install_scMVP() to mend the environment.",
+    "; nothing was changed: see scMVP_config(), or run install_scMVP() to repair the environment.",
     class = if (worker$requests <= 1) "python" else "core", details = said
   )
 }

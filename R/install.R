@@ -113,7 +113,7 @@ install_torch <- function(interpreter, gpu, constraints, verbose) {
     if (can_reach(torch_cpu_index) && pip_install(interpreter, cpu, verbose, must = FALSE)) {
       return(invisible())
     }
-    message(torch_cpu_index, " is out of reach; taking PyTorch from the package index.")
+    message(torch_cpu_index, " cannot be reached; using PyTorch from the package index.")
   } else {
     message("Installing PyTorch", if (gpu) " with CUDA", ".")
   }

@@ -89,7 +89,7 @@ restore_model <- function(stored, engine) {
   if (!is.null(stored$path)) {
     if (!dir.exists(stored$path)) {
       refuse(
-        "the model file '", stored$path, "' is not there any more: put it back, or fit again.",
+        "the model file '", stored$path, "' no longer exists: put it back, or fit again.",
         class = "model"
       )
     }

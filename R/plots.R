@@ -260,7 +260,7 @@ scaled_counts <- function(counts, features, modelled, log) {
   if (length(there) < 0.8 * length(modelled)) {
     refuse(
       "the measured counts hold only ", format_count(length(there)), " of the ",
-      count_of(length(modelled), "modelled feature"), ", whose total they are compared by: give ",
+      count_of(length(modelled), "modeled feature"), ", whose total they are compared by: give ",
       "all of them."
     )
   }

@@ -46,8 +46,8 @@ class Covariates:
             levels[name] = sorted(set(values))
             if len(levels[name]) == 1:
                 raise InputError(
-                    f"all cells have '{levels[name][0]}' in '{name}', which leaves no difference "
-                    "between batches to take out; leave it out"
+                    f"all cells have '{levels[name][0]}' in '{name}', so there is no difference "
+                    "between batches to remove; leave it out"
                 )
             most = max(10, min(MOST_LEVELS, len(values) // 2))
             if len(levels[name]) > most:
@@ -91,8 +91,8 @@ class Covariates:
                 rows[~known] = self.share[start : start + len(levels)]
                 warnings.warn(
                     f"{count_of(int((~known).sum()), 'cell', 'is', 'are')} of batches that the "
-                    f"model has not seen ({name}: {name_some(new)}) and read as if of the average "
-                    "batch, so that their own difference from it stays in the latent",
+                    f"model has not seen ({name}: {name_some(new)}) and treated as the average "
+                    "batch, so that their difference from it remains in the latent",
                     InputNote,
                     stacklevel=4,
                 )

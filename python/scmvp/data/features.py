@@ -157,7 +157,7 @@ def warn_of_empty_rows(paired: Paired, modality: str) -> None:
         warnings.warn(
             f"{count_of(int(empty.sum()), 'cell', 'has', 'have')} no {label_of(modality)} count "
             f"({name_some(paired.cells[empty])}): the {label_of(modality)} latent of such cells "
-            "means nothing",
+            "has no meaning",
             InputNote,
             stacklevel=3,
         )

@@ -153,7 +153,7 @@ def _refuse_few(n_cells: int, n_paired: int) -> None:
     if n_paired < FEWEST_CELLS:
         raise InputError(
             f"{count_of(n_paired, 'cell', 'has', 'have')} counts in both modalities, too few "
-            f"to learn how the two belong together; give at least {FEWEST_CELLS}"
+            f"to learn how they are related; give at least {FEWEST_CELLS}"
         )
 
 
