@@ -34,7 +34,7 @@ class Scope:
     Attributes:
         features: Names of the modeled ones, by modality.
         layers: Those of RNA and ATAC that have the counts.
-        covariates: The batches that are taken out of the latent; None where there are none.
+        covariates: The batches whose effects are removed from the latent; None without batches.
         insertions: Whether the ATAC counts of the fitted cells were of insertions.
     """
 
@@ -61,7 +61,7 @@ class Scope:
         return None if self.covariates is None else self.covariates.design(paired.obs)
 
     def row(self, batch: Batch = None) -> np.ndarray | None:
-        """One batch, (S,); the average one when None."""
+        """Design of one batch, (S,); of the average batch when None."""
         if self.covariates is not None:
             return self.covariates.row(batch)
         if batch is not None:

@@ -115,7 +115,7 @@ def order_graph(
     branches: bool = False,
     seed: int = 0,
 ) -> Diffusion:
-    """The same for any graph of cells, such as that of another method.
+    """Order the cells of any graph, such as that of another method.
 
     Args:
         graph: Symmetric weights, (n, n).
