@@ -1,6 +1,6 @@
 # The commands of the project. The work itself is in tools/, bench/, inst/scripts/ and .ci/.
 
-.PHONY: help setup setup-rpy2 demo check test test-python test-r style install clean distclean
+.PHONY: help setup setup-rpy2 demo check test test-python test-r style figures install clean distclean
 
 # What `make demo` takes: DATA=path, SEED=0, K=number of clusters, EPOCHS=60, OUT=demo-output
 DATA ?=
@@ -15,6 +15,7 @@ help:
 	@echo "make check        the quick tests of every part and the style, before each commit (1-2 minutes)"
 	@echo "make test         all tests and style checks (also: test-python, test-r, style)"
 	@echo "make install      the R package into your own R library"
+	@echo "make figures      the figures and tables of docs/benchmarks.md, from the CSV files in docs/"
 	@echo "make setup-rpy2   rpy2, for R inside Python (engine=\"rpy2\"; compiles; optional)"
 	@echo "make clean        remove what was built and drawn; distclean: .venv as well"
 
@@ -41,6 +42,9 @@ test-r: setup
 
 style: setup
 	@tools/test.sh style
+
+figures: setup
+	@bash -c '. tools/common.sh && use_project && "$$SCMVP_PYTHON" bench/figures'
 
 install:
 	R CMD INSTALL .
