@@ -213,8 +213,8 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
   warn_large_windows(windows, options$max.peaks)
   if (grouped$n_groups < 3) {
     refuse(
-      "co-accessibility over ", count_of(grouped$n_groups, "group"), " has no meaning: lower k, or ",
-      "give more groups."
+      "co-accessibility over ", count_of(grouped$n_groups, "group"), " has no meaning: ",
+      "lower k, or give more groups."
     )
   }
   if (is.null(options$distance.parameter)) {
