@@ -1,4 +1,4 @@
-# What there is: versions, interpreter, speed.
+# Versions, interpreters and speed, as scMVP_config() shows them.
 
 #' Show the configuration of scMVP
 #'

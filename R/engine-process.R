@@ -100,7 +100,7 @@ ask_worker <- function(worker, verb, arguments, on_epoch = NULL, on_stage = NULL
   }
 }
 
-# What is said on the way to a reply.
+# An event before the reply: an epoch, a stage or a note.
 heed_event <- function(worker, event, on_epoch, on_stage) {
   if (!is.null(event$epoch)) {
     if (isTRUE(on_epoch(event$epoch))) worker$process$interrupt()
