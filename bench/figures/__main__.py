@@ -17,8 +17,7 @@ sys.path.insert(0, str(ROOT / "bench" / "accuracy"))
 import accuracy_figures  # noqa: E402
 import other_figures  # noqa: E402
 import pandas as pd  # noqa: E402
-import report  # noqa: E402
-import tables  # noqa: E402
+import tables_page  # noqa: E402
 
 
 def main() -> None:
@@ -27,47 +26,19 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", metavar="FOLDER")
     docs = parser.parse_args().docs
     folder = docs / "figures"
-    measured = report.read(docs / "accuracy.csv")
-    measured = measured[measured["metric"] != "error"]
-    accuracy = measured[~measured["method"].str.contains(" (", regex=False)]
-    accuracy = accuracy.drop_duplicates(["data", "method", "seed", "metric"], keep="last")
-    accuracy_figures.draw(accuracy, folder)
-    csv = {
-        name: pd.read_csv(docs / f"{name}.csv")
-        for name in ("speed", "n_clusters", "integration", "trajectory", "differential",
-                     "calibration", "links")
-    }  # fmt: skip
-    other_figures.speed(csv["speed"], folder)
-    other_figures.n_clusters(csv["n_clusters"], folder)
-    other_figures.batches(csv["integration"], folder)
-    other_figures.unimodal(csv["integration"], folder)
-    other_figures.order(csv["trajectory"], folder)
-    other_figures.labels(csv["trajectory"], folder)
-    other_figures.tests(csv["differential"], folder)
-    other_figures.links(csv["links"], folder)
-    seconds = csv["integration"]["metric"] == "cpu_seconds"
-    csv["trajectory"]["metric"] = csv["trajectory"]["metric"].str.replace("Spearman, ", "Spearman ")
-    parts = [
-        tables.accuracy(accuracy[accuracy["data"] != "sim_tiny"]),
-        "## Number of clusters",
-        "Simulated cells, estimated by the BIC (default) and from the rank (preset `paper`):",
-        tables.plain(csv["n_clusters"]),
-        "Real cells, seeds 0 and 1, without and with a given number of clusters:",
-        tables.estimated_k(measured),
-        "## Speed and memory",
-        tables.speed(csv["speed"]),
-        "## Batches and unimodal cells",
-        tables.over_seeds(csv["integration"][~seconds], ["task", "data"]),
-        "## Trajectories and label transfer",
-        tables.over_seeds(csv["trajectory"], ["task"]),
-        "## Differential genes and peaks",
-        tables.differential(csv["differential"]),
-        "## Calibration of the differential test",
-        tables.plain(csv["calibration"]),
-        "## Regulatory elements",
-        tables.links(csv["links"]),
-    ]
-    (docs / "benchmark-tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    accuracy_figures.draw(tables_page.accuracy_rows(docs), folder)
+    for draw, name in (
+        (other_figures.speed, "speed"),
+        (other_figures.n_clusters, "n_clusters"),
+        (other_figures.batches, "integration"),
+        (other_figures.unimodal, "integration"),
+        (other_figures.order, "trajectory"),
+        (other_figures.labels, "trajectory"),
+        (other_figures.tests, "differential"),
+        (other_figures.links, "links"),
+    ):
+        draw(pd.read_csv(docs / f"{name}.csv"), folder)
+    (docs / "benchmark-tables.md").write_text(tables_page.page(docs), encoding="utf-8")
 
 
 if __name__ == "__main__":

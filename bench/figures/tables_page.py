@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
-from report import GROUPS, markdown, mean_and_sd
+from report import GROUPS, markdown, mean_and_sd, read
 
 SETS = {
     "Real cells": [
@@ -187,3 +189,47 @@ def links(rows: pd.DataFrame) -> str:
         wide = table.unstack(fill_value="").loc[order[0], order[1]]
         parts += [f"{method}:", markdown(wide)]
     return "\n\n".join(parts)
+
+
+def accuracy_rows(docs: Path, with_options: bool = False) -> pd.DataFrame:
+    """The scores of docs/accuracy.csv; those of fits with other options only if asked for."""
+    rows = read(docs / "accuracy.csv")
+    rows = rows[rows["metric"] != "error"]
+    if with_options:
+        return rows
+    rows = rows[~rows["method"].str.contains(" (", regex=False)]
+    return rows.drop_duplicates(["data", "method", "seed", "metric"], keep="last")
+
+
+def page(docs: Path) -> str:
+    """The text of docs/benchmark-tables.md."""
+    csv = {
+        name: pd.read_csv(docs / f"{name}.csv")
+        for name in ("n_clusters", "speed", "integration", "trajectory", "differential",
+                     "calibration", "links")
+    }  # fmt: skip
+    integration, trajectory = csv["integration"], csv["trajectory"]
+    integration = integration[integration["metric"] != "cpu_seconds"]
+    trajectory["metric"] = trajectory["metric"].str.replace("Spearman, ", "Spearman ")
+    rows = accuracy_rows(docs)
+    parts = [
+        accuracy(rows[rows["data"] != "sim_tiny"]),
+        "## Number of clusters",
+        "Simulated cells, estimated by the BIC (default) and from the rank (preset `paper`):",
+        plain(csv["n_clusters"]),
+        "Real cells, seeds 0 and 1, without and with a given number of clusters:",
+        estimated_k(accuracy_rows(docs, with_options=True)),
+        "## Speed and memory",
+        speed(csv["speed"]),
+        "## Batches and unimodal cells",
+        over_seeds(integration, ["task", "data"]),
+        "## Trajectories and label transfer",
+        over_seeds(trajectory, ["task"]),
+        "## Differential genes and peaks",
+        differential(csv["differential"]),
+        "## Calibration of the differential test",
+        plain(csv["calibration"]),
+        "## Regulatory elements",
+        links(csv["links"]),
+    ]
+    return "\n\n".join(parts) + "\n"
