@@ -13,7 +13,7 @@
 #'
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param modality `"rna"` for genes or `"peaks"`.
 #' @param features Names of the features; `NULL` for all modeled features.
 #' @param cells Names of the cells; `NULL` for all. Only with `as = "matrix"`.

@@ -25,7 +25,7 @@
 #'   model folder (`SaveSCMVP()`, or `model/` in the output of `scmvp fit`).
 #' @param query A Seurat object, SingleCellExperiment, MultiAssayExperiment, matrix of RNA counts
 #'   (genes x cells) or the path of a file that [ReadSCMVP()] reads.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param mosaic,rna.layer,peak.layer For a path: as in [ReadSCMVP()].
 #' @param modality Modality from which the cells are embedded: `"joint"` (both), `"rna"` or
 #'   `"peaks"`; `NULL`: all modalities of the query.

@@ -15,7 +15,7 @@
 #'
 #' @param object A Seurat object or SingleCellExperiment with a reduction, or a numeric matrix of
 #'   coordinates, cells x dimensions.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param root Name of a cell or, with `group.by`, of a group.
 #' @param group.by Name of a column of the cell metadata; for a matrix, one value per cell.
 #' @param reduction Name of the reduction.

@@ -66,19 +66,19 @@
 #'   * a MultiAssayExperiment with an RNA and a peak experiment of the same cells;
 #'   * a matrix of RNA counts, genes x cells (dense, sparse, delayed or on disk), beside `peaks`;
 #'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param rna.assay,peak.assay Names of the assays of a Seurat object. `NULL`: the one assay with
 #'   counts whose features are not genomic ranges, and the one ChromatinAssay or assay whose
 #'   features are (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and
-#'   scMVP's own are passed over.
+#'   the assays of scMVP are ignored.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`; for
 #'   a SingleCellExperiment or MultiAssayExperiment, another experiment that holds the peaks.
 #' @param rna.layer,peak.layer For a path: layers with the counts, as in [ReadSCMVP()].
 #' @param rna.experiment,peak.experiment Names of the experiments of a SingleCellExperiment or
-#'   MultiAssayExperiment (`"main"` for an unnamed main one). `NULL`: the one whose features are not
-#'   genomic ranges, and the one whose are.
+#'   MultiAssayExperiment (`"main"` for an unnamed main one). `NULL`: the one experiment whose
+#'   features are not genomic ranges, and the one whose features are.
 #' @param assay.type Name of the assay with raw counts in both experiments.
-#' @param impute.genes Names of genes to impute, instead of those that `impute` says.
+#' @param impute.genes Names of genes to impute; replaces `impute`.
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
 #' @param n.clusters Number of clusters (components of the mixture). `NULL` estimates it from the
 #'   latent of the first epochs by the Bayesian information criterion (preset `"paper"`: from the

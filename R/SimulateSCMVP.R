@@ -19,7 +19,7 @@
 #' @param batch.effect Standard deviation of the log factor by which a batch changes a feature.
 #' @param seed Seed; R's own random numbers are not changed.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @return A Seurat object with assays `RNA` and `ATAC` (counts; peak names like `chr1-100-600`) and
 #'   metadata `cell_type`. `Misc(object, "truth")` is a list: `links` (data frame of peak, gene,
 #'   distance), `rna` and `atac` (the true profile of each type, features x types, columns sum to

@@ -34,7 +34,7 @@
 #'   cells.
 #' @param prefix Prefix of the new columns in the cell metadata of the query.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @return The query with metadata `<prefix>_label` (factor), `<prefix>_confidence` and
 #'   `<prefix>_p_value`. For a matrix, a data frame with these columns, `best_label` (also for
 #'   unassigned cells) and one column `probability_<label>` for each label.
