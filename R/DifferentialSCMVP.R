@@ -21,6 +21,26 @@
 #' their noise as well (for features without a difference its effect and that of the counts
 #' correlate by 0.8 to 0.9), so that counts and model together would count the noise twice.
 #'
+#' @section Only what is higher:
+#' With `only.pos = TRUE` the table has only features that are counted in the group and higher in
+#' it (`lfc` above 0). `prob_de` is then the probability of a fold change above `logfc.threshold`,
+#' and `q_value` the expected share of wrong calls among these features. This is not the same as
+#' keeping the rows with `lfc > 0` of the whole table: where many losses are sure, they pay for
+#' gains that are not. Between simulated groups with 300 clear losses and 60 small gains, 12 % of
+#' the gains so called at `fdr = 0.05` were wrong, and 3 % with `only.pos`.
+#'
+#' @section The form of Seurat:
+#' `as = "seurat"` gives the columns of `FindAllMarkers()`: `p_val`, `avg_log2FC`, `pct.1`, `pct.2`,
+#' `p_val_adj`, `cluster` (a factor in the order of the groups) and `gene`, with unique row names.
+#' It has the features that were called (`p_val_adj` at most `fdr`), as `FindAllMarkers()` has those
+#' below its `return.thresh`. With `ident.1` there is a single comparison, and the table is that of
+#' `FindMarkers()`: all features, whose names are the row names, without `cluster` and `gene`.
+#'
+#' The test has no p values. `p_val_adj` is the `q_value`, at which lists are to be cut. `p_val` is
+#' 1 - `prob_de`, the probability that the feature does not differ; `p_val_adj` is its mean over all
+#' features up to this one, and so the smaller of the two. `avg_log2FC` is `lfc`, which is shrunk
+#' towards 0 where counts are few. `pct.1` and `pct.2` are rounded to three digits, as Seurat does.
+#'
 #' @section Which test when:
 #' * `DifferentialSCMVP()` for a list of genes or peaks that is to be believed at a stated rate.
 #' * `FindMarkers()` on the RNA assay for a test without any model; p values of counts are valid.
@@ -56,12 +76,18 @@
 #' @param seed.use Seed; R's random stream is left alone.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Say what is compared.
-#' @return A data frame with one line per feature and comparison, the most probable first:
-#'   `feature`, `group`, `reference`; `lfc`, `lfc_sd`, `lfc_low`, `lfc_high` (posterior log2 fold
-#'   change, its sd and 95 % interval); `lfc_model`, `lfc_model_sd`; `mean_group`,
-#'   `mean_reference` (normalized counts), `detected_group`, `detected_reference` (share of cells);
-#'   `prob_de` (probability of a fold change beyond the threshold), `log_bayes_factor` (natural),
-#'   `q_value`, `is_de`. With a single comparison its row names are the features.
+#' @param only.pos Only features that are higher in the group, see below.
+#' @param as `"data.frame"`, or `"seurat"` for the columns of `FindAllMarkers()`, see below.
+#' @return A data frame with one line per feature and comparison: `feature`, `group`, `reference`;
+#'   `lfc`, `lfc_sd`, `lfc_low`, `lfc_high` (posterior log2 fold change, its sd and 95 % interval);
+#'   `lfc_model`, `lfc_model_sd`; `mean_group`, `mean_reference` (normalized counts),
+#'   `detected_group`, `detected_reference` (share of cells); `prob_de` (probability of a fold
+#'   change beyond the threshold), `log_bayes_factor` (natural), `q_value`, `is_de`. With a single
+#'   comparison its row names are the features.
+#'
+#'   Groups come in the order of their factor. In each come first the features that are higher in
+#'   it, the most probable first, then those that are lower, likewise; so `head()` shows markers of
+#'   the first group.
 #' @section Errors:
 #' `scmvp_error_input` for groups that are unknown, overlap or have fewer than 3 cells, and where
 #' the counts of the modality are not in the object; `scmvp_error_model` when there is no stored
@@ -73,6 +99,8 @@
 #'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 3, impute = "none", verbose = FALSE)
 #'   markers <- DifferentialSCMVP(object, group.by = "cell_type", ident.1 = "Type01")
 #'   head(markers[markers$is_de, c("lfc", "lfc_sd", "q_value")])
+#'   markers <- DifferentialSCMVP(object, group.by = "cell_type", only.pos = TRUE, as = "seurat")
+#'   head(markers)                 # as FindAllMarkers(): dplyr::slice_max(), DoHeatmap()
 #'   peaks <- DifferentialSCMVP(
 #'     object, "peaks",
 #'     group.by = "cell_type", ident.1 = "Type01", ident.2 = "Type02"
@@ -84,10 +112,13 @@ DifferentialSCMVP <- function(object, modality = c("rna", "peaks"), rna = NULL, 
                               group.by = NULL, ident.1 = NULL, ident.2 = NULL, features = NULL,
                               logfc.threshold = 0.25, fdr = 0.05, library.size = 1e4,
                               n.samples = 10, reduction = "scmvp", seed.use = 0,
-                              backend = c("auto", "reticulate", "process"), verbose = TRUE, ...) {
+                              backend = c("auto", "reticulate", "process"), verbose = TRUE,
+                              only.pos = FALSE, as = c("data.frame", "seurat"), ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  as <- check_choice(as, c("data.frame", "seurat"), "as")
   request <- differential_request(
-    modality, features, logfc.threshold, fdr, library.size, n.samples, seed.use, backend, verbose
+    modality, features, logfc.threshold, fdr, library.size, n.samples, seed.use, backend, verbose,
+    only.pos
   )
   check_fitted(object, "DifferentialSCMVP()", "its model")
   record <- stored_results(object, reduction)
@@ -96,14 +127,15 @@ DifferentialSCMVP <- function(object, modality = c("rna", "peaks"), rna = NULL, 
   counts <- counts_of_fit(object, record, reduction, home, rownames(latent), rna, peaks)
   by <- group_column(group.by, ident.1, rownames(latent), reduction)
   data <- grouping_columns(object, by, home)
-  compare_groups(record, counts, group.by, ident.1, ident.2, data, reduction, request)
+  table <- compare_groups(record, counts, group.by, ident.1, ident.2, data, reduction, request)
+  if (as == "seurat") as_markers(table, is.null(ident.1)) else table
 }
 
 # ---- what is common ------------------------------------------------------------------------------
 
 # The checked arguments of one call.
 differential_request <- function(modality, features, logfc.threshold, fdr, library.size, n.samples,
-                                 seed.use, backend, verbose) {
+                                 seed.use, backend, verbose, only.pos) {
   fdr <- check_number(fdr, "fdr", min = 0, above = TRUE)
   if (fdr >= 1) refuse("fdr must be below 1, not ", in_words(fdr), ".")
   list(
@@ -114,7 +146,8 @@ differential_request <- function(modality, features, logfc.threshold, fdr, libra
       fdr = fdr,
       library_size = check_number(library.size, "library.size", min = 0, above = TRUE),
       n_samples = check_number(n.samples, "n.samples", min = 1, whole = TRUE),
-      seed = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+      seed = check_number(seed.use, "seed.use", min = 0, whole = TRUE),
+      only_pos = check_flag(only.pos, "only.pos")
     ),
     backend = check_choice(backend, backends, "backend"),
     verbose = check_flag(verbose, "verbose"),
@@ -153,7 +186,7 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
     found <- engine$differential(
       rna$counts, peaks$counts, groups, request$modality, features, options, batch
     )
-    differential_table(found$table, modelled, shown, unlist(found$typical))
+    differential_table(found$table, modelled, shown, unlist(found$typical), groups)
   })
 }
 
@@ -173,7 +206,8 @@ where_counts_are <- function(options, tested) {
   paste0("put ", kinds, " '", name, "' back, or give its counts with ", tested, " =.")
 }
 
-# list(labels, group1, group2): a label per cell, "" for none, and which are compared.
+# list(labels, levels, group1, group2): a label per cell, "" for none, the labels in the order of
+# the factor, and which are compared.
 groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction) {
   if (is.null(ident.1) && !is.null(ident.2)) {
     refuse("ident.2 is given without ident.1: name the group to compare with it as ident.1.")
@@ -184,17 +218,20 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
     if (!is.null(ident.2)) ident.2 <- "ident.2"
   } else {
     if (is.null(group.by)) group.by <- group_column(group.by, ident.1, cells, reduction)
-    labels <- as.character(groups_of(group.by, cells, data, "group.by"))
+    labels <- groups_of(group.by, cells, data, "group.by")
   }
+  levels <- levels(factor(labels))
+  labels <- as.character(labels)
   check_idents(ident.1, as.character(ident.1), as.character(ident.2), labels)
   if (!is.null(ident.1)) {
     together <- paste(ident.1, collapse = "+")
     labels[labels %in% as.character(ident.1)] <- together
+    levels <- c(together, setdiff(levels, ident.1))
     ident.1 <- together
   }
   labels[is.na(labels)] <- ""
   list(
-    labels = labels, group1 = if (!is.null(ident.1)) list(ident.1),
+    labels = labels, levels = levels, group1 = if (!is.null(ident.1)) list(ident.1),
     group2 = if (!is.null(ident.2)) as.list(as.character(ident.2))
   )
 }
@@ -273,12 +310,27 @@ tell_groups <- function(groups, tested, n) {
 }
 
 # The table of the core, under the names that the object has for the features.
-differential_table <- function(table, modelled, shown, typical) {
+differential_table <- function(table, modelled, shown, typical, groups) {
   rownames(table) <- NULL
   table$feature <- shown[match(table$feature, modelled)]
-  in_order <- function(x) factor(x, unique(x))
-  table[c("group", "reference")] <- lapply(table[c("group", "reference")], in_order)
+  tested <- if (is.null(groups$group1)) groups$levels else unlist(groups$group1)
+  table$group <- factor(table$group, tested)
+  table$reference <- factor(table$reference, unique(table$reference))
   if (!anyDuplicated(table$feature)) rownames(table) <- table$feature
   attr(table, "typical_lfc") <- typical
   table
+}
+
+# The columns of FindAllMarkers(), with its calls alone, or, of a single comparison, of
+# FindMarkers().
+as_markers <- function(table, each) {
+  if (each) table <- table[table$is_de, ]
+  markers <- data.frame(
+    p_val = pmax(1 - table$prob_de, 0), avg_log2FC = table$lfc,
+    pct.1 = round(table$detected_group, 3), pct.2 = round(table$detected_reference, 3),
+    p_val_adj = table$q_value
+  )
+  if (each) markers[c("cluster", "gene")] <- list(table$group, table$feature)
+  rownames(markers) <- make.unique(table$feature)
+  markers
 }

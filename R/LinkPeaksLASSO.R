@@ -46,7 +46,19 @@
 #'   programs, many peaks of other chromosomes follow the program of the gene, and few pairs can be
 #'   called at 5 %.
 #'
-#' For smoothed responses the rate is `NA`, because their cells are not exchangeable.
+#' `p.value` is the proportion of pairs of the null hypothesis whose peak enters at the same or a
+#' higher penalty. It is not corrected for the number of pairs; use `fdr` for this. For smoothed
+#' responses both are `NA`, because their cells are not exchangeable.
+#'
+#' @section Columns of Signac:
+#' The GRanges goes from the start of the gene to the center of the peak. Its first columns are
+#' those of `Signac::LinkPeaks()`, in that order: `score` (there a correlation, here the
+#' `coefficient`), `gene`, `peak`, `zscore` and `pvalue`. `pvalue` is `p.value`, and `zscore` the
+#' corresponding two-sided normal quantile with the sign of the coefficient.
+#' `as = "links"` adds `r.squared` and `fdr`.
+#'
+#' There is no format for Pando, because each row of its networks is a transcription factor at a
+#' region, and these links do not include factors.
 #'
 #' @section Transcription starts:
 #' The start of a gene is the 5' end of its body, which extends from the first to the last base of
@@ -76,9 +88,9 @@
 #'   or the only candidates. Imputed assays are used only if named.
 #' @param rna.layer,peak.layer Layers; `NULL`: `counts`, for imputed assays their imputed `data`.
 #' @param reduction,dims Reduction (and dimensions) for blocks of similar cells.
-#' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; or, for Seurat, `"object"`
-#'   with these as `Links()` of its ChromatinAssay and the data frame in
-#'   `Misc(object, "lasso_links")`.
+#' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; `"signac"`, the same with
+#'   the columns of its `LinkPeaks()` alone; or, for Seurat, `"object"` with `"links"` as the
+#'   `Links()` of its ChromatinAssay and the data frame in `Misc(object, "lasso_links")`.
 #' @param peaks Accessibility, peaks x cells, of the same cells.
 #' @param ranges Ranges of the peaks (GRanges or data frame), or `NULL` to read their names.
 #' @param genes Names of genes; `NULL` for all.
@@ -114,8 +126,8 @@
 #' @param verbose Show progress.
 #' @return A data frame with one row per link: `gene`, `peak`, `distance` (of the peak's center from
 #'   the start, negative upstream), `coefficient` (of standardized values), `r.squared` of the gene,
-#'   `fdr`, `lambda` and `tss`. Attribute `genes` is a data frame of all genes fitted, with their
-#'   numbers of peaks and links and their R squared.
+#'   `p.value`, `fdr`, `lambda` and `tss`. Attribute `genes` is a data frame of all genes fitted,
+#'   with their numbers of peaks and links and their R squared.
 #' @references Cao J, Cusanovich DA, Ramani V, et al. (2018). Joint profiling of chromatin
 #'   accessibility and gene expression in thousands of single cells. *Science* 361:1380-1385.
 #'
@@ -135,7 +147,8 @@
 LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
                            rna.layer = NULL, peak.layer = NULL, gene.coords = NULL,
                            reduction = "scmvp", dims = NULL,
-                           as = c("data.frame", "links", "object"), ranges = NULL, genes = NULL,
+                           as = c("data.frame", "links", "object", "signac"), ranges = NULL,
+                           genes = NULL,
                            distance = 1e5, lambda = c("1se", "min"), alpha = 1, nfolds = 10,
                            folds = NULL, groups = NULL, min.cells = 10, min.correlation = 0.03,
                            covariates = "depth", pseudocount = 0.1,
@@ -145,7 +158,7 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
                            standardize = NULL, ridge = NULL, null = NULL, coordinates = NULL,
                            seed.use = 0, workers = 1, BPPARAM = NULL, verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
-  as <- check_choice(as, c("data.frame", "links", "object"), "as")
+  as <- check_choice(as, c("data.frame", "links", "object", "signac"), "as")
   refuse_for_matrix(object, match.call(), environment(), c(
     "rna.assay", "peak.assay", "rna.layer", "peak.layer", "reduction", "dims"
   ))
@@ -177,6 +190,7 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
   switch(as,
     data.frame = links,
     links = lasso_granges(links),
+    signac = lasso_granges(links, only = TRUE),
     object = put_results(object, new_results(links = list(
       part = input$part, ranges = lasso_granges(links), key = "lasso_links", table = links
     )))

@@ -151,6 +151,8 @@ projection_settings <- function(model, model.reduction, modality, impute.genes, 
     model = model_of(
       model, check_string(model.reduction, "model.reduction"), "model", "model.reduction"
     ),
+    # of the clusters in the object that has the model
+    level = if (is_container(model)) fits_of(model)[[model.reduction]]$level,
     modality = modality,
     # what has to be there; all that is there for NULL
     wanted = if (isTRUE(modality %in% c("rna", "peaks"))) modality else c("rna", "peaks"),
@@ -191,7 +193,7 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches, w
   latent <- watch$during(
     "embedding the cells", engine$embed(rna$counts, peaks$counts, from, batch, watch$stage)
   )
-  result <- name_cells(latent, engine$responsibilities(latent), cells)
+  result <- name_cells(latent, engine$responsibilities(latent, projection$level), cells)
   c(result, list(
     id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6"),
     imputed = list(
@@ -207,6 +209,8 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches, w
     ),
     history = as.data.frame(modelled$history),
     summary = modelled$summary,
+    tree = modelled$tree,
+    level = projection$level,
     spelling = list(
       rna = unless_identical(rna$shown, modelled$genes),
       atac = unless_identical(peaks$shown, modelled$peaks)

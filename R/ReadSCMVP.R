@@ -1,8 +1,11 @@
 #' Read paired cells from a file
 #'
-#' Reads paired cells into a Seurat object with assays `RNA` and `ATAC`.
+#' Reads paired cells into a Seurat object with assays `RNA` and `ATAC`. Several samples, each with
+#' its own peaks, are joined in one object.
 #'
-#' @param path One of
+#' @param path Of several samples, a vector of paths with the names of the samples, such as
+#'   `c(donor1 = "run1/outs", donor2 = "run2/outs")`; without names, samples are called by their
+#'   folders. Of one, without a name, one of
 #'   * a folder with `rna.h5ad` and `atac.h5ad`;
 #'   * a `.h5mu` file with modalities `rna` and `atac` (or names such as `GEX` and `peaks`);
 #'   * an `.h5ad` file of both modalities, whose `var` has their `feature_types`;
@@ -18,6 +21,11 @@
 #'   those in a layer `counts` (or in raw); then that layer (or raw) is used. A message reports the
 #'   choice.
 #' @param verbose Report what is read, and in interactive consoles the progress.
+#' @param peaks For several samples: `"union"`; `"shared"`, those of the union that lie on a peak of
+#'   every sample; or, with `fragments`, the path of a BED file.
+#' @param fragments For several samples: count the peaks again from the fragment files. `TRUE` for
+#'   those of Cell Ranger (`atac_fragments.tsv.gz`) beside the matrix, or a vector of paths with the
+#'   names of the samples.
 #' @return A Seurat object with the counts as stored, the metadata of the cells (such as
 #'   `cell_type`) and of the features. The metadata are those of both modalities; if both have a
 #'   column of the same name with different values, the ATAC column is named `atac_<name>`.
@@ -25,28 +33,56 @@
 #'   computed from the counts. Both assays are of Seurat's standard class;
 #'   `Signac::CreateChromatinAssay(counts)` creates a ChromatinAssay of the peaks. Seurat replaces
 #'   `_` in feature names by `-`, which a message reports.
+#' @section Several samples:
+#' Cells are named `<sample>_<barcode>`, and the column `sample` contains their sample. Genes are
+#' matched by name; those that a sample lacks were not measured there, and are left out.
+#'
+#' Peaks that overlap by at least one base pair become one, from the first start to the last end:
+#' `GenomicRanges::reduce()` of all peaks with `min.gapwidth = 0`, with starts from 0 and exclusive
+#' ends, as 10x files have them. Where all samples have the same peaks, these stay as they are.
+#' Counts of peaks that become one are added. Where a sample has no peak, they are zero, though its
+#' cells may have fragments there: `fragments = TRUE` counts these, and is better where the files
+#' are at hand. It counts insertions, as Cell Ranger does: each end of a fragment, in the peak that
+#' has it. (`Signac::FeatureMatrix()` counts fragments instead.) Messages say in numbers what was
+#' joined and what was left out. For a fit of all samples, `RunSCMVP(object, batch = "sample")`.
 #' @section Errors:
-#' `scmvp_error_input`, which names the path, if it does not exist, is damaged, or lacks a modality.
+#' `scmvp_error_input`, which names the path, if it does not exist, is damaged, or lacks a modality;
+#' if samples do not match: other kinds of gene names, of chromosomes or genomes, or the same cells
+#' twice.
 #' @examples
 #' \dontrun{
 #' object <- ReadSCMVP("filtered_feature_bc_matrix.h5")
 #' object <- RunSCMVP(object)
+#'
+#' object <- ReadSCMVP(c(donor1 = "run1/outs", donor2 = "run2/outs"), fragments = TRUE)
+#' object <- RunSCMVP(object, batch = "sample")
 #' }
 #' @export
 ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic = FALSE,
-                      rna.layer = NULL, peak.layer = NULL, verbose = TRUE) {
+                      rna.layer = NULL, peak.layer = NULL, verbose = TRUE, peaks = "union",
+                      fragments = FALSE) {
   verbose <- check_flag(verbose, "verbose")
   backend <- check_choice(backend, backends, "backend")
-  path <- path.expand(check_string(path, "path"))
   options <- list(
     mosaic = check_flag(mosaic, "mosaic"),
     rna_layer = check_string(rna.layer, "rna.layer", optional = TRUE),
     atac_layer = check_string(peak.layer, "peak.layer", optional = TRUE)
   )
-  if (!file.exists(path)) {
-    refuse(path, " does not exist; check the path.")
+  if (length(path) > 1 || !is.null(names(path))) {
+    path <- check_samples(path)
+    options$peaks <- path.expand(check_string(peaks, "peaks"))
+    options$fragments <- check_fragments(fragments)
+    what <- count_of(length(path), "sample")
+    return(read_by_core("read_samples", path, what, options, backend, verbose))
   }
-  if (grepl("[.]rds$", path, ignore.case = TRUE)) {
+  path <- existing_path(check_string(path, "path"))
+  if (!identical(peaks, "union") || !isFALSE(fragments)) {
+    refuse(
+      "peaks and fragments are for samples with names: give the path of this one a name, too, or ",
+      "leave them out."
+    )
+  }
+  if (is_rds(path)) {
     if (!is.null(rna.layer) || !is.null(peak.layer)) {
       refuse(
         path, " holds an R object, which has assays: leave out rna.layer and peak.layer, and name ",
@@ -55,13 +91,66 @@ ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic
     }
     return(read_rds(path))
   }
+  read_by_core("read", path, basename(path), options, backend, verbose)
+}
+
+# `path`: absolute. `what`: what is read, in words.
+read_by_core <- function(verb, path, what, options, backend, verbose) {
   watched(verbose, function(watch) {
-    watch$during(paste("reading", basename(normalizePath(path))), {
+    watch$during(paste("reading", what), {
       seurat_of(with_engine(backend, function(engine) {
-        engine$read(normalizePath(path), options, watch$stage)
+        engine[[verb]](path, options, watch$stage)
       }, torch = FALSE))
     })
   })
+}
+
+# The absolute path, or paths, under the same names.
+existing_path <- function(path) {
+  expanded <- path.expand(path)
+  missing <- expanded[!file.exists(expanded)]
+  if (length(missing) > 0) refuse(missing[1], " does not exist; check the path.")
+  stats::setNames(normalizePath(expanded), names(path))
+}
+
+is_rds <- function(path) grepl("[.]rds$", path, ignore.case = TRUE)
+
+# The paths of several samples: all have a name of their own, or none has one.
+check_samples <- function(path) {
+  if (!is.character(path) || anyNA(path) || !all(nzchar(path))) {
+    refuse("path must be one path, or a vector of paths, not ", in_words(path), ".")
+  }
+  check_sample_names(names(path), "path")
+  objects <- path[is_rds(path)]
+  if (length(objects) > 0) {
+    refuse(
+      some_names(objects), " ", one_or_many(length(objects), "holds an R object", "hold R objects"),
+      ": samples are read from the files of their runs; objects with the same peaks are joined ",
+      "with merge()."
+    )
+  }
+  existing_path(path)
+}
+
+check_sample_names <- function(x, argument) {
+  if (!is.null(x) && (anyNA(x) || !all(nzchar(x)) || anyDuplicated(x) > 0)) {
+    refuse("the names of ", argument, " must be one of its own for each sample.")
+  }
+}
+
+# TRUE, FALSE or the files by sample, as the core takes them.
+check_fragments <- function(fragments) {
+  if (isTRUE(fragments) || isFALSE(fragments)) {
+    return(fragments)
+  }
+  if (!is.character(fragments) || anyNA(fragments) || is.null(names(fragments))) {
+    refuse(
+      "fragments must be TRUE, FALSE or a vector of paths with the names of the samples, not ",
+      in_words(fragments), "."
+    )
+  }
+  check_sample_names(names(fragments), "fragments")
+  as.list(existing_path(fragments))
 }
 
 read_rds <- function(path) {

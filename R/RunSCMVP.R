@@ -10,8 +10,9 @@
 #'   `FindNeighbors()` and the like. Its `Misc()` holds the fitted `model`, the `options`, the
 #'   training `history` (a data frame, one row per epoch), a `summary` and the
 #'   time of the `fit`.
-#' * metadata `scmvp_cluster`, the most probable mixture component as a factor of 0-based numbers,
-#'   and `scmvp_cluster_prob`, its posterior probability.
+#' * metadata `scmvp_cluster`, the most probable cluster as a factor of 0-based numbers,
+#'   and `scmvp_cluster_prob`, its posterior probability. [ClusterSCMVP()] gives more or fewer
+#'   clusters without a new fit.
 #' * assay `scMVP_RNA` (unless `impute = "none"`): imputed expression, log(1 + counts per 10,000),
 #'   the scale of `NormalizeData()`, so that measured and imputed values are comparable in
 #'   `FeaturePlot()` and `VlnPlot()`. It is dense and has no counts.
@@ -65,7 +66,8 @@
 #'     RNA beside `peaks`;
 #'   * a MultiAssayExperiment with an RNA and a peak experiment of the same cells;
 #'   * a matrix of RNA counts, genes x cells (dense, sparse, delayed or on disk), beside `peaks`;
-#'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`.
+#'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`, or the paths of
+#'     several samples.
 #' @param ... Not used; an unknown argument causes an error that names it.
 #' @param rna.assay,peak.assay Names of the assays of a Seurat object. `NULL`: the one assay with
 #'   counts whose features are not genomic ranges, and the one ChromatinAssay or assay whose
@@ -80,11 +82,11 @@
 #' @param assay.type Name of the assay with raw counts in both experiments.
 #' @param impute.genes Names of genes to impute; replaces `impute`.
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
-#' @param n.clusters Number of clusters (components of the mixture). `NULL` estimates it from the
-#'   latent of the first epochs by the Bayesian information criterion (preset `"paper"`: from the
-#'   rank of the correlation matrix of the cells). The estimate needs some tens of cells of each
-#'   type. For real cells it often exceeds the number of annotated types, so give the number if you
-#'   know it approximately. Some components may be the most probable one of no cell.
+#' @param n.clusters Number of clusters, which is then the number of components of the mixture; some
+#'   may end up without cells. `NULL` estimates the number of components from the latent of the first
+#'   epochs by the Bayesian information criterion, which needs some tens of cells of each type, and
+#'   merges components without a gap between them ([ClusterSCMVP()]). With preset `"paper"`, `NULL`
+#'   uses the rank of the correlation matrix of the cells, and no components are merged.
 #' @param max.epochs Maximum number of passes over the cells; training stops early when the fit to
 #'   the held-out cells no longer improves. `NULL`: 60, and fewer (at least 12) for more than 10,000
 #'   cells or 3,000 counts per cell.

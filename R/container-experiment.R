@@ -126,17 +126,24 @@ put_results.SummarizedExperiment <- function(object, results) {
       object, new$name,
       withDimnames = TRUE, value = new$values
     )
-    data <- bioc("S4Vectors", "metadata")(object)
-    # cbind() of fitted objects leaves several of the name
-    data <- data[!names(data) %in% new$name]
-    data[[new$name]] <- new$misc
-    object <- bioc("S4Vectors", "metadata<-")(object, value = data)
+    object <- with_record(object, new$name, new$misc)
+  }
+  if (!is.null(results$record)) {
+    object <- with_record(object, results$record$name, results$record$value)
   }
   if (!is.null(results$columns)) object <- set_col_data(object, results$columns)
   for (one in results$imputed) {
     object <- put_alt_exp(object, one$name, one$values, one$source, one$mark)
   }
   object
+}
+
+with_record <- function(object, name, record) {
+  data <- bioc("S4Vectors", "metadata")(object)
+  # cbind() of fitted objects leaves several of the name
+  data <- data[!names(data) %in% name]
+  data[[name]] <- record
+  bioc("S4Vectors", "metadata<-")(object, value = data)
 }
 
 set_col_data <- function(object, columns) {

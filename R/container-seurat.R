@@ -95,6 +95,11 @@ put_results.Seurat <- function(object, results) {
       stdev = if (is.null(new$made_from)) apply(new$values, 2, stats::sd) else numeric()
     )
   }
+  if (!is.null(results$record)) {
+    reduction <- object[[results$record$name]]
+    methods::slot(reduction, "misc") <- results$record$value
+    object[[results$record$name]] <- reduction
+  }
   if (!is.null(results$columns)) object <- SeuratObject::AddMetaData(object, results$columns)
   for (one in results$imputed) {
     object <- put_assay(object, one$name, imputed_assay(one$values, one$source, one$key, one$mark))

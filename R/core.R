@@ -215,6 +215,7 @@ r_words <- c(
   "leave its counts on disk with backed=True, or " = "",
   "give a dict of column and level" =
     "give levels named by their columns, such as c(donor = \"A\", lane = \"2\")",
+  "give a dict of names and paths" = "give a vector of paths with names",
   "; read_rds takes the name of an assay (rna_assay, peak_assay)" = ""
 )
 
@@ -237,7 +238,9 @@ r_names <- c(
 r_arguments <- c(
   "rna_layer='([^']*)'" = "rna.layer = \"\\1\"",
   "atac_layer='([^']*)'" = "peak.layer = \"\\1\"",
+  "peaks='([^']*)'" = "peaks = \"\\1\"",
   "mosaic=True" = "mosaic = TRUE",
+  "fragments=True" = "fragments = TRUE",
   "ordered=True" = "ordered = TRUE",
   "^lr is " = "learning.rate is ",
   "^delta is " = "logfc.threshold is "

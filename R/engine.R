@@ -36,6 +36,10 @@ model_verbs <- function(ask, ask_with) {
     read = function(path, options = list(), on_stage = NULL) {
       ask_with("read", options, path = path, on_stage = on_stage)
     },
+    # paths with or without names
+    read_samples = function(paths, options = list(), on_stage = NULL) {
+      ask_with("read_samples", options, paths = as.list(paths), on_stage = on_stage)
+    },
     simulate = function(options) ask_with("simulate", options),
     # of it: account, genes, peaks, batch
     build = function(rna, peaks, options, batch = NULL) {
@@ -44,13 +48,13 @@ model_verbs <- function(ask, ask_with) {
         rna = rna, atac = peaks, batch = as.list(names(batch)), obs = columns_of(batch)
       )
     },
-    # of a saved model: genes, peaks, batch, history, summary
+    # of a saved model: genes, peaks, batch, history, summary, tree
     load = function(folder) ask("load", folder = folder),
     # whether it was interrupted, and stopped before it could keep anything
     train = function(options, on_epoch, on_stage) {
       ask_with("train", options, on_epoch = on_epoch, on_stage = on_stage)
     },
-    # of it: latent, probabilities, history, summary; matrices without names
+    # of it: latent, probabilities, history, summary, tree; matrices without names
     fitted = function() ask("fitted"),
     # cells x dimensions
     embed = function(rna, peaks, modality, batch = NULL, on_stage = NULL) {
@@ -59,8 +63,10 @@ model_verbs <- function(ask, ask_with) {
         rna = rna, atac = peaks, modality = modality, obs = columns_of(batch), on_stage = on_stage
       )
     },
-    # cells x clusters
-    responsibilities = function(latent) ask("responsibilities", latent = unname(latent))
+    # cells x clusters. `level` of their tree: list(n_clusters) or list(resolution), or none
+    responsibilities = function(latent, level = NULL) {
+      ask_with("responsibilities", as.list(level), latent = unname(latent))
+    }
   )
 }
 
@@ -88,9 +94,9 @@ result_verbs <- function(ask, ask_with) {
     differential = function(rna, peaks, groups, modality, features, options, batch = NULL) {
       ask_with(
         "differential", options,
-        rna = rna, atac = peaks, labels = list_of(groups$labels), group1 = groups$group1,
-        group2 = groups$group2, modality = modality, features = list_of(features),
-        obs = columns_of(batch)
+        rna = rna, atac = peaks, labels = list_of(groups$labels), levels = list_of(groups$levels),
+        group1 = groups$group1, group2 = groups$group2, modality = modality,
+        features = list_of(features), obs = columns_of(batch)
       )
     },
     # data frame, as FeaturesAlongSCMVP() has it

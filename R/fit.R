@@ -101,6 +101,7 @@ fit_on <- function(engine, rna, peaks, options, batch, plan, model.file, verbose
       options = c(options, list(backend = engine$name)),
       history = as.data.frame(fitted$history),
       summary = fitted$summary,
+      tree = fitted$tree,
       interrupted = ended$interrupted,
       staged = stage_model(engine, model.file)
     )
@@ -163,8 +164,14 @@ tell_account <- function(account) {
 tell_summary <- function(summary) {
   message(
     count_of(summary$epochs, "epoch"), " in ", duration(summary$seconds_fit), "; ",
-    format_count(summary$n_clusters_used), " of ", count_of(summary$n_clusters, "cluster"),
-    " in use"
+    if (isTRUE(summary$account$n_clusters_estimated) && summary$n_clusters < summary$n_components) {
+      paste(count_of(summary$n_clusters, "cluster"), "of", count_of(summary$n_components, "component"))
+    } else {
+      paste(
+        format_count(summary$n_clusters_used), "of", count_of(summary$n_clusters, "cluster"),
+        "in use"
+      )
+    }
   )
 }
 

@@ -148,12 +148,13 @@ chosen_links <- function(pieces, pairs, peak_names, options) {
   table$coefficient <- unlist(lapply(fits, `[[`, "coefficients"), use.names = FALSE)
   table$r.squared <- spread("r.squared")
   table$lambda <- spread("lambda")
-  table$fdr <- NA_real_
+  table[c("p.value", "fdr")] <- NA_real_
   if (options$n.permutations > 0) {
     entered <- unlist(lapply(fits, `[[`, "entered"), use.names = FALSE)
     permuted <- unlist(lapply(fits, `[[`, "permuted"), use.names = FALSE)
     table$fdr <- permutation_fdr(entered, permuted, options$n.permutations)
     table$fdr[entered == 0] <- 1
+    table$p.value <- permutation_p(entered, permuted, length(entered) * options$n.permutations)
   }
   if (is.null(options$fdr)) {
     table <- table[table$coefficient != 0, ]
@@ -162,8 +163,8 @@ chosen_links <- function(pieces, pairs, peak_names, options) {
     table <- coefficients_at_entry(table, fits, pairs, genes, options)
   }
   table$peak <- peak_names[table$peak]
-  table <- table[c("gene", "peak", "distance", "coefficient", "r.squared", "fdr", "lambda", "tss",
-    "seqnames", "center")]
+  table <- table[c("gene", "peak", "distance", "coefficient", "r.squared", "p.value", "fdr",
+    "lambda", "tss", "seqnames", "center")]
   rownames(table) <- NULL
   n_links <- tabulate(match(table$gene, genes), length(genes))
   attr(table, "genes") <- data.frame(
@@ -194,11 +195,19 @@ coefficients_at_entry <- function(table, fits, pairs, genes, options) {
   table
 }
 
-# The GRanges Signac keeps: from the start of the gene to the center of the peak.
-lasso_granges <- function(links) {
-  make_links(
-    links$seqnames, pmin(links$tss, floor(links$center)), pmax(links$tss, floor(links$center)),
-    score = links$coefficient, gene = links$gene, peak = links$peak, r.squared = links$r.squared,
-    fdr = links$fdr
+# The GRanges Signac keeps: from the start of the gene to the center of the peak, with the columns
+# of LinkPeaks() and then, unless `only`, those that it has not.
+lasso_granges <- function(links, only = FALSE) {
+  columns <- list(
+    score = links$coefficient, gene = links$gene, peak = links$peak,
+    zscore = sign(links$coefficient) * stats::qnorm(links$p.value / 2, lower.tail = FALSE),
+    pvalue = links$p.value
   )
+  if (!only) columns <- c(columns, list(r.squared = links$r.squared, fdr = links$fdr))
+  do.call(make_links, c(
+    list(
+      links$seqnames, pmin(links$tss, floor(links$center)), pmax(links$tss, floor(links$center))
+    ),
+    columns
+  ))
 }

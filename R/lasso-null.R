@@ -156,3 +156,10 @@ permutation_fdr <- function(observed, permuted, n_permutations) {
   fdr[order] <- rev(cummin(rev(rate)))
   fdr
 }
+
+# The share of all pairs of the null hypothesis, `n`, whose peak enters as early; those that never
+# enter are not among `permuted`.
+permutation_p <- function(observed, permuted, n) {
+  as_early <- length(permuted) - findInterval(observed, sort(permuted), left.open = TRUE)
+  ifelse(observed > 0, (1 + as_early) / (1 + n), 1)
+}

@@ -11,8 +11,9 @@
 #' @param ccans A data frame of [FindCCANs()] for column `group`, or `NULL`.
 #' @param threshold Pairs with `coaccess` at or below this value, or with a missing value, are
 #'   omitted.
-#' @return A GRanges with columns `score` (the co-accessibility), `group` (CCAN of the first peak,
-#'   else of the second, or `NA`), `peak1` and `peak2`.
+#' @return A GRanges with the columns of `Signac::ConnectionsToLinks()`, `score` (the
+#'   co-accessibility) and `group` (CCAN of the first peak, else of the second, or `NA`), and then
+#'   `peak1` and `peak2`.
 #' @section Errors:
 #' `scmvp_error_input` for a data frame with other columns; `scmvp_error_package` without
 #' GenomicRanges.

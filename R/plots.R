@@ -235,7 +235,8 @@ cluster_probabilities <- function(object, reduction) {
   }
   with_engine("auto", function(engine) {
     restore_model(record$model, engine)
-    name_cells(latent, engine$responsibilities(latent), rownames(latent))$probabilities
+    found <- engine$responsibilities(latent, record$level)
+    name_cells(latent, found, rownames(latent))$probabilities
   })
 }
 

@@ -7,10 +7,11 @@
 #   imputed    list of list(name, key, values, mark, source): imputed values, features x cells, and
 #              the assay or experiment that the counts are in
 #   dropped    names of imputed parts that go
+#   record     list(name, value): what is kept of a fit that is there already, anew
 #   links      list(part, ranges, key, table), for Signac's assays
 #   home, assay.type, fit, command   see containers.R, fit_core() and seurat_command()
 new_results <- function(reduction = NULL, columns = NULL, imputed = list(), dropped = character(),
-                        links = NULL, home = NULL, assay.type = "counts", fit = NULL,
+                        record = NULL, links = NULL, home = NULL, assay.type = "counts", fit = NULL,
                         command = NULL) {
   as.list(environment())
 }
@@ -120,7 +121,8 @@ made_from <- function(parts, name, reduction) {
 fit_record <- function(fit) {
   list(
     model = fit$staged$model, options = fit$options, history = fit$history, summary = fit$summary,
-    probabilities = fit$probabilities, spelling = fit$spelling, fit = fit$id
+    probabilities = fit$probabilities, tree = fit$tree, level = fit$level,
+    spelling = fit$spelling, fit = fit$id
   )
 }
 
@@ -132,7 +134,6 @@ fit_results <- function(fit, names, parts, pair, home, words, assay.type, verbos
   if ("assay.type" %in% words$takes) fit$options$assay.type <- assay.type
   # which of them were given beside the object
   fit$options$beside <- names(Filter(function(part) isTRUE(part$beside), pair))
-  columns <- data.frame(fit$cluster, fit$cluster_prob, row.names = rownames(fit$latent))
   imputed <- lapply(c("rna", "atac"), function(modality) {
     if (is.null(fit$imputed[[modality]])) {
       return(NULL)
@@ -151,11 +152,17 @@ fit_results <- function(fit, names, parts, pair, home, words, assay.type, verbos
       name = names$reduction, key = names$key, values = fit$latent, misc = fit_record(fit),
       part = unlist(made_on)[1]
     ),
-    columns = stats::setNames(columns, c(names$cluster, names$cluster_prob)),
+    columns = cluster_columns(fit, names),
     imputed = Filter(Negate(is.null), imputed),
     dropped = parts_to_drop(parts, names, lengths(fit$imputed) > 0, verbose),
     home = home, assay.type = assay.type, fit = fit
   )
+}
+
+# The clusters of named cells (see name_cells()) as columns of their metadata.
+cluster_columns <- function(found, names) {
+  columns <- data.frame(found$cluster, found$cluster_prob, row.names = rownames(found$latent))
+  stats::setNames(columns, c(names$cluster, names$cluster_prob))
 }
 
 # Imputed parts of an earlier fit under the same name would not belong to the new one.

@@ -16,7 +16,7 @@ torch_cpu_index=https://download.pytorch.org/whl/cpu
 ruff=ruff==0.17.6 # each version formats a little differently
 r_packages="Seurat SeuratObject reticulate Matrix rlang ggplot2 ggrepel patchwork testthat lintr
   processx jsonlite glasso glmnet igraph knitr rmarkdown vdiffr"
-bioc_packages="BiocParallel destiny GenomicRanges HDF5Array MultiAssayExperiment rtracklayer
+bioc_packages="BiocParallel destiny edgeR GenomicRanges HDF5Array MultiAssayExperiment rtracklayer
  SingleCellExperiment"
 bioc_packages=${bioc_packages//$'\n'/}
 
@@ -216,7 +216,7 @@ python_environment() {
   install_torch
   write_constraints >"$venv/constraints.txt"
   note "the other packages, with $(tr '\n' ' ' <"$venv/constraints.txt")"
-  pip_install -c "$venv/constraints.txt" -e 'python[dev,analysis,fast]'
+  pip_install -c "$venv/constraints.txt" -e 'python[dev,analysis,fast,replicates]'
   echo "$key" >"$stamp"
 }
 

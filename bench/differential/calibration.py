@@ -4,8 +4,9 @@
 
 The test reads counts alone (docs/differential.md), so nothing is fitted. "Known prior" is the same
 likelihood with the true effects as the prior of the features: what is left of a deviation there is
-the likelihood's, the rest is that of the learned prior. Cells are compared within their batches
-where there are some. Needs scmvp alone.
+the likelihood's, the rest is that of the learned prior. "only_pos" are features that are higher in
+the group, with the rate of these; "lfc > 0" is the filter of all calls. Cells are compared within
+their batches where there are some. Needs scmvp alone.
 """
 
 from __future__ import annotations
@@ -50,15 +51,22 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     evidence, centre = effects.evidence_of(differential.shared_batches(pairs, named))
     fold = comparison.log2_fold[modality][kept]
     differs = np.abs(fold) > NULL_FOLD
-    probs = {
-        "learned": effects.posterior_of(evidence, NULL_FOLD).prob,
-        "known": known_prior(evidence, fold * np.log(2) - centre),
-    }
+    learned = effects.posterior_of(evidence, NULL_FOLD)
+    above = effects.posterior_of(evidence, NULL_FOLD, only_pos=True)
+    up, gains = above.mean > 0, fold > NULL_FOLD
+    filtered = (effects.q_values(learned.prob) <= FDR) & up
+    found = {
+        "learned": (differs.sum(), calls(learned.prob, differs)),
+        "known": (differs.sum(), calls(known_prior(evidence, fold * np.log(2) - centre), differs)),
+        "only_pos": (gains.sum(), calls(above.prob[up], gains[up])),
+        "lfc > 0": (
+            gains.sum(), {"called": filtered.sum(), "wrong": (filtered & ~gains).sum()}
+        ),
+    }  # fmt: skip
     return [
-        {"modality": modality, "comparison": comparison.name, "prior": prior,
-         "differ": differs.sum(), **calls(prob, differs)}
-        for prior, prob in probs.items()
-    ]  # fmt: skip
+        {"modality": modality, "comparison": comparison.name, "prior": prior, "differ": n, **counts}
+        for prior, (n, counts) in found.items()
+    ]
 
 
 def main() -> None:

@@ -17,7 +17,11 @@ from .imports import undisturbed
 from .r.rbridge import add_to_rds, read_rds, write_rds
 from .r.regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cicero
 from .reading import read
+from .several import count_fragments, read_samples
 from .tools.along import features_along, trends_along
+from .tools.forms import add_rank_genes_groups
+from .tools.conditions import differential_conditions
+from .tools.pseudobulk import pseudobulk
 from .tools.trajectory import diffusion
 from .tools.transfer import transfer_labels
 from .version import __version__
@@ -31,17 +35,22 @@ __all__ = [
     "ModelFileError",
     "RError",
     "__version__",
+    "differential_conditions",
     "diffusion",
+    "add_rank_genes_groups",
     "add_to_rds",
     "aggregate_cells",
+    "count_fragments",
     "estimate_n_clusters",
     "features_along",
     "filter_paired",
     "find_ccans",
     "from_parts",
     "link_peaks_lasso",
+    "pseudobulk",
     "read",
     "read_rds",
+    "read_samples",
     "run_cicero",
     "simulate",
     "transfer_labels",

@@ -35,14 +35,19 @@ def options_from(kind: type, values: dict[str, Any], defaults: dict[str, Any] | 
 
 def _of_field(field: dataclasses.Field, value: Any) -> Any:
     if isinstance(field.default, bool):
-        if not isinstance(value, bool | np.bool_):
-            raise InputError(f"{field.name} is {value!r}; give True or False")
-        return bool(value)
+        return flag(field.name, value)
     if isinstance(field.default, int):
         return whole_number(field.name, value, field.metadata.get("at_least", 1))
     if isinstance(field.default, float) and number(field.name, value) < 0:
         raise InputError(f"{field.name} is {value!r}; give a number of at least 0")
     return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, and nothing that could be taken for one."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} is {value!r}; give True or False")
+    return bool(value)
 
 
 def number(name: str, value: Any) -> float:

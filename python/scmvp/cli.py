@@ -1,4 +1,4 @@
-"""The command line: `scmvp fit`, `embed`, `impute`, `differential` and `info`.
+"""The command line: `scmvp fit`, `embed`, `clusters`, `impute`, `differential` and `info`.
 
 Messages go to stderr, results to files (`info` to stdout). Exit status: 0 done, 1 an installation
 that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted.
@@ -7,13 +7,12 @@ that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import re
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,17 @@ from .errors import InputError, InputNote
 from .files import json_text, whole_file, whole_folder
 from .flags import in_flags, parser
 from .modalities import MODALITIES
+from .outputs import (
+    read_latent,
+    refuse_output_folder,
+    write_clusters,
+    write_history,
+    write_json,
+    write_latent,
+)
 from .progress import SILENT, Display, Listener, Stages, displayed
 from .reading import read_for_fit
 from .words import count_of
-
-# What `fit` writes; --overwrite replaces a folder that holds nothing else.
-FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
-MODEL_FILES = {"model.json", "weights.safetensors"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +87,7 @@ def _fit_and_write(
 ) -> int:
     started = time.perf_counter()
     out = Path(arguments.out).resolve()
-    _refuse_output_folder(out, arguments.overwrite)
+    refuse_output_folder(out, arguments.overwrite)
     cells = _cells(arguments, messages)
     with messages.stages.stage("checking the counts"):
         model = SCMVP(
@@ -117,19 +120,18 @@ def _fit_and_write(
         return 0
     with whole_folder(out, replace=arguments.overwrite) as folder:
         latent = model.get_latent_representation()
-        _write_latent(folder / "latent.csv", model.cells, latent)
-        _write_clusters(folder / "clusters.csv", model.cells, model.predict_proba())
-        _write_history(folder / "history.csv", model.history)
+        write_latent(folder / "latent.csv", model.cells, latent)
+        write_clusters(folder / "clusters.csv", model.cells, model.predict_proba())
+        write_history(folder / "history.csv", model.history)
         model.save(folder / "model")
         summary = dict(model.summary())
         summary["seconds_total"] = round(time.perf_counter() - started, 3)
         summary["peak_memory_mb"] = peak_memory_mb()
-        _write_json(folder / "summary.json", summary)
+        write_json(folder / "summary.json", summary)
     if arguments.checkpoint is not None and not model.interrupted:
         Path(arguments.checkpoint).unlink(missing_ok=True)
     messages.show(
-        f"{out}: {_of_latent(latent)}, {summary['n_clusters_used']} of "
-        f"{count_of(summary['n_clusters'], 'cluster')} used, "
+        f"{out}: {_of_latent(latent)}, {_of_clusters(summary)}, "
         f"{count_of(summary['epochs'], 'epoch')} in {summary['seconds_fit']:.1f} s, "
         f"peak memory {summary['peak_memory_mb']:,.0f} MB"
     )
@@ -145,8 +147,22 @@ def _embed(arguments: argparse.Namespace, messages: _Messages) -> int:
     data = _other_cells(arguments, model, messages)
     latent = model.get_latent_representation(data, arguments.modality, progress=messages.progress)
     with whole_file(out) as partial:
-        _write_latent(partial, data.cells, latent)
+        write_latent(partial, data.cells, latent)
     messages.show(f"{arguments.out}: {_of_latent(latent)}")
+    return 0
+
+
+def _clusters(arguments: argparse.Namespace, messages: _Messages) -> int:
+    result = Path(arguments.result)
+    model = _load(result / "model", messages)
+    out = _output_file(arguments.out)
+    cells, latent = read_latent(result / "latent.csv")
+    found = model.responsibilities(
+        latent, n_clusters=arguments.n_clusters, resolution=arguments.resolution
+    )
+    with whole_file(out) as partial:
+        write_clusters(partial, cells, found)
+    messages.show(f"{arguments.out}: {count_of(found.shape[1], 'cluster')}")
     return 0
 
 
@@ -190,12 +206,14 @@ def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
     }[arguments.modality]
     table = test(
         cells, groupby=groupby, group1=arguments.group1, group2=arguments.group2,
-        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed, **{f"{word}s": features},
+        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed,
+        only_pos=arguments.only_pos, **{f"{word}s": features},
     )  # fmt: skip
     with whole_file(out) as partial:
         table.to_csv(partial, index=False)
-    pairs = table.groupby(["group", "reference"], sort=False)["is_de"].sum()
-    for (group, reference), n in pairs.items():
+    called = table[table["is_de"]].value_counts(["group", "reference"])
+    for group, reference in table.attrs["comparisons"]:
+        n = called.get((group, reference), 0)
         messages.show(f"{group} against {reference}: {count_of(n, word)} at FDR {arguments.fdr:g}")
     return 0
 
@@ -284,7 +302,7 @@ class _Messages:
         self._display.close()
 
 
-def _load(path: str, messages: _Messages) -> Any:
+def _load(path: str | Path, messages: _Messages) -> Any:
     SCMVP = _loaded_model_class(messages.stages)
     with messages.stages.stage("loading the model"):
         return SCMVP.load(path)
@@ -337,30 +355,6 @@ def _names_in(path: str | None) -> list[str] | None:
     return names
 
 
-def _refuse_output_folder(out: Path, overwrite: bool) -> None:
-    """Say before the fit, not after it, that the results have no place to go."""
-    parent = next(folder for folder in out.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{out} cannot be made: {parent} is not a folder one can write to")
-    if not out.exists():
-        return
-    if out == Path.cwd() or out.is_mount():
-        raise InputError(f"{out} cannot be replaced as a whole; name a folder inside it")
-    if not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder")
-    present = {entry.name for entry in out.iterdir()}
-    if present and not overwrite:
-        raise InputError(f"{out} is not empty; name another folder or add --overwrite")
-    foreign = sorted(present - FIT_OUTPUTS)
-    if (out / "model").is_dir():
-        foreign += sorted({entry.name for entry in (out / "model").iterdir()} - MODEL_FILES)
-    if foreign:
-        raise InputError(
-            f"{out} holds files that scmvp fit did not write, such as '{foreign[0]}'; name another "
-            "folder"
-        )
-
-
 def _output_file(path: str) -> Path:
     out = Path(path)
     if out.is_dir():
@@ -368,43 +362,15 @@ def _output_file(path: str) -> Path:
     return writable(out)
 
 
-def _write_latent(path: Path, cells: Iterable[str], latent: np.ndarray) -> None:
-    header = ["cell", *(f"latent_{number + 1}" for number in range(latent.shape[1]))]
-    rows = ((cell, *map(_number, row)) for cell, row in zip(cells, latent, strict=True))
-    _write_table(path, header, rows)
-
-
-def _write_clusters(path: Path, cells: Iterable[str], probabilities: np.ndarray) -> None:
-    cluster = probabilities.argmax(axis=1)
-    best = probabilities.max(axis=1)
-    rows = zip(cells, cluster.tolist(), map(_number, best), strict=True)
-    _write_table(path, ["cell", "cluster", "probability"], rows)
-
-
-def _write_history(path: Path, history: dict[str, list[Any]]) -> None:
-    columns = list(history)
-    rows = zip(*(map(_number, history[name]) for name in columns), strict=True)
-    _write_table(path, columns, rows)
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _number(value: Any) -> Any:
-    # Nine digits bring every float32 back exactly.
-    return f"{value:.9g}" if isinstance(value, float | np.floating) else value
-
-
 def _of_latent(latent: np.ndarray) -> str:
     return f"{count_of(len(latent), 'cell')} in {count_of(latent.shape[1], 'dimension')}"
+
+
+def _of_clusters(summary: dict[str, Any]) -> str:
+    n, components = summary["n_clusters"], summary["n_components"]
+    if summary["account"]["n_clusters_estimated"] and n < components:
+        return f"{count_of(n, 'cluster')} of {count_of(components, 'component')}"
+    return f"{summary['n_clusters_used']} of {count_of(n, 'cluster')} used"
 
 
 def _shape(cells: Any) -> str:
@@ -425,6 +391,7 @@ def _fail(sentence: str, status: int) -> int:
 VERBS = {
     "fit": _fit,
     "embed": _embed,
+    "clusters": _clusters,
     "impute": _impute,
     "differential": _differential,
     "info": _info,

@@ -29,7 +29,7 @@ def parser(
     )
     parser.add_argument("--version", action="version", version=f"scmvp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_fit, _add_embed, _add_impute, _add_differential, _add_info):
+    for add in (_add_fit, _add_embed, _add_clusters, _add_impute, _add_differential, _add_info):
         add(commands)
     for name, command in commands.choices.items():
         command.set_defaults(run=verbs[name])
@@ -41,7 +41,7 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     _add_input(fit)
     fit.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     fit.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
-    fit.add_argument("--n-clusters", type=_positive_int, metavar="K", help="default: estimated")
+    fit.add_argument("--n-clusters", type=_positive_int, metavar="K", help="default: found")
     fit.add_argument(
         "--n-latent", type=_positive_int, metavar="D", help="default 20, with preset paper 10"
     )
@@ -85,6 +85,21 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
     _add_input(embed)
     embed.add_argument("--out", required=True, metavar="FILE", help="CSV file to write or replace")
     embed.add_argument("--modality", choices=("joint", "rna", "atac"), default="joint")
+
+
+def _add_clusters(commands: argparse._SubParsersAction) -> None:
+    clusters = commands.add_parser(
+        "clusters", help="clusters of a fit at another level of its tree"
+    )
+    clusters.add_argument("result", metavar="DIR", help="folder that `scmvp fit` wrote")
+    clusters.add_argument("--out", required=True, metavar="FILE", help="CSV file to write")
+    level = clusters.add_mutually_exclusive_group(required=True)
+    level.add_argument("--n-clusters", type=_positive_int, metavar="N", help="how many")
+    level.add_argument(
+        "--resolution", type=_positive, metavar="R",
+        help="or the connectivity up to which components stay apart (0.15 where K is not given)",
+    )  # fmt: skip
+    clusters.add_argument("--quiet", action="store_true", help="write nothing but errors")
 
 
 def _add_impute(commands: argparse._SubParsersAction) -> None:
@@ -138,6 +153,11 @@ def _add_differential(commands: argparse._SubParsersAction) -> None:
         "--group2", nargs="+", metavar="LABEL", help="compared with (default: all other cells)"
     )
     differential.add_argument("--features", metavar="FILE", help="names, one a line (default: all)")
+    differential.add_argument(
+        "--only-pos",
+        action="store_true",
+        help="only features that are higher in the group; the rate of wrong calls is theirs",
+    )
     differential.add_argument(
         "--delta", type=float, default=0.25, metavar="D", help="least log2 fold change (0.25)"
     )

@@ -12,9 +12,9 @@ import pandas as pd
 
 from . import saved, storage
 from .arguments import Names, positions
+from .clusters import Clustered
 from .data.checks import writable
 from .data.covariates import Batch
-from .data.features import warn_of_empty_rows
 from .data.paired import PairedData
 from .errors import InputError
 from .fit.course import course_of, trained
@@ -22,12 +22,11 @@ from .fit.training import Callback
 from .plan import plan_of
 from .presets import preset_of
 from .progress import SILENT, Listener, Stages, followed
-from .state import State
 from .tools import differential, impute
 from .tools.groups import groups_in
 
 
-class SCMVP(State):
+class SCMVP(Clustered):
     """A Gaussian-mixture variational auto-encoder of paired RNA and open-chromatin counts.
 
     Example:
@@ -59,8 +58,9 @@ class SCMVP(State):
                 counts of the same cells.
             n_latent: D, dimensions of the latent; that of the preset when None: 20, in 'paper' 10.
             n_clusters: K, components of the mixture. When None it is found in the latent of the
-                first epochs, by the Bayesian information criterion; in preset 'paper' from the rank
-                of the cell-cell correlation matrix.
+                first epochs, by the Bayesian information criterion, and components without a gap
+                between them merge into clusters (`tree`); in preset 'paper' it is found from the
+                rank of the cell-cell correlation matrix, and nothing merges.
             preset: 'default', or 'paper' for the published model taken literally.
             rna_layer: Layer with the RNA counts, or 'raw' for `.raw`; X when None. A warning says
                 where X holds whole numbers other than those of the layer 'counts' (or `.raw`).
@@ -149,56 +149,6 @@ class SCMVP(State):
         if not (keep_checkpoint or self.interrupted):
             course.forget_checkpoint()
         return self
-
-    # ---- latent and clusters
-
-    def get_latent_representation(
-        self,
-        data: PairedData | None = None,
-        modality: str = "joint",
-        progress: bool | Listener = False,
-    ) -> np.ndarray:
-        """Posterior mean of z, in the coordinates in which a cluster has unit covariance.
-
-        The axes are ordered by how much the clusters differ along them, the most first. The origin
-        is the mean of the mixture. With preset 'paper' they are the networks' own, unordered.
-
-        Args:
-            data: Cells to embed; the fitted cells when None. Genes and peaks are matched by name,
-                peaks also in another spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may
-                be missing, which counts as zero. One modality is enough: (rna, None).
-            modality: 'joint' for q(z|x,y), 'rna' for q(z|x), 'atac' for q(z|y).
-            progress: As in `train`.
-
-        Returns:
-            (n, D) float32, in the order of the cells.
-        """
-        self._plan.scope.refuse_latent("modality", modality)
-        fit = self._fitted()
-        if data is None and modality == "joint" and fit.latent is not None:
-            return fit.latent.copy()
-        with followed(progress) as (stages, _):
-            paired = self._matched(data)
-            if modality != "joint":
-                warn_of_empty_rows(paired, modality)
-            return self._embedded(paired, modality, stages)
-
-    def predict_proba(self, data: PairedData | None = None) -> np.ndarray:
-        """p(c|z) at the posterior mean of z, (n, K) float32."""
-        return self.responsibilities(self.get_latent_representation(data))
-
-    def responsibilities(self, latent: np.ndarray) -> np.ndarray:
-        """p(c|z) of given points of the latent, (n, K) float32; needs no counts."""
-        return self._fitted().responsibilities(latent)
-
-    def predict(self, data: PairedData | None = None) -> np.ndarray:
-        """Most probable component of each cell, (n,), 0 to K - 1."""
-        return self.predict_proba(data).argmax(1)
-
-    @property
-    def n_clusters_used(self) -> int:
-        """Components that are the most probable one of at least one fitted cell."""
-        return len(np.unique(self.predict()))
 
     # ---- imputation
 
@@ -329,15 +279,14 @@ class SCMVP(State):
         self, data: PairedData | None = None, *, groupby: str | Sequence | None = None,
         group1: Any = None, group2: Any = None, genes: Sequence[str] | None = None,
         delta: float = 0.25, fdr: float = 0.05, library_size: float = 1e4, n_samples: int = 10,
-        latent: str = "joint", seed: int = 0,
+        latent: str = "joint", seed: int = 0, only_pos: bool = False, form: str = "table",
     ) -> pd.DataFrame:  # fmt: skip
         """Which genes differ between groups of cells, at a controlled false discovery rate.
 
-        Counts are tested (module `effects`, docs/differential.md); the table also has the fold
-        changes of decoded values. Without any argument the clusters are compared, each with the
-        rest. Where the model has batches, cells are compared with those of their own batch (of
-        several columns: with the same levels of all); batches with fewer than 3 cells of a group
-        are not used.
+        Counts are tested (docs/differential.md); the table also has the fold changes of decoded
+        values. Without any argument the clusters are compared, each with the rest. Where the model
+        has batches, cells are compared with those of their own (of several columns: with the same
+        levels of all); batches with fewer than 3 cells of a group are not used.
 
         Args:
             data: The cells, with all genes and peaks of the model; the fitted cells when None.
@@ -354,46 +303,50 @@ class SCMVP(State):
             n_samples: Samples of z behind `lfc_model`.
             latent: What the cells are embedded from for `lfc_model`: 'joint', 'rna' or 'atac'.
             seed: Of these samples and of the folds of features.
+            only_pos: Only genes that are higher in the group (`lfc` above 0). A call is one of a
+                fold change above delta, and the rate is that of these genes.
+            form: 'table', or 'scanpy': that of `scanpy.get.rank_genes_groups_df` (`tools.forms`).
 
         Returns:
-            One line per gene and comparison, the most probable ones of each comparison first:
-            `feature`; `group`, `reference`; `lfc`, `lfc_sd`, `lfc_low`, `lfc_high`, the posterior
-            log2 fold change, its sd and its 95 % interval; `lfc_model`, `lfc_model_sd`, that of the
-            decoded means over samples of z; `mean_*`, normalized counts, and `detected_*`, share of
-            the cells with a count, of both groups; `prob_de`, posterior probability of a fold
-            change beyond delta; `log_bayes_factor`, natural; `q_value`; `is_de`. `attrs` has the
-            log2 fold change of the typical gene, which was taken for none.
+            One line per gene and comparison, in each first genes that are higher in the group, then
+            the others, the most probable of either first: `feature`; `group`, `reference`; `lfc`,
+            `lfc_sd`, `lfc_low`, `lfc_high`, the posterior log2 fold change, its sd and its 95 %
+            interval; `lfc_model`, `lfc_model_sd`, that of the decoded means over samples of z;
+            `mean_*`, normalized counts, and `detected_*`, share of the cells with a count, of both
+            groups; `prob_de`, posterior probability of a fold change beyond delta;
+            `log_bayes_factor`, natural; `q_value`; `is_de`. `attrs` has the log2 fold change of the
+            typical gene, which was taken for none.
 
         Raises:
             InputError: A group is unknown or too small, shares no batch with what it is compared
                 with, or an argument is out of range.
         """
         return self._differential(
-            "rna", data, groupby, group1, group2, genes, delta=delta, fdr=fdr,
-            library_size=library_size, n_samples=n_samples, latent=latent, seed=seed,
+            "rna", data, groupby, group1, group2, genes,
+            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
         )  # fmt: skip
 
     def differential_accessibility(
         self, data: PairedData | None = None, *, groupby: str | Sequence | None = None,
         group1: Any = None, group2: Any = None, peaks: Sequence[str] | None = None,
         delta: float = 0.25, fdr: float = 0.05, library_size: float = 1e4, n_samples: int = 10,
-        latent: str = "joint", seed: int = 0,
+        latent: str = "joint", seed: int = 0, only_pos: bool = False, form: str = "table",
     ) -> pd.DataFrame:  # fmt: skip
         """Which peaks differ between groups of cells; see `differential_expression`.
 
         Where the model reads fragments of counted insertions, so does the test.
         """
         return self._differential(
-            "atac", data, groupby, group1, group2, peaks, delta=delta, fdr=fdr,
-            library_size=library_size, n_samples=n_samples, latent=latent, seed=seed,
+            "atac", data, groupby, group1, group2, peaks,
+            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
         )  # fmt: skip
 
     def _differential(
-        self, modality, data, groupby, group1, group2, features, **arguments: Any
+        self, modality, data, groupby, group1, group2, features, *settings_given: Any
     ) -> pd.DataFrame:
         fit, scope = self._fitted(), self._plan.scope
         with fit.on_its_threads():
-            settings = differential.settings_of(scope, modality, features, **arguments)
+            settings = differential.settings_of(scope, modality, features, *settings_given)
             paired, clusters = self._matched(data), partial(self.predict, data)
             groups = groups_in(data, paired.cells, groupby, group1, group2, clusters)
             return differential.compare_groups(fit, scope, paired, groups, settings)

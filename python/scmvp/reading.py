@@ -59,14 +59,22 @@ def read(
     Raises:
         InputError: The path does not exist, is damaged, or does not hold both modalities.
     """
+    path = existing(path)
+    with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
+        return read_path(path, backed, mosaic, rna_layer, atac_layer, report)
+
+
+def existing(path: str | Path) -> Path:
+    """What a caller gives as a path of something; InputError when there is nothing."""
+    if isinstance(path, dict | list | tuple):
+        raise InputError("several paths are given; read them with scmvp.read_samples")
     path = as_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
-    with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
-        return _read(path, backed, mosaic, rna_layer, atac_layer, report)
+    return path
 
 
-def _read(
+def read_path(
     path: Path,
     backed: bool,
     mosaic: bool,
@@ -74,6 +82,7 @@ def _read(
     atac_layer: str | None,
     report: Report,
 ) -> MuData | Paired:
+    """`read` of a path that exists, in a stage of the caller's."""
     path = inside_outs(path)
     layers = {"rna": rna_layer, "atac": atac_layer}
     if not has_layers(path):
@@ -111,14 +120,12 @@ def read_for_fit(
         mosaic: Keep unimodal cells.
         progress: As for `read`.
     """
-    path = as_path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the path")
+    path = existing(path)
     with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
         if backed is None:
             size = bytes_in_memory(path)
             backed = size is not None and size > _physical_memory() / 8
-        return _read(path, backed, mosaic, rna_layer, atac_layer, report)
+        return read_path(path, backed, mosaic, rna_layer, atac_layer, report)
 
 
 def _physical_memory() -> float:

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import scipy.sparse as sp
 
 from . import storage
+from .arguments import whole_number
 from .data.covariates import Covariates
 from .data.scope import Scope, n_features
 from .errors import ModelFileError
 from .fit.build import untrained
 from .fit.fitted import Fitted
 from .fit.training import TrainingResult
+from .fit.tree import ClusterTree
 from .modalities import MODALITIES
 from .nn.device import pick_device
 from .options import ModelOptions, TrainingOptions
@@ -36,8 +38,9 @@ def summary_of(plan: Plan, fit: Fitted, n_clusters_used: int) -> dict[str, Any]:
     return {
         "n_cells": fit.account["n_cells"],
         **{n_features(name): len(names) for name, names in plan.scope.features.items()},
-        "n_clusters": fit.module.n_clusters,
+        "n_clusters": fit.n_clusters,
         "n_clusters_used": n_clusters_used,
+        "n_components": fit.module.n_clusters,
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
         "seconds_fit": result.seconds,
@@ -68,6 +71,7 @@ def info_of(plan: Plan, fit: Fitted, summary: dict[str, Any]) -> dict[str, Any]:
         "model_options": dataclasses.asdict(plan.options),
         "training_options": dataclasses.asdict(fit.options),
         "training": dataclasses.asdict(fit.result),
+        "tree": None if fit.tree is None else fit.tree.info() | {"level": fit.level},
         "modalities": [*scope.features],
         **{MODALITIES[name].features: names.tolist() for name, names in scope.features.items()},
     }
@@ -96,7 +100,7 @@ def read(directory: str | os.PathLike, device: str) -> Saved:
 
 def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
     account, layers = info["account"], tuple(info["layers"])
-    n_clusters, insertions = account["n_clusters"], account["atac_insertions"]
+    n_components, insertions = account["n_components"], account["atac_insertions"]
     features = {
         name: storage.names_in(info, MODALITIES[name].features, directory)
         for name in storage.modalities_in(info, directory)
@@ -107,7 +111,7 @@ def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
     result = _with_nan(storage.options_of(TrainingResult, info["training"], directory))
     covariates = Covariates.from_info(info["covariates"])
     weights = storage.read_weights(directory, info["weights_sha256"])
-    sizes = [(options.n_latent, options.n_hidden), (options.n_latent, n_clusters)]
+    sizes = [(options.n_latent, options.n_hidden), (options.n_latent, n_components)]
     for names in features.values():
         sizes.append((options.n_hidden, len(names)))
         if options.encoder_input == "spectral":
@@ -116,10 +120,19 @@ def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
     scope = Scope(features, layers, covariates, insertions)
     blank = {name: sp.csr_matrix((1, len(names))) for name, names in features.items()}
     average = scope.row()
-    module = untrained(options, n_clusters, blank, None if average is None else average[None], 0)
+    module = untrained(options, n_components, blank, None if average is None else average[None], 0)
     storage.fill(module, weights, directory)
-    plan = Plan(info["preset"], options, scope, account, n_clusters)
-    return Saved(plan, Fitted(module, training, result, account, threads, None), info)
+    plan = Plan(info["preset"], options, scope, account, n_components)
+    tree = None if info["tree"] is None else ClusterTree.from_info(info["tree"], n_components)
+    level = None if tree is None else _level_of(info["tree"]["level"], tree)
+    fit = Fitted(module, training, result, account, threads, None, tree, level)
+    return Saved(plan, fit, info)
+
+
+def _level_of(level: int | None, tree: ClusterTree) -> int | None:
+    if level is not None and not 1 <= whole_number("level", level) <= len(tree.n_cells):
+        raise ValueError("the level of the clusters")
+    return level
 
 
 def _with_nan(result: TrainingResult) -> TrainingResult:

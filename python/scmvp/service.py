@@ -48,6 +48,10 @@ class Service:
         """Paired cells of a file or folder, as `cells_of` has them."""
         return cells_of(scmvp.read(path, progress=self._progress, **options))
 
+    def read_samples(self, paths: Any, **options: Any) -> dict[str, Any]:
+        """The same of several samples."""
+        return cells_of(scmvp.read_samples(paths, progress=self._progress, **options))
+
     def simulate(self, **options: Any) -> dict[str, Any]:
         """Simulated cells, and what is true of them: links, and the profile of each type."""
         mdata = scmvp.simulate(**options)
@@ -91,9 +95,9 @@ class Service:
         cells = _mudata(rna, atac, obs)
         return self._model.get_latent_representation(cells, modality, self._progress)
 
-    def responsibilities(self, latent: np.ndarray) -> np.ndarray:
-        """p(c|z) of points of the latent, (points, clusters)."""
-        return self._model.responsibilities(_points(latent))
+    def responsibilities(self, latent: np.ndarray, **level: Any) -> np.ndarray:
+        """p(c|z) of points of the latent, (points, clusters), at a level of the tree."""
+        return self._model.responsibilities(_points(latent), **level)
 
     def decode(self, latent: np.ndarray, **options: Any) -> np.ndarray:
         """Imputed profiles of points of the latent, (features, points)."""
@@ -111,14 +115,19 @@ class Service:
         modality: str,
         features: list[str] | None = None,
         obs: dict[str, list[str]] | None = None,
+        levels: list[str] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
         """Differential features between groups; the label of a cell in no group is ''.
+
+        Groups come in the order of `levels`, or, without these, sorted.
 
         The table, and the log2 fold change of the typical feature by comparison.
         """
         model, cells = self._model, _mudata(rna, atac, obs)
         groups = pd.Series(list(labels), dtype=object).replace({"": None})
+        if levels is not None:
+            groups = groups.astype(pd.CategoricalDtype(list(levels)))
         if modality == "rna":
             table = model.differential_expression(cells, groupby=groups, genes=features, **options)
         else:
@@ -157,14 +166,19 @@ class Service:
 
     def _course(self) -> dict[str, Any]:
         history = {name: _column(values) for name, values in self._model.history.items()}
-        return {"history": history, "summary": self._model.summary()}
+        tree, level = self._model.tree, self._model.level
+        return {
+            "history": history,
+            "summary": self._model.summary(),
+            "tree": None if tree is None else tree._asdict() | {"level": level},
+        }
 
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
-        Service.read, Service.simulate, Service.build, Service.load, Service.train,
-        Service.fitted, Service.embed, Service.responsibilities, Service.decode,
+        Service.read, Service.read_samples, Service.simulate, Service.build, Service.load,
+        Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.decode,
         Service.decode_to_file, Service.differential, Service.along, Service.trends,
         Service.transfer, Service.save,
     )

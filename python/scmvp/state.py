@@ -11,6 +11,7 @@ from .data.paired import Paired, PairedData
 from .errors import InputError
 from .fit.fitted import Fitted
 from .fit.training import TrainingResult
+from .fit.tree import ClusterTree
 from .modalities import feature_of
 from .options import ModelOptions
 from .plan import Plan
@@ -93,8 +94,23 @@ class State:
 
     @property
     def n_clusters(self) -> int | None:
-        """K; None as long as it is to be found."""
+        """Clusters that `predict` gives; None as long as they are to be found."""
+        return self._plan.n_clusters if self._fit is None else self._fit.n_clusters
+
+    @property
+    def n_components(self) -> int | None:
+        """K of the mixture, of which clusters are made; None as long as it is to be found."""
         return self._plan.n_clusters if self._fit is None else self._fit.module.n_clusters
+
+    @property
+    def level(self) -> int | None:
+        """Clusters that its tree is cut to; None where clusters are components."""
+        return None if self._fit is None else self._fit.level
+
+    @property
+    def tree(self) -> ClusterTree | None:
+        """How the components merge into clusters; None before the training."""
+        return None if self._fit is None else self._fit.tree
 
     @property
     def history(self) -> dict[str, list]:

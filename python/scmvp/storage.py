@@ -31,8 +31,8 @@ from .version import __version__
 from .words import count_of
 
 FORMAT = "scmvp-model"
-FORMAT_VERSION = 6
-READABLE_VERSIONS = (3, 4, 5, FORMAT_VERSION)  # 3 has no digest of the JSON
+FORMAT_VERSION = 7
+READABLE_VERSIONS = (3, 4, 5, 6, FORMAT_VERSION)  # 3 has no digest of the JSON
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 DIGEST = "content_sha256"
@@ -141,6 +141,7 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
         info = {"modalities": [*PAIR]} | info
     features = [MODALITIES[name].features for name in _known(info.get("modalities"))]
     needed = (*INFO_KEYS, "modalities", *features, *([DIGEST] if given > 3 else []))
+    needed += ("tree",) if given > 6 else ()
     if missing := [name for name in needed if name not in info]:
         raise ModelFileError(f"'{path}' lacks {', '.join(missing)}; save the model again")
     if DIGEST in info and info[DIGEST] != signed(stored)[DIGEST]:
@@ -151,14 +152,17 @@ def load_info(directory: str | os.PathLike) -> dict[str, Any]:
 
 
 def _as_now(info: dict[str, Any]) -> dict[str, Any]:
-    """With the fields that came with version 5: before, zeros were never sampled."""
+    """With the fields that came later: zeros were never sampled, clusters were components."""
+    account = info["account"]
+    clusters = account.get("n_clusters") if isinstance(account, dict) else None
     for part, name, value in (
         ("training_options", "zeros", "exact"),
         ("training", "features_per_step", {}),
+        ("account", "n_components", clusters),
     ):
         if isinstance(info[part], dict):
             info[part] = {name: value} | info[part]
-    return info
+    return {"tree": None} | info
 
 
 def _known(names: Any) -> list[str]:

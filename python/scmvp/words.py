@@ -19,7 +19,8 @@ def count_of(n: int, noun: str, singular: str = "", plural: str = "") -> str:
         plural: What follows it where there are more, or none ("have").
     """
     if n != 1:
-        noun += "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+        hissing = noun.endswith(("s", "x", "ch", "sh")) and not noun.endswith("och")
+        noun += "es" if hissing else "s"
     verb = singular if n == 1 else plural
     return f"{n:,} {noun} {verb}" if verb else f"{n:,} {noun}"
 

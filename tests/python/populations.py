@@ -11,13 +11,20 @@ def counts(rng, mean, phi):
     return sp.csr_matrix(rng.poisson(mean * rng.gamma(1 / phi, phi, mean.shape)).astype(np.float32))
 
 
-def population(seed, n=(120, 150), n_features=1500, n_different=120, fold=2.5, phi=0.4, null=False):
-    """Two groups of cells, whose first features differ by a fold in either direction."""
+def population(
+    seed, n=(120, 150), n_features=1500, n_different=120, fold=2.5, phi=0.4, null=False, first=None
+):
+    """Two groups of cells, whose first features differ by a fold in either direction.
+
+    `first` has the effects (natural logarithm) of the first features instead.
+    """
     rng = np.random.default_rng(seed)
     share = rng.lognormal(0, 1, n_features)
     share /= share.sum()
     effect = np.zeros(n_features)
     effect[:n_different] = 0 if null else np.log(fold) * rng.choice([-1, 1], n_different)
+    if first is not None:
+        effect[: len(first)] = first
     size = 2000 * rng.lognormal(0, 0.4, sum(n))
     group = np.arange(sum(n)) < n[0]
     mean = size[:, None] * share * np.where(group[:, None], np.exp(effect), 1)

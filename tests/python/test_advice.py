@@ -24,6 +24,7 @@ from anndata import AnnData
 from conftest import TenX
 from messages import PACKAGE, Message, messages, texts
 from mudata import MuData
+from runs import draw_runs, write_fragments, write_run
 
 import scmvp
 from scmvp import cli, flags
@@ -189,7 +190,10 @@ def _functions() -> dict[str, inspect.Signature]:
     found = {name: getattr(scmvp, name) for name in scmvp.__all__}
     found = {name: part for name, part in found.items() if inspect.isroutine(part)}
     found["SCMVP"] = SCMVP
-    found |= {name: part for name, part in vars(SCMVP).items() if name[0] != "_" and callable(part)}
+    for one in reversed(SCMVP.__mro__[:-1]):
+        found |= {
+            name: part for name, part in vars(one).items() if name[0] != "_" and callable(part)
+        }
     found["load"] = SCMVP.load
     return {name: inspect.signature(function) for name, function in found.items()}
 
@@ -250,7 +254,11 @@ PYTHON_WORDS = (
     r"\b[a-z_]+=(?:True|False|None|['\"…])|\b(?:True|False|None)\b|\bscmvp\.[a-z]|"
     r"\b[am]data\b|\b[A-Za-z_]+\((?:data)?\)|\bobs_names\b"
 )
-ONLY_PYTHON = {"along", "trajectory", "transfer", "regulation", "__init__"}
+ONLY_PYTHON = {
+    "along", "conditions", "forms", "pseudobulk", "trajectory", "transfer", "regulation", "__init__"
+}  # fmt: skip
+# The command line reads one sample.
+OF_SAMPLES = {"several", "samples", "peaks", "fragments"}
 # What neither the command line nor R can meet, by module: they pass no such argument or object.
 NOT_BY_OTHERS = {
     "annotated": ["there is no '{use_rep}'", "keeps no metadata", "{argument}", "{what}"],
@@ -270,7 +278,9 @@ NOT_BY_OTHERS = {
     "progress": [""],
     "rbridge": [""],
     "rserial": [""],
+    "reading": ["several paths"],
     "scope": ["scmvp.read", "modality '{modality}'"],
+    "several": ["paths is", "fragments is {fragments}", "cells"],
     "simulate": ["batch_effect", "separated_by"],
     "state": ["call train()"],
 }  # fmt: skip
@@ -292,7 +302,7 @@ def _met_by_others(modules: set[str] = frozenset()) -> list[tuple[str, str]]:
 def test_the_command_line_says_its_flags():
     arguments = {name for name in _arguments() if "_" in name} | {"groupby", "group1", "group2"}
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])"
-    for module, text in _met_by_others({"simulate", "filtering", "rank"}):
+    for module, text in _met_by_others({"simulate", "filtering", "rank", *OF_SAMPLES}):
         left = re.findall(words, flags.in_flags(text))
         assert not left, (module, flags.in_flags(text), left)
 
@@ -322,7 +332,7 @@ def test_r_says_its_arguments():
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])|--[a-z]"
     assert phrases and names and patterns
     for module, text in _met_by_others(
-        {"cli", "rengine", "checkpoint", "filtering", "rank", "backed"}
+        {"cli", "outputs", "rengine", "checkpoint", "filtering", "rank", "backed"}
     ):
         left = re.findall(words, re.sub(r"(make[.]unique|subset)\(\)", "", in_r(text)))
         assert not left, (module, in_r(text), left)
@@ -370,6 +380,101 @@ def test_only_what_takes_mosaic_advises_it(world, refused):
         sentence = refused(call, "10 only in RNA", "10 only in ATAC", "keep the 100 shared cells")
         assert "mosaic" not in sentence
     assert "mosaic=True" in refused(lambda: SCMVP((rna, atac)))
+
+
+def _runs(w):
+    return {name: write_run(w.tmp / name, run) / "outs" for name, run in draw_runs().items()}
+
+
+def _read_samples(*arguments, **options):
+    return lambda: scmvp.read_samples(*arguments, **options)
+
+
+@case
+def samples(w):
+    runs = draw_runs()
+    paths = _runs(w)
+    one = paths["donor1"]
+    good = _read_samples(paths)
+    yield lambda: scmvp.read([*paths.values()]), good
+    yield _read_samples([]), _read_samples([*paths.values()])
+    yield _read_samples({"": one}), _read_samples({"a": one})
+    yield _read_samples({"a": one, "b": one}), _read_samples({"a": one})
+    again = write_run(w.tmp / "again" / "donor1", runs["donor1"]) / "outs"
+    both = [again, paths["donor2"]]
+    other = write_run(w.tmp / "again" / "donor2", runs["donor1"]) / "outs"
+    yield _read_samples([other, paths["donor2"]]), _read_samples({"a": other, "b": both[1]})
+    yield _read_samples({"a": one, "b": again}), _read_samples({"a": one})
+
+    def written(name, run, **changes):
+        return write_run(w.tmp / name, run, **changes) / "outs"
+
+    first, second = draw_runs().values()
+    first.cells[0], second.cells[0] = "b_x", "x"
+    clash = {"a": written("e", first), "a_b": written("f", second)}
+    yield _read_samples(clash), _read_samples(dict(zip("cd", clash.values(), strict=True)))
+    second = runs["donor2"]
+    genes = [f"ENSG{i}" for i in range(50)]
+    ids = written("g", second, names=[*genes, *second.names])
+    yield _read_samples({"a": one, "b": ids}), good
+    second.peaks = [(chrom[3:], start, end) for chrom, start, end in second.peaks]
+    yield _read_samples({"a": one, "b": written("h", second)}), good
+    # peaks of one half of the genome and of the other, which the third has both
+    half = {"a": draw_runs()["donor1"], "b": draw_runs()["donor2"], "c": draw_runs(1)["donor1"]}
+    for name, chrom in (("a", "chr1"), ("b", "chr2")):
+        half[name].peaks = [peak for peak in half[name].peaks if peak[0] == chrom]
+    half["c"].peaks = half["a"].peaks + half["b"].peaks
+    halves = {name: written(f"half-{name}", run) for name, run in half.items()}
+    yield _read_samples(halves, peaks="shared"), _read_samples(halves)
+
+
+@case
+def peaks_to_count(w):
+    run, path = draw_runs()["donor1"], _runs(w)["donor1"]
+    file = path / "atac_fragments.tsv.gz"
+    bed = w.tmp / "peaks.bed"
+
+    def count(peaks=run.names, cells=run.cells):
+        return lambda: scmvp.count_fragments(file, peaks, cells)
+
+    def with_bed(text):
+        def call():
+            bed.write_text(text)
+            return scmvp.count_fragments(file, bed, run.cells)
+
+        return call
+
+    tabs = "chr1\t0\t900000\nchr2\t0\t900000\n"
+    yield count(["peak1"]), count()
+    yield count(cells="AAA-1"), count()
+    yield count(cells=run.cells * 2), count()
+    yield with_bed(tabs.replace("\t", " ")), with_bed(tabs)
+    yield with_bed(tabs + "chr1\t5\t9\n"), with_bed(tabs)
+    samples = {"a": path}
+    yield _read_samples(samples, peaks=bed), _read_samples(samples, peaks=bed, fragments=True)
+    yield _read_samples(samples, peaks=bed), _read_samples(samples)
+
+
+@case
+def files_of_fragments(w):
+    runs, paths = draw_runs(), _runs(w)
+    own = {name: path / "atac_fragments.tsv.gz" for name, path in paths.items()}
+    good = _read_samples(paths, fragments=own)
+    yield _read_samples(paths, fragments="yes"), _read_samples(paths, fragments=True)
+    yield _read_samples(paths, fragments="yes"), good
+    yield _read_samples(paths, fragments={"donor1": own["donor1"]}), good
+    swapped = dict(zip(own, [*own.values()][::-1], strict=True))
+    yield _read_samples(paths, fragments=swapped), good
+    rows = runs["donor1"].fragments
+    renamed = write_fragments(w.tmp / "a.tsv", [(chrom[3:], *rest) for chrom, *rest in rows])
+    yield _read_samples(paths, fragments=own | {"donor1": renamed}), good
+    cells = runs["donor1"].cells
+    places = [row[:3] for row in runs["donor2"].fragments]
+    other = [(*place, cells[i % len(cells)]) for i, place in enumerate(places)]
+    path = write_fragments(w.tmp / "b.tsv", other)
+    yield _read_samples(paths, fragments=own | {"donor1": path}), good
+    moved = {name: file.rename(w.tmp / f"{name}.tsv.gz") for name, file in own.items()}
+    yield _read_samples(paths, fragments=True), _read_samples(paths, fragments=moved)
 
 
 @case
@@ -1017,6 +1122,22 @@ def groups(w):
             lambda: groups_of(w.cells, None, None, None),
             lambda given=given: groups_of(w.cells, *given),
         )
+
+
+@case
+def tables_for_scanpy(w):
+    def add(table, adata=w.rna, groupby="cell_type"):
+        return lambda: scmvp.add_rank_genes_groups(adata, table, groupby)
+
+    w.rna.obs["cell_type"] = w.mdata.obs["cell_type"].to_numpy()
+    w.rna.obs["one"] = "a"
+    test = w.model.differential_expression
+    table = test(w.mdata, groupby="cell_type")
+    yield add(w.rna.var), add(table)
+    yield add(table, w.atac), add(table, w.rna)
+    for column in ("typo", "one"):
+        yield add(table, groupby=column), add(table)
+    yield add(test(w.mdata, groupby="cell_type", only_pos=True)), add(table)
 
 
 @case

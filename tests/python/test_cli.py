@@ -18,6 +18,7 @@ import scipy.sparse as sp
 
 import scmvp
 from scmvp import cli
+from scmvp.outputs import FIT_OUTPUTS
 
 FIT = ("--max-epochs", "3", "--n-clusters", "3", "--threads", "1")
 SUMMARY = {
@@ -97,7 +98,7 @@ def assert_refused(result: Result | subprocess.CompletedProcess, *words: str) ->
 
 
 def test_fit_writes_what_other_programs_read(fitted, cells):
-    assert sorted(path.name for path in fitted.iterdir()) == sorted(cli.FIT_OUTPUTS)
+    assert sorted(path.name for path in fitted.iterdir()) == sorted(FIT_OUTPUTS)
     names = list(anndata.read_h5ad(cells / "rna.h5ad").obs_names)
 
     header, rows = table(fitted / "latent.csv")
@@ -170,7 +171,7 @@ def test_a_fit_that_fails_leaves_nothing(cells, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device", "history.csv")
 
-    monkeypatch.setattr(cli, "_write_history", full)
+    monkeypatch.setattr(cli, "write_history", full)
     assert cli.main(["fit", str(cells), "--out", str(tmp_path / "out"), *FIT, "--quiet"]) == 2
     assert capsys.readouterr().err == "scmvp: history.csv: No space left on device\n"
     assert list(tmp_path.iterdir()) == []
@@ -185,7 +186,7 @@ def test_a_training_outlives_a_full_disk(fitted, cells, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device", "history.csv")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "_write_history", full)
+        patch.setattr(cli, "write_history", full)
         assert_refused(run(*arguments, "--quiet"), "No space left")
     assert state.exists() and not out.exists()
     result = run(*arguments)

@@ -527,13 +527,15 @@ def test_the_walk_through_runs(tmp_path, monkeypatch, kept):
     bed[::7].to_csv(tmp_path / "genes.bed", sep="\t", header=False, index=False)
     text = (HERE.parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     monkeypatch.chdir(tmp_path)
     if kept == "rpy2":  # which is what is taken where there is no Rscript
         monkeypatch.setenv("SCMVP_RSCRIPT", "/nowhere/Rscript")
     names: dict = {}
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
+    assert (names["markers"]["lfc"] > 0).all()
+    assert "rank_genes_groups" in names["mdata"]["rna"].uns
     assert len(names["networks"]) and len(names["links"]) and len(names["connections"])
     back = scmvp.read("with_results.rds")
     np.testing.assert_array_equal(back.obsm["X_scmvp"], names["mdata"].obsm["X_scmvp"])

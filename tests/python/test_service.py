@@ -99,7 +99,12 @@ def test_the_verbs_around_a_model(tmp_path):
     found = service.answer(
         "differential", {"rna": rna, "atac": atac, "labels": labels, "modality": "rna"}
     )
-    assert {*found["table"]["group"]} == {"a", "b"}
+    assert found["table"]["group"].unique().tolist() == ["a", "b"]
+    turned = service.answer(
+        "differential",
+        {"rna": rna, "atac": atac, "labels": labels, "levels": ["b", "a"], "modality": "rna"},
+    )
+    assert turned["table"]["group"].unique().tolist() == ["b", "a"]
     service.answer("save", {"folder": str(tmp_path / "model")})
     again = Service().answer("load", {"folder": str(tmp_path / "model")})
     assert list(again["genes"]) == list(built["genes"])

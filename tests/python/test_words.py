@@ -37,6 +37,7 @@ def test_number_noun_and_verb_agree(n, cells, have, branches):
     assert count_of(n, "cell") == cells
     assert count_of(n, "cell", "has", "have") == have
     assert count_of(n, "branch") == branches
+    assert count_of(n, "epoch") == cells.replace("cell", "epoch")
     assert count_of(n, "shared cell") == cells.replace("cell", "shared cell")
 
 

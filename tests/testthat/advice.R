@@ -5,6 +5,10 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-ClusterSCMVP.R: a level that there is not is refused",
+    "give one of them", "an earlier version made it"
+  ),
+  of(
     "test-advice.R: a MultiAssayExperiment is cut as it is written, whatever its sample map",
     "the two experiments do not hold the same cells"
   ),
@@ -145,6 +149,15 @@ c(
     "embed both with the same model"
   ),
   of(
+    "test-DifferentialConditionsSCMVP.R: what cannot be compared is refused; as is said, it can",
+    "each condition has one sample ({})", "conditions are compared by how samples vary",
+    "is the same in all samples: leave it out", "cannot be told apart in these samples",
+    "name the column that says which sample, or donor", "covariates must have a row for each",
+    "give every cell a value, or leave these cells out", "a sample is one donor under one",
+    "values of covariate '{}' ({})", "no sample has min.cells", "nothing can be compared in any",
+    "condition has one value", "reference must be one of the conditions"
+  ),
+  of(
     "test-ImputeSCMVP.R: a full disk leaves nothing, and is told as what it is",
     "a file cannot be written or read"
   ),
@@ -168,6 +181,11 @@ c(
   of(
     "test-ReadSCMVP.R: an .rds is read by R",
     "is not a readable .rds file"
+  ),
+  of(
+    "test-ReadSCMVP.R: paths of samples that do not fit are refused",
+    "for samples with names: give the path of this one a name",
+    "objects with the same peaks are joined with merge()", "must be one of its own for each sample"
   ),
   of(
     paste0("test-RunCicero.R: the ceiling is said with the number of windows; the extended s",
@@ -267,6 +285,8 @@ c(
   ),
   of(
     "says what is taken; the other tests give it",
+    "path must be one path, or a vector of paths, not",
+    "fragments must be TRUE, FALSE or a vector of paths",
     "object must be a Seurat object, a SingleCellExperiment, a MultiAssay",
     "must be a GRanges, a data frame with seqnames", "must be numeric, not",
     "take counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
@@ -295,7 +315,8 @@ c(
     "signal of {} at", "co-accessibility cutoff", "Seurat does not allow '_'",
     "distance parameter from up to", "distance parameter {}", "models of {}", "{} of peaks",
     "removing assay '", "training in a Python process of its own", "genes are found by column",
-    "{}{} left out: {}.", "no genome: each chromosome ends", "genome lacks {}",
+    "{}{} left out: {}.", "{} of {} {} left out: {}.", "{}, ~ {}: {} against '{}' ({})",
+    "sums of {}: {} of {} and {}", "no genome: each chromosome ends", "genome lacks {}",
     "every sum rounds to 0", "holds clusters of a fit that is not in the object",
     "differs from the clusters of the fit", "writing {} to {}", "as zero ({})", "  {}: {} % ({} s)",
     "is there; checking its packages", "Making the virtual environment",
@@ -305,8 +326,12 @@ c(
     "the first place is taken", "{}are fewer: fdr is NA.",
     "assay '{}' ({})", "is taken to hold", "modeling {} of {} and",
     "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
-    "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "in use",
+    "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "{} in {}; {",
     "taken to start at the lower coordinate", "the fit was interrupted after"
+  ),
+  of(
+    "what another package cannot fit is not known before",
+    "{} cannot fit group '{}' ({}): take method"
   ),
   of(
     "says which names are known; its remedies are the callers'",
@@ -315,14 +340,15 @@ c(
   of(
     "says which values are allowed; the other tests give them",
     "gene.coords is needed to know", "coaccess_cutoff_override must be between",
-    "the matrix of counts needs row names", "a pseudotime and counts: give at least",
+    "the matrix of counts needs row names, its", "a pseudotime and counts: give at least",
     "must be one number per cell", "(seqnames, start, end); it has", "with values; it has",
     "batch must be the name of a column of", "needs row names (peaks)",
     "batch must be a level of the model's",
     "must be one of \"{}\"", "s must be below 1", ") must be below window (",
     "covariates must be \"depth\"", "must be TRUE or FALSE",
     "lambda.sequence must be decreasing", "alpha must be at most 1",
-    "match.on must be numbers named", "and column names (cells).",
+    "match.on must be numbers named", "needs row names ({}) and column names (cells).",
+    "the matrix of counts needs row names (features)",
     "must be a character vector of names", "{a whole number|a number}",
     "must be one non-empty string", "bigwig: there is no file", "dims must be among the",
     "fdr must be below 1", "too few to order: give at least", "has no row names: scMVP needs",

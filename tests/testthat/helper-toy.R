@@ -49,6 +49,7 @@ toy_methods <- list(
       object$reductions[[new$name]] <- new$values
       object$records[[new$name]] <- new$misc
     }
+    if (!is.null(results$record)) object$records[[results$record$name]] <- results$record$value
     if (!is.null(results$columns)) object$cells[names(results$columns)] <- results$columns
     object$imputed[results$dropped] <- NULL
     for (one in results$imputed) object$imputed[[one$name]] <- one[c("values", "mark")]

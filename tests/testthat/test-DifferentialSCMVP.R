@@ -38,6 +38,110 @@ test_that("marked genes and peaks are found, with means of the counts", {
   expect_equal(as.character(unique(peaks$reference)), "t3")
 })
 
+test_that("features that are higher come first, group after group", {
+  object <- typed_object()
+  object$type <- factor(object$type, c("t3", "t1", "t2"))
+  run <- function(...) {
+    DifferentialSCMVP(object, ..., group.by = "type", n.samples = 1, verbose = FALSE)
+  }
+  table <- run()
+  expect_identical(rle(as.character(table$group))$values, levels(object$type))
+  expect_identical(levels(table$group), levels(object$type))
+  for (part in split(table, table$group)) {
+    up <- part$lfc > 0
+    expect_identical(up, sort(up, decreasing = TRUE))
+    for (side in split(part$prob_de, up)) expect_false(is.unsorted(-side))
+  }
+  marks <- gene_names[rep(1:3, length.out = length(gene_names)) == 3]
+  expect_gt(mean(utils::head(table$feature, 10) %in% marks), 0.8)
+
+  ups <- run(only.pos = TRUE)
+  expect_true(all(ups$lfc > 0))
+  both <- table[table$lfc > 0 & table$detected_group > 0, ]
+  key <- function(x) paste(x$group, x$feature)
+  expect_setequal(key(ups), key(both))
+  expect_equal(ups$lfc, both$lfc[match(key(ups), key(both))])
+  for (part in split(ups, ups$group)) {
+    expect_equal(part$q_value, cumsum(1 - part$prob_de) / seq_len(nrow(part)), tolerance = 1e-10)
+    expect_identical(part$is_de, part$q_value <= 0.05)
+  }
+  expect_refused(run(only.pos = "yes"), "only.pos must be TRUE or FALSE, not \"yes\"")
+  expect_refused(run(only.pos = NA), "only.pos must be TRUE or FALSE, not NA")
+  expect_refused(run(as = "scanpy"), "as must be one of \"data.frame\", \"seurat\"")
+})
+
+test_that("groups of numbers come in the order of the numbers", {
+  object <- typed_object()
+  object$number <- factor(rep(0:10, length.out = ncol(object)), 0:10)
+  table <- DifferentialSCMVP(object, group.by = "number", n.samples = 1, verbose = FALSE)
+  expect_identical(levels(table$group), as.character(0:10))
+  expect_identical(as.character(unique(table$group)), as.character(0:10))
+})
+
+test_that("markers in the form of Seurat go where those of FindAllMarkers go", {
+  skip_if_not_installed("Seurat")
+  skip_if_not_installed("dplyr")
+  object <- typed_object()
+  SeuratObject::Idents(object) <- "type"
+  SeuratObject::DefaultAssay(object) <- "RNA"
+  object <- Seurat::NormalizeData(object, verbose = FALSE)
+  theirs <- suppressWarnings(Seurat::FindAllMarkers(
+    object,
+    logfc.threshold = 0, min.pct = 0, return.thresh = Inf, verbose = FALSE
+  ))
+  run <- function(...) {
+    DifferentialSCMVP(object, ..., group.by = "ident", n.samples = 1, verbose = FALSE)
+  }
+  ours <- run(as = "seurat")
+  expect_identical(names(ours), names(theirs))
+  expect_identical(lapply(ours, class), lapply(theirs, class))
+  expect_identical(levels(ours$cluster), levels(theirs$cluster))
+  expect_identical(rownames(ours), make.unique(ours$gene))
+  same <- match(paste(ours$cluster, ours$gene), paste(theirs$cluster, theirs$gene))
+  expect_false(anyNA(same))
+  expect_identical(ours$pct.1, theirs$pct.1[same])
+  expect_identical(ours$pct.2, theirs$pct.2[same])
+  expect_gt(stats::cor(ours$avg_log2FC, theirs$avg_log2FC[same]), 0.95)
+  # the called ones of the table, and its numbers
+  table <- run()
+  called <- table[table$is_de, ]
+  expect_identical(ours$gene, called$feature)
+  expect_identical(ours$avg_log2FC, called$lfc)
+  expect_identical(ours$p_val_adj, called$q_value)
+  expect_equal(ours$p_val, 1 - called$prob_de)
+
+  ups <- run(as = "seurat", only.pos = TRUE)
+  top <- dplyr::slice_max(dplyr::group_by(ups, cluster), avg_log2FC, n = 3)
+  expect_identical(as.character(top$cluster), rep(c("t1", "t2", "t3"), each = 3))
+  marks <- split(gene_names, rep(paste0("t", 1:3), length.out = length(gene_names)))
+  expect_true(all(mapply(`%in%`, top$gene, marks[as.character(top$cluster)])))
+  object <- Seurat::ScaleData(object, features = top$gene, verbose = FALSE)
+  expect_no_warning(plot <- Seurat::DoHeatmap(object, features = top$gene))
+  expect_s3_class(plot, "ggplot")
+})
+
+test_that("one comparison in the form of Seurat is that of FindMarkers", {
+  skip_if_not_installed("Seurat")
+  object <- typed_object()
+  SeuratObject::Idents(object) <- "type"
+  theirs <- suppressWarnings(Seurat::FindMarkers(
+    Seurat::NormalizeData(object, assay = "RNA", verbose = FALSE), "t1", "t3",
+    assay = "RNA", logfc.threshold = 0, min.pct = 0, verbose = FALSE
+  ))
+  run <- function(...) {
+    DifferentialSCMVP(object, ..., group.by = "ident", as = "seurat", verbose = FALSE)
+  }
+  ours <- run(ident.1 = "t1", ident.2 = "t3")
+  expect_identical(names(ours), names(theirs))
+  expect_setequal(rownames(ours), gene_names)
+  expect_identical(ours[rownames(theirs), "pct.1"], theirs$pct.1)
+  expect_identical(ours[rownames(theirs), "pct.2"], theirs$pct.2)
+  # no group has a call: the columns are there all the same
+  none <- run(features = gene_names[1], logfc.threshold = 9)
+  expect_identical(dim(none), c(0L, 7L))
+  expect_identical(levels(none$cluster), c("t1", "t2", "t3"))
+})
+
 test_that("both engines give the same table", {
   skip_slow()
   object <- typed_object()

@@ -68,6 +68,68 @@ test_that("fdr returns the pairs up to that rate, whatever cross-validation take
   expect_refused(link_case(case, fdr = 0.1, n.permutations = 0), "fdr needs permutations")
 })
 
+test_that("p values of pairs without a link are uniform, and in step with the rate", {
+  made <- with_seed(9, list(
+    rna = matrix(stats::rpois(40 * 200, 3), 40), peaks = matrix(stats::rpois(240 * 200, 0.5), 240)
+  ))
+  colnames(made$rna) <- colnames(made$peaks) <- paste0("cell", 1:200)
+  rownames(made$rna) <- paste0("G", 1:40)
+  at <- 1e6 * rep(1:40, each = 6) + 1000 * 1:6
+  rownames(made$peaks) <- paste("chr1", format_position(at), format_position(at + 500), sep = "-")
+  starts <- data.frame(gene = rownames(made$rna), seqnames = "chr1", tss = 1e6 * 1:40, strand = "+")
+  links <- LinkPeaksLASSO(
+    made$rna, made$peaks,
+    gene.coords = starts, fdr = 1, covariates = "none", min.correlation = 0, verbose = FALSE
+  )
+  expect_identical(nrow(links), 240L)
+  # the peak that enters first is the one of the highest correlation, and enters at that penalty
+  scaled <- function(x, size) scale(t(log(t(t(x) / size) + 0.1)))
+  size <- lapply(made, function(x) colSums(x) / exp(mean(log(colSums(x)))))
+  y <- scaled(made$rna, size$rna)
+  x <- scaled(made$peaks, size$peaks)
+  first <- vapply(1:40, function(g) {
+    max(abs(stats::cor(x[, 6 * g - 5:0], y[, g])))
+  }, numeric(1))
+  best <- tapply(links$p.value, factor(links$gene, rownames(made$rna)), min)
+  expect_lt(stats::cor(first, as.vector(best), method = "spearman"), -0.95)
+  for (level in c(0.05, 0.2, 0.5)) {
+    expect_lt(abs(mean(links$p.value <= level) - level), 3 * sqrt(level * (1 - level) / 240))
+  }
+  expect_false(is.unsorted(links$fdr[order(links$p.value)]))
+})
+
+test_that("links have the columns of Signac, in its order", {
+  skip_if_not_installed("GenomicRanges")
+  case <- lasso_case()
+  table <- link_case(case)
+  links <- link_case(case, as = "signac")
+  expect_s4_class(links, "GRanges")
+  found <- as.data.frame(links)
+  expect_named(found, c(
+    "seqnames", "start", "end", "width", "strand", "score", "gene", "peak", "zscore", "pvalue"
+  ))
+  expect_identical(as.character(found$strand), rep("*", nrow(table)))
+  same <- match(paste(found$gene, found$peak), paste(table$gene, table$peak))
+  expect_identical(found$score, table$coefficient[same])
+  expect_identical(found$pvalue, table$p.value[same])
+  expect_equal(found$pvalue, 2 * stats::pnorm(-abs(found$zscore)))
+  expect_identical(sign(found$zscore), sign(found$score))
+  # from the start of the gene to the middle of the peak
+  ends <- parse_ranges(found$peak)
+  middle <- floor((ends$start + ends$end) / 2)
+  start <- with(case$coords, stats::setNames(ifelse(strand == "-", end, start), gene))[found$gene]
+  expect_equal(found$start, unname(pmin(middle, start)))
+  expect_equal(found$end, unname(pmax(middle, start)))
+  longer <- as.data.frame(link_case(case, as = "links"))
+  expect_identical(longer[names(found)], found)
+  expect_identical(longer$fdr, table$fdr[same])
+  none <- link_case(case, genes = "G3", as = "signac")
+  expect_identical(names(S4Vectors::mcols(none)), names(S4Vectors::mcols(links)))
+  expect_length(none, 0)
+  expect_true(all(is.na(link_case(case, as = "signac", n.permutations = 0)$pvalue)))
+  expect_refused(link_case(case, as = "pando"), "as must be one of .*\"signac\"")
+})
+
 test_that("smoothing both sides warns, needs blocks, and leaves the rate out", {
   case <- lasso_case()
   coordinates <- with_seed(2, matrix(stats::rnorm(1000), 500))

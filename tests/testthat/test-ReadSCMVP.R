@@ -151,3 +151,145 @@ test_that("layers are refused where there are none, in R's words", {
   write_pair(folder)
   expect_refused(ReadSCMVP(folder, peak.layer = "other"), "ATAC modality has no layer 'other'")
 })
+
+# Two runs with peaks of their own, as `outs` of Cell Ranger ARC: list(paths, counts of each sample
+# in its peaks and of all in the union from fragments, made by loops of R).
+write_two_runs <- function() {
+  set.seed(3)
+  places <- 1000 + 5000 * 0:19
+  folder <- tempfile("runs")
+  runs <- lapply(stats::setNames(nm = c("donor1", "donor2")), function(name) {
+    start <- sort(sample(places, 16)) + sample(-200:200, 16)
+    at <- sample(places, 900, replace = TRUE) + sample(-600:1000, 900, replace = TRUE)
+    cells <- paste0("CELL", 1:25, if (name == "donor1") "-1" else "-2")
+    list(
+      cells = cells,
+      peaks = data.frame(chrom = "chr1", start = start, end = start + sample(500:900, 16)),
+      fragments = data.frame(
+        chrom = "chr1", start = at, end = at + sample(20:300, 900, replace = TRUE),
+        cell = sample(cells, 900, replace = TRUE, prob = seq_along(cells))
+      )
+    )
+  })
+  for (name in names(runs)) {
+    run <- runs[[name]]
+    outs <- file.path(folder, name, "outs")
+    matrix <- file.path(outs, "filtered_feature_bc_matrix")
+    dir.create(matrix, recursive = TRUE)
+    genes <- matrix(stats::rpois(30 * 25, 2), 30)
+    counts <- rbind(genes, ends_in_peaks(run$fragments, run$peaks, run$cells))
+    Matrix::writeMM(methods::as(counts, "CsparseMatrix"), file.path(matrix, "matrix.mtx"))
+    ranges <- with(run$peaks, paste0(chrom, ":", start, "-", end))
+    features <- c(paste0("GENE", 1:30), ranges)
+    types <- rep(c("Gene Expression", "Peaks"), c(30, 16))
+    writeLines(paste(features, features, types, sep = "\t"), file.path(matrix, "features.tsv"))
+    writeLines(run$cells, file.path(matrix, "barcodes.tsv"))
+    file <- gzfile(file.path(outs, "atac_fragments.tsv.gz"))
+    rows <- run$fragments[order(run$fragments$start), ]
+    utils::write.table(cbind(rows, 1), file, sep = "\t", quote = FALSE, row.names = FALSE,
+      col.names = FALSE)
+  }
+  list(paths = sapply(names(runs), function(name) file.path(folder, name, "outs")), runs = runs)
+}
+
+# Peaks x cells: each end of a fragment where start <= place < end.
+ends_in_peaks <- function(fragments, peaks, cells) {
+  counts <- matrix(0, nrow(peaks), length(cells), dimnames = list(NULL, cells))
+  for (place in list(fragments$start, fragments$end)) {
+    for (j in seq_len(nrow(peaks))) {
+      hit <- fragments$chrom == peaks$chrom[j] & place >= peaks$start[j] & place < peaks$end[j]
+      counts[j, ] <- counts[j, ] + table(factor(fragments$cell[hit], cells))
+    }
+  }
+  counts
+}
+
+test_that("samples with peaks of their own become one object, by both backends", {
+  skip_slow()
+  skip_without_core()
+  skip_if_not_installed("GenomicRanges")
+  two <- write_two_runs()
+  said <- testthat::capture_messages(object <- ReadSCMVP(two$paths))
+  expect_match(said, "peaks: donor1 16, donor2 16; [0-9]+ in their union", all = FALSE)
+  expect_match(said, "fragments = TRUE counts them, peaks = \"shared\" leaves", all = FALSE)
+  cells <- unlist(lapply(names(two$runs), function(x) paste0(x, "_", two$runs[[x]]$cells)))
+  expect_identical(colnames(object), cells)
+  expect_identical(as.character(object$sample), rep(names(two$runs), each = 25))
+  # the union is that of Bioconductor
+  peaks <- do.call(rbind, lapply(two$runs, `[[`, "peaks"))
+  ranges <- GenomicRanges::makeGRangesFromDataFrame(peaks, starts.in.df.are.0based = TRUE)
+  union <- as.data.frame(GenomicRanges::reduce(ranges, min.gapwidth = 0))
+  named <- with(union, paste0(seqnames, ":", start - 1, "-", end))
+  expect_setequal(rownames(object[["ATAC"]]), named)
+  expect_lt(length(named), 32)
+  # added: no more than from fragments, which is what a loop counts
+  counted <- suppressMessages(ReadSCMVP(two$paths, fragments = TRUE))
+  wanted <- data.frame(chrom = "chr1", start = union$start - 1, end = union$end)
+  truth <- do.call(cbind, lapply(two$runs, function(run) {
+    ends_in_peaks(run$fragments, wanted, run$cells)
+  }))
+  dimnames(truth) <- list(named, cells)
+  found <- as.matrix(layer_data(counted, "ATAC", "counts"))
+  expect_equal(found[named, ], truth)
+  added <- as.matrix(layer_data(object, "ATAC", "counts"))
+  expect_true(all(added <= found) && sum(added) < sum(found))
+  own <- sum(vapply(two$runs, function(run) {
+    sum(ends_in_peaks(run$fragments, run$peaks, run$cells))
+  }, 0))
+  expect_equal(sum(added), own)
+  files <- stats::setNames(file.path(two$paths, "atac_fragments.tsv.gz"), names(two$paths))
+  other <- suppressMessages(
+    ReadSCMVP(two$paths, fragments = files, backend = "process", verbose = FALSE)
+  )
+  expect_equal(layer_data(other, "ATAC", "counts"), layer_data(counted, "ATAC", "counts"))
+  expect_equal(other[[]], counted[[]])
+  # names that are given are those of the samples
+  renamed <- suppressMessages(
+    ReadSCMVP(c(second = two$paths[["donor2"]], first = two$paths[["donor1"]]), fragments = c(
+      first = files[["donor1"]], second = files[["donor2"]]
+    ))
+  )
+  expect_identical(levels(renamed$sample), c("second", "first"))
+  for (name in c("first", "second")) {
+    own <- c(first = "donor1", second = "donor2")[[name]]
+    expect_equal(
+      unname(layer_data(renamed, "ATAC", "counts")[named, renamed$sample == name]),
+      unname(layer_data(counted, "ATAC", "counts")[named, counted$sample == own])
+    )
+  }
+  # samples without names are called by their folders, and the object can be fitted
+  unnamed <- suppressMessages(ReadSCMVP(unname(two$paths), peaks = "shared"))
+  expect_identical(colnames(unnamed), cells)
+  expect_lt(nrow(unnamed[["ATAC"]]), nrow(object[["ATAC"]]))
+  fit <- suppressMessages(
+    quick_fit(two$paths, batch = "sample", min.cells = 1, impute = "none", max.epochs = 1)
+  )
+  expect_identical(rownames(latent_of(fit)), cells)
+})
+
+test_that("paths of samples that do not fit are refused", {
+  expect_refused(ReadSCMVP(c(a = tempfile("none"), b = "x")), "none.* does not exist")
+  expect_refused(ReadSCMVP(c("a", NA)), "path must be one path, or a vector of paths")
+  here <- tempfile("here")
+  dir.create(here)
+  expect_refused(ReadSCMVP(c(a = here, a = here)), "names of path must be one of its own")
+  expect_refused(ReadSCMVP(c(a = here, here)), "names of path must be one of its own")
+  expect_refused(ReadSCMVP(c(a = "x.rds", b = here)), "'x.rds' holds an R object.*merge\\(\\)")
+  expect_refused(ReadSCMVP(here, fragments = TRUE), "give the path of this one a name, too")
+  expect_refused(ReadSCMVP(c(a = here, b = here), fragments = "yes"), "fragments must be TRUE")
+  expect_refused(
+    ReadSCMVP(c(a = here, b = here), fragments = c(a = tempfile("gone"))), "gone.* does not exist"
+  )
+  skip_without_core()
+  two <- write_two_runs()
+  one <- unname(two$paths[1])
+  expect_refused(ReadSCMVP(c(one, one)), "a vector of paths with names")
+  expect_refused(ReadSCMVP(two$paths, peaks = "all"), "'union', 'shared' or the path of a BED")
+  bed <- tempfile(fileext = ".bed")
+  writeLines("chr1\t0\t50000", bed)
+  expect_refused(ReadSCMVP(two$paths, peaks = bed), "fragments = TRUE, or leave out peaks = \"/")
+  # what is advised can be done
+  object <- ReadSCMVP(c(donor1 = one), peaks = bed, fragments = TRUE, verbose = FALSE)
+  expect_identical(rownames(object[["ATAC"]]), "chr1:0-50000")
+  expect_identical(colnames(object)[1], "donor1_CELL1-1")
+})

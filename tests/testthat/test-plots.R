@@ -145,3 +145,24 @@ test_that("probabilities and their entropy, of the cells that are there", {
   )
   expect_equal(drawn(even)$middle, c(0, 1))
 })
+
+test_that("the tree has the numbers of cells and the clusters of the object", {
+  skip_without_core()
+  object <- quick_fit(paired_object(), n.clusters = NULL, impute = "none", max.epochs = 12)
+  tree <- results_of(object)$tree
+  skip_if(length(tree$n_cells) < 3, "too few components")
+  for (n in c(1, 2, length(tree$n_cells))) {
+    cut <- ClusterSCMVP(object, n.clusters = n, verbose = FALSE)
+    expect_identical(nlevels(cut$scmvp_cluster), as.integer(n))
+    plot <- PlotSCMVPTree(cut)
+    labels <- ggplot2::ggplot_build(plot)$layout$panel_params[[1]]$x$get_labels()
+    expect_setequal(as.integer(gsub(",", "", labels)), tree$n_cells)
+    # the leaves of each color have the cells of the cluster
+    leaves <- plot$layers[[1]]$data
+    leaves <- unique(leaves[leaves$y == max(leaves$y), c("x", "cluster")])
+    sizes <- tapply(as.integer(gsub(",", "", labels))[leaves$x], leaves$cluster, sum)
+    expect_equal(as.vector(sizes), as.vector(table(cut$scmvp_cluster)))
+  }
+  again <- ClusterSCMVP(cut, verbose = FALSE)
+  expect_identical(again$scmvp_cluster, object$scmvp_cluster)
+})

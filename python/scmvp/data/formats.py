@@ -20,6 +20,7 @@ ACCEPTED = (
 _PAIR_KINDS = (".h5ad", ".zarr")
 # What Cell Ranger ARC writes into the folder of a run, and which of it is read.
 _OUTS = ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix")
+_FRAGMENTS = ("atac_fragments.tsv.gz", "fragments.tsv.gz", "atac_fragments.tsv", "fragments.tsv")
 
 
 def inside_outs(path: Path) -> Path:
@@ -28,6 +29,17 @@ def inside_outs(path: Path) -> Path:
         if plain_or_gzipped(path, "matrix.mtx") is None:
             return next((path / name for name in _OUTS if (path / name).exists()), path)
     return path
+
+
+def fragments_beside(path: Path) -> Path:
+    """The file of fragments in a folder or beside a file; InputError where there is none."""
+    for folder in (path, path.parent):
+        for name in _FRAGMENTS:
+            if (folder / name).is_file():
+                return folder / name
+    raise InputError(
+        f"there is no {_FRAGMENTS[0]} beside {path}; name the file of each sample with fragments"
+    )
 
 
 def has_layers(path: Path) -> bool:

@@ -18,12 +18,14 @@ from ..errors import InputError
 from ..nn.batches import Cells
 from ..nn.device import pick_device, seeded
 from ..nn.distributed import ranks
+from ..nn.module import PairedMixtureVAE
 from ..options import ModelOptions, TrainingOptions, default_epochs
 from ..progress import Stages
 from ..threads import default_threads, limited_threads
 from .build import untrained
 from .fitted import Fitted
 from .training import Callback, Trainer
+from .tree import RESOLUTION, ClusterTree, cluster_tree
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,21 @@ def trained(
             trainer = Trainer(module, cells, training)
         result = trainer.run(_both(show_epoch, course.callback), course.checkpoint, stages)
         latent = trainer.latent()
-    account = account | {"n_clusters": module.n_clusters, "threads": course.threads}
-    return Fitted(module, training, result, account, course.threads, latent)
+        tree = _tree_of(module, latent)
+    level = tree.n_clusters_at(RESOLUTION) if n_clusters is None else None
+    account = account | {
+        "n_components": module.n_clusters,
+        "n_clusters": level or module.n_clusters,
+        "threads": course.threads,
+    }
+    return Fitted(module, training, result, account, course.threads, latent, tree, level)
+
+
+@torch.no_grad()
+def _tree_of(module: PairedMixtureVAE, latent: np.ndarray) -> ClusterTree:
+    z = torch.as_tensor(latent, device=module.prior.mean.device)
+    component = module.prior.responsibilities(z).argmax(1).cpu().numpy()
+    return cluster_tree(latent, component, module.prior.mean.cpu().numpy())
 
 
 def _both(one: Callback | None, other: Callback | None) -> Callback | None:

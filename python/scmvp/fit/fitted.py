@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..arguments import positive, whole_number
 from ..data.matrices import Matrix
 from ..errors import InputError
 from ..nn.batches import Cells
@@ -16,8 +17,10 @@ from ..nn.module import PairedMixtureVAE
 from ..options import TrainingOptions
 from ..progress import SILENT, Stages
 from ..threads import limited_threads
+from ..words import count_of
 from .embedding import embed, whitened_means
 from .training import TrainingResult
+from .tree import ClusterTree
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Fitted:
         account: What was chosen of the cells and found in them, in numbers.
         threads: On how many it was trained; None where that is not known.
         latent: Of the fitted cells, (n, D); None where the model was read from a file.
+        tree: How its components merge; None where the file of the model has none.
+        level: Clusters that it gives when it is not asked for a number; None: its components.
     """
 
     module: PairedMixtureVAE
@@ -39,6 +44,8 @@ class Fitted:
     account: dict[str, Any]
     threads: int | None
     latent: np.ndarray | None
+    tree: ClusterTree | None
+    level: int | None
 
     @property
     def device(self) -> torch.device:
@@ -63,11 +70,51 @@ class Fitted:
                 q = embed(self.module, cells, modality=modality, report=report)
             return whitened_means(self.module, q)
 
-    def responsibilities(self, latent: np.ndarray) -> np.ndarray:
-        """p(c|z), (n, K) float32."""
+    @property
+    def n_clusters(self) -> int:
+        """Clusters that it gives when it is not asked for a number."""
+        return self.module.n_clusters if self.level is None else self.level
+
+    def responsibilities(
+        self, latent: np.ndarray, n_clusters: int | None = None, resolution: float | None = None
+    ) -> np.ndarray:
+        """p(c|z) of components, or of the clusters that they merge into, (n, C) float32."""
+        cluster = self._cluster_of_component(n_clusters, resolution)
         with self.on_its_threads(), torch.no_grad():
             z = torch.as_tensor(self.points(latent), dtype=torch.float32, device=self.device)
-            return self.module.prior.responsibilities(z).cpu().numpy()
+            parts = self.module.prior.responsibilities(z).cpu().numpy()
+        if cluster is None:
+            return parts
+        merged = np.zeros((len(parts), cluster.max() + 1), np.float32)
+        for component, place in enumerate(cluster):
+            merged[:, place] += parts[:, component]
+        return merged
+
+    def _cluster_of_component(
+        self, n_clusters: int | None, resolution: float | None
+    ) -> np.ndarray | None:
+        """Cluster of each component, (K,); None where clusters are components."""
+        if n_clusters is not None and resolution is not None:
+            raise InputError("both n_clusters and resolution are given; give one of them")
+        if n_clusters is None and resolution is None:
+            return None if self.level is None or self.tree is None else self.tree.cut(self.level)
+        if self.tree is None:
+            raise InputError(
+                "the file of this model has no tree of clusters, as it was written by an earlier "
+                "version; fit again for clusters at other levels"
+            )
+        if resolution is not None:
+            n_clusters = self.tree.n_clusters_at(positive("resolution", resolution))
+        most = len(self.tree.n_cells)
+        n_clusters = whole_number("n_clusters", n_clusters)
+        if n_clusters > most:
+            raise InputError(
+                f"n_clusters is {n_clusters}, but the cells are in {count_of(most, 'component')} "
+                "of the mixture, which can only merge; give at most that, or fit again"
+            )
+        if self.level is None and n_clusters == self.module.n_clusters:
+            return None
+        return self.tree.cut(n_clusters)
 
     def points(self, latent: np.ndarray) -> np.ndarray:
         """Points of the latent, (n, D) float64, or a refusal."""

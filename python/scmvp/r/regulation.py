@@ -211,7 +211,8 @@ def link_peaks_lasso(
 
     Returns:
         DataFrame with one row per link: 'gene', 'peak', 'distance', 'coefficient', 'r.squared',
-        'fdr', 'lambda', 'tss', 'seqnames', 'center'. attrs['genes']: table of all genes fitted.
+        'p.value', 'fdr', 'lambda', 'tss', 'seqnames', 'center'. attrs['genes']: table of all genes
+        fitted.
 
     Raises:
         InputError: As LinkPeaksLASSO() of R; its sentence.

@@ -14,7 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from ..arguments import number, positive, whole_number
+from ..arguments import flag, number, positive, whole_number
 from ..data.covariates import distinct
 from ..data.matrices import Matrix, entries_of_cells
 from ..data.paired import Paired
@@ -26,7 +26,7 @@ from ..nn.batches import Cells
 from ..nn.module import PairedMixtureVAE
 from ..nn.networks import Gaussian
 from ..words import count_of
-from . import impute
+from . import forms, impute
 from .effects import STEP, Sums, evidence_of, posterior_of, q_values, sums_by_batch, together
 from .groups import FEWEST_CELLS, Comparison, Groups
 
@@ -52,6 +52,8 @@ class Settings:
         n_samples: Samples of z for the fold changes of decoded values.
         latent: From which modality these are, 'joint', 'rna' or 'atac'.
         seed: Of these samples and of the folds of features.
+        only_pos: Whether only features that are higher in the group are asked for.
+        form: Of the table, see module `forms`.
     """
 
     modality: str
@@ -62,6 +64,8 @@ class Settings:
     n_samples: int
     latent: str
     seed: int
+    only_pos: bool
+    form: str
 
 
 def settings_of(
@@ -74,6 +78,8 @@ def settings_of(
     n_samples: int,
     latent: str,
     seed: int,
+    only_pos: bool,
+    form: str,
 ) -> Settings:
     """The settings that arguments of `SCMVP.differential_expression` give.
 
@@ -88,14 +94,18 @@ def settings_of(
     library_size = positive("library_size", library_size)
     n_samples = whole_number("n_samples", n_samples)
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
+    only_pos = flag("only_pos", only_pos)
+    forms.refuse_unknown(form)
     wanted = scope.columns(modality, features)
-    return Settings(modality, wanted, delta, fdr, library_size, n_samples, latent, seed)
+    return Settings(
+        modality, wanted, delta, fdr, library_size, n_samples, latent, seed, only_pos, form
+    )
 
 
 def compare_groups(
     fit: Fitted, scope: Scope, paired: Paired, groups: Groups, settings: Settings
 ) -> pd.DataFrame:
-    """Test groups of these cells; the table is that of `compare`."""
+    """Test groups of these cells; the table is that of `compare`, in the form asked for."""
     counts = paired.counts[settings.modality]
     groups = groups.without(entries_of_cells(counts) == 0)
     design, row, batch = scope.design(paired), None, None
@@ -107,11 +117,12 @@ def compare_groups(
     means = model_means(
         fit.module, q, groups, settings.modality, settings.n_samples, settings.seed, row
     )
-    return compare(
+    table = compare(
         counts, scope.names(settings.modality), groups, means,
         delta=settings.delta, fdr=settings.fdr, library_size=settings.library_size,
-        wanted=settings.wanted, batch=batch, seed=settings.seed,
+        wanted=settings.wanted, batch=batch, seed=settings.seed, only_pos=settings.only_pos,
     )  # fmt: skip
+    return forms.in_form(table, settings.form)
 
 
 # ---- fold changes of decoded values
@@ -183,6 +194,7 @@ def compare(
     wanted: np.ndarray | None = None,
     batch: np.ndarray | None = None,
     seed: int = 0,
+    only_pos: bool = False,
 ) -> pd.DataFrame:
     """Test every comparison.
 
@@ -199,9 +211,12 @@ def compare(
         batch: Number of each cell's batch, (n,): cells are compared with those of their own
             batch. All are one batch when None.
         seed: Of the folds of features.
+        only_pos: Only features that are counted in the group and higher in it (`lfc` above 0);
+            a call is one of a fold change above delta, and the rate is that of these features.
 
     Returns:
-        `COLUMNS`, one line per feature and comparison, the most probable first within each.
+        `COLUMNS`, one line per feature and comparison; within each those that are higher in the
+        group come first, of these and of the others the most probable.
     """
     batches = sums_by_batch(counts, groups.unit, groups.n_units, batch)
     n_cells = np.sum([part.n for part in batches], axis=0)
@@ -216,9 +231,12 @@ def compare(
                     f"group '{name}' has no count in this modality; there is nothing to compare"
                 )
         evidence, centre = evidence_of(shared_batches(pairs, comparison))
-        posterior = posterior_of(evidence, delta, seed)
+        posterior = posterior_of(evidence, delta, seed, only_pos)
         lfc_model, lfc_model_sd = _model_effect(means, n_cells, comparison, centre)
-        q = q_values(posterior.prob[wanted])
+        kept = wanted
+        if only_pos:
+            kept = wanted[(posterior.mean[wanted] > 0) & (sides[0].count[wanted] > 0)]
+        q = q_values(posterior.prob[kept])
         of_group, of_reference = (
             (side.count / side.size[0] * library_size, side.seen / side.n) for side in sides
         )
@@ -232,13 +250,16 @@ def compare(
                 "detected_group": of_group[1], "detected_reference": of_reference[1],
                 "prob_de": posterior.prob, "log_bayes_factor": posterior.log_bayes_factor,
             }
-        ).iloc[wanted]  # fmt: skip
+        ).iloc[kept]  # fmt: skip
         table["q_value"], table["is_de"] = q, q <= fdr
         clear = np.abs(table["lfc"]) / table["lfc_sd"].clip(lower=STEP)
-        tables.append(table.iloc[np.lexsort((-clear, q))])
+        tables.append(table.iloc[np.lexsort((-clear, q, table["lfc"] <= 0))])
         shifts[f"{comparison.group} / {comparison.reference}"] = centre / np.log(2)
     table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
-    table.attrs = {"delta": delta, "fdr": fdr, "typical_lfc": shifts}
+    table.attrs = {
+        "delta": delta, "fdr": fdr, "only_pos": only_pos, "typical_lfc": shifts,
+        "comparisons": [comparison[:2] for comparison in groups.comparisons],
+    }  # fmt: skip
     return table
 
 

@@ -286,7 +286,9 @@ class Posterior:
     log_bayes_factor: np.ndarray
 
 
-def posterior_of(evidence: Evidence, delta: float, seed: int = 0) -> Posterior:
+def posterior_of(
+    evidence: Evidence, delta: float, seed: int = 0, only_pos: bool = False
+) -> Posterior:
     """Learn the prior and apply it; block of features by block of features.
 
     The prior of a feature is learned from other features (of other folds): learned from itself too,
@@ -296,6 +298,8 @@ def posterior_of(evidence: Evidence, delta: float, seed: int = 0) -> Posterior:
         evidence: Of all features.
         delta: log2; an effect within it counts as none.
         seed: Of the folds.
+        only_pos: `prob` and `log_bayes_factor` are of an effect above delta, not of one beyond it
+            on either side.
     """
     total = evidence.count.sum((0, 1))
     n, shapes = len(total), components()
@@ -308,7 +312,7 @@ def posterior_of(evidence: Evidence, delta: float, seed: int = 0) -> Posterior:
     marginals = [evidence.likelihood(block) @ shapes.T for block in blocks]
     marginal = np.concatenate(marginals) if marginals else np.ones((0, len(shapes)))
     priors = np.array([fit_weights(marginal[fold[used] != k]) @ shapes for k in range(FOLDS)])
-    outside = np.abs(GRID) > delta * np.log(2) + 1e-9
+    outside = (GRID if only_pos else np.abs(GRID)) > delta * np.log(2) + 1e-9
     prior_odds = _logit(priors @ outside)
     found = np.empty((6, n))
     for start in range(0, n, _BLOCK):
@@ -318,6 +322,7 @@ def posterior_of(evidence: Evidence, delta: float, seed: int = 0) -> Posterior:
         mean = density @ GRID
         cumulative = density.cumsum(1)
         prob = density @ outside
+        prob[prob > 1 - 1e-15] = 1  # differences of rounding are no order
         found[:, block] = (
             mean,
             np.sqrt(np.maximum(density @ GRID**2 - mean**2, 0)),

@@ -1,0 +1,169 @@
+#' More or fewer clusters of a fit
+#'
+#' The components of the mixture that [RunSCMVP()] has fitted merge in a tree, those first between
+#' which cells have the most neighbors in common. `ClusterSCMVP()` cuts the tree at another level.
+#' The model and the latent stay as they are.
+#'
+#' @section Levels:
+#' The connectivity of two clusters is the weight of the edges between them in the graph of shared
+#' neighbors, divided by the weight expected if edges ended in cells at random. Clusters of a
+#' connectivity above `resolution` are merged. When `n.clusters` of [RunSCMVP()] is `NULL`, its
+#' clusters are those at 0.15; when it is a number, they are the components themselves, and nothing
+#' is merged. A long gradient of cells may stay in several clusters at any resolution.
+#' [PlotSCMVPTree()] shows at which value what merges.
+#'
+#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param n.clusters Number of clusters, at most the components that have cells.
+#' @param resolution Or the connectivity up to which clusters stay apart; smaller values give fewer
+#'   clusters.
+#' @param reduction Name of the reduction with the model.
+#' @param backend Where Python runs; see [RunSCMVP()].
+#' @param verbose Say how many clusters there are.
+#' @return The object with other columns `scmvp_cluster` and `scmvp_cluster_prob`. Cluster 0 has the
+#'   most cells of the fit. With neither `n.clusters` nor `resolution`, the clusters that the fit
+#'   gave.
+#' @section Errors:
+#' `scmvp_error_model` when there is no stored model; `scmvp_error_input` when both levels are
+#' given, or more clusters are asked for than the cells have components.
+#' @seealso [PlotSCMVPTree()]
+#' @examples
+#' if (scMVP_available()) {
+#'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 10, verbose = FALSE)
+#'   object <- ClusterSCMVP(object, n.clusters = 2)
+#'   table(object$scmvp_cluster)
+#' }
+#' @export
+ClusterSCMVP <- function(object, n.clusters = NULL, resolution = NULL, reduction = "scmvp",
+                         backend = c("auto", "reticulate", "process"), verbose = TRUE) {
+  n.clusters <- check_number(n.clusters, "n.clusters", min = 1, whole = TRUE, optional = TRUE)
+  resolution <- check_number(resolution, "resolution", min = 0, above = TRUE, optional = TRUE)
+  check_flag(verbose, "verbose")
+  if (!is.null(n.clusters) && !is.null(resolution)) {
+    refuse("both n.clusters and resolution are given: give one of them.")
+  }
+  check_fitted(object, "ClusterSCMVP()", "the latent of its cells")
+  record <- stored_results(object, reduction)
+  latent <- latent_of(object, reduction)
+  level <- Filter(Negate(is.null), list(n_clusters = n.clusters, resolution = resolution))
+  found <- with_engine(check_choice(backend, backends, "backend"), function(engine) {
+    restore_model(record$model, engine)
+    name_cells(latent, engine$responsibilities(latent, level), rownames(latent))
+  })
+  n <- ncol(found$probabilities)
+  if (verbose) message(count_of(n, "cluster"))
+  record$probabilities <- found$probabilities
+  record["level"] <- list(if (length(level) > 0) list(n_clusters = n))
+  put_results(object, new_results(
+    columns = cluster_columns(found, names_for(reduction)),
+    record = list(name = reduction, value = record), home = home_of(object, reduction)
+  ))
+}
+
+#' Plot how clusters merge
+#'
+#' The tree of the components of a fit, with its clusters at the level that the object has now.
+#'
+#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param reduction Name of the reduction with the model.
+#' @return A ggplot object. A leaf is a component of the mixture, with the number of its cells in
+#'   the fit; branches meet at their connectivity (see [ClusterSCMVP()]). Colors are clusters, and
+#'   branches above the dashed line are between them.
+#' @section Errors:
+#' `scmvp_error_model` when there is no stored model, or it was made by an earlier version, without
+#' a tree.
+#' @examples
+#' if (scMVP_available() && requireNamespace("ggplot2", quietly = TRUE)) {
+#'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 10, verbose = FALSE)
+#'   PlotSCMVPTree(object)
+#' }
+#' @export
+PlotSCMVPTree <- function(object, reduction = "scmvp") {
+  check_installed("ggplot2", "a plot of scMVP")
+  record <- record_of(object, reduction)
+  tree <- record$tree
+  if (is.null(tree)) {
+    refuse(
+      "the fit has no tree of clusters, as an earlier version made it: run RunSCMVP() again.",
+      class = "model"
+    )
+  }
+  n_components <- length(tree$leaf)
+  level <- if (is.null(record$level)) tree$level else record$level$n_clusters
+  # a fit of a given number has components as clusters
+  merged <- !is.null(tree$level) || isTRUE(level < n_components)
+  drawn <- drawn_tree(tree, if (merged) level)
+  ggplot2::ggplot() +
+    ggplot2::geom_segment(
+      ggplot2::aes(
+        x = .data$x, xend = .data$xend, y = .data$y, yend = .data$yend, colour = .data$cluster
+      ),
+      data = drawn$segments, linewidth = 0.6
+    ) +
+    ggplot2::geom_hline(yintercept = drawn$level, linetype = "dashed", colour = "grey40") +
+    ggplot2::scale_x_continuous(
+      breaks = drawn$leaves$x, labels = format_count(drawn$leaves$n_cells),
+      expand = ggplot2::expansion(add = 0.6)
+    ) +
+    ggplot2::scale_y_continuous(
+      trans = "reverse", breaks = log10(drawn$breaks), labels = drawn$breaks
+    ) +
+    ggplot2::scale_colour_discrete(na.value = "grey40") +
+    ggplot2::labs(x = "Components, by number of cells", y = "Connectivity", colour = "Cluster") +
+    seurat_theme() +
+    ggplot2::theme(axis.text.x = ggplot2::element_text(angle = 60, hjust = 1))
+}
+
+# Segments of a dendrogram, x by leaf and y on log10 of the connectivity. `n_clusters`: NULL where
+# clusters are components.
+drawn_tree <- function(tree, n_clusters) {
+  merges <- matrix(tree$merges, ncol = 2) + 1L
+  n <- length(tree$n_cells)
+  # connectivities of 0 are drawn at the floor; leaves begin below the first merge
+  height <- log10(pmax(tree$connectivity, 1e-3))
+  height <- c(rep(max(c(height, 0)) + 0.3, n), height)
+  members <- as.list(seq_len(n))
+  for (row in seq_len(nrow(merges))) members[[n + row]] <- unlist(members[merges[row, ]])
+  order <- members[[length(members)]]
+  x <- vapply(members, function(leaves) mean(match(leaves, order)), 0)
+  cluster <- if (is.null(n_clusters)) {
+    n_clusters <- n
+    factor(c(tree$component, rep(NA, n - 1)), tree$component)
+  } else {
+    cut_tree(members, merges, tree$n_cells, n_clusters)
+  }
+  segments <- lapply(seq_len(nrow(merges)), function(row) {
+    node <- n + row
+    two <- merges[row, ]
+    data.frame(
+      x = c(x[two], x[two[1]]), xend = c(x[two], x[two[2]]),
+      y = c(height[two], height[node]), yend = height[node],
+      cluster = cluster[c(two, node)]
+    )
+  })
+  bounds <- c(height, -3)[c(2 * n - n_clusters, 2 * n - n_clusters + 1)]
+  top <- c(3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+  list(
+    segments = do.call(rbind, segments),
+    leaves = data.frame(x = seq_len(n), n_cells = tree$n_cells[order]),
+    level = mean(bounds),
+    breaks = top[log10(top) <= max(height)]
+  )
+}
+
+# The cluster of each node, a factor by number of cells as the engine numbers them; NA of nodes
+# between clusters.
+cut_tree <- function(members, merges, n_cells, n_clusters) {
+  n <- length(n_cells)
+  last <- 2 * n - n_clusters # the last node that is made
+  roots <- setdiff(seq_len(last), merges[seq_len(max(0, last - n)), ])
+  sizes <- vapply(members[roots], function(leaves) sum(n_cells[leaves]), 0)
+  roots <- roots[order(-sizes, roots)]
+  cluster <- rep(NA_integer_, length(members))
+  for (number in seq_along(roots)) {
+    inside <- vapply(members, function(leaves) all(leaves %in% members[[roots[number]]]), NA)
+    cluster[inside] <- number - 1L
+  }
+  factor(cluster, seq_along(roots) - 1L)
+}

@@ -1,0 +1,95 @@
+"""Latent and clusters of a model: the verbs that need a fit and cells."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .data.features import warn_of_empty_rows
+from .data.paired import PairedData
+from .progress import Listener, followed
+from .state import State
+
+
+class Clustered(State):
+    """A model that gives latent and clusters."""
+
+    def get_latent_representation(
+        self,
+        data: PairedData | None = None,
+        modality: str = "joint",
+        progress: bool | Listener = False,
+    ) -> np.ndarray:
+        """Posterior mean of z, in the coordinates in which a cluster has unit covariance.
+
+        The axes are ordered by how much the clusters differ along them, the most first. The origin
+        is the mean of the mixture. With preset 'paper' they are the networks' own, unordered.
+
+        Args:
+            data: Cells to embed; the fitted cells when None. Genes and peaks are matched by name,
+                peaks also in another spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may
+                be missing, which counts as zero. One modality is enough: (rna, None).
+            modality: 'joint' for q(z|x,y), 'rna' for q(z|x), 'atac' for q(z|y).
+            progress: As in `train`.
+
+        Returns:
+            (n, D) float32, in the order of the cells.
+        """
+        self._plan.scope.refuse_latent("modality", modality)
+        fit = self._fitted()
+        if data is None and modality == "joint" and fit.latent is not None:
+            return fit.latent.copy()
+        with followed(progress) as (stages, _):
+            paired = self._matched(data)
+            if modality != "joint":
+                warn_of_empty_rows(paired, modality)
+            return self._embedded(paired, modality, stages)
+
+    def predict_proba(
+        self,
+        data: PairedData | None = None,
+        *,
+        n_clusters: int | None = None,
+        resolution: float | None = None,
+    ) -> np.ndarray:
+        """Probability of each cluster, p(c|z) at the posterior mean of z, (n, C) float32.
+
+        The arguments are those of `predict`.
+        """
+        latent = self.get_latent_representation(data)
+        return self.responsibilities(latent, n_clusters=n_clusters, resolution=resolution)
+
+    def responsibilities(
+        self,
+        latent: np.ndarray,
+        *,
+        n_clusters: int | None = None,
+        resolution: float | None = None,
+    ) -> np.ndarray:
+        """The same of given points of the latent; needs no counts."""
+        return self._fitted().responsibilities(latent, n_clusters, resolution)
+
+    def predict(
+        self,
+        data: PairedData | None = None,
+        *,
+        n_clusters: int | None = None,
+        resolution: float | None = None,
+    ) -> np.ndarray:
+        """Most probable cluster of each cell, (n,), from 0.
+
+        Where the model was given `n_clusters`, the clusters are the components of its mixture.
+        Where not, components without a gap between them have merged (`tree`). Another level needs
+        no new training; its cluster 0 has the most cells.
+
+        Args:
+            data: Cells; the fitted ones when None.
+            n_clusters: How many clusters, at most the components that have cells.
+            resolution: Or the connectivity up to which components stay apart: 0.15 for the clusters
+                of a model that was given no number. Smaller values merge more.
+        """
+        return self.predict_proba(data, n_clusters=n_clusters, resolution=resolution).argmax(1)
+
+    @property
+    def n_clusters_used(self) -> int:
+        """Clusters that are the most probable one of at least one fitted cell."""
+        return len(np.unique(self.predict()))

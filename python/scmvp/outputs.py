@@ -1,0 +1,91 @@
+"""Tables and folders that commands write, and read again."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError
+from .files import json_text
+
+# What `fit` writes; --overwrite replaces a folder that holds nothing else.
+FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
+MODEL_FILES = {"model.json", "weights.safetensors"}
+
+
+def refuse_output_folder(out: Path, overwrite: bool) -> None:
+    """Say before the fit, not after it, that the results have no place to go."""
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{out} cannot be made: {parent} is not a folder one can write to")
+    if not out.exists():
+        return
+    if out == Path.cwd() or out.is_mount():
+        raise InputError(f"{out} cannot be replaced as a whole; name a folder inside it")
+    if not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
+    present = {entry.name for entry in out.iterdir()}
+    if present and not overwrite:
+        raise InputError(f"{out} is not empty; name another folder or add --overwrite")
+    foreign = sorted(present - FIT_OUTPUTS)
+    if (out / "model").is_dir():
+        foreign += sorted({entry.name for entry in (out / "model").iterdir()} - MODEL_FILES)
+    if foreign:
+        raise InputError(
+            f"{out} holds files that scmvp fit did not write, such as '{foreign[0]}'; name another "
+            "folder"
+        )
+
+
+def write_latent(path: Path, cells: Iterable[str], latent: np.ndarray) -> None:
+    """`latent.csv`."""
+    header = ["cell", *(f"latent_{number + 1}" for number in range(latent.shape[1]))]
+    rows = ((cell, *map(_number, row)) for cell, row in zip(cells, latent, strict=True))
+    _write_table(path, header, rows)
+
+
+def write_clusters(path: Path, cells: Iterable[str], probabilities: np.ndarray) -> None:
+    """`clusters.csv`, of (n, C) probabilities."""
+    cluster = probabilities.argmax(axis=1)
+    best = probabilities.max(axis=1)
+    rows = zip(cells, cluster.tolist(), map(_number, best), strict=True)
+    _write_table(path, ["cell", "cluster", "probability"], rows)
+
+
+def read_latent(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Names of cells, and their latent, (n, D), of a `latent.csv`."""
+    try:
+        table = pd.read_csv(path, dtype={"cell": str}, keep_default_na=False)
+        return table["cell"].to_numpy(), table.drop(columns="cell").to_numpy(np.float64)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"'{path}' cannot be read as the latent of a fit; fit again") from error
+
+
+def write_history(path: Path, history: dict[str, list[Any]]) -> None:
+    """`history.csv`, one line per epoch."""
+    columns = list(history)
+    rows = zip(*(map(_number, history[name]) for name in columns), strict=True)
+    _write_table(path, columns, rows)
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """`summary.json`."""
+    path.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _number(value: Any) -> Any:
+    # Nine digits bring every float32 back exactly.
+    return f"{value:.9g}" if isinstance(value, float | np.floating) else value

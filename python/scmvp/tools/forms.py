@@ -1,0 +1,133 @@
+"""The table of a differential test as scanpy knows it: columns, order, and a place in `uns`.
+
+scanpy itself is not needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..data.labels import level_names
+from ..errors import InputError
+from ..words import name_some
+
+FORMS = ("table", "scanpy")
+_LEAST = 1e-16  # of a probability: next to 1 there is no smaller step
+_PARTS = ("names", "scores", "logfoldchanges", "pvals", "pvals_adj")
+_DETECTED = {"pts": "pct_nz_group", "pts_rest": "pct_nz_reference"}
+_NEEDED = {"feature", "group", "lfc", "prob_de", "q_value", "detected_group", "detected_reference"}
+_COLUMNS = ("group", *_PARTS, *_DETECTED.values())
+
+
+def refuse_unknown(form: Any) -> None:
+    """Unless it is one of `FORMS`."""
+    if form not in FORMS:
+        raise InputError(f"form is {form!r}; give 'table' or 'scanpy'")
+
+
+def in_form(table: pd.DataFrame, form: str) -> pd.DataFrame:
+    """The table of `differential.compare` as it is, or with the columns of scanpy."""
+    return table if form == "table" else scanpy_form(table)
+
+
+def scanpy_form(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns and order of `scanpy.get.rank_genes_groups_df(adata, None)`.
+
+    There are no p values. `pvals` is 1 - `prob_de`, the probability that the feature is no
+    difference, and `pvals_adj` the `q_value`, its mean over the features called with it; so it can
+    be the smaller of the two. `scores` is -log10 of `pvals`, negative for features that are lower
+    in the group, and the order within groups: the surest of those that are higher come first, the
+    surest of those that are lower last.
+    """
+    p = np.maximum(1 - table["prob_de"], 0)
+    group = table["group"].astype(str)
+    compared = [name for name, _ in table.attrs.get("comparisons", ())]
+    found = pd.DataFrame(
+        {
+            "group": pd.Categorical(group, categories=list(dict.fromkeys([*compared, *group]))),
+            "names": table["feature"],
+            "scores": -np.sign(table["lfc"]) * np.log10(np.maximum(p, _LEAST)),
+            "logfoldchanges": table["lfc"],
+            "pvals": p,
+            "pvals_adj": table["q_value"],
+            "pct_nz_group": table["detected_group"],
+            "pct_nz_reference": table["detected_reference"],
+        }
+    )
+    # the table has the surest of either sign first
+    place = np.where(table["lfc"] > 0, 1, -1) * np.arange(len(table))
+    found = found.iloc[np.lexsort((place, -found["scores"], found["group"].cat.codes))]
+    found.attrs = table.attrs
+    return found.reset_index(drop=True)
+
+
+def add_rank_genes_groups(
+    adata: Any, table: pd.DataFrame, groupby: str, key: str = "rank_genes_groups"
+) -> None:
+    """Put a differential test where `scanpy.pl.rank_genes_groups_dotplot` and the like look for it.
+
+    Args:
+        adata: AnnData of the modality that was tested; `adata.uns[key]` is written or replaced.
+        table: Of `SCMVP.differential_expression` or `differential_accessibility`, in either form,
+            of all features (without `only_pos`): scanpy keeps as many for each group.
+        groupby: Column of `adata.obs` with the groups of the table.
+        key: Name in `adata.uns`.
+
+    Raises:
+        InputError: It is another table, or the features or groups are not those of `adata`.
+    """
+    if _NEEDED <= set(table):
+        table = scanpy_form(table)
+    if not set(_COLUMNS) <= set(table):
+        raise InputError(
+            "table is not one of differential_expression() or differential_accessibility(); give "
+            "what these return"
+        )
+    groups = _refuse_others(adata, table, groupby)
+    parts = {group: part for group, part in table.groupby("group", observed=True, sort=False)}
+    detected = {
+        name: pd.DataFrame({group: parts[group].set_index("names")[column] for group in groups})
+        for name, column in _DETECTED.items()
+    }
+    reference = {str(other) for _, other in table.attrs.get("comparisons", [("", "rest")])}
+    adata.uns[key] = {
+        "params": {
+            "groupby": groupby, "reference": "+".join(sorted(reference)), "method": "scmvp",
+            "use_raw": False, "layer": None, "corr_method": "q_value",
+        },
+        **{
+            name: pd.DataFrame({group: parts[group][name].to_numpy() for group in groups})
+            .to_records(index=False)
+            for name in _PARTS
+        },
+        **detected,
+    }  # fmt: skip
+
+
+def _refuse_others(adata: Any, table: pd.DataFrame, groupby: str) -> list[str]:
+    """Groups of the table, if it and `adata` belong together."""
+    if unknown := sorted(set(table["names"]) - set(adata.var_names)):
+        raise InputError(
+            f"table has features that adata lacks: {name_some(unknown)}; give the AnnData of the "
+            "modality that was tested"
+        )
+    if groupby not in adata.obs:
+        raise InputError(
+            f"adata.obs has no column '{groupby}'; give the column with the groups of the table"
+        )
+    groups = [str(group) for group in table["group"].unique()]
+    known = set(level_names(adata.obs[groupby]))
+    if unknown := [group for group in groups if group not in known]:
+        raise InputError(
+            f"column '{groupby}' of adata.obs has no group {name_some(unknown)}; give the column "
+            "with the groups of the table"
+        )
+    if table["group"].value_counts()[groups].nunique() > 1:
+        raise InputError(
+            "table has more features for some groups than for others, which scanpy cannot hold; "
+            "give that of only_pos=False"
+        )
+    return groups
