@@ -19,8 +19,8 @@ from .r.regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cic
 from .reading import read
 from .several import count_fragments, read_samples
 from .tools.along import features_along, trends_along
-from .tools.forms import add_rank_genes_groups
 from .tools.conditions import differential_conditions
+from .tools.forms import add_rank_genes_groups
 from .tools.pseudobulk import pseudobulk
 from .tools.trajectory import diffusion
 from .tools.transfer import transfer_labels
