@@ -50,4 +50,4 @@ html_theme_options = {
     "show_prev_next": False,
     "pygments_light_style": "a11y-light",
 }
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "notebooks/translation": []}  # room for its table
