@@ -1,6 +1,6 @@
 # The pages of the R package: Rscript tools/site.R SOURCES OUT
-# Examples and vignettes are executed, with the package that is installed. A warning is an error, but
-# for the one that an example needs a suggested package that is not there.
+# Examples and vignettes are executed, with the package that is installed. A warning is an error,
+# but for the one that an example needs a suggested package that is not there.
 arguments <- commandArgs(TRUE)
 options(pkgdown.internet = FALSE, warn = 1)
 seen <- character(0)
