@@ -204,7 +204,7 @@ def link_peaks_lasso(
         groups: Groups of `aggregate_cells`, over which both sides are summed.
         verbose: Show progress, on standard error.
         engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first available.
-        **options: Further arguments of LinkPeaksLASSO(), with '_' for '.': distance, lambda_
+        **options: Further arguments of LinkPeaksLASSO(), with '_' for '.': distance, `lambda_`
             (lambda), alpha, nfolds, folds, min_cells, min_correlation, covariates, pseudocount,
             lambda_sequence, n_permutations, fdr, rna_imputed, peaks_imputed, rna_log, peaks_log,
             seed_use, workers.
