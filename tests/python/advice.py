@@ -170,7 +170,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "the query has only": "case query_features",
         "not in the query": NOTE,
         "ATAC counts look like": NOTE,
-        "latent of such cells means nothing": NOTE,
+        "latent of such cells has no meaning": NOTE,
         "no count in any modeled feature": "case empty_cells",
         "a smaller min_cells": "case rare_features",
     },

@@ -81,7 +81,7 @@ c(
   ),
   of(
     "test-advice.R: groups: a smaller k, more cells",
-    "be made of {}: choose a smaller k", "means nothing: lower k, or give more groups",
+    "be made of {}: choose a smaller k", "has no meaning: lower k, or give more groups",
     "a smaller k shares less"
   ),
   of(
@@ -268,7 +268,7 @@ c(
     "needs an installation over the network",
     "(on Debian and Ubuntu: install python3-venv)", "reticulate::virtualenv_remove(",
     "give one with python = and another envname", "torch cannot be imported by",
-    "pip could not install", "install_scMVP() to mend the environment",
+    "pip could not install", "install_scMVP() to repair the environment",
     "no Python environment for scMVP could be made"
   ),
   of(
@@ -321,10 +321,10 @@ c(
     "differs from the clusters of the fit", "writing {} to {}", "as zero ({})", "  {}: {} % ({} s)",
     "is there; checking its packages", "Making the virtual environment",
     "Installing the other Python packages", "scMVP is ready", "Restart R to use it",
-    "Installing PyTorch for the CPU", "taking PyTorch from the package index",
+    "Installing PyTorch for the CPU", "using PyTorch from the package index",
     "Installing PyTorch{", "{} of {}", "{} of {} {} not in {} and {} left out",
     "the first place is taken", "{}are fewer: fdr is NA.",
-    "assay '{}' ({})", "is taken to hold", "modelling {} of {} and",
+    "assay '{}' ({})", "is taken to hold", "modeling {} of {} and",
     "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
     "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "{} in {}; {",
     "taken to start at the lower coordinate", "the fit was interrupted after"
