@@ -106,6 +106,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "peak memory": NOTE,
         "the best state so far": NOTE,
         "imputed {arguments.modality} written": NOTE,
+        "report written": NOTE,
         "{group} against {reference}": NOTE,
         "the other modality places": NOTE,
         "ATAC counts are of insertions": NOTE,
@@ -147,6 +148,18 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "course": {
         "callback is {": "case odd_kinds",
+    },
+    "contents": {
+        "The training was interrupted": NOTE,
+        "are between clusters": NOTE,
+        "too few cells for a test": NOTE,
+        "many counts and few markers": NOTE,
+        "few counts and few markers": NOTE,
+        "more epochs may fit better": NOTE,
+        "hardly tells the clusters apart": NOTE,
+        "no {label} counts": NOTE,
+        "No gene and no peak is higher": NOTE,
+        "of which all cells have": NOTE,
     },
     "covariates": {
         "give a dict of column and level": "case levels",
@@ -465,4 +478,5 @@ ADVICE: dict[str, dict[str, str]] = {
         "give these cells no label": "case labels_to_transfer",
         "give a share from 0": STATES,
     },
+    "write": {"coordinates has shape": "test_report::test_refusals_write_nothing"},
 }

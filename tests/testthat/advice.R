@@ -5,6 +5,10 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-ReportSCMVP.R: what a report cannot show is refused, and no file is made",
+    "name a reduction of two dimensions of all of them"
+  ),
+  of(
     "test-ClusterSCMVP.R: a level that there is not is refused",
     "give one of them", "an earlier version made it"
   ),
@@ -152,7 +156,7 @@ c(
     "test-DifferentialConditionsSCMVP.R: what cannot be compared is refused; as is said, it can",
     "each condition has one sample ({})", "conditions are compared by how samples vary",
     "is the same in all samples: leave it out", "cannot be told apart in these samples",
-    "name the column that says which sample, or donor", "covariates must have a row for each",
+    "covariates must have a row for each",
     "give every cell a value, or leave these cells out", "a sample is one donor under one",
     "values of covariate '{}' ({})", "no sample has min.cells", "nothing can be compared in any",
     "condition has one value", "reference must be one of the conditions"
@@ -327,6 +331,7 @@ c(
     "assay '{}' ({})", "is taken to hold", "modeling {} of {} and",
     "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
     "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "{} in {}; {",
+    "report: {}",
     "taken to start at the lower coordinate", "the fit was interrupted after"
   ),
   of(

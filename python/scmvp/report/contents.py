@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 SHOWN_CELLS = 3_000  # of a map; the numbers are of all cells unless it is said
 NEIGHBORS = 15
-WEAK_AGREEMENT = 0.2  # Cohen's kappa below which a modality is said to tell clusters not apart
+# Cohen's kappa below which a modality is said not to tell clusters apart: counts without any signal
+# have .07 with 1,500 cells and .28 with 400, which the encoder has learned by heart.
+WEAK_AGREEMENT = 0.35
 ONE_BATCH = 0.9
 DEPTH_RATIO = 2.5
 UNSURE = 0.7

@@ -73,7 +73,9 @@ def lines(
         )
         color = color_of(number)
         parts.append(f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
-        parts.append(_text(width - _RIGHT - 4, _TOP + 14 + 16 * number, name, "end", color))
+        parts.append(
+            _text(width - _RIGHT - 4, height - _BOTTOM - 24 + 16 * number, name, "end", color)
+        )
     return _svg(width, height, f"{y_label} by {x_label}", "".join(parts))
 
 
@@ -176,7 +178,7 @@ def tree(of: ClusterTree, cluster: np.ndarray, resolution: float | None) -> str:
         if np.log10(tick) <= bottom:
             at = axes.y(np.log10(tick))
             parts.append(_text(_LEFT - 8, at + 4, f"{tick:g}", "end", "#555"))
-    parts.append(_text(4, _TOP + 8, "connectivity", "start", "#555"))
+    parts.append(_turned(13, (tall - _BOTTOM) / 2, "connectivity"))
     return _svg(width, tall, "tree of clusters", "".join(parts))
 
 
@@ -202,12 +204,9 @@ class _Axes:
         parts = [
             f'<path d="M{_LEFT} {_TOP}V{bottom}H{self.width - _RIGHT}" fill="none" stroke="#444"/>',
             _text((_LEFT + self.width) / 2, self.height - 6, x_label, "middle"),
-            f'<g transform="rotate(-90 13 {bottom / 2})">'
-            f"{_text(13, bottom / 2, y_label, 'middle')}</g>",
+            _turned(13, bottom / 2, y_label),
         ]
-        ticks = range(int(np.ceil(self._x[0])), int(self._x[1]) + 1) if log_x else _ticks(*self._x)
-        for tick in ticks:
-            name = f"{10**tick:,}" if log_x else f"{tick:,g}"
+        for tick, name in _log_ticks(*self._x) if log_x else _named(_ticks(*self._x)):
             parts.append(_text(self.x(tick), bottom + 15, name, "middle", "#555"))
         parts += [
             _text(_LEFT - 6, self.y(tick) + 4, f"{tick:,g}", "end", "#555")
@@ -219,6 +218,17 @@ class _Axes:
 def _limits(values: np.ndarray) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+
+
+def _named(ticks: list[float]) -> list[tuple[float, str]]:
+    return [(tick, f"{tick:,g}") for tick in ticks]
+
+
+def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """1, 2 and 5 times powers of 10 between two, and what they are."""
+    numbers = [a * 10**power for power in range(int(high) + 1) for a in (1, 2, 5)]
+    ticks = [(float(np.log10(one)), f"{one:,}") for one in numbers]
+    return [(at, name) for at, name in ticks if low <= at <= high]
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -235,6 +245,10 @@ def _text(x: float, y: float, text: str, anchor: str, color: str = "#222", size:
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
         f'fill="{color}">{escape(text)}</text>'
     )
+
+
+def _turned(x: float, y: float, text: str) -> str:
+    return f'<g transform="rotate(-90 {x:g} {y:g})">{_text(x, y, text, "middle")}</g>'
 
 
 def _svg(width: float, height: float, label: str, content: str) -> str:

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 FEWEST_CELLS = 10
+EPOCHS = 200  # as UMAP itself takes of more than 10,000 cells
 
 
 def layout(latent: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
@@ -28,4 +29,5 @@ def layout(latent: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
             perplexity = min(30.0, (len(latent) - 1) / 3)
             return TSNE(perplexity=perplexity, random_state=seed).fit_transform(latent), "t-SNE"
         neighbors = min(15, len(latent) - 1)
-        return UMAP(neighbors, random_state=seed, n_jobs=1).fit_transform(latent), "UMAP"
+        fast = UMAP(neighbors, random_state=seed, n_jobs=1, n_epochs=EPOCHS)
+        return fast.fit_transform(latent), "UMAP"

@@ -3,6 +3,7 @@
   "use strict";
   var data = JSON.parse(document.getElementById("cells").textContent);
   document.body.classList.add("scripted");
+  document.querySelector("details.static").open = false;
   var box = document.getElementById("map"), canvas = box.querySelector("canvas");
   var select = document.getElementById("color"), tip = document.getElementById("tip");
   var legend = document.getElementById("legend"), pen = canvas.getContext("2d");

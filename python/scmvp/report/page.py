@@ -95,9 +95,11 @@ def _maps(found: Contents, columns: list[dict[str, Any]]) -> str:
             f"<figure>{figures.points(found.places, colors, column['name'])}"
             f"<figcaption>{escape(column['name'])}</figcaption>{_legend(column)}</figure>"
         )
-    return _section(
-        "Cells", f"<p>{said}</p>{interactive}", f'<div class="row">{"".join(maps)}</div>'
+    static = (
+        '<details class="static" open><summary>All at once</summary>'
+        f'<div class="row">{"".join(maps)}</div></details>'
     )
+    return _section("Cells", f"<p>{said}</p>", interactive, static)
 
 
 def _depths(found: Contents) -> str:
@@ -190,7 +192,8 @@ def _modalities(found: Contents) -> str:
         "Modalities",
         "<p>How well each modality alone tells the clusters apart: agreement (Cohen's kappa) of a "
         "cell's cluster with that of its nearest cells, embedded from this modality only. 1 is "
-        "always, 0 is by chance.</p>",
+        "always, 0 is by chance. As the fit has seen these cells, a modality without signal may "
+        "have up to 0.3 where cells are few.</p>",
         _table(("modality", "agreement"), rows),
     )
 
