@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 FEWEST_CELLS = 10
 EPOCHS = 200  # as UMAP itself takes of more than 10,000 cells
@@ -28,6 +29,12 @@ def layout(latent: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
 
             perplexity = min(30.0, (len(latent) - 1) / 3)
             return TSNE(perplexity=perplexity, random_state=seed).fit_transform(latent), "t-SNE"
-        neighbors = min(15, len(latent) - 1)
-        fast = UMAP(neighbors, random_state=seed, n_jobs=1, n_epochs=EPOCHS)
+        # UMAP's own search of so few cells calls Python for each pair of them
+        search = NearestNeighbors(n_neighbors=min(15, len(latent) - 1)).fit(latent)
+        distances, neighbors = search.kneighbors(latent)
+        fast = UMAP(
+            search.n_neighbors, random_state=seed, n_jobs=1, n_epochs=EPOCHS,
+            precomputed_knn=(neighbors, distances.astype(np.float32)),
+            force_approximation_algorithm=True,
+        )  # fmt: skip
         return fast.fit_transform(latent), "UMAP"
