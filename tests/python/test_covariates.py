@@ -264,4 +264,4 @@ def test_the_estimated_number_of_clusters_is_not_of_the_batches(batched, preset)
     model = scmvp.SCMVP(batched, batch="batch", preset=preset)
     if preset == "default":  # the rank is known before training
         model.train(threads=1)
-    assert model.n_clusters == 4
+    assert model.n_components == 4
