@@ -94,16 +94,16 @@ class Clustered(State):
     def doublet_scores(
         self, data: PairedData | None = None, *, n_simulated: int | None = None, seed: int = 0
     ) -> pd.Series:
-        """How much each cell looks like two cells of different kinds in one droplet.
+        """Probability of each cell to be a doublet, two cells of different kinds in one droplet.
 
         Doublets are simulated: the counts of two cells of different components of the mixture (and
         of one batch, where the model has batches) are added in both modalities, and 70 to 100 % of
         them are kept. A cell scores high where many of its neighbors in the latent are such
-        doublets and its depth is theirs (docs/decisions, D27). Nothing is removed.
+        doublets and its depth is theirs; how many doublets there are is estimated as well
+        (docs/decisions, D27). Nothing is removed.
 
-        Doublets of two cells of one kind cannot be seen but by their depth, and score lower. Score
-        cells as they come from one run: doublets among few cells of a selection are of kinds that
-        the selection may not have.
+        Doublets of two cells of one kind cannot be told from single cells, and score low. The cells
+        should be all of a run: of a selection, the cells that doublets are made of may be missing.
 
         Args:
             data: Cells to score; the fitted cells when None. The doublets are made of them.
@@ -111,9 +111,8 @@ class Clustered(State):
             seed: Of the simulated doublets. Scores do not depend on the order of the cells.
 
         Returns:
-            Scores by cell name, 'scmvp_doublet_score', from 0 to 1: the probability of the cell
-            to be a simulated doublet, if there were as many of these as of cells. NaN for cells
-            without counts in one of the modalities.
+            Scores by cell name, 'scmvp_doublet_score', from 0 to 1; their sum estimates the number
+            of such doublets. NaN for cells without counts in one of the modalities.
 
         Raises:
             InputError: All cells are of one component, or fewer than 50 have counts in both

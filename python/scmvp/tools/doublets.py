@@ -29,6 +29,8 @@ FEWEST_CELLS = 50
 MOST_SIMULATED = 20_000  # unless more are asked for
 NEIGHBORS = 30
 FEWEST_KEPT = 0.7  # of the counts of two cells, in one droplet
+MOST_DOUBLETS = 0.5  # proportion of the cells
+_PARTS_BELOW = np.linspace(0.1, 0.7, 13)  # of the simulated doublets, by threshold
 _BLOCK_CELLS = 2048
 
 
@@ -64,7 +66,7 @@ def doublet_scores(
         one, other = draw_pairs(_component(fit, observed.latent), batch, n_simulated, rng)
         simulated = _placed(fit, paired, design, (rows[one], rows[other]), thinned_by=rng)
         scores = np.full(len(paired.cells), np.nan)
-        scores[rows] = likeness(observed, simulated)
+        scores[rows] = probabilities(observed, simulated)
     return pd.Series(scores, index=pd.Index(paired.cells), name=COLUMN)
 
 
@@ -115,22 +117,54 @@ def _runs(sorted_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first[place], size[place]
 
 
-def likeness(observed: Placed, simulated: Placed) -> np.ndarray:
-    """Probability of each observed cell to be a simulated one, if there were as many of both."""
-    from sklearn.linear_model import LogisticRegression
+def probabilities(observed: Placed, simulated: Placed) -> np.ndarray:
+    """Probability of each observed cell to be a doublet such as the simulated ones, (n,).
+
+    A first regression tells simulated doublets from all cells, doublets among them; in the second,
+    cells count as single cells by the probability that the first gives.
+    """
     from sklearn.neighbors import NearestNeighbors
-    from sklearn.preprocessing import StandardScaler
 
     latent = np.concatenate([observed.latent, simulated.latent])
+    depth = np.concatenate([observed.depth, simulated.depth])
     is_simulated = np.arange(len(latent)) >= len(observed.latent)
     n_neighbors = min(NEIGHBORS, len(observed.latent) // 5)
     near = NearestNeighbors(n_neighbors=n_neighbors).fit(latent).kneighbors(return_distance=False)
-    features = np.column_stack(
-        [is_simulated[near].mean(1), np.concatenate([observed.depth, simulated.depth])]
-    )
+    weight = np.ones(len(latent))
+    for _ in range(2):
+        in_all = weight[near].sum(1)
+        share = np.divide(
+            (weight * is_simulated)[near].sum(1), in_all, out=np.ones(len(near)), where=in_all > 0
+        )
+        odds = _odds(np.column_stack([share, depth]), is_simulated, weight)
+        proportion = proportion_of(odds[~is_simulated], odds[is_simulated])
+        odds *= proportion / (1 - proportion)
+        weight = np.where(is_simulated, 1, 1 / (1 + odds))
+    return 1 - weight[~is_simulated]
+
+
+def _odds(features: np.ndarray, is_simulated: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Density of simulated doublets over that of cells, by a logistic regression, (n,)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     features = StandardScaler().fit_transform(features)
-    told = LogisticRegression(class_weight="balanced").fit(features, is_simulated)
-    return told.predict_proba(features[: len(observed.latent)])[:, 1]
+    total = np.where(is_simulated, weight[is_simulated].sum(), weight[~is_simulated].sum())
+    told = LogisticRegression().fit(features, is_simulated, len(weight) / 2 * weight / total)
+    return np.exp(told.decision_function(features))
+
+
+def proportion_of(observed: np.ndarray, simulated: np.ndarray) -> float:
+    """Proportion of doublets among observed cells, from scores of these and of simulated doublets.
+
+    Were all observed cells above a threshold doublets, they would be this proportion times the part
+    of the doublets above it. Single cells add to them, so that the threshold counts that gives
+    the least.
+    """
+    thresholds = np.quantile(simulated, _PARTS_BELOW)
+    part = [np.mean(simulated > threshold) for threshold in thresholds]
+    found = [max(np.mean(observed > threshold), 0.5 / len(observed)) for threshold in thresholds]
+    return float(min(np.min(np.divide(found, np.maximum(part, 1e-9))), MOST_DOUBLETS))
 
 
 def _component(fit: Fitted, latent: np.ndarray) -> np.ndarray:
