@@ -75,13 +75,15 @@ fits_of.scMVPFit <- function(object) list(scmvp = object)
 
 #' @export
 put_results.scMVPFit <- function(object, results) {
-  if (!is.null(results$record)) {
-    object[names(results$record$value)] <- results$record$value
-    object$cluster <- stats::setNames(results$columns[[1]], rownames(results$columns))
-    object$cluster_prob <- stats::setNames(results$columns[[2]], rownames(results$columns))
-    return(object)
+  if (is.null(results$columns)) {
+    refuse("the result on matrices holds no assays: take as = \"matrix\".")
   }
-  refuse("the result on matrices holds no assays: take as = \"matrix\".")
+  object[names(results$record$value)] <- results$record$value
+  for (column in names(results$columns)) {
+    values <- stats::setNames(results$columns[[column]], rownames(results$columns))
+    object[[sub("^scmvp_", "", column)]] <- values
+  }
+  object
 }
 
 #' @exportS3Method print scMVPFit

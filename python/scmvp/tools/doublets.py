@@ -45,29 +45,40 @@ def doublet_scores(
     fit: Fitted, scope: Scope, paired: Paired, n_simulated: int | None, seed: int
 ) -> pd.Series:
     """Scores of cells by name; the arguments and the scores are those of `SCMVP.doublet_scores`."""
+    rows, observed, simulated = place(fit, scope, paired, n_simulated, seed)
+    scores = np.full(len(paired.cells), np.nan)
+    with fit.on_its_threads():
+        scores[rows] = probabilities(observed, simulated)
+    return pd.Series(scores, index=pd.Index(paired.cells), name=COLUMN)
+
+
+def place(
+    fit: Fitted, scope: Scope, paired: Paired, n_simulated: int | None, seed: int
+) -> tuple[np.ndarray, Placed, Placed]:
+    """Rows of the cells with all modalities, in the order of their names; these; doublets of them.
+
+    Raises:
+        InputError: They are too few, or of one kind.
+    """
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
-    complete = ~np.logical_or.reduce([*empty_cells(paired).values()])
-    n_cells = int(complete.sum())
-    if n_cells < FEWEST_CELLS:
+    rows = np.flatnonzero(~np.logical_or.reduce([*empty_cells(paired).values()]))
+    if len(rows) < FEWEST_CELLS:
         raise InputError(
-            f"{count_of(n_cells, 'cell', 'has', 'have')} counts in both modalities, too few to "
+            f"{count_of(len(rows), 'cell', 'has', 'have')} counts in both modalities, too few to "
             f"score doublets; give at least {FEWEST_CELLS}"
         )
     if n_simulated is None:
-        n_simulated = min(2 * n_cells, MOST_SIMULATED)
+        n_simulated = min(2 * len(rows), MOST_SIMULATED)
     n_simulated = whole_number("n_simulated", n_simulated, at_least=FEWEST_CELLS)
-    rows = np.flatnonzero(complete)
     rows = rows[np.argsort(paired.cells[rows])]
     design = scope.design(paired)
+    batch = np.zeros(len(rows), int) if design is None else distinct(design[rows])[1]
     with fit.on_its_threads():
         observed = _placed(fit, paired, design, (rows,))
-        batch = np.zeros(n_cells, int) if design is None else distinct(design[rows])[1]
         rng = np.random.default_rng(seed)
         one, other = draw_pairs(_component(fit, observed.latent), batch, n_simulated, rng)
         simulated = _placed(fit, paired, design, (rows[one], rows[other]), thinned_by=rng)
-        scores = np.full(len(paired.cells), np.nan)
-        scores[rows] = probabilities(observed, simulated)
-    return pd.Series(scores, index=pd.Index(paired.cells), name=COLUMN)
+    return rows, observed, simulated
 
 
 def draw_pairs(
