@@ -9,8 +9,8 @@
 #' 100 % of them are kept. The encoder of the model places them in the latent. A cell scores high
 #' where many of its neighbors are simulated doublets, and where it has as many counts as these in
 #' both modalities. The proportion of doublets among the cells is estimated along with the scores,
-#' so that the sum of the scores is the number of doublets to be expected. Of cells without any
-#' doublets, hardly one scores above 0.5.
+#' so that the sum of the scores is the number of doublets to be expected. It is too high where many
+#' single cells are like simulated doublets: cells along a gradient, or of few counts.
 #'
 #' Doublets of two cells of one kind cannot be told from single cells, and score low. The cells
 #' should be all of a run that passed quality control, before clusters are chosen: the scores of a

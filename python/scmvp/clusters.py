@@ -112,7 +112,8 @@ class Clustered(State):
 
         Returns:
             Scores by cell name, 'scmvp_doublet_score', from 0 to 1; their sum estimates the number
-            of such doublets. NaN for cells without counts in one of the modalities.
+            of such doublets, too high where many single cells are like them (along a gradient, or
+            of few counts). NaN for cells without counts in one of the modalities.
 
         Raises:
             InputError: All cells are of one component, or fewer than 50 have counts in both
