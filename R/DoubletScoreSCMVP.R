@@ -5,7 +5,7 @@
 #'
 #' @section How cells are scored:
 #' Doublets are simulated from the cells: the counts of two cells of different components of the
-#' mixture (and of one batch, where the model has batches) are added in both modalities, and 70 to
+#' mixture (and of one batch, where the model has batches) are added in both modalities, and 60 to
 #' 100 % of them are kept. The encoder of the model places them in the latent. A cell scores high
 #' where many of its neighbors are simulated doublets, and where it has as many counts as these in
 #' both modalities. The proportion of doublets among the cells is estimated along with the scores,

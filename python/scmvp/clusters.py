@@ -97,7 +97,7 @@ class Clustered(State):
         """Probability of each cell to be a doublet, two cells of different kinds in one droplet.
 
         Doublets are simulated: the counts of two cells of different components of the mixture (and
-        of one batch, where the model has batches) are added in both modalities, and 70 to 100 % of
+        of one batch, where the model has batches) are added in both modalities, and 60 to 100 % of
         them are kept. A cell scores high where many of its neighbors in the latent are such
         doublets and its depth is theirs; how many doublets there are is estimated as well
         (docs/decisions, D27). Nothing is removed.

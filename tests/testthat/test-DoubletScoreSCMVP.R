@@ -68,6 +68,16 @@ test_that("experiments, matrices and a process of its own have the same scores",
   expect_equal(found, unname(expected), tolerance = 1e-5)
 })
 
+test_that("cells of one modality have no score", {
+  skip_slow()
+  rna <- rna_counts()[, 1:85]
+  peaks <- atac_counts()[, 10:90]
+  fit <- quick_fit(rna, peaks = peaks, mosaic = TRUE)
+  scores <- DoubletScoreSCMVP(fit, rna = rna, peaks = peaks, verbose = FALSE)$doublet_score
+  expect_setequal(names(scores), cell_names)
+  expect_setequal(names(scores)[is.na(scores)], cell_names[c(1:9, 86:90)])
+})
+
 test_that("what cannot be scored is refused", {
   object <- scored()
   expect_refused(DoubletScoreSCMVP(1), "takes what RunSCMVP\\(\\) returned")
@@ -75,7 +85,7 @@ test_that("what cannot be scored is refused", {
   expect_refused(DoubletScoreSCMVP(object, n.simulated = 3), "n.simulated must be a whole number")
   expect_refused(DoubletScoreSCMVP(object, simulated = 3), "unknown argument 'simulated'")
   few <- object[, cell_names[1:40]]
-  expect_refused(DoubletScoreSCMVP(few, verbose = FALSE), "40 cells have counts in both modalities")
+  expect_refused(DoubletScoreSCMVP(few, verbose = FALSE), "40 cells have counts in both")
   one <- object[, object$scmvp_cluster == "0"]
   expect_refused(DoubletScoreSCMVP(one, verbose = FALSE), "too few|of one component")
   without <- object
