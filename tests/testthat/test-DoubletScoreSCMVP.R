@@ -61,7 +61,7 @@ test_that("experiments, matrices and a process of its own have the same scores",
   expect_equal(found$doublet_score, expected, tolerance = 1e-5)
   expect_identical(found$cluster, alone$cluster)
   expect_identical(found$cluster_prob, alone$cluster_prob)
-  expect_refused(score(alone, rna = counts$rna), "the object has no counts of peaks: give them with")
+  expect_refused(score(alone, rna = counts$rna), "object has no counts of peaks: give them with")
   skip_if_not_installed("SingleCellExperiment")
   sce <- quick_fit(sce_with(counts$rna, altExps = list(peaks = sce_with(counts$peaks))))
   found <- SummarizedExperiment::colData(score(sce))[["scmvp_doublet_score"]]
