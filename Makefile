@@ -1,6 +1,6 @@
 # The commands of the project. The work itself is in tools/, bench/, inst/scripts/ and .ci/.
 
-.PHONY: help setup setup-rpy2 demo check test test-python test-r style install clean distclean
+.PHONY: help setup setup-rpy2 demo check test test-python test-r style figures packages site install clean distclean
 
 # What `make demo` takes: DATA=path, SEED=0, K=number of clusters, EPOCHS=60, OUT=demo-output
 DATA ?=
@@ -14,7 +14,10 @@ help:
 	@echo "make demo         the main job on simulated cells; DATA=path for your own, K=, SEED=, EPOCHS=, OUT="
 	@echo "make check        the quick tests of every part and the style, before each commit (1-2 minutes)"
 	@echo "make test         all tests and style checks (also: test-python, test-r, style)"
+	@echo "make packages     what would be published, into dist/: Python's sdist and wheel, R's source package"
+	@echo "make site         site/index.html: both packages, their guides and the method (10 minutes)"
 	@echo "make install      the R package into your own R library"
+	@echo "make figures      the figures and tables of docs/benchmarks.md, from the CSV files in docs/"
 	@echo "make setup-rpy2   rpy2, for R inside Python (engine=\"rpy2\"; compiles; optional)"
 	@echo "make clean        remove what was built and drawn; distclean: .venv as well"
 
@@ -42,11 +45,20 @@ test-r: setup
 style: setup
 	@tools/test.sh style
 
+figures: setup
+	@bash -c '. tools/common.sh && use_project && "$$SCMVP_PYTHON" bench/figures'
+
+packages: setup
+	@tools/packages.sh
+
+site: setup
+	@tools/site.sh
+
 install:
 	R CMD INSTALL .
 
 clean:
-	rm -rf .rlib demo-output inst/python
+	rm -rf .rlib demo-output dist site inst/python
 	find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .ruff_cache .mypy_cache
 

@@ -1,27 +1,27 @@
 #' Groups of similar cells
 #'
-#' Peaks are open in few cells, so co-accessibility is computed on groups of similar cells. This is
-#' the grouping of Cicero (Pliner et al. 2018): cells and their nearest neighbors are tried in
-#' random order, and a group is kept when it shares less than nine tenths of its cells with every
-#' group kept before. Make the groups once and hand them to every call that should be compared: raw
-#' and imputed accessibility, [RunCicero()] and [LinkPeaksLASSO()].
+#' Most peaks have counts in few cells, so co-accessibility is computed on groups of similar cells.
+#' The groups are those of Cicero (Pliner et al. 2018): each cell with its nearest neighbors is a
+#' candidate, the candidates are examined in random order, and a group is kept if it shares less
+#' than nine tenths of its cells with every group kept before. Compute the groups once and use them
+#' in all calls whose results you compare, such as raw and imputed accessibility in [RunCicero()]
+#' and [LinkPeaksLASSO()].
 #'
 #' With `seed.use = s` the groups are those of `set.seed(s)` followed by
-#' `cicero::make_cicero_cds()`, and their names too. Cells at exactly the same distance may be taken
-#' in another order.
+#' `cicero::make_cicero_cds()`, with the same names. The order may differ for cells at exactly the
+#' same distance.
 #'
 #' @param object A Seurat object, SingleCellExperiment or MultiAssayExperiment with a reduction, or
 #'   a numeric matrix of coordinates, cells x dimensions.
-#' @param ... `silent`, the opposite of `verbose`, is taken with a message; others are refused by
-#'   name.
+#' @param ... `silent`, the opposite of `verbose`, is accepted with a message; other arguments cause
+#'   an error that names them.
 #' @param reduction Name of the reduction.
-#' @param dims Which of its dimensions; `NULL` for all.
+#' @param dims Dimensions of the reduction to use; `NULL` for all.
 #' @param k Cells per group.
-#' @param seed.use Seed of the random order; R's own random numbers are not touched.
-#' @param verbose Say how much the groups overlap.
+#' @param seed.use Seed of the random order; R's own random numbers are not changed.
+#' @param verbose Report the overlap of the groups.
 #' @return A sparse 0/1 matrix (dgCMatrix), cells x groups, so that `counts %*% groups` sums the
-#'   counts of each group. A group is named after the cell around which it was made: `agg12` for the
-#'   twelfth.
+#'   counts of each group. A group is named after its central cell: `agg12` for the twelfth cell.
 #' @section Errors:
 #' `scmvp_error_input`: no such reduction or dimension; coordinates missing or not finite; fewer
 #' than `k` cells.

@@ -1,25 +1,25 @@
 #' Signal of chromatin tracks at linked peaks
 #'
-#' Compares predicted regulatory elements with measured tracks, such as ChIP-seq of H3K27ac: the
-#' mean signal of bigWig files around the peaks of links, against as many matched peaks without a
-#' link, as a table, an aggregation profile and a heat map. Sets of links, such as those of raw and
-#' of imputed accessibility, are shown side by side.
+#' Compares predicted regulatory elements with genomic tracks, such as ChIP-seq of H3K27ac. It
+#' computes the mean signal of bigWig files around linked peaks and around the same number of
+#' matched peaks without a link, and returns a table, an aggregation profile and a heat map. Several
+#' sets of links, such as those of raw and imputed accessibility, are shown side by side.
 #'
-#' Background peaks are drawn without replacement from `background`, matched to each set's peaks on
-#' the quantile of `match.on` (the mean accessibility of the peaks, say), or of their widths where
-#' it is not given, so that a difference does not come from there.
+#' Background peaks are drawn without replacement from `background`, matched to the peaks of each
+#' set by the quantile of `match.on` (for example, mean accessibility) or, if it is not given, of
+#' the peak width, so that these do not explain a difference in signal.
 #'
 #' @param links A table of links ([RunCicero()], [LinkPeaksLASSO()]), a GRanges or names of peaks;
 #'   or a named list of these.
-#' @param bigwig Paths of bigWig files; names are used as labels.
+#' @param bigwig Paths of bigWig files; their names are used as labels.
 #' @param background Names of all peaks (or a GRanges) to draw the background from.
-#' @param match.on A number for each peak of `background`, named by it, on which the background is
-#'   matched; `NULL` for the widths of the peaks.
-#' @param threshold For connections: those above it count as linked.
+#' @param match.on A named number for each peak of `background`, by which the background is matched;
+#'   `NULL` for the widths of the peaks.
+#' @param threshold Connections with a score above it count as links.
 #' @param flank Base pairs on each side of a peak's center.
 #' @param bins Number of bins of the profile.
-#' @param max.peaks Most peaks of a set that are read, drawn at random.
-#' @param seed.use Seed of the draws; R's own random numbers are not touched.
+#' @param max.peaks Maximum number of peaks of a set; more are sampled at random.
+#' @param seed.use Seed of the random samples; R's own random numbers are not changed.
 #' @param verbose Show progress.
 #' @return A list: `summary`, a data frame with a row for each set and track (`set`, `track`,
 #'   `peaks`, `mean`, `background`, `ratio`, and `p.value` of a two-sided Wilcoxon test between the

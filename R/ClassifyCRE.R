@@ -1,26 +1,26 @@
 #' Proximal and distal regulatory elements
 #'
-#' Says of each peak whether it lies at a transcription start (proximal) or not (distal), and which
-#' gene is nearest. Of two linked peaks it says so for both.
+#' Classifies each peak as proximal (at a transcription start) or distal and finds the nearest gene.
+#' For pairs of linked peaks it does so for both peaks.
 #'
 #' A peak is proximal when it overlaps the window from `upstream` to `downstream` of a start, by
-#' default 2 kb upstream to 500 bp downstream. (The publication of scMVP prints 500 kb, which would
-#' make nearly every peak proximal; 500 bp is what such windows are.)
+#' default 2 kb upstream to 500 bp downstream. (The publication of scMVP states 500 kb downstream,
+#' which would make nearly every peak proximal; 500 bp is a usual size of such windows.)
 #'
 #' @param object Names of peaks, a GRanges, a data frame with seqnames, start and end, the data
 #'   frame of [RunCicero()] or [LinkPeaksLASSO()], or a Seurat object.
-#' @param gene.coords Where genes start, in any form that [LinkPeaksLASSO()] takes; `NULL`: the
+#' @param gene.coords Gene coordinates, in any form that [LinkPeaksLASSO()] accepts; `NULL`: the
 #'   annotation of the ChromatinAssay of a Seurat object.
-#' @param upstream,downstream Base pairs before and after the start that are proximal.
+#' @param upstream,downstream Size of the proximal window in base pairs before and after the start.
 #' @param assay Peak assay of a Seurat object; `NULL` for that of the fit, else the only one.
 #' @return A data frame. For peaks: `peak`, `class` (a factor of `proximal` and `distal`), `gene`
 #'   (the nearest by its start), `distance` (of the peak's nearest base from that start, negative
-#'   upstream, 0 where the start lies in the peak); `NA` on chromosomes without a gene. For pairs
-#'   of peaks, their table with `class1`, `gene1`, `distance1`, `class2`, `gene2`, `distance2` and
-#'   `type` (`proximal-proximal`, `proximal-distal`, `distal-distal`); for links to genes, their
+#'   upstream, 0 if the start lies in the peak); `NA` on chromosomes without a gene. For pairs of
+#'   peaks, the input table with `class1`, `gene1`, `distance1`, `class2`, `gene2`, `distance2` and
+#'   `type` (`proximal-proximal`, `proximal-distal`, `distal-distal`); for links to genes, the input
 #'   table with `class`, `nearest.gene` and `is.nearest`.
 #' @section Errors:
-#' `scmvp_error_input` when peaks are no ranges, or share no chromosome with the genes.
+#' `scmvp_error_input` if the peaks are not genomic ranges or share no chromosome with the genes.
 #' @examples
 #' starts <- data.frame(
 #'   gene = c("A", "B"), seqnames = "chr1", start = c(5000, 90000), end = c(20000, 95000),

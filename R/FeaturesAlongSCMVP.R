@@ -171,7 +171,7 @@ along_part <- function(object, name, assay.type) {
   words <- about(object)
   refuse_without_counts(words)
   parts <- parts_of(object, assay.type = assay.type)
-  argument <- if (words$part == "assay") "assay" else "experiment"
+  argument <- part_argument(words)
   if (!is.null(name)) {
     check_part_name(parts, check_string(name, argument), argument, words)
   } else if (is.null(words$main)) {
@@ -179,12 +179,7 @@ along_part <- function(object, name, assay.type) {
   } else {
     name <- words$main
   }
-  if (!parts[[name]]$has_counts || parts[[name]]$own) {
-    refuse(
-      words$part, " '", name, "' has no raw counts: choose one that has them with ", argument, " =."
-    )
-  }
-  parts[[name]]
+  check_counted(parts[[name]], words, argument)
 }
 
 # Counts of the features and cells to use, their pseudotimes, and sizes of mean 1. `name`: of the
@@ -198,15 +193,10 @@ along_inputs <- function(object, pseudotime, name, assay.type, features, cells, 
     pseudotime <- along_column(pseudotime, cell_data(object, part$name))
     counts <- part$counts(part$name)
   } else if (!is_matrix_like(counts)) {
-    refuse(
-      "object must be a Seurat object, a SingleCellExperiment, a MultiAssayExperiment or a matrix ",
-      "of counts (features x cells), not class ", class(counts)[1], "."
-    )
+    refuse_no_counts(object)
   }
   counts <- as_dgc(counts)
-  if (!all(counts@x >= 0 & counts@x == trunc(counts@x))) {
-    refuse("the counts are negative or not whole numbers: give raw counts.")
-  }
+  check_raw_counts(counts)
   if (is.null(rownames(counts))) refuse("the matrix of counts needs row names, its features.")
   if (!is.null(features)) {
     features <- check_names_known(features, rownames(counts), "features", "in the counts")

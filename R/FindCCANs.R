@@ -1,18 +1,18 @@
 #' Cis-co-accessibility networks
 #'
-#' Communities of co-accessible peaks (Pliner et al. 2018): Louvain clustering of the graph of all
-#' pairs above a cutoff. Without a cutoff, the one is taken at which the number of networks is
-#' largest, as `cicero::generate_ccans()` does.
+#' Finds communities of co-accessible peaks (Pliner et al. 2018) by Louvain clustering of the graph
+#' of all pairs above a cutoff. If no cutoff is given, it is chosen to maximize the number of
+#' networks, as in `cicero::generate_ccans()`.
 #'
 #' @param connections A data frame of [RunCicero()].
-#' @param coaccess_cutoff_override Cutoff on `coaccess`, between 0 and 1, or `NULL` to find it.
-#' @param tolerance_digits Digits to which the cutoff is found.
-#' @param seed.use Seed of the clustering; R's own random numbers are not touched.
+#' @param coaccess_cutoff_override Cutoff on `coaccess`, between 0 and 1, or `NULL` to choose it.
+#' @param tolerance_digits Number of digits of the chosen cutoff.
+#' @param seed.use Seed of the clustering; R's own random numbers are not changed.
 #' @param verbose Show the cutoff.
-#' @return A data frame with columns `Peak` and `CCAN`, peaks in no network of three or more left
-#'   out. Attribute `cutoff` holds the cutoff used.
+#' @return A data frame with columns `Peak` and `CCAN`, without peaks that belong to no network of
+#'   at least three peaks. The attribute `cutoff` contains the cutoff.
 #' @section Errors:
-#' `scmvp_error_input` when no pair is above the cutoff; `scmvp_error_package` without igraph.
+#' `scmvp_error_input` if no pair is above the cutoff; `scmvp_error_package` without igraph.
 #' @examplesIf requireNamespace("igraph", quietly = TRUE)
 #' peaks <- paste0("chr1-", 1e4 * 1:6, "-", 1e4 * 1:6 + 500)
 #' pairs <- data.frame(t(cbind(combn(peaks[1:3], 2), combn(peaks[4:6], 2))))

@@ -1,55 +1,56 @@
 #' Impute genes or peaks from a fitted model
 #'
-#' Decodes the latent space that [RunSCMVP()] or [ProjectSCMVP()] has stored: expected expression or
-#' accessibility of any modelled feature. The counts are not needed, so this works on a subset of
-#' the cells, after [readRDS()] in a new session, and for the modality that projected cells lack.
-#' Two calls give the same values.
+#' Computes the expected expression or accessibility of any modeled feature from the latent that
+#' [RunSCMVP()] or [ProjectSCMVP()] stored. The counts are not needed, so this also works for a
+#' subset of the cells, after [readRDS()] in a new session, and for the modality that projected
+#' cells lack. Repeated calls give the same values.
 #'
-#' @section Imputation that fits:
-#' Imputed values are dense: 100,000 cells x 200,000 peaks would be 160 GB. So ask for what you
-#' need: some `features`, some `cells`, means of groups (`by`), values above a `threshold` as a
-#' sparse matrix, or a `file` on disk. The size is estimated before anything is computed, and above
-#' `max.gb` the call is refused with the estimate.
+#' @section Large results:
+#' Imputed values are dense: 100,000 cells x 200,000 peaks would take 160 GB. To save memory, select
+#' `features` or `cells`, compute means of groups (`by`), keep only values above a `threshold` in a
+#' sparse matrix, or write the values to a `file`. The size is estimated before the computation, and
+#' the call stops with the estimate if it exceeds `max.gb`.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
-#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param modality `"rna"` for genes or `"peaks"`.
-#' @param features Names of the features; `NULL` for all modelled ones.
+#' @param features Names of the features; `NULL` for all modeled features.
 #' @param cells Names of the cells; `NULL` for all. Only with `as = "matrix"`.
 #' @param reduction Name of the reduction with the model.
-#' @param library.size Total the values of a cell refer to, over the modelled features.
+#' @param library.size Sum of the imputed values of a cell over all modeled features.
 #' @param log Return log(1 + x); `NULL`: for genes yes (the scale of `NormalizeData()` when
-#'   `library.size` is 10,000 and all genes are modelled), for peaks no.
-#' @param assay.name Name of the assay (altExp) to put the values into; `NULL` for `scMVP_RNA` or
-#'   `scMVP_ATAC`. An assay that an earlier call has made is extended.
+#'   `library.size` is 10,000 and all genes are modeled), for peaks no.
+#' @param assay.name Name of the assay (altExp) for the values; `NULL` for `scMVP_RNA` or
+#'   `scMVP_ATAC`. An assay that an earlier call created is extended.
 #' @param as `"object"` or `"matrix"`. The default is the object, and the matrix with `cells`, `by`
 #'   or `file`.
-#' @param file Path of an HDF5 file to write (must not exist): values go to disk block by block and
-#'   come back as a matrix on disk (HDF5Array) that any Bioconductor function takes; AnnData reads
-#'   the file as well (`.h5ad`, cells x features). With `as = "object"` it
-#'   becomes the data of a v5 assay (Seurat 5) or the altExp.
-#' @param threshold Values below it are left out, and the result is sparse. On the scale of the
-#'   result.
+#' @param file Path of an HDF5 file to write (must not exist): the values are written in blocks and
+#'   returned as a matrix on disk (HDF5Array) that Bioconductor functions accept; AnnData reads the
+#'   file as well (`.h5ad`, cells x features). With `as = "object"` it becomes the data of a v5
+#'   assay (Seurat 5) or the altExp.
+#' @param threshold Values below this threshold, on the scale of the result, become zero, and the
+#'   result is sparse.
 #' @param by Means over the cells of each group instead of values of cells: the name of a metadata
 #'   column (such as `"scmvp_cluster"`) or one value per cell. Means are taken before the logarithm.
-#' @param batch Of a model fitted with batches: the one to impute to, a level of its column, or
-#'   several, named by their columns. `NULL`: the average of the fitted cells'
-#'   batches, the same for all cells, so that imputed values are free of them.
+#' @param batch For a model fitted with batches: the batch for which values are imputed, a level of
+#'   its column, or several levels named by their columns. `NULL`: the average over the batches of
+#'   the fitted cells, the same for all cells, so that imputed values contain no differences between
+#'   batches.
 #' @param max.gb Limit in GB: 8 bytes per value in memory (12 where sparse), 4 on disk before
 #'   compression.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param verbose Say how far it is when it takes long.
+#' @param verbose Show progress of long computations.
 #' @return The object with the imputed assay, its default assay unchanged; or features x cells: a
 #'   dense matrix, a dgCMatrix with `threshold`, a matrix on disk with `file`; or features x groups
-#'   with `by`. In Seurat's plots a feature of the imputed assay has its key in front, as the
-#'   measured assay has the same names: `scmvprna_MS4A1`, `scmvpatac_chr1-100-200`. From a
-#'   ChromatinAssay the assay is a ChromatinAssay with ranges, annotation,
-#'   fragments, motifs and the measured counts of these peaks.
-#' @section Errors: `scmvp_error_model` when there is no stored model or it cannot be read;
-#' `scmvp_error_input` for features or cells that are not there, and where `file` exists or its
-#' folder does not; `scmvp_error_memory` above `max.gb`; `scmvp_error_file` when writing `file`
-#' fails (nothing is left of it then).
+#'   with `by`. Both assays contain the same feature names, so plots of Seurat need the key of the
+#'   imputed assay in front of the name: `scmvprna_MS4A1`, `scmvpatac_chr1-100-200`. For a
+#'   ChromatinAssay, the imputed assay is also a ChromatinAssay, with ranges, annotation, fragments,
+#'   motifs and the measured counts of these peaks.
+#' @section Errors: `scmvp_error_model` if there is no stored model or it cannot be read;
+#' `scmvp_error_input` for unknown features or cells, and if `file` exists or its folder does not;
+#' `scmvp_error_memory` above `max.gb`; `scmvp_error_file` when writing `file` fails (no part of the
+#' file remains).
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)

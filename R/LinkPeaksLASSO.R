@@ -1,87 +1,91 @@
 #' Links from peaks to genes by LASSO
 #'
-#' For each gene, a cross-validated LASSO of its expression on the accessibility of the peaks near
-#' its transcription start (Cao et al. 2018), equal to `glmnet::cv.glmnet()` and about ten times
-#' faster. A peak with a coefficient is linked to the gene.
+#' Fits, for each gene, a cross-validated LASSO of its expression on the accessibility of the peaks
+#' near its transcription start (Cao et al. 2018). The fit equals that of `glmnet::cv.glmnet()` and
+#' is about ten times faster. A peak with a non-zero coefficient is linked to the gene.
 #'
 #' @section The model:
-#' Counts are turned into log(x / size factor + `pseudocount`), size factors being the cells' totals
-#' over their geometric mean, and centered and scaled. Peaks whose correlation with the gene is at
-#' most `min.correlation` are not tried. On the others a LASSO is fitted at every `lambda`, and by
-#' `nfolds`-fold cross-validation the penalty is chosen: with the smallest error (`"min"`), or the
-#' largest within a standard error of it (`"1se"`). `r.squared` is 1 - error / error without any
-#' peak, at the chosen penalty and in held-out cells, not below 0.
+#' Counts are transformed to log(x / size factor + `pseudocount`), where the size factors are the
+#' totals of the cells divided by their geometric mean, and then centered and scaled. Peaks whose
+#' correlation with the gene is at most `min.correlation` are excluded. A LASSO is fitted to the
+#' others for every `lambda`, and `nfolds`-fold cross-validation selects the penalty with the
+#' smallest error (`"min"`), or the largest penalty within one standard error of it (`"1se"`).
+#' `r.squared` is 1 - error / error without any peak, at the chosen penalty and in held-out cells,
+#' not below 0.
 #'
 #' @section Measured and imputed values:
-#' The response is the measured RNA, the accessibility measured or imputed. When both sides are
-#' smoothed (imputed, or summed over overlapping groups of cells), held-out cells have lent their
-#' values to the cells of the fit, and a model finds links where there are none: with smoothed
-#' values on both sides, genes without any true peak reach a cross-validated R squared of 0.73 and
-#' 21 links.
-#' Then a warning says so, and the folds must be blocks of similar cells (`folds = "block"`, k-means
-#' on the reduction) or your own.
+#' The response is the measured RNA, and the predictors are measured or imputed accessibility. If
+#' both sides are smoothed (imputed, or summed over overlapping groups of cells), the values of
+#' held-out cells also depend on the cells of the fit, and the LASSO finds false links: genes
+#' without any true peak reach a cross-validated R squared of 0.73 and 21 links. In this case a
+#' warning is given, and the folds must be blocks of similar cells (`folds = "block"`, k-means on
+#' the reduction) or your own.
 #'
 #' @section Imputed peaks:
-#' Imputed values have no counting noise, and all follow few programs. A peak without a program has
-#' hardly any variation left, which standardizing would blow up to that of the others; and of two
-#' true peaks a LASSO keeps one, for they are copies. So imputed peaks are not standardized, and to
-#' the diagonal of their Gram matrix `ridge` times the variance of the middle peak is added, as an
-#' elastic net does: what varies no more than most peaks is shrunk away, and copies share their
-#' coefficient. Coefficients are given for standardized peaks all the same.
+#' Imputed values have no counting noise, and all of them follow few regulatory programs. A peak
+#' without a program has hardly any variation, which standardization would inflate to that of the
+#' other peaks. Moreover, two true peaks of one program are nearly identical, so a LASSO would keep
+#' only one of them. Imputed peaks are therefore not standardized, and `ridge` times the variance of
+#' the median peak is added to the diagonal of their Gram matrix, as in an elastic net: the
+#' coefficients of peaks that vary no more than most peaks are shrunk toward zero, and nearly
+#' identical peaks share their coefficient. The reported coefficients nevertheless refer to
+#' standardized peaks.
 #'
 #' @section False discovery rate:
 #' The statistic of a pair is the penalty at which its peak enters the LASSO of the gene. It is
-#' compared with those of a null hypothesis, pooled over genes, `n.permutations` times. With `fdr`,
-#' all pairs up to that rate are returned instead of those of the cross-validated penalty.
+#' compared with its distribution under a null hypothesis, pooled over genes, from `n.permutations`
+#' repetitions. With `fdr`, all pairs up to this rate are returned instead of the pairs selected by
+#' cross-validation.
 #' * `null = "permutation"`, for measured peaks: the cells of the gene's expression are permuted
-#'   (residuals, when there are covariates). A false pair is one in which peak and gene have nothing
-#'   to do with each other beyond the covariates; a peak that is open in the same cells as the true
-#'   one for another reason is not covered.
+#'   (residuals, when there are covariates). A false pair is one in which peak and gene are
+#'   independent given the covariates. The rate does not account for peaks that are accessible in
+#'   the same cells as the true peak for another reason.
 #' * `null = "background"`, for imputed or smoothed peaks, which all follow the programs of the
-#'   cells: the gene's peaks are replaced by peaks of other chromosomes that are as accessible. A
-#'   false pair is one which is no closer than peaks of the rest of the genome are. With few
-#'   programs many peaks of other chromosomes follow that of the gene, and few pairs can be called
-#'   at 5 %.
+#'   cells: the gene's peaks are replaced by equally accessible peaks of other chromosomes. A false
+#'   pair is one that is no more strongly associated than peaks of the rest of the genome. With few
+#'   programs, many peaks of other chromosomes follow the program of the gene, and few pairs can be
+#'   called at 5 %.
 #'
-#' `p.value` is the share of all pairs of the null hypothesis whose peak enters at such a penalty or
-#' a higher one; it is not corrected for the number of pairs, which is what `fdr` is for. For
-#' smoothed responses neither is given (`NA`): their cells cannot be exchanged.
+#' `p.value` is the proportion of pairs of the null hypothesis whose peak enters at the same or a
+#' higher penalty. It is not corrected for the number of pairs; use `fdr` for this. For smoothed
+#' responses both are `NA`, because their cells are not exchangeable.
 #'
-#' @section The form of Signac:
+#' @section Columns of Signac:
 #' The GRanges goes from the start of the gene to the center of the peak. Its first columns are
 #' those of `Signac::LinkPeaks()`, in that order: `score` (there a correlation, here the
 #' `coefficient`), `gene`, `peak`, `zscore` and `pvalue`. `pvalue` is `p.value`, and `zscore` the
-#' normal quantile that belongs to it on both sides, with the sign of the coefficient.
+#' corresponding two-sided normal quantile with the sign of the coefficient.
 #' `as = "links"` adds `r.squared` and `fdr`.
 #'
-#' There is no form for Pando: each row of its networks is a transcription factor at a region. These
-#' links know no factor, and its functions would make empty modules of a table without one.
+#' There is no format for Pando, because each row of its networks is a transcription factor at a
+#' region, and these links do not include factors.
 #'
-#' @section Where genes start:
-#' A gene starts at the 5' end of its body, from the first to the last base of all its transcripts,
-#' as for `Signac::LinkPeaks()` and ArchR: the rows `gene` of an annotation, and for genes without
-#' one (refGene, StringTie, gffread, the annotation of a ChromatinAssay) what their transcripts and
-#' exons span. A data frame in which each row is a gene may name one several times: each row is a
-#' start, and so is column `tss`, where there is one. A BED file holds either windows around starts,
-#' most of them of one width, of which the middle is taken, or bodies of genes, whose 5' end is; a
-#' message says which it was taken for. Strands may be written `+` and `-`, `1` and `-1`, `plus` and
-#' `minus`, `forward` and `reverse`. Genes are found by the column of names (`gene_name`, `gene_id`,
-#' ...) that has most of those of the object, Ensembl ids also by another version. Chromosomes are
-#' the same with and without `chr`, and so are `chrM` and `MT`.
+#' @section Transcription starts:
+#' The start of a gene is the 5' end of its body, which extends from the first to the last base of
+#' all its transcripts, as in `Signac::LinkPeaks()` and ArchR: the rows `gene` of an annotation, and
+#' for genes without one (refGene, StringTie, gffread, the annotation of a ChromatinAssay) what
+#' their transcripts and exons span. In a data frame with one row per start, a gene may occur
+#' several times; the column `tss`, if present, contains the starts. A BED file holds either windows
+#' around starts, most of them of one width, of which the middle is taken, or gene bodies, of which
+#' the 5' end is taken; a message reports the interpretation. Strands may be written `+` and `-`,
+#' `1` and `-1`, `plus` and `minus`, `forward` and `reverse`. Genes are matched by the column of
+#' names (`gene_name`, `gene_id`, ...) that contains most genes of the object; the version of an
+#' Ensembl id is ignored if necessary. Chromosome names match with and without `chr`, and `chrM`
+#' matches `MT`.
 #'
 #' @section Errors:
 #' `scmvp_error_input`: no or several assays to choose from; no gene in the coordinates; no peak
 #' near any gene; random folds with both sides smoothed; lambda not decreasing. Warnings of class
 #' `scmvp_warning_genes`: genes absent from the coordinates, on several chromosomes, without counts
-#' in `min.cells` cells, or without a peak near them; `scmvp_warning_strand`: strands that are not
-#' known, so that a gene is taken to start at the lower coordinate.
+#' in `min.cells` cells, or without a peak near them; `scmvp_warning_strand`: genes with unknown
+#' strand, which are assumed to start at the lower coordinate.
 #'
 #' @param object A Seurat object with RNA and peaks, a SingleCellExperiment with peaks as
 #'   alternative experiment, or a matrix of RNA counts, genes x cells.
 #' @param ... For objects: the arguments of the method for matrices, from `genes` on. Unknown
 #'   arguments are refused by name.
-#' @param rna.assay,peak.assay Names of the assays; `NULL` for those of the fit in `reduction`, else
-#'   the only candidates. Imputed assays are used when named.
+#' @param rna.assay,peak.assay Names of the assays; `NULL` for the assays of the fit in `reduction`,
+#'   or the only candidates. Imputed assays are used only if named.
 #' @param rna.layer,peak.layer Layers; `NULL`: `counts`, for imputed assays their imputed `data`.
 #' @param reduction,dims Reduction (and dimensions) for blocks of similar cells.
 #' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; `"signac"`, the same with
@@ -90,33 +94,33 @@
 #' @param peaks Accessibility, peaks x cells, of the same cells.
 #' @param ranges Ranges of the peaks (GRanges or data frame), or `NULL` to read their names.
 #' @param genes Names of genes; `NULL` for all.
-#' @param gene.coords Where genes start, see below: a data frame (gene; seqnames, start, end, strand
-#'   or tss), a GRanges, a GTF, GFF3 or BED file, an EnsDb or a TxDb. `NULL`: the annotation of the
-#'   ChromatinAssay.
-#' @param distance Peaks whose center is at most this far from a start of the gene are tried.
-#' @param lambda Which penalty: `"1se"` or `"min"`.
-#' @param alpha 1 for the LASSO, below for the elastic net.
+#' @param gene.coords Gene coordinates (section Transcription starts): a data frame (gene; seqnames,
+#'   start, end, strand or tss), a GRanges, a GTF, GFF3 or BED file, an EnsDb or a TxDb. `NULL`: the
+#'   annotation of the ChromatinAssay.
+#' @param distance Largest distance in base pairs from the center of a peak to a start of the gene.
+#' @param lambda Penalty to select: `"1se"` or `"min"`.
+#' @param alpha 1 for the LASSO, smaller for the elastic net.
 #' @param nfolds Number of folds.
-#' @param folds `"random"`, `"block"`, or the fold of each cell. `NULL`: `"random"`, and `"block"`
-#'   where both sides are smoothed.
+#' @param folds `"random"`, `"block"`, or the fold of each cell. `NULL`: `"random"`, or `"block"` if
+#'   both sides are smoothed.
 #' @param groups Groups of [AggregateCells()], cells x groups: both sides are summed over them.
-#' @param min.cells Genes and peaks with counts in fewer cells are left out.
-#' @param min.correlation Peaks correlated less with the gene are not tried.
+#' @param min.cells Genes and peaks with counts in fewer cells are excluded.
+#' @param min.correlation Peaks with a smaller correlation with the gene are excluded.
 #' @param covariates `"depth"` for the log totals of both modalities, `"none"`, or a numeric matrix,
 #'   cells x covariates. They are not penalized.
 #' @param pseudocount Added before the logarithm.
 #' @param lambda.sequence Penalties, decreasing.
-#' @param n.permutations Permutations of each gene; 0 for none.
+#' @param n.permutations Number of permutations of each gene; 0 for none.
 #' @param fdr Return the pairs up to this false discovery rate, or `NULL`.
-#' @param rna.imputed,peaks.imputed Whether a side was imputed or smoothed; known for scMVP's
-#'   assays.
-#' @param rna.log,peaks.log Whether a side is logged already.
+#' @param rna.imputed,peaks.imputed Whether the values were imputed or smoothed; detected for assays
+#'   of scMVP.
+#' @param rna.log,peaks.log Whether the values are already log-transformed.
 #' @param standardize Standardize the peaks, as `cv.glmnet()` does; not for imputed ones.
-#' @param ridge Added to the diagonal of the peaks' Gram matrix: as it is where they are
-#'   standardized, else in units of the variance of the middle peak.
+#' @param ridge Value added to the diagonal of the Gram matrix of the peaks, in units of the
+#'   variance of the median peak if the peaks are not standardized.
 #' @param null `"permutation"` of the cells or `"background"` peaks, see below.
 #' @param coordinates Coordinates of the cells, cells x dimensions, for `folds = "block"`.
-#' @param seed.use Seed of folds and permutations; R's own random numbers are not touched, and the
+#' @param seed.use Seed of folds and permutations. R's own random numbers are not changed, and the
 #'   result does not depend on the number of workers.
 #' @param workers,BPPARAM Processes to use, or a BiocParallelParam.
 #' @param verbose Show progress.

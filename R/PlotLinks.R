@@ -1,23 +1,24 @@
 #' Plot links in a region
 #'
-#' Arcs of co-accessible peaks or of peak-to-gene links over the peaks and genes of a region, with
-#' ggplot2 and without Signac. Several tables are drawn one above the other, such as links from raw
-#' and from imputed accessibility.
+#' Draws arcs between co-accessible peaks, or from peaks to linked genes, above the peaks and genes
+#' of a region. It uses ggplot2 and does not need Signac. Several tables, such as links from raw and
+#' from imputed accessibility, are drawn one above the other.
 #'
-#' @param links What [RunCicero()] or [LinkPeaksLASSO()] returned, or a named list of such: the data
-#'   frame, or links as a GRanges with a `score`, of [CiceroLinks()] or of an assay's `Links()` too.
+#' @param links The result of [RunCicero()] or [LinkPeaksLASSO()], or a named list of results: a
+#'   data frame, or a GRanges with a `score`, as from [CiceroLinks()] or the `Links()` of an assay.
 #' @param region A region such as `"chr1:1000000-1500000"` or `"chr1-1000000-1500000"`, a GRanges,
 #'   or the name of a gene in `gene.coords`.
-#' @param gene.coords Genes to draw, in any form that [LinkPeaksLASSO()] takes, or `NULL`.
-#' @param threshold Links with an absolute score at or below it are not drawn.
+#' @param gene.coords Coordinates of the genes to draw, in any form that [LinkPeaksLASSO()] accepts,
+#'   or `NULL`.
+#' @param threshold Links with an absolute score at or below this value are not drawn.
 #' @param extend Base pairs added on both sides of a gene.
 #' @param peaks Names of peaks to draw below the arcs; `NULL` for those of the links.
-#' @return A ggplot. Peaks with a link in the region but their other end outside are drawn without
-#'   the arc. An arrow points from the start of a gene to its end; it is a short one where only the
-#'   start is known, and a line without a point where the strand is not.
+#' @return A ggplot. If only one end of a link is in the region, the peak is drawn without the arc.
+#'   An arrow points from the start of a gene to its end; it is short if only the start is known,
+#'   and a line without an arrowhead if the strand is unknown.
 #' @section Errors:
-#' `scmvp_error_input`: the region is neither a range nor a known gene, or the tables are of another
-#' kind; `scmvp_error_package` without ggplot2.
+#' `scmvp_error_input`: the region is neither a range nor a known gene, or a table has the wrong
+#' columns; `scmvp_error_package` without ggplot2.
 #' @examplesIf requireNamespace("ggplot2", quietly = TRUE)
 #' connections <- data.frame(
 #'   Peak1 = "chr1-10000-10500", Peak2 = c("chr1-40000-40500", "chr1-90000-90500"),

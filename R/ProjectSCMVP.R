@@ -1,52 +1,54 @@
 #' Embed other cells with a fitted model
 #'
-#' Puts new cells into the latent space of a fitted model, without training: cells of another
-#' sample, cells in which only RNA or only ATAC was read, or the training cells, if the model was
-#' trained elsewhere (`scmvp fit` on a machine with a GPU) and is to be attached to their object.
-#' The query comes back as [RunSCMVP()] would return it, model included, so that [ImputeSCMVP()]
-#' imputes any modelled feature, also of the modality that the query lacks.
+#' Embeds cells in the latent space of a fitted model without training: cells of another sample,
+#' cells in which only RNA or only ATAC was measured, or the training cells themselves, to attach a
+#' model that was trained elsewhere (`scmvp fit` on a machine with a GPU) to their object. The query
+#' is returned in the form of a [RunSCMVP()] result that includes the model. [ImputeSCMVP()] can
+#' then impute any modeled feature, including those of a missing modality.
 #'
 #' @section Features:
-#' The query needs the features the model was fitted on, by name. Spellings of the same peak
-#' (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`) and names in which Seurat has turned `_` into
-#' `-` are recognised; names in the query are never changed. Peaks must be those of the model, so
-#' count them in its peaks, e.g. with `Signac::FeatureMatrix(features = )`. Features that the query
-#' lacks count as zero, which is right for genes dropped because no cell had them; their number is
-#' said, and with fewer than `min.shared` of the features there it is refused.
+#' Features of the query and of the model are matched by name. Different spellings of a peak
+#' (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`) and names in which Seurat has replaced `_` by
+#' `-` are recognized; the names in the query are not changed. The peaks must be those of the model,
+#' so count fragments in these peaks, e.g. with `Signac::FeatureMatrix(features = )`. Features that
+#' the query lacks count as zero, which is correct for genes that were removed because no cell
+#' expressed them. A message reports their number, and the call stops if fewer than `min.shared` of
+#' the features are present.
 #'
 #' @section Batches:
-#' The model is not adapted to the query: a shift between laboratories or technologies stays
-#' visible in the latent. A model that was fitted with `batch` looks for the same columns in the
-#' query's metadata (`colData`; for matrices, give `batch`); a level that it has not seen is read as
-#' if it were the average batch, and that is said.
+#' The model is not adapted to the query, so a difference between laboratories or technologies
+#' remains visible in the latent. A model that was fitted with `batch` uses the same columns of the
+#' query's metadata (`colData`; for matrices, give `batch`). A level that was not part of the fit is
+#' treated as the average batch, and a message reports this.
 #'
-#' @param model A model: what [RunSCMVP()] returned, a model from [LoadSCMVP()], or the path of a
+#' @param model A model: the result of [RunSCMVP()], a model from [LoadSCMVP()], or the path of a
 #'   model folder (`SaveSCMVP()`, or `model/` in the output of `scmvp fit`).
 #' @param query A Seurat object, SingleCellExperiment, MultiAssayExperiment, matrix of RNA counts
 #'   (genes x cells) or the path of a file that [ReadSCMVP()] reads.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param mosaic,rna.layer,peak.layer For a path: as in [ReadSCMVP()].
-#' @param modality What the cells are embedded from: `"joint"` (both), `"rna"` or `"peaks"`; `NULL`:
-#'   all that the query has.
+#' @param modality Modality from which the cells are embedded: `"joint"` (both), `"rna"` or
+#'   `"peaks"`; `NULL`: all modalities of the query.
 #' @param rna.assay,peak.assay Names of the assays of a Seurat object; `NULL` finds them.
 #' @param rna.experiment,peak.experiment,assay.type As for [RunSCMVP()].
-#' @param peaks A matrix of ATAC counts, peaks x cells, beside `query` or alone (`query = NULL`);
-#'   for a SingleCellExperiment, also another one.
-#' @param impute.genes,impute.peaks Names of features to impute at once, as in [RunSCMVP()].
+#' @param peaks A matrix of ATAC counts, peaks x cells, in addition to `query` or alone (`query =
+#'   NULL`); for a SingleCellExperiment, also another SingleCellExperiment.
+#' @param impute.genes,impute.peaks Names of features to impute in the same call, as in
+#'   [RunSCMVP()].
 #' @param reduction.name,reduction.key Names of the result, as for [RunSCMVP()].
 #' @param model.reduction Name of the reduction that holds the model, when `model` is an object.
-#' @param batch For matrices and a model fitted with batches: those of the query's cells, as for
+#' @param batch For matrices and a model fitted with batches: the batches of the query cells, as for
 #'   [RunSCMVP()].
-#' @param min.shared Smallest share of the model's genes, and of its peaks, that the query must
-#'   have.
+#' @param min.shared Smallest proportion of the model's genes, and of its peaks, that the query must
+#'   contain.
 #' @param max.gb Largest imputed result in GB.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param verbose Show what was taken and matched.
+#' @param verbose Show which assays and features were used.
 #' @return The query with a reduction, `scmvp_cluster` (numbered as in the model) and
-#'   `scmvp_cluster_prob`, the model, and the assays asked for; for matrices a list of class
+#'   `scmvp_cluster_prob`, the model, and the requested assays; for matrices a list of class
 #'   `scMVPFit`. See [RunSCMVP()].
 #' @section Errors:
-#' `scmvp_error_input` when the query lacks the modality or too many features, or has cells without
+#' `scmvp_error_input` if the query lacks the modality or too many features, or has cells without
 #' any count in it; `scmvp_error_model` when the model cannot be read.
 #' @examples
 #' if (scMVP_available()) {

@@ -1,7 +1,7 @@
 #' Read paired cells from a file
 #'
-#' Reads what the Python core reads, as Seurat object with assays `RNA` and `ATAC`; of several
-#' samples, each with its own peaks, as one object.
+#' Reads paired cells into a Seurat object with assays `RNA` and `ATAC`. Several samples, each with
+#' its own peaks, are joined in one object.
 #'
 #' @param path Of several samples, a vector of paths with the names of the samples, such as
 #'   `c(donor1 = "run1/outs", donor2 = "run2/outs")`; without names, samples are called by their
@@ -11,29 +11,30 @@
 #'   * an `.h5ad` file of both modalities, whose `var` has their `feature_types`;
 #'   * a 10x `.h5` file with Gene Expression and Peaks (`filtered_feature_bc_matrix.h5`);
 #'   * a folder with `matrix.mtx`, `features.tsv` and `barcodes.tsv`, gzipped or not;
-#'   * the folder `outs` of Cell Ranger ARC, of which the filtered matrix is read;
-#'   * a `.rds` file with a Seurat object, which is returned as it is.
+#'   * the folder `outs` of Cell Ranger ARC, whose filtered matrix is read;
+#'   * a `.rds` file with a Seurat object, which is returned unchanged.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param mosaic Keep cells that only one modality has, in h5ad, h5mu and zarr. They have no counts
-#'   in the other assay, and [RunSCMVP()] takes them for what they are.
+#' @param mosaic Keep cells with one modality only, in h5ad, h5mu and zarr. They have no counts in
+#'   the other assay, and [RunSCMVP()] treats them as unimodal cells.
 #' @param rna.layer,peak.layer Layers of h5ad, h5mu and zarr files that hold the counts; `"X"` and
-#'   `"raw"` for these. `NULL`: X; where X is not counts, or is whole numbers but not those of a
-#'   layer `counts` (else of raw), the latter. A message says so where there is a choice.
-#' @param verbose Say what is read, and how far it is where the console can show it.
-#' @param peaks Of several samples: `"union"`; `"shared"`, those of the union that lie on a peak of
+#'   `"raw"` for these. `NULL`: X, unless X does not contain counts or its whole numbers differ from
+#'   those in a layer `counts` (or in raw); then that layer (or raw) is used. A message reports the
+#'   choice.
+#' @param verbose Report what is read, and in interactive consoles the progress.
+#' @param peaks For several samples: `"union"`; `"shared"`, those of the union that lie on a peak of
 #'   every sample; or, with `fragments`, the path of a BED file.
-#' @param fragments Of several samples: count the peaks anew from the files of fragments. `TRUE` for
+#' @param fragments For several samples: count the peaks again from the fragment files. `TRUE` for
 #'   those of Cell Ranger (`atac_fragments.tsv.gz`) beside the matrix, or a vector of paths with the
 #'   names of the samples.
 #' @return A Seurat object with the counts as stored, the metadata of the cells (such as
-#'   `cell_type`) and of the features. The metadata are those of both modalities; where both have a
-#'   column of the same name and other values, that of the ATAC is called `atac_<name>`. The file's
-#'   `orig.ident` is kept, and becomes the identity of the cells; `nCount` and `nFeature` are those
-#'   of the counts. Both assays are plain ones;
-#'   `Signac::CreateChromatinAssay(counts)` makes a ChromatinAssay of the peaks. Seurat turns `_` in
-#'   feature names into `-`, which is said in a message.
+#'   `cell_type`) and of the features. The metadata are those of both modalities; if both have a
+#'   column of the same name with different values, the ATAC column is named `atac_<name>`.
+#'   `orig.ident` of the file becomes the identity of the cells; `nCount` and `nFeature` are
+#'   computed from the counts. Both assays are of Seurat's standard class;
+#'   `Signac::CreateChromatinAssay(counts)` creates a ChromatinAssay of the peaks. Seurat replaces
+#'   `_` in feature names by `-`, which a message reports.
 #' @section Several samples:
-#' Cells are called `<sample>_<barcode>`, and the column `sample` has their sample. Genes are
+#' Cells are named `<sample>_<barcode>`, and the column `sample` contains their sample. Genes are
 #' matched by name; those that a sample lacks were not measured there, and are left out.
 #'
 #' Peaks that overlap by at least one base pair become one, from the first start to the last end:
@@ -45,9 +46,9 @@
 #' has it. (`Signac::FeatureMatrix()` counts fragments instead.) Messages say in numbers what was
 #' joined and what was left out. For a fit of all samples, `RunSCMVP(object, batch = "sample")`.
 #' @section Errors:
-#' `scmvp_error_input`, naming the path, when it does not exist, is damaged, or lacks a modality;
-#' when samples do not fit each other: other kinds of gene names, of chromosomes or genomes, the
-#' same cells twice.
+#' `scmvp_error_input`, which names the path, if it does not exist, is damaged, or lacks a modality;
+#' if samples do not match: other kinds of gene names, of chromosomes or genomes, or the same cells
+#' twice.
 #' @examples
 #' \dontrun{
 #' object <- ReadSCMVP("filtered_feature_bc_matrix.h5")

@@ -1,103 +1,105 @@
 #' Co-accessibility of peaks
 #'
-#' Cicero (Pliner et al. 2018) on sparse matrices and any peak assay, measured or imputed: cells are
-#' grouped with their neighbors, and in windows of 500 kb a graphical lasso whose penalty grows with
-#' distance says which peaks open together. The numbers are those of the package cicero (tested
-#' against its version 1.29), at a fraction of its time and memory.
+#' Computes co-accessibility by Cicero (Pliner et al. 2018) from sparse matrices and any peak assay,
+#' measured or imputed. Cells are grouped with their neighbors, and a graphical lasso in windows of
+#' 500 kb, with a penalty that increases with distance, estimates which peaks are co-accessible. The
+#' results equal those of the package cicero (tested against version 1.29) and take a fraction of
+#' its time and memory.
 #'
 #' @section The algorithm:
 #' Counts are summed over each group of [AggregateCells()] and divided by the group's size factor.
 #' With \eqn{S} the covariance of the peaks of a window over groups (plus \eqn{10^{-4}} on the
 #' diagonal) and \eqn{D_{ij}} the distance of the peaks' centers, the pair \eqn{i, j} is penalized
 #' by \eqn{\rho_{ij} = a\,(1 - (1000 / D_{ij})^s)}, not below 0. The distance parameter \eqn{a} is
-#' the mean over sampled windows of the smallest value with which at most 5 percent of the edges
-#' longer than `distance.constraint` are left. `coaccess` is the correlation that belongs to the
-#' estimated covariance. Windows overlap by half: a pair in several of them gets their mean, or `NA`
-#' where their signs disagree.
+#' the mean over sampled windows of the smallest value for which at most 5 percent of the edges
+#' longer than `distance.constraint` remain. `coaccess` is the correlation of the estimated
+#' covariance. Windows overlap by half: a pair in several windows has the mean of their values, or
+#' `NA` if their signs differ.
 #'
 #' @section Imputed accessibility:
-#' The covariance of sums is that of the most accessible peaks, and in imputed values, which have no
-#' counting noise, a peak that does not vary at all has some small variation in step with others.
-#' With `scale = "relative"`, the default for imputed assays, each peak is divided by its mean over
-#' the groups, and in place of \eqn{10^{-4}} three times the variance of the middle peak is added
-#' to the diagonal of \eqn{S}: two peaks of typical variation have a co-accessibility of at most
-#' 1/4, and only peaks that vary more can exceed it. A tenth of that ridge is then the
-#' distance parameter (`search = "none"`). Scores are on a scale of their own, which depends on the
-#' data: where counts are few, more pairs than of counts are above 0.25, where they are many, fewer
-#' (the middle positive score of 2,000 blood cells was 0.44 of counts and 0.08 of imputed values,
-#' with a rank correlation of 0.85). Compare ranks, or give each a cutoff of its own. How this was
-#' chosen and what it gains: `docs/benchmarks.md` in the sources.
+#' The most accessible peaks dominate the covariance of sums. Imputed values have no counting noise,
+#' so even a peak that does not vary between cell types has a small variation that correlates with
+#' that of other peaks. With `scale = "relative"`, the default for imputed assays, each peak is
+#' divided by its mean over the groups, and three times the variance of the median peak, instead of
+#' \eqn{10^{-4}}, is added to the diagonal of \eqn{S}. Two peaks of typical variation then have a
+#' co-accessibility of at most 1/4, and only peaks that vary more can exceed it. A tenth of that
+#' ridge is then the distance parameter (`search = "none"`). Scores of imputed peaks and of counts
+#' are therefore on different scales. With few counts, more imputed than raw pairs exceed 0.25; with
+#' many counts, fewer do (for 2,000 blood cells the median positive score was 0.44 for counts and
+#' 0.08 for imputed values, with a rank correlation of 0.85). Compare ranks, or use a separate
+#' cutoff for each. `docs/benchmarks.md` in the sources has the measurements behind this choice.
 #'
-#' @section Which search:
-#' Cicero's own search starts at 2 and doubles once, so it cannot return a distance parameter above
-#' 4: a window that needs more silently gets 2. `search = "cicero"` reproduces that and warns how
-#' many windows were hit; `search = "extended"` doubles until long edges are gone. Counts rarely
-#' need it. Imputed values do; the penalty then becomes several times larger. `search = "none"`
-#' is for relative values, see above.
+#' @section Search for the distance parameter:
+#' The search of the package cicero starts at 2 and doubles once, so it cannot return a distance
+#' parameter above 4; a window that needs a larger one gets 2 without a warning. `search = "cicero"`
+#' reproduces this and warns how many windows were affected. `search = "extended"` doubles until no
+#' long edges remain. Counts rarely need this. Imputed values do, and their penalty then becomes
+#' several times larger. `search = "none"` is for relative values, see above.
 #'
 #' @section Errors:
-#' `scmvp_error_input`: no or several peak assays; features that are no ranges; groups of other
-#' cells; no peak on any chromosome of `genome`; values negative or not finite; no window
-#' with two peaks farther apart than `distance.constraint` (give `distance.parameter`).
-#' `scmvp_error_package` without glasso. Warnings: chromosomes the table lacks, peaks beyond its
-#' ends (`scmvp_warning_genome`); the ceiling of the search (`scmvp_warning_ceiling`); windows with
-#' more than `max.peaks` peaks, which are left out (`scmvp_warning_windows`).
+#' `scmvp_error_input`: no or several peak assays; features that are not genomic ranges; groups of
+#' other cells; no peak on any chromosome of `genome`; values negative or not finite; no window with
+#' two peaks farther apart than `distance.constraint` (give `distance.parameter`).
+#' `scmvp_error_package` without glasso. Warnings: chromosomes that are missing from `genome`, peaks
+#' beyond their ends (`scmvp_warning_genome`); windows that reach the limit of the search
+#' (`scmvp_warning_ceiling`); windows with more than `max.peaks` peaks, which are left out
+#' (`scmvp_warning_windows`).
 #'
 #' @param object A Seurat object with a peak assay, a SingleCellExperiment with peaks (itself or an
 #'   alternative experiment), a MultiAssayExperiment, or a matrix of accessibility, peaks x cells
 #'   (sparse or dense).
-#' @param ... Arguments under the names that the package cicero has for them (`genomic_coords`,
-#'   `sample_num`, ...), which are taken with a message; others are refused by name.
+#' @param ... Arguments under their names in the package cicero (`genomic_coords`, `sample_num`,
+#'   ...), which are accepted with a message; other arguments cause an error that names them.
 #' @param assay Peak assay, or alternative experiment; `NULL` for that of the fit, else the only
 #'   measured one. Name an
 #'   imputed assay (`"scMVP_ATAC"`) to use the imputed values.
 #' @param layer Layer of the assay; `NULL`: `counts`, for an imputed assay its imputed `data`.
-#' @param reduction,dims Reduction (and dimensions) in which cells are neighbors; see
+#' @param reduction,dims Reduction (and dimensions) in which neighbors are found; see
 #'   [AggregateCells()].
-#' @param groups Groups of [AggregateCells()], cells x groups; `NULL` makes them from the reduction.
-#'   `"none"` takes each column as a group of its own, for matrices that were aggregated elsewhere.
+#' @param groups Groups of [AggregateCells()], cells x groups; `NULL` computes them from the
+#'   reduction. `"none"` treats each column as a group, for matrices that are already aggregated.
 #' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; or, for Seurat, `"object"`
 #'   with these as the `Links()` of its ChromatinAssay and the data frame in
 #'   `Misc(object, "cicero")`.
 #' @param ranges Ranges of the peaks of a matrix (GRanges, or data frame with seqnames, start, end),
 #'   in the order of its rows; `NULL` reads the row names.
 #' @param coordinates Coordinates of the cells of a matrix, cells x dimensions, for groups.
-#' @param genome Lengths of the chromosomes: a data frame or a tab-separated file (name,
-#'   length), a Seqinfo or a GRanges. `NULL`: what the object says, else chromosomes end at their
-#'   last peak.
+#' @param genome Lengths of the chromosomes: a data frame or a tab-separated file (name, length), a
+#'   Seqinfo or a GRanges. `NULL`: the lengths in the object; if it has none, chromosomes end at
+#'   their last peak.
 #' @param window Width of the windows in base pairs.
 #' @param verbose Show progress.
 #' @param n.windows Windows sampled for the distance parameter (`sample_num` of cicero).
-#' @param k Cells per group, when groups are made here.
+#' @param k Cells per group, if `groups` is `NULL`.
 #' @param size.factors Divide each group's sums by its size factor.
-#' @param binarize Count a peak as open or not in each cell before cells are summed.
-#' @param distance.parameter The distance parameter, when it is known; `NULL` estimates it.
-#' @param maxit Most steps of the search in a window.
+#' @param binarize Replace counts by 0 and 1 before cells are summed.
+#' @param distance.parameter The distance parameter; `NULL` estimates it.
+#' @param maxit Maximum number of steps of the search in a window.
 #' @param s Exponent of the decay of contacts with distance; 0.75 for the chromatin of mammals, 0.85
 #'   for Drosophila.
 #' @param distance.constraint Distance in base pairs beyond which edges are not expected.
-#' @param convergence Width at which the search stops. Cicero's 1e-22 is below
-#'   the digits of a number and gives the same to 1e-4 at four times the cost.
-#' @param max.peaks Windows with more peaks are left out.
-#' @param max.windows Most windows drawn to find `n.windows` usable ones.
+#' @param convergence Interval width at which the search stops. The value of the package cicero,
+#'   1e-22, is below numerical precision and gives the same result to 1e-4 at four times the cost.
+#' @param max.peaks Windows with more peaks are excluded.
+#' @param max.windows Maximum number of windows that are sampled to find `n.windows` usable ones.
 #' @param scale `"counts"`, as cicero does, or `"relative"` to the mean of each peak, the default
 #'   for imputed assays; see below.
 #' @param search `"cicero"`, `"extended"` or `"none"`, see below.
 #' @param seed.use Seed of the groups and of the sampled windows. R's own random numbers are not
-#'   touched; the result does not depend on the number of workers.
+#'   changed, and the result does not depend on the number of workers.
 #' @param workers Processes to use.
 #' @param BPPARAM A BiocParallelParam to use instead.
-#' @return A data frame with columns `Peak1`, `Peak2` and `coaccess`, every pair twice (both ways),
-#'   as `cicero::run_cicero()` returns. Attribute `distance_parameter` holds the value used. With
-#'   `as = "links"` see [CiceroLinks()].
+#' @return A data frame with columns `Peak1`, `Peak2` and `coaccess`, with every pair in both
+#'   directions, as in `cicero::run_cicero()`. The attribute `distance_parameter` contains the value
+#'   used. With `as = "links"` see [CiceroLinks()].
 #' @references Pliner HA, Packer JS, McFaline-Figueroa JL, et al. (2018). Cicero predicts
 #'   cis-regulatory DNA interactions from single-cell chromatin accessibility data. *Molecular Cell*
 #'   71:858-871.
 #'
 #'   Friedman J, Hastie T, Tibshirani R (2008). Sparse inverse covariance estimation with the
 #'   graphical lasso. *Biostatistics* 9:432-441.
-#' @seealso [FindCCANs()], [CiceroLinks()], [ClassifyCRE()], [PlotLinks()]; [as_cicero_cds()] hands
-#'   over to the package cicero itself.
+#' @seealso [FindCCANs()], [CiceroLinks()], [ClassifyCRE()], [PlotLinks()]; [as_cicero_cds()] for
+#'   the package cicero itself.
 #' @examplesIf requireNamespace("glasso", quietly = TRUE)
 #' # 20 peaks of two programs, 200 cells
 #' program <- rep(1:2, 10)
@@ -211,8 +213,8 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
   warn_large_windows(windows, options$max.peaks)
   if (grouped$n_groups < 3) {
     refuse(
-      "co-accessibility over ", count_of(grouped$n_groups, "group"), " means nothing: lower k, or ",
-      "give more groups."
+      "co-accessibility over ", count_of(grouped$n_groups, "group"), " has no meaning: ",
+      "lower k, or give more groups."
     )
   }
   if (is.null(options$distance.parameter)) {

@@ -1,40 +1,40 @@
 #' Order cells along a trajectory
 #'
-#' Diffusion map and diffusion pseudotime (Haghverdi et al. 2016) of the cells in the joint latent,
-#' by the package destiny: components in which continuous change is seen, the distance of each cell
-#' from the root along them, and the branches of the path.
+#' Computes the diffusion map and the diffusion pseudotime (Haghverdi et al. 2016) of the cells in
+#' the joint latent with the package destiny: components that describe gradual change, the distance
+#' of each cell from the root, and the branches of the path.
 #'
 #' @section Root:
-#' Where the order starts is for you to say. `root` is the name of a cell, or, with `group.by`, a
-#' group, such as the first hour of a time course. Of a group it is the cell that is farthest, by
-#' the same distance, from the cells outside the group: its tip, not its middle.
+#' You choose where the order starts. `root` is the name of a cell or, with `group.by`, of a group,
+#' such as the first hour of a time course. For a group, the order starts at its tip: the cell that
+#' is farthest, by the same distance, from the cells outside the group.
 #'
 #' @section Branches:
-#' destiny looks for three branches that meet. Where it finds none, as on a simple path, `branch` is
-#' `NA` for all cells; where cells lie between branches, for these.
+#' destiny searches for three branches that meet at one point. If it finds none, as on a simple
+#' path, `branch` is `NA` for all cells. Otherwise it is `NA` for cells between the branches.
 #'
 #' @param object A Seurat object or SingleCellExperiment with a reduction, or a numeric matrix of
 #'   coordinates, cells x dimensions.
-#' @param ... Not used; unknown arguments are refused by name.
-#' @param root Name of a cell, or with `group.by` of a group.
-#' @param group.by Name of a column of the cell metadata; of a matrix, one value per cell.
+#' @param ... Not used; an unknown argument causes an error that names it.
+#' @param root Name of a cell or, with `group.by`, of a group.
+#' @param group.by Name of a column of the cell metadata; for a matrix, one value per cell.
 #' @param reduction Name of the reduction.
-#' @param dims Which of its dimensions; `NULL` for all.
-#' @param n.neighbors Neighbors of a cell in the graph.
+#' @param dims Dimensions of the reduction to use; `NULL` for all.
+#' @param n.neighbors Number of neighbors of a cell in the graph.
 #' @param n.components Components of the diffusion map.
 #' @param reduction.name,reduction.key Name and key of the diffusion map; `NULL`: `scmvp_diffusion`
 #'   for reduction `scmvp`.
-#' @param seed.use Seed of the eigenvectors; R's own random numbers are not touched.
+#' @param seed.use Seed of the eigenvectors; R's own random numbers are not changed.
 #' @return The object with a reduction of `n.components` columns and the metadata
-#'   `<reduction>_pseudotime` (0 at the root to 1) and `<reduction>_branch` (factor). Of a matrix, a
-#'   list: `components` (cells x components), `eigenvalues`, `pseudotime`, `branch` and `root`.
+#'   `<reduction>_pseudotime` (0 at the root to 1) and `<reduction>_branch` (factor). For a matrix,
+#'   a list: `components` (cells x components), `eigenvalues`, `pseudotime`, `branch` and `root`.
 #' @section Errors:
 #' `scmvp_error_input`: no such root or reduction, fewer than 20 cells, cells with the same
-#' coordinates, or cells that no path of neighbors joins; `scmvp_error_package`: destiny or igraph
+#' coordinates, or a neighbor graph that is not connected; `scmvp_error_package`: destiny or igraph
 #' is not installed.
 #' @references Haghverdi L, Büttner M, Wolf FA, Buettner F, Theis FJ (2016). Diffusion pseudotime
 #'   robustly reconstructs lineage branching. *Nature Methods* 13:845-848.
-#' @seealso [FeaturesAlongSCMVP()] for what changes along the order.
+#' @seealso [FeaturesAlongSCMVP()] for features that change along the order.
 #' @examples
 #' if (requireNamespace("destiny", quietly = TRUE) && requireNamespace("igraph", quietly = TRUE)) {
 #'   time <- seq(0, 1, length.out = 200)

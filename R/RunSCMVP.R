@@ -1,11 +1,11 @@
 #' Fit scMVP to paired RNA and ATAC
 #'
 #' Fits the joint model of both modalities and returns the object with a common latent space,
-#' clusters and imputed expression. Every cell stays; features seen in fewer than `min.cells` cells
-#' are left out of the model.
+#' clusters and imputed expression. The fit removes no cells. It excludes features that have counts
+#' in fewer than `min.cells` cells.
 #'
-#' @section What comes back:
-#' For a Seurat object with `n` cells, the object with
+#' @section Results:
+#' For a Seurat object with `n` cells, `RunSCMVP()` returns the object with
 #' * reduction `scmvp`: embeddings, n x `n.latent`, for `RunUMAP(reduction = "scmvp", dims = 1:20)`,
 #'   `FindNeighbors()` and the like. Its `Misc()` holds the fitted `model`, the `options`, the
 #'   training `history` (a data frame, one row per epoch), a `summary` and the
@@ -14,48 +14,51 @@
 #'   and `scmvp_cluster_prob`, its posterior probability. [ClusterSCMVP()] gives more or fewer
 #'   clusters without a new fit.
 #' * assay `scMVP_RNA` (unless `impute = "none"`): imputed expression, log(1 + counts per 10,000),
-#'   the scale of `NormalizeData()`, so that `FeaturePlot()`, `VlnPlot()` and `FindMarkers()` show
-#'   measured and imputed values alike. It is dense and has no counts.
+#'   the scale of `NormalizeData()`, so that measured and imputed values are comparable in
+#'   `FeaturePlot()` and `VlnPlot()`. It is dense and has no counts.
 #' * assay `scMVP_ATAC`, only with `impute.peaks`: expected accessibility per 10,000 counts, not
 #'   logged. From a ChromatinAssay it keeps ranges, annotation, motifs and the measured counts.
 #'
 #' The default assay does not change. With another `reduction.name`, say `joint`, the names are
-#' `joint_cluster`, `joint_cluster_prob`, `joint_RNA` and `joint_ATAC`. Running again under the same
+#' `joint_cluster`, `joint_cluster_prob`, `joint_RNA` and `joint_ATAC`. A second fit with the same
 #' name replaces all of these.
 #'
-#' Imputed values are means given the latent position of the cell, so that similar cells have
-#' similar values. They are good for plots and for denoised profiles; p-values of tests on them mean
-#' little.
+#' An imputed value is the expected value of a feature at the position of the cell in the latent, so
+#' similar cells have similar values. Use imputed values for plots and denoised profiles. The
+#' p-values of tests on them are not valid; use [DifferentialSCMVP()].
 #'
-#' A SingleCellExperiment has the latent as `reducedDim`, the clusters in its `colData`, the imputed
-#' profiles as `altExp` (`scMVP_RNA` with `logcounts`, `scMVP_ATAC` with `imputed` and the ranges of
-#' the peaks), and model, options and history in its `metadata`. A MultiAssayExperiment has all this
-#' in its RNA experiment, which becomes a SingleCellExperiment, and the clusters in its own
-#' `colData` where each of its units is one cell.
+#' In a SingleCellExperiment, the latent is a `reducedDim`, the clusters are in the `colData`, the
+#' imputed profiles are an `altExp` (`scMVP_RNA` with `logcounts`, `scMVP_ATAC` with `imputed` and
+#' the ranges of the peaks), and model, options and history are in the `metadata`. In a
+#' MultiAssayExperiment, all results are in the RNA experiment, which becomes a
+#' SingleCellExperiment; if each primary unit is one cell, the clusters are in its own `colData` as
+#' well.
 #'
 #' @section Memory and size:
-#' The fit never holds a dense matrix of all cells and features. Imputed assays are dense, 8 bytes
-#' per value: the estimate is made before the fit and refused above `max.gb`. The stored model takes
-#' about 5 kB per modelled feature inside the object; `model.file` keeps it on disk instead.
+#' The fit never holds a dense matrix of all cells and features. Imputed assays are dense, with 8
+#' bytes per value. Their size is estimated before the fit, and the call stops if it exceeds
+#' `max.gb`. The stored model takes about 5 kB per modeled feature inside the object; `model.file`
+#' stores it on disk instead.
 #'
 #' @section Errors:
-#' Each is one sentence, and the object is as it was. `scmvp_error_input`: an argument is out of its
-#' range or unknown; no RNA or no peak assay, or several candidates; counts negative, not integer,
-#' or not finite; a cell without any count; names duplicated or not shared; fewer than 20
+#' Each error is one sentence, and the object is unchanged. `scmvp_error_input`: an argument is out
+#' of range or unknown; no RNA or no peak assay, or several candidates; counts negative, not
+#' integer, or not finite; a cell without any count; names duplicated or not shared; fewer than 20
 #' cells, or than two for each cluster. `scmvp_error_memory`: the imputed values would exceed
-#' `max.gb`. `scmvp_error_python`: no usable Python. `scmvp_error_file`: `model.file`
-#' cannot be written. All inherit from `scmvp_error`.
+#' `max.gb`. `scmvp_error_python`: no usable Python. `scmvp_error_file`: `model.file` cannot be
+#' written. All inherit from `scmvp_error`.
 #'
 #' @section Progress and interrupts:
-#' With `verbose`, a message says what is being done from the first second on: reading, checking,
-#' the correspondence analysis of each modality, finding the clusters, imputing. A stage that took
-#' more than two seconds is told when it is done. Consoles that can draw a line again show its share
-#' that is done; knitr and log files get no more than these two lines. Each epoch has a line.
+#' With `verbose`, messages name the current stage: reading, checking, the correspondence analysis
+#' of each modality, estimation of the clusters, and imputation. If a stage takes more than two
+#' seconds, a second message reports its end. Interactive consoles also show the fraction done. Each
+#' epoch has a line.
 #'
-#' An interrupt (Ctrl-C, Esc) is heard within about a second, by both backends. Once an epoch is
-#' complete it keeps the best state so far: the object comes back with a warning. Before, a message
-#' says in which stage it came, and nothing was changed. While Python and PyTorch are loaded, some
-#' seconds once in a session, an interrupt waits: half loaded they could not be used any more.
+#' An interrupt (Ctrl-C, Esc) takes effect within about a second with both backends. After the first
+#' complete epoch, `RunSCMVP()` returns the object with the best state so far and a warning. Before
+#' that, a message names the stage, and nothing is changed. While Python and PyTorch are being
+#' loaded, for some seconds once in a session, an interrupt is delayed, because a partly loaded
+#' PyTorch could not be used.
 #'
 #' @param object One of
 #'   * a Seurat object with an RNA assay and a peak assay of the same cells;
@@ -63,68 +66,69 @@
 #'     RNA beside `peaks`;
 #'   * a MultiAssayExperiment with an RNA and a peak experiment of the same cells;
 #'   * a matrix of RNA counts, genes x cells (dense, sparse, delayed or on disk), beside `peaks`;
-#'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`, or the paths of several
-#'     samples.
-#' @param ... Not used; unknown arguments are refused by name.
+#'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`, or the paths of
+#'     several samples.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param rna.assay,peak.assay Names of the assays of a Seurat object. `NULL`: the one assay with
 #'   counts whose features are not genomic ranges, and the one ChromatinAssay or assay whose
 #'   features are (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and
-#'   scMVP's own are passed over.
+#'   the assays of scMVP are ignored.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`; for
 #'   a SingleCellExperiment or MultiAssayExperiment, another experiment that holds the peaks.
 #' @param rna.layer,peak.layer For a path: layers with the counts, as in [ReadSCMVP()].
 #' @param rna.experiment,peak.experiment Names of the experiments of a SingleCellExperiment or
-#'   MultiAssayExperiment (`"main"` for an unnamed main one). `NULL`: the one whose features are not
-#'   genomic ranges, and the one whose are.
+#'   MultiAssayExperiment (`"main"` for an unnamed main one). `NULL`: the one experiment whose
+#'   features are not genomic ranges, and the one whose features are.
 #' @param assay.type Name of the assay with raw counts in both experiments.
-#' @param impute.genes Names of genes to impute, instead of those that `impute` says.
+#' @param impute.genes Names of genes to impute; replaces `impute`.
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
-#' @param n.clusters Number of clusters, which are then the components of the mixture; some may end
-#'   up without cells. `NULL` finds the number of components in the latent of the first epochs
-#'   (Bayesian information criterion), which needs some tens of cells of each type, and merges
-#'   components without a gap between them ([ClusterSCMVP()]). With preset `"paper"`, `NULL` takes
-#'   the rank of the correlation matrix of the cells, and nothing is merged.
-#' @param max.epochs Passes over the cells, at most; training stops early when the held-out cells no
-#'   longer gain. `NULL` for 60, fewer from 10,000 cells or 3,000 counts per cell on, at least 12.
-#' @param batch.size Cells per minibatch; fewer where an epoch would have less than 32 of them, more
-#'   with `mosaic`.
+#' @param n.clusters Number of clusters, which is then the number of components of the mixture; some
+#'   may end up without cells. `NULL` estimates the number of components from the latent of the first
+#'   epochs by the Bayesian information criterion, which needs some tens of cells of each type, and
+#'   merges components without a gap between them ([ClusterSCMVP()]). With preset `"paper"`, `NULL`
+#'   uses the rank of the correlation matrix of the cells, and no components are merged.
+#' @param max.epochs Maximum number of passes over the cells; training stops early when the fit to
+#'   the held-out cells no longer improves. `NULL`: 60, and fewer (at least 12) for more than 10,000
+#'   cells or 3,000 counts per cell.
+#' @param batch.size Cells per minibatch. Minibatches are smaller if an epoch would have fewer than
+#'   32 of them, and larger with `mosaic`.
 #' @param learning.rate Learning rate of Adam.
-#' @param impute Which modelled genes to impute: the `"variable"` features of the RNA assay (all
-#'   modelled genes when it has none), `"none"` or `"all"`. `NULL`: the variable ones of a Seurat
-#'   object, none of others.
-#' @param impute.peaks Names of peaks to impute, or `NULL` for none. [ImputeSCMVP()] does more
+#' @param impute Which modeled genes to impute: the `"variable"` features of the RNA assay (all
+#'   modeled genes if it has none), `"none"` or `"all"`. `NULL`: the variable features for a Seurat
+#'   object, none for other classes.
+#' @param impute.peaks Names of peaks to impute, or `NULL` for none. [ImputeSCMVP()] imputes more
 #'   later.
 #' @param rna.features,peak.features Names of the features to model; `NULL` for all.
-#' @param min.cells Features with counts in fewer cells are left out of the model.
-#' @param batch What the cells' batches are (donor, replicate, chemistry), whose differences are to
-#'   be taken out of the latent and of imputed values: names of columns of the metadata or
-#'   `colData`; for two matrices, a vector or a data frame of the columns. Each batch should hold
-#'   cells of several kinds. `NULL`: none.
-#' @param mosaic `TRUE` allows cells that were measured in one modality alone: columns that only one
-#'   of the matrices (or v5 assays) has. They are embedded beside the others, and the modality that
-#'   they lack can be imputed. Cells without any count in one modality are such cells in any case.
-#' @param reduction.name Name of the new reduction; the other names follow it. Not for matrices, nor
-#'   is `reduction.key`.
+#' @param min.cells Features with counts in fewer cells are excluded from the model.
+#' @param batch Batches of the cells, such as donor, replicate or chemistry. Their differences are
+#'   removed from the latent and from imputed values. Give names of columns of the metadata or
+#'   `colData`; for two matrices, a vector or a data frame. Each batch should contain several cell
+#'   types. `NULL`: no batches.
+#' @param mosaic `TRUE` accepts cells with one modality only: columns of only one of the matrices
+#'   (or v5 assays). They are embedded with the other cells, and the missing modality can be
+#'   imputed. Cells without any count in one modality are always treated in this way.
+#' @param reduction.name Name of the new reduction, from which the other names are derived.
+#'   `reduction.name` and `reduction.key` are not used for matrices.
 #' @param reduction.key Key of the new reduction, letters and digits ending in `_`; `NULL` derives
 #'   it from `reduction.name` (`scMVP_` for `scmvp`).
 #' @param device `"auto"`, `"cpu"`, `"cuda"` or another device PyTorch knows.
 #' @param threads CPU threads of the fit; `NULL` for half of the CPUs, at most 8.
-#' @param preset `"default"`, or `"paper"` for the publication's model where it can be had (log
-#'   counts and TF-IDF as input, zero inflation, 10 dimensions; `docs/MODEL.md` has the rest).
-#' @param model.file Folder to write the fitted model to, instead of storing it inside the object.
-#'   Must not exist. The object then needs it for [ImputeSCMVP()].
+#' @param preset `"default"`, or `"paper"` for the published model as far as possible (log counts
+#'   and TF-IDF as input, zero inflation, 10 dimensions; `docs/MODEL.md` lists all differences).
+#' @param model.file Folder for the fitted model, which is otherwise stored inside the object. The
+#'   folder must not exist. [ImputeSCMVP()] then needs this folder.
 #' @param max.gb Largest imputed result in GB.
-#' @param seed.use Seed of the fit. The same seed gives the same result on the same machine with as
-#'   many threads; R's own random numbers are not touched.
-#' @param verbose Show which assays were taken, the stages of the fit and its epochs.
-#' @param backend Where Python runs: inside R (`"reticulate"`) or in a `"process"` of its own, which
-#'   is free of what else is loaded into R (another Python, an older NumPy limit, BLAS), survives a
-#'   crash there, and can be used in forked and parallel workers. `"auto"` takes reticulate where
-#'   it can, else the process. The result is the same.
-#' @return For Seurat, the object; see below. For matrices, a list of class `scMVPFit`: `latent`
-#'   (n x `n.latent`), `cluster`, `cluster_prob`, `probabilities` (n x clusters), `rna` and `peaks`
-#'   (imputed, features x cells, or `NULL`), `model`, `options`, `history`, `summary` and `batch`
-#'   (of the cells, a data frame or `NULL`).
+#' @param seed.use Seed of the fit. The same seed gives the same result on the same machine with the
+#'   same number of threads. R's own random numbers are not changed.
+#' @param verbose Show the assays used, the stages of the fit and its epochs.
+#' @param backend Where Python runs: inside R (`"reticulate"`) or in a separate `"process"`. A
+#'   separate process does not conflict with libraries loaded into R (another Python, a limit on the
+#'   NumPy version, BLAS), cannot crash R, and works in forked and parallel workers. `"auto"` uses
+#'   reticulate if possible and otherwise the process. The result is the same.
+#' @return For a Seurat object, the object with the results listed in section Results. For matrices,
+#'   a list of class `scMVPFit`: `latent` (n x `n.latent`), `cluster`, `cluster_prob`,
+#'   `probabilities` (n x clusters), `rna` and `peaks` (imputed, features x cells, or `NULL`),
+#'   `model`, `options`, `history`, `summary` and `batch` (of the cells, a data frame or `NULL`).
 #' @references Li G, Fu S, Wang S, et al. (2022). A deep generative model for multi-view profiling
 #'   of single-cell RNA-seq and ATAC-seq data. *Genome Biology* 23:20.
 #' @seealso [ImputeSCMVP()] for more imputed features; [SaveSCMVP()] to use the model elsewhere.

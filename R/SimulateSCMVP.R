@@ -1,31 +1,31 @@
 #' Simulate paired cells with a known truth
 #'
 #' RNA and ATAC counts of cells whose types, marker genes and peak-to-gene links are known, for
-#' trying out and for testing. The same arguments and seed give the same cells on every machine.
+#' examples and tests. The same arguments and seed give the same cells on every machine.
 #'
 #' @param n.cells,n.genes,n.peaks,n.types Numbers of cells, genes, peaks and cell types. Types come
 #'   in pairs of siblings.
 #' @param median.umi,median.fragments Median library sizes of RNA and ATAC.
 #' @param ambient Mean fraction of a cell's counts that comes from the average of all cells.
-#' @param separated.by What tells sibling types apart: `"both"` modalities, only `"rna"`, only
-#'   `"atac"`, or only the two `"together"`.
+#' @param separated.by Modalities in which sibling types differ: `"both"`, only `"rna"`, only
+#'   `"atac"`, or `"together"`, where only the combination of both separates the types.
 #' @param ordered Spread the cells along a path from the first type to the last instead of in
-#'   clusters; metadata `pseudotime` then holds each cell's place.
-#' @param branches Ends of the path of ordered cells. With two or more, the first types are a trunk
-#'   that parts into branches; metadata `branch` then is `trunk`, `branch1`, ...
+#'   clusters; the metadata `pseudotime` then contains the position of each cell.
+#' @param branches Number of ends of the path of ordered cells. With two or more, the first types
+#'   form a trunk that forks into branches; the metadata `branch` is then `trunk`, `branch1`, ...
 #' @param atac.lead How far chromatin is ahead of expression along the path, in units of pseudotime.
-#' @param n.batches Number of batches, each with its own mix of the types; metadata `batch`.
+#' @param n.batches Number of batches, each with its own proportions of the types (metadata
+#'   `batch`).
 #' @param batch.effect Standard deviation of the log factor by which a batch changes a feature.
-#' @param seed Seed; R's own random numbers are not touched.
+#' @param seed Seed; R's own random numbers are not changed.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @return A Seurat object with assays `RNA` and `ATAC` (counts; peak names like `chr1-100-600`) and
 #'   metadata `cell_type`. `Misc(object, "truth")` is a list: `links` (data frame of peak, gene,
 #'   distance), `rna` and `atac` (the true profile of each type, features x types, columns sum to
 #'   1).
 #' @section Errors:
-#' `scmvp_error_input` when an argument is out of its range or there are too few features for the
-#'   types.
+#' `scmvp_error_input` if an argument is out of range or there are too few features for the types.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 100, n.genes = 200, n.peaks = 300, n.types = 3)

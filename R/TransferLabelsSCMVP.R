@@ -1,43 +1,46 @@
-#' Carry labels over from a reference
+#' Transfer labels from a reference
 #'
-#' Labels the cells of a query by the labelled cells of a reference near them in the latent of one
-#' model, after [ProjectSCMVP()]: cells of another sample, also those of which only RNA or only ATAC
-#' was read. Each label comes with a confidence, and cells unlike all of the reference are marked
-#' `"unassigned"`.
+#' Gives each query cell the most probable label of the reference cells near it in the latent of the
+#' same model, after [ProjectSCMVP()]. The query may be another sample, or cells in which only RNA
+#' or only ATAC was measured. Each label has a confidence, and cells that resemble no reference
+#' cells are marked `"unassigned"`.
 #'
 #' @section Confidence:
-#' The probability of a label is its share of the nearest reference cells, weighted by a Gaussian
-#' kernel of their distance: in the latent a cluster has variance 1 in every direction, so that one
-#' width serves all. The width is that under which the reference cells' own labels, each left out in
-#' turn, are most probable; it is what calibrates the probabilities.
+#' The probability of a label is its proportion among the nearest reference cells, weighted by a
+#' Gaussian kernel of their distance. A single kernel width is sufficient, because a cluster has
+#' variance 1 in every direction of the latent. The width maximizes the probability of the labels of
+#' the reference cells when each is left out in turn; this calibrates the probabilities.
 #'
 #' @section Cells unlike the reference:
-#' The p-value of a cell is the share of reference cells that lie at least as far from their 15
-#' nearest others as it does from its own 15: small for cells unlike all of the reference. Cells
-#' below `unassigned.below` are `"unassigned"`, and about that share of cells that are like the
-#' reference is lost.
+#' The p-value of a query cell is the proportion of reference cells whose mean distance to their 15
+#' nearest reference cells is at least as large as that of the query cell. It is small for cells
+#' that resemble no reference cells. Cells with a p-value below `unassigned.below` are
+#' `"unassigned"`; about the same proportion of the cells that do resemble the reference is also
+#' unassigned.
 #'
-#' @param reference Labelled cells: an object that [RunSCMVP()] returned or one with a reduction, or
-#'   a numeric matrix, cells x dimensions.
-#' @param query Cells to label, embedded with the same model, in any of these forms.
+#' @param reference Labeled cells: a result of [RunSCMVP()], another object with a reduction, or a
+#'   numeric matrix, cells x dimensions.
+#' @param query Cells to label, embedded with the same model, in one of these forms.
 #' @param labels Name of a column of the reference's cell metadata, or one label per cell; cells
-#'   without one (`NA`) are left out.
-#' @param reduction,query.reduction Names of the reductions; the query's is that of the reference
-#'   where `NULL`.
-#' @param calibration The reference cells embedded as the query is, where that differs: name of
-#'   another reduction of the reference, or a matrix. For a query of RNA alone, that of
-#'   `ProjectSCMVP(reference, reference, modality = "rna", reduction.name = "rnaonly")`.
-#' @param n.neighbors Reference cells that may have a weight.
-#' @param unassigned.below See above; 0 labels all cells.
-#' @param prefix Of the columns in the query's cell metadata.
+#'   without a label (`NA`) are not used.
+#' @param reduction,query.reduction Names of the reductions; `NULL` for the query: the same as for
+#'   the reference.
+#' @param calibration The reference cells embedded from the same modality as the query, if that
+#'   differs from `reduction`: the name of another reduction of the reference, or a matrix. For a
+#'   query with RNA only, use the reduction of `ProjectSCMVP(reference, reference, modality = "rna",
+#'   reduction.name = "rnaonly")`.
+#' @param n.neighbors Number of nearest reference cells that have a weight.
+#' @param unassigned.below Limit of the p-value (section Cells unlike the reference); 0 labels all
+#'   cells.
+#' @param prefix Prefix of the new columns in the cell metadata of the query.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @return The query with metadata `<prefix>_label` (factor), `<prefix>_confidence` and
-#'   `<prefix>_p_value`. Of a matrix, a data frame of these, of `best_label` (also of the
-#'   unassigned) and of one column `probability_<label>` for each label.
+#'   `<prefix>_p_value`. For a matrix, a data frame with these columns, `best_label` (also for
+#'   unassigned cells) and one column `probability_<label>` for each label.
 #' @section Errors:
-#' `scmvp_error_input`: reference and query of different models or dimensions, fewer than 20
-#' labelled cells, a single label, or no such column or reduction.
+#' `scmvp_error_input`: reference and query of different models or dimensions, fewer than 20 labeled
+#' cells, a single label, or no such column or reduction.
 #' @examples
 #' if (scMVP_available()) {
 #'   latent <- matrix(rnorm(600), 200, dimnames = list(paste0("cell", 1:200), NULL))
@@ -167,11 +170,11 @@ refuse_few_labels <- function(groups) {
     )
   }
   if (length(groups) < 20) {
-    refuse("the reference has ", count_of(length(groups), "labelled cell"), ": give at least 20.")
+    refuse("the reference has ", count_of(length(groups), "labeled cell"), ": give at least 20.")
   }
   if (nlevels(groups) < 2) {
     refuse(
-      "all labelled cells of the reference are '", levels(groups), "': there is nothing to tell ",
+      "all labeled cells of the reference are '", levels(groups), "': there is nothing to tell ",
       "apart."
     )
   }

@@ -1,16 +1,16 @@
-#' Hand over to the package cicero
+#' Convert to the format of the package cicero
 #'
-#' Makes the aggregated cell data set that `cicero::run_cicero()` and its companions read, from the
-#' groups used here, so that any of cicero's own functions can go on.
+#' Creates the aggregated cell data set that `cicero::run_cicero()` and the other functions of
+#' cicero read, from the groups of [AggregateCells()].
 #'
 #' @param values Accessibility, peaks x cells.
 #' @param groups Groups of [AggregateCells()].
 #' @param ranges Ranges of the peaks, or `NULL` to read their names.
 #' @param size_factor_normalize Divide each group's sums by its size factor.
-#' @return A CellDataSet of monocle, peaks x groups, with peak names in cicero's form
+#' @return A CellDataSet of monocle, peaks x groups, with peak names in the format of cicero
 #'   (`chr1_100_200`).
 #' @section Errors:
-#' `scmvp_error_package` when cicero (for monocle 2) is not installed.
+#' `scmvp_error_package` if cicero (for monocle 2) is not installed.
 #' @examplesIf rlang::is_installed(c("cicero", "monocle"))
 #' counts <- matrix(rpois(20 * 200, 1), 20, dimnames = list(
 #'   paste0("chr1-", 30000L * 1:20, "-", 30000L * 1:20 + 500L), paste0("cell", 1:200)

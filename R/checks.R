@@ -277,9 +277,9 @@ check_installed <- function(package, needed_for) {
     return(invisible())
   }
   bioconductor <- package %in% c(
-    "BiocParallel", "cicero", "DelayedArray", "destiny", "ensembldb", "GenomicFeatures",
-    "GenomicRanges", "HDF5Array", "InteractionSet", "IRanges", "monocle", "rtracklayer",
-    "SingleCellExperiment", "SummarizedExperiment"
+    "BiocParallel", "cicero", "DelayedArray", "DESeq2", "destiny", "edgeR", "ensembldb",
+    "GenomicFeatures", "GenomicRanges", "HDF5Array", "InteractionSet", "IRanges", "monocle",
+    "rtracklayer", "SingleCellExperiment", "SummarizedExperiment"
   )
   refuse(
     needed_for, " needs the package ", package, ": ",

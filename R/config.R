@@ -1,16 +1,17 @@
-# What there is: versions, interpreter, speed.
+# Versions, interpreters and speed, as scMVP_config() shows them.
 
-#' What scMVP runs on
+#' Show the configuration of scMVP
 #'
-#' Versions of R and its packages, the backend that `backend = "auto"` would take and why, the
-#' Python interpreter inside R and that of a worker process, how each was found and what it has,
-#' whether PyTorch runs at full speed inside R, and where the core's source is. Attach its output to
-#' a bug report. Starts Python when there is one to start.
+#' Shows the versions of R and its packages, the backend that `backend = "auto"` selects and the
+#' reason, the Python interpreters inside R and of a worker process with the way each was found and
+#' the packages it contains, whether PyTorch runs at full speed inside R, and the location of the
+#' Python code of scMVP. Attach the output to a bug report. The function starts Python if it finds
+#' an interpreter.
 #'
-#' PyTorch inside R can be 4 to 12 times slower than in plain Python: its matrix products end up in
-#' R's own BLAS when it was loaded by another package before scMVP. scMVP loads it apart from R, and
-#' this function times a small product against NumPy's to see that it worked. A worker process
-#' (`backend = "process"`) is free of this.
+#' Inside R, PyTorch can be 4 to 12 times slower than in Python: if another package loaded it before
+#' scMVP, its matrix products use R's own BLAS. scMVP prevents this by the way it loads PyTorch, and
+#' this function checks the result by timing a small matrix product against NumPy. A worker process
+#' (`backend = "process"`) does not have this problem.
 #'
 #' @return A list of class `scMVP_config` with elements `R`, `blas` (R's own), `packages`, `backend`
 #'   (`name`, `why`), `python`, `modules` and `torch` (inside R), `worker` (`python`, `found_by`,

@@ -212,6 +212,34 @@ check_part_name <- function(parts, name, argument, words) {
   }
 }
 
+# The argument that names one part of an object.
+part_argument <- function(words) if (words$part == "assay") "assay" else "experiment"
+
+# A part with raw counts that were measured.
+check_counted <- function(part, words, argument) {
+  if (!part$has_counts || part$own) {
+    refuse(
+      words$part, " '", part$name, "' has no raw counts: choose one that has them with ", argument,
+      " =."
+    )
+  }
+  part
+}
+
+refuse_no_counts <- function(object) {
+  refuse(
+    "object must be a Seurat object, a SingleCellExperiment, a MultiAssayExperiment or a matrix ",
+    "of counts (features x cells), not class ", class(object)[1], "."
+  )
+}
+
+# `counts`: dgCMatrix.
+check_raw_counts <- function(counts) {
+  if (!all(is.finite(counts@x) & counts@x >= 0 & counts@x == trunc(counts@x))) {
+    refuse("the counts are negative or not whole numbers: give raw counts.")
+  }
+}
+
 # Where the features of a part are said to be.
 in_part <- function(part, words) paste0("in ", words$part, " '", part$name, "'")
 

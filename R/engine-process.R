@@ -100,7 +100,7 @@ ask_worker <- function(worker, verb, arguments, on_epoch = NULL, on_stage = NULL
   }
 }
 
-# What is said on the way to a reply.
+# An event before the reply: an epoch, a stage or a note.
 heed_event <- function(worker, event, on_epoch, on_stage) {
   if (!is.null(event$epoch)) {
     if (isTRUE(on_epoch(event$epoch))) worker$process$interrupt()
@@ -158,7 +158,7 @@ refuse_dead_worker <- function(worker) {
   refuse(
     "the Python process of scMVP (", choice$python, ") ended with status ", status,
     if (length(last) > 0) paste0(" (", trimws(last), ")"),
-    "; nothing was changed: see scMVP_config(), or run install_scMVP() to mend the environment.",
+    "; nothing was changed: see scMVP_config(), or run install_scMVP() to repair the environment.",
     class = if (worker$requests <= 1) "python" else "core", details = said
   )
 }

@@ -118,6 +118,15 @@ result_verbs <- function(ask, ask_with) {
         reference = unname(reference), labels = list_of(labels), query = unname(query)
       )
     },
+    # writes an HTML file. `counts`: list(rna, peaks), or NULL; `columns` of `data` are shown
+    report = function(path, latent, counts, data, columns, options, on_stage) {
+      ask_with(
+        "report", options,
+        path = path, latent = unname(latent), cells = list_of(rownames(latent)),
+        rna = counts$rna, atac = counts$peaks, obs = columns_of(data), columns = list_of(columns),
+        on_stage = on_stage
+      )
+    },
     save = function(folder) ask("save", folder = folder)
   )
 }

@@ -140,7 +140,7 @@ duration <- function(seconds) {
 
 tell_account <- function(account) {
   message(
-    "modelling ", format_count(account$n_genes), " of ", count_of(account$n_genes_in, "gene"),
+    "modeling ", format_count(account$n_genes), " of ", count_of(account$n_genes_in, "gene"),
     " and ", format_count(account$n_peaks), " of ", count_of(account$n_peaks_in, "peak"),
     " (seen in at least ", count_of(account$min_cells, "cell"), "), ",
     if (is.null(account$n_clusters)) {

@@ -260,11 +260,17 @@ values_of_cells <- function(by, cells, data, argument) {
 # Groups of the cells: the name of a column of `data`, or one value per cell. A factor in the order
 # of `cells`.
 groups_of <- function(by, cells, data, argument = "by") {
-  is_column <- is.character(by) && length(by) == 1 && length(cells) != 1 && ncol(data) > 0
-  groups <- factor(
-    if (is_column) grouping_column(by, data, argument)
-    else values_of_cells(by, cells, data, argument)
-  )
-  if (nlevels(groups) == 0) refuse(argument, ": no cell belongs to a group.")
+  groups <- factor(values_by(by, cells, data, argument))
+  refuse_no_group(groups, argument)
   groups
+}
+
+# The values themselves.
+values_by <- function(by, cells, data, argument) {
+  is_column <- is.character(by) && length(by) == 1 && length(cells) != 1 && ncol(data) > 0
+  if (is_column) grouping_column(by, data, argument) else values_of_cells(by, cells, data, argument)
+}
+
+refuse_no_group <- function(groups, argument) {
+  if (all(is.na(groups))) refuse(argument, ": no cell belongs to a group.")
 }

@@ -4,26 +4,27 @@ torch_cpu_index <- "https://download.pytorch.org/whl/cpu"
 
 #' Install the Python environment of scMVP
 #'
-#' Makes a virtual environment with PyTorch and the other Python packages the core needs. Run it
-#' once; running it again brings the environment up to date and leaves alone what is there.
-#' [RunSCMVP()] finds the environment by its name.
+#' Creates a virtual environment with PyTorch and the other Python packages that scMVP needs. Run it
+#' once; a second run adds or updates only what is missing or outdated. [RunSCMVP()] finds the
+#' environment by its name.
 #'
-#' PyTorch comes without GPU support (about 200 MB instead of several GB) unless an NVIDIA GPU is
-#' found. On Linux without a GPU the CPU build is taken from `download.pytorch.org`, and from the
-#' package index when that server cannot be reached. With reticulate before 1.38, which cannot use
-#' NumPy 2, NumPy 1 is installed.
+#' If there is no NVIDIA GPU, PyTorch is installed without GPU support (about 200 MB instead of
+#' several GB). On Linux this build comes from `download.pytorch.org`, or from the package index if
+#' that server cannot be reached. With reticulate before 1.38, which cannot use NumPy 2, NumPy 1 is
+#' installed.
 #'
-#' @param envname Name or path of the virtual environment. With another name than the default, tell
-#'   R about it with `reticulate::use_virtualenv(envname)` or the environment variable
-#'   `SCMVP_PYTHON`.
-#' @param gpu Install PyTorch with CUDA: `TRUE`, `FALSE`, or `NA` to look for an NVIDIA GPU.
-#' @param python Interpreter the environment is made from (Python 3.10 to 3.13, with a shared
-#'   libpython); `NULL` lets reticulate choose.
+#' @param envname Name or path of the virtual environment. If it is not the default, select the
+#'   environment in later sessions with `reticulate::use_virtualenv(envname)` or the environment
+#'   variable `SCMVP_PYTHON`.
+#' @param gpu Whether to install PyTorch with CUDA: `TRUE`, `FALSE`, or `NA` to do so if an NVIDIA
+#'   GPU is found.
+#' @param python Interpreter from which the environment is created (Python 3.10 to 3.13, with a
+#'   shared libpython); `NULL` lets reticulate choose.
 #' @param method Kind of environment; only `"virtualenv"`.
-#' @param verbose Show what pip does.
+#' @param verbose Show the output of pip.
 #' @return The path of the environment's interpreter, invisibly.
 #' @section Errors:
-#' A condition of class `scmvp_error_python` when the environment cannot be made or pip fails.
+#' An error of class `scmvp_error_python` if the environment cannot be created or pip fails.
 #' @examples
 #' \dontrun{
 #' install_scMVP()
@@ -112,7 +113,7 @@ install_torch <- function(interpreter, gpu, constraints, verbose) {
     if (can_reach(torch_cpu_index) && pip_install(interpreter, cpu, verbose, must = FALSE)) {
       return(invisible())
     }
-    message(torch_cpu_index, " is out of reach; taking PyTorch from the package index.")
+    message(torch_cpu_index, " cannot be reached; using PyTorch from the package index.")
   } else {
     message("Installing PyTorch", if (gpu) " with CUDA", ".")
   }

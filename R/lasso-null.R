@@ -1,5 +1,5 @@
-# What LinkPeaksLASSO() compares its links with: at which lambda peaks enter where there is nothing
-# to be found, in permutations of the expression, or with peaks of other chromosomes.
+# The null distribution of LinkPeaksLASSO(): the lambda at which unlinked peaks enter, from
+# permutations of the expression or from peaks of other chromosomes.
 
 # The peaks that a null hypothesis needs, and options without permutations where none can be had or
 # the response is smooth.
@@ -38,7 +38,7 @@ permuted_cells <- function(n, options) {
 }
 
 # The lambda at which each peak enters, in the data and in the permutations of y. Covariates are
-# taken out of both sides first, and residuals permuted (Freedman & Lane 1983).
+# regressed out of both sides first, and residuals permuted (Freedman & Lane 1983).
 entries_by_permutation <- function(x, y, covariates, permutations, options) {
   if (!is.null(covariates)) {
     basis <- qr(cbind(1, covariates))

@@ -1,20 +1,22 @@
 # Links as Signac keeps them, written into its assays without needing Signac.
 
-#' Connections as links of Signac
+#' Convert connections to links of Signac
 #'
-#' Turns co-accessible pairs into the GRanges that Signac keeps as `Links()`: from the center of one
-#' peak to that of the other, with a score. `CoveragePlot()` and `LinkPlot()` then show them.
+#' Converts co-accessible pairs to a GRanges in the format of Signac's `Links()`: from the center of
+#' one peak to the center of the other, with a score. `CoveragePlot()` and `LinkPlot()` can then
+#' draw them.
 #'
 #' @param connections A data frame with `Peak1`, `Peak2` and `coaccess`, of [RunCicero()] or of the
-#'   package cicero. Pairs given both ways count once.
+#'   package cicero. Pairs that are listed in both directions count once.
 #' @param ccans A data frame of [FindCCANs()] for column `group`, or `NULL`.
-#' @param threshold Pairs with `coaccess` at or below it are left out, and so are `NA`s.
+#' @param threshold Pairs with `coaccess` at or below this value, or with a missing value, are
+#'   omitted.
 #' @return A GRanges with the columns of `Signac::ConnectionsToLinks()`, `score` (the
 #'   co-accessibility) and `group` (CCAN of the first peak, else of the second, or `NA`), and then
 #'   `peak1` and `peak2`.
 #' @section Errors:
-#' `scmvp_error_input` for a data frame of another kind; `scmvp_error_package` without
-#'   GenomicRanges.
+#' `scmvp_error_input` for a data frame with other columns; `scmvp_error_package` without
+#' GenomicRanges.
 #' @seealso [RunCicero()] with `as = "object"` writes them into a Seurat object.
 #' @examplesIf requireNamespace("GenomicRanges", quietly = TRUE)
 #' connections <- data.frame(

@@ -89,7 +89,7 @@ restore_model <- function(stored, engine) {
   if (!is.null(stored$path)) {
     if (!dir.exists(stored$path)) {
       refuse(
-        "the model file '", stored$path, "' is not there any more: put it back, or fit again.",
+        "the model file '", stored$path, "' no longer exists: put it back, or fit again.",
         class = "model"
       )
     }
@@ -142,20 +142,20 @@ model_of <- function(object, reduction, argument = "object", by = "reduction") {
 
 #' Save and load a fitted model
 #'
-#' `SaveSCMVP()` writes the model that [RunSCMVP()] has stored in an object to a folder of two
-#' files, `model.json` and `weights.safetensors`: the same that the command line (`scmvp embed`,
-#' `scmvp impute`) and Python (`scmvp.SCMVP.load()`) read. `LoadSCMVP()` reads such a folder. The
-#' files cannot hold code, so loading one from elsewhere is safe.
+#' `SaveSCMVP()` writes the model that [RunSCMVP()] stored in an object to a folder with two files,
+#' `model.json` and `weights.safetensors`. The command line (`scmvp embed`, `scmvp impute`) and
+#' Python (`scmvp.SCMVP.load()`) read the same folder. `LoadSCMVP()` reads it in R. The files cannot
+#' contain code, so it is safe to load a model from another source.
 #'
-#' @param object What [RunSCMVP()] returned (a Seurat object, SingleCellExperiment,
-#'   MultiAssayExperiment or the result on matrices), or a model from `LoadSCMVP()`.
+#' @param object The result of [RunSCMVP()] (a Seurat object, SingleCellExperiment,
+#'   MultiAssayExperiment or `scMVPFit`), or a model from `LoadSCMVP()`.
 #' @param path Folder to write (must not exist) or to read.
 #' @param reduction Name of the reduction that holds the model, for a Seurat object.
 #' @return `SaveSCMVP()`: `path`, invisibly. `LoadSCMVP()`: the model, an object of class
-#'   `scMVPModel` that survives [saveRDS()].
+#'   `scMVPModel` that [saveRDS()] can save.
 #' @section Errors:
-#' `scmvp_error_input` when `path` exists, or its parent folder does not; `scmvp_error_model` when
-#' there is no model, or the files are damaged or of another version.
+#' `scmvp_error_input` if `path` exists, or its parent folder does not; `scmvp_error_model` if there
+#' is no model, or the files are damaged or of another version.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)

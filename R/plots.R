@@ -2,8 +2,9 @@
 
 #' Plot the training of a model
 #'
-#' The ELBO of training and held-out cells after each epoch, in nats per cell. A good training ends
-#' on a plateau of the held-out cells; dotted lines part the phases.
+#' Plots the ELBO of training and held-out cells after each epoch, in nats per cell. After a
+#' sufficient training, the ELBO of the held-out cells has reached a plateau. Dotted lines separate
+#' the phases of the training.
 #'
 #' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
 #' @param reduction Name of the reduction with the model.
@@ -44,23 +45,22 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 
 #' Plot measured against imputed values
 #'
-#' For each feature, the imputed value of every cell beside what was measured there: without
-#' `group.by` one point per cell (measured against imputed), with it the distributions of both over
-#' groups. Both are scaled to 10,000 counts per cell over the features of the model.
+#' Plots measured and imputed values of each feature: without `group.by` one point per cell, with
+#' `group.by` the distributions of both in each group. Both are scaled to 10,000 counts per cell
+#' over the features of the model.
 #'
 #' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
-#' @param features Names of modelled genes or peaks.
+#' @param features Names of modeled genes or peaks.
 #' @param modality `"rna"` or `"peaks"`.
 #' @param group.by Name of a metadata column, such as `"scmvp_cluster"`, or one value per cell;
 #'   `NULL` for one point per cell.
 #' @param reduction Name of the reduction with the model.
-#' @param ncol Columns of panels.
-#' @param measured Counts to compare with, features x cells, where the object does not hold them:
-#'   for the result on two matrices, and for peaks that were given beside an object.
+#' @param ncol Number of columns of panels.
+#' @param measured Measured counts, features x cells, if the object does not contain them: for a fit
+#'   of two matrices, and for peaks that were passed separately from the object.
 #' @return A ggplot object.
 #' @section Errors:
-#' Those of [ImputeSCMVP()]; `scmvp_error_input` when the measured counts or `group.by` are not
-#' there.
+#' Those of [ImputeSCMVP()]; `scmvp_error_input` if the measured counts or `group.by` are missing.
 #' @examples
 #' if (scMVP_available() && requireNamespace("ggplot2", quietly = TRUE)) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
@@ -162,11 +162,12 @@ plot_by_group <- function(data, scale, group.by, ncol) {
     seurat_theme()
 }
 
-#' Plot how sure the clusters are
+#' Plot the confidence of the clusters
 #'
-#' `"probability"`: a heat map of the posterior probability of each cluster in each cell, cells
-#' grouped by their cluster. `"entropy"`: how spread these probabilities are in the cells of each
-#' cluster, 0 when a cell belongs to one cluster, 1 when to all alike.
+#' `"probability"` draws a heat map of the posterior probability of each cluster in each cell, with
+#' the cells grouped by cluster. `"entropy"` draws the normalized entropy of these probabilities in
+#' the cells of each cluster: 0 if a cell belongs to one cluster with certainty, 1 if all clusters
+#' are equally probable.
 #'
 #' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
 #' @param what `"probability"` or `"entropy"`.
@@ -260,7 +261,7 @@ scaled_counts <- function(counts, features, modelled, log) {
   if (length(there) < 0.8 * length(modelled)) {
     refuse(
       "the measured counts hold only ", format_count(length(there)), " of the ",
-      count_of(length(modelled), "modelled feature"), ", whose total they are compared by: give ",
+      count_of(length(modelled), "modeled feature"), ", whose total they are compared by: give ",
       "all of them."
     )
   }

@@ -1,10 +1,10 @@
-# What is seen of long work: one line per stage, which is drawn again where the console can, and one
-# per epoch. The stages of the core come as lists of stage (its name), share (0 to 1) and seconds.
+# Display of long computations: one line per stage, which interactive consoles redraw, and one per
+# epoch. The stages of the core come as lists of stage (its name), share (0 to 1) and seconds.
 
 # f(watch) with
 #   stage, epoch   to be called by the core, NULL without `verbose`; TRUE when R was interrupted
 #   during         during(name, expr): a stage of R's own, which is said at once
-# An interrupt is told in one sentence, whatever `verbose`.
+# An interrupt gives one message, whatever `verbose`.
 watched <- function(verbose, f, redraws = can_redraw()) {
   shown <- new.env()
   shown$redraws <- redraws

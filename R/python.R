@@ -273,14 +273,14 @@ module_version <- function(name) {
   tryCatch(metadata$version(name), error = function(e) "")
 }
 
-#' Is the Python core ready to use?
+#' Check whether the Python part of scMVP is available
 #'
-#' `TRUE` when [RunSCMVP()] would find a Python with every package it needs. Python itself is not
-#' started, so asking does not bind the session to an interpreter.
+#' Returns `TRUE` if [RunSCMVP()] would find a Python with all required packages. It does not start
+#' Python, so it does not bind the session to an interpreter.
 #'
-#' @param explain Say in a message why not, when it is not available.
+#' @param explain Give the reason in a message if it is not available.
 #' @return `TRUE` or `FALSE`.
-#' @seealso [install_scMVP()] to make it available, [scMVP_config()] for everything that is known.
+#' @seealso [install_scMVP()] to install it, [scMVP_config()] for details.
 #' @examples
 #' scMVP_available()
 #' @export

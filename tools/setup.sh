@@ -10,13 +10,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/common.sh
+. tools/torch.sh
 
-torch_version=2.13.0
-torch_cpu_index=https://download.pytorch.org/whl/cpu
 ruff=ruff==0.17.6 # each version formats a little differently
 r_packages="Seurat SeuratObject reticulate Matrix rlang ggplot2 ggrepel patchwork testthat lintr
   processx jsonlite glasso glmnet igraph knitr rmarkdown vdiffr"
-bioc_packages="BiocParallel destiny GenomicRanges HDF5Array MultiAssayExperiment rtracklayer
+bioc_packages="BiocParallel destiny edgeR GenomicRanges HDF5Array MultiAssayExperiment rtracklayer
  SingleCellExperiment"
 bioc_packages=${bioc_packages//$'\n'/}
 
@@ -143,46 +142,6 @@ system_packages() {
 
 # ---- Python --------------------------------------------------------------------------------
 
-has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
-
-# Bounded in time: behind a firewall pip itself would retry for minutes.
-can_reach() {
-  timeout 15 "$venv/bin/python" -c \
-    'import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method="HEAD"), timeout=8)' \
-    "$1/" >/dev/null 2>&1
-}
-
-pip_install() {
-  "$venv/bin/python" -m pip install -qq --disable-pip-version-check --progress-bar off "$@"
-}
-
-torch_build() {
-  "$venv/bin/python" -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null
-}
-
-install_torch() {
-  local there
-  there=$(torch_build) || there=none
-  if [[ -z ${SCMVP_TORCH:-} && $there == "$torch_version"* ]] &&
-    ! { has_gpu && [[ $there == *+cpu ]]; }; then
-    note "torch $there is there"
-  elif [ -n "${SCMVP_TORCH:-}" ]; then
-    note "torch: $SCMVP_TORCH"
-    pip_install "$SCMVP_TORCH"
-  elif has_gpu; then
-    note "torch $torch_version with CUDA (a GPU was found)"
-    # === takes the index's own build where a local "+cpu" wheel would rank higher
-    pip_install "torch===$torch_version" || pip_install "torch==$torch_version"
-  elif can_reach "$torch_cpu_index"; then
-    note "torch $torch_version for the CPU"
-    pip_install --extra-index-url "$torch_cpu_index" "torch==$torch_version"
-  else
-    note "torch $torch_version from pip's own sources, as $torch_cpu_index is out of reach"
-    note "(on Linux x86-64, pypi.org's is the CUDA build of several GB)"
-    pip_install "torch==$torch_version"
-  fi
-}
-
 # What must not move under us: torch as installed, what the R side can load, and the style.
 write_constraints() {
   echo "torch==$(torch_build)"
@@ -192,7 +151,7 @@ write_constraints() {
 # .venv is what this describes, or it is brought there.
 python_key() {
   {
-    cat tools/setup.sh python/pyproject.toml
+    cat tools/setup.sh tools/torch.sh python/pyproject.toml
     echo "${SCMVP_TORCH:-} $r_caps $PWD"
     ! has_gpu || echo gpu
   } | sha256sum | cut -d' ' -f1
@@ -216,7 +175,7 @@ python_environment() {
   install_torch
   write_constraints >"$venv/constraints.txt"
   note "the other packages, with $(tr '\n' ' ' <"$venv/constraints.txt")"
-  pip_install -c "$venv/constraints.txt" -e 'python[dev,analysis,fast]'
+  pip_install -c "$venv/constraints.txt" -e 'python[dev,analysis,fast,replicates]'
   echo "$key" >"$stamp"
 }
 

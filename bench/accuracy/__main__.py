@@ -1,7 +1,7 @@
 """Accuracy of scMVP and of other methods: embeddings, clusters and imputed profiles.
 
     python bench/accuracy [--data NAME ...] [--methods NAME ...] [--results FILE.csv] [...]
-    python bench/accuracy --report --results FILE.csv [--figures FOLDER]
+    python bench/accuracy --report --results FILE.csv
 
 One method on one data set with one seed is a unit; its scores are added to the CSV file when it is
 done, and units that are there already are skipped. Environment: bench/requirements-peers.txt.
@@ -77,7 +77,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data-folder", type=Path, default=Path("../shared/data"))
     parser.add_argument("--retry", action="store_true", help="try again what ended in an error")
     parser.add_argument("--report", action="store_true", help="only print tables")
-    parser.add_argument("--figures", type=Path, metavar="FOLDER")
     return parser.parse_args()
 
 
@@ -275,12 +274,10 @@ def brief(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Run what is missing, or report."""
     arguments = parsed()
-    if arguments.report or arguments.figures:
+    if arguments.report:
         import report
 
         print(report.tables(arguments.results, arguments.seeds, arguments.imputation_seeds))
-        if arguments.figures:
-            report.figures(arguments.results, arguments.figures)
     else:
         run(arguments)
 

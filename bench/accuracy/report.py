@@ -1,4 +1,4 @@
-"""Markdown tables and calibration figures from the CSV file."""
+"""Markdown tables from the CSV file; bench/figures makes those of the documentation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 # Title, metrics as (name, what the table is headed by), digits.
 GROUPS = (
-    ("ARI (k-means with k = number of labels, or the method's own clusters)", "ari", 3),
+    ("ARI of k-means with k = number of labels, or of the method's own clusters", "ari", 3),
     ("NMI of the same clusters", "nmi", 3),
     ("Accuracy of 15 nearest neighbors, 5-fold", "knn", 3),
     ("Silhouette of the labels", "silhouette", 3),
@@ -48,14 +48,14 @@ def tables(path: Path, seeds: list[int], imputation_seeds: list[int]) -> str:
     for title, metric, digits in GROUPS:
         chosen = rows[rows["metric"] == metric]
         if len(chosen):
-            cells = _cells(chosen, "value", asked[chosen["task"].iloc[0]], digits)
-            parts.append(f"### {title}\n\n{_markdown(cells)}")
+            cells = mean_and_sd(chosen, "value", asked[chosen["task"].iloc[0]], digits)
+            parts.append(f"### {title}\n\n{markdown(cells)}")
     for task in asked:
         chosen = rows[(rows["task"] == task) & (rows["metric"] != "error")]
         chosen = chosen.drop_duplicates(["data", "method", "seed"])
         if len(chosen):
-            cells = _cells(chosen, "cpu_seconds", asked[task], 0)
-            parts.append(f"### CPU seconds, {task}\n\n{_markdown(cells)}")
+            cells = mean_and_sd(chosen, "cpu_seconds", asked[task], 0)
+            parts.append(f"### CPU seconds, {task}\n\n{markdown(cells)}")
     failed = rows[rows["metric"] == "error"]
     if len(failed):
         lines = [f"- {r.data}, {r.method}, seed {r.seed}, {r.task}: {r.error.splitlines()[0]}"
@@ -64,39 +64,13 @@ def tables(path: Path, seeds: list[int], imputation_seeds: list[int]) -> str:
     return "\n\n".join(parts)
 
 
-def figures(path: Path, folder: Path) -> None:
-    """One figure per data set: observed against expected held-out ATAC counts, log-log."""
-    import matplotlib
+def mean_and_sd(rows: pd.DataFrame, column: str, asked: int, digits: int) -> pd.DataFrame:
+    """Text of mean and standard deviation over seeds: methods in rows, data sets in columns."""
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    rows = read(path)
-    rows = rows[rows["metric"].str.match(r"calibration_(pred|obs)_\d+$")]
-    folder.mkdir(parents=True, exist_ok=True)
-    for data, of_data in rows.groupby("data", sort=False):
-        figure, axes = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
-        for method, of_method in of_data.groupby("method", sort=False):
-            means = of_method.groupby("metric")["value"].mean()
-            bins = range(sum(name.startswith("calibration_pred") for name in means.index))
-            pairs = [(means[f"calibration_pred_{i}"], means[f"calibration_obs_{i}"]) for i in bins]
-            # nothing below one count in the sample can be distinguished from zero
-            pairs = [pair for pair in pairs if min(pair) > 1e-5]
-            axes.plot(*zip(*pairs, strict=True), "o-", markersize=3, linewidth=1, label=method)
-        axes.set(xscale="log", yscale="log", title=data)
-        axes.set(xlabel="expected held-out count per cell and peak", ylabel="observed")
-        low, high = axes.get_xlim()
-        axes.plot([low, high], [low, high], color="0.6", linewidth=0.8, zorder=0)
-        axes.legend(fontsize=7, frameon=False)
-        figure.savefig(folder / f"calibration_{data.replace(':', '_')}.png", dpi=150)
-        plt.close(figure)
-
-
-def _cells(rows: pd.DataFrame, column: str, asked: int, digits: int) -> pd.DataFrame:
     def cell(values: pd.Series) -> str:
         text = f"{values.mean():.{digits}f}"
         if len(values) > 1:
-            text += f" ± {values.std(ddof=0):.{digits}f}"
+            text += f" ± {values.std(ddof=1):.{digits}f}"
         return text + (f" ({len(values)})" if len(values) < asked else "")
 
     rows = rows.drop_duplicates(["data", "method", "seed", "metric"], keep="last")
@@ -105,8 +79,12 @@ def _cells(rows: pd.DataFrame, column: str, asked: int, digits: int) -> pd.DataF
     return table.loc[order[0], order[1]]
 
 
-def _markdown(table: pd.DataFrame) -> str:
-    lines = ["| | " + " | ".join(table.columns) + " |", "|---" * (table.shape[1] + 1) + "|"]
+def markdown(table: pd.DataFrame, corner: str = "") -> str:
+    """A table of texts in Markdown."""
+    lines = [
+        f"| {corner} | " + " | ".join(table.columns) + " |",
+        "|---" * (table.shape[1] + 1) + "|",
+    ]
     lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in zip(
         table.index, table.to_numpy(), strict=True)]  # fmt: skip
     return "\n".join(lines)

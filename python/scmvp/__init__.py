@@ -19,7 +19,9 @@ from .r.regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cic
 from .reading import read
 from .several import count_fragments, read_samples
 from .tools.along import features_along, trends_along
+from .tools.conditions import differential_conditions
 from .tools.forms import add_rank_genes_groups
+from .tools.pseudobulk import pseudobulk
 from .tools.trajectory import diffusion
 from .tools.transfer import transfer_labels
 from .version import __version__
@@ -33,6 +35,7 @@ __all__ = [
     "ModelFileError",
     "RError",
     "__version__",
+    "differential_conditions",
     "diffusion",
     "add_rank_genes_groups",
     "add_to_rds",
@@ -44,6 +47,7 @@ __all__ = [
     "find_ccans",
     "from_parts",
     "link_peaks_lasso",
+    "pseudobulk",
     "read",
     "read_rds",
     "read_samples",

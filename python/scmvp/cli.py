@@ -124,6 +124,8 @@ def _fit_and_write(
         write_clusters(folder / "clusters.csv", model.cells, model.predict_proba())
         write_history(folder / "history.csv", model.history)
         model.save(folder / "model")
+        if arguments.report:
+            model.report(folder / "report.html", cells, title=out.name, progress=messages.progress)
         summary = dict(model.summary())
         summary["seconds_total"] = round(time.perf_counter() - started, 3)
         summary["peak_memory_mb"] = peak_memory_mb()
@@ -163,6 +165,23 @@ def _clusters(arguments: argparse.Namespace, messages: _Messages) -> int:
     with whole_file(out) as partial:
         write_clusters(partial, cells, found)
     messages.show(f"{arguments.out}: {count_of(found.shape[1], 'cluster')}")
+    return 0
+
+
+def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
+    from .report.write import write_report
+
+    result, out = Path(arguments.result), _output_file(arguments.out)
+    model = _load(result / "model", messages)
+    how = {name: getattr(arguments, name) for name in ("n_clusters", "resolution", "title", "seed")}
+    how |= {"markers": arguments.markers, "columns": arguments.columns}
+    if arguments.input is not None:
+        cells = _cells(arguments, messages)
+        model.report(out, cells, progress=messages.progress, **how)
+    else:  # without counts: what there is of the fit
+        names, latent = read_latent(result / "latent.csv")
+        write_report(out, model, names, latent, stages=messages.stages, **how)
+    messages.show(f"{arguments.out}: report written")
     return 0
 
 
@@ -392,6 +411,7 @@ VERBS = {
     "fit": _fit,
     "embed": _embed,
     "clusters": _clusters,
+    "report": _report,
     "impute": _impute,
     "differential": _differential,
     "info": _info,

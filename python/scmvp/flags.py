@@ -29,7 +29,9 @@ def parser(
     )
     parser.add_argument("--version", action="version", version=f"scmvp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_fit, _add_embed, _add_clusters, _add_impute, _add_differential, _add_info):
+    for add in (
+        _add_fit, _add_embed, _add_clusters, _add_report, _add_impute, _add_differential, _add_info,
+    ):  # fmt: skip
         add(commands)
     for name, command in commands.choices.items():
         command.set_defaults(run=verbs[name])
@@ -40,6 +42,7 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     fit = commands.add_parser("fit", help="fit the model and write latent, clusters and the model")
     _add_input(fit)
     fit.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    fit.add_argument("--report", action="store_true", help="also write DIR/report.html")
     fit.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
     fit.add_argument("--n-clusters", type=_positive_int, metavar="K", help="default: found")
     fit.add_argument(
@@ -100,6 +103,25 @@ def _add_clusters(commands: argparse._SubParsersAction) -> None:
         help="or the connectivity up to which components stay apart (0.15 where K is not given)",
     )  # fmt: skip
     clusters.add_argument("--quiet", action="store_true", help="write nothing but errors")
+
+
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    report = commands.add_parser("report", help="what came of a fit, as one HTML page")
+    report.add_argument("result", metavar="DIR", help="folder that `scmvp fit` wrote")
+    _add_input(report, nargs="?")
+    report.add_argument("--out", required=True, metavar="FILE", help="HTML file to write")
+    report.add_argument(
+        "--columns",
+        nargs="+",
+        metavar="NAME",
+        help="metadata (default: of few levels)",
+    )
+    report.add_argument("--markers", type=_positive_int, default=5, help="per cluster, default 5")
+    report.add_argument("--title", default="scMVP report", help="of the page")
+    report.add_argument("--seed", type=int, default=0, help="of the map, default 0")
+    level = report.add_mutually_exclusive_group()
+    level.add_argument("--n-clusters", type=_positive_int, metavar="N", help="as in clusters")
+    level.add_argument("--resolution", type=_positive, metavar="R", help="as in clusters")
 
 
 def _add_impute(commands: argparse._SubParsersAction) -> None:
@@ -176,9 +198,10 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
     info.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
 
 
-def _add_input(parser: argparse.ArgumentParser) -> None:
+def _add_input(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     parser.add_argument(
         "input",
+        nargs=nargs,
         metavar="INPUT",
         help="folder with rna.h5ad and atac.h5ad, .h5mu, .h5ad of both, .zarr, 10x .h5, "
         "MatrixMarket folder, outs folder of Cell Ranger ARC, .rds of a Seurat, "

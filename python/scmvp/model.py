@@ -22,6 +22,7 @@ from .fit.training import Callback
 from .plan import plan_of
 from .presets import preset_of
 from .progress import SILENT, Listener, Stages, followed
+from .report.write import obs_of, write_report
 from .tools import differential, impute
 from .tools.groups import groups_in
 
@@ -352,6 +353,47 @@ class SCMVP(Clustered):
             return differential.compare_groups(fit, scope, paired, groups, settings)
 
     # ---- files
+
+    def report(
+        self,
+        path: str | os.PathLike,
+        data: PairedData | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        coordinates: np.ndarray | None = None,
+        n_clusters: int | None = None,
+        resolution: float | None = None,
+        markers: int = 5,
+        title: str = "scMVP report",
+        seed: int = 0,
+        progress: bool | Listener = False,
+    ) -> None:
+        """Write what came of the fit as one HTML page, which needs no network.
+
+        Cells and their depth, clusters and their tree, markers, measured beside imputed values, how
+        well each modality alone tells clusters apart, batches, the training, and what to beware of.
+
+        Args:
+            path: File to make or replace.
+            data: The cells, with the metadata to show; the fitted cells, without, when None.
+            columns: Columns of `data.obs` to show; those of numbers or few levels when None.
+            coordinates: Places of the cells on the map, (n, 2); UMAP when None, or t-SNE where
+                umap-learn is not installed.
+            n_clusters: Level of the clusters, as in `predict`.
+            resolution: The same.
+            markers: Genes and peaks to list of each cluster.
+            title: Of the page.
+            seed: Of the cells on the map (at most 3,000) and of their places.
+            progress: As in `train`.
+        """
+        with followed(progress) as (stages, _):
+            paired = self._matched(data)
+            latent = self.get_latent_representation(data)
+            write_report(
+                path, self, paired.cells, latent, paired, obs_of(data, paired), columns=columns,
+                coordinates=coordinates, n_clusters=n_clusters, resolution=resolution,
+                markers=markers, title=title, seed=seed, stages=stages,
+            )  # fmt: skip
 
     def save(self, directory: str | os.PathLike) -> None:
         """Write `model.json` and `weights.safetensors`; the cells are not saved.

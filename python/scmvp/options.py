@@ -1,4 +1,4 @@
-"""What the network is, and how it is trained."""
+"""Options of the network and of its training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FEWEST_ANNEALING_STEPS = 96
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the network is; fixed once weights exist. Reasons and measurements: docs/decisions."""
+    """Options of the network; fixed once weights exist. Measurements: docs/decisions."""
 
     n_latent: int = 20  # D
     n_hidden: int = 128  # width of every hidden layer
@@ -63,7 +63,7 @@ class ModelOptions:
 
 
 class Phase(NamedTuple):
-    """A stretch of training under one prior and one course of the learning rate."""
+    """A part of the training with one prior and one schedule of the learning rate."""
 
     name: str  # "warm-up": N(0, I); "mixture": constant rate; "annealing": falling rate
     epochs: int
@@ -71,7 +71,7 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How the weights are found. Reasons and measurements: docs/decisions."""
+    """Options of the training. Reasons and measurements: docs/decisions."""
 
     max_epochs: int = 60
     batch_size: int = 128  # paired cells, at most: small data get less, for the sake of steps
@@ -124,7 +124,7 @@ class TrainingOptions:
 
 
 def default_epochs(n_cells: int, counts_per_cell: float) -> int:
-    """Epochs at most, where none are given: 60, fewer of many or of deep cells, at least 12.
+    """Default maximum of epochs: 60, fewer for many or deep cells, at least 12.
 
     What has to be learned grows with the kinds of cells, not with their number, and an epoch of
     more cells makes more steps. Of deep cells each step learns more, as long as there are enough

@@ -16,6 +16,7 @@ from .files import json_text
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
 FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
+REPORT = "report.html"  # and this where it is asked for
 MODEL_FILES = {"model.json", "weights.safetensors"}
 
 
@@ -33,7 +34,7 @@ def refuse_output_folder(out: Path, overwrite: bool) -> None:
     present = {entry.name for entry in out.iterdir()}
     if present and not overwrite:
         raise InputError(f"{out} is not empty; name another folder or add --overwrite")
-    foreign = sorted(present - FIT_OUTPUTS)
+    foreign = sorted(present - FIT_OUTPUTS - {REPORT})
     if (out / "model").is_dir():
         foreign += sorted({entry.name for entry in (out / "model").iterdir()} - MODEL_FILES)
     if foreign:

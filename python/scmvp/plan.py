@@ -1,4 +1,4 @@
-"""What is to be fitted: cells, options and the number of clusters, checked."""
+"""What a fit needs: cells, options and the number of clusters, checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .words import count_of
 
 @dataclass(frozen=True)
 class Plan:
-    """What a model is of, fitted or not.
+    """What defines a model before its training.
 
     Attributes:
         preset: Its name.

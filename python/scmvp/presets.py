@@ -1,4 +1,4 @@
-"""Presets: what a name changes of the options, and how it finds the number of clusters."""
+"""Presets: the options that a name changes, and how it finds the number of clusters."""
 
 from __future__ import annotations
 

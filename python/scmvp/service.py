@@ -17,8 +17,10 @@ import scipy.sparse as sp
 import scmvp
 
 from .data.matrices import entries_once
+from .progress import followed
 from .r.rserial import Named
 from .r.tables import plain_frame
+from .report.write import write_report
 from .tools.along import features_along, trends_along
 from .tools.transfer import transfer_labels
 
@@ -162,6 +164,30 @@ class Service:
         """Labels of the cells near them, for cells of a query."""
         return plain_frame(transfer_labels(reference, labels, query, **options))
 
+    def report(
+        self,
+        path: str,
+        latent: np.ndarray,
+        cells: list[str],
+        rna: Named | None = None,
+        atac: Named | None = None,
+        obs: dict[str, list[Any]] | None = None,
+        columns: list[str] | None = None,
+        **options: Any,
+    ) -> None:
+        """The fit as an HTML page, `columns` of `obs` on it; without counts, what there is then."""
+        model = self._model
+        if rna is not None and atac is not None:
+            data = _mudata(rna, atac, obs)
+            model.report(path, data, columns=columns, progress=self._progress, **options)
+            return
+        table = pd.DataFrame(dict(obs or {}), index=list(cells))
+        with followed(self._progress) as (stages, _):
+            write_report(
+                path, model, np.asarray(cells), _points(latent), obs=table, columns=columns,
+                stages=stages, **options,
+            )  # fmt: skip
+
     def save(self, folder: str) -> None:
         """The model as a folder."""
         self._model.save(folder)
@@ -186,7 +212,7 @@ VERBS: dict[str, Callable[..., Any]] = {
         Service.read, Service.read_samples, Service.simulate, Service.build, Service.load,
         Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.decode,
         Service.decode_to_file, Service.differential, Service.doublets, Service.along,
-        Service.trends, Service.transfer, Service.save,
+        Service.trends, Service.transfer, Service.report, Service.save,
     )
 }  # fmt: skip
 

@@ -126,6 +126,15 @@ class State:
     def _result(self) -> TrainingResult:
         return TrainingResult() if self._fit is None else self._fit.result
 
+    def cluster_of_component(
+        self, n_clusters: int | None = None, resolution: float | None = None
+    ) -> np.ndarray | None:
+        """Cluster of each component at a level of the tree, (K,); None where it is the component.
+
+        The arguments are those of `predict`.
+        """
+        return self._fitted().cluster_of_component(n_clusters, resolution)
+
     # ---- what has to be there
 
     def _fitted(self) -> Fitted:

@@ -1,4 +1,4 @@
-"""The engine in a process of its own, driven by another program: how R runs it beside itself.
+"""The engine in a separate process that another program controls, such as R.
 
 A request is a line on standard input that names a file of `list(do, tell, arguments)` in R's binary
 format (`r.rserial`). Standard output has one line of JSON per event: `{"note": ...}` for a warning,
@@ -40,7 +40,7 @@ class Worker:
         self._interruptible, self._interrupted = False, False
 
     def say(self, **event: Any) -> None:
-        """One line to whoever drives us, whole: an interrupt waits until it is said."""
+        """Write one complete line to the calling program; an interrupt waits for it."""
         may, self._interruptible = self._interruptible, False
         print(json_text(event), file=self._events, flush=True)
         self._interruptible = may
@@ -48,7 +48,7 @@ class Worker:
             self.interrupt()
 
     def interrupt(self, *_: Any) -> None:
-        """What SIGINT does: it ends what is being computed."""
+        """Handle SIGINT: stop the current computation."""
         self._interrupted = True
         if self._interruptible:
             self._interruptible = False

@@ -11,6 +11,8 @@ from pathlib import Path
 import scmvp
 
 PACKAGE = Path(scmvp.__file__).parent
+# Modules whose texts are markup.
+MARKUP = {"figures", "page"}
 # Functions whose first argument is a message.
 _TAKE = {
     "InputError", "ModelFileError", "RError", "ImportError", "OSError", "ArgumentTypeError",
@@ -34,6 +36,8 @@ def messages() -> list[Message]:
     """All of them, each once."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
+        if path.stem in MARKUP:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             for part in _arguments(node):
                 for text in _templates(part):
@@ -78,6 +82,8 @@ def _of(node: ast.Constant | ast.JoinedStr) -> tuple[str, str]:
 
 def texts(path: Path) -> list[str]:
     """All texts of a module that are not docstrings, and may be parts of messages."""
+    if path.stem in MARKUP:
+        return []
     tree = ast.parse(path.read_text(encoding="utf-8"))
     silent = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     found = []

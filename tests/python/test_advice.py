@@ -254,7 +254,9 @@ PYTHON_WORDS = (
     r"\b[a-z_]+=(?:True|False|None|['\"…])|\b(?:True|False|None)\b|\bscmvp\.[a-z]|"
     r"\b[am]data\b|\b[A-Za-z_]+\((?:data)?\)|\bobs_names\b"
 )
-ONLY_PYTHON = {"along", "forms", "trajectory", "transfer", "regulation", "__init__"}
+ONLY_PYTHON = {
+    "along", "conditions", "forms", "pseudobulk", "trajectory", "transfer", "regulation", "__init__"
+}  # fmt: skip
 # The command line reads one sample.
 OF_SAMPLES = {"several", "samples", "peaks", "fragments"}
 # What neither the command line nor R can meet, by module: they pass no such argument or object.

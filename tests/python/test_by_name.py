@@ -180,10 +180,19 @@ def filtered(model, mdata, tmp_path):
     return pd.concat([*both, kept.obs[["t"]]], axis=1)
 
 
+def sums(model, mdata, tmp_path):
+    return scmvp.pseudobulk(mdata, "donor", "cell_type", "atac", min_cells=2).to_df()
+
+
+def sums_of_an_array(model, mdata, tmp_path):
+    kind = mdata.obs["cell_type"].sort_index()
+    return scmvp.pseudobulk(mdata, mdata.obs["donor"].to_numpy(), kind, min_cells=2).to_df()
+
+
 VERBS = (
     latent, latent_rna, clusters, expression, accessibility_of_some, imputed_file, between_types,
     between_labels, between_named_labels, of_a_mask, ordered, along, along_an_array, trends,
-    transferred, filtered,
+    transferred, filtered, sums, sums_of_an_array,
 )  # fmt: skip
 
 

@@ -5,6 +5,10 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-ReportSCMVP.R: what a report cannot show is refused, and no file is made",
+    "name a reduction of two dimensions of all of them"
+  ),
+  of(
     "test-ClusterSCMVP.R: a level that there is not is refused",
     "give one of them", "an earlier version made it"
   ),
@@ -85,7 +89,7 @@ c(
   ),
   of(
     "test-advice.R: groups: a smaller k, more cells",
-    "be made of {}: choose a smaller k", "means nothing: lower k, or give more groups",
+    "be made of {}: choose a smaller k", "has no meaning: lower k, or give more groups",
     "a smaller k shares less"
   ),
   of(
@@ -151,6 +155,15 @@ c(
     "order each part by itself, or raise n.neighbors", "is too large: give fewer features",
     "give background under the same names", "raise threshold, or lower max.peaks",
     "embed both with the same model"
+  ),
+  of(
+    "test-DifferentialConditionsSCMVP.R: what cannot be compared is refused; as is said, it can",
+    "each condition has one sample ({})", "conditions are compared by how samples vary",
+    "is the same in all samples: leave it out", "cannot be told apart in these samples",
+    "covariates must have a row for each",
+    "give every cell a value, or leave these cells out", "a sample is one donor under one",
+    "values of covariate '{}' ({})", "no sample has min.cells", "nothing can be compared in any",
+    "condition has one value", "reference must be one of the conditions"
   ),
   of(
     "test-ImputeSCMVP.R: a full disk leaves nothing, and is told as what it is",
@@ -263,7 +276,7 @@ c(
     "needs an installation over the network",
     "(on Debian and Ubuntu: install python3-venv)", "reticulate::virtualenv_remove(",
     "give one with python = and another envname", "torch cannot be imported by",
-    "pip could not install", "install_scMVP() to mend the environment",
+    "pip could not install", "install_scMVP() to repair the environment",
     "no Python environment for scMVP could be made"
   ),
   of(
@@ -310,19 +323,25 @@ c(
     "signal of {} at", "co-accessibility cutoff", "Seurat does not allow '_'",
     "distance parameter from up to", "distance parameter {}", "models of {}", "{} of peaks",
     "removing assay '", "training in a Python process of its own", "genes are found by column",
-    "{}{} left out: {}.", "no genome: each chromosome ends", "genome lacks {}",
+    "{}{} left out: {}.", "{} of {} {} left out: {}.", "{}, ~ {}: {} against '{}' ({})",
+    "sums of {}: {} of {} and {}", "no genome: each chromosome ends", "genome lacks {}",
     "every sum rounds to 0", "holds clusters of a fit that is not in the object",
     "differs from the clusters of the fit", "writing {} to {}", "as zero ({})", "  {}: {} % ({} s)",
     "is there; checking its packages", "Making the virtual environment",
     "Installing the other Python packages", "scMVP is ready", "Restart R to use it",
-    "Installing PyTorch for the CPU", "taking PyTorch from the package index",
+    "Installing PyTorch for the CPU", "using PyTorch from the package index",
     "Installing PyTorch{", "{} of {}", "{} of {} {} not in {} and {} left out",
     "the first place is taken", "{}are fewer: fdr is NA.",
-    "assay '{}' ({})", "is taken to hold", "modelling {} of {} and",
+    "assay '{}' ({})", "is taken to hold", "modeling {} of {} and",
     "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
     "about {} of different kinds among {}",
     "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "{} in {}; {",
+    "report: {}",
     "taken to start at the lower coordinate", "the fit was interrupted after"
+  ),
+  of(
+    "what another package cannot fit is not known before",
+    "{} cannot fit group '{}' ({}): take method"
   ),
   of(
     "says which names are known; its remedies are the callers'",
@@ -331,14 +350,15 @@ c(
   of(
     "says which values are allowed; the other tests give them",
     "gene.coords is needed to know", "coaccess_cutoff_override must be between",
-    "the matrix of counts needs row names", "a pseudotime and counts: give at least",
+    "the matrix of counts needs row names, its", "a pseudotime and counts: give at least",
     "must be one number per cell", "(seqnames, start, end); it has", "with values; it has",
     "batch must be the name of a column of", "needs row names (peaks)",
     "batch must be a level of the model's",
     "must be one of \"{}\"", "s must be below 1", ") must be below window (",
     "covariates must be \"depth\"", "must be TRUE or FALSE",
     "lambda.sequence must be decreasing", "alpha must be at most 1",
-    "match.on must be numbers named", "and column names (cells).",
+    "match.on must be numbers named", "needs row names ({}) and column names (cells).",
+    "the matrix of counts needs row names (features)",
     "must be a character vector of names", "{a whole number|a number}",
     "must be one non-empty string", "bigwig: there is no file", "dims must be among the",
     "fdr must be below 1", "too few to order: give at least", "has no row names: scMVP needs",

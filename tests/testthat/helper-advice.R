@@ -183,6 +183,17 @@ all_said <- function(expr) {
   paste(text, collapse = "\n")
 }
 
+# The sentence that refuses it, or "" when nothing does.
+refusal <- function(expr) {
+  tryCatch(
+    {
+      suppressMessages(expr)
+      ""
+    },
+    scmvp_error = conditionMessage
+  )
+}
+
 # The code that a message gives, as it stands there: what `pattern` finds in it.
 code_in <- function(said, pattern) {
   found <- regmatches(said, regexpr(pattern, said, perl = TRUE))

@@ -153,7 +153,7 @@ test_that("cells keep their names when the order changes", {
   expect_identical(rownames(SeuratObject::Embeddings(reordered[["scmvp"]])), shuffled)
 })
 
-test_that("impute: none, all, and all modelled genes when there are no variable features", {
+test_that("impute: none, all, and all modeled genes when there are no variable features", {
   skip_without_core()
   object <- paired_object()
   none <- quick_fit(object, impute = "none", max.epochs = 1)
@@ -164,7 +164,7 @@ test_that("impute: none, all, and all modelled genes when there are no variable 
   expect_identical(nrow(quick_fit(plain, max.epochs = 1)[["scMVP_RNA"]]), 60L)
 })
 
-test_that("only the features asked for and seen in min.cells cells are modelled", {
+test_that("only the features asked for and seen in min.cells cells are modeled", {
   skip_without_core()
   rare <- rna_counts()
   rare["Gene60", ] <- 0
@@ -242,7 +242,7 @@ test_that("a model.file is written in the end only, and used by ImputeSCMVP()", 
   expect_identical(list.files(folder), "model")
   unlink(file, recursive = TRUE)
   expect_refused(
-    ImputeSCMVP(object, features = "Gene50", as = "matrix"), "is not there any more",
+    ImputeSCMVP(object, features = "Gene50", as = "matrix"), "no longer exists",
     class = "scmvp_error_model"
   )
 })

@@ -3,17 +3,6 @@
 
 fit_pair <- function(...) RunSCMVP(..., n.clusters = 3, max.epochs = 1, verbose = FALSE)
 
-# The sentence that refuses it, or "" when nothing does.
-refusal <- function(expr) {
-  tryCatch(
-    {
-      suppressMessages(expr)
-      ""
-    },
-    scmvp_error = conditionMessage
-  )
-}
-
 # ---- of all messages -----------------------------------------------------------------------------
 
 test_that("an argument that a message writes is one of a function that can say it", {

@@ -37,7 +37,7 @@ test_that("measured and imputed values are on one scale", {
   expect_refused(PlotSCMVPImputation(object, "SOX2"), "not in the model")
 })
 
-test_that("with chosen features, too: both are shares of the modelled ones", {
+test_that("with chosen features, too: both are proportions of the modeled ones", {
   skip_without_core()
   some <- gene_names[1:15]
   object <- quick_fit(paired_object(), rna.features = some, max.epochs = 8)
@@ -55,7 +55,7 @@ test_that("with chosen features, too: both are shares of the modelled ones", {
   expect_lt(max(abs(log2(means[, "imputed"] / means[, "measured"]))), 0.7)
   expect_refused(
     PlotSCMVPImputation(object, "Gene1", measured = counts[1:4, ]),
-    "hold only 4 of the 15 modelled features"
+    "hold only 4 of the 15 modeled features"
   )
 })
 

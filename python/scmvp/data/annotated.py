@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import InputError
 from ..words import count_of, name_some
-from .checks import columns_of
+from .checks import columns_of, count_matrix
 from .containers import as_names, is_mudata
 from .labels import level_names
+from .matrices import Matrix
 from .paired import Paired
+from .places import place_in_memory, places_of, remedy
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 LATENT = "X_scmvp"
 
@@ -40,6 +46,23 @@ def latent_of(data: Any, use_rep: str, what: str = "the latent") -> tuple[np.nda
     if not np.isfinite(latent).all():
         raise InputError(f"{what} has values that are not finite; leave these cells out")
     return latent, names
+
+
+def counts_in(
+    adata: AnnData, modality: str, layer: str | None
+) -> tuple[Matrix, np.ndarray, np.ndarray]:
+    """Counts of one modality, cells x features, names of its features and of its cells.
+
+    Args:
+        adata: The modality.
+        modality: Which one.
+        layer: With raw counts; X when None.
+    """
+    places, cells = places_of(adata), as_names(adata.obs_names)
+    place = place_in_memory(places, modality, layer, argument="layer")
+    features = place.features()
+    advice = partial(remedy, places, modality, argument="layer")
+    return count_matrix(place.values(), modality, cells, features, advice), features, cells
 
 
 def labels_of(data: Any, labels: Any, names: np.ndarray, argument: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a file claims about itself, compared with its content before it is read.
+"""Sizes that a file declares, compared with its content before it is read.
 
 A header of a few bytes can ask for more memory than there is, or lead out of the file: to another
 one, or in a circle. Nothing here reads values.

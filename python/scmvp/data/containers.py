@@ -254,6 +254,20 @@ def modality_parts(data: Any, one_is_enough: bool = False) -> dict[str, AnnData 
     )
 
 
+def modality_in(mdata: Any, modality: str | None) -> AnnData:
+    """One modality of a MuData, under whatever name it has there."""
+    named = names_of_modalities(mdata.mod)
+    if modality in PAIR and modality in named:
+        return mdata.mod[named[modality]]
+    if not named:
+        has = ", ".join(map(repr, mdata.mod)) or "none"
+        raise InputError(
+            f"the MuData has neither RNA nor ATAC (modalities: {has}); rename one to 'rna' or "
+            "'atac'"
+        )
+    raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, named))}")
+
+
 def _of_mudata(mod: Mapping[str, AnnData], one_is_enough: bool) -> dict[str, AnnData | None]:
     names = names_of_modalities(mod)
     missing = [modality for modality in PAIR if modality not in names]

@@ -1,4 +1,4 @@
-"""Batches of cells: columns of `obs` whose differences are to be taken out of the latent.
+"""Batches of cells: columns of `obs` whose effects are removed from the latent.
 
 Each column has levels (donor A, donor B, ...); a cell's row of the design has a 1 at its level of
 every column, all columns side by side.
@@ -25,14 +25,14 @@ MOST_LEVELS = 200  # of a column; more of them are cells' own numbers, not batch
 
 @dataclass(frozen=True)
 class Covariates:
-    """Columns, their levels, and how the fitted cells are spread over these."""
+    """Columns, their levels, and the proportion of the fitted cells in each level."""
 
     levels: dict[str, list[str]]
     share: list[float]  # proportion of the fitted cells in each level of every column
 
     @classmethod
     def of(cls, obs: pd.DataFrame) -> Covariates:
-        """Those of the cells to fit.
+        """The batches of the cells to fit.
 
         Args:
             obs: One column of batches each, one row per cell.
@@ -46,8 +46,8 @@ class Covariates:
             levels[name] = sorted(set(values))
             if len(levels[name]) == 1:
                 raise InputError(
-                    f"all cells have '{levels[name][0]}' in '{name}', which leaves no difference "
-                    "between batches to take out; leave it out"
+                    f"all cells have '{levels[name][0]}' in '{name}', so there is no difference "
+                    "between batches to remove; leave it out"
                 )
             most = max(10, min(MOST_LEVELS, len(values) // 2))
             if len(levels[name]) > most:
@@ -61,11 +61,11 @@ class Covariates:
 
     @classmethod
     def from_info(cls, info: dict[str, Any] | None) -> Covariates | None:
-        """What `info` has made."""
+        """Restore from the dictionary that `info` returns."""
         return None if info is None else cls(**info)
 
     def info(self) -> dict[str, Any]:
-        """As a model file keeps it."""
+        """Dictionary for the model file."""
         return asdict(self)
 
     @property
@@ -91,8 +91,8 @@ class Covariates:
                 rows[~known] = self.share[start : start + len(levels)]
                 warnings.warn(
                     f"{count_of(int((~known).sum()), 'cell', 'is', 'are')} of batches that the "
-                    f"model has not seen ({name}: {name_some(new)}) and read as if of the average "
-                    "batch, so that their own difference from it stays in the latent",
+                    f"model has not seen ({name}: {name_some(new)}) and treated as the average "
+                    "batch, so that their difference from it remains in the latent",
                     InputNote,
                     stacklevel=4,
                 )
@@ -101,7 +101,7 @@ class Covariates:
         return np.hstack(parts)
 
     def row(self, batch: Batch) -> np.ndarray:
-        """(n_levels,) float32, a cell of chosen levels; of the average one where none is chosen.
+        """(n_levels,) float32, design of a cell with these levels; the average of other columns.
 
         Args:
             batch: A level of the only column, or levels by column.

@@ -23,7 +23,7 @@ MIN_SHARED = 0.8
 
 
 def in_fragments(paired: Paired) -> Paired:
-    """The same cells with fragments in the place of counted insertions."""
+    """The same cells with insertions converted to fragments."""
     return dataclasses.replace(
         paired, counts=paired.counts | {"atac": insertions_to_fragments(paired.atac)}
     )
@@ -94,7 +94,7 @@ def match_features(modeled: np.ndarray, have: np.ndarray, modality: str) -> np.n
 
 
 def range_meaning(name: str) -> str:
-    """A peak as the interval it is, whatever the spelling; another name as it is."""
+    """The interval of a peak name in any spelling; any other name unchanged."""
     parts = RANGE.fullmatch(name)
     if parts is None or int(parts[3]) < int(parts[2]):
         return name
@@ -103,12 +103,12 @@ def range_meaning(name: str) -> str:
 
 
 def gene_meaning(name: str) -> str:
-    """The name that Seurat makes of a gene's: '_' and '|' become '-'."""
+    """A gene name as Seurat changes it: '_' and '|' become '-'."""
     return re.sub("[_|]", "-", name)
 
 
 def _tell_missing(at: np.ndarray, modeled: np.ndarray, have: np.ndarray, modality: str) -> None:
-    """Say which features of the model count as zero, or that they are too many."""
+    """Warn which features of the model count as zero, or refuse if they are too many."""
     missing = at < 0
     if not missing.any():
         return
@@ -151,13 +151,13 @@ def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
 
 
 def warn_of_empty_rows(paired: Paired, modality: str) -> None:
-    """Say which cells have no count to be embedded from."""
+    """Warn of cells without any count in the modality from which they are embedded."""
     empty = entries_of_cells(paired.counts[modality]) == 0
     if empty.any():
         warnings.warn(
             f"{count_of(int(empty.sum()), 'cell', 'has', 'have')} no {label_of(modality)} count "
             f"({name_some(paired.cells[empty])}): the {label_of(modality)} latent of such cells "
-            "means nothing",
+            "has no meaning",
             InputNote,
             stacklevel=3,
         )

@@ -37,23 +37,23 @@ def filter_paired(
     rna_layer: str | None = None,
     atac_layer: str | None = None,
 ) -> MuData:
-    """Leave out poor cells, then features seen in few of the cells that stay.
+    """Remove poor cells, then features seen in few of the remaining cells.
 
     Args:
         mdata: Paired cells, as `SCMVP` takes them; X, or the layers named, holds raw counts. They
             are not changed.
-        min_genes: Cells with fewer detected genes go.
-        min_peaks: Cells with fewer detected peaks go.
-        min_cells: Genes and peaks seen in fewer of the remaining cells go.
-        verbose: Print what went and why.
+        min_genes: Cells with fewer detected genes are removed.
+        min_peaks: Cells with fewer detected peaks are removed.
+        min_cells: Genes and peaks seen in fewer of the remaining cells are removed.
+        verbose: Print what was removed and why.
         rna_layer: Layer with the RNA counts, or 'raw', which then is X of the result; X when None.
         atac_layer: Layer with the ATAC counts, in the same way.
 
     Returns:
-        A new MuData; the account is in `uns['scmvp_filter']`.
+        A new MuData; `uns['scmvp_filter']` has the numbers of removed cells and features.
 
     Raises:
-        InputError: The input is not paired counts, or nothing would be left.
+        InputError: The input is not paired counts, or nothing would remain.
     """
     min_genes, min_peaks, min_cells = (
         whole_number(name, value, at_least=0)

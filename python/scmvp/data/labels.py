@@ -64,3 +64,18 @@ def level_names(values: Any, name: Callable[[Any], str] = level_name) -> np.ndar
     for at in np.flatnonzero(~pd.isna(values)):
         names[at] = name(values[at])
     return names
+
+
+def level_codes(values: Any, names: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Level of each value, (n,) with -1 where it is missing, and the levels.
+
+    Levels come in the order of the categories, or of the values; 1 and "1" are one level.
+
+    Args:
+        values: As given.
+        names: What `level_names` calls them.
+    """
+    order = dict.fromkeys(level_name(value) for value in pd.Categorical(values).categories)
+    present = set(names)
+    levels = [level for level in order if level in present]
+    return pd.Index(levels, dtype=object).get_indexer(names).astype(np.int64), levels

@@ -240,7 +240,7 @@ def _with_empty_rows(counts: sp.csr_matrix, here: np.ndarray) -> sp.csr_matrix:
 
 
 def blocks_of(counts: Matrix) -> Iterator[sp.csr_matrix]:
-    """All rows in order: a matrix in memory as it is, one on disk part by part."""
+    """All rows in order: a matrix in memory unchanged, a matrix on disk in blocks."""
     if isinstance(counts, DiskRows):
         yield from counts.blocks()
     else:

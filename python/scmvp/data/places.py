@@ -46,7 +46,7 @@ class Place:
 
     @property
     def words(self) -> str:
-        """What it is called in a sentence."""
+        """Its name in a message."""
         if self.is_layer:
             return f"the layer '{self.name}'"
         return "X" if self.name == "X" else ".raw"

@@ -22,7 +22,7 @@ def counts_insertions(counts: Matrix) -> bool:
 
 
 def looks_like_insertions(counts: Matrix) -> bool | None:
-    """The same of few cells; None where their counts are too few to decide.
+    """The same for few cells; None if they have too few counts to decide.
 
     That is where the proportion of even counts is less than four standard errors from two thirds,
     or where there are less than a hundred counts.

@@ -47,7 +47,7 @@ def estimate_n_clusters(
     exceeds the largest one of the same matrix with each feature's values permuted over cells of the
     same depth. This is done for both modalities side by side, which sees what either only hints at,
     and for each alone, which the noise of the other does not reach; the largest rank counts. Cells
-    without counts in one modality are left out; means of batches are taken out.
+    without counts in one modality are left out; the means of the batches are subtracted.
 
     Args:
         rna: Counts, cells x genes.

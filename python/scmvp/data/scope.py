@@ -34,7 +34,7 @@ class Scope:
     Attributes:
         features: Names of the modeled ones, by modality.
         layers: Those of RNA and ATAC that have the counts.
-        covariates: The batches that are taken out of the latent; None where there are none.
+        covariates: The batches whose effects are removed from the latent; None without batches.
         insertions: Whether the ATAC counts of the fitted cells were of insertions.
     """
 
@@ -61,7 +61,7 @@ class Scope:
         return None if self.covariates is None else self.covariates.design(paired.obs)
 
     def row(self, batch: Batch = None) -> np.ndarray | None:
-        """One batch, (S,); the average one when None."""
+        """Design of one batch, (S,); of the average batch when None."""
         if self.covariates is not None:
             return self.covariates.row(batch)
         if batch is not None:
@@ -153,7 +153,7 @@ def _refuse_few(n_cells: int, n_paired: int) -> None:
     if n_paired < FEWEST_CELLS:
         raise InputError(
             f"{count_of(n_paired, 'cell', 'has', 'have')} counts in both modalities, too few "
-            f"to learn how the two belong together; give at least {FEWEST_CELLS}"
+            f"to learn how they are related; give at least {FEWEST_CELLS}"
         )
 
 

@@ -61,10 +61,10 @@ def simulate(
     batch_effect: float = 0.5,
     seed: int = 0,
 ) -> MuData:
-    """Simulate paired RNA and ATAC counts of cells with known truth.
+    """Simulate paired RNA and ATAC counts of cells with a known truth.
 
-    Types come in pairs of siblings. A lineage's markers are shared by its two types, a type's
-    markers are its own; every marker gene is followed by its linked peaks, all within 100 kb of its
+    Types come in pairs of siblings (lineages). Markers of a lineage are shared by its two types;
+    markers of a type are specific to it. Every marker gene has linked peaks within 100 kb of its
     transcription start. The same seed and arguments give the same cells.
 
     Args:
@@ -84,19 +84,20 @@ def simulate(
         peaks_per_gene: Mean number of peaks linked to a marker gene, at least one each.
         rna_theta: Inverse dispersion of the RNA counts (variance = mean + mean^2 / theta).
         atac_theta: Inverse dispersion of the ATAC counts.
-        separated_by: What distinguishes siblings: 'both' modalities, each by itself; only 'rna';
-            only 'atac'; or only the two 'together' (RNA for every other pair, ATAC for the rest).
+        separated_by: Modalities in which sibling types differ: 'both', each of which is sufficient;
+            only 'rna'; only 'atac'; or 'together', where half of the pairs differ in RNA and the
+            others in ATAC.
         ordered: Spread the cells along the path from the first type to the last instead of in
-            clusters; obs['pseudotime'] in [0, 1] then holds each cell's place.
-        branches: Ends of the path of ordered cells. With two or more, the first stages are a trunk,
-            at whose last stage the path parts into branches of n_types // (branches + 2) stages
-            each; obs['branch'] then is 'trunk', 'branch1', ...
+            clusters; obs['pseudotime'] in [0, 1] then contains the position of each cell.
+        branches: Number of ends of the path of ordered cells. With two or more, the first stages
+            form a trunk, at whose last stage the path forks into branches of n_types // (branches +
+            2) stages each; obs['branch'] then is 'trunk', 'branch1', ...
         atac_lead: How far chromatin is ahead of expression along the path, in units of pseudotime,
-            which is that of the RNA; beyond the end of the path it waits there.
+            which is that of the RNA. It stops at the end of the path.
         n_chromosomes: Number of chromosomes.
-        n_batches: Number of batches; each has its own mix of the types.
+        n_batches: Number of batches, each with its own proportions of the types.
         batch_effect: Standard deviation of the log factor by which a batch changes a feature.
-        seed: Seed of the only random generator used.
+        seed: Seed of all random numbers.
 
     Returns:
         MuData with modalities 'rna' and 'atac', float32 CSR counts. obs: 'cell_type', 'ambient',

@@ -79,7 +79,7 @@ class Fitted:
         self, latent: np.ndarray, n_clusters: int | None = None, resolution: float | None = None
     ) -> np.ndarray:
         """p(c|z) of components, or of the clusters that they merge into, (n, C) float32."""
-        cluster = self._cluster_of_component(n_clusters, resolution)
+        cluster = self.cluster_of_component(n_clusters, resolution)
         with self.on_its_threads(), torch.no_grad():
             z = torch.as_tensor(self.points(latent), dtype=torch.float32, device=self.device)
             parts = self.module.prior.responsibilities(z).cpu().numpy()
@@ -90,7 +90,7 @@ class Fitted:
             merged[:, place] += parts[:, component]
         return merged
 
-    def _cluster_of_component(
+    def cluster_of_component(
         self, n_clusters: int | None, resolution: float | None
     ) -> np.ndarray | None:
         """Cluster of each component, (K,); None where clusters are components."""

@@ -187,7 +187,7 @@ class _OfCounts(torch.autograd.Function):
         blocks = Blocks(len(h), len(weight), h.device)
         family = family(parameter, ctx.needs_input_grad[3])
         memory = pool or Pool()
-        e = memory.take(len(h) * len(weight), h)  # exp(logit - shift), f but for the rows' sums
+        e = memory.take(len(h) * len(weight), h)  # exp(logit - shift), f times its row sum
         sums, total, _ = exponentials(e, blocks, h, weight, bias, scoring)
         per_e = counts.sums() / total
         log_lik, row_p, p = family.of_zeros(e, blocks, per_e, memory)

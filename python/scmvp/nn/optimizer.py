@@ -1,4 +1,4 @@
-"""Adam whose step for a parameter can be made where its gradient is computed."""
+"""Adam, with steps that the code that computes a gradient can make itself."""
 
 from __future__ import annotations
 

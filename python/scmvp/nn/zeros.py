@@ -84,7 +84,7 @@ class SampledZeros:
         return zeros if spared > _COUNT * float(totals.sum()) / n_cells else None
 
     def forget(self) -> None:
-        """The next step takes all features."""
+        """Use all features in the next step."""
         self.zero = self.covariance = self.slope = None
 
     def draw(self, start: float) -> tuple[Tensor | slice, Tensor]:

@@ -153,7 +153,7 @@ def features_part(
         raise InputError(f"{what} of the {label_of(modality)} modality is not counts{found}")
     others = {name: adata.layers[name] for name in adata.layers if name not in (layer, "counts")}
     if layer is not None and adata.X is not None and "data" not in others:
-        others["data"] = adata.X  # what is modelled is in the layer, X is made of it
+        others["data"] = adata.X  # what is modeled is in the layer, X is made of it
     return {
         "counts": named,
         "var": adata.var.set_axis(features),

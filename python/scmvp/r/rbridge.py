@@ -62,9 +62,10 @@ def read_rds(
         path: The .rds file.
         rna_assay: Name of the RNA assay; the only candidate when None.
         peak_assay: Name of the peak assay, or of the altExp; the only candidate when None.
-        layers: Layers beside the counts to read into `layers` ('data', 'logcounts', ...): their
-            names, or True for all.
-        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto': the first that is there.
+        layers: Further layers to read into `layers` ('data', 'logcounts', ...): their names, or
+            True for all.
+        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first of these that is
+            available.
 
     Returns:
         MuData with modalities 'rna' and 'atac', X the counts as stored (float64). obs: metadata of
@@ -109,12 +110,12 @@ def write_rds(
 
     Counts, further layers (R's 'data' of v3/v4 assays, any of v5 assays and experiments), metadata
     of cells and features, variable features, and every `obsm['X_<name>']` as reduction `<name>`.
-    Seurat makes assays of the kind of its version; peaks become a ChromatinAssay where Signac is
-    installed and `var` has 'chrom', 'start' and 'end'. In a SingleCellExperiment the peaks are an
-    altExp, with ranges.
+    The class of the assays depends on the version of Seurat; peaks become a ChromatinAssay if
+    Signac is installed and `var` has 'chrom', 'start' and 'end'. In a SingleCellExperiment the
+    peaks are an altExp, with ranges.
 
-    What only R's object had (graphs, images, annotation, motifs) a MuData does not hold: to keep
-    it, add results to the object's own file with `add_to_rds`.
+    A MuData cannot hold graphs, images, annotation and motifs of an R object. To keep them, add
+    results to the file of the object with `add_to_rds`.
 
     Args:
         mdata: Modalities 'rna' and 'atac'.
@@ -179,19 +180,19 @@ def add_to_rds(
     cells: Literal["all", "shared"] = "all",
     engine: str = "auto",
 ) -> None:
-    """Add results to the Seurat or SingleCellExperiment object in a file; all else stays.
+    """Add results to the Seurat or SingleCellExperiment object in a file and keep all else.
 
-    Added is what the object lacks or has otherwise: columns of `mdata.obs`, and `obsm['X_<name>']`
-    as reduction `<name>` (reducedDim). Cells are matched by name.
+    Adds columns of `mdata.obs`, and `obsm['X_<name>']` as reduction `<name>` (reducedDim), that the
+    object lacks or that differ from its own. Cells are matched by name.
 
     Args:
         path: File with the object; it is not changed, unless `out` is the same.
         mdata: The results.
         out: File to make or replace; it is replaced when it is whole.
-        imputed: Imputed values by modality ('rna', 'atac'), cells x features, as the model gives
-            them; they become assay (altExp) scMVP_RNA or scMVP_ATAC. Those of the RNA are logged,
-            log(1 + x), as RunSCMVP() does.
-        cells: 'all': every cell of the object must have results. 'shared': the object keeps only
+        imputed: Imputed values by modality ('rna', 'atac'), cells x features, as the model returns
+            them. They become the assay (altExp) scMVP_RNA or scMVP_ATAC; RNA values are transformed
+            to log(1 + x), as in RunSCMVP().
+        cells: 'all': every cell of the object must have results. 'shared': the copy contains only
             the cells with results.
         engine: As for `read_rds`.
 

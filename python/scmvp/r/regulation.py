@@ -1,8 +1,8 @@
 """Cis-regulatory elements from Python: the functions of the R package scMVP on a MuData.
 
-`run_cicero`, `find_ccans`, `link_peaks_lasso` and `aggregate_cells` are RunCicero(), FindCCANs(),
-LinkPeaksLASSO() and AggregateCells() of R: the same code, so the same numbers. Arguments that are
-not listed here are R's, with '_' for '.'; `?RunCicero` in R describes them.
+`run_cicero`, `find_ccans`, `link_peaks_lasso` and `aggregate_cells` call RunCicero(), FindCCANs(),
+LinkPeaksLASSO() and AggregateCells() in R and give the same numbers. Arguments that are not listed
+here are those of R with '_' for '.'; `?RunCicero` in R describes them.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ def aggregate_cells(
     engine: str = "auto",
     **options: Any,
 ) -> AnnData:
-    """Groups of similar cells, made once for all calls that are to be compared.
+    """Group similar cells; use the same groups in all calls whose results you compare.
 
     Args:
         data: Cells with coordinates in `obsm`.
         reduction: Its name in `obsm`.
-        dims: Which of its dimensions, from 0; all when None.
-        verbose: Say how much the groups overlap.
-        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto': the first that is there.
+        dims: Dimensions to use, counted from 0; all when None.
+        verbose: Report the overlap of the groups.
+        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first available.
         **options: `k` (50), the cells per group; `seed_use` (0).
 
     Returns:
-        AnnData, cells x groups, X sparse and 1 where a cell is in a group; `groups` of the
-        functions below.
+        AnnData, cells x groups, with a sparse X that is 1 if a cell belongs to a group. It is the
+        argument `groups` of the other functions.
 
     Raises:
         InputError: No such reduction, coordinates that are not finite, fewer than `k` cells.
@@ -89,28 +89,29 @@ def run_cicero(
     """Co-accessibility of peaks: RunCicero() of R.
 
     Args:
-        data: MuData, whose modality 'atac' is taken, or the AnnData of the peaks. Where its `var`
-            has 'chrom', 'start' and 'end', these are the ranges; else the names of the peaks. Cells
-            are matched by name; those of a MuData are taken in the order of its `obs_names`.
-        layer: Layer with the accessibility; X when None. A layer other than 'counts' is taken as
-            imputed, on the scale of each peak's mean (`scale="relative"`, as RunCicero() does).
-        reduction: Coordinates in `obsm` (of the MuData, or of the AnnData) in which cells are
-            neighbors; not read when `groups` are given.
-        dims: Which of its dimensions, from 0; all when None.
-        groups: Groups of `aggregate_cells`; made here when None. 'none' takes each cell as a group
-            of its own, for values that were aggregated elsewhere.
+        data: MuData, whose modality 'atac' is used, or the AnnData of the peaks. The ranges are
+            'chrom', 'start' and 'end' of its `var` or, without these, the names of the peaks. Cells
+            are matched by name and used in the order of `obs_names`.
+        layer: Layer with the accessibility; X when None. A layer other than 'counts' is treated as
+            imputed, relative to the mean of each peak (`scale="relative"`, as in RunCicero()).
+        reduction: Coordinates in `obsm` (of the MuData or AnnData) in which neighbors are found;
+            not used if `groups` are given.
+        dims: Dimensions to use, counted from 0; all when None.
+        groups: Groups of `aggregate_cells`; computed when None. 'none' treats each cell as a group,
+            for values that are already aggregated.
         genome: Lengths of the chromosomes: a table or tab-separated file of name and
             length, or a dict. When None, chromosomes end at their last peak.
         verbose: Show progress, on standard error.
-        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto': the first that is there.
+        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first available.
         **options: Further arguments of RunCicero(): window, n_windows, k, size_factors, binarize,
             distance_parameter, maxit, s, distance_constraint, convergence, max_peaks, max_windows,
-            scale, search, seed_use, workers. The names that the package cicero has for them
-            (`genomic_coords`, `sample_num`, ...) are taken as well.
+            scale, search, seed_use, workers. Their names in the package cicero (`genomic_coords`,
+            `sample_num`, ...) are also accepted.
 
     Returns:
-        DataFrame with 'Peak1', 'Peak2' and 'coaccess', every pair both ways; missing where windows
-        disagree. attrs: 'distance_parameter', and the number of 'groups'.
+        DataFrame with 'Peak1', 'Peak2' and 'coaccess', with every pair in both directions;
+        'coaccess' is missing if its sign differs between windows. attrs: 'distance_parameter', and
+        the number of 'groups'.
 
     Raises:
         InputError: As RunCicero() of R; its sentence.
@@ -144,8 +145,8 @@ def find_ccans(
 
     Args:
         connections: The table of `run_cicero`.
-        verbose: Say the cutoff.
-        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto': the first that is there.
+        verbose: Report the cutoff.
+        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first available.
         **options: coaccess_cutoff_override (a number between 0 and 1; found when left out),
             tolerance_digits (2), seed_use (0).
 
@@ -188,22 +189,22 @@ def link_peaks_lasso(
     """Links from peaks to genes by LASSO: LinkPeaksLASSO() of R.
 
     Args:
-        data: Modalities 'rna' and 'atac'. Where the `var` of the peaks has 'chrom', 'start' and
-            'end', these are the ranges; else the names of the peaks.
-        gene_coordinates: Where genes start (`gene.coords` in R): a table (gene; chrom, start, end,
+        data: Modalities 'rna' and 'atac'. The ranges of the peaks are 'chrom', 'start' and 'end' of
+            their `var` or, without these, their names.
+        gene_coordinates: Gene coordinates (`gene.coords` in R): a table (gene; chrom, start, end,
             strand or tss) or a GTF or BED file. When None, 'chrom' with 'tss' or 'start' and 'end',
             and 'strand', of the RNA's `var`.
         genes: Names of genes; all when None.
-        rna_layer: Layer with the RNA; X when None. A layer other than 'counts' is taken as imputed
-            and logged, unless `rna_imputed` and `rna_log` say otherwise.
-        atac_layer: Layer with the accessibility; X when None. Other than 'counts', it is taken as
-            imputed, unless `peaks_imputed` says otherwise.
-        reduction: Coordinates in `mdata.obsm` for blocks of similar cells, where it is there.
-        dims: Which of its dimensions, from 0; all when None.
+        rna_layer: Layer with the RNA; X when None. A layer other than 'counts' is treated as
+            imputed and log-transformed, unless `rna_imputed` and `rna_log` are given.
+        atac_layer: Layer with the accessibility; X when None. A layer other than 'counts' is
+            treated as imputed, unless `peaks_imputed` is given.
+        reduction: Coordinates in `mdata.obsm` for blocks of similar cells, if present.
+        dims: Dimensions to use, counted from 0; all when None.
         groups: Groups of `aggregate_cells`, over which both sides are summed.
         verbose: Show progress, on standard error.
-        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto': the first that is there.
-        **options: Further arguments of LinkPeaksLASSO(), with '_' for '.': distance, lambda_
+        engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first available.
+        **options: Further arguments of LinkPeaksLASSO(), with '_' for '.': distance, `lambda_`
             (lambda), alpha, nfolds, folds, min_cells, min_correlation, covariates, pseudocount,
             lambda_sequence, n_permutations, fdr, rna_imputed, peaks_imputed, rna_log, peaks_log,
             seed_use, workers.

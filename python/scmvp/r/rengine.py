@@ -1,4 +1,4 @@
-"""One call to R: which R, how the values get there and back, what it says on the way.
+"""One call to R: which R, how values are passed, and how progress and errors are reported.
 
 Nothing here knows what is called; `bridge.R` does. Two engines run the same code of R:
 

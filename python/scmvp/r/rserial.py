@@ -294,7 +294,7 @@ class _Reader:
         return content
 
     def _counted(self, size: int) -> None:
-        """A length is believed only where there is as much to read."""
+        """Accept a length only if the file contains that much."""
         if size < 0:
             raise ValueError("what R sent is damaged (a negative length)")
         if self.left is not None:

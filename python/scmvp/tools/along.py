@@ -6,7 +6,6 @@ Counts stay sparse and are gone through block of cells by block of cells.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,13 +13,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..arguments import positions, whole_number
-from ..data.annotated import in_order_of
-from ..data.checks import count_matrix
-from ..data.containers import as_names, is_mudata, names_of_modalities, type_name
+from ..data.annotated import counts_in, in_order_of
+from ..data.containers import as_names, is_mudata, modality_in, type_name
 from ..data.matrices import Matrix, blocks_of, matrix_of, pieces_of, rows_of
-from ..data.places import place_in_memory, places_of, remedy
 from ..errors import InputError
-from ..modalities import PAIR
 from ..threads import limited_threads
 from ..words import count_of, name_some
 
@@ -301,19 +297,7 @@ def _input_of(
         if isinstance(pseudotime, str):
             raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
         return _Input(counts, names, np.arange(counts.shape[0]), pseudotime)
-    named = names_of_modalities(data.mod)
-    if modality not in PAIR or modality not in named:
-        if not named:
-            has = ", ".join(map(repr, data.mod)) or "none"
-            raise InputError(
-                f"the MuData has neither RNA nor ATAC (modalities: {has}); rename one to 'rna' or "
-                "'atac'"
-            )
-        raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, named))}")
-    adata = data.mod[named[modality]]
-    places, own_cells = places_of(adata), as_names(adata.obs_names)
-    place = place_in_memory(places, modality, layer, argument="layer")
-    names = place.features()
+    counts, names, own_cells = counts_in(modality_in(data, modality), str(modality), layer)
     if features is not None:
         known = set(names)
         unknown = [str(name) for name in features if name not in known]
@@ -329,8 +313,6 @@ def _input_of(
                 "the column"
             )
         pseudotime = data.obs[pseudotime]
-    advice = partial(remedy, places, modality, argument="layer")
-    counts = count_matrix(place.values(), modality, own_cells, names, advice)
     order = pd.Index(own_cells).get_indexer(as_names(data.obs_names))
     if not np.array_equal(order, np.arange(counts.shape[0])):
         counts = rows_of(counts, order)  # a cell that the modality lacks has no counts

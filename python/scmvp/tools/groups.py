@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..arguments import Names
 from ..data.annotated import column_of, in_order_of
-from ..data.labels import level_name, level_names
+from ..data.labels import level_codes, level_name, level_names
 from ..data.paired import PairedData
 from ..errors import InputError, InputNote, first_line
 from ..words import count_of, name_some
@@ -101,12 +101,7 @@ def _labeled(cells, labels, group1, group2, name: str) -> Groups:
             f"{name} has {count_of(len(labels), 'label')} for {count_of(len(cells), 'cell')}; give "
             "one for each cell"
         )
-    # in the order of the categories; 1 and "1" have one name and are one group
-    names = level_names(labels)
-    order = dict.fromkeys(level_name(label) for label in pd.Categorical(labels).categories)
-    present = set(names)
-    known = [label for label in order if label in present]
-    code = pd.Index(known).get_indexer(names)
+    code, known = level_codes(labels, level_names(labels))
     if len(known) < 2:
         raise InputError(
             f"{name} has the same label for all cells; give cells of at least two labels"
@@ -125,7 +120,7 @@ def _labeled(cells, labels, group1, group2, name: str) -> Groups:
             raise InputError(f"'{label}' is both in group1 and in group2; take it out of one")
         reference = "rest" if second is None else "+".join(second)
         found.append(Comparison(label, reference, ([own], rest)))
-    groups = Groups(code.astype(np.int64), len(known), found)
+    groups = Groups(code, len(known), found)
     _refuse_small(groups)
     return groups
 

@@ -157,7 +157,7 @@ def write_blocks(
 
 
 class _Target(io.FileIO):
-    """A file that remembers why it could not be written instead of saying so to HDF5.
+    """A file that stores the reason why writing failed and does not report it to HDF5.
 
     HDF5 cannot close a file whose last writes fail, and tries again when the process ends, which
     then may crash; and it reads again what it takes for written. What the disk does not take
@@ -212,7 +212,7 @@ class _Target(io.FileIO):
 
     @contextmanager
     def first_reason(self) -> Iterator[None]:
-        """Say why it could not be written, in the place of what HDF5 makes of that."""
+        """Raise the reason why writing failed, instead of the error that HDF5 derives from it."""
         try:
             yield
         except Exception:
@@ -221,7 +221,7 @@ class _Target(io.FileIO):
         self.check()
 
     def check(self) -> None:
-        """Say it."""
+        """Raise the error, if writing has failed."""
         if self.error is not None:
             raise OSError(self.error.errno, self.error.strerror, str(self.name))
 

@@ -1,7 +1,7 @@
 """The order of cells along a trajectory of the latent: diffusion map and diffusion pseudotime.
 
-The algorithms are scanpy's (extra `analysis`); what is here is the way in and out of them: one
-rule for the root, sentences for what they cannot order, and nothing random but by the seed.
+The algorithms are those of scanpy (extra `analysis`). This module chooses the root, refuses data
+without a common order, and makes the result reproducible from the seed.
 """
 
 from __future__ import annotations
@@ -56,33 +56,33 @@ def diffusion(
     key_added: str = "scmvp",
     seed: int = 0,
 ) -> Diffusion:
-    """Diffusion map and diffusion pseudotime of cells in the joint latent, by scanpy.
+    """Compute diffusion map and diffusion pseudotime of cells in the joint latent with scanpy.
 
-    The graph is that of the nearest neighbors with scanpy's adaptive Gaussian kernel (Haghverdi et
-    al., Nature Methods 13:845, 2016), the distance that of the accumulated transitions without the
+    The graph connects nearest neighbors with scanpy's adaptive Gaussian kernel (Haghverdi et al.,
+    Nature Methods 13:845, 2016). The distance is that of the accumulated transitions without the
     constant component.
 
     Args:
         data: MuData or AnnData with the latent in obsm[use_rep], to which the results are added:
             obsm['X_{key}_diffmap'], obs['{key}_pseudotime'], obs['{key}_branch'] (if `branches`)
             and uns['{key}_diffusion']; or the latent itself, (n, D).
-        root: Where the order starts: the name of a cell (of an array: its row), or, with `groupby`,
-            a group. Of a group it is the cell that is farthest, by the same distance, from the
-            cells outside the group: its tip, not its middle.
+        root: Where the order starts: the name of a cell (for an array: its row) or, with `groupby`,
+            of a group. For a group the order starts at its tip: the cell that is farthest, by the
+            same distance, from the cells outside the group.
         groupby: Column of obs, or one label per cell.
         use_rep: Key of the latent in obsm.
-        n_neighbors: Neighbors of a cell in the graph.
+        n_neighbors: Number of neighbors of a cell in the graph.
         n_components: Components of the diffusion map.
-        branches: Look for one branching of the path as well, after scanpy's `dpt`.
+        branches: Also search for one fork of the path, as scanpy's `dpt` does.
         key_added: Prefix of the results' names.
-        seed: Of what is random in the search for neighbors and in the eigenvectors.
+        seed: Seed of the neighbor search and of the eigenvectors.
 
     Returns:
-        The result; it is also in `data`, unless that is an array.
+        The result, which is also added to `data` unless that is an array.
 
     Raises:
-        InputError: scanpy is missing, the root is not there, there are fewer than 20 cells, cells
-            with the same latent, or cells that no path of neighbors joins.
+        InputError: scanpy is missing, the root does not exist, there are fewer than 20 cells or
+            cells with the same latent, or the neighbor graph is not connected.
     """
     latent, names = latent_of(data, use_rep)
     if len(latent) < FEWEST_CELLS:
@@ -115,7 +115,7 @@ def order_graph(
     branches: bool = False,
     seed: int = 0,
 ) -> Diffusion:
-    """The same for any graph of cells, such as that of another method.
+    """Order the cells of any graph, such as that of another method.
 
     Args:
         graph: Symmetric weights, (n, n).

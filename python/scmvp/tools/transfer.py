@@ -39,32 +39,32 @@ def transfer_labels(
     unassigned_below: float = 0.01,
     key_added: str = "scmvp_transfer",
 ) -> pd.DataFrame:
-    """Label query cells by the labeled cells near them in the latent of one model.
+    """Give query cells the most probable label of the labeled cells near them in the latent.
 
     The probability of a label is its proportion among the nearest reference cells, weighted by a
-    Gaussian kernel of their distance: in the whitened latent a cluster has variance 1 in every
-    direction, so that one width is enough. It is the width under which the reference cells' own
-    labels, each left out in turn, are most probable, so that the probabilities are calibrated.
+    Gaussian kernel of their distance. A single kernel width is sufficient, because a cluster has
+    variance 1 in every direction of the whitened latent. The width maximizes the probability of the
+    labels of the reference cells when each is left out in turn; this calibrates the probabilities.
 
-    Cells unlike all of the reference have a small out-of-reference p-value: the proportion of
+    Cells that resemble no reference cells have a small out-of-reference p-value: the proportion of
     reference cells whose mean distance to their 15 nearest reference cells is at least as large as
-    that of the query cell to its own.
+    that of the query cell.
 
     Args:
         reference: Latent of labeled cells: MuData or AnnData with obsm[use_rep], or (n, D).
-        labels: Column of obs, or one label per reference cell; cells without one (NaN, None) are
-            left out.
-        query: Latent of the cells to label, of the same model: both modalities, or one of them
-            (`get_latent_representation(query, modality="rna")`). To a MuData or AnnData the
-            results are added as obs['{key}_label'], '_confidence' and '_p_value'.
-        calibration: Latent of the reference cells as the query's is made, where that differs from
-            `reference`: for a query of RNA alone,
+        labels: Column of obs, or one label per reference cell; cells without a label (NaN, None)
+            are not used.
+        query: Latent of the cells to label from the same model, given both modalities or one
+            (`get_latent_representation(query, modality="rna")`). The results are added to a MuData
+            or AnnData as obs['{key}_label'], '_confidence' and '_p_value'.
+        calibration: Latent of the reference cells given the same modality as the query, if that
+            differs from `reference`: for a query with RNA only,
             `get_latent_representation(reference, modality="rna")`. Width and p-values are then
-            those of such cells.
+            computed from it.
         use_rep: Key of the latent in obsm.
-        n_neighbors: Reference cells that may have a weight.
-        unassigned_below: Cells of a smaller p-value are 'unassigned': the proportion of cells
-            like the reference that is lost. 0 assigns all.
+        n_neighbors: Number of nearest reference cells that have a weight.
+        unassigned_below: Cells with a smaller p-value are 'unassigned', and so is about this
+            proportion of cells that resemble the reference. 0 assigns all.
         key_added: Prefix of the columns in obs.
 
     Returns:

@@ -1,0 +1,123 @@
+#' Report of a fit
+#'
+#' Writes one HTML page that needs no network and can be sent to others: cells and their depth, a map
+#' of the cells to color and to point at, clusters and how they merge, markers of each cluster,
+#' measured beside imputed values, how well each modality alone tells the clusters apart, mixing of
+#' batches, the training, all options, and what to beware of before the clusters are given names.
+#'
+#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param file HTML file to write; an earlier one is replaced.
+#' @param columns Names of metadata columns to show. `NULL`: numbers, and columns of 2 to 60 values.
+#' @param umap Name of a two-dimensional reduction to place the cells by. `NULL`: `"umap"` where the
+#'   object has it; else the engine computes a UMAP of the latent (t-SNE without umap-learn).
+#' @param markers Number of genes and of peaks to list for each cluster.
+#' @param title Title of the page.
+#' @param reduction Name of the reduction with the model.
+#' @param rna,peaks Counts, features x cells, where the object does not hold them: for the result on
+#'   matrices, and for peaks that were given beside an object. Without counts of both modalities the
+#'   page has no depth, markers and modalities.
+#' @param seed.use Seed of the cells on the map (at most 3,000) and of their places.
+#' @param backend Where Python runs; see [RunSCMVP()].
+#' @param verbose Show progress.
+#' @return The path of the file, invisibly.
+#' @section Errors:
+#' `scmvp_error_model` when there is no stored model; `scmvp_error_input` when an argument is wrong,
+#' or the file cannot be written.
+#' @examples
+#' if (scMVP_available()) {
+#'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 10, verbose = FALSE)
+#'   file <- ReportSCMVP(object, tempfile(fileext = ".html"), columns = "cell_type", verbose = FALSE)
+#' }
+#' @export
+ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NULL, markers = 5,
+                        title = "scMVP report", reduction = "scmvp", rna = NULL, peaks = NULL,
+                        seed.use = 0, backend = c("auto", "reticulate", "process"),
+                        verbose = TRUE) {
+  file <- path.expand(check_string(file, "file"))
+  check_string(title, "title")
+  check_flag(verbose, "verbose")
+  options <- list(
+    markers = check_number(markers, "markers", min = 1, whole = TRUE), title = title,
+    seed = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+  )
+  check_fitted(object, "ReportSCMVP()", "the latent of its cells")
+  record <- stored_results(object, reduction)
+  home <- home_of(object, reduction)
+  latent <- latent_of(object, reduction)
+  cells <- rownames(latent)
+  data <- cell_data(object, home)
+  shown <- metadata_to_show(data, columns)
+  options$coordinates <- map_of(object, umap, cells)
+  counts <- counts_of_fit(object, record, reduction, home, cells, rna, peaks)
+  watched(verbose, function(watch) {
+    with_engine(check_choice(backend, backends, "backend"), watch = watch, f = function(engine) {
+      model <- restore_model(record$model, engine)
+      counts <- if (all(lengths(counts) > 0)) counts_in_model(counts, model, cells)
+      batches <- names(model$batch)
+      if (!is.null(counts) && length(batches) > 0) {
+        batches_of_model(batches, cells, data, "the table of the object's cells")
+      }
+      wanted <- union(shown, intersect(batches, colnames(data)))
+      named <- as.data.frame(data)[cells, wanted, drop = FALSE]
+      engine$report(
+        file, latent, counts, as_plain_columns(named), shown, c(options, record$level), watch$stage
+      )
+    })
+  })
+  if (verbose) message("report: ", file)
+  invisible(file)
+}
+
+# Both counts in the rows of the model.
+counts_in_model <- function(counts, model, cells) {
+  request <- list(min.shared = 0.8, fitted = TRUE)
+  list(
+    rna = in_model_features(counts$rna, model$genes, "gene", cells, request)$counts,
+    peaks = in_model_features(counts$peaks, model$peaks, "peak", cells, request)$counts
+  )
+}
+
+# Names of columns of a table of cells: those named, else those that a map can show.
+metadata_to_show <- function(data, columns) {
+  if (!is.null(columns)) {
+    return(check_names_known(columns, colnames(data), "columns", "among the metadata"))
+  }
+  usable <- vapply(as.list(data), function(values) {
+    if (!is.atomic(values)) {
+      return(FALSE)
+    }
+    n <- length(unique(values[!is.na(values)]))
+    n > 1 && (is.numeric(values) && !is.factor(values) || n <= 60)
+  }, NA)
+  colnames(data)[usable]
+}
+
+# Numbers as they are, everything else as text; missing ones as NA of their kind.
+as_plain_columns <- function(data) {
+  data[] <- lapply(data, function(values) {
+    if (is.numeric(values) && !is.factor(values)) as.double(values) else as.character(values)
+  })
+  data
+}
+
+# Places of cells in a reduction of two dimensions; NULL to compute them.
+map_of <- function(object, umap, cells) {
+  name <- check_string(umap, "umap", optional = TRUE)
+  if (is.null(name)) {
+    if (!"umap" %in% about(object)$reductions) {
+      return(NULL)
+    }
+    name <- "umap"
+  }
+  check_reduction(object, name, reduction_role(argument = "umap", maker = "run RunUMAP() first"))
+  places <- latent_of(object, name)
+  if (ncol(places) != 2 || !all(cells %in% rownames(places))) {
+    refuse(
+      "reduction '", name, "' (umap) has ", count_of(ncol(places), "dimension"), " of ",
+      count_of(sum(cells %in% rownames(places)), "cell"), " of the fit: name a reduction of two ",
+      "dimensions of all of them, or leave umap out."
+    )
+  }
+  unname(places[cells, , drop = FALSE])
+}

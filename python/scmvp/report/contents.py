@@ -1,0 +1,326 @@
+"""What a report shows of a fit, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.neighbors import NearestNeighbors
+
+from ..data.matrices import Matrix, blocks_of, columns_of, in_memory
+from ..data.paired import Paired
+from ..fit.tree import ClusterTree
+from ..modalities import MODALITIES
+from ..progress import Stages
+from ..threads import limited_threads
+from ..tools.groups import FEWEST_CELLS
+from ..words import count_of
+from .layout import layout
+
+if TYPE_CHECKING:
+    from ..model import SCMVP
+
+SHOWN_CELLS = 3_000  # of a map; the numbers are of all cells unless it is said
+NEIGHBORS = 15
+# Cohen's kappa below which a modality is said not to tell clusters apart: counts without any signal
+# have .07 with 1,500 cells and .28 with 400, which the encoder has learned by heart.
+WEAK_AGREEMENT = 0.35
+ONE_BATCH = 0.9
+DEPTH_RATIO = 2.5
+UNSURE = 0.7
+MOST_LEVELS = 60
+
+
+@dataclass
+class Cells:
+    """The cells of a report and what is known of each.
+
+    Attributes:
+        names: (n,).
+        latent: (n, D).
+        probabilities: Of their clusters, (n, C).
+        columns: Of their metadata, one row per cell.
+        batches: Names of those columns that the model has as batches.
+    """
+
+    names: np.ndarray
+    latent: np.ndarray
+    probabilities: np.ndarray
+    columns: pd.DataFrame
+    batches: list[str]
+
+    @property
+    def cluster(self) -> np.ndarray:
+        """The most probable one of each, (n,)."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def certainty(self) -> np.ndarray:
+        """Its probability, (n,)."""
+        return self.probabilities.max(1)
+
+
+@dataclass
+class Contents:
+    """Everything on the page. What needs counts is empty where there are none."""
+
+    cells: Cells
+    shown: np.ndarray  # which cells are on the maps
+    places: np.ndarray  # of these, (s, 2), 0 to 1
+    layout: str  # how they were placed
+    account: dict[str, Any]
+    summary: dict[str, Any]
+    history: dict[str, list]
+    depth: dict[str, np.ndarray] = field(default_factory=dict)  # by modality, (n,)
+    markers: dict[str, pd.DataFrame] = field(default_factory=dict)
+    n_markers: dict[str, pd.Series] = field(default_factory=dict)  # called ones, by cluster
+    means: dict[str, tuple] = field(default_factory=dict)  # features, measured, imputed (f, C)
+    agreement: dict[str, float] = field(default_factory=dict)
+    mixing: pd.DataFrame | None = None
+    tree: ClusterTree | None = None
+    cluster_of: np.ndarray | None = None  # of each component, (K,); None where it is the component
+    warnings: list[str] = field(default_factory=list)
+
+
+@limited_threads()
+def contents_of(
+    model: SCMVP,
+    cells: Cells,
+    paired: Paired | None,
+    coordinates: np.ndarray | None,
+    n_markers: int,
+    seed: int,
+    stages: Stages,
+) -> Contents:
+    """What a report of these cells has.
+
+    Args:
+        model: The fit.
+        cells: The cells.
+        paired: Their counts in the features of the model, in the same order; None without.
+        coordinates: Their places on a map, (n, 2); None: made here.
+        n_markers: Features to list of each cluster.
+        seed: Of the cells that are shown and of their places.
+        stages: For what takes long.
+    """
+    n = len(cells.names)
+    chosen = np.random.default_rng(seed).permutation(n)[:SHOWN_CELLS]
+    shown = np.sort(chosen)
+    if coordinates is None:
+        with stages.stage("placing the cells on a map"):
+            places, name = layout(cells.latent[shown], seed)
+    else:
+        places, name = coordinates[shown], "given coordinates"
+    spread = np.ptp(places, axis=0)
+    places = (places - places.min(0)) / np.where(spread > 0, spread, 1)
+    found = Contents(
+        cells, shown, places, name, model.account, model.summary(), model.history,
+    )  # fmt: skip
+    if paired is not None:
+        found.depth = {name: _sums(counts) for name, counts in paired.counts.items()}
+        _add_markers(found, model, paired, n_markers, seed, stages)
+        with stages.stage("comparing the modalities"):
+            found.agreement = _agreement(found, model, paired)
+    found.mixing = _mixing(cells, shown)
+    found.warnings = warnings_of(found)
+    return found
+
+
+# ---- clusters and modalities ---------------------------------------------------------------------
+
+
+def _add_markers(
+    found: Contents, model: SCMVP, paired: Paired, n_markers: int, seed: int, stages: Stages
+) -> None:
+    cluster = found.cells.cluster
+    sizes = np.bincount(cluster)
+    large = np.flatnonzero(sizes >= FEWEST_CELLS)
+    if len(large) < 2:
+        return
+    labels = pd.Series(cluster.astype(str), dtype=object, index=found.cells.names)
+    labels[~np.isin(cluster, large)] = None
+    tests: dict[str, Callable[..., pd.DataFrame]] = {
+        "rna": model.differential_expression,
+        "atac": model.differential_accessibility,
+    }
+    for modality, test in tests.items():
+        word = MODALITIES[modality].features
+        with stages.stage(f"testing {word}"):
+            table = test(paired, groupby=labels, only_pos=True, n_samples=1, seed=seed)
+        called = table[table["is_de"]]
+        number = called["group"].value_counts()
+        found.n_markers[modality] = number.reindex(large.astype(str), fill_value=0)
+        found.markers[modality] = called.groupby("group", sort=False).head(n_markers)
+        first = called.drop_duplicates("group")["feature"].drop_duplicates()
+        if len(first):
+            found.means[modality] = _means(found, model, paired, modality, list(first))
+
+
+def _means(
+    found: Contents, model: SCMVP, paired: Paired, modality: str, features: list[str]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Mean of measured (per 10,000 counts) and imputed values in each cluster, (f, C)."""
+    cluster, n = found.cells.cluster, found.cells.probabilities.shape[1]
+    at = pd.Index(paired.features[modality]).get_indexer(features)
+    counts = in_memory(columns_of(paired.counts[modality], at))
+    scale = 1e4 / np.maximum(found.depth[modality], 1)
+    measured = counts.multiply(scale[:, None]).tocsr()
+    imputed = model.decode(found.cells.latent, modality, features)
+    by_cluster = [np.flatnonzero(cluster == one) for one in range(n)]
+    return (
+        features,
+        np.column_stack([np.asarray(measured[rows].mean(0)).ravel() for rows in by_cluster]),
+        np.column_stack([imputed[rows].mean(0) for rows in by_cluster]),
+    )
+
+
+def _agreement(found: Contents, model: SCMVP, paired: Paired) -> dict[str, float]:
+    """Cohen's kappa of the clusters and those of a cell's neighbors in one modality alone.
+
+    A cell is given the cluster that most of its 15 neighbors have, by the embedding from one
+    modality; 1 where this is always its own, 0 where it is no better than by chance.
+    """
+    kappa, shown = {}, found.shown
+    cluster, n = found.cells.cluster[shown], found.cells.probabilities.shape[1]
+    for modality, depth in found.depth.items():
+        rows = np.flatnonzero(depth[shown] > 0)
+        if len(rows) < 2 * NEIGHBORS:
+            continue
+        latent = model.get_latent_representation(paired, modality)[shown][rows]
+        own = cluster[rows]
+        guess = np.eye(n)[own[_neighbors(latent)]].sum(1).argmax(1)
+        chance = float(np.bincount(own, minlength=n) @ np.bincount(guess, minlength=n))
+        chance /= len(own) ** 2
+        right = float((guess == own).mean())
+        kappa[modality] = (right - chance) / (1 - chance) if chance < 1 else 0.0
+    return kappa
+
+
+def _mixing(cells: Cells, shown: np.ndarray) -> pd.DataFrame | None:
+    """How many of a cell's neighbors are of its own batch, and how many would be by chance."""
+    if not cells.batches or len(shown) <= NEIGHBORS:
+        return None
+    neighbors = _neighbors(cells.latent[shown])
+    rows = []
+    for name in cells.batches:
+        code = pd.factorize(cells.columns[name].astype(str))[0][shown]
+        same = float((code[neighbors] == code[:, None]).mean())
+        part = np.bincount(code) / len(code)
+        rows.append({"column": name, "of the same batch": same, "by chance": float(part @ part)})
+    return pd.DataFrame(rows)
+
+
+def _sums(counts: Matrix) -> np.ndarray:
+    return np.concatenate([np.asarray(block.sum(1)).ravel() for block in blocks_of(counts)])
+
+
+def _neighbors(latent: np.ndarray) -> np.ndarray:
+    """Nearest other rows of each row, (n, 15)."""
+    search = NearestNeighbors(n_neighbors=NEIGHBORS + 1).fit(latent)
+    return search.kneighbors(return_distance=False, n_neighbors=NEIGHBORS)
+
+
+# ---- warnings ------------------------------------------------------------------------------------
+
+
+def warnings_of(found: Contents) -> list[str]:
+    """What a reader should know before the clusters are given names, as sentences."""
+    return [*_of_training(found), *_of_modalities(found), *_of_clusters(found)]
+
+
+def _of_training(found: Contents) -> list[str]:
+    said, summary = [], found.summary
+    if summary["interrupted"]:
+        said.append("The training was interrupted; the best state until then is shown.")
+    elif summary["best_epoch"] == summary["epochs"] == summary["options"]["max_epochs"]:
+        said.append(
+            "The held-out ELBO was still rising in the last epoch; more epochs may fit better."
+        )
+    return said
+
+
+def _of_modalities(found: Contents) -> list[str]:
+    said = []
+    for modality, kappa in found.agreement.items():
+        if kappa < WEAK_AGREEMENT:
+            label = MODALITIES[modality].label
+            said.append(
+                f"{label} alone hardly tells the clusters apart (agreement {kappa:.2f}); they come "
+                "from the other modality."
+            )
+    for modality in MODALITIES:
+        if n := found.account.get(f"cells_without_{modality}", 0):
+            label = MODALITIES[modality].label
+            said.append(f"{count_of(n, 'cell', 'has', 'have')} no {label} counts.")
+    return said
+
+
+def _of_clusters(found: Contents) -> list[str]:
+    cells, said = found.cells, []
+    cluster = cells.cluster
+    used = np.unique(cluster)
+    for name in cells.batches:
+        level = cells.columns[name].astype(str).to_numpy()
+        whole = pd.Series(level).value_counts(normalize=True)
+        for one in used:
+            part = pd.Series(level[cluster == one]).value_counts(normalize=True)
+            if part.iloc[0] >= ONE_BATCH > 1.2 * whole[part.index[0]]:
+                said.append(
+                    f"Cluster {one} is {100 * part.iloc[0]:.0f} % cells of '{part.index[0]}' in "
+                    f"'{name}', of which all cells have {100 * whole[part.index[0]]:.0f} %."
+                )
+    unsure = [one for one in used if np.median(cells.certainty[cluster == one]) < UNSURE]
+    if unsure:
+        said.append(
+            f"The cells of {_named(unsure)} are between clusters (median probability < {UNSURE})."
+        )
+    small = [one for one in used if (cluster == one).sum() < FEWEST_CELLS]
+    if small:
+        said.append(f"{_named(small).capitalize()}: too few cells for a test.")
+    if found.n_markers:
+        number = sum(found.n_markers.values())
+        without = number.index[number == 0].astype(int).tolist()
+        if without:
+            said.append(f"No gene and no peak is higher in {_named(without)} than in all others.")
+        said += _of_depth(found, number)
+    return said
+
+
+def _of_depth(found: Contents, number: pd.Series) -> list[str]:
+    """Clusters that differ from the others in depth and hardly in anything else."""
+    few = number.index[number < max(5, 0.1 * number.median())].astype(int)
+    deep, shallow = [], []
+    for one in few:
+        own = found.cells.cluster == one
+        ratios = [
+            np.median(depth[own]) / max(np.median(depth[~own]), 1) for depth in found.depth.values()
+        ]
+        if min(ratios) > DEPTH_RATIO:
+            deep.append(one)
+        elif max(ratios) < 1 / DEPTH_RATIO:
+            shallow.append(one)
+    said = []
+    if deep:
+        said.append(f"The cells of {_named(deep)} have many counts and few markers: doublets?")
+    if shallow:
+        said.append(f"The cells of {_named(shallow)} have few counts and few markers: empty drops?")
+    return said
+
+
+def _named(clusters: Sequence[int]) -> str:
+    word = "cluster" if len(clusters) == 1 else "clusters"
+    return f"{word} {', '.join(map(str, clusters))}"
+
+
+def columns_to_show(obs: pd.DataFrame, wanted: Sequence[str] | None) -> list[str]:
+    """Columns for the maps: those named, else numbers and those of at most 60 levels."""
+    if wanted is not None:
+        return list(wanted)
+    return [
+        name
+        for name in obs
+        if pd.api.types.is_numeric_dtype(obs[name]) or 1 < obs[name].nunique() <= MOST_LEVELS
+    ]

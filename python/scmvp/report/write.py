@@ -1,0 +1,92 @@
+"""A report from a fit to its file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..arguments import positions, whole_number
+from ..data.checks import writable
+from ..data.paired import Paired, PairedData
+from ..errors import InputError
+from ..files import whole_file
+from ..progress import SILENT, Stages
+from ..words import count_of
+from .contents import Cells, columns_to_show, contents_of
+from .page import page_of
+
+if TYPE_CHECKING:
+    from ..model import SCMVP
+
+
+def obs_of(data: PairedData | None, paired: Paired) -> pd.DataFrame | None:
+    """Metadata of cells: of the container that has them, or what was read of them."""
+    if data is None or isinstance(data, Paired):
+        return paired.obs if data is None else data.obs
+    return data[0].obs if isinstance(data, tuple) else data.obs
+
+
+def write_report(
+    path: str | os.PathLike,
+    model: SCMVP,
+    names: np.ndarray,
+    latent: np.ndarray,
+    paired: Paired | None = None,
+    obs: pd.DataFrame | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    coordinates: np.ndarray | None = None,
+    n_clusters: int | None = None,
+    resolution: float | None = None,
+    markers: int = 5,
+    title: str = "scMVP report",
+    seed: int = 0,
+    stages: Stages = SILENT,
+) -> None:
+    """Write the page.
+
+    Args:
+        path: File to make or replace.
+        model: The fit.
+        names: Of the cells, (n,).
+        latent: Theirs, (n, D).
+        paired: Their counts, in the same order; None without.
+        obs: Their metadata, a row per name.
+        columns: Of it, those to show; None: numbers, and what has at most 60 levels.
+        coordinates: Places on a map, (n, 2).
+        n_clusters: Level of the clusters.
+        resolution: The same.
+        markers: Features to list of each cluster.
+        title: Of the page.
+        seed: Of the map.
+        stages: For what takes long.
+
+    Raises:
+        InputError: An argument is wrong; nothing is written.
+    """
+    path = writable(path)
+    markers = whole_number("markers", markers)
+    seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
+    obs = pd.DataFrame(index=names) if obs is None else obs.loc[names]
+    if columns is not None:
+        positions(list(obs.columns), columns, "column", "the metadata")
+    if coordinates is not None:
+        coordinates = np.asarray(coordinates, float)
+        if coordinates.shape != (len(names), 2) or not np.isfinite(coordinates).all():
+            raise InputError(
+                f"coordinates has shape {coordinates.shape} or values that are not finite; give "
+                f"two numbers for each of {count_of(len(names), 'cell')}"
+            )
+    chosen = columns_to_show(obs, columns)
+    batches = [name for name in model.batch_levels if name in obs]
+    kept = list(dict.fromkeys([*batches, *chosen]))
+    probabilities = model.responsibilities(latent, n_clusters=n_clusters, resolution=resolution)
+    cells = Cells(np.asarray(names), latent, probabilities, obs[kept], batches)
+    found = contents_of(model, cells, paired, coordinates, markers, seed, stages)
+    found.tree, found.cluster_of = model.tree, model.cluster_of_component(n_clusters, resolution)
+    with stages.stage("writing the report"), whole_file(path) as partial:
+        partial.write_text(page_of(found, title), encoding="utf-8")

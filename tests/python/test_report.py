@@ -1,0 +1,253 @@
+"""The report: its numbers against their definitions, the page as a browser sees it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import mudata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.metrics import cohen_kappa_score
+
+import scmvp
+from scmvp import cli
+from scmvp.errors import InputError
+from scmvp.progress import SILENT
+from scmvp.report import contents
+from scmvp.report.page import page_of
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Page(HTMLParser):
+    """Elements of a page, with their attributes, and the text of each section."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def data_of(text: str) -> dict:
+    return json.loads(re.search(r'id="cells">(.*?)</script>', text, re.S)[1])
+
+
+@pytest.fixture(scope="module")
+def cells():
+    mdata = scmvp.simulate(n_cells=400, n_genes=300, n_peaks=500, n_types=4, n_batches=2, seed=4)
+    mdata.obs["<script>alert('x')</script>"] = np.repeat(["a", "b"], 200)
+    mdata.obs["score"] = np.r_[np.nan, np.linspace(0, 1, 399)]
+    return mdata
+
+
+@pytest.fixture(scope="module")
+def model(cells):
+    model = scmvp.SCMVP(cells, n_clusters=4, batch="batch")
+    return model.train(max_epochs=25, threads=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def found(model, cells):
+    paired = model._matched(cells)
+    latent = model.get_latent_representation()
+    of_cells = contents.Cells(
+        paired.cells, latent, model.predict_proba(), cells.obs[["batch"]], ["batch"]
+    )
+    return contents.contents_of(model, of_cells, paired, latent[:, :2], 5, 0, SILENT)
+
+
+@pytest.fixture(scope="module")
+def page(model, cells, tmp_path_factory):
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    model.report(file, cells, title="A <b>title</b>")
+    return file
+
+
+def test_the_page_stands_alone_and_is_sound(page, model, cells):
+    text = page.read_text()
+    parsed = Page(text)
+    assert not [a for _, a in parsed.elements if "src" in a or "href" in a]
+    assert len(text) < 5e6
+    assert "<b>title</b>" not in text and "<script>alert" not in text
+    data = data_of(text)
+    assert data["names"] == list(cells.obs_names)
+    columns = {column["name"]: column for column in data["columns"]}
+    assert columns["cluster"]["values"] == model.predict().tolist()
+    assert columns["score"]["values"][:2] == [None, 0.0]
+    assert columns["<script>alert('x')</script>"]["levels"] == ["a", "b"]
+    assert {"batch", "cell_type", "RNA counts, log10"} <= set(columns)
+    for section in ("Cells", "Depth", "Clusters", "Markers", "Modalities", "Batches", "Training"):
+        assert f"<h2>{section}</h2>" in text
+
+
+def test_markers_are_those_of_the_test(found, model, cells):
+    labels = model.predict().astype(str)
+    table = model.differential_expression(cells, groupby=labels, only_pos=True, n_samples=1)
+    called = table[table["is_de"]]
+    for cluster, part in called.groupby("group"):
+        assert found.n_markers["rna"][cluster] == len(part)
+        shown = found.markers["rna"].query("group == @cluster")
+        assert list(shown["feature"]) == list(part["feature"][:5])
+
+
+def test_means_of_markers_are_per_ten_thousand(found, model, cells):
+    features, measured, imputed = found.means["rna"]
+    counts = cells["rna"][:, list(model.genes)].X.toarray()
+    scaled = pd.DataFrame(counts / counts.sum(1, keepdims=True) * 1e4, columns=model.genes)
+    decoded = model.get_normalized_expression(genes=features)
+    for cluster in range(4):
+        own = model.predict() == cluster
+        np.testing.assert_allclose(measured[:, cluster], scaled[own][features].mean(), rtol=1e-4)
+        np.testing.assert_allclose(imputed[:, cluster], decoded[own].mean(0), rtol=1e-4)
+
+
+def test_agreement_is_the_kappa_of_neighbors_in_one_modality(found, model, cells):
+    clusters = model.predict()
+    for modality in ("rna", "atac"):
+        z = model.get_latent_representation(cells, modality).astype(float)
+        distance = np.square(z[:, None] - z[None]).sum(2)
+        np.fill_diagonal(distance, np.inf)
+        nearest = clusters[np.argsort(distance, 1)[:, :15]]
+        guess = [np.bincount(row, minlength=4).argmax() for row in nearest]
+        kappa = cohen_kappa_score(clusters, guess)
+        assert found.agreement[modality] == pytest.approx(kappa, abs=0.01)
+
+
+def test_mixing_counts_neighbors_of_the_same_batch(found, model, cells):
+    batch = cells.obs["batch"].astype(str).to_numpy()
+    z = model.get_latent_representation().astype(float)
+    distance = np.square(z[:, None] - z[None]).sum(2)
+    np.fill_diagonal(distance, np.inf)
+    same = (batch[np.argsort(distance, 1)[:, :15]] == batch[:, None]).mean()
+    part = pd.Series(batch).value_counts(normalize=True)
+    row = found.mixing.iloc[0]
+    assert row["of the same batch"] == pytest.approx(same, abs=0.005)
+    assert row["by chance"] == pytest.approx((part**2).sum())
+
+
+def test_a_modality_without_signal_is_said(cells):
+    """The ATAC of other cells: its clusters come from the RNA alone."""
+    rng = np.random.default_rng(0)
+    atac = cells["atac"].copy()
+    mean = np.asarray(atac.X.mean(0)).ravel()
+    atac.X = csr_matrix(rng.poisson(mean, atac.shape).astype(np.float32))
+    noise = mudata.MuData({"rna": cells["rna"].copy(), "atac": atac})
+    model = scmvp.SCMVP(noise, n_clusters=4).train(max_epochs=25, threads=1, progress=False)
+    paired, latent = model._matched(None), model.get_latent_representation()
+    of_cells = contents.Cells(
+        paired.cells, latent, model.predict_proba(), pd.DataFrame(index=paired.cells), []
+    )
+    found = contents.contents_of(model, of_cells, paired, latent[:, :2], 2, 0, SILENT)
+    assert any("ATAC alone hardly" in one for one in found.warnings)
+    assert found.agreement["rna"] > 0.8
+    assert "ATAC alone hardly" in page_of(found, "noise")
+
+
+def test_what_a_reader_should_beware_of(found):
+    """Warnings for made-up clusters: one of a single batch, one unsure, one shallow."""
+    n = len(found.cells.names)
+    cluster = np.zeros(n, int)
+    batch = np.where(np.arange(n) % 2, "a", "b").astype(object)
+    cluster[:40], batch[:40] = 1, "a"
+    cluster[40:80] = 2
+    probability = np.eye(3)[cluster] * 0.6 + 0.4 / 3
+    probability[cluster != 1] = np.eye(3)[cluster[cluster != 1]]
+    probability[cluster == 1] = [0.3, 0.5, 0.2]
+    made = contents.Contents(
+        contents.Cells(
+            found.cells.names, found.cells.latent, probability,
+            pd.DataFrame({"donor": batch}, index=found.cells.names), ["donor"],
+        ),
+        found.shown, found.places, "made up", found.account, found.summary, found.history,
+    )  # fmt: skip
+    made.depth = {name: np.where(cluster == 2, 10.0, 1000.0) for name in ("rna", "atac")}
+    made.n_markers = {"rna": pd.Series([90, 80, 1], index=["0", "1", "2"])}
+    said = " ".join(contents.warnings_of(made))
+    assert "Cluster 1 is 100 % cells of 'a' in 'donor'" in said
+    assert "cells of cluster 1 are between clusters" in said
+    assert "cells of cluster 2 have few counts and few markers" in said
+    assert "Cluster 0 is" not in said
+
+
+def test_refusals_write_nothing(model, cells, tmp_path):
+    file = tmp_path / "report.html"
+    for arguments, sentence in (
+        ({"columns": ["none"]}, "columns that are not in the metadata: 'none'"),
+        ({"coordinates": np.zeros((3, 2))}, "two numbers for each of 400 cells"),
+        ({"markers": 0}, "markers is 0"),
+        ({"n_clusters": 9}, "n_clusters is 9"),
+    ):
+        with pytest.raises(InputError, match=re.escape(sentence)):
+            model.report(file, cells, **arguments)
+    with pytest.raises(InputError, match="folder"):
+        model.report(tmp_path / "none" / "report.html", cells)
+    assert not list(tmp_path.iterdir())
+
+
+def test_on_the_command_line_with_and_without_counts(cells, tmp_path, capsys):
+    cells.write_h5mu(tmp_path / "cells.h5mu")
+    out, file = tmp_path / "result", tmp_path / "report.html"
+    fit = ["fit", tmp_path / "cells.h5mu", "--out", out, "--max-epochs", 4, "--threads", 1]
+    assert cli.main([*map(str, fit), "--n-clusters", "4", "--quiet", "--report"]) == 0
+    whole = (out / "report.html").read_text()
+    assert "<h2>Markers</h2>" in whole and "are of" not in whole
+    assert cli.main(["report", str(out), "--out", str(file), "--n-clusters", "2"]) == 0
+    text = file.read_text()
+    assert "Markers need the counts of the cells" in text
+    assert data_of(text)["columns"][0]["levels"] == ["0", "1"]
+    assert cli.main(["report", str(tmp_path), "--out", str(file)]) == 2
+    assert file.read_text() == text and "model.json" in capsys.readouterr().err
+
+
+def browsed(page, *flags: str) -> str:
+    """The document after its scripts ran, as headless Chromium has it."""
+    command = [
+        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", *flags, "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")
+def test_a_browser_draws_the_map_and_needs_no_script(page, tmp_path):
+    text = browsed(page)
+    assert 'class="scripted"' in text
+    options = re.search(r'<select id="color">(.*?)</select>', text)[1]
+    assert options.count("<option") == len(data_of(page.read_text())["columns"])
+    assert re.search(r'<canvas [^>]*width="\d+"', text)
+    # as where scripts are off
+    still = tmp_path / "still.html"
+    still.write_text(re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.S))
+    plain = browsed(still)
+    assert 'class="scripted"' not in plain and '<details class="static" open' in plain
+    assert plain.count("<svg") == page.read_text().count("<svg")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")
+@pytest.mark.parametrize("width", [1200, 480])
+def test_nothing_is_wider_than_the_window(page, width, tmp_path):
+    """A page that measures itself: no part of it makes the window scroll sideways."""
+    measured = tmp_path / "measured.html"
+    more = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    script = f"<script>document.title = 'beyond ' + ({more})</script>"
+    measured.write_text(page.read_text().replace("</body>", f"{script}</body>"))
+    text = browsed(measured, f"--window-size={width},900")
+    assert "<title>beyond 0</title>" in text
