@@ -109,7 +109,7 @@ PlotSCMVPTree <- function(object, reduction = "scmvp") {
     ggplot2::scale_y_continuous(
       trans = "reverse", breaks = log10(drawn$breaks), labels = drawn$breaks
     ) +
-    ggplot2::scale_colour_discrete(na.value = "grey40") +
+    ggplot2::scale_colour_discrete(breaks = levels(drawn$segments$cluster), na.value = "grey40") +
     ggplot2::labs(x = "Components, by number of cells", y = "Connectivity", colour = "Cluster") +
     seurat_theme() +
     ggplot2::theme(axis.text.x = ggplot2::element_text(angle = 60, hjust = 1))

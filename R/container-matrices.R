@@ -41,7 +41,8 @@ put_results.scMVP_matrices <- function(object, results) {
       latent = fit$latent, cluster = fit$cluster, cluster_prob = fit$cluster_prob,
       probabilities = fit$probabilities, rna = fit$imputed$rna, peaks = fit$imputed$atac,
       model = fit$staged$model, options = fit$options, history = fit$history,
-      summary = fit$summary, tree = fit$tree, level = fit$level, spelling = fit$spelling, batch = fit$batch, fit = fit$id
+      summary = fit$summary, tree = fit$tree, level = fit$level, spelling = fit$spelling,
+      batch = fit$batch, fit = fit$id
     ),
     class = "scMVPFit"
   )
@@ -75,13 +76,15 @@ fits_of.scMVPFit <- function(object) list(scmvp = object)
 
 #' @export
 put_results.scMVPFit <- function(object, results) {
-  if (!is.null(results$record)) {
-    object[names(results$record$value)] <- results$record$value
-    object$cluster <- stats::setNames(results$columns[[1]], rownames(results$columns))
-    object$cluster_prob <- stats::setNames(results$columns[[2]], rownames(results$columns))
-    return(object)
+  if (is.null(results$columns)) {
+    refuse("the result on matrices holds no assays: take as = \"matrix\".")
   }
-  refuse("the result on matrices holds no assays: take as = \"matrix\".")
+  object[names(results$record$value)] <- results$record$value
+  for (column in names(results$columns)) {
+    values <- stats::setNames(results$columns[[column]], rownames(results$columns))
+    object[[sub("^scmvp_", "", column)]] <- values
+  }
+  object
 }
 
 #' @exportS3Method print scMVPFit

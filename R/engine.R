@@ -99,6 +99,10 @@ result_verbs <- function(ask, ask_with) {
         features = list_of(features), obs = columns_of(batch)
       )
     },
+    # a score per cell, NaN where a modality has no counts
+    doublets = function(rna, peaks, options, batch = NULL) {
+      ask_with("doublets", options, rna = rna, atac = peaks, obs = columns_of(batch))
+    },
     # data frame, as FeaturesAlongSCMVP() has it
     along = function(counts, time, options) {
       ask_with("along", options, counts = counts, time = time)

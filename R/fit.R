@@ -165,7 +165,9 @@ tell_summary <- function(summary) {
   message(
     count_of(summary$epochs, "epoch"), " in ", duration(summary$seconds_fit), "; ",
     if (isTRUE(summary$account$n_clusters_estimated) && summary$n_clusters < summary$n_components) {
-      paste(count_of(summary$n_clusters, "cluster"), "of", count_of(summary$n_components, "component"))
+      paste0(
+        count_of(summary$n_clusters, "cluster"), " of ", count_of(summary$n_components, "component")
+      )
     } else {
       paste(
         format_count(summary$n_clusters_used), "of", count_of(summary$n_clusters, "cluster"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from .data.features import warn_of_empty_rows
 from .data.paired import PairedData
 from .progress import Listener, followed
 from .state import State
+from .tools import doublets
 
 
 class Clustered(State):
@@ -88,6 +90,37 @@ class Clustered(State):
                 of a model that was given no number. Smaller values merge more.
         """
         return self.predict_proba(data, n_clusters=n_clusters, resolution=resolution).argmax(1)
+
+    def doublet_scores(
+        self, data: PairedData | None = None, *, n_simulated: int | None = None, seed: int = 0
+    ) -> pd.Series:
+        """Probability of each cell to be a doublet, two cells of different kinds in one droplet.
+
+        Doublets are simulated: the counts of two cells of different components of the mixture (and
+        of one batch, where the model has batches) are added in both modalities, and 60 to 100 % of
+        them are kept. A cell scores high where many of its neighbors in the latent are such
+        doublets and its depth is theirs; how many doublets there are is estimated as well
+        (docs/decisions, D27). Nothing is removed.
+
+        Doublets of two cells of one kind cannot be told from single cells, and score low. The cells
+        should be all of a run: of a selection, the cells that doublets are made of may be missing.
+
+        Args:
+            data: Cells to score; the fitted cells when None. The doublets are made of them.
+            n_simulated: How many doublets; twice the number of cells, at most 20,000, when None.
+            seed: Of the simulated doublets. Scores do not depend on the order of the cells.
+
+        Returns:
+            Scores by cell name, 'scmvp_doublet_score', from 0 to 1; their sum estimates the number
+            of such doublets, too high where many single cells are like them (along a gradient, or
+            of few counts). NaN for cells without counts in one of the modalities.
+
+        Raises:
+            InputError: All cells are of one component, or fewer than 50 have counts in both
+                modalities.
+        """
+        fit, paired = self._fitted(), self._matched(data)
+        return doublets.doublet_scores(fit, self._plan.scope, paired, n_simulated, seed)
 
     @property
     def n_clusters_used(self) -> int:

@@ -138,6 +138,12 @@ class Service:
             )
         return {"table": plain_frame(table), "typical": table.attrs["typical_lfc"]}
 
+    def doublets(
+        self, rna: Named, atac: Named, obs: dict[str, list[str]] | None = None, **options: Any
+    ) -> np.ndarray:
+        """Doublet scores of cells, in their order; NaN where a modality has no counts."""
+        return self._model.doublet_scores(_mudata(rna, atac, obs), **options).to_numpy()
+
     def along(self, counts: Named, time: np.ndarray, **options: Any) -> pd.DataFrame:
         """Features that change along a pseudotime."""
         table = features_along(
@@ -205,8 +211,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     for verb in (
         Service.read, Service.read_samples, Service.simulate, Service.build, Service.load,
         Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.decode,
-        Service.decode_to_file, Service.differential, Service.along, Service.trends,
-        Service.transfer, Service.report, Service.save,
+        Service.decode_to_file, Service.differential, Service.doublets, Service.along,
+        Service.trends, Service.transfer, Service.report, Service.save,
     )
 }  # fmt: skip
 

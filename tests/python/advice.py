@@ -152,6 +152,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "contents": {
         "The training was interrupted": NOTE,
         "are between clusters": NOTE,
+        "are like doublets of other clusters": NOTE,
         "too few cells for a test": NOTE,
         "many counts and few markers": NOTE,
         "few counts and few markers": NOTE,
@@ -178,6 +179,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "no batch has": "case groups_of_batches",
         "delta is": STATES,
         "fdr is": STATES,
+    },
+    "doublets": {
+        "too few to score doublets": "case too_few_to_score",
+        "are of one component of the mixture": "case one_component",
     },
     "features": {
         "the query has only": "case query_features",

@@ -1154,6 +1154,20 @@ def groups_of_batches(w):
 
 
 @case
+def too_few_to_score(w):
+    yield (
+        lambda: w.model.doublet_scores(w.mdata[:49].copy()),
+        lambda: w.model.doublet_scores(w.mdata[:50].copy()),
+    )
+
+
+@case
+def one_component(w):
+    one = SCMVP(w.mdata, n_clusters=1, min_cells=1).train(**QUICK)
+    yield one.doublet_scores, w.model.doublet_scores
+
+
+@case
 def label_files(w):
     path = w.tmp / "labels.csv"
 

@@ -95,6 +95,8 @@ def test_the_page_stands_alone_and_is_sound(page, model, cells):
     assert columns["score"]["values"][:2] == [None, 0.0]
     assert columns["<script>alert('x')</script>"]["levels"] == ["a", "b"]
     assert {"batch", "cell_type", "RNA counts, log10"} <= set(columns)
+    scores = model.doublet_scores(cells)
+    np.testing.assert_allclose(columns["doublet score"]["values"], scores, atol=2e-3)
     for section in ("Cells", "Depth", "Clusters", "Markers", "Modalities", "Batches", "Training"):
         assert f"<h2>{section}</h2>" in text
 
@@ -180,11 +182,13 @@ def test_what_a_reader_should_beware_of(found):
         found.shown, found.places, "made up", found.account, found.summary, found.history,
     )  # fmt: skip
     made.depth = {name: np.where(cluster == 2, 10.0, 1000.0) for name in ("rna", "atac")}
+    made.doublets = np.where(cluster == 2, 0.9, 0.1)
     made.n_markers = {"rna": pd.Series([90, 80, 1], index=["0", "1", "2"])}
     said = " ".join(contents.warnings_of(made))
     assert "Cluster 1 is 100 % cells of 'a' in 'donor'" in said
     assert "cells of cluster 1 are between clusters" in said
     assert "cells of cluster 2 have few counts and few markers" in said
+    assert "Most cells of cluster 2 are like doublets" in said
     assert "Cluster 0 is" not in said
 
 

@@ -105,6 +105,8 @@ def test_the_verbs_around_a_model(tmp_path):
         {"rna": rna, "atac": atac, "labels": labels, "levels": ["b", "a"], "modality": "rna"},
     )
     assert turned["table"]["group"].unique().tolist() == ["b", "a"]
+    scores = service.answer("doublets", {"rna": rna, "atac": atac, "n_simulated": 100})
+    assert scores.shape == (80,) and ((scores >= 0) & (scores <= 1)).all()
     service.answer("save", {"folder": str(tmp_path / "model")})
     again = Service().answer("load", {"folder": str(tmp_path / "model")})
     assert list(again["genes"]) == list(built["genes"])

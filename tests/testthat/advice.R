@@ -13,6 +13,10 @@ c(
     "give one of them", "an earlier version made it"
   ),
   of(
+    "test-DoubletScoreSCMVP.R: what cannot be scored is refused",
+    "but the object has no counts of {genes|peaks}"
+  ),
+  of(
     "test-advice.R: a MultiAssayExperiment is cut as it is written, whatever its sample map",
     "the two experiments do not hold the same cells"
   ),
@@ -330,6 +334,7 @@ c(
     "the first place is taken", "{}are fewer: fdr is NA.",
     "assay '{}' ({})", "is taken to hold", "modeling {} of {} and",
     "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
+    "about {} of different kinds among {}",
     "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "{} in {}; {",
     "report: {}",
     "taken to start at the lower coordinate", "the fit was interrupted after"

@@ -15,7 +15,7 @@ test_that("other levels are unions of the components, in the object and in what 
   expect_identical(
     unname(two$scmvp_cluster_prob), unname(apply(p, 1, max))
   )
-  expect_equal(SeuratObject::Embeddings(two[["scmvp"]]), SeuratObject::Embeddings(object[["scmvp"]]))
+  expect_equal(latent_of(two, "scmvp"), latent_of(object, "scmvp"))
   # plots, tests and projections use the clusters that the object has
   expect_identical(nlevels(PlotSCMVPClusters(two, "entropy")$data$cluster), 2L)
   expect_setequal(unique(DifferentialSCMVP(two, verbose = FALSE)$group), c("0", "1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from ..data.matrices import Matrix, blocks_of, columns_of, in_memory
 from ..data.paired import Paired
+from ..errors import InputError
 from ..fit.tree import ClusterTree
 from ..modalities import MODALITIES
 from ..progress import Stages
@@ -31,6 +33,7 @@ WEAK_AGREEMENT = 0.35
 ONE_BATCH = 0.9
 DEPTH_RATIO = 2.5
 UNSURE = 0.7
+LIKE_DOUBLETS = 0.5
 MOST_LEVELS = 60
 
 
@@ -79,6 +82,7 @@ class Contents:
     n_markers: dict[str, pd.Series] = field(default_factory=dict)  # called ones, by cluster
     means: dict[str, tuple] = field(default_factory=dict)  # features, measured, imputed (f, C)
     agreement: dict[str, float] = field(default_factory=dict)
+    doublets: np.ndarray | None = None  # scores, (n,)
     mixing: pd.DataFrame | None = None
     tree: ClusterTree | None = None
     cluster_of: np.ndarray | None = None  # of each component, (K,); None where it is the component
@@ -122,6 +126,8 @@ def contents_of(
     if paired is not None:
         found.depth = {name: _sums(counts) for name, counts in paired.counts.items()}
         _add_markers(found, model, paired, n_markers, seed, stages)
+        with stages.stage("simulating doublets"), suppress(InputError):  # of too few cells
+            found.doublets = model.doublet_scores(paired, seed=seed).to_numpy()
         with stages.stage("comparing the modalities"):
             found.agreement = _agreement(found, model, paired)
     found.mixing = _mixing(cells, shown)
@@ -272,6 +278,10 @@ def _of_clusters(found: Contents) -> list[str]:
                     f"Cluster {one} is {100 * part.iloc[0]:.0f} % cells of '{part.index[0]}' in "
                     f"'{name}', of which all cells have {100 * whole[part.index[0]]:.0f} %."
                 )
+    if found.doublets is not None:
+        like = [one for one in used if np.nanmedian(found.doublets[cluster == one]) > LIKE_DOUBLETS]
+        if like:
+            said.append(f"Most cells of {_named(like)} are like doublets of other clusters.")
     unsure = [one for one in used if np.median(cells.certainty[cluster == one]) < UNSURE]
     if unsure:
         said.append(

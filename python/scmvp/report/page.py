@@ -80,7 +80,8 @@ def _head(found: Contents, title: str) -> str:
 def _maps(found: Contents, columns: list[dict[str, Any]]) -> str:
     said = f"Cells placed by {found.layout} of the joint latent."
     if len(found.shown) < len(found.cells.names):
-        said += f" {len(found.shown):,} of {len(found.cells.names):,} cells, drawn at random."
+        n, of = len(found.shown), count_of(len(found.cells.names), "cell")
+        said += f" {n:,} of {of}, drawn at random."
     interactive = (
         '<div id="map"><label>Color by <select id="color"></select></label>'
         '<div class="row"><canvas></canvas><div class="legend" id="legend"></div></div>'
@@ -267,6 +268,8 @@ def _columns(found: Contents) -> list[dict[str, Any]]:
         columns.append(
             _scale(f"{MODALITIES[name].label} counts, log10", np.log10(depth[shown] + 1))
         )
+    if found.doublets is not None:
+        columns.append(_scale("doublet score", found.doublets[shown]))
     for name in cells.columns:
         values = cells.columns[name].iloc[shown]
         if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):

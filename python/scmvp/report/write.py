@@ -78,7 +78,7 @@ def write_report(
         coordinates = np.asarray(coordinates, float)
         if coordinates.shape != (len(names), 2) or not np.isfinite(coordinates).all():
             raise InputError(
-                f"coordinates has shape {coordinates.shape} or values that are not finite; give "
+                f"coordinates has shape {coordinates.shape}, or values that are not finite; give "
                 f"two numbers for each of {count_of(len(names), 'cell')}"
             )
     chosen = columns_to_show(obs, columns)
