@@ -279,7 +279,9 @@ def _of_clusters(found: Contents) -> list[str]:
                     f"'{name}', of which all cells have {100 * whole[part.index[0]]:.0f} %."
                 )
     if found.doublets is not None:
-        like = [one for one in used if np.nanmedian(found.doublets[cluster == one]) > LIKE_DOUBLETS]
+        # cells of one modality have no score
+        scored = pd.Series(found.doublets).groupby(cluster).median()
+        like = scored.index[scored > LIKE_DOUBLETS].tolist()
         if like:
             said.append(f"Most cells of {_named(like)} are like doublets of other clusters.")
     unsure = [one for one in used if np.median(cells.certainty[cluster == one]) < UNSURE]
