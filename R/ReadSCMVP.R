@@ -69,7 +69,7 @@ ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic
     atac_layer = check_string(peak.layer, "peak.layer", optional = TRUE)
   )
   if (length(path) > 1 || !is.null(names(path))) {
-    path <- check_samples(path)
+    path <- check_sample_paths(path)
     options$peaks <- path.expand(check_string(peaks, "peaks"))
     options$fragments <- check_fragments(fragments)
     what <- count_of(length(path), "sample")
@@ -116,7 +116,7 @@ existing_path <- function(path) {
 is_rds <- function(path) grepl("[.]rds$", path, ignore.case = TRUE)
 
 # The paths of several samples: all have a name of their own, or none has one.
-check_samples <- function(path) {
+check_sample_paths <- function(path) {
   if (!is.character(path) || anyNA(path) || !all(nzchar(path))) {
     refuse("path must be one path, or a vector of paths, not ", in_words(path), ".")
   }

@@ -160,7 +160,7 @@ c(
     "test-DifferentialConditionsSCMVP.R: what cannot be compared is refused; as is said, it can",
     "each condition has one sample ({})", "conditions are compared by how samples vary",
     "is the same in all samples: leave it out", "cannot be told apart in these samples",
-    "covariates must have a row for each",
+    "name the column that says which sample, or donor", "covariates must have a row for each",
     "give every cell a value, or leave these cells out", "a sample is one donor under one",
     "values of covariate '{}' ({})", "no sample has min.cells", "nothing can be compared in any",
     "condition has one value", "reference must be one of the conditions"
