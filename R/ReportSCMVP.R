@@ -1,7 +1,7 @@
 #' Report of a fit
 #'
-#' Writes one HTML page that needs no network and can be sent to others: cells and their depth, a map
-#' of the cells to color and to point at, clusters and how they merge, markers of each cluster,
+#' Writes one HTML page that needs no network and can be sent to others: cells and their depth, a
+#' map of the cells to color and to point at, clusters and how they merge, markers of each cluster,
 #' measured beside imputed values, how well each modality alone tells the clusters apart, mixing of
 #' batches, the training, all options, and what to beware of before the clusters are given names.
 #'
@@ -27,7 +27,8 @@
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
 #'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 10, verbose = FALSE)
-#'   file <- ReportSCMVP(object, tempfile(fileext = ".html"), columns = "cell_type", verbose = FALSE)
+#'   file <- tempfile(fileext = ".html")
+#'   ReportSCMVP(object, file, columns = "cell_type", verbose = FALSE)
 #' }
 #' @export
 ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NULL, markers = 5,

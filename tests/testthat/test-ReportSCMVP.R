@@ -10,7 +10,8 @@ test_that("a report has the clusters, the metadata and the map of the object", {
   object <- fitted_object()
   object$score <- seq_len(ncol(object)) / 2
   object$half <- factor(rep(c("left", "right"), length.out = ncol(object)))
-  places <- matrix(stats::rnorm(2 * ncol(object)), ncol = 2, dimnames = list(colnames(object), NULL))
+  places <- matrix(stats::rnorm(2 * ncol(object)), ncol = 2)
+  rownames(places) <- colnames(object)
   object[["umap"]] <- SeuratObject::CreateDimReducObject(places, key = "UMAP_", assay = "RNA")
   file <- tempfile(fileext = ".html")
   expect_identical(suppressMessages(ReportSCMVP(object, file, markers = 2)), file)
