@@ -84,9 +84,10 @@
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
 #' @param n.clusters Number of clusters, which is then the number of components of the mixture; some
 #'   may end up without cells. `NULL` estimates the number of components from the latent of the
-#'   first epochs by the Bayesian information criterion, which needs some tens of cells of each type,
-#'   and merges components without a gap between them ([ClusterSCMVP()]). With preset `"paper"`, `NULL`
-#'   uses the rank of the correlation matrix of the cells, and no components are merged.
+#'   first epochs by the Bayesian information criterion, which needs some tens of cells of each
+#'   type, and merges components without a gap between them ([ClusterSCMVP()]). With preset
+#'   `"paper"`, `NULL` uses the rank of the correlation matrix of the cells, and no components are
+#'   merged.
 #' @param max.epochs Maximum number of passes over the cells; training stops early when the fit to
 #'   the held-out cells no longer improves. `NULL`: 60, and fewer (at least 12) for more than 10,000
 #'   cells or 3,000 counts per cell.
