@@ -43,10 +43,11 @@
 #'   matrix of counts, features x cells; with all its features, as sums are compared relative to
 #'   their totals. No fit is needed.
 #' @param ... Not used; unknown arguments are refused by name.
-#' @param condition,sample,group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of
-#'   a Seurat object) or one value per cell: the condition of each cell, the sample it comes from,
-#'   and the group (cluster, cell type) within which conditions are compared. Cells without a group
-#'   (`NA`) are left out.
+#' @param condition Name of a column of the cell metadata, or one value per cell: the condition of
+#'   each cell.
+#' @param sample,group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat
+#'   object) or one value per cell: the sample that a cell comes from, and its group (cluster, cell
+#'   type). Cells without a group (`NA`) are left out.
 #' @param modality `"rna"` for genes or `"peaks"`.
 #' @param reference The condition that others are compared with; `NULL` for the first level.
 #' @param covariates Names of columns of the cell metadata that are the same in all cells of a
