@@ -286,10 +286,10 @@ test_that("paths of samples that do not fit are refused", {
   expect_refused(ReadSCMVP(c(one, one)), "a vector of paths with names")
   expect_refused(ReadSCMVP(two$paths, peaks = "all"), "'union', 'shared' or the path of a BED")
   bed <- tempfile(fileext = ".bed")
-  writeLines("chr1\t0\t50000", bed)
+  writeLines(c("chr1\t0\t50000", "chr1\t60000\t90000"), bed)
   expect_refused(ReadSCMVP(two$paths, peaks = bed), "fragments = TRUE, or leave out peaks = \"/")
   # what is advised can be done
   object <- ReadSCMVP(c(donor1 = one), peaks = bed, fragments = TRUE, verbose = FALSE)
-  expect_identical(rownames(object[["ATAC"]]), "chr1:0-50000")
+  expect_identical(rownames(object[["ATAC"]]), c("chr1:0-50000", "chr1:60000-90000"))
   expect_identical(colnames(object)[1], "donor1_CELL1-1")
 })

@@ -38,7 +38,7 @@ test_that("the blocks of docs/r.md run from start to end", {
   utils::capture.output(
     suppressMessages(suppressWarnings(eval(parse(text = code, keep.source = FALSE), session)))
   )
-  expect_identical(dim(session$latent), c(ncol(session$object), 20L))
+  expect_equal(dim(session$latent), c(ncol(session$object), 20))
   agree <- table(cells$cell_type[colnames(session$object)], session$object$scmvp_cluster)
   expect_gt(sum(apply(agree, 2, max)), 0.9 * ncol(session$object))
   expect_identical(rownames(session$object[["scMVP_RNA"]]), session$genes)
