@@ -62,11 +62,9 @@ DoubletScoreSCMVP <- function(object, rna = NULL, peaks = NULL, n.simulated = NU
   data <- cell_data(object, home)
   scores <- with_engine(backend, function(engine) {
     model <- restore_model(record$model, engine)
-    known <- list(min.shared = 0.8, fitted = TRUE, verbose = verbose)
+    counts <- counts_in_model(counts, model, cells, verbose)
     engine$doublets(
-      in_model_features(counts$rna, model$genes, "gene", cells, known)$counts,
-      in_model_features(counts$peaks, model$peaks, "peak", cells, known)$counts,
-      options,
+      counts$rna, counts$peaks, options,
       if (length(model$batch) > 0) {
         batches_of_model(names(model$batch), cells, data, "the table of the object's cells")
       }
@@ -81,7 +79,7 @@ DoubletScoreSCMVP <- function(object, rna = NULL, peaks = NULL, n.simulated = NU
 
 doublet_column <- function(reduction) paste0(reduction, "_doublet_score")
 
-# Counts of both modalities, list(rna, peaks), in the order of `cells`.
+# Counts of both modalities, list(rna, peaks).
 counts_to_score <- function(object, record, reduction, home, cells, rna, peaks) {
   counts <- counts_of_fit(object, record, reduction, home, cells, rna, peaks)
   for (kind in names(counts)) {
@@ -92,7 +90,7 @@ counts_to_score <- function(object, record, reduction, home, cells, rna, peaks) 
       )
     }
   }
-  lapply(counts, cells_or_empty, cells)
+  counts
 }
 
 tell_doublets <- function(scores) {

@@ -290,6 +290,17 @@ in_model_features <- function(counts, modelled, word, cells, projection) {
   list(counts = counts, shown = shown)
 }
 
+# Counts of both modalities that a fit was made on, list(rna, peaks), in the rows of its model and
+# in the order of `cells`.
+counts_in_model <- function(counts, model, cells, verbose) {
+  known <- list(min.shared = 0.8, fitted = TRUE, verbose = verbose)
+  in_order <- lapply(counts, cells_or_empty, cells)
+  list(
+    rna = in_model_features(in_order$rna, model$genes, "gene", cells, known)$counts,
+    peaks = in_model_features(in_order$peaks, model$peaks, "peak", cells, known)$counts
+  )
+}
+
 # Rows of a dgCMatrix in the order of `at`, zero for NA.
 rows_or_zero <- function(counts, at) {
   if (anyNA(at)) {

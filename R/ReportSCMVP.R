@@ -54,7 +54,7 @@ ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NUL
   watched(verbose, function(watch) {
     with_engine(check_choice(backend, backends, "backend"), watch = watch, f = function(engine) {
       model <- restore_model(record$model, engine)
-      counts <- if (all(lengths(counts) > 0)) counts_in_model(counts, model, cells)
+      counts <- if (all(lengths(counts) > 0)) counts_in_model(counts, model, cells, verbose)
       batches <- names(model$batch)
       if (!is.null(counts) && length(batches) > 0) {
         batches_of_model(batches, cells, data, "the table of the object's cells")
@@ -68,15 +68,6 @@ ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NUL
   })
   if (verbose) message("report: ", file)
   invisible(file)
-}
-
-# Both counts in the rows of the model.
-counts_in_model <- function(counts, model, cells) {
-  request <- list(min.shared = 0.8, fitted = TRUE)
-  list(
-    rna = in_model_features(counts$rna, model$genes, "gene", cells, request)$counts,
-    peaks = in_model_features(counts$peaks, model$peaks, "peak", cells, request)$counts
-  )
 }
 
 # Names of columns of a table of cells: those named, else those that a map can show.

@@ -388,7 +388,10 @@ class SCMVP(Clustered):
         """
         with followed(progress) as (stages, _):
             paired = self._matched(data)
-            latent = self.get_latent_representation(data)
+            if data is None:
+                latent = self.get_latent_representation()
+            else:
+                latent = self._embedded(paired, stages=stages)
             write_report(
                 path, self, paired.cells, latent, paired, obs_of(data, paired), columns=columns,
                 coordinates=coordinates, n_clusters=n_clusters, resolution=resolution,

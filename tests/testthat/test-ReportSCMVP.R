@@ -46,6 +46,15 @@ test_that("without the counts there is what the fit has", {
   ReportSCMVP(fit, file, rna = counts$rna, peaks = counts$peaks, verbose = FALSE)
   text <- paste(readLines(file, warn = FALSE), collapse = " ")
   expect_match(text, "<h2>Modalities</h2>")
+  # a gene that is not there any more counts as zero, and cells go by name
+  shuffled <- rev(colnames(counts$rna))
+  said <- capture_messages(
+    ReportSCMVP(fit, file, rna = counts$rna[-1, shuffled], peaks = counts$peaks)
+  )
+  expect_match(paste(said, collapse = ""), "1 gene of the model")
+  depth <- Filter(function(x) grepl("^RNA", x$name), cells_of_report(file)$columns)[[1]]
+  expected <- log10(Matrix::colSums(counts$rna[-1, rownames(fit$latent)]) + 1)
+  expect_equal(unlist(depth$values), unname(expected), tolerance = 1e-3)
 })
 
 test_that("what a report cannot show is refused, and no file is made", {

@@ -285,6 +285,11 @@ def feature_totals(counts: Matrix) -> np.ndarray:
     return totals
 
 
+def cell_totals(counts: Matrix) -> np.ndarray:
+    """Counts of each cell over all features; (n_cells,), of the type of the counts."""
+    return np.concatenate([np.asarray(block.sum(1)).ravel() for block in blocks_of(counts)])
+
+
 def entries_of_cells(counts: Matrix) -> np.ndarray:
     """Number of features seen in each cell; (n_cells,) int64."""
     return np.concatenate([np.diff(block.indptr) for block in blocks_of(counts)])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from ..data.matrices import Matrix, blocks_of, columns_of, in_memory
+from ..data.matrices import cell_totals, columns_of, in_memory
 from ..data.paired import Paired
 from ..errors import InputError
 from ..fit.tree import ClusterTree
@@ -124,7 +124,7 @@ def contents_of(
         cells, shown, places, name, model.account, model.summary(), model.history,
     )  # fmt: skip
     if paired is not None:
-        found.depth = {name: _sums(counts) for name, counts in paired.counts.items()}
+        found.depth = {name: cell_totals(counts) for name, counts in paired.counts.items()}
         _add_markers(found, model, paired, n_markers, seed, stages)
         with stages.stage("simulating doublets"), suppress(InputError):  # of too few cells
             found.doublets = model.doublet_scores(paired, seed=seed).to_numpy()
@@ -217,10 +217,6 @@ def _mixing(cells: Cells, shown: np.ndarray) -> pd.DataFrame | None:
         part = np.bincount(code) / len(code)
         rows.append({"column": name, "of the same batch": same, "by chance": float(part @ part)})
     return pd.DataFrame(rows)
-
-
-def _sums(counts: Matrix) -> np.ndarray:
-    return np.concatenate([np.asarray(block.sum(1)).ravel() for block in blocks_of(counts)])
 
 
 def _neighbors(latent: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from ..arguments import positions, whole_number
 from ..data.annotated import counts_in, in_order_of
 from ..data.containers import as_names, is_mudata, modality_in, type_name
-from ..data.matrices import Matrix, blocks_of, matrix_of, pieces_of, rows_of
+from ..data.matrices import Matrix, cell_totals, matrix_of, pieces_of, rows_of
 from ..errors import InputError
 from ..threads import limited_threads
 from ..words import count_of, name_some
@@ -354,9 +354,7 @@ def _cells_to_use(
     n = len(given.cells)
     t = _numbers("pseudotime", given.pseudotime, given.cells)
     if size is None:
-        size = np.concatenate(
-            [np.asarray(block.sum(1)).ravel() for block in blocks_of(given.counts)]
-        )
+        size = cell_totals(given.counts)
     size = _numbers("size", size, given.cells)
     usable = np.isfinite(t) & (size > 0)
     if cells is not None:
