@@ -50,6 +50,7 @@ def simulate(
     gene_fold: float = 4.5,
     peak_fold: float = 2.2,
     peaks_per_gene: float = 2.0,
+    link_decay: float = 0.0,
     rna_theta: float = 2.0,
     atac_theta: float = 5.0,
     separated_by: str = "both",
@@ -82,6 +83,8 @@ def simulate(
         gene_fold: Median ratio of a marker gene in its type over the others.
         peak_fold: Median ratio of a marker peak in its type over the others.
         peaks_per_gene: Mean number of peaks linked to a marker gene, at least one each.
+        link_decay: Exponent with which linked peaks become rarer with their distance from the start
+            of the gene (equally frequent within 5 kb); 0 for the same frequency at all distances.
         rna_theta: Inverse dispersion of the RNA counts (variance = mean + mean^2 / theta).
         atac_theta: Inverse dispersion of the ATAC counts.
         separated_by: Modalities in which sibling types differ: 'both', each of which is sufficient;
@@ -117,7 +120,7 @@ def simulate(
     types = np.array([f"Type{number + 1:02d}" for number in range(n_types)])
     shape = type_shape(n_types, separated_by)
     features = draw_features(
-        rng, shape, n_genes, n_peaks, n_chromosomes, marker_fraction, peaks_per_gene
+        rng, shape, n_genes, n_peaks, n_chromosomes, marker_fraction, peaks_per_gene, link_decay
     )
     path = path_of(n_types, branches) if ordered else None
     mixture = draw_mixture(rng, n_cells, n_types, ambient, path)
@@ -219,8 +222,9 @@ def _refuse_arguments(arguments: dict[str, Any]) -> None:
         "peak_fold",
     ):
         positive(name, arguments[name])
-    if not number("batch_effect", arguments["batch_effect"]) >= 0:
-        raise InputError(f"batch_effect must be at least 0, not {arguments['batch_effect']}")
+    for name in ("batch_effect", "link_decay"):
+        if not number(name, arguments[name]) >= 0:
+            raise InputError(f"{name} must be at least 0, not {arguments[name]}")
     if not 0 <= number("ambient", arguments["ambient"]) < 1:
         raise InputError(f"ambient must be at least 0 and below 1, not {arguments['ambient']}")
     _refuse_path(arguments)

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..words import count_of
 
 LINK_WINDOW = 100_000
+CONTACT_PLATEAU = 5_000  # base pairs; contacts within it are equally frequent
 _BIN = 1_000
 _PEAK_WIDTH = 500
 _GENE_SPACING = 60_000
@@ -64,6 +65,7 @@ def draw_features(
     n_chromosomes: int,
     marker_fraction: float,
     peaks_per_gene: float,
+    link_decay: float,
 ) -> SimulatedFeatures:
     """Draw them; the arguments are those of `simulate`.
 
@@ -72,7 +74,7 @@ def draw_features(
     """
     gene_marks = _draw_marks(rng, n_genes, marker_fraction, shape)
     genes = _place_genes(rng, n_genes, n_chromosomes)
-    peaks, links = _place_peaks(rng, genes, gene_marks, n_peaks, peaks_per_gene)
+    peaks, links = _place_peaks(rng, genes, gene_marks, n_peaks, peaks_per_gene, link_decay)
     peak_marks = _draw_peak_marks(rng, gene_marks, links, n_peaks, marker_fraction, shape)
     return SimulatedFeatures(
         {"rna": genes, "atac": peaks}, {"rna": gene_marks, "atac": peak_marks}, links
@@ -160,12 +162,22 @@ def _place_genes(rng: np.random.Generator, n_genes: int, n_chromosomes: int) -> 
     )
 
 
+def _draw_bins(rng: np.random.Generator, reach: int, decay: float, size: int) -> np.ndarray:
+    """Bins from a gene's start to its peaks, less often at larger distances."""
+    if decay == 0:
+        return rng.integers(-reach, reach, size)
+    bins = np.arange(-reach, reach)
+    weight = np.maximum(np.abs(bins) * _BIN, CONTACT_PLATEAU) ** -float(decay)
+    return rng.choice(bins, size, p=weight / weight.sum())
+
+
 def _place_peaks(
     rng: np.random.Generator,
     genes: pd.DataFrame,
     gene_marks: np.ndarray,
     n_peaks: int,
     peaks_per_gene: float,
+    link_decay: float,
 ) -> tuple[pd.DataFrame, Links]:
     """Linked peaks near their gene's start, the others anywhere, none overlapping another."""
     code = genes["chrom"].str[3:].astype(int).to_numpy()
@@ -178,7 +190,7 @@ def _place_peaks(
     last = tss.max() // _BIN + LINK_WINDOW // _BIN
     bins_per_chromosome = last + 2
     reach = LINK_WINDOW // _BIN - 1
-    near = rng.integers(-reach, reach, len(linked_gene))
+    near = _draw_bins(rng, reach, link_decay, len(linked_gene))
     bins = code[linked_gene] * bins_per_chromosome + tss[linked_gene] // _BIN + near
     # A bin already taken costs the later gene this link.
     bins, kept = np.unique(bins, return_index=True)
