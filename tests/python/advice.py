@@ -243,6 +243,18 @@ ADVICE: dict[str, dict[str, str]] = {
         "of adata.obs has no group": "case tables_for_scanpy",
         "which scanpy cannot hold": "case tables_for_scanpy",
     },
+    "genes": {
+        "with genes; give a GTF or BED file": STATES,
+        "genes must be a DataFrame": STATES,
+        "holds no gene: no line": STATES,
+        "is no gene of a BED file": DAMAGE,
+        "holds no gene; give a BED": STATES,
+        "has no column '{missing[0]}'": STATES,
+        "without a name or a place": NOTE,
+        "holds no gene with a name": STATES,
+        "the strand of": NOTE,
+        "has no column of gene names": STATES,
+    },
     "groups": {
         "must be one label per cell": "case odd_kinds",
         "give one for each cell": "case groups",
