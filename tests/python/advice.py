@@ -14,6 +14,12 @@ WITHOUT = "needs an installation that lacks something"
 
 ADVICE: dict[str, dict[str, str]] = {
     "__init__": {"scMVP needs torch": WITHOUT},
+    "activity": {
+        "method is {": STATES,
+        "of genes has a peak": "case activity_of_genes",
+        "on several chromosomes": NOTE,
+        "starts without bodies": "case activity_of_genes",
+    },
     "along": {
         "holds what is no number": "case odd_kinds",
         "too few different values": "case few_pseudotimes",
@@ -135,6 +141,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "left out: {why}": NOTE,
     },
     "containers": {
+        "has no modality 'atac'": "case cicero",
+        "give a MuData or the AnnData of the peaks": "case cicero",
         "the MuData has neither": "case modality_along",
         "modality is {modality}; use": "case modality_along",
         "holds no features of type '{feature_type}'": "case types",
@@ -293,6 +301,29 @@ ADVICE: dict[str, dict[str, str]] = {
     "model": {
         "make a new SCMVP(data)": "case model_states",
     },
+    "motifs": {
+        "neither a file nor a table": "case motifs_of_peaks",
+        "give the FASTA file of": "test_sequences::test_activity_from_a_motif_file_and_a_genome",
+        "give peaks x motifs": "case motifs_of_peaks",
+        "has no column; give at least one motif": "case motifs_of_peaks",
+        "the table of motifs has only": "case motifs_of_peaks",
+        "not in the table of motifs": "case motifs_of_peaks",
+        "values that are not finite": "case motifs_of_peaks",
+        "values below 0, as scores have": "case motifs_of_peaks",
+        "gc must be a Series": "case motifs_of_peaks",
+        "below 0 or above 100": "case motifs_of_peaks",
+        "all peaks must be named by a range": STATES,
+        "matched by accessibility only": "case motifs_of_peaks",
+        "twice ({name_some(twice)})": "case motifs_of_peaks",
+        "holds what is no number": "case motifs_of_peaks",
+        "which is no column of the var": "case motifs_of_peaks",
+        "motifs must be a DataFrame": "case motifs_of_peaks",
+        "p_value is {": STATES,
+        "fewer than two peaks have counts": STATES,
+        "no motif is in any peak": "case motifs_of_peaks",
+        "in no peak with counts and": NOTE,
+        "missing (NaN)": NOTE,
+    },
     "objects": {
         "is not counts": "case written_for_r",
         "use 'rna' and 'atac'": STATES,
@@ -368,8 +399,6 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "regulation": {
         "give the table of run_cicero": "case cicero",
-        "give a MuData or the AnnData of the peaks": "case cicero",
-        "has no modality 'atac'": "case cicero",
         "name the layer that holds them": "case lasso",
         "obs_names of the MuData lack": "case update",
         "obsm has no": "case cicero",
@@ -381,6 +410,14 @@ ADVICE: dict[str, dict[str, str]] = {
         "does not exist": "the path is the caller's",
         "is not of a kind that can be read": "case kinds_of_files",
         "several paths are given": "case samples",
+    },
+    "regulators": {
+        "expression must be an AnnData": "case factors",
+        "groupby has {": "case factors",
+        "none of the genes of the motifs": "case factors",
+        "links needs columns": "case factors",
+        "no linked peak": "case factors",
+        "expression lacks": "case factors",
     },
     "rengine": {
         "R is needed": WITHOUT,
@@ -413,6 +450,19 @@ ADVICE: dict[str, dict[str, str]] = {
         "use one of": STATES,
         "modality '{modality}' is unknown": STATES,
         "leave batch out": "case levels",
+    },
+    "sequences": {
+        "give the FASTA file of the genome": "the path is the caller's",
+        "not in the sequences of": "needs another genome",
+        "of motifs; give one in MEME": "the path is the caller's",
+        "holds no motif": STATES,
+        "twice; give each motif": STATES,
+        "is no matrix of A, C, G and T": DAMAGE,
+        "have no known base": STATES,
+        "gc is not known for any peak": "case motifs_of_peaks",
+        "not known and": NOTE,
+        "searched in sequences with lightmotif": WITHOUT,
+        "does not start with '>'": STATES,
     },
     "several": {
         "paths is {": "case samples",
