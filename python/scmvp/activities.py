@@ -13,7 +13,8 @@ from .clusters import Clustered
 from .data.covariates import Batch
 from .data.motifs import motifs_of
 from .data.paired import PairedData
-from .tools import activity, impute, motifs
+from .tools import activity, impute
+from .tools import motifs as motif_tool
 from .tools.profiles import Profiles, counted, decoded
 
 if TYPE_CHECKING:
@@ -26,16 +27,17 @@ class Active(Clustered):
     """A model that gives activities of motifs and genes."""
 
     def motif_activity(
-        self, given: Any, data: PairedData | None = None, *, imputed: bool = True,
+        self, motifs: Any, data: PairedData | None = None, *, imputed: bool = True,
         gc: pd.Series | None = None, fasta: str | os.PathLike | None = None, batch: Batch = None,
-        n_background: int = motifs.N_BACKGROUND, p_value: float = motifs.P_VALUE, seed: int = 0,
+        n_background: int = motif_tool.N_BACKGROUND, p_value: float = motif_tool.P_VALUE,
+        seed: int = 0,
     ) -> AnnData:  # fmt: skip
         """Activity of motifs in cells, over the peaks of the model; see `scmvp.motif_activity`.
 
         Accessibility is decoded block by block, never for all cells at once.
 
         Args:
-            given: Which peaks have which motif, or motifs of a file: `motifs` there.
+            motifs: Which peaks have which motif, or motifs of a file, as there.
             data: Cells; the fitted ones when None.
             imputed: From decoded accessibility. False: from the measured counts.
             gc: GC content, a Series by names of peaks; from `fasta` when None.
@@ -50,11 +52,11 @@ class Active(Clustered):
             AnnData of cells x motifs, as there. From decoded values, NaN is only for motifs that
             are in no peak, or in all.
         """
-        motifs.checked_p_value(p_value)
-        found = motifs_of(given, self.peaks, gc=gc, fasta=fasta, p_value=p_value)
+        motif_tool.checked_p_value(p_value)
+        found = motifs_of(motifs, self.peaks, gc=gc, fasta=fasta, p_value=p_value)
         profiles, cells = self._profiles(data, imputed, batch)
         with self._fitted().on_its_threads():
-            return motifs.activity_in(profiles, found, cells, n_background, seed)
+            return motif_tool.activity_in(profiles, found, cells, n_background, seed)
 
     def gene_activity(
         self, genes: pd.DataFrame | str | os.PathLike, data: PairedData | None = None, *,
