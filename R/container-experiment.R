@@ -285,8 +285,9 @@ drop_alt_exp <- function(object, name) {
 
 # Imputed values as alternative experiment; with the rowData or ranges of the features in `parent`.
 put_alt_exp <- function(object, name, values, parent, mark) {
-  assays <- stats::setNames(list(values), if (mark$log) "logcounts" else "imputed")
-  rows <- match(rownames(values), experiment_features(parent))
+  layer <- if (!is.null(mark$layer)) mark$layer else if (mark$log) "logcounts" else "imputed"
+  assays <- stats::setNames(list(values), layer)
+  rows <- if (!is.null(parent)) match(rownames(values), experiment_features(parent))
   known <- inherits(parent, "SummarizedExperiment") && !anyNA(rows)
   ranges <- if (known) row_ranges(parent)[rows]
   if (is.null(ranges) && mark$modality == "atac") ranges <- ranges_of_names(rownames(values))

@@ -227,6 +227,8 @@ r_names <- c(
   batch_size = "batch.size",
   max_epochs = "max.epochs",
   library_size = "library.size",
+  n_background = "n.background",
+  p_value = "p.value",
   n_types = "n.types",
   n_cells = "n.cells",
   atac_lead = "atac.lead",

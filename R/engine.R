@@ -103,6 +103,21 @@ result_verbs <- function(ask, ask_with) {
     doublets = function(rna, peaks, options, batch = NULL) {
       ask_with("doublets", options, rna = rna, atac = peaks, obs = columns_of(batch))
     },
+    # of it: z (motifs x cells), motifs, genes. `from`: of with_accessibility(); `motifs`: a path, or
+    # list(matches, genes)
+    motifs = function(from, motifs, gc, options) {
+      file <- is.character(motifs)
+      ask_with(
+        "motifs", c(options, from),
+        motifs = if (file) motifs else motifs$matches,
+        genes = if (!file) list_of(motifs$genes), gc = as.numeric(gc),
+        gc_peaks = list_of(as.character(names(gc)))
+      )
+    },
+    # of it: values (genes x cells), genes
+    gene_activity = function(from, places, options) {
+      ask_with("gene_activity", c(options, from), places = lapply(as.list(places), list_of))
+    },
     # data frame, as FeaturesAlongSCMVP() has it
     along = function(counts, time, options) {
       ask_with("along", options, counts = counts, time = time)

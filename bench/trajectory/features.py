@@ -94,7 +94,7 @@ def _regressions(counts, t: np.ndarray, on_path: np.ndarray, changes, modality: 
         f = (small.deviance - large.deviance) / 4 / scale
         p[place] = f_distribution.sf(f, 4, large.df_resid)
     seconds = time.process_time() - began
-    from scmvp.tools.along import _benjamini_hochberg
+    from scmvp.tools.along import benjamini_hochberg
 
-    table = pd.DataFrame({"p_value": p, "q_value": _benjamini_hochberg(p)}, index=chosen)
+    table = pd.DataFrame({"p_value": p, "q_value": benjamini_hochberg(p)}, index=chosen)
     return _scored(f"quasi-Poisson {modality}, true pseudotime", table, changes, seconds, False)

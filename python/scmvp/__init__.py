@@ -18,10 +18,13 @@ from .r.rbridge import add_to_rds, read_rds, write_rds
 from .r.regulation import aggregate_cells, find_ccans, link_peaks_lasso, run_cicero
 from .reading import read
 from .several import count_fragments, read_samples
+from .tools.activity import gene_activity
 from .tools.along import features_along, trends_along
 from .tools.conditions import differential_conditions
 from .tools.forms import add_rank_genes_groups
+from .tools.motifs import motif_activity
 from .tools.pseudobulk import pseudobulk
+from .tools.regulators import motif_expression, rank_motifs, regulons
 from .tools.trajectory import diffusion
 from .tools.transfer import transfer_labels
 from .version import __version__
@@ -46,11 +49,16 @@ __all__ = [
     "filter_paired",
     "find_ccans",
     "from_parts",
+    "gene_activity",
     "link_peaks_lasso",
+    "motif_activity",
+    "motif_expression",
     "pseudobulk",
+    "rank_motifs",
     "read",
     "read_rds",
     "read_samples",
+    "regulons",
     "run_cicero",
     "simulate",
     "transfer_labels",

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from . import saved, storage
+from .activities import Active
 from .arguments import Names, positions
-from .clusters import Clustered
 from .data.checks import writable
 from .data.covariates import Batch
 from .data.paired import PairedData
@@ -27,7 +27,7 @@ from .tools import differential, impute
 from .tools.groups import groups_in
 
 
-class SCMVP(Clustered):
+class SCMVP(Active):
     """A Gaussian-mixture variational auto-encoder of paired RNA and open-chromatin counts.
 
     Example:

@@ -17,11 +17,18 @@ import scipy.sparse as sp
 import scmvp
 
 from .data.matrices import entries_once
+from .data.motifs import motifs_of
+from .errors import InputError
 from .progress import followed
 from .r.rserial import Named
 from .r.tables import plain_frame
 from .report.write import write_report
+from .tools.activity import activity_in as gene_activity_in
+from .tools.activity import weights_of
 from .tools.along import features_along, trends_along
+from .tools.motifs import P_VALUE
+from .tools.motifs import activity_in as motif_activity_in
+from .tools.profiles import Profiles, counted
 from .tools.transfer import transfer_labels
 
 Report = Callable[[dict[str, Any]], Any] | None
@@ -144,6 +151,72 @@ class Service:
         """Doublet scores of cells, in their order; NaN where a modality has no counts."""
         return self._model.doublet_scores(_mudata(rna, atac, obs), **options).to_numpy()
 
+    def motifs(
+        self,
+        motifs: Named | str,
+        cells: list[str],
+        atac: Named | None = None,
+        latent: np.ndarray | None = None,
+        batch: Any = None,
+        genes: list[str] | None = None,
+        gc: Any = (),
+        gc_peaks: Any = (),
+        fasta: str | None = None,
+        p_value: float = P_VALUE,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """z-scores of motifs, (motifs, cells), from counts or from points of the latent.
+
+        `motifs`: peaks x motifs in R, the names of these its cells here, or the path of a file.
+        """
+        given: Any = motifs
+        if isinstance(motifs, Named):
+            given = motifs.matrix.T, motifs.features, motifs.cells
+        content = pd.Series(np.ravel(gc), list(gc_peaks)) if len(gc_peaks) else None
+        found = motifs_of(given, self._model.peaks, gc=content, fasta=fasta, p_value=p_value)
+        if genes:
+            found = found._replace(genes=np.array(genes, dtype=object))
+        profiles = self._accessibility(atac, latent, batch=batch)
+        activity = motif_activity_in(profiles, found, np.array(cells), **options)
+        return {
+            "z": activity.X.T,
+            "motifs": list(activity.var_names),
+            "genes": list(activity.var["gene"]),
+        }
+
+    def gene_activity(
+        self,
+        places: dict[str, list[Any]],
+        cells: list[str],
+        method: str,
+        upstream: int,
+        decay: int,
+        distance: int,
+        atac: Named | None = None,
+        latent: np.ndarray | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Activity of genes, genes x cells, from counts or from points of the latent."""
+        weights = weights_of(
+            self._model.peaks, pd.DataFrame(dict(places)), None, method, upstream, decay, distance
+        )
+        profiles = self._accessibility(atac, latent, **options)
+        activity = gene_activity_in(profiles, weights, np.array(cells))
+        genes, values = list(activity.var_names), activity.X
+        if sp.issparse(values):
+            return {"values": Named(sp.csr_matrix(values), list(cells), genes), "genes": genes}
+        return {"values": values.T, "genes": genes}
+
+    def _accessibility(
+        self, atac: Named | None, latent: np.ndarray | None, **options: Any
+    ) -> Profiles:
+        """Counts in the peaks of the model, or decoded values."""
+        if atac is not None:
+            return counted(entries_once(atac.matrix))
+        if latent is None:
+            raise InputError("neither counts nor a latent is given; give one of them")
+        return self._model.decoded_profiles(_points(latent), **options)
+
     def along(self, counts: Named, time: np.ndarray, **options: Any) -> pd.DataFrame:
         """Features that change along a pseudotime."""
         table = features_along(
@@ -211,7 +284,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     for verb in (
         Service.read, Service.read_samples, Service.simulate, Service.build, Service.load,
         Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.decode,
-        Service.decode_to_file, Service.differential, Service.doublets, Service.along,
+        Service.decode_to_file, Service.differential, Service.doublets,
+        Service.motifs, Service.gene_activity, Service.along,
         Service.trends, Service.transfer, Service.report, Service.save,
     )
 }  # fmt: skip

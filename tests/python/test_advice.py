@@ -1455,6 +1455,82 @@ def simulated_cells(w):
 
 
 @case
+def motifs_of_peaks(world):
+    atac = world.atac
+    peaks = atac.var_names
+    table = pd.DataFrame(np.random.default_rng(0).random((len(peaks), 3)) < 0.2, peaks, list("abc"))
+    table, gc = table.astype(float), pd.Series(np.linspace(0.3, 0.7, len(peaks)), peaks)
+    atac.varm["known"], atac.var["gc"] = table, gc
+
+    def run(motifs=table, gc=gc):
+        return lambda: scmvp.motif_activity(world.mdata, motifs, gc=gc)
+
+    for wrong in (
+        "unknown",
+        (table.to_numpy(), peaks[1:], list("abc")),
+        table.iloc[:, :0],
+        table.T,
+        table.iloc[:-9],
+        table.replace(1.0, np.nan),
+        -table,
+        table.iloc[:, [0, 0]],
+        table.astype(str) + "?",
+        table.to_numpy(),
+        table * 0,
+    ):
+        yield run(wrong), run("known" if isinstance(wrong, str) else table)
+    yield run(gc=gc.to_numpy()), run()
+    yield run(gc=-gc), run()
+    yield run(gc=None), run()
+    yield run(gc="GC"), run(gc="gc")
+    yield run(gc=gc.rename("x{}".format)), run()
+
+
+@case
+def activity_of_genes(world):
+    var = world.rna.var
+    genes = pd.DataFrame({"gene": var.index, "chr": var["chrom"], "tss": var["tss"]})
+    bodies = genes.rename(columns={"tss": "start"}).assign(end=genes["tss"] + 9, strand="+")
+
+    def run(genes, **options):
+        return lambda: scmvp.gene_activity(world.mdata, genes, **options)
+
+    yield run(bodies.assign(chr="x")), run(bodies)
+    yield run(genes), run(genes, method="decay")
+
+
+@case
+def factors(world):
+    cells = world.cells
+    z = np.random.default_rng(0).normal(size=(len(cells), 2))
+    activity = AnnData(
+        z, obs=pd.DataFrame(index=cells), var=pd.DataFrame({"gene": ["A", "B"]}, index=["m", "n"])
+    )
+    expression = pd.DataFrame(z, cells, ["A", "B"])
+    links = pd.DataFrame({"gene": ["B"], "peak": ["p"], "score": [1.0]})
+    table = pd.DataFrame([[1, 1]], ["p"], ["A", "B"])
+    halves = np.arange(len(cells)) % 2
+
+    def run(expression):
+        return lambda: scmvp.motif_expression(activity, expression)
+
+    yield (
+        lambda: scmvp.rank_motifs(activity, halves * 0),
+        lambda: scmvp.rank_motifs(activity, halves),
+    )
+    for wrong in (z, expression.set_axis(["X", "Y"], axis=1), expression.iloc[1:]):
+        yield run(wrong), run(expression)
+    yield (
+        lambda: scmvp.regulons(links.drop(columns="score"), table),
+        lambda: scmvp.regulons(links, table),
+    )
+    yield (
+        lambda: scmvp.regulons(links, table.set_axis(["q"])),
+        lambda: scmvp.regulons(links, table),
+    )
+
+
+@case
 def on_the_command_line(w):
     cells, model = w.tmp / "cells.h5mu", w.tmp / "model"
     w.mdata.write_h5mu(cells)

@@ -268,6 +268,21 @@ def modality_in(mdata: Any, modality: str | None) -> AnnData:
     raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, named))}")
 
 
+def peaks_in(data: Any) -> AnnData:
+    """The peaks of a MuData, or the AnnData of the peaks itself."""
+    if not is_mudata(data):
+        if hasattr(data, "obs_names") and hasattr(data, "X"):
+            return data
+        raise InputError(f"give a MuData or the AnnData of the peaks, not {type(data).__name__}")
+    atac = modality_pair(data, one_is_enough=True)[1]
+    if atac is None:
+        raise InputError(
+            f"the MuData has no modality 'atac' (modalities: {', '.join(data.mod)}); rename the "
+            "one with the peaks"
+        )
+    return atac
+
+
 def _of_mudata(mod: Mapping[str, AnnData], one_is_enough: bool) -> dict[str, AnnData | None]:
     names = names_of_modalities(mod)
     missing = [modality for modality in PAIR if modality not in names]

@@ -16,7 +16,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..data.checks import check_names, match_cells
-from ..data.containers import as_names, is_mudata, modality_pair
+from ..data.containers import as_names, is_mudata, modality_pair, peaks_in
 from ..data.matrices import holds_counts
 from ..data.places import place_in_memory, places_of
 from ..errors import InputError
@@ -120,7 +120,7 @@ def run_cicero(
     """
     if genome is None:
         genome = options.pop("genomic_coords", None)
-    adata = _peaks_of(data)
+    adata = peaks_in(data)
     if layer not in (None, "counts"):
         options.setdefault("scale", "relative")
     values = _in_order(_values(adata, "atac", layer, argument="layer"), as_names(data.obs_names))
@@ -249,20 +249,6 @@ def link_peaks_lasso(
 
 
 # ---- arguments -----------------------------------------------------------------------------------
-
-
-def _peaks_of(data: MuData | AnnData) -> AnnData:
-    if not is_mudata(data):
-        if hasattr(data, "obs_names") and hasattr(data, "X"):
-            return data
-        raise InputError(f"give a MuData or the AnnData of the peaks, not {type(data).__name__}")
-    atac = modality_pair(data, one_is_enough=True)[1]
-    if atac is None:
-        raise InputError(
-            f"the MuData has no modality 'atac' (modalities: {', '.join(data.mod)}); rename the "
-            "one with the peaks"
-        )
-    return atac
 
 
 def _values(

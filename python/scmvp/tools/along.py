@@ -111,7 +111,7 @@ def features_along(
     table.index = pd.Index(names, name="feature")
     if isinstance(features, Sequence | np.ndarray) and modality is not None:
         table = table.loc[list(features)]
-    table["q_value"] = _benjamini_hochberg(table["p_value"].to_numpy())
+    table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy())
     columns = ["n_cells", "mean", "log2_fold_change", "peak", "f", "p_value", "q_value"]
     return table[columns].sort_values(["p_value", "f"], ascending=[True, False], kind="stable")
 
@@ -262,7 +262,8 @@ def _trend(sums: _Sums, kernel: np.ndarray, s: np.ndarray) -> np.ndarray:
     return (sums.smooth + 0.5) / (kernel.T @ s + np.minimum(half, 1e12)[:, None])
 
 
-def _benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """q-values; NaN where the p-value is."""
     q = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known])[::-1]]

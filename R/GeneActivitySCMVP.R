@@ -1,0 +1,100 @@
+#' Activity of genes: the accessibility of their peaks
+#'
+#' Sums of the imputed accessibility, or of the measured counts, of the peaks of each gene. The
+#' peaks are those of the model.
+#'
+#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.
+#' @param gene.coords Where genes are: a data frame (gene, chromosome, start, end, strand, or tss),
+#'   a GRanges, a GTF or BED file, an EnsDb or a TxDb. `NULL`: the annotation of the ChromatinAssay
+#'   or the ranges of the genes. Chromosomes match with or without `chr`.
+#' @param ... Not used; unknown arguments are refused by name.
+#' @param method `"body"`: peaks that overlap the gene or the `upstream` base pairs before it, each
+#'   with weight 1 (the rule of `Signac::GeneActivity()`, for peaks instead of fragments).
+#'   `"decay"`: peaks at most `distance` base pairs from the start, with weight exp(-d / `decay`),
+#'   where d is the distance from the start to the next base of the peak.
+#' @param upstream,decay,distance Base pairs, see `method`.
+#' @param values `"imputed"` or `"measured"`.
+#' @param library.size Sum of the imputed values of a cell over all peaks of the model.
+#' @param assay.name Name of the new assay (altExp).
+#' @param as `"object"`, or `"matrix"`: genes x cells.
+#' @param peaks Counts of peaks x cells, where the object does not hold them, for measured values.
+#' @param batch For a model fitted with batches: the batch for which accessibility is imputed; see
+#'   [ImputeSCMVP()].
+#' @inheritParams DoubletScoreSCMVP
+#' @param verbose Show messages.
+#' @return The object with the assay `assay.name`, genes with at least one peak x cells (data of a
+#'   Seurat assay; assay `activity` of an altExp), its default assay unchanged; or the matrix:
+#'   dense for imputed values, sparse for measured ones. Values are not transformed:
+#'   `NormalizeData()` makes those of counts comparable to expression. A peak may count for several
+#'   genes.
+#' @section Errors:
+#' `scmvp_error_input` where no gene has a peak, `gene.coords` cannot be read, `assay.name` is taken
+#' by something else, and where counts are not in the object; `scmvp_error_model` when there is no
+#' stored model.
+#' @examples
+#' if (scMVP_available()) {
+#'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 3, impute = "none", verbose = FALSE)
+#'   genes <- object[["RNA"]][[]]
+#'   genes <- data.frame(gene = rownames(genes), seqnames = genes$chrom, tss = genes$tss)
+#'   object <- GeneActivitySCMVP(object, genes, method = "decay")
+#'   object[["ACTIVITY"]]
+#' }
+#' @export
+GeneActivitySCMVP <- function(object, gene.coords = NULL, method = c("body", "decay"),
+                              upstream = 2000, decay = 5000, distance = 1e5,
+                              values = c("imputed", "measured"), library.size = 1e4,
+                              assay.name = "ACTIVITY", as = NULL, reduction = "scmvp",
+                              peaks = NULL, batch = NULL,
+                              backend = c("auto", "reticulate", "process"), verbose = TRUE, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  request <- activity_request(values, batch, backend, verbose)
+  options <- list(
+    method = check_choice(method, c("body", "decay"), "method"),
+    upstream = check_number(upstream, "upstream", min = 0, whole = TRUE),
+    decay = check_number(decay, "decay", min = 1, whole = TRUE),
+    distance = check_number(distance, "distance", min = 0, whole = TRUE)
+  )
+  library.size <- check_number(library.size, "library.size", min = 0, above = TRUE)
+  if (request$values == "imputed") options$library_size <- library.size
+  check_fitted(object, "GeneActivitySCMVP()", "its model and the latent of its cells")
+  record <- stored_results(object, reduction)
+  as <- activity_kind(object, as)
+  if (as == "object") check_activity_name(object, assay.name, reduction, record)
+  places <- places_of_activity(object, record, reduction, gene.coords, verbose)
+  found <- with_accessibility(
+    object, "GeneActivitySCMVP()", reduction, peaks, request,
+    function(engine, from) engine$gene_activity(from, places, options)
+  )
+  activity <- found$result$values
+  dimnames(activity) <- list(unlist(found$result$genes), found$cells)
+  if (as == "matrix") {
+    return(activity)
+  }
+  put_activity(
+    object, assay.name, activity, "gene", "activity", found, reduction, request
+  )
+}
+
+# Places of genes, under the names that these have in the object; without a strand, it is '+'.
+places_of_activity <- function(object, record, reduction, gene.coords, verbose) {
+  genes <- record$spelling$rna
+  if (about(object)$part != "matrix") {
+    parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
+    rna <- part_of_fit(object, parts, reduction, "rna")
+    genes <- rna$features
+    if (is.null(gene.coords)) {
+      peaks <- part_of_fit(object, parts, reduction, "peaks")
+      gene.coords <- stored_genes(peaks, rna, about(object)$part)
+    }
+  } else if (is.null(gene.coords)) {
+    refuse(
+      "gene.coords is needed for the result on matrices: give a data frame, a GRanges, a GTF or ",
+      "BED file, an EnsDb or a TxDb."
+    )
+  }
+  places <- gene_places(gene.coords, genes = genes, verbose = verbose)
+  places$strand[places$strand == "*"] <- "+"
+  places
+}

@@ -1,0 +1,161 @@
+#' Activity of transcription factor motifs in cells
+#'
+#' Bias-corrected deviations of the accessibility of the peaks with a motif, as z-scores: the method
+#' of chromVAR (Schep et al., *Nature Methods* 2017), from imputed accessibility or measured counts.
+#'
+#' @section Method:
+#' The deviation of a motif in a cell is (x - e) / e, where x are the reads of the cell in the peaks
+#' with the motif, and e is the number of reads of the cell times the share of all reads that these
+#' peaks have. In each of `n.background` background sets, every peak is replaced by a peak of about
+#' the same accessibility and GC content. The z-score is the deviation less the mean of those of the
+#' background sets, over their standard deviation. The peaks are those of the model.
+#'
+#' Imputed accessibility has less noise, so that cell types are further apart, and no differences
+#' between the batches of a model that was fitted with them. z-scores from it are larger than those
+#' from counts, and their size is no measure of significance: the noise of counts, that background
+#' sets show in measured z-scores, is not in them. Measured deviations contain differences between
+#' batches.
+#'
+#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.
+#' @param motifs Which peaks have which motif: a matrix, peaks x motifs, of any kind (other than
+#'   zero: the peak has the motif), with names; a `Motif` object of Signac; or the path of a file of
+#'   motifs in MEME or JASPAR format, which are searched in the sequences of the peaks (`fasta`;
+#'   needs the Python package lightmotif). `NULL`: the motifs that `Signac::AddMotifs()` has put
+#'   into the ChromatinAssay of the fit. Peaks are matched by name.
+#' @param ... Not used; unknown arguments are refused by name.
+#' @param gc GC content of peaks: numbers with the names of the peaks, or the name of a column of
+#'   the peaks' metadata. `NULL`: from `fasta`, else the column `GC.percent` that
+#'   `Signac::RegionStats()` makes. Without either, background sets are matched by accessibility
+#'   only, which a message says.
+#' @param fasta Path of a FASTA file of the genome, gzipped or not.
+#' @param values `"imputed"` or `"measured"`.
+#' @param assay.name Name of the new assay (altExp).
+#' @param as `"object"`, or `"matrix"`: motifs x cells.
+#' @param peaks Counts of peaks x cells, where the object does not hold them, for measured values.
+#' @param n.background Number of background sets.
+#' @param p.value p-value of a match of a motif of a file, in random sequence.
+#' @param batch For a model fitted with batches: the batch for which accessibility is imputed; see
+#'   [ImputeSCMVP()].
+#' @param seed.use Seed of the background sets; R's random stream is left alone.
+#' @inheritParams DoubletScoreSCMVP
+#' @param verbose Show messages.
+#' @return The object with the assay `assay.name` of z-scores, motifs x cells (data of a Seurat
+#'   assay, as `chromvar` of Signac; assay `z` of an altExp), its default assay unchanged; or the
+#'   matrix. `NA` in cells with fewer than one read to be expected in the peaks with a motif
+#'   (measured values), and for motifs that are in no peak.
+#' @section Errors:
+#' `scmvp_error_input` where motifs are of other peaks, or have values that are not finite; where
+#' `assay.name` is taken by something else; and where counts are not in the object;
+#' `scmvp_error_model` when there is no stored model.
+#' @examples
+#' if (scMVP_available()) {
+#'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)
+#'   object <- RunSCMVP(object, n.clusters = 3, max.epochs = 3, impute = "none", verbose = FALSE)
+#'   peaks <- rownames(object[["ATAC"]])
+#'   motifs <- matrix(runif(300 * 4) < 0.1, 300, dimnames = list(peaks, paste0("TF", 1:4)))
+#'   object <- RunMotifSCMVP(object, motifs)
+#'   object[["motif"]]
+#' }
+#' @export
+RunMotifSCMVP <- function(object, motifs = NULL, gc = NULL, fasta = NULL,
+                          values = c("imputed", "measured"), assay.name = "motif", as = NULL,
+                          reduction = "scmvp", peaks = NULL, n.background = 50, p.value = 5e-5,
+                          batch = NULL, seed.use = 0,
+                          backend = c("auto", "reticulate", "process"), verbose = TRUE, ...) {
+  refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  request <- activity_request(values, batch, backend, verbose)
+  options <- list(
+    n_background = check_number(n.background, "n.background", min = 2, whole = TRUE),
+    p_value = check_number(p.value, "p.value", min = 0, above = TRUE),
+    seed = check_number(seed.use, "seed.use", min = 0, whole = TRUE),
+    fasta = check_input_file(fasta, "fasta")
+  )
+  check_fitted(object, "RunMotifSCMVP()", "its model and the latent of its cells")
+  record <- stored_results(object, reduction)
+  as <- activity_kind(object, as)
+  if (as == "object") check_activity_name(object, assay.name, reduction, record)
+  part <- peaks_of_fit(object, record, reduction)
+  motifs <- motifs_to_score(motifs, part)
+  gc <- gc_of_peaks(gc, part, !is.null(fasta), verbose)
+  found <- with_accessibility(
+    object, "RunMotifSCMVP()", reduction, peaks, request,
+    function(engine, from) engine$motifs(from, motifs, gc, Filter(Negate(is.null), options))
+  )
+  z <- found$result$z
+  z[is.nan(z)] <- NA
+  dimnames(z) <- list(unlist(found$result$motifs), found$cells)
+  if (as == "matrix") {
+    return(z)
+  }
+  put_activity(object, assay.name, z, "motif", "z", found, reduction, request)
+}
+
+# The part with the peaks of a fit; NULL where the object does not hold it.
+peaks_of_fit <- function(object, record, reduction) {
+  if (about(object)$part == "matrix") {
+    return(NULL)
+  }
+  parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
+  part_of_fit(object, parts, reduction, "peaks")
+}
+
+check_input_file <- function(path, argument) {
+  path <- check_string(path, argument, optional = TRUE)
+  if (is.null(path)) {
+    return(NULL)
+  }
+  if (!file.exists(path)) refuse(argument, ": there is no file '", path, "'.")
+  normalizePath(path)
+}
+
+# A path, or list(matches (dgCMatrix, peaks x motifs), genes).
+motifs_to_score <- function(motifs, part) {
+  if (is.null(motifs)) motifs <- attr(part$source, "motifs", exact = TRUE)
+  if (is.null(motifs)) {
+    refuse(
+      "the peaks have no motifs: give motifs (a matrix, peaks x motifs, or a file with fasta), or ",
+      "add them with Signac::AddMotifs() first."
+    )
+  }
+  if (is.character(motifs) && !is.matrix(motifs)) {
+    return(check_input_file(motifs, "motifs"))
+  }
+  genes <- NULL
+  if (inherits(motifs, "Motif")) {
+    matches <- methods::slot(motifs, "data")
+    genes <- methods::slot(motifs, "motif.names")
+    genes <- if (length(genes) > 0) as.character(unlist(genes[colnames(matches)]))
+    motifs <- matches
+  }
+  if (!is_matrix_like(motifs)) {
+    refuse(
+      "motifs must be a matrix (peaks x motifs), a Motif object of Signac or the path of a file, ",
+      "not ", in_words(motifs), "."
+    )
+  }
+  if (is.null(rownames(motifs)) || is.null(colnames(motifs))) {
+    refuse("motifs needs names of peaks (rows) and of motifs (columns).")
+  }
+  list(matches = as_dgc(motifs), genes = if (length(genes) == ncol(motifs)) genes)
+}
+
+# GC content by names of peaks; NULL where it is not known.
+gc_of_peaks <- function(gc, part, from_fasta, verbose) {
+  table <- if (is.null(part)) data.frame() else part$table()
+  if (is.null(gc) && !from_fasta && "GC.percent" %in% names(table)) {
+    if (verbose) message("GC content of the peaks: column GC.percent of their metadata")
+    gc <- "GC.percent"
+  }
+  if (is.character(gc) && length(gc) == 1) {
+    check_names_known(gc, names(table), "gc", "among the metadata of the peaks")
+    gc <- stats::setNames(table[[gc]], rownames(table))
+  }
+  if (is.null(gc)) {
+    return(NULL)
+  }
+  if (!is.numeric(gc) || is.null(names(gc))) {
+    refuse("gc must be numbers with the names of peaks, or a column, not ", in_words(gc), ".")
+  }
+  gc
+}

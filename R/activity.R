@@ -1,0 +1,93 @@
+# What RunMotifSCMVP() and GeneActivitySCMVP() have in common: values of cells that are sums over
+# sets of peaks, from imputed or measured accessibility, and where they go.
+
+# f(engine, from) on an engine with the model of the object, list(result, cells, home). `from`: the
+# accessibility of the cells, as the verbs of the engine take it. `request`: list(values, batch,
+# backend, verbose).
+with_accessibility <- function(object, taker, reduction, peaks, request, f) {
+  check_fitted(object, taker, "its model and the latent of its cells")
+  record <- stored_results(object, reduction)
+  home <- home_of(object, reduction)
+  latent <- latent_of(object, reduction)
+  cells <- rownames(latent)
+  if (length(cells) == 0) refuse("the object has no cells: there is nothing to compute.")
+  counts <- if (request$values == "measured") {
+    measured_peaks(object, record, reduction, home, cells, peaks)
+  }
+  result <- with_engine(request$backend, function(engine) {
+    model <- restore_model(record$model, engine)
+    from <- list(cells = list_of(cells))
+    if (is.null(counts)) {
+      from <- c(from, list(latent = unname(latent), batch = request$batch))
+    } else {
+      known <- list(min.shared = 0.8, fitted = TRUE, verbose = request$verbose)
+      counts <- cells_or_empty(counts, cells)
+      from$atac <- in_model_features(counts, model$peaks, "peak", cells, known)$counts
+    }
+    f(engine, Filter(Negate(is.null), from))
+  })
+  list(result = result, cells = cells, home = home, record = record)
+}
+
+measured_peaks <- function(object, record, reduction, home, cells, peaks) {
+  counts <- counts_of_fit(object, record, reduction, home, cells, peaks = peaks)$peaks
+  if (is.null(counts)) {
+    refuse(
+      "the counts of the peaks are not in the object: ", where_counts_are(record$options, "peaks"),
+      " Or take values = \"imputed\"."
+    )
+  }
+  counts
+}
+
+activity_request <- function(values, batch, backend, verbose) {
+  values <- check_choice(values, c("imputed", "measured"), "values")
+  batch <- check_batch_level(batch)
+  if (values == "measured" && !is.null(batch)) {
+    refuse(
+      "batch is for imputed values, and measured counts are of the batch of their cell: leave it ",
+      "out, or take values = \"imputed\"."
+    )
+  }
+  list(
+    values = values, batch = batch, backend = check_choice(backend, backends, "backend"),
+    verbose = check_flag(verbose, "verbose")
+  )
+}
+
+# Whether the result is "object" or "matrix".
+activity_kind <- function(object, as) {
+  if (about(object)$part == "matrix" && is.null(as)) as <- "matrix"
+  as <- if (is.null(as)) "object" else check_choice(as, c("object", "matrix"), "as")
+  if (as == "object" && about(object)$part == "matrix") {
+    refuse("the result on matrices holds no assays: take as = \"matrix\".")
+  }
+  as
+}
+
+# The name of an assay of activities, refused where something else has it.
+check_activity_name <- function(object, name, reduction, record) {
+  check_column_name(name, "assay.name")
+  parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
+  words <- about(object)
+  taken <- name %in% c(names(parts), words$others, words$reductions)
+  if (taken && !made_from(parts, name, reduction)) {
+    refuse(
+      "the object already has a '", name, "' that was not made from reduction '", reduction,
+      "': choose another assay.name."
+    )
+  }
+  refuse_key_of_another(object, tolower(key_for(name)), name, "assay.name")
+}
+
+# The object with values (features x cells) of a kind ("motif" or "gene") as a new assay. `layer`:
+# what an alternative experiment calls them.
+put_activity <- function(object, name, values, kind, layer, found, reduction, request) {
+  mark <- list(
+    reduction = reduction, fit = found$record$fit, modality = kind, layer = layer,
+    values = request$values, log = FALSE
+  )
+  put_results(object, new_results(home = found$home, imputed = list(list(
+    name = name, key = tolower(key_for(name)), values = values, mark = mark, source = NULL
+  ))))
+}

@@ -1,0 +1,136 @@
+"""Activity of genes: overlaps by brute force, and of a model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from anndata import AnnData
+
+import scmvp
+from scmvp.errors import InputError, InputNote
+from scmvp.tools import activity as tool
+
+QUIET = pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
+
+
+def peaks_and_genes(seed=0, n_peaks=300, n_genes=40):
+    rng = np.random.default_rng(seed)
+    start = rng.integers(0, 200_000, n_peaks)
+    width = rng.integers(1, 4000, n_peaks)
+    on = rng.choice(["chr1", "chr2"], n_peaks)
+    peaks = np.array([f"{c}-{s}-{s + w}" for c, s, w in zip(on, start, width, strict=True)])
+    first = rng.integers(1, 200_000, n_genes)
+    genes = pd.DataFrame(
+        {
+            "gene": [f"g{i}" for i in range(n_genes)],
+            "seqnames": rng.choice(["1", "2", "3"], n_genes),  # without 'chr'
+            "start": first,
+            "end": first + rng.integers(0, 20_000, n_genes),
+            "strand": rng.choice(["+", "-"], n_genes),
+        }
+    )
+    counts = rng.poisson(0.3, (12, n_peaks)).astype(np.float32)
+    adata = AnnData(
+        sp.csr_matrix(counts),
+        obs=pd.DataFrame(index=[f"c{i}" for i in range(12)]),
+        var=pd.DataFrame(index=peaks),
+    )
+    return adata, genes
+
+
+def bases(peak: str) -> tuple[str, set[int]]:
+    """Chromosome without 'chr' and the 1-based positions of a peak of BED's kind."""
+    on, start, end = peak.split("-")
+    return on[3:], range(int(start) + 1, int(end) + 1)
+
+
+def by_loop(peak: str, gene: pd.Series, method: str) -> float:
+    on, places = bases(peak)
+    if on != gene.seqnames:
+        return 0.0
+    tss = gene.start if gene.strand == "+" else gene.end
+    if method == "decay":
+        gap = 0 if tss in places else min(abs(places[0] - tss), abs(places[-1] - tss))
+        return float(np.exp(-gap / 5_000)) if gap <= 100_000 else 0.0
+    low = gene.start - 2_000 * (gene.strand == "+")
+    high = gene.end + 2_000 * (gene.strand == "-")
+    return float(places[0] <= high and places[-1] >= low)
+
+
+@pytest.mark.parametrize("method", ["body", "decay"])
+def test_sums_are_those_of_a_plain_loop(method):
+    adata, genes = peaks_and_genes()
+    weights = np.array(
+        [[by_loop(peak, gene, method) for _, gene in genes.iterrows()] for peak in adata.var_names]
+    )
+    found = scmvp.gene_activity(adata, genes, method=method)
+    kept = weights.sum(0) > 0
+    assert list(found.var_names) == list(genes["gene"][kept])
+    assert list(found.obs_names) == list(adata.obs_names)
+    assert sp.issparse(found.X)
+    np.testing.assert_allclose(
+        found.X.toarray(), adata.X.toarray().astype(float) @ weights[:, kept], rtol=1e-12
+    )
+    assert list(found.var["n_peaks"]) == list((weights[:, kept] > 0).sum(0))
+
+
+def test_several_rows_of_a_gene_count_each_peak_once():
+    adata, _ = peaks_and_genes()
+    adata = adata[:, ["chr1" in name for name in adata.var_names]].copy()
+    rows = pd.DataFrame({"gene": "A", "chr": "chr1", "tss": [50_000, 50_500]})
+    found = scmvp.gene_activity(adata, rows, method="decay")
+    one = [scmvp.gene_activity(adata, rows.iloc[[i]], method="decay") for i in (0, 1)]
+    assert (found.X.toarray() <= one[0].X.toarray() + one[1].X.toarray() + 1e-12).all()
+    assert found.var["n_peaks"]["A"] == max(
+        len(
+            tool.weights_of(
+                np.array(adata.var_names), rows.iloc[[i]], None, "decay", 0, 5000, 100_500
+            )
+        )
+        for i in (0, 1)
+    )
+    with pytest.warns(InputNote, match="starts without bodies"):
+        scmvp.gene_activity(adata, rows)
+
+
+def test_a_gene_on_two_chromosomes_is_at_the_first():
+    adata, genes = peaks_and_genes()
+    first = genes.iloc[[0]].assign(seqnames="1", start=1, end=200_000)
+    both = pd.concat([first, first.assign(seqnames="2")])
+    with pytest.warns(InputNote, match="1 gene is on several chromosomes .*'g0'"):
+        found = scmvp.gene_activity(adata, both)
+    assert np.array_equal(found.X.toarray(), scmvp.gene_activity(adata, first).X.toarray())
+
+
+def test_what_cannot_be_used_is_refused():
+    adata, genes = peaks_and_genes()
+    with pytest.raises(InputError, match="none of the 40 places of genes has a peak"):
+        scmvp.gene_activity(adata, genes.assign(seqnames="chrUn"))
+    with pytest.raises(InputError, match="method is 'sum'"):
+        scmvp.gene_activity(adata, genes, method="sum")
+    with pytest.raises(InputError, match="decay is 0"):
+        scmvp.gene_activity(adata, genes, decay=0)
+    with pytest.raises(InputError, match="not named by a range"):
+        adata.var_names = [f"p{i}" for i in range(adata.n_vars)]
+        scmvp.gene_activity(adata, genes)
+
+
+@QUIET
+def test_a_model_sums_what_it_decodes():
+    mdata = scmvp.simulate(n_cells=120, n_genes=150, n_peaks=300, n_types=3, seed=2)
+    model = scmvp.SCMVP(mdata, n_clusters=3, min_cells=1).train(max_epochs=2, threads=1)
+    var = mdata["rna"].var
+    genes = pd.DataFrame({"gene": var.index, "chrom": var["chrom"], "tss": var["tss"]})
+    found = model.gene_activity(genes, method="decay")
+    weights = tool.weights_of(model.peaks, genes, None, "decay", 0, 5_000, 100_000)
+    values = model.get_accessibility_estimates().astype(np.float64)
+    gene = found.var_names[3]
+    of_gene = weights[weights["gene"] == gene]
+    np.testing.assert_allclose(
+        found[:, gene].X.ravel(), values[:, of_gene["peak"]] @ of_gene["weight"], rtol=1e-6
+    )
+    measured = model.gene_activity(genes, mdata, imputed=False, method="decay")
+    alone = scmvp.gene_activity(mdata["atac"][:, model.peaks].copy(), genes, method="decay")
+    assert np.array_equal(measured.X.toarray(), alone.X.toarray())

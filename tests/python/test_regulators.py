@@ -1,0 +1,112 @@
+"""Ranks of motifs, their factors' expression, and target genes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy.stats import mannwhitneyu, spearmanr
+
+import scmvp
+from scmvp.errors import InputError
+
+
+def activity_of(n=60, seed=0):
+    rng = np.random.default_rng(seed)
+    genes = ["SPI1", "FOS::JUN", "Gata3", "absent"]
+    z = rng.normal(size=(n, 4))
+    z[: n // 3, 0] += 3
+    z[0, 1] = np.nan
+    return AnnData(
+        z,
+        obs=pd.DataFrame(
+            {"kind": np.repeat(["x", "y", "z"], n // 3)}, index=[f"c{i}" for i in range(n)]
+        ),
+        var=pd.DataFrame({"gene": genes}, index=["M1", "M2", "M3", "M4"]),
+    )
+
+
+def test_ranks_are_those_of_scipy():
+    activity = activity_of()
+    ranks = scmvp.rank_motifs(activity, "kind")
+    assert ranks.iloc[0][["group", "motif", "gene"]].tolist() == ["x", "M1", "SPI1"]
+    one, rest = activity.X[:20, 1][1:], activity.X[20:, 1]
+    row = ranks[(ranks["group"] == "x") & (ranks["motif"] == "M2")].iloc[0]
+    assert row["p_value"] == mannwhitneyu(one, rest).pvalue
+    assert row["auroc"] == pytest.approx((one[:, None] > rest).mean())
+    assert row["mean"] == pytest.approx(one.mean())
+    assert row["mean_rest"] == pytest.approx(rest.mean())
+    of_x = ranks[ranks["group"] == "x"]
+    expected = np.minimum.accumulate(
+        (of_x["p_value"].sort_values(ascending=False) * 4 / np.arange(4, 0, -1)).to_numpy()
+    )
+    np.testing.assert_allclose(of_x["q_value"].sort_values(ascending=False), expected)
+    labels = activity.obs["kind"].where(activity.obs["kind"] != "z")
+    assert set(scmvp.rank_motifs(activity, labels)["group"]) == {"x", "y"}
+
+
+def test_factors_are_found_in_any_case_and_in_dimers():
+    activity = activity_of()
+    rng = np.random.default_rng(1)
+    expression = pd.DataFrame(
+        rng.poisson(1.0, (60, 5)), activity.obs_names, ["Spi1", "Fos", "JUN", "GATA3", "other"]
+    )
+    expression["Spi1"] += (activity.X[:, 0] > 1) * 5
+    found = scmvp.motif_expression(activity, expression.iloc[::-1])  # by name
+    assert sorted(map(tuple, found[["motif", "gene"]].to_numpy())) == [
+        ("M1", "Spi1"), ("M2", "Fos"), ("M2", "JUN"), ("M3", "GATA3"),
+    ]  # fmt: skip
+    assert found["gene"][0] == "Spi1"
+    for motif, j in (("M1", 0), ("M3", 2)):
+        row = found[found["motif"] == motif].iloc[0]
+        expected = spearmanr(activity.X[:, j], expression[row["gene"]]).statistic
+        assert row["correlation"] == pytest.approx(expected)
+    known = np.isfinite(activity.X[:, 1])
+    fos = found[found["gene"] == "Fos"]["correlation"].iloc[0]
+    assert fos == pytest.approx(spearmanr(activity.X[known, 1], expression["Fos"][known]).statistic)
+    as_anndata = AnnData(expression.astype(float))
+    pd.testing.assert_frame_equal(found, scmvp.motif_expression(activity, as_anndata))
+
+
+def test_regulons_are_a_join():
+    links = pd.DataFrame(
+        {"gene": ["T1", "T2", "T1"], "peak": ["p1", "p2", "p3"], "coefficient": [0.5, 0.2, -0.1]}
+    )
+    motifs = pd.DataFrame(
+        [[1, 0], [1, 1], [0, 0], [1, 1]], ["p1", "p2", "p3", "p9"], ["SPI1", "FOS::JUN"]
+    )
+    expression = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(30, 3)), columns=["Spi1", "T1", "T2"]
+    )
+    found = scmvp.regulons(links, motifs, expression)
+    assert list(found.itertuples(index=False, name=None))[:1][0][:5] == (
+        "SPI1", "SPI1", "p1", "T1", 0.5,
+    )  # fmt: skip
+    assert found[["tf", "peak", "gene"]].to_numpy().tolist() == [
+        ["SPI1", "p1", "T1"], ["FOS", "p2", "T2"], ["JUN", "p2", "T2"], ["SPI1", "p2", "T2"],
+    ]  # fmt: skip
+    expected = spearmanr(expression["Spi1"], expression["T1"]).statistic
+    assert found["correlation"][0] == pytest.approx(expected)
+    assert found["correlation"][1:3].isna().all()
+    assert "correlation" not in scmvp.regulons(links, motifs)
+
+
+def test_what_cannot_be_used_is_refused():
+    activity = activity_of()
+    expression = pd.DataFrame(np.ones((60, 1)), activity.obs_names, ["SPI1"])
+    with pytest.raises(InputError, match="no column"):
+        scmvp.rank_motifs(activity, "absent")
+    with pytest.raises(InputError, match="1 group"):
+        scmvp.rank_motifs(activity, np.repeat("a", 60))
+    with pytest.raises(InputError, match="none of the genes of the motifs"):
+        scmvp.motif_expression(activity, expression.set_axis(["X"], axis=1))
+    with pytest.raises(InputError, match="lacks 1 cell .*'c0'"):
+        scmvp.motif_expression(activity, expression.iloc[1:])
+    with pytest.raises(InputError, match="expression must be an AnnData"):
+        scmvp.motif_expression(activity, expression.to_numpy())
+    links = pd.DataFrame({"gene": ["T"], "peak": ["p1"], "score": [1.0]})
+    with pytest.raises(InputError, match="links needs columns"):
+        scmvp.regulons(links[["gene", "peak"]], pd.DataFrame([[1]], ["p1"], ["A"]))
+    with pytest.raises(InputError, match="no linked peak .*'p1'"):
+        scmvp.regulons(links, pd.DataFrame([[1]], ["p2"], ["A"]))
