@@ -4,8 +4,8 @@
 #' of a region. It uses ggplot2 and does not need Signac. Several tables, such as links from raw and
 #' from imputed accessibility, are drawn one above the other.
 #'
-#' @param links The result of [RunCicero()] or [LinkPeaksLASSO()], or a named list of results: a
-#'   data frame, or a GRanges with a `score`, as from [CiceroLinks()] or the `Links()` of an assay.
+#' @param links The result of [RunCicero()], [LinkPeaksLASSO()] or [LinkPeaksSCMVP()], or a named list of
+#'   results: a data frame, or a GRanges with a `score`, as from [CiceroLinks()] or the `Links()` of an assay.
 #' @param region A region such as `"chr1:1000000-1500000"` or `"chr1-1000000-1500000"`, a GRanges,
 #'   or the name of a gene in `gene.coords`.
 #' @param gene.coords Coordinates of the genes to draw, in any form that [LinkPeaksLASSO()] accepts,
@@ -79,20 +79,21 @@ link_ends <- function(links) {
     ends$peaks <- Map(c, one[kept], other[kept])
     return(ends)
   }
-  if (all(c("gene", "peak", "coefficient", "tss") %in% names(links))) {
+  value <- intersect(c("coefficient", "score"), names(links))
+  if (all(c("gene", "peak", "tss") %in% names(links)) && length(value) > 0) {
     table <- ranges_table(NULL, as.character(links$peak))
     center <- (table$start + table$end) / 2
     ends <- data.frame(
       seqnames = table$seqnames, from = pmin(center, links$tss), to = pmax(center, links$tss),
-      score = links$coefficient
+      score = links[[value[1]]]
     )
     ends$peaks <- as.list(as.character(links$peak))
     return(ends)
   }
   refuse(
-    "links must have columns Peak1, Peak2 and coaccess (of RunCicero()) or gene, peak, ",
-    "coefficient and tss (of LinkPeaksLASSO()); they have ", paste(names(links), collapse = ", "),
-    "."
+    "links must have columns Peak1, Peak2 and coaccess (of RunCicero()), or gene, peak, tss and ",
+    "coefficient (of LinkPeaksLASSO()) or score (of LinkPeaksSCMVP()); they have ",
+    paste(names(links), collapse = ", "), "."
   )
 }
 

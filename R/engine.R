@@ -118,6 +118,17 @@ result_verbs <- function(ask, ask_with) {
     gene_activity = function(from, places, options) {
       ask_with("gene_activity", c(options, from), places = lapply(as.list(places), list_of))
     },
+    # data frame, as LinkPeaksSCMVP() has it. `from`: of with_accessibility(); `groups`: NULL or a
+    # factor; `spelling`: of a fit
+    links = function(from, places, groups, spelling, options) {
+      ask_with(
+        "links", c(options, from),
+        places = lapply(as.list(places), list_of),
+        labels = if (!is.null(groups)) list_of(ifelse(is.na(groups), "", as.character(groups))),
+        levels = list_of(levels(groups)), genes = list_of(spelling$rna),
+        peaks = list_of(spelling$atac)
+      )
+    },
     # data frame, as FeaturesAlongSCMVP() has it
     along = function(counts, time, options) {
       ask_with("along", options, counts = counts, time = time)

@@ -1,26 +1,32 @@
-"""Activities of motifs and genes of a model: the verbs that sum accessibility over peaks."""
+"""What a model says of regulation: activities of motifs and genes, links from peaks to genes."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from .arguments import flag
+from .arguments import flag, number
 from .clusters import Clustered
+from .data.annotated import column_of, in_order_of
 from .data.covariates import Batch
+from .data.labels import level_codes, level_names
 from .data.motifs import motifs_of
 from .data.paired import PairedData
-from .tools import activity, impute
+from .errors import InputError
+from .tools import activity, impute, links
 from .tools import motifs as motif_tool
 from .tools.profiles import Profiles, counted, decoded
+from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 _LIBRARY = 1e4
+_CELLS = 128  # decoded at a time in both modalities
 
 
 class Active(Clustered):
@@ -87,6 +93,85 @@ class Active(Clustered):
         with self._fitted().on_its_threads():
             return activity.activity_in(profiles, weights, cells)
 
+    def link_peaks(
+        self, genes: pd.DataFrame | str | os.PathLike, data: PairedData | None = None, *,
+        groupby: str | Sequence | pd.Series | None = None, distance: int = links.DISTANCE,
+        decay: float = links.DECAY, fdr: float | None = None, n_cells: int = links.N_CELLS,
+        batch: Batch = None, seed: int = 0,
+    ) -> pd.DataFrame:  # fmt: skip
+        """Score links from peaks to the genes near them: contact x accessibility x association.
+
+        As in the activity-by-contact model (Fulco et al. 2019), a peak acts on a gene in proportion
+        to its accessibility and to how often the two are in contact, which decreases with their
+        distance. The third factor is (1 + support) / 2: support is how much more frequent the
+        correlation of imputed expression and imputed accessibility over cells is among linked pairs
+        than among pairs on different chromosomes. It is estimated from the data; half of the links
+        are taken not to vary between the cells, and these show no correlation.
+
+        Imputed values are those of the average batch, so that batches contribute nothing to the
+        correlation.
+
+        Args:
+            genes: Places of genes: a table (gene; seqnames, start, end, strand, 1-based and
+                inclusive, or tss), a GTF or a BED file. Chromosomes match with or without 'chr'.
+            data: Cells; the fitted ones when None.
+            groupby: Score links in each group of cells by the accessibility there: a column of
+                `data.obs`, or a label of each cell (a Series is matched by name; missing: in no
+                group). None: one score, of all cells. `correlation` and what follows from it are
+                always of all cells.
+            distance: Largest distance of a peak's center from a start of the gene, base pairs.
+            decay: Exponent of the contacts; 0 gives all distances the same weight.
+            fdr: Return only pairs with at most this `fdr`.
+            n_cells: Number of cells, drawn at random, whose imputed values are correlated.
+            batch: To impute to, as in `get_normalized_expression`.
+            seed: Of the drawn cells and background pairs.
+
+        Returns:
+            DataFrame with one row per pair, ordered by gene as in the model and then by peak:
+            'gene', 'peak'; 'distance' of the peak's center from the nearest start, base pairs,
+            negative upstream; 'score'; 'probability' that the pair is linked and shows it by its
+            correlation; 'fdr', the expected proportion of other pairs among those of at least this
+            probability; 'contact', 1 within 5 kb; 'accessibility', mean imputed, in units of the
+            average peak; 'correlation'; 'support'; 'abc', contact x accessibility as a proportion
+            of its sum over the peaks of the gene; 'kind', 'promoter' if the peak is within 1 kb of
+            a start of the gene, 'promoter of another gene' or 'distal'; 'rank', 1 for the nearest
+            peak of the gene; 'tss', the nearest start; 'seqnames' and 'center' of the peak. With
+            `groupby` the first column is 'group'.
+
+        Raises:
+            InputError: No modeled gene has a place or a peak near it; an argument is out of range.
+        """
+        if fdr is not None and not 0 < number("fdr", fdr) <= 1:
+            raise InputError(f"fdr is {fdr!r}; give a number above 0 and at most 1")
+        near = links.near_pairs(self.genes, self.peaks, genes, distance)
+        paired = self._matched(data)
+        latent = self.get_latent_representation() if data is None else self._embedded(paired)
+        labels = None if groupby is None else _labels(groupby, data, paired.cells)
+        return self.links_near(near, latent, labels, batch, fdr, decay, n_cells, seed)
+
+    def links_near(
+        self, near: links.Near, latent: np.ndarray, labels: pd.Series | None = None,
+        batch: Batch = None, fdr: float | None = None, decay: float = links.DECAY,
+        n_cells: int = links.N_CELLS, seed: int = 0,
+    ) -> pd.DataFrame:  # fmt: skip
+        """`link_peaks` of points of the latent; needs no counts."""
+        fit, scope = self._fitted(), self._plan.scope
+
+        def decode(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for start in range(0, len(points), _CELLS):
+                some = points[start : start + _CELLS]
+                rna, atac = (
+                    impute.imputed(fit, scope, some, modality, None, _LIBRARY, batch)
+                    for modality in ("rna", "atac")
+                )
+                yield np.concatenate(list(rna)), np.concatenate(list(atac))
+
+        with fit.on_its_threads():
+            table = links.links_of(near, decode, latent, labels, decay, n_cells, seed)
+        if fdr is not None:
+            table = table[table["fdr"] <= fdr].reset_index(drop=True)
+        return table
+
     def decoded_profiles(
         self, latent: np.ndarray, batch: Batch = None, library_size: float = _LIBRARY
     ) -> Profiles:
@@ -107,3 +192,19 @@ class Active(Clustered):
             return counted(paired.atac), paired.cells
         latent = self.get_latent_representation() if data is None else self._embedded(paired)
         return self.decoded_profiles(latent, batch, library_size), paired.cells
+
+
+def _labels(groupby: Any, data: PairedData | None, cells: np.ndarray) -> pd.Series:
+    """The group of each cell as a categorical, missing for cells of none."""
+    named = groupby if isinstance(groupby, str) else "groupby"
+    given = column_of(data, groupby, cells) if isinstance(groupby, str) else groupby
+    given = in_order_of(cells, given, named)
+    if len(given) != len(cells):
+        raise InputError(
+            f"{named} has {count_of(len(given), 'label')} for {count_of(len(cells), 'cell')}; give "
+            "one for each cell"
+        )
+    code, known = level_codes(given, level_names(given))
+    if not known:
+        raise InputError(f"{named} has no label for any cell; give cells of at least one group")
+    return pd.Series(pd.Categorical.from_codes(code, categories=known))

@@ -26,6 +26,7 @@ from .report.write import write_report
 from .tools.activity import activity_in as gene_activity_in
 from .tools.activity import weights_of
 from .tools.along import features_along, trends_along
+from .tools.links import near_pairs
 from .tools.motifs import P_VALUE
 from .tools.motifs import activity_in as motif_activity_in
 from .tools.profiles import Profiles, counted
@@ -207,6 +208,37 @@ class Service:
             return {"values": Named(sp.csr_matrix(values), list(cells), genes), "genes": genes}
         return {"values": values.T, "genes": genes}
 
+    def links(
+        self,
+        places: dict[str, list[Any]],
+        distance: int,
+        latent: np.ndarray,
+        cells: list[str],
+        labels: list[str] | None = None,
+        levels: list[str] | None = None,
+        genes: list[str] | None = None,
+        peaks: list[str] | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Scored pairs of a gene and a peak; the label of a cell in no group is ''.
+
+        `genes` and `peaks`: what those of the model are called in R, where this differs.
+        """
+        model = self._model
+        near = near_pairs(
+            model.genes if genes is None else np.array(genes, dtype=object),
+            model.peaks if peaks is None else np.array(peaks, dtype=object),
+            pd.DataFrame(dict(places)),
+            distance,
+        )
+        groups = None
+        if labels is not None:
+            groups = pd.Series(pd.Categorical(list(labels), categories=list(levels or ())))
+        table = model.links_near(near, _points(latent), groups, **options)
+        # as categories, each name crosses once
+        text = table.columns.intersection(["group", "gene", "peak", "kind", "seqnames"])
+        return plain_frame(table.astype(dict.fromkeys(text, "category")))
+
     def _accessibility(
         self, atac: Named | None, latent: np.ndarray | None, **options: Any
     ) -> Profiles:
@@ -285,7 +317,7 @@ VERBS: dict[str, Callable[..., Any]] = {
         Service.read, Service.read_samples, Service.simulate, Service.build, Service.load,
         Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.decode,
         Service.decode_to_file, Service.differential, Service.doublets,
-        Service.motifs, Service.gene_activity, Service.along,
+        Service.motifs, Service.gene_activity, Service.links, Service.along,
         Service.trends, Service.transfer, Service.report, Service.save,
     )
 }  # fmt: skip

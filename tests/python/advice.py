@@ -301,6 +301,19 @@ ADVICE: dict[str, dict[str, str]] = {
     "model": {
         "make a new SCMVP(data)": "case model_states",
     },
+    "links": {
+        "of the model ({name_some(genes)}) is among": "case links_of_peaks",
+        "place ({name_some(without)}) and {": NOTE,
+        "no peak is within {": "case links_of_peaks",
+        "correlations need at least 3 cells": "case links_of_peaks",
+        "decay is {": STATES,
+        "all peaks are on one chromosome": NOTE,
+    },
+    "activities": {
+        "fdr is {": STATES,
+        "has no label for any cell": "case links_of_peaks",
+        "has {count_of(len(given), 'label')} for": "case links_of_peaks",
+    },
     "motifs": {
         "neither a file nor a table": "case motifs_of_peaks",
         "give the FASTA file of": "test_sequences::test_activity_from_a_motif_file_and_a_genome",

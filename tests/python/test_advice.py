@@ -1500,6 +1500,22 @@ def activity_of_genes(world):
 
 
 @case
+def links_of_peaks(world):
+    var = world.rna.var
+    genes = pd.DataFrame({"gene": var.index, "chr": var["chrom"], "tss": var["tss"]})
+    labels = np.repeat(["a", "b"], world.mdata.n_obs)[: world.mdata.n_obs]
+
+    def run(genes=genes, cells=None, **options):
+        return lambda: world.model.link_peaks(genes, cells, **options)
+
+    yield run(genes.assign(gene="none")), run()
+    yield run(genes.assign(chr="x")), run()
+    yield run(cells=world.mdata[:2].copy()), run(cells=world.mdata[:3].copy())
+    yield run(groupby=labels[1:]), run(groupby=labels)
+    yield run(groupby=[None] * len(labels)), run(groupby=labels)
+
+
+@case
 def factors(world):
     cells = world.cells
     z = np.random.default_rng(0).normal(size=(len(cells), 2))

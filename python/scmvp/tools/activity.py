@@ -108,7 +108,7 @@ def weights_of(
         raise InputError(f"method is {method!r}; use {' or '.join(map(repr, METHODS))}")
     upstream = whole_number("upstream", upstream, at_least=0)
     decay, distance = whole_number("decay", decay), whole_number("distance", distance, at_least=0)
-    places = _on_one_chromosome(read_genes(genes, known))
+    places = on_one_chromosome(read_genes(genes, known))
     intervals, at = peaks_of(peaks, "the data")
     forward = places["strand"] != "-"
     # 0-based, ends exclusive, as the peaks
@@ -141,7 +141,7 @@ def weights_of(
     return found.groupby(["gene", "peak"], sort=False, as_index=False)["weight"].max()
 
 
-def _on_one_chromosome(places: pd.DataFrame) -> pd.DataFrame:
+def on_one_chromosome(places: pd.DataFrame) -> pd.DataFrame:
     """Genes of one name on several chromosomes at the first one, which a note says."""
     chromosome = pd.Series(bare_chromosome(places["seqnames"]), index=places.index)
     elsewhere = chromosome != chromosome.groupby(places["gene"], sort=False).transform("first")
