@@ -493,7 +493,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "atac_lead must be": STATES,
         "say ordered=True": "case simulated_cells",
         "(n_types), not": "case simulated_cells",
-        "batch_effect must be": STATES,
+        "{name} must be at least 0": STATES,
         "ambient must be": STATES,
         "simulate more cells or fewer types": "case simulated_cells",
         "separated_by must be": STATES,

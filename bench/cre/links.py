@@ -1,0 +1,324 @@
+"""Scores of peak-gene links beside those of other methods, against links that are known.
+
+    python bench/cre/links.py [--seeds 0 1 2 3 4] [--data FOLDER] [--results FILE.csv] [--no-r]
+
+Truth: links of simulated cells (`decay`: nearer peaks are linked more often, in proportion to
+contacts; `uniform`: at all distances up to 100 kb alike; in both, most genes have none, and other
+peaks follow the same programs without being linked), and with `--data` blood (FOLDER contains
+multiome_pbmc2k, and links/ with lists of EnhancerAtlas and 4DGenome). Every method ranks the same
+pairs, those of `link_peaks`; what a method does not return is last. Average precision with 95 %
+intervals over genes (bootstrap), and its ratio to that of the distance alone, drawn together.
+
+    distance               of the start of the gene and the center of the peak
+    activity by contact    contact x mean of the counts; `share`: divided by the sum over the gene
+    Signac                 correlation of log-normalized counts, if above that of 200 peaks of other
+                           chromosomes as accessible (p < .05), as LinkPeaks() of Signac
+    SCENT                  score test of a Poisson regression of the gene's counts on the open peak
+                           with the log depth of the cell, the model of SCENT
+    LASSO, Cicero          LinkPeaksLASSO(), RunCicero() (with the peak at the start of the gene),
+                           of counts and of imputed values
+    scMVP                  `link_peaks`, and the same without one of its factors
+
+Then calls at a false discovery rate, with and without links, and agreement between two halves of
+the cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from sklearn.metrics import average_precision_score
+
+import scmvp
+from scmvp.data.peaks import peaks_of
+
+SIZE = {"n_cells": 2000, "n_genes": 2000, "n_peaks": 10_000, "n_types": 8}
+SIMULATED = {
+    "decay": SIZE | {"median_umi": 2000, "median_fragments": 3000, "link_decay": 1.0},
+    "decay, sparse": SIZE | {"median_umi": 700, "median_fragments": 700, "link_decay": 1.0},
+    "uniform": SIZE | {"median_umi": 2000, "median_fragments": 3000},
+}
+TRUTHS = {"EnhancerAtlas": "enhanceratlas.combined", "4DGenome": "four.d.genome"}
+DRAWS = 500
+Scores = dict[str, np.ndarray]
+
+
+def simulated(name: str, seed: int):
+    mdata = scmvp.simulate(seed=seed, **SIMULATED[name])
+    places = mdata["rna"].var[["chrom", "start", "end", "strand", "tss"]]
+    places = places.rename_axis("gene").reset_index()
+    known = mdata.uns["links"]
+    known = pd.MultiIndex.from_arrays([known["gene"], known["peak"]])
+
+    def truth(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        yield "simulated", np.ones(len(table), bool), pairs_of(table).isin(known)
+
+    return mdata, places, truth
+
+
+def blood(folder: Path):
+    mdata = scmvp.read(folder / "multiome_pbmc2k")
+    places = pd.read_csv(folder / "links" / "CollapsedGeneBounds.hg38.bed.gz", sep="\t")
+    places = places.rename(columns={"#chr": "seqnames", "name": "gene"})
+    places["start"] += 1
+    lists = {name: read_list(folder / "links" / f"{file}.grl.rds") for name, file in TRUTHS.items()}
+
+    def truth(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        peaks, at = peaks_of(table["peak"].to_numpy(), "the table")
+        of_row = pd.DataFrame({"chrom": peaks.chrom, "start": peaks.start, "end": peaks.end}, at)
+        for name, regions in lists.items():
+            rows = table[["gene"]].join(of_row).reset_index(names="row")
+            both = rows.merge(regions, on=["gene", "chrom"], suffixes=("", "_known"))
+            hit = (both["start"] <= both["end_known"]) & (both["end"] >= both["start_known"])
+            linked = np.zeros(len(table), bool)
+            linked[both.loc[hit, "row"]] = True
+            yield name, table["gene"].isin(regions["gene"]).to_numpy(), linked
+
+    return mdata, places[["gene", "seqnames", "start", "end", "strand"]], truth
+
+
+def read_list(path: Path) -> pd.DataFrame:
+    """A GRangesList by gene as a table of gene, chrom, start, end."""
+    with tempfile.NamedTemporaryFile(suffix=".tsv") as out:
+        code = (
+            "suppressMessages(library(GenomicRanges)); a <- commandArgs(TRUE); x <- readRDS(a[1]);"
+            "u <- unlist(x, use.names = FALSE); write.table(data.frame(gene = rep(names(x), "
+            "lengths(x)), chrom = as.character(seqnames(u)), start = start(u), end = end(u)), a[2],"
+            "sep = '\\t', quote = FALSE, row.names = FALSE)"
+        )
+        subprocess.run(["Rscript", "-e", code, path, out.name], check=True)
+        return pd.read_csv(out.name, sep="\t")
+
+
+def pairs_of(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([table["gene"], table["peak"]])
+
+
+# ---- methods -------------------------------------------------------------------------------------
+
+
+def fitted(mdata, seed: int) -> scmvp.SCMVP:
+    model = scmvp.SCMVP(mdata)
+    return model.train(seed=seed, progress=False)
+
+
+def scores_of(model, mdata, places: pd.DataFrame, seed: int, with_r: bool):
+    """The pairs and the scores of every method."""
+    table = model.link_peaks(places, seed=seed)
+    rna, atac = (sp.csc_matrix(mdata[name].X).astype(np.float64) for name in ("rna", "atac"))
+    gene = mdata["rna"].var_names.get_indexer(table["gene"])
+    peak = mdata["atac"].var_names.get_indexer(table["peak"])
+    contact, support = table["contact"].to_numpy(), table["support"].to_numpy()
+    accessible = table["accessibility"].to_numpy()
+    mean = np.asarray(atac.mean(0)).ravel()
+    activity = contact * mean[peak]
+    by_gene = pd.Series(activity).groupby(table["gene"].to_numpy()).transform("sum").to_numpy()
+    scores = {
+        "distance": -table["distance"].abs().to_numpy(),
+        "activity by contact": activity,
+        "activity by contact, share": activity / by_gene,
+        "Signac": signac(rna, atac, gene, peak, mdata, seed),
+        "SCENT": scent(rna, atac, gene, peak),
+        "imputed correlation": table["correlation"].to_numpy(),
+        "scMVP": table["score"].to_numpy(),
+        "scMVP, no contact": accessible * (1 + support) / 2,
+        "scMVP, no accessibility": contact * (1 + support) / 2,
+        "scMVP, no association": contact * accessible,
+        "scMVP, probability": table["probability"].to_numpy(),
+    }
+    if with_r:
+        scores |= by_r(model, mdata, places, table)
+    return table, scores
+
+
+def log_normalized(counts: sp.csc_matrix) -> np.ndarray:
+    total = np.asarray(counts.sum(1)).ravel()
+    x = np.log1p(counts.multiply(1e4 / np.maximum(total, 1)[:, None]).toarray())
+    x -= x.mean(0)
+    return x / np.maximum(x.std(0), 1e-12)
+
+
+def paired_means(x: np.ndarray, y: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    parts = [slice(start, start + 5000) for start in range(0, len(i), 5000)]
+    means = [np.einsum("cp,cp->p", x[:, i[part]], y[:, j[part]]) / len(x) for part in parts]
+    return np.concatenate(means)
+
+
+def signac(rna, atac, gene, peak, mdata, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    x, y = log_normalized(rna), log_normalized(atac)
+    r = paired_means(x, y, gene, peak)
+    order = np.argsort(np.asarray(atac.sum(0)).ravel(), kind="stable")
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(len(order))
+    chromosome = np.array([name.rsplit("-", 2)[0] for name in mdata["atac"].var_names])
+    of_gene = pd.Series(chromosome[peak], gene).groupby(level=0).first()
+    z = np.zeros(len(r))
+    for one in np.unique(gene):  # the genes' background: as accessible as each peak, elsewhere
+        rows = np.flatnonzero(gene == one)
+        drawn = rng.integers(-200, 201, (len(rows), 200)) + rank[peak[rows], None]
+        some = order[np.clip(drawn, 0, len(order) - 1)]
+        values = x[:, one] @ y / len(x)
+        null = np.where(chromosome[some] == of_gene[one], np.nan, values[some])
+        z[rows] = (r[rows] - np.nanmean(null, 1)) / np.nanstd(null, 1)
+    return np.where((z > 1.645) & (r > 0.05), r, np.minimum(r, 0.05) - 1)
+
+
+def scent(rna, atac, gene, peak) -> np.ndarray:
+    """z of the score test for the peak in gene ~ log depth + open peak, Poisson."""
+    depth = np.asarray(rna.sum(1)).ravel()
+    is_open = (atac > 0).astype(np.float64).toarray()
+    share = depth / depth.sum()
+    centered = is_open - share @ is_open
+    variance = share @ centered**2
+    counts = rna.toarray()
+    totals = counts.sum(0)
+    found = paired_means(counts, centered, gene, peak) * len(depth)
+    return found / np.sqrt(np.maximum(totals[gene] * variance[peak], 1e-12))
+
+
+def by_r(model, mdata, places: pd.DataFrame, table: pd.DataFrame) -> Scores:
+    mdata = mdata[:, np.concatenate([model.genes, model.peaks])].copy()
+    mdata.obsm["X_scmvp"] = model.get_latent_representation()
+    mdata["atac"].layers["imputed"] = model.get_accessibility_estimates()
+    groups = scmvp.aggregate_cells(mdata, verbose=False)
+    wanted, scores = pairs_of(table), {}
+    promoters = table[table["kind"] == "promoter"].groupby("gene")["peak"].apply(list)
+    for name, layer in (("counts", None), ("imputed", "imputed")):
+        links = scmvp.link_peaks_lasso(
+            mdata, places, atac_layer=layer, distance=500_000, lambda_="min", n_permutations=0,
+            verbose=False,
+        )  # fmt: skip
+        found = pd.Series(links["coefficient"].to_numpy(), pairs_of(links))
+        scores[f"LASSO, {name}"] = found.reindex(wanted).fillna(0).to_numpy()
+        pairs = scmvp.run_cicero(mdata, layer=layer, groups=groups, verbose=False)
+        value = pd.Series(
+            pairs["coaccess"].to_numpy(), pd.MultiIndex.from_frame(pairs[["Peak1", "Peak2"]])
+        )
+        scores[f"Cicero, {name}"] = with_promoter(table, promoters, value)
+    return scores
+
+
+def with_promoter(table: pd.DataFrame, promoters: pd.Series, value: pd.Series) -> np.ndarray:
+    """Co-accessibility of each peak with the peaks at the start of the gene; 1 for these."""
+    rows = table[["gene", "peak"]].reset_index().merge(
+        promoters.explode().rename("at").reset_index(), on="gene"
+    )  # fmt: skip
+    index = pd.MultiIndex.from_arrays([rows["peak"], rows["at"]])
+    rows["value"] = np.where(rows["peak"] == rows["at"], 1.0, value.reindex(index).fillna(0))
+    best = rows.groupby("index")["value"].max()
+    return best.reindex(range(len(table))).fillna(0).to_numpy()
+
+
+# ---- what is shown -------------------------------------------------------------------------------
+
+
+def precision_rows(scores: Scores, genes: np.ndarray, linked: np.ndarray, seed: int):
+    """Average precision of each method, its interval, and its ratio to that of the distance."""
+    rng = np.random.default_rng(seed)
+    code, names = pd.factorize(genes)
+    draws = [np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[code]
+             for _ in range(DRAWS)]  # fmt: skip
+    values = {
+        name: np.array([average_precision_score(linked, score, sample_weight=w) for w in draws])
+        for name, score in scores.items()
+    }
+    for name, score in scores.items():
+        ratio = values[name] / values["distance"]
+        own = average_precision_score(linked, score)
+        yield {
+            "method": name, "ap": own, "low": np.quantile(values[name], 0.025),
+            "high": np.quantile(values[name], 0.975),
+            "ratio": own / average_precision_score(linked, scores["distance"]),
+            "ratio_low": np.quantile(ratio, 0.025), "ratio_high": np.quantile(ratio, 0.975),
+            "pairs": len(linked), "linked": int(linked.sum()),
+        }  # fmt: skip
+
+
+def call_rows(model, mdata, places, truth, table, seed: int):
+    """Calls by rate, and how many of them are not linked; with the places of genes exchanged."""
+    _, _, linked = next(truth(table))
+    order = np.random.default_rng(seed).permutation(len(places))
+    exchanged = model.link_peaks(places.assign(gene=places["gene"].to_numpy()[order]), seed=seed)
+    for level in (0.05, 0.1, 0.2):
+        called = table["fdr"].to_numpy() <= level
+        yield {
+            "level": level, "called": int(called.sum()),
+            "not_linked": float((~linked[called]).mean()) if called.any() else np.nan,
+            "called_elsewhere": int((exchanged["fdr"] <= level).sum()),
+        }  # fmt: skip
+
+
+def agreement_rows(mdata, places, seed: int):
+    """Scores of two halves of the cells: rank correlation, and the best 1,000 that they share."""
+    order = np.random.default_rng(seed).permutation(mdata.n_obs)
+    halves = []
+    for part in np.array_split(order, 2):
+        cells = mdata[np.sort(part)].copy()
+        table, scores = scores_of(fitted(cells, seed), cells, places, seed, with_r=False)
+        halves.append(pd.DataFrame(scores, index=pairs_of(table)))
+    shared = halves[0].index.intersection(halves[1].index)
+    one, other = (half.loc[shared] for half in halves)
+    for name in one:
+        best = [set(half[name].nlargest(1000).index) for half in (one, other)]
+        yield {
+            "method": name, "spearman": one[name].corr(other[name], method="spearman"),
+            "best_1000": len(best[0] & best[1]) / 1000,
+        }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--sets", nargs="+", default=[*SIMULATED, "blood"])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--results", type=Path, default=Path("bench/output/link_scores.csv"))
+    parser.add_argument("--no-r", action="store_true", help="without LASSO and Cicero")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rows = []
+    for name in options.sets:
+        if name == "blood" and options.data is None:
+            continue
+        for seed in options.seeds:
+            mdata, places, truth = blood(options.data) if name == "blood" else simulated(name, seed)
+            model = fitted(mdata, seed)
+            table, scores = scores_of(model, mdata, places, seed, not options.no_r)
+            for of, use, linked in truth(table):
+                some = {method: score[use] for method, score in scores.items()}
+                found = precision_rows(some, table["gene"].to_numpy()[use], linked[use], seed)
+                rows += [{"data": name, "truth": of, "seed": seed} | row for row in found]
+            if name != "blood":
+                calls = call_rows(model, mdata, places, truth, table, seed)
+                rows += [{"data": name, "truth": "calls", "seed": seed} | row for row in calls]
+            halves = agreement_rows(mdata, places, seed)
+            rows += [{"data": name, "truth": "halves", "seed": seed} | row for row in halves]
+            options.results.parent.mkdir(parents=True, exist_ok=True)
+            pd.DataFrame(rows).to_csv(options.results, index=False, float_format="%.4g")
+            print(name, seed, "done", flush=True)
+    show(pd.DataFrame(rows))
+
+
+def show(rows: pd.DataFrame) -> None:
+    pd.set_option("display.width", 200, "display.max_columns", None)
+    scored = rows[rows["ap"].notna()]
+    columns = ["ap", "low", "high", "ratio", "ratio_low", "ratio_high"]
+    print(scored.groupby(["data", "truth", "method"], sort=False)[columns].mean().round(3))
+    calls = rows[rows["truth"] == "calls"]
+    if len(calls):
+        columns = ["called", "not_linked", "called_elsewhere"]
+        print(calls.groupby(["data", "level"], sort=False)[columns].mean().round(3))
+    halves = rows[rows["truth"] == "halves"]
+    print(halves.groupby(["data", "method"], sort=False)[["spearman", "best_1000"]].mean().round(3))
+
+
+if __name__ == "__main__":
+    main()
