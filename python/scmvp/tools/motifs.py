@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from ..arguments import number, whole_number
+from ..arguments import whole_number
 from ..data.annotated import counts_in
 from ..data.containers import as_names, note, peaks_in
 from ..data.motifs import Motifs, motifs_of
@@ -73,17 +73,10 @@ def motif_activity(
     adata = peaks_in(data)
     counts, peaks, cells = counts_in(adata, "atac", layer)
     found = motifs_of(
-        motifs, peaks, gc=gc, fasta=fasta, p_value=checked_p_value(p_value),
+        motifs, peaks, gc=gc, fasta=fasta, p_value=p_value,
         tables=dict(adata.varm), var=adata.var,
     )  # fmt: skip
     return activity_in(counted(counts), found, cells, n_background, seed)
-
-
-def checked_p_value(p_value: float) -> float:
-    """A number between 0 and 1."""
-    if not 0 < number("p_value", p_value) < 1:
-        raise InputError(f"p_value is {p_value!r}; give a number between 0 and 1")
-    return float(p_value)
 
 
 def activity_in(
