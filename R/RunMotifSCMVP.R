@@ -10,11 +10,12 @@
 #' the same accessibility and GC content. The z-score is the deviation less the mean of those of the
 #' background sets, over their standard deviation. The peaks are those of the model.
 #'
-#' Imputed accessibility has less noise, so that cell types are further apart, and no differences
-#' between the batches of a model that was fitted with them. z-scores from it are larger than those
-#' from counts, and their size is no measure of significance: the noise of counts, that background
-#' sets show in measured z-scores, is not in them. Measured deviations contain differences between
-#' batches.
+#' A z-score compares the motif with random sets of peaks: of a motif without a role, the mean
+#' z-score of a cell type is mostly between -2 and 2, from either kind of values. Imputed
+#' accessibility has less noise, so that cell types are further apart. Tests over cells (such as
+#' `FindMarkers()`) are for measured values: imputed ones have no noise of single cells, and small
+#' differences of any motif have small p-values. Imputed values are without the differences between
+#' the batches of a model that was fitted with them; measured deviations contain these.
 #'
 #' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.

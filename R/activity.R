@@ -10,7 +10,6 @@ with_accessibility <- function(object, taker, reduction, peaks, request, f) {
   home <- home_of(object, reduction)
   latent <- latent_of(object, reduction)
   cells <- rownames(latent)
-  if (length(cells) == 0) refuse("the object has no cells: there is nothing to compute.")
   counts <- if (request$values == "measured") {
     measured_peaks(object, record, reduction, home, cells, peaks)
   }
@@ -69,14 +68,7 @@ activity_kind <- function(object, as) {
 check_activity_name <- function(object, name, reduction, record) {
   check_column_name(name, "assay.name")
   parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
-  words <- about(object)
-  taken <- name %in% c(names(parts), words$others, words$reductions)
-  if (taken && !made_from(parts, name, reduction)) {
-    refuse(
-      "the object already has a '", name, "' that was not made from reduction '", reduction,
-      "': choose another assay.name."
-    )
-  }
+  refuse_foreign_part(parts, about(object), name, reduction, "assay.name")
   refuse_key_of_another(object, tolower(key_for(name)), name, "assay.name")
 }
 

@@ -213,6 +213,7 @@ r_words <- c(
   ", e.g. with adata.obs_names_make_unique()" = ", e.g. with make.unique()",
   ", e.g. with adata.var_names_make_unique()" = ", e.g. with make.unique()",
   "leave its counts on disk with backed=True, or " = "",
+  "pip install 'scmvp[motifs]'" = "reticulate::py_install(\"lightmotif\")",
   "give a dict of column and level" =
     "give levels named by their columns, such as c(donor = \"A\", lane = \"2\")",
   "give a dict of names and paths" = "give a vector of paths with names",

@@ -46,6 +46,8 @@ read_gene_bed <- function(path, argument, verbose) {
     seqnames = field(1), start = number(2) + 1, end = number(3), # BED counts from 0
     gene = field(4), strand = if (min(lengths(fields)) >= 6) field(6) else "*"
   )
+  empty <- which(table$end == table$start - 1) # a place between two bases
+  table$start[empty] <- table$end[empty]
   bad <- which(is.na(table$start) | is.na(table$end) | table$end < table$start)
   if (length(bad) > 0) {
     refuse(

@@ -58,12 +58,13 @@ result_names <- function(object, parts, reduction.name, reduction.key, new) {
   names
 }
 
-refuse_foreign_part <- function(parts, words, name, reduction.name) {
+# `argument`: that names it.
+refuse_foreign_part <- function(parts, words, name, reduction.name, argument = "reduction.name") {
   taken <- name %in% c(names(parts), words$others, words$reductions)
   if (taken && !made_from(parts, name, reduction.name)) {
     refuse(
       "the object already has a '", name, "' that was not made from reduction '", reduction.name,
-      "': rename or remove it, or choose another reduction.name."
+      "': rename or remove it, or choose another ", argument, "."
     )
   }
 }
@@ -177,5 +178,19 @@ parts_to_drop <- function(parts, names, kept, verbose) {
       dropped <- c(dropped, name)
     }
   }
+  if (verbose) tell_stale_activities(parts, names$reduction)
   dropped
+}
+
+# Activities of motifs and genes stay, under names that the user has chosen.
+tell_stale_activities <- function(parts, reduction) {
+  stale <- Filter(function(part) {
+    isTRUE(part$mark$reduction == reduction) && part$mark$modality %in% c("motif", "gene")
+  }, parts)
+  if (length(stale) > 0) {
+    message(
+      some_names(vapply(stale, `[[`, "", "name")), ": activities of the model that this one ",
+      "replaces; run RunMotifSCMVP() or GeneActivitySCMVP() again"
+    )
+  }
 }

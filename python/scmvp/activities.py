@@ -58,7 +58,6 @@ class Active(Clustered):
             AnnData of cells x motifs, as there. From decoded values, NaN is only for motifs that
             are in no peak, or in all.
         """
-        motif_tool.checked_p_value(p_value)
         found = motifs_of(motifs, self.peaks, gc=gc, fasta=fasta, p_value=p_value)
         profiles, cells = self._profiles(data, imputed, batch)
         with self._fitted().on_its_threads():

@@ -16,7 +16,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "__init__": {"scMVP needs torch": WITHOUT},
     "activity": {
         "method is {": STATES,
-        "of genes has a peak": "case activity_of_genes",
+        "no gene has a peak": "case activity_of_genes",
         "on several chromosomes": NOTE,
         "starts without bodies": "case activity_of_genes",
     },

@@ -64,6 +64,12 @@ def test_windows_around_starts_are_no_bodies(tmp_path):
     ]
 
 
+def test_a_place_between_two_bases_is_a_start(tmp_path):
+    path = tmp_path / "tss.bed"
+    path.write_text("chr1\t99\t200\tA\t.\t+\nchr1\t99\t200\tB\t.\t+\nchr1\t40\t40\tC\t.\t+\n")
+    assert read_genes(path)["tss"].tolist() == [150, 150, 40]
+
+
 def test_a_table_of_starts_keeps_all_starts_of_a_gene():
     table = pd.DataFrame({"gene": ["A", "A"], "chr": ["1", "1"], "tss": [10, 90]})
     assert rows_of(read_genes(table)) == [

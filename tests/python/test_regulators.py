@@ -31,6 +31,8 @@ def test_ranks_are_those_of_scipy():
     activity = activity_of()
     ranks = scmvp.rank_motifs(activity, "kind")
     assert ranks.iloc[0][["group", "motif", "gene"]].tolist() == ["x", "M1", "SPI1"]
+    difference = ranks["mean"] - ranks["mean_rest"]
+    assert (difference.groupby(ranks["group"]).diff().dropna() <= 0).all()
     one, rest = activity.X[:20, 1][1:], activity.X[20:, 1]
     row = ranks[(ranks["group"] == "x") & (ranks["motif"] == "M2")].iloc[0]
     assert row["p_value"] == mannwhitneyu(one, rest).pvalue

@@ -5,6 +5,20 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-RunMotifSCMVP.R: what cannot be scored is refused",
+    "the peaks have no motifs: give motifs", "motifs must be a matrix (peaks x motifs)",
+    "motifs needs names of peaks", "gc must be numbers with the names of peaks",
+    "the counts of the peaks are not in the object", "batch is for imputed values"
+  ),
+  of(
+    "test-RunMotifSCMVP.R: a new fit says which activities were of the one before",
+    "of the model that this one replaces"
+  ),
+  of(
+    "test-GeneActivitySCMVP.R: what cannot be summed is refused",
+    "gene.coords is needed for the result on matrices"
+  ),
+  of(
     "test-ReportSCMVP.R: what a report cannot show is refused, and no file is made",
     "name a reduction of two dimensions of all of them"
   ),
@@ -320,6 +334,7 @@ c(
   ),
   of(
     "says what was found or done; there is nothing to do",
+    "GC content of the peaks: column GC.percent",
     "signal of {} at", "co-accessibility cutoff", "Seurat does not allow '_'",
     "distance parameter from up to", "distance parameter {}", "models of {}", "{} of peaks",
     "removing assay '", "training in a Python process of its own", "genes are found by column",

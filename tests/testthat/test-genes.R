@@ -163,6 +163,8 @@ test_that("a BED file holds bodies or windows, and it is said which", {
   )
   expect_message(expect_starts(bed(at, at), truth), "windows around starts")
   expect_silent(gene_starts(bed(at, at), verbose = FALSE))
+  # a place between two bases
+  expect_starts(bed(at + 1, at), truth, verbose = FALSE)
   # a window that the chromosome cuts
   at[1] <- 200
   truth$tss[truth$gene == bodies$gene_name[1]] <- 200

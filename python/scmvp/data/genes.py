@@ -124,13 +124,15 @@ def _read_bed(path: Path) -> pd.DataFrame:
                 continue
             parts = line.rstrip("\r\n").split("\t")
             is_gene = len(parts) >= 4 and parts[1].isdigit() and parts[2].isdigit()
-            if not is_gene or int(parts[1]) >= int(parts[2]):
+            if not is_gene or int(parts[1]) > int(parts[2]):
                 raise InputError(
                     f"line {number} of {path} is no gene of a BED file (chromosome, start, end and "
                     f"name, with tabs between them): '{line.strip()[:60]}'; correct the file"
                 )
             strand = parts[5] if len(parts) >= 6 else "*"
-            rows.append((parts[3], parts[0], int(parts[1]) + 1, int(parts[2]), strand))
+            end = int(parts[2])
+            start = min(int(parts[1]) + 1, end)  # a place between two bases has no width
+            rows.append((parts[3], parts[0], start, end, strand))
     if not rows:
         raise InputError(f"'{path}' holds no gene; give a BED file of genes")
     table = pd.DataFrame(rows, columns=["gene", "seqnames", "start", "end", "strand"])

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from ..arguments import number
 from ..errors import InputError
 from ..words import count_of, name_some
 from .containers import as_names, note, type_name
@@ -50,6 +51,8 @@ def motifs_of(
     Raises:
         InputError: It cannot be read, or is of other peaks.
     """
+    if not 0 < number("p_value", p_value) < 1:
+        raise InputError(f"p_value is {p_value!r}; give a number between 0 and 1")
     sequences = None
     if fasta is not None:
         intervals, at = peaks_of(peaks, "the data")

@@ -134,9 +134,8 @@ def weights_of(
     )
     if not len(found):
         raise InputError(
-            f"none of the {count_of(len(places), 'place')} of genes has a peak (genes are on "
-            f"{name_some(pd.unique(places['seqnames']))}; peaks are {name_some(peaks)}); give "
-            "genes of the same genome"
+            f"no gene has a peak (genes are on {name_some(pd.unique(places['seqnames']))}; peaks "
+            f"are {name_some(peaks)}); give genes of the same genome"
         )
     return found.groupby(["gene", "peak"], sort=False, as_index=False)["weight"].max()
 

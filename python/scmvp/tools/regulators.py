@@ -32,12 +32,16 @@ def rank_motifs(
         groupby: Column of its obs, or a value for each cell; cells with a missing one are left out.
 
     Returns:
-        One row per group and motif, in each group the highest 'auroc' first: 'group', 'motif',
-        'gene', 'mean' and 'mean_rest' (z-scores), 'auroc' (probability that a cell of the group has
-        a higher z-score than one of the others), 'p_value' (Mann-Whitney, two-sided) and 'q_value'
-        (Benjamini and Hochberg, within the group). Cells without a z-score are left out of a motif;
-        NaN where fewer than 3 cells of either side are left. Where the groups were made from the
-        same peaks, p-values say how they differ, not that they exist.
+        One row per group and motif, in each group the highest difference of 'mean' and 'mean_rest'
+        (z-scores) first: 'group', 'motif', 'gene', both means, 'auroc' (probability that a cell of
+        the group has a higher z-score than one of the others), 'p_value' (Mann-Whitney, two-sided)
+        and 'q_value' (Benjamini and Hochberg, within the group). Cells without a z-score are left
+        out of a motif; NaN where fewer than 3 cells of either side are left.
+
+        z-scores compare a motif with random sets of peaks, and so do their means. 'auroc' and
+        p-values compare cells: of measured counts they say that a difference is more than the noise
+        of cells. Imputed values have no such noise; there, every motif tells groups apart, and only
+        the means are of use.
 
     Raises:
         InputError: No such column, or fewer than two groups.
@@ -70,7 +74,8 @@ def rank_motifs(
         table.insert(1, "motif", as_names(activity.var_names).astype(object))
         table.insert(2, "gene", as_names(activity.var["gene"]).astype(object))
         table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy())
-        tables.append(table.sort_values("auroc", ascending=False, kind="stable"))
+        order = np.argsort(table["mean_rest"] - table["mean"], kind="stable")  # NaN last
+        tables.append(table.iloc[order])
     return pd.concat(tables, ignore_index=True)
 
 

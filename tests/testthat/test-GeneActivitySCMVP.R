@@ -1,0 +1,105 @@
+skip_without_core()
+
+# A gene at every fifth peak, on either strand, one on a chromosome without peaks.
+some_genes <- function() {
+  places <- parse_ranges(peak_names)[seq(1, length(peak_names), by = 5), ]
+  n <- nrow(places)
+  genes <- data.frame(
+    gene = c(gene_names[seq_len(n)], "far"), seqnames = c(sub("chr", "", places$seqnames), "9"),
+    start = c(places$start + 100, 1), end = c(places$start + 1300, 9)
+  )
+  genes$strand <- rep_len(c("+", "-"), n + 1)
+  genes
+}
+
+# Weights, genes x peaks, pair by pair.
+weights_by_hand <- function(genes, method) {
+  peaks <- parse_ranges(peak_names)
+  weight <- function(i, j) {
+    gene <- genes[i, ]
+    if (paste0("chr", gene$seqnames) != peaks$seqnames[j]) {
+      return(0)
+    }
+    bases <- c(peaks$start[j] + 1, peaks$end[j]) # 1-based, as genes are
+    forward <- gene$strand == "+"
+    if (method == "decay") {
+      tss <- if (forward) gene$start else gene$end
+      gap <- max(0, bases[1] - tss, tss - bases[2])
+      return(if (gap > 1e5) 0 else exp(-gap / 5000))
+    }
+    low <- gene$start - if (forward) 2000 else 0
+    high <- gene$end + if (forward) 0 else 2000
+    as.numeric(bases[1] <= high && bases[2] >= low)
+  }
+  values <- outer(seq_len(nrow(genes)), seq_along(peak_names), Vectorize(weight))
+  dimnames(values) <- list(genes$gene, peak_names)
+  values[rowSums(values) > 0, , drop = FALSE]
+}
+
+activity_matrix <- function(object, ...) {
+  GeneActivitySCMVP(object, some_genes(), as = "matrix", verbose = FALSE, ...)
+}
+
+test_that("activities are sums over the peaks of a gene", {
+  object <- fitted_object()
+  counts <- as.matrix(atac_counts())[, colnames(object)]
+  imputed <- ImputeSCMVP(
+    object, "peaks",
+    features = peak_names, as = "matrix", verbose = FALSE
+  )
+  for (method in c("body", "decay")) {
+    weights <- weights_by_hand(some_genes(), method)
+    found <- activity_matrix(object, method = method, values = "measured")
+    expect_s4_class(found, "dgCMatrix")
+    expect_equal(as.matrix(found), weights %*% counts)
+    expect_equal(
+      activity_matrix(object, method = method), weights %*% imputed[peak_names, ],
+      tolerance = 1e-6
+    )
+  }
+})
+
+test_that("the result is an assay of a Seurat object, and an alternative experiment", {
+  object <- fitted_object()
+  activity <- activity_matrix(object)
+  with_assay <- GeneActivitySCMVP(object, some_genes(), verbose = FALSE)
+  expect_equal(as.matrix(imputed_values(with_assay[["ACTIVITY"]])), activity)
+  expect_identical(SeuratObject::DefaultAssay(with_assay), "RNA")
+  measured <- GeneActivitySCMVP(object, some_genes(), values = "measured", verbose = FALSE)
+  expect_s4_class(measured[["ACTIVITY"]], "Assay")
+  skip_slow()
+  skip_if_not_installed("SingleCellExperiment")
+  counts <- list(rna = rna_counts(), peaks = atac_counts())
+  experiment <- SingleCellExperiment::SingleCellExperiment(list(counts = counts$rna))
+  SingleCellExperiment::altExp(experiment, "ATAC") <-
+    SingleCellExperiment::SingleCellExperiment(list(counts = counts$peaks))
+  experiment <- quick_fit(experiment)
+  experiment <- GeneActivitySCMVP(experiment, some_genes(), verbose = FALSE)
+  found <- SingleCellExperiment::altExp(experiment, "ACTIVITY")
+  expect_identical(SummarizedExperiment::assayNames(found), "activity")
+  alone <- quick_fit(counts$rna, peaks = counts$peaks)
+  expect_equal(
+    GeneActivitySCMVP(alone, some_genes(), verbose = FALSE),
+    SummarizedExperiment::assay(found, "activity"),
+    tolerance = 1e-4
+  )
+  expect_equal(activity_matrix(object, backend = "process"), activity, tolerance = 1e-6)
+})
+
+test_that("what cannot be summed is refused", {
+  object <- fitted_object()
+  run <- function(...) GeneActivitySCMVP(object, ..., verbose = FALSE)
+  far <- some_genes()[25, ]
+  expect_refused(run(far), "no gene has a peak \\(genes are on '9'")
+  expect_refused(run(), "give gene.coords")
+  expect_refused(run(some_genes(), assay.name = "ATAC"), "was not made from reduction 'scmvp'")
+  expect_refused(run(some_genes(), method = "sum"), "method")
+  alone <- quick_fit(rna_counts(), peaks = atac_counts(), max.epochs = 1)
+  expect_refused(GeneActivitySCMVP(alone), "gene.coords is needed for the result on matrices")
+  expect_refused(
+    GeneActivitySCMVP(alone, some_genes(), as = "object"), "holds no assays: take as = \"matrix\""
+  )
+  expect_refused(
+    GeneActivitySCMVP(alone, some_genes(), values = "measured"), "give them with peaks ="
+  )
+})
