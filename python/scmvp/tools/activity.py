@@ -124,7 +124,7 @@ def weights_of(
         end = np.where(forward, end, end + upstream)
     else:
         start, end = first - distance, first + 1 + distance
-    row, peak = _overlaps(intervals, places["seqnames"], start, end)
+    row, peak = overlaps(intervals, places["seqnames"], start, end)
     weight = np.ones(len(row))
     if method == "decay":
         gap = np.maximum(intervals.start[peak] - first[row], first[row] - intervals.end[peak] + 1)
@@ -153,7 +153,7 @@ def on_one_chromosome(places: pd.DataFrame) -> pd.DataFrame:
     return places[~elsewhere].reset_index(drop=True)
 
 
-def _overlaps(
+def overlaps(
     peaks: Peaks, chromosomes: pd.Series, start: np.ndarray, end: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of a window and a peak that overlap by at least one base pair: their positions."""

@@ -15,7 +15,7 @@ from ..data.genes import bare_chromosome, read_genes
 from ..data.peaks import Peaks, peaks_of
 from ..errors import InputError
 from ..words import count_of, name_some
-from .activity import on_one_chromosome
+from .activity import on_one_chromosome, overlaps
 from .association import Evidence, correlations, evidence_of
 
 DISTANCE = 500_000
@@ -108,7 +108,8 @@ def near_pairs(
             f"place ({name_some(without)}) and {'gets' if lacking == 1 else 'get'} no links"
         )
     modeled = on_one_chromosome(modeled)
-    row, peak = _within(modeled["tss"], on.get_indexer(modeled["on"]), center, chromosome, distance)
+    row, peak = _within(intervals, modeled, distance)
+    peak = numbers[peak]
     if not len(row):
         raise InputError(
             f"no peak is within {distance:,} base pairs of a gene (genes are on "
@@ -266,22 +267,14 @@ def _table(
     return table[COLUMNS]
 
 
-def _within(
-    tss: pd.Series, on: np.ndarray, center: np.ndarray, chromosome: np.ndarray, distance: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of starts and numbers of peaks whose centers are within a distance of them."""
-    rows, found = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    start = tss.to_numpy(np.float64)
-    for code in np.unique(on):
-        here, row = np.flatnonzero(chromosome == code), np.flatnonzero(on == code)
-        here = here[np.argsort(center[here], kind="stable")]
-        low = np.searchsorted(center[here], start[row] - distance, side="left")
-        n = np.searchsorted(center[here], start[row] + distance, side="right") - low
-        which = np.repeat(np.arange(len(row)), n)
-        place = np.repeat(low - (np.cumsum(n) - n), n) + np.arange(len(which))
-        rows.append(row[which])
-        found.append(here[place])
-    return np.concatenate(rows), np.concatenate(found)
+def _within(intervals: Peaks, places: pd.DataFrame, distance: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of places, and peaks whose centers are within a distance of their starts."""
+    twice = intervals.start + intervals.end  # of the center, a whole number
+    tss = places["tss"].to_numpy()
+    return overlaps(
+        Peaks(intervals.chrom, twice, twice + 1), places["seqnames"], 2 * (tss - distance),
+        2 * (tss + distance) + 1,
+    )  # fmt: skip
 
 
 def _kinds(
