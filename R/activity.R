@@ -13,9 +13,9 @@ with_accessibility <- function(object, taker, reduction, peaks, request, f) {
   counts <- if (request$values == "measured") {
     measured_peaks(object, record, reduction, home, cells, peaks)
   }
-  result <- with_engine(request$backend, function(engine) {
+  answer <- function(engine, watch) {
     model <- restore_model(record$model, engine)
-    from <- list(cells = list_of(cells))
+    from <- list(cells = list_of(cells), on_stage = watch$stage)
     if (is.null(counts)) {
       from <- c(from, list(latent = unname(latent), batch = request$batch))
     } else {
@@ -24,6 +24,9 @@ with_accessibility <- function(object, taker, reduction, peaks, request, f) {
       from$atac <- in_model_features(counts, model$peaks, "peak", cells, known)$counts
     }
     f(engine, Filter(Negate(is.null), from))
+  }
+  result <- watched(request$verbose, function(watch) {
+    with_engine(request$backend, watch = watch, f = function(engine) answer(engine, watch))
   })
   list(result = result, cells = cells, home = home, record = record)
 }

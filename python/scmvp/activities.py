@@ -17,6 +17,7 @@ from .data.labels import level_codes, level_names
 from .data.motifs import motifs_of
 from .data.paired import PairedData
 from .errors import InputError
+from .progress import Listener, followed
 from .tools import activity, impute, links
 from .tools import motifs as motif_tool
 from .tools.profiles import Profiles, counted, decoded
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _LIBRARY = 1e4
-_CELLS = 128  # decoded at a time in both modalities
 
 
 class Active(Clustered):
@@ -96,7 +96,7 @@ class Active(Clustered):
         self, genes: pd.DataFrame | str | os.PathLike, data: PairedData | None = None, *,
         groupby: str | Sequence | pd.Series | None = None, distance: int = links.DISTANCE,
         decay: float = links.DECAY, fdr: float | None = None, n_cells: int = links.N_CELLS,
-        batch: Batch = None, seed: int = 0,
+        batch: Batch = None, seed: int = 0, progress: bool | Listener = False,
     ) -> pd.DataFrame:  # fmt: skip
         """Score links from peaks to the genes near them: contact x accessibility x association.
 
@@ -124,6 +124,7 @@ class Active(Clustered):
             n_cells: Number of cells, drawn at random, whose imputed values are correlated.
             batch: To impute to, as in `get_normalized_expression`.
             seed: Of the drawn cells and background pairs.
+            progress: As in `train`.
 
         Returns:
             DataFrame with one row per pair, ordered by gene as in the model and then by peak:
@@ -146,27 +147,33 @@ class Active(Clustered):
         paired = self._matched(data)
         latent = self.get_latent_representation() if data is None else self._embedded(paired)
         labels = None if groupby is None else _labels(groupby, data, paired.cells)
-        return self.links_near(near, latent, labels, batch, fdr, decay, n_cells, seed)
+        return self.links_near(
+            near, latent, paired.cells, labels, batch, fdr, decay, n_cells, seed, progress
+        )
 
     def links_near(
-        self, near: links.Near, latent: np.ndarray, labels: pd.Series | None = None,
-        batch: Batch = None, fdr: float | None = None, decay: float = links.DECAY,
-        n_cells: int = links.N_CELLS, seed: int = 0,
+        self, near: links.Near, latent: np.ndarray, cells: np.ndarray,
+        labels: pd.Series | None = None, batch: Batch = None, fdr: float | None = None,
+        decay: float = links.DECAY, n_cells: int = links.N_CELLS, seed: int = 0,
+        progress: bool | Listener = False,
     ) -> pd.DataFrame:  # fmt: skip
-        """`link_peaks` of points of the latent; needs no counts."""
+        """`link_peaks` of points of the latent, which belong to these cells; needs no counts."""
         fit, scope = self._fitted(), self._plan.scope
+        order = np.argsort(cells, kind="stable")  # so that draws do not depend on that of the cells
+        latent = np.asarray(latent)[order]
+        labels = None if labels is None else labels.iloc[order].reset_index(drop=True)
 
         def decode(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for start in range(0, len(points), _CELLS):
-                some = points[start : start + _CELLS]
+            for start in range(0, len(points), links.BLOCK):
+                some = points[start : start + links.BLOCK]
                 rna, atac = (
                     impute.imputed(fit, scope, some, modality, None, _LIBRARY, batch)
                     for modality in ("rna", "atac")
                 )
                 yield np.concatenate(list(rna)), np.concatenate(list(atac))
 
-        with fit.on_its_threads():
-            table = links.links_of(near, decode, latent, labels, decay, n_cells, seed)
+        with fit.on_its_threads(), followed(progress) as (stages, _):
+            table = links.links_of(near, decode, latent, labels, decay, n_cells, seed, stages)
         if fdr is not None:
             table = table[table["fdr"] <= fdr].reset_index(drop=True)
         return table

@@ -234,7 +234,9 @@ class Service:
         groups = None
         if labels is not None:
             groups = pd.Series(pd.Categorical(list(labels), categories=list(levels or ())))
-        table = model.links_near(near, _points(latent), groups, **options)
+        table = model.links_near(
+            near, _points(latent), np.array(cells), groups, progress=self._progress, **options
+        )
         # as categories, each name crosses once
         text = table.columns.intersection(["group", "gene", "peak", "kind", "seqnames"])
         return plain_frame(table.astype(dict.fromkeys(text, "category")))

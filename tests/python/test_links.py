@@ -55,7 +55,8 @@ def test_correlations_are_pearsons_of_all_cells():
     other[:, 8] = 5.0  # does not vary
     first, second = np.repeat(np.arange(7), 9), np.tile(np.arange(9), 7)
     blocks = [(one[i : i + 64], other[i : i + 64]) for i in range(0, 500, 64)]
-    found = correlations(blocks, first, second)
+    found, means = correlations(blocks, first, second)
+    assert means == pytest.approx(other.mean(0))
     wanted = [stats.pearsonr(one[:, i], other[:, j])[0] if j != 8 else 0 for i, j in
               zip(first, second, strict=True)]  # fmt: skip
     assert found == pytest.approx(wanted, abs=1e-4)
@@ -191,7 +192,7 @@ def test_peaks_of_one_chromosome_are_scored_without_association(cells, model):
     peaks = np.array([name.replace(name.split("-")[0], "chr1") for name in model.peaks])
     near = near_pairs(model.genes, peaks, places.assign(seqnames="chr1"), 100_000)
     with pytest.warns(InputNote, match="all peaks are on one chromosome"):
-        table = model.links_near(near, model.get_latent_representation())
+        table = model.links_near(near, model.get_latent_representation(), model.cells)
     assert (table["score"] == table["contact"] * table["accessibility"]).all()
     assert table["fdr"].isna().all()
 

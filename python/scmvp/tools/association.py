@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
-_PAIRS = 200_000  # of which the values are held at a time
+_PAIRS = 8_192  # of which the values are gathered at a time, in the processor's cache
 _MOST_ITERATIONS = 500
 _BINS_OF_PRIOR = 64
 _START = 0.05  # proportion of linked pairs at contact 1
@@ -31,7 +31,7 @@ class Evidence(NamedTuple):
 
 def correlations(
     blocks: Iterable[tuple[np.ndarray, np.ndarray]], first: np.ndarray, second: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Pearson correlation of pairs of columns over cells that come in blocks.
 
     Args:
@@ -40,7 +40,8 @@ def correlations(
         second: Columns of the second, (n,).
 
     Returns:
-        (n,) float64; 0 where one of the two does not vary.
+        (n,) float64; 0 where one of the two does not vary. And the means of the columns of the
+        second matrix.
     """
     products = np.zeros(len(first))
     sums: list[np.ndarray] = []
@@ -71,7 +72,8 @@ def correlations(
         spread.append(np.sqrt(variance))
     covariance = products - sums[0][first] * sums[1][second] / n
     scale = spread[0][first] * spread[1][second]
-    return np.divide(covariance, scale, out=np.zeros(len(first)), where=scale > 0).clip(-1, 1)
+    found = np.divide(covariance, scale, out=np.zeros(len(first)), where=scale > 0).clip(-1, 1)
+    return found, origin[1] + sums[1] / n
 
 
 def evidence_of(correlation: np.ndarray, background: np.ndarray, contact: np.ndarray) -> Evidence:

@@ -14,6 +14,7 @@ from ..data.containers import as_names, note
 from ..data.genes import bare_chromosome, read_genes
 from ..data.peaks import Peaks, peaks_of
 from ..errors import InputError
+from ..progress import SILENT, Stages, counted
 from ..words import count_of, name_some
 from .activity import on_one_chromosome, overlaps
 from .association import Evidence, correlations, evidence_of
@@ -24,7 +25,8 @@ PLATEAU = 5_000  # base pairs; contacts are equally frequent within it
 VARYING = 0.5  # proportion of links whose gene and peak vary between the cells at all
 PROMOTER = 1_000  # base pairs from a start
 N_CELLS = 2_000
-_OF_GROUP = 200  # cells decoded for the mean of a group
+BLOCK = 128  # cells decoded at a time
+_OF_GROUP = 200  # cells decoded for the mean of a group, and to find background pairs
 _BACKGROUND = (20_000, 200_000)  # pairs, at least and at most
 _LIKE = 0.02  # how far in rank a background peak is from the peak that it stands for
 
@@ -152,6 +154,7 @@ def links_of(
     decay: float = DECAY,
     n_cells: int = N_CELLS,
     seed: int = 0,
+    stages: Stages = SILENT,
 ) -> pd.DataFrame:
     """Factors and score of each pair; see `SCMVP.link_peaks`.
 
@@ -163,6 +166,7 @@ def links_of(
         decay: Exponent of the contacts.
         n_cells: Of which correlations are computed, at most.
         seed: Of the choice of cells and of background pairs.
+        stages: Are reported.
 
     Returns:
         DataFrame of COLUMNS, and 'group' as the first column where there are labels.
@@ -178,39 +182,43 @@ def links_of(
             "given; give more cells"
         )
     some = np.sort(rng.permutation(len(latent))[:n_cells])
-    accessibility = _mean_accessibility(decode, latent[some])
-    evidence, correlation = _association(near, decode, latent[some], accessibility, decay, rng)
+    with stages.stage("correlating genes and peaks") as report:
+        gene, peak = _background(near, _mean_accessibility(decode, latent[some[:_OF_GROUP]]), rng)
+        points = latent[some]
+        blocks = (
+            (np.log1p(rna), atac)
+            for rna, atac in counted(decode(points), -(-len(points) // BLOCK), report)
+        )
+        found, mean = correlations(
+            blocks, np.concatenate([near.gene, gene]), np.concatenate([near.peak, peak])
+        )
+    correlation, background = found[: len(near.gene)], found[len(near.gene) :]
+    evidence = _evidence(near, correlation, background, decay)
     if labels is None:
-        return _table(near, accessibility, evidence, correlation, decay)
-    tables = []
-    for group in labels.cat.categories:
-        own = np.flatnonzero(labels == group)
-        own = np.sort(rng.permutation(own)[:_OF_GROUP])
-        table = _table(near, _mean_accessibility(decode, latent[own]), evidence, correlation, decay)
-        table.insert(0, "group", group)
-        tables.append(table)
+        return _table(near, mean / mean.mean(), evidence, correlation, decay)
+    tables, groups = [], labels.cat.categories
+    with stages.stage("accessibility in the groups") as report:
+        for group in counted(groups, len(groups), report):
+            own = np.flatnonzero(labels == group)
+            own = np.sort(rng.permutation(own)[:_OF_GROUP])
+            mean = _mean_accessibility(decode, latent[own])
+            table = _table(near, mean, evidence, correlation, decay)
+            table.insert(0, "group", group)
+            tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
-def _association(
-    near: Near, decode: Decode, latent: np.ndarray, accessibility: np.ndarray, decay: float,
-    rng: np.random.Generator,
-) -> tuple[Evidence, np.ndarray]:  # fmt: skip
-    """Correlations of the pairs, and what these say against those of background pairs."""
-    gene, peak = _background(near, accessibility, rng)
-    blocks = ((np.log1p(rna), atac) for rna, atac in decode(latent))
-    found = correlations(
-        blocks, np.concatenate([near.gene, gene]), np.concatenate([near.peak, peak])
+def _evidence(
+    near: Near, correlation: np.ndarray, background: np.ndarray, decay: float
+) -> Evidence:
+    if len(background):
+        return evidence_of(correlation, background, contact_of(near.distance, decay))
+    note(
+        "all peaks are on one chromosome, so there are no background pairs: links are scored by "
+        "contact and accessibility alone"
     )
-    correlation, background = found[: len(near.gene)], found[len(near.gene) :]
-    if not len(background):
-        note(
-            "all peaks are on one chromosome, so there are no background pairs: links are scored "
-            "by contact and accessibility alone"
-        )
-        unknown = np.full(len(correlation), np.nan)
-        return Evidence(np.ones(len(correlation)), unknown, unknown), correlation
-    return evidence_of(correlation, background, contact_of(near.distance, decay)), correlation
+    unknown = np.full(len(correlation), np.nan)
+    return Evidence(np.ones(len(correlation)), unknown, unknown)
 
 
 def _background(
