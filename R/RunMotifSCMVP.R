@@ -122,13 +122,23 @@ motifs_to_score <- function(motifs, part) {
   if (is.character(motifs) && !is.matrix(motifs)) {
     return(check_input_file(motifs, "motifs"))
   }
-  genes <- NULL
   if (inherits(motifs, "Motif")) {
-    matches <- methods::slot(motifs, "data")
-    genes <- methods::slot(motifs, "motif.names")
-    genes <- if (length(genes) > 0) as.character(unlist(genes[colnames(matches)]))
-    motifs <- matches
+    return(signac_motifs(motifs))
   }
+  check_motif_matrix(motifs)
+  list(matches = as_dgc(motifs), genes = NULL)
+}
+
+# Of a Motif object, with the genes that its motifs are named after.
+signac_motifs <- function(motifs) {
+  matches <- methods::slot(motifs, "data")
+  check_motif_matrix(matches)
+  genes <- methods::slot(motifs, "motif.names")
+  genes <- if (length(genes) > 0) as.character(unlist(genes[colnames(matches)]))
+  list(matches = as_dgc(matches), genes = if (length(genes) == ncol(matches)) genes)
+}
+
+check_motif_matrix <- function(motifs) {
   if (!is_matrix_like(motifs)) {
     refuse(
       "motifs must be a matrix (peaks x motifs), a Motif object of Signac or the path of a file, ",
@@ -138,7 +148,6 @@ motifs_to_score <- function(motifs, part) {
   if (is.null(rownames(motifs)) || is.null(colnames(motifs))) {
     refuse("motifs needs names of peaks (rows) and of motifs (columns).")
   }
-  list(matches = as_dgc(motifs), genes = if (length(genes) == ncol(motifs)) genes)
 }
 
 # GC content by names of peaks; NULL where it is not known.

@@ -214,6 +214,7 @@ def _arguments() -> set[str]:
 def test_arguments_and_functions_in_messages_exist():
     arguments, functions = _arguments(), _functions()
     containers = {*dir(AnnData), *dir(MuData), "feature_types", "csr_matrix", "to_adata", "not_a"}
+    containers |= {"gene_name", "gene_id"}  # columns of annotations
     for module, text in _all_texts():
         for name in re.findall(r"\b([a-z][a-z0-9_]*)=(?!=)", text):
             assert name in arguments, (module, text, name)
