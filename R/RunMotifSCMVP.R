@@ -43,7 +43,7 @@
 #' @param verbose Show messages.
 #' @return The object with the assay `assay.name` of z-scores, motifs x cells (data of a Seurat
 #'   assay, as `chromvar` of Signac; assay `z` of an altExp), its default assay unchanged; or the
-#'   matrix. `NA` in cells with fewer than one read to be expected in the peaks with a motif
+#'   matrix. Motifs of a file have their identifier and gene as name (`MA0080.5-SPI1`). `NA` in cells with fewer than one read to be expected in the peaks with a motif
 #'   (measured values), and for motifs that are in no peak.
 #' @section Errors:
 #' `scmvp_error_input` where motifs are of other peaks, or have values that are not finite; where
@@ -85,11 +85,18 @@ RunMotifSCMVP <- function(object, motifs = NULL, gc = NULL, fasta = NULL,
   )
   z <- found$result$z
   z[is.nan(z)] <- NA
-  dimnames(z) <- list(unlist(found$result$motifs), found$cells)
+  dimnames(z) <- list(motif_labels(found$result, is.character(motifs)), found$cells)
   if (as == "matrix") {
     return(z)
   }
   put_activity(object, assay.name, z, "motif", "z", found, reduction, request)
+}
+
+# Names of motifs; those of a file, which are identifiers, with their genes.
+motif_labels <- function(result, from_file) {
+  names <- unlist(result$motifs)
+  genes <- unlist(result$genes)
+  if (from_file) ifelse(genes == names, names, paste(names, genes, sep = "-")) else names
 }
 
 # The part with the peaks of a fit; NULL where the object does not hold it.
