@@ -43,7 +43,7 @@
 #' @param verbose Show messages.
 #' @return The object with the assay `assay.name` of z-scores, motifs x cells (data of a Seurat
 #'   assay, as `chromvar` of Signac; assay `z` of an altExp), its default assay unchanged; or the
-#'   matrix. `NA` in cells with fewer than one read to be expected in the peaks with a motif
+#'   matrix. Motifs of a file have their identifier and gene as name (`MA0080.5-SPI1`). `NA` in cells with fewer than one read to be expected in the peaks with a motif
 #'   (measured values), and for motifs that are in no peak.
 #' @section Errors:
 #' `scmvp_error_input` where motifs are of other peaks, or have values that are not finite; where
@@ -85,11 +85,18 @@ RunMotifSCMVP <- function(object, motifs = NULL, gc = NULL, fasta = NULL,
   )
   z <- found$result$z
   z[is.nan(z)] <- NA
-  dimnames(z) <- list(unlist(found$result$motifs), found$cells)
+  dimnames(z) <- list(motif_labels(found$result, is.character(motifs)), found$cells)
   if (as == "matrix") {
     return(z)
   }
   put_activity(object, assay.name, z, "motif", "z", found, reduction, request)
+}
+
+# Names of motifs; those of a file, which are identifiers, with their genes.
+motif_labels <- function(result, from_file) {
+  names <- unlist(result$motifs)
+  genes <- unlist(result$genes)
+  if (from_file) ifelse(genes == names, names, paste(names, genes, sep = "-")) else names
 }
 
 # The part with the peaks of a fit; NULL where the object does not hold it.
@@ -122,13 +129,23 @@ motifs_to_score <- function(motifs, part) {
   if (is.character(motifs) && !is.matrix(motifs)) {
     return(check_input_file(motifs, "motifs"))
   }
-  genes <- NULL
   if (inherits(motifs, "Motif")) {
-    matches <- methods::slot(motifs, "data")
-    genes <- methods::slot(motifs, "motif.names")
-    genes <- if (length(genes) > 0) as.character(unlist(genes[colnames(matches)]))
-    motifs <- matches
+    return(signac_motifs(motifs))
   }
+  check_motif_matrix(motifs)
+  list(matches = as_dgc(motifs), genes = NULL)
+}
+
+# Of a Motif object, with the genes that its motifs are named after.
+signac_motifs <- function(motifs) {
+  matches <- methods::slot(motifs, "data")
+  check_motif_matrix(matches)
+  genes <- methods::slot(motifs, "motif.names")
+  genes <- if (length(genes) > 0) as.character(unlist(genes[colnames(matches)]))
+  list(matches = as_dgc(matches), genes = if (length(genes) == ncol(matches)) genes)
+}
+
+check_motif_matrix <- function(motifs) {
   if (!is_matrix_like(motifs)) {
     refuse(
       "motifs must be a matrix (peaks x motifs), a Motif object of Signac or the path of a file, ",
@@ -138,7 +155,6 @@ motifs_to_score <- function(motifs, part) {
   if (is.null(rownames(motifs)) || is.null(colnames(motifs))) {
     refuse("motifs needs names of peaks (rows) and of motifs (columns).")
   }
-  list(matches = as_dgc(motifs), genes = if (length(genes) == ncol(motifs)) genes)
 }
 
 # GC content by names of peaks; NULL where it is not known.

@@ -243,6 +243,7 @@ r_arguments <- c(
   "atac_layer='([^']*)'" = "peak.layer = \"\\1\"",
   "peaks='([^']*)'" = "peaks = \"\\1\"",
   "mosaic=True" = "mosaic = TRUE",
+  "method='([^']*)'" = "method = \"\\1\"",
   "fragments=True" = "fragments = TRUE",
   "ordered=True" = "ordered = TRUE",
   "^lr is " = "learning.rate is ",

@@ -103,8 +103,8 @@ result_verbs <- function(ask, ask_with) {
     doublets = function(rna, peaks, options, batch = NULL) {
       ask_with("doublets", options, rna = rna, atac = peaks, obs = columns_of(batch))
     },
-    # of it: z (motifs x cells), motifs, genes. `from`: of with_accessibility(); `motifs`: a path, or
-    # list(matches, genes)
+    # of it: z (motifs x cells), motifs, genes. `from` is that of with_accessibility(), and `motifs`
+    # that of motifs_to_score()
     motifs = function(from, motifs, gc, options) {
       file <- is.character(motifs)
       ask_with(

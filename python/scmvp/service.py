@@ -18,7 +18,6 @@ import scmvp
 
 from .data.matrices import entries_once
 from .data.motifs import motifs_of
-from .errors import InputError
 from .progress import followed
 from .r.rserial import Named
 from .r.tables import plain_frame
@@ -241,14 +240,10 @@ class Service:
         text = table.columns.intersection(["group", "gene", "peak", "kind", "seqnames"])
         return plain_frame(table.astype(dict.fromkeys(text, "category")))
 
-    def _accessibility(
-        self, atac: Named | None, latent: np.ndarray | None, **options: Any
-    ) -> Profiles:
+    def _accessibility(self, atac: Named | None, latent: Any, **options: Any) -> Profiles:
         """Counts in the peaks of the model, or decoded values."""
         if atac is not None:
             return counted(entries_once(atac.matrix))
-        if latent is None:
-            raise InputError("neither counts nor a latent is given; give one of them")
         return self._model.decoded_profiles(_points(latent), **options)
 
     def along(self, counts: Named, time: np.ndarray, **options: Any) -> pd.DataFrame:

@@ -214,6 +214,7 @@ def _arguments() -> set[str]:
 def test_arguments_and_functions_in_messages_exist():
     arguments, functions = _arguments(), _functions()
     containers = {*dir(AnnData), *dir(MuData), "feature_types", "csr_matrix", "to_adata", "not_a"}
+    containers |= {"gene_name", "gene_id"}  # columns of annotations
     for module, text in _all_texts():
         for name in re.findall(r"\b([a-z][a-z0-9_]*)=(?!=)", text):
             assert name in arguments, (module, text, name)
@@ -259,6 +260,8 @@ ONLY_PYTHON = {
 }  # fmt: skip
 # The command line reads one sample.
 OF_SAMPLES = {"several", "samples", "peaks", "fragments"}
+# No command computes these.
+OF_ACTIVITIES = {"motifs", "activity", "sequences", "genes", "regulators"}
 # What neither the command line nor R can meet, by module: they pass no such argument or object.
 NOT_BY_OTHERS = {
     "annotated": ["there is no '{use_rep}'", "keeps no metadata", "{argument}", "{what}"],
@@ -302,7 +305,9 @@ def _met_by_others(modules: set[str] = frozenset()) -> list[tuple[str, str]]:
 def test_the_command_line_says_its_flags():
     arguments = {name for name in _arguments() if "_" in name} | {"groupby", "group1", "group2"}
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])"
-    for module, text in _met_by_others({"simulate", "filtering", "rank", *OF_SAMPLES}):
+    for module, text in _met_by_others(
+        {"simulate", "filtering", "rank", *OF_SAMPLES, *OF_ACTIVITIES}
+    ):
         left = re.findall(words, flags.in_flags(text))
         assert not left, (module, flags.in_flags(text), left)
 
@@ -332,7 +337,7 @@ def test_r_says_its_arguments():
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])|--[a-z]"
     assert phrases and names and patterns
     for module, text in _met_by_others(
-        {"cli", "outputs", "rengine", "checkpoint", "filtering", "rank", "backed"}
+        {"cli", "outputs", "rengine", "checkpoint", "filtering", "rank", "backed", "regulators"}
     ):
         left = re.findall(words, re.sub(r"(make[.]unique|subset)\(\)", "", in_r(text)))
         assert not left, (module, in_r(text), left)

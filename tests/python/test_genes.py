@@ -134,7 +134,7 @@ def test_other_sources_are_refused(source, says):
 
 def test_files_without_genes_are_refused(tmp_path):
     for name, text, says in (
-        ("a.gtf", "chr1\t5\t9\tA\n", "no line has a gene_id"),
+        ("a.gtf", "chr1\t5\t9\tA\n", "no line has names of genes"),
         ("a.bed", "\n", "holds no gene"),
         ("b.bed", "chr1\t5\t9\n", "line 1 .* is no gene"),
     ):

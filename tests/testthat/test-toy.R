@@ -22,6 +22,15 @@ test_that("a class of one file has every verb", {
   )
   starts <- data.frame(gene = "Gene4", chr = "chr1", tss = 5000, strand = "+")
   expect_same(ClassifyCRE, starts)
+  motifs <- matrix(
+    rep_len(c(TRUE, FALSE, FALSE, FALSE), 3 * length(peak_names)), length(peak_names),
+    dimnames = list(peak_names, c("A", "B", "C"))
+  )
+  expect_same(RunMotifSCMVP, motifs, as = "matrix", verbose = FALSE)
+  genes <- data.frame(gene = "Gene4", chr = "chr1", start = 5000, end = 9000, strand = "-")
+  expect_same(GeneActivitySCMVP, genes, as = "matrix", verbose = FALSE)
+  active <- RunMotifSCMVP(toy, motifs, verbose = FALSE)
+  expect_identical(dim(active$imputed$motif$values), as.integer(c(3, n_cells)))
   labelled <- both(function(object) {
     TransferLabelsSCMVP(object, object, labels = rep(c("a", "b"), length.out = n_cells))
   })

@@ -108,8 +108,8 @@ def _read_gtf(path: Path) -> pd.DataFrame:
             span[0], span[1] = min(span[0], start), max(span[1], end)
     if not spans:
         raise InputError(
-            f"'{path}' holds no gene: no line has a gene_id or gene_name in its ninth column; give "
-            "a GTF file, or a BED file whose name ends in .bed or .bed.gz"
+            f"'{path}' holds no gene: no line has names of genes in its ninth column; give a GTF "
+            "file, or a BED file whose name ends in .bed or .bed.gz"
         )
     names = pd.DataFrame(list(spans), columns=["gene_id", "gene_name", "seqnames", "strand"])
     places = pd.DataFrame(list(spans.values()), columns=["start", "end"])
@@ -219,8 +219,8 @@ def _names(table: pd.DataFrame, genes: Sequence[str] | np.ndarray | None, where:
     columns = [name for name in _NAMED if name in table]
     if not columns:
         raise InputError(
-            f"{where} has no column of gene names (gene, gene_name, symbol or gene_id); it has "
-            f"{', '.join(map(str, table.columns))}"
+            f"{where} has no column of gene names ('gene', 'gene_name', 'symbol' or 'gene_id'); it "
+            f"has {', '.join(map(str, table.columns))}"
         )
     labels = {}
     for column in columns:
