@@ -287,7 +287,8 @@ class SCMVP(Clustered):
         Counts are tested (docs/differential.md); the table also has the fold changes of decoded
         values. Without any argument the clusters are compared, each with the rest. Where the model
         has batches, cells are compared with those of their own (of several columns: with the same
-        levels of all); batches with fewer than 3 cells of a group are not used.
+        levels of all); batches with fewer than 3 cells of a group are not used. A warning names
+        groups that are not tested because there are too few cells, unless `group1` names them.
 
         Args:
             data: The cells, with all genes and peaks of the model; the fitted cells when None.
@@ -319,8 +320,8 @@ class SCMVP(Clustered):
             typical gene, which was taken for none.
 
         Raises:
-            InputError: A group is unknown or too small, shares no batch with what it is compared
-                with, or an argument is out of range.
+            InputError: A group of `group1` is unknown or too small, shares no batch with what it is
+                compared with, no group can be tested, or an argument is out of range.
         """
         return self._differential(
             "rna", data, groupby, group1, group2, genes,

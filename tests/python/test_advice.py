@@ -1111,6 +1111,7 @@ def groups(w):
     yield test(group1=mask[:7]), test(group1=mask)
     missing = pd.array([None, *mask[1:]], dtype="boolean")
     yield test(group1=missing), test(group1=mask)
+    yield test(groupby=[f"{i // 2}" for i in range(120)]), right
     yield test(group1=["no cell"]), test(group1=list(w.cells[:9]))
     yield test(group1=list(w.cells[:2])), test(group1=list(w.cells[:3]))
     yield (
@@ -1143,13 +1144,14 @@ def tables_for_scanpy(w):
 @case
 def groups_of_batches(w):
     lane = w.mdata.obs["lane"].to_numpy()
+    named = {"groupby": lane, "group1": lane[0]}
     yield (
-        lambda: w.batched.differential_expression(w.mdata, groupby=lane),
+        lambda: w.batched.differential_expression(w.mdata, **named),
         lambda: w.batched.differential_expression(w.mdata, groupby="cell_type"),
     )
     yield (
-        lambda: w.batched.differential_expression(w.mdata, groupby=lane),
-        lambda: w.model.differential_expression(w.mdata, groupby=lane),
+        lambda: w.batched.differential_expression(w.mdata, **named),
+        lambda: w.model.differential_expression(w.mdata, **named),
     )
 
 

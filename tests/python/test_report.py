@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 from html.parser import HTMLParser
 
 import mudata
@@ -17,7 +18,7 @@ from sklearn.metrics import cohen_kappa_score
 
 import scmvp
 from scmvp import cli
-from scmvp.errors import InputError
+from scmvp.errors import InputError, InputNote
 from scmvp.progress import SILENT
 from scmvp.report import contents
 from scmvp.report.page import page_of
@@ -109,6 +110,27 @@ def test_markers_are_those_of_the_test(found, model, cells):
         assert found.n_markers["rna"][cluster] == len(part)
         shown = found.markers["rna"].query("group == @cluster")
         assert list(shown["feature"]) == list(part["feature"][:5])
+
+
+def test_clusters_of_too_few_cells_are_told(model, cells):
+    paired, latent = model._matched(cells), model.get_latent_representation()
+
+    def contents_with(sizes):
+        cluster = np.r_[np.zeros(400 - sum(sizes), int), np.repeat([1, 2], sizes)]
+        of_cells = contents.Cells(
+            paired.cells, latent, np.eye(3)[cluster], cells.obs[["batch"]], []
+        )
+        return contents.contents_of(model, of_cells, paired, latent[:, :2], 5, 0, SILENT)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputNote)
+        found, none = contents_with([100, 2]), contents_with([1, 1])
+    for modality, word in (("rna", "genes"), ("atac", "peaks")):
+        assert list(found.n_markers[modality].index) == ["0", "1"]
+        assert f"Too few cells for a test of {word}: cluster 2 (2 cells)." in found.warnings
+        assert set(none.left_out[modality]) == {"0", "1", "2"}
+    assert not none.markers
+    assert "not two clusters large enough" in page_of(none, "")
 
 
 def test_means_of_markers_are_per_ten_thousand(found, model, cells):
