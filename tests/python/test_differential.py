@@ -151,11 +151,12 @@ def fitted(simulated):
     return scmvp.SCMVP(simulated, n_clusters=3, min_cells=5).train(max_epochs=4, threads=1)
 
 
-def test_table_of_the_model(fitted, simulated):
+def test_table_of_the_model(fitted, simulated, usable):
     table = fitted.differential_expression(simulated, groupby="cell_type", n_samples=3)
     assert list(table) == list(differential.COLUMNS)
     assert list(table["group"].unique()) == ["Type01", "Type02", "Type03"]
     assert len(table) == 3 * len(fitted.genes)
+    usable(table, "q_value")
     for _, part in table.groupby("group"):
         up = part["lfc"] > 0
         assert up.is_monotonic_decreasing
