@@ -33,8 +33,7 @@ class SCMVP(Clustered):
     Example:
         >>> mdata = scmvp.simulate(n_cells=500, seed=1)
         >>> model = scmvp.SCMVP(mdata, n_clusters=8).train(seed=0)
-        >>> mdata.obsm["X_scmvp"] = model.get_latent_representation()
-        >>> mdata.obs["cluster"] = model.predict()
+        >>> model.add_to(mdata)  # obsm["X_scmvp"], obs["scmvp_cluster"]
     """
 
     def __init__(

@@ -119,6 +119,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "the memory is not enough": "case memory",
         "nothing was written": NOTE,
     },
+    "clusters": {"give an AnnData or a MuData": "case odd_kinds"},
     "conditions": {
         "give a number of at least 0": "test_conditions::test_refusals",
         "cells of several conditions": "test_conditions::test_refusals",

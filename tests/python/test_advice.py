@@ -996,6 +996,8 @@ def odd_kinds(w):
     labels = w.mdata.obs[["cell_type"]]
     yield between(labels), between(labels["cell_type"])
     yield lambda: w.model.save(None), lambda: w.model.save(str(w.tmp / "model"))
+    target = w.mdata.copy()
+    yield lambda: w.model.add_to(target.obs), lambda: w.model.add_to(target)
     yield lambda: model.train(**QUICK, callback=3), lambda: model.train(**QUICK, callback=dict)
     yield lambda: model.train(**QUICK, progress=3), lambda: model.train(**QUICK, progress=False)
     number = scmvp.estimate_n_clusters
