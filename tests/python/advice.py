@@ -103,6 +103,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "were never written": WHERE,
     },
     "cli": {
+        "name a file that ends so": "test_samples::test_samples_on_the_command_line",
+        "has files without names": "test_samples::test_samples_on_the_command_line",
         "peak memory": NOTE,
         "the best state so far": NOTE,
         "imputed {arguments.modality} written": NOTE,
@@ -406,6 +408,8 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "several": {
         "paths is {": "case samples",
+        "others have; give each as": "test_samples::test_samples_on_the_command_line",
+        "several are called": "test_samples::test_samples_on_the_command_line",
         "peaks is {": STATES,
         "several samples would be called": "case samples",
         "has no name": "case samples",
