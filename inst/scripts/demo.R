@@ -294,7 +294,9 @@ main <- function() {
   options <- read_options()
   out <- function(file) file.path(options$out, file)
 
-  object <- if (nzchar(options$data)) ReadSCMVP(options$data) else {
+  object <- if (nzchar(options$data)) {
+    ReadSCMVP(options$data)
+  } else {
     SimulateSCMVP(n.cells = 500, n.genes = 1000, n.peaks = 2000) # enough to tell 8 types apart
   }
   label <- find_label(object)

@@ -277,7 +277,7 @@ def test_each_reason_to_leave_a_group_out(refused):
     names = [f"cell{i}" for i in range(19)]
     with pytest.warns(LeftOut, match="2 of 4 groups") as said:
         found = groups_of(names, label, None, None).testable(counted, batch)
-    assert "'c' (no batch has 3 of its cells and of rest), 'd' (2 cells); " in str(said[0].message)
+    assert "'c' (no batch has 3 cells of both sides), 'd' (2 cells); " in str(said[0].message)
     assert [comparison.group for comparison in found.comparisons] == ["a", "b"]
     assert (found.unit == np.where(counted, np.repeat([0, 1, 2, 3], [5, 5, 5, 4]), -1)).all()
     one = groups_of(names, label, ["a", "c"], None)

@@ -79,7 +79,7 @@ class Groups:
             else:
                 left_out[comparison.group] = obstacle.reason
         names = ", ".join(f"'{name}' ({why})" for name, why in left_out.items())
-        said = f"{names}; a comparison needs {FEWEST_CELLS} cells on each side"
+        said = f"{names}; a comparison needs {count_of(FEWEST_CELLS, 'cell')} on each side"
         if not found:
             raise NothingToTest(
                 f"no group can be tested: {said}, so choose larger groups with groupby", left_out
@@ -259,6 +259,6 @@ def _obstacle(comparison: Comparison, n: np.ndarray) -> _Obstacle | None:
             f"no batch has {count_of(FEWEST_CELLS, 'cell')} of '{comparison.group}' and of "
             f"'{comparison.reference}', so that their difference cannot be told from that of the "
             "batches; compare groups that share batches, or fit a model without batches",
-            f"no batch has {FEWEST_CELLS} of its cells and of {comparison.reference}",
+            f"no batch has {count_of(FEWEST_CELLS, 'cell')} of both sides",
         )
     return None
