@@ -48,11 +48,12 @@ ClusterSCMVP <- function(object, n.clusters = NULL, resolution = NULL, reduction
   level <- Filter(Negate(is.null), list(n_clusters = n.clusters, resolution = resolution))
   found <- with_engine(check_choice(backend, backends, "backend"), function(engine) {
     restore_model(record$model, engine)
-    name_cells(latent, engine$responsibilities(latent, level), rownames(latent))
+    named <- name_cells(latent, engine$responsibilities(latent, level), rownames(latent))
+    c(named, list(tree = engine$tree(level)))
   })
   n <- ncol(found$probabilities)
   if (verbose) message(count_of(n, "cluster"))
-  record$probabilities <- found$probabilities
+  record[c("probabilities", "tree")] <- found[c("probabilities", "tree")]
   record["level"] <- list(if (length(level) > 0) list(n_clusters = n))
   put_results(object, new_results(
     columns = cluster_columns(found, names_for(reduction)),
@@ -89,11 +90,7 @@ PlotSCMVPTree <- function(object, reduction = "scmvp") {
       class = "model"
     )
   }
-  n_components <- length(tree$leaf)
-  level <- if (is.null(record$level)) tree$level else record$level$n_clusters
-  # a fit of a given number has components as clusters
-  merged <- !is.null(tree$level) || isTRUE(level < n_components)
-  drawn <- drawn_tree(tree, if (merged) level)
+  drawn <- drawn_tree(tree)
   ggplot2::ggplot() +
     ggplot2::geom_segment(
       ggplot2::aes(
@@ -115,9 +112,8 @@ PlotSCMVPTree <- function(object, reduction = "scmvp") {
     ggplot2::theme(axis.text.x = ggplot2::element_text(angle = 60, hjust = 1))
 }
 
-# Segments of a dendrogram, x by leaf and y on log10 of the connectivity. `n_clusters`: NULL where
-# clusters are components.
-drawn_tree <- function(tree, n_clusters) {
+# Segments of a dendrogram, x by leaf and y on log10 of the connectivity.
+drawn_tree <- function(tree) {
   merges <- matrix(tree$merges, ncol = 2) + 1L
   n <- length(tree$n_cells)
   # connectivities of 0 are drawn at the floor; leaves begin below the first merge
@@ -127,12 +123,14 @@ drawn_tree <- function(tree, n_clusters) {
   for (row in seq_len(nrow(merges))) members[[n + row]] <- unlist(members[merges[row, ]])
   order <- members[[length(members)]]
   x <- vapply(members, function(leaves) mean(match(leaves, order)), 0)
-  cluster <- if (is.null(n_clusters)) {
-    n_clusters <- n
-    factor(c(tree$component, rep(NA, n - 1)), tree$component)
-  } else {
-    cut_tree(members, merges, tree$n_cells, n_clusters)
-  }
+  # of each leaf, then of each node; none of nodes between clusters
+  own <- if (is.null(tree$cluster)) tree$component else tree$cluster[tree$component + 1]
+  own <- as.integer(own)
+  cluster <- vapply(members, function(leaves) {
+    if (length(unique(own[leaves])) == 1) own[leaves[1]] else NA_integer_
+  }, 0L)
+  cluster <- factor(cluster, sort(unique(own)))
+  n_clusters <- nlevels(cluster)
   segments <- lapply(seq_len(nrow(merges)), function(row) {
     node <- n + row
     two <- merges[row, ]
@@ -150,20 +148,4 @@ drawn_tree <- function(tree, n_clusters) {
     level = mean(bounds),
     breaks = top[log10(top) <= max(height)]
   )
-}
-
-# The cluster of each node, a factor by number of cells as the engine numbers them; NA of nodes
-# between clusters.
-cut_tree <- function(members, merges, n_cells, n_clusters) {
-  n <- length(n_cells)
-  last <- 2 * n - n_clusters # the last node that is made
-  roots <- setdiff(seq_len(last), merges[seq_len(max(0, last - n)), ])
-  sizes <- vapply(members[roots], function(leaves) sum(n_cells[leaves]), 0)
-  roots <- roots[order(-sizes, roots)]
-  cluster <- rep(NA_integer_, length(members))
-  for (number in seq_along(roots)) {
-    inside <- vapply(members, function(leaves) all(leaves %in% members[[roots[number]]]), NA)
-    cluster[inside] <- number - 1L
-  }
-  factor(cluster, seq_along(roots) - 1L)
 }

@@ -89,9 +89,11 @@
 #'   it, the most probable first, then those that are lower, likewise; so `head()` shows markers of
 #'   the first group.
 #' @section Errors:
-#' `scmvp_error_input` for groups that are unknown, overlap or have fewer than 3 cells, and where
-#' the counts of the modality are not in the object; `scmvp_error_model` when there is no stored
-#' model (`merge()` drops it), or several joined by `cbind()`. A warning of class
+#' `scmvp_error_input` for groups that are unknown or overlap, for a named group of fewer than 3
+#' cells with counts, and where the counts of the modality are not in the object;
+#' `scmvp_error_model` when there is no stored model (`merge()` drops it), or several joined by
+#' `cbind()`. Where each group is tested, a warning of class `scmvp_warning_left_out` names those
+#' that are too small, which remain among "the rest" of the others. A warning of class
 #' `scmvp_warning_merged` where `group.by` holds clusters of another fit.
 #' @examples
 #' if (scMVP_available()) {

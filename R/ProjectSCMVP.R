@@ -209,7 +209,7 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches, w
     ),
     history = as.data.frame(modelled$history),
     summary = modelled$summary,
-    tree = modelled$tree,
+    tree = engine$tree(projection$level),
     level = projection$level,
     spelling = list(
       rna = unless_identical(rna$shown, modelled$genes),

@@ -124,7 +124,7 @@ put_results.SummarizedExperiment <- function(object, results) {
     if (!is.null(new$key)) colnames(new$values) <- paste0(new$key, seq_len(ncol(new$values)))
     object <- bioc("SingleCellExperiment", "reducedDim<-")(
       object, new$name,
-      withDimnames = TRUE, value = new$values
+      withDimnames = TRUE, value = new$values[colnames(object), , drop = FALSE]
     )
     object <- with_record(object, new$name, new$misc)
   }
@@ -148,7 +148,8 @@ with_record <- function(object, name, record) {
 
 set_col_data <- function(object, columns) {
   data <- bioc("SummarizedExperiment", "colData")(object)
-  for (name in names(columns)) data[[name]] <- unname(columns[[name]])
+  at <- match(rownames(data), rownames(columns))
+  for (name in names(columns)) data[[name]] <- unname(columns[[name]])[at]
   bioc("SummarizedExperiment", "colData<-")(object, value = data)
 }
 
@@ -285,6 +286,8 @@ drop_alt_exp <- function(object, name) {
 
 # Imputed values as alternative experiment; with the rowData or ranges of the features in `parent`.
 put_alt_exp <- function(object, name, values, parent, mark) {
+  cells <- colnames(object)
+  if (!identical(colnames(values), cells)) values <- values[, cells, drop = FALSE]
   layer <- if (!is.null(mark$layer)) mark$layer else if (mark$log) "logcounts" else "imputed"
   assays <- stats::setNames(list(values), layer)
   rows <- if (!is.null(parent)) match(rownames(values), experiment_features(parent))

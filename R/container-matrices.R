@@ -65,7 +65,7 @@ parts_of.scMVPFit <- function(object, peaks = NULL, assay.type = "counts", fitte
 #' @export
 cell_data.scMVPFit <- function(object, home = NULL) {
   data <- data.frame(scmvp_cluster = object$cluster, row.names = rownames(object$latent))
-  if (is.null(object$batch)) data else cbind(data, object$batch)
+  if (is.null(object$batch)) data else cbind(data, object$batch[rownames(data), , drop = FALSE])
 }
 
 #' @export
@@ -80,8 +80,9 @@ put_results.scMVPFit <- function(object, results) {
     refuse("the result on matrices holds no assays: take as = \"matrix\".")
   }
   object[names(results$record$value)] <- results$record$value
+  cells <- rownames(object$latent)
   for (column in names(results$columns)) {
-    values <- stats::setNames(results$columns[[column]], rownames(results$columns))
+    values <- stats::setNames(results$columns[[column]], rownames(results$columns))[cells]
     object[[sub("^scmvp_", "", column)]] <- values
   }
   object

@@ -102,7 +102,7 @@ refuse_python_error <- function(type, value, traceback) {
   value <- trimws(value)
   switch(type,
     KeyboardInterrupt = rlang::interrupt(),
-    InputError = refuse(as_sentence(value)),
+    InputError = , NothingToTest = refuse(as_sentence(value)),
     ModelFileError = refuse(as_sentence(value), class = "model"),
     ImportError = , ModuleNotFoundError = refuse(as_sentence(value), class = "python"),
     MemoryError = , OutOfMemoryError = refuse(
@@ -230,6 +230,7 @@ r_names <- c(
   library_size = "library.size",
   n_background = "n.background",
   p_value = "p.value",
+  groupby = "group.by",
   n_types = "n.types",
   n_cells = "n.cells",
   atac_lead = "atac.lead",
@@ -260,7 +261,8 @@ as_sentence <- function(text) {
   if (grepl("[.!?]$", text)) text else paste0(text, ".")
 }
 
-# Python's warnings go to a stream that notebooks and RStudio do not show: they become messages.
+# Python's warnings go to a stream that notebooks and RStudio do not show: they become messages, and
+# warnings where a part of the result is missing.
 with_python_warnings <- function(expr) {
   core() # the imports here must not be what starts a Python of reticulate's choice
   warnings <- reticulate::import("warnings", convert = FALSE)
@@ -273,9 +275,14 @@ with_python_warnings <- function(expr) {
   for (i in seq_len(reticulate::py_len(caught))) {
     entry <- caught$`__getitem__`(i - 1L)
     kind <- reticulate::py_to_r(entry$category$`__name__`)
-    if (kind %in% c("UserWarning", "InputNote")) {
-      message(as_sentence(reticulate::py_to_r(builtins$str(entry$message))))
+    if (kind %in% c("UserWarning", "InputNote", "LeftOut")) {
+      pass_on(kind, reticulate::py_to_r(builtins$str(entry$message)))
     }
   }
   value
+}
+
+pass_on <- function(kind, text) {
+  text <- as_sentence(text)
+  if (kind == "LeftOut") warn_of("left_out", text) else message(text)
 }

@@ -107,7 +107,7 @@ heed_event <- function(worker, event, on_epoch, on_stage) {
   } else if (!is.null(event$stage)) {
     if (isTRUE(on_stage(event$stage))) worker$process$interrupt()
   } else if (!is.null(event$note)) {
-    message(as_sentence(event$note))
+    pass_on(event$kind, event$note)
   }
 }
 

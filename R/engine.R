@@ -66,7 +66,10 @@ model_verbs <- function(ask, ask_with) {
     # cells x clusters. `level` of their tree: list(n_clusters) or list(resolution), or none
     responsibilities = function(latent, level = NULL) {
       ask_with("responsibilities", as.list(level), latent = unname(latent))
-    }
+    },
+    # how the components merge, and the cluster of each at such a level, NULL where it is the
+    # component; NULL of a model of an earlier version
+    tree = function(level = NULL) ask_with("tree", as.list(level))
   )
 }
 

@@ -48,7 +48,7 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     sums = effects.sums_by_batch(counts[:, kept], unit, 2, batch)
     named = groups.Comparison(comparison.name, "reference", ([0], [1]))
     pairs = differential.sums_of_sides(sums, named)
-    evidence, centre = effects.evidence_of(differential.shared_batches(pairs, named))
+    evidence, centre = effects.evidence_of(differential.shared_batches(pairs))
     fold = comparison.log2_fold[modality][kept]
     differs = np.abs(fold) > NULL_FOLD
     learned = effects.posterior_of(evidence, NULL_FOLD)

@@ -82,7 +82,7 @@ def of_cells(adata: AnnData) -> dict[str, pd.DataFrame]:
     sums = effects.sums_by_batch(adata.X, treated.astype(np.int64), 2, None)
     named = groups.Comparison("treated", "control", ([1], [0]))
     pairs = differential.sums_of_sides(sums, named)
-    evidence, _ = effects.evidence_of(differential.shared_batches(pairs, named))
+    evidence, _ = effects.evidence_of(differential.shared_batches(pairs))
     posterior = effects.q_values(effects.posterior_of(evidence, 0.25).prob)
     return {
         "Wilcoxon": pd.DataFrame({"p": p, "q": q}),

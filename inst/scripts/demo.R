@@ -294,7 +294,11 @@ main <- function() {
   options <- read_options()
   out <- function(file) file.path(options$out, file)
 
-  object <- if (nzchar(options$data)) ReadSCMVP(options$data) else SimulateSCMVP()
+  object <- if (nzchar(options$data)) {
+    ReadSCMVP(options$data)
+  } else {
+    SimulateSCMVP(n.cells = 500, n.genes = 1000, n.peaks = 2000) # enough to tell 8 types apart
+  }
   label <- find_label(object)
   label_title <- paste("Cell types, as", if (nzchar(options$data)) "annotated" else "simulated")
   message(ncol(object), " cells, ", if (is.null(options$clusters)) {

@@ -1,4 +1,4 @@
-"""The command line: `scmvp fit`, `embed`, `clusters`, `impute`, `differential` and `info`.
+"""The command line: `scmvp join`, `fit`, `embed`, `clusters`, `report` and the others.
 
 Messages go to stderr, results to files (`info` to stdout). Exit status: 0 done, 1 an installation
 that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted.
@@ -37,6 +37,7 @@ from .outputs import (
 )
 from .progress import SILENT, Display, Listener, Stages, displayed
 from .reading import read_for_fit
+from .several import named_paths
 from .words import count_of
 
 
@@ -68,6 +69,27 @@ def _run(arguments: argparse.Namespace) -> int:
         warnings.simplefilter("always", InputNote)
         warnings.showwarning = lambda message, *_: messages.show(f"note: {in_flags(str(message))}")
         return arguments.run(arguments, messages)
+
+
+def _join(arguments: argparse.Namespace, messages: _Messages) -> int:
+    out = _output_file(arguments.out)
+    if out.suffix != ".h5mu":
+        raise InputError(f"--out {out} is no .h5mu; name a file that ends so")
+    samples = named_paths(arguments.samples)
+    fragments: Any = arguments.fragments is not None
+    if arguments.fragments:
+        fragments = named_paths(arguments.fragments)
+        if not isinstance(fragments, dict):
+            raise InputError("--fragments has files without names; give each as NAME=FILE")
+    mdata = scmvp.read_samples(
+        samples, arguments.peaks, fragments, arguments.mosaic, rna_layer=arguments.rna_layer,
+        atac_layer=arguments.atac_layer, progress=messages.progress,
+    )  # fmt: skip
+    with messages.stages.stage("writing the file"), whole_file(out) as partial:
+        mdata.write_h5mu(partial)
+    number = count_of(mdata.obs["sample"].nunique(), "sample")
+    messages.show(f"{arguments.out}: {number}, {_shape(mdata)}")
+    return 0
 
 
 def _fit(arguments: argparse.Namespace, messages: _Messages) -> int:
@@ -408,6 +430,7 @@ def _fail(sentence: str, status: int) -> int:
 
 
 VERBS = {
+    "join": _join,
     "fit": _fit,
     "embed": _embed,
     "clusters": _clusters,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
+from .arguments import positions
+from .data.containers import as_names
 from .data.features import warn_of_empty_rows
 from .data.paired import PairedData
+from .errors import InputError
 from .progress import Listener, followed
 from .state import State
 from .tools import doublets
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
 
 
 class Clustered(State):
@@ -90,6 +99,41 @@ class Clustered(State):
                 of a model that was given no number. Smaller values merge more.
         """
         return self.predict_proba(data, n_clusters=n_clusters, resolution=resolution).argmax(1)
+
+    def add_to(
+        self,
+        target: AnnData | MuData,
+        data: PairedData | None = None,
+        *,
+        n_clusters: int | None = None,
+        resolution: float | None = None,
+    ) -> None:
+        """Add latent and clusters to an object, under the names that scanpy and viewers look for.
+
+        These are `obsm['X_scmvp']`; `obs['scmvp_cluster']`, categories that are strings; and
+        `obs['scmvp_cluster_prob']`, the probability of that cluster. R has the same names.
+
+        Args:
+            target: AnnData or MuData, as `mdata` or `mdata['rna']`. Its cells are matched by name;
+                it may lack some of them.
+            data: The cells with their counts; the fitted cells when None.
+            n_clusters: Level of the clusters, as in `predict`.
+            resolution: The same.
+
+        Raises:
+            InputError: `target` is neither, or has cells that the model or `data` lack.
+        """
+        if not (hasattr(target, "obs_names") and hasattr(target, "obsm")):
+            raise InputError(f"target is a {type(target).__name__}; give an AnnData or a MuData")
+        latent = self.get_latent_representation(data)
+        known = self.cells if data is None else self._matched(data).cells
+        where = "the model" if data is None else "the data"
+        at = positions(known, as_names(target.obs_names), "cell", where)
+        p = self.responsibilities(latent[at], n_clusters=n_clusters, resolution=resolution)
+        cluster, names = np.unique(p.argmax(1), return_inverse=True)
+        target.obsm["X_scmvp"] = latent[at]
+        target.obs["scmvp_cluster"] = pd.Categorical.from_codes(names, cluster.astype(str))
+        target.obs["scmvp_cluster_prob"] = p.max(1)
 
     def doublet_scores(
         self, data: PairedData | None = None, *, n_simulated: int | None = None, seed: int = 0

@@ -20,3 +20,7 @@ def first_line(error: BaseException) -> str:
 
 class InputNote(UserWarning):
     """A decision about the input that the user should know of."""
+
+
+class LeftOut(InputNote):
+    """A part of what was asked for is missing; in R a warning, where others are messages."""

@@ -12,6 +12,8 @@ from .version import __version__
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if re.match("unrecognized arguments: [^-]", message):
+            message += "; make one file of several samples with scmvp join"
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -30,12 +32,39 @@ def parser(
     parser.add_argument("--version", action="version", version=f"scmvp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
-        _add_fit, _add_embed, _add_clusters, _add_report, _add_impute, _add_differential, _add_info,
+        _add_join, _add_fit, _add_embed, _add_clusters, _add_report, _add_impute, _add_differential,
+        _add_info,
     ):  # fmt: skip
         add(commands)
     for name, command in commands.choices.items():
         command.set_defaults(run=verbs[name])
     return parser
+
+
+def _add_join(commands: argparse._SubParsersAction) -> None:
+    join = commands.add_parser("join", help="make one file of several samples, for all commands")
+    join.add_argument(
+        "samples",
+        nargs="+",
+        metavar="[NAME=]PATH",
+        help="one sample, of any kind that fit reads; without names, they are those of the folders",
+    )
+    join.add_argument("--out", required=True, metavar="FILE", help=".h5mu file to write or replace")
+    join.add_argument(
+        "--peaks",
+        default="union",
+        metavar="WHICH",
+        help="union (default), shared, or a BED file for --fragments",
+    )
+    join.add_argument(
+        "--fragments",
+        nargs="*",
+        metavar="NAME=FILE",
+        help="count all samples in the same peaks, from the atac_fragments.tsv.gz beside each "
+        "matrix or from these files",
+    )
+    _add_layers(join)
+    join.add_argument("--quiet", action="store_true", help="write nothing but errors")
 
 
 def _add_fit(commands: argparse._SubParsersAction) -> None:
@@ -205,7 +234,8 @@ def _add_input(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
         metavar="INPUT",
         help="folder with rna.h5ad and atac.h5ad, .h5mu, .h5ad of both, .zarr, 10x .h5, "
         "MatrixMarket folder, outs folder of Cell Ranger ARC, .rds of a Seurat, "
-        "SingleCellExperiment or MultiAssayExperiment object (needs R)",
+        "SingleCellExperiment or MultiAssayExperiment object (needs R); of several samples, what "
+        "scmvp join wrote",
     )
     parser.add_argument(
         "--backed",
@@ -213,6 +243,11 @@ def _add_input(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
         default="auto",
         help="leave the counts on disk; auto: where they would take an eighth of the memory",
     )
+    _add_layers(parser)
+    parser.add_argument("--quiet", action="store_true", help="write nothing but errors")
+
+
+def _add_layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rna-layer",
         metavar="NAME",
@@ -223,7 +258,6 @@ def _add_input(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
     parser.add_argument(
         "--mosaic", action="store_true", help="take cells that only one of the modalities has, too"
     )
-    parser.add_argument("--quiet", action="store_true", help="write nothing but errors")
 
 
 def _positive_int(text: str) -> int:
@@ -246,6 +280,9 @@ def _positive(text: str) -> float:
 _FLAGS = (
     (re.compile(r"\b(rna|atac)_layer='([^']*)'"), r"--\1-layer '\2'"),
     (re.compile(r"\bmosaic=True\b"), "--mosaic"),
+    (re.compile(r"\bfragments=True\b"), "--fragments"),
+    (re.compile(r"\bpeaks='([^']*)'"), r"--peaks '\1'"),
+    (re.compile(r"give a dict of names and paths$"), "give each as NAME=PATH"),
     # in quotes they are names of the user's own
     (
         re.compile(
@@ -254,7 +291,7 @@ _FLAGS = (
         ),
         None,
     ),
-    (re.compile(r"^(delta|fdr|seed|lr|threads|batch)(?= is )"), None),
+    (re.compile(r"^(delta|fdr|seed|lr|threads|batch|peaks|fragments)(?= is )"), None),
     (re.compile(r"leave batch out"), "leave --batch out"),
     (re.compile(r"give a dict of column and level"), "write COLUMN=LEVEL for each of them"),
     (re.compile(r"leave out backed=True"), "say --backed no"),

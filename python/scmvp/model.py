@@ -33,8 +33,7 @@ class SCMVP(Active):
     Example:
         >>> mdata = scmvp.simulate(n_cells=500, seed=1)
         >>> model = scmvp.SCMVP(mdata, n_clusters=8).train(seed=0)
-        >>> mdata.obsm["X_scmvp"] = model.get_latent_representation()
-        >>> mdata.obs["cluster"] = model.predict()
+        >>> model.add_to(mdata)  # obsm["X_scmvp"], obs["scmvp_cluster"]
     """
 
     def __init__(
@@ -287,7 +286,8 @@ class SCMVP(Active):
         Counts are tested (docs/differential.md); the table also has the fold changes of decoded
         values. Without any argument the clusters are compared, each with the rest. Where the model
         has batches, cells are compared with those of their own (of several columns: with the same
-        levels of all); batches with fewer than 3 cells of a group are not used.
+        levels of all); batches with fewer than 3 cells of a group are not used. A warning names
+        groups that are not tested because there are too few cells, unless `group1` names them.
 
         Args:
             data: The cells, with all genes and peaks of the model; the fitted cells when None.
@@ -319,8 +319,8 @@ class SCMVP(Active):
             typical gene, which was taken for none.
 
         Raises:
-            InputError: A group is unknown or too small, shares no batch with what it is compared
-                with, or an argument is out of range.
+            InputError: A group of `group1` is unknown or too small, shares no batch with what it is
+                compared with, no group can be tested, or an argument is out of range.
         """
         return self._differential(
             "rna", data, groupby, group1, group2, genes,

@@ -108,6 +108,16 @@ class Service:
         """p(c|z) of points of the latent, (points, clusters), at a level of the tree."""
         return self._model.responsibilities(_points(latent), **level)
 
+    def tree(self, **level: Any) -> dict[str, Any] | None:
+        """How the components merge, with the cluster of each at a level, None where it is itself.
+
+        None of a model of an earlier version.
+        """
+        tree = self._model.tree
+        if tree is None:
+            return None
+        return tree._asdict() | {"cluster": self._model.cluster_of_component(**level)}
+
     def decode(self, latent: np.ndarray, **options: Any) -> np.ndarray:
         """Imputed profiles of points of the latent, (features, points)."""
         return self._model.decode(_points(latent), **options).T
@@ -300,20 +310,15 @@ class Service:
 
     def _course(self) -> dict[str, Any]:
         history = {name: _column(values) for name, values in self._model.history.items()}
-        tree, level = self._model.tree, self._model.level
-        return {
-            "history": history,
-            "summary": self._model.summary(),
-            "tree": None if tree is None else tree._asdict() | {"level": level},
-        }
+        return {"history": history, "summary": self._model.summary(), "tree": self.tree()}
 
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
         Service.read, Service.read_samples, Service.simulate, Service.build, Service.load,
-        Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.decode,
-        Service.decode_to_file, Service.differential, Service.doublets,
+        Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.tree,
+        Service.decode, Service.decode_to_file, Service.differential, Service.doublets,
         Service.motifs, Service.gene_activity, Service.links, Service.along,
         Service.trends, Service.transfer, Service.report, Service.save,
     )

@@ -106,6 +106,27 @@ def _named_paths(paths: Mapping[str, str | Path] | Sequence[str | Path]) -> dict
     return named
 
 
+def named_paths(given: Sequence[str]) -> dict[str, str] | list[str]:
+    """What was written as NAME=PATH, by name; as a list, if it is paths alone.
+
+    A path of a file or folder that has a '=' in its name is taken as such.
+    """
+    parts = [text.partition("=") for text in given]
+    bare = [
+        text
+        for text, (_, sign, _) in zip(given, parts, strict=True)
+        if not sign or Path(text).exists()
+    ]
+    if len(bare) == len(given):
+        return list(given)
+    if bare:
+        raise InputError(f"{bare[0]} has no name, and others have; give each as NAME=PATH")
+    names = pd.Index([name for name, _, _ in parts])
+    if len(twice := names[names.duplicated()]):
+        raise InputError(f"several are called {name_some(twice)}; give each a name of its own")
+    return {name: path for name, _, path in parts}
+
+
 def _sample_name(path: Path) -> str:
     """The name of the run: of the folder around `outs`, if there is one."""
     path = path.absolute()

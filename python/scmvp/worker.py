@@ -24,7 +24,7 @@ from typing import Any, TextIO
 import numpy as np
 
 import scmvp
-from scmvp.errors import InputNote
+from scmvp.errors import InputNote, LeftOut
 
 from .files import json_text
 from .r import rserial
@@ -100,8 +100,8 @@ class Worker:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if category in (UserWarning, InputNote):
-            self.say(note=str(message))
+        if category in (UserWarning, InputNote, LeftOut):
+            self.say(note=str(message), kind=category.__name__)
 
 
 def request_in(path: Path) -> dict[str, Any]:

@@ -109,6 +109,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "were never written": WHERE,
     },
     "cli": {
+        "name a file that ends so": "test_samples::test_samples_on_the_command_line",
+        "has files without names": "test_samples::test_samples_on_the_command_line",
         "peak memory": NOTE,
         "the best state so far": NOTE,
         "imputed {arguments.modality} written": NOTE,
@@ -125,6 +127,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "the memory is not enough": "case memory",
         "nothing was written": NOTE,
     },
+    "clusters": {"give an AnnData or a MuData": "case odd_kinds"},
     "conditions": {
         "give a number of at least 0": "test_conditions::test_refusals",
         "cells of several conditions": "test_conditions::test_refusals",
@@ -161,7 +164,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "The training was interrupted": NOTE,
         "are between clusters": NOTE,
         "are like doublets of other clusters": NOTE,
-        "too few cells for a test": NOTE,
+        "Too few cells for a test": NOTE,
         "many counts and few markers": NOTE,
         "few counts and few markers": NOTE,
         "more epochs may fit better": NOTE,
@@ -183,8 +186,6 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "device": {"cannot be used by this PyTorch": STATES},
     "differential": {
-        "has no count in this modality": "nothing helps but counts",
-        "no batch has": "case groups_of_batches",
         "delta is": STATES,
         "fdr is": STATES,
     },
@@ -281,6 +282,9 @@ ADVICE: dict[str, dict[str, str]] = {
         "has missing values": "case groups",
         "has cells that are not in the data": "case groups",
         "a comparison needs at least": "case groups",
+        "not tested: ": NOTE,
+        "no group can be tested": "case groups",
+        "no batch has {count_of": "case groups_of_batches",
         "group1 is not given": "case groups",
         "take them apart": "case groups",
     },
@@ -479,6 +483,8 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "several": {
         "paths is {": "case samples",
+        "others have; give each as": "test_samples::test_samples_on_the_command_line",
+        "several are called": "test_samples::test_samples_on_the_command_line",
         "peaks is {": STATES,
         "several samples would be called": "case samples",
         "has no name": "case samples",

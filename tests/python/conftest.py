@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 import scipy.sparse as sp
@@ -41,6 +43,24 @@ def refused():
         for word in words:
             assert word in sentence, sentence
         return sentence
+
+    return check
+
+
+@pytest.fixture
+def usable():
+    """Whether pandas can go on with a table that has `attrs`: it compares, copies and writes them.
+
+    `to_parquet` needs them as JSON.
+    """
+
+    def check(table: pd.DataFrame, column: str) -> None:
+        attrs = table.attrs
+        assert attrs and json.loads(json.dumps(attrs))
+        assert len(pd.concat([table, table.copy()])) == 2 * len(table)
+        assert len(table.merge(table, left_index=True, right_index=True)) == len(table)
+        assert table.nsmallest(1, column)[column].item() == table[column].min()
+        assert table.sort_values(column).drop(columns=column).attrs == attrs
 
     return check
 

@@ -1001,6 +1001,8 @@ def odd_kinds(w):
     labels = w.mdata.obs[["cell_type"]]
     yield between(labels), between(labels["cell_type"])
     yield lambda: w.model.save(None), lambda: w.model.save(str(w.tmp / "model"))
+    target = w.mdata.copy()
+    yield lambda: w.model.add_to(target.obs), lambda: w.model.add_to(target)
     yield lambda: model.train(**QUICK, callback=3), lambda: model.train(**QUICK, callback=dict)
     yield lambda: model.train(**QUICK, progress=3), lambda: model.train(**QUICK, progress=False)
     number = scmvp.estimate_n_clusters
@@ -1116,6 +1118,7 @@ def groups(w):
     yield test(group1=mask[:7]), test(group1=mask)
     missing = pd.array([None, *mask[1:]], dtype="boolean")
     yield test(group1=missing), test(group1=mask)
+    yield test(groupby=[f"{i // 2}" for i in range(120)]), right
     yield test(group1=["no cell"]), test(group1=list(w.cells[:9]))
     yield test(group1=list(w.cells[:2])), test(group1=list(w.cells[:3]))
     yield (
@@ -1148,13 +1151,14 @@ def tables_for_scanpy(w):
 @case
 def groups_of_batches(w):
     lane = w.mdata.obs["lane"].to_numpy()
+    named = {"groupby": lane, "group1": lane[0]}
     yield (
-        lambda: w.batched.differential_expression(w.mdata, groupby=lane),
+        lambda: w.batched.differential_expression(w.mdata, **named),
         lambda: w.batched.differential_expression(w.mdata, groupby="cell_type"),
     )
     yield (
-        lambda: w.batched.differential_expression(w.mdata, groupby=lane),
-        lambda: w.model.differential_expression(w.mdata, groupby=lane),
+        lambda: w.batched.differential_expression(w.mdata, **named),
+        lambda: w.model.differential_expression(w.mdata, **named),
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,9 @@ from populations import counts, population
 
 import scmvp
 from scmvp import cli
+from scmvp.errors import LeftOut
 from scmvp.tools import differential
-from scmvp.tools.groups import Comparison, Groups
+from scmvp.tools.groups import Comparison, Groups, groups_of
 
 
 def two(group):
@@ -112,8 +114,9 @@ def test_cells_are_compared_within_their_batch():
 
 
 def test_groups_without_a_common_batch_are_refused(refused):
-    matrix, group, _ = population(1)
-    refused(lambda: table_of(matrix, group, batch=group.astype(int)), "no batch has 3 cells of 'a'")
+    group = np.arange(20) < 8
+    every = np.ones(20, bool)
+    refused(lambda: two(group).testable(every, group.astype(int)), "no batch has 3 cells of 'a'")
 
 
 def test_shares_that_sum_to_one_are_allowed_for():
@@ -148,11 +151,12 @@ def fitted(simulated):
     return scmvp.SCMVP(simulated, n_clusters=3, min_cells=5).train(max_epochs=4, threads=1)
 
 
-def test_table_of_the_model(fitted, simulated):
+def test_table_of_the_model(fitted, simulated, usable):
     table = fitted.differential_expression(simulated, groupby="cell_type", n_samples=3)
     assert list(table) == list(differential.COLUMNS)
     assert list(table["group"].unique()) == ["Type01", "Type02", "Type03"]
     assert len(table) == 3 * len(fitted.genes)
+    usable(table, "q_value")
     for _, part in table.groupby("group"):
         up = part["lfc"] > 0
         assert up.is_monotonic_decreasing
@@ -216,7 +220,7 @@ def test_bad_input_is_refused(fitted, simulated, refused):
     refused(lambda: test(groupby="cell_type"), "pass the cells as data")
     refused(lambda: test(simulated, groupby="nothing"), "no column 'nothing'", "cell_type")
     refused(lambda: test(simulated, groupby="cell_type", group1="X"), "group1 is 'X'", "Type01")
-    refused(lambda: test(groupby=label), "group 'few' has 2 cells")
+    refused(lambda: test(groupby=label), "no group can be tested: 'few' (2 cells)")
     refused(lambda: test(groupby=label[:5]), "5 labels for 240 cells")
     refused(lambda: test(groupby=["a"] * n), "same label for all cells")
     refused(lambda: test(groupby=label, group2="few"), "without group1")
@@ -238,11 +242,52 @@ def test_bad_input_is_refused(fitted, simulated, refused):
     refused(lambda: test(form="seurat"), "form is 'seurat'; give 'table' or 'scanpy'")
 
 
-def test_a_group_without_counts_is_refused(refused):
-    matrix, group, _ = population(1, n=(20, 30), n_features=30, n_different=3)
-    dense = matrix.toarray()
-    dense[group] = 0
-    refused(lambda: table_of(sp.csr_matrix(dense), group), "group 'a' has no count")
+def test_small_groups_are_left_out_with_one_warning(fitted, simulated, refused):
+    """The others are tested as by themselves, with the small ones among the rest."""
+    test = partial(fitted.differential_accessibility, simulated, n_samples=1)
+    label = simulated.obs["cell_type"].astype(str).to_numpy()
+    label[:2], label[2] = "few", "one"
+    with pytest.warns(LeftOut) as said:
+        table = test(groupby=label)
+    assert [str(one.message) for one in said] == [
+        "2 of 5 groups are not tested: 'few' (2 cells), 'one' (1 cell); a comparison needs 3 cells "
+        "on each side"
+    ]
+    assert list(table["group"].unique()) == ["Type01", "Type02", "Type03"]
+    assert table.attrs["left_out"] == {"few": "2 cells", "one": "1 cell"}
+    alone = test(groupby=label, group1="Type02")
+    own = table[table["group"] == "Type02"].reset_index(drop=True)
+    compared = [name for name in own if not name.startswith("lfc_model")]  # of cells drawn anew
+    pd.testing.assert_frame_equal(own[compared], alone[compared], check_like=True)
+    counts = simulated["atac"][:, own["feature"].to_list()].X.toarray()  # of all modeled peaks
+    counts = (counts + 1) // 2 if fitted.account["atac_insertions"] else counts
+    inside = label == "Type02"
+    for column, cells in (("mean_group", inside), ("mean_reference", ~inside)):
+        sums = counts[cells].sum(0)
+        np.testing.assert_allclose(own[column], 1e4 * sums / sums.sum(), rtol=1e-5)
+    refused(lambda: test(groupby=label, group1=["Type01", "few"]), "group 'few' has 2 cells")
+    refused(lambda: test(groupby=label, group1="Type01", group2="few"), "group 'few' has 2 cells")
+
+
+def test_each_reason_to_leave_a_group_out(refused):
+    """Counts are looked for, then batches; a named group is refused in its own words."""
+    label = np.repeat(["a", "b", "c", "d"], [5, 5, 5, 4])
+    batch = np.r_[np.tile([0, 0, 1, 1, 1], 2), np.full(5, 2), np.zeros(4, int)]
+    counted = np.arange(19) < 17
+    names = [f"cell{i}" for i in range(19)]
+    with pytest.warns(LeftOut, match="2 of 4 groups") as said:
+        found = groups_of(names, label, None, None).testable(counted, batch)
+    assert "'c' (no batch has 3 cells of both sides), 'd' (2 cells); " in str(said[0].message)
+    assert [comparison.group for comparison in found.comparisons] == ["a", "b"]
+    assert (found.unit == np.where(counted, np.repeat([0, 1, 2, 3], [5, 5, 5, 4]), -1)).all()
+    one = groups_of(names, label, ["a", "c"], None)
+    refused(lambda: one.testable(counted, batch), "no batch has 3 cells of 'c' and of 'rest'")
+    most = groups_of(names, np.where(label == "d", "a", "b"), None, None)
+    refused(
+        lambda: most.testable(counted),
+        "no group can be tested: 'a' (2 cells), 'b' (rest: 2 cells); a comparison needs 3 cells on "
+        "each side, so choose larger groups with groupby",
+    )
 
 
 def test_command_line(fitted, simulated, pair_folder, tmp_path, capsys):
@@ -315,3 +360,19 @@ def test_the_plain_way(fitted, simulated):
     found = sc.get.rank_genes_groups_df(adata, "Type03")
     top = found.sort_values("logfoldchanges", ascending=False)["names"][:5]
     assert (simulated["rna"].var["marker_of"][top].str.contains("Type03")).mean() >= 0.6
+
+
+def test_small_groups_on_the_command_line(fitted, pair_folder, tmp_path, capsys):
+    fitted.save(tmp_path / "model")
+    labels, out = tmp_path / "labels.csv", tmp_path / "table.csv"
+    label = np.where(np.arange(len(fitted.cells)) < 100, "large", "other")
+    label[[3, 120]] = "few"
+    labels.write_text("cell,label\n" + "".join(map("{},{}\n".format, fitted.cells, label)))
+    call = ["differential", str(tmp_path / "model"), str(pair_folder), "--modality", "rna"]
+    call += ["--labels", str(labels), "--out", str(out)]
+    assert cli.main(call) == 0
+    said = capsys.readouterr().err
+    assert "note: 1 of 3 groups is not tested: 'few' (2 cells)" in said
+    assert set(pd.read_csv(out)["group"]) == {"large", "other"}
+    assert cli.main([*call, "--group1", "few"]) == 2
+    assert "group 'few' has 2 cells" in capsys.readouterr().err

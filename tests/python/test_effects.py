@@ -60,18 +60,19 @@ def test_likelihood_of_many_counts_is_gaussian():
 
 
 def test_posterior_is_prior_times_likelihood(monkeypatch):
-    """Of a prior of two points, by Bayes by hand."""
+    """Of a prior of two points, by Bayes by hand; one feature more has either."""
     shapes = np.zeros((2, len(GRID)))
     up = np.argmin(np.abs(GRID - 1))
     shapes[0, GRID == 0], shapes[1, up] = 1, 1
     monkeypatch.setattr(effects, "components", lambda: shapes)
-    monkeypatch.setattr(effects, "fit_weights", lambda marginal: np.array([0.9, 0.1]))
+    monkeypatch.setattr(effects, "fit_weights", lambda marginal, start=None: np.array([0.9, 0.1]))
     first, second = np.array([9.0, 2.0]), np.array([3.0, 2.0])
     evidence = one_batch(first, second, -(STEP**2))
     found = effects.posterior_of(evidence, delta=0.25)
     one = stats.binom.pmf(first, first + second, 1 / (1 + np.exp(-1)))
     none = stats.binom.pmf(first, first + second, 0.5)
-    prob = 0.1 * one / (0.1 * one + 0.9 * none)
+    prior = (2 * 0.1 + 0.5) / 3
+    prob = prior * one / (prior * one + (1 - prior) * none)
     np.testing.assert_allclose(found.prob, prob)
     np.testing.assert_allclose(found.mean, prob / np.log(2))
     np.testing.assert_allclose(found.log_bayes_factor, np.log(one / none))
@@ -87,6 +88,31 @@ def test_weights_of_the_prior_are_found():
     assert weight.sum() == pytest.approx(1)
     beyond = weight @ effects.components() @ (np.abs(GRID) > 0.5)
     assert beyond == pytest.approx(np.mean(np.abs(effect) > 0.5), abs=0.03)
+
+
+def test_an_effect_that_no_other_feature_has_is_found():
+    """One gene has lost all its counts, where the others have not changed."""
+    first, second = np.full(300, 200.0), np.full(300, 200.0)
+    first[7] = 0
+    found = effects.posterior_of(one_batch(first, second, 0.0), delta=0.25)
+    assert found.prob[7] > 0.999 and found.mean[7] < -3
+    assert np.delete(found.prob, 7).max() < 0.1
+
+
+def test_weights_are_where_em_ends_from_any_start():
+    rng = np.random.default_rng(3)
+    x = np.where(rng.random(400) < 0.6, 0, rng.normal(1, 1, 400))
+    marginal = stats.norm.pdf(x[:, None] + rng.normal(0, 0.3, (400, 1)), [0, -2, 1, 2], 0.8)
+    weight = np.full(4, 0.25)
+    for _ in range(20_000):
+        new = weight * (marginal / (marginal @ weight)[:, None]).sum(0)
+        new[0] += effects.NULL_COUNTS
+        weight = new / new.sum()
+    np.testing.assert_allclose(effects.fit_weights(marginal), weight, atol=1e-5)
+    for start in (np.array([1.0, 0, 0, 0]), np.array([0, 0.5, 0, 0.5])):
+        np.testing.assert_allclose(effects.fit_weights(marginal, start), weight, atol=1e-5)
+    # no feature: what is added to those seen
+    np.testing.assert_allclose(effects.fit_weights(np.ones((0, 3))), [1, 0, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("phi", [0.1, 0.6])

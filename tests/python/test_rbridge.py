@@ -22,7 +22,7 @@ from mudata import read_h5mu
 import scmvp
 from scmvp.cli import main
 from scmvp.errors import InputNote
-from scmvp.r import rengine, rserial
+from scmvp.r import regulation, rengine, rserial
 
 HERE = Path(__file__).parent
 KINDS = ("v3", "v5", "v5_split", "chromatin", "sce", "mae")
@@ -371,7 +371,16 @@ def test_python_answers_as_r_does(with_latent, of_r, engine):
 
     links = scmvp.link_peaks_lasso(with_latent, seed_use=6, n_permutations=2, **quiet)
     identical(links, of_r["links"]["table"])
-    identical(links.attrs["genes"], of_r["links"]["about"]["genes"])
+    identical(pd.DataFrame(links.attrs["genes"]), of_r["links"]["about"]["genes"])
+
+
+def test_tables_of_r_are_usable_in_pandas(usable):
+    table = pd.DataFrame({"gene": ["a", "b"], "fdr": [0.5, np.nan]})
+    about = {"genes": table.astype({"gene": "category"}), "cutoff": np.array([0.3, 0.4])}
+    found = regulation._table({"table": table, "attributes": about | {"groups": np.array([7])}})
+    usable(found, "fdr")
+    pd.testing.assert_frame_equal(pd.DataFrame(found.attrs["genes"]), table)
+    assert found.attrs["groups"] == 7 and found.attrs["cutoff"] == [0.3, 0.4]
 
 
 @pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")

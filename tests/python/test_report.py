@@ -6,20 +6,24 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 from html.parser import HTMLParser
 
 import mudata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import brentq
 from scipy.sparse import csr_matrix
 from sklearn.metrics import cohen_kappa_score
+from sklearn.neighbors import NearestNeighbors
 
 import scmvp
 from scmvp import cli
-from scmvp.errors import InputError
+from scmvp.errors import InputError, InputNote
 from scmvp.progress import SILENT
 from scmvp.report import contents
+from scmvp.report.layout import fuzzy_graph, layout
 from scmvp.report.page import page_of
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -111,6 +115,27 @@ def test_markers_are_those_of_the_test(found, model, cells):
         assert list(shown["feature"]) == list(part["feature"][:5])
 
 
+def test_clusters_of_too_few_cells_are_told(model, cells):
+    paired, latent = model._matched(cells), model.get_latent_representation()
+
+    def contents_with(sizes):
+        cluster = np.r_[np.zeros(400 - sum(sizes), int), np.repeat([1, 2], sizes)]
+        of_cells = contents.Cells(
+            paired.cells, latent, np.eye(3)[cluster], cells.obs[["batch"]], []
+        )
+        return contents.contents_of(model, of_cells, paired, latent[:, :2], 5, 0, SILENT)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputNote)
+        found, none = contents_with([100, 2]), contents_with([1, 1])
+    for modality, word in (("rna", "genes"), ("atac", "peaks")):
+        assert list(found.n_markers[modality].index) == ["0", "1"]
+        assert f"Too few cells for a test of {word}: cluster 2 (2 cells)." in found.warnings
+        assert set(none.left_out[modality]) == {"0", "1", "2"}
+    assert not none.markers
+    assert "not two clusters large enough" in page_of(none, "")
+
+
 def test_means_of_markers_are_per_ten_thousand(found, model, cells):
     features, measured, imputed = found.means["rna"]
     counts = cells["rna"][:, list(model.genes)].X.toarray()
@@ -120,6 +145,52 @@ def test_means_of_markers_are_per_ten_thousand(found, model, cells):
         own = model.predict() == cluster
         np.testing.assert_allclose(measured[:, cluster], scaled[own][features].mean(), rtol=1e-4)
         np.testing.assert_allclose(imputed[:, cluster], decoded[own].mean(0), rtol=1e-4)
+
+
+def clouds():
+    rng = np.random.default_rng(0)
+    z = np.concatenate([rng.normal(4 * i, 1, (50, 6)) for i in range(3)])
+    z[5] = z[6] = -9  # twins, that are no other cell's neighbors
+    return z
+
+
+def test_edges_of_the_map_are_those_of_its_paper():
+    """By loops: of each cell weights sum to log2(k) but for the nearest ones; then a + b - ab."""
+    z = clouds()
+    full = np.linalg.norm(z[:, None] - z, axis=2)
+    directed = np.zeros_like(full)
+    for i, row in enumerate(full):
+        near = np.argsort(row, kind="stable")[:15]
+        others = near[near != i]
+        first = row[others][row[others] > 0].min()
+        beyond = np.maximum(row[others] - first, 0)
+        width = brentq(lambda w, d=beyond: np.exp(-d / w).sum() - np.log2(15), 1e-3, 1e3)
+        directed[i, others] = np.exp(-beyond / width)
+    expected = directed + directed.T - directed * directed.T
+    np.testing.assert_allclose(fuzzy_graph(z).toarray(), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_edges_of_the_map_are_those_of_umap():
+    umap_ = pytest.importorskip("umap.umap_")
+    z = clouds()
+    distance, near = NearestNeighbors(n_neighbors=15).fit(z).kneighbors(z)
+    graph, *_ = umap_.fuzzy_simplicial_set(
+        z, 15, np.random.RandomState(0), "euclidean", knn_indices=near,
+        knn_dists=distance.astype(np.float32),
+    )  # fmt: skip
+    assert abs(graph - fuzzy_graph(z)).max() < 1e-5
+
+
+def test_the_map_keeps_groups_apart():
+    places, name = layout(clouds(), 0)
+    assert places.shape == (150, 2) and name in ("UMAP", "t-SNE")
+    near = NearestNeighbors(n_neighbors=11).fit(places).kneighbors(return_distance=False)
+    group = np.repeat(range(3), 50)
+    assert (group[near] == group[:, None]).mean() > 0.95
+    assert layout(clouds()[:3], 0)[0].shape == (3, 2)
+    same, _ = layout(clouds(), 0)
+    np.testing.assert_array_equal(same, places)
 
 
 def test_agreement_is_the_kappa_of_neighbors_in_one_modality(found, model, cells):

@@ -16,8 +16,10 @@ from mudata import MuData
 from runs import count_slowly, draw_runs, unite_slowly, write_fragments, write_run
 
 import scmvp
+from scmvp import cli
 from scmvp.data.samples import join_samples
 from scmvp.errors import InputNote
+from scmvp.several import named_paths
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +187,58 @@ def test_the_lines_of_the_walk_through(runs, tmp_path, monkeypatch):
     back = scmvp.read("cells.h5mu")
     assert back.obs["sample"].tolist() == found["mdata"].obs["sample"].tolist()
     assert (back["atac"].X != found["mdata"]["atac"].X).nnz == 0
+
+
+def test_samples_on_the_command_line(paths, runs, tmp_path, capsys):
+    out = tmp_path / "cells.h5mu"
+    named = [f"{name}={path}" for name, path in paths.items()]
+
+    def join(*arguments, out=out, status=0):
+        assert cli.main(["join", *map(str, arguments), "--out", str(out)]) == status
+        return capsys.readouterr().err
+
+    def expect_same(expected):
+        back = scmvp.read(out)
+        assert back.obs_names.tolist() == expected.obs_names.tolist()
+        assert back.obs["sample"].tolist() == expected.obs["sample"].tolist()
+        for modality in ("rna", "atac"):
+            assert back[modality].var_names.tolist() == expected[modality].var_names.tolist()
+            assert (back[modality].X != expected[modality].X).nnz == 0
+
+    said = join(*named)
+    assert "cells.h5mu: 2 samples, " in said and "note: " in said
+    expect_same(read(paths))
+    join(*paths.values(), "--fragments", "--quiet")  # called by their folders
+    expect_same(read(paths, fragments=True))
+    shared = read(paths, "shared")
+    bed = tmp_path / "peaks=1.bed"  # a path that has the sign
+    var = shared["atac"].var[["chrom", "start", "end"]]
+    var.to_csv(bed, sep="\t", header=False, index=False)
+    files = {name: path / "atac_fragments.tsv.gz" for name, path in paths.items()}
+    join(*named, "--fragments", *map("{}={}".format, files, files.values()), "--peaks", bed)
+    expect_same(read(paths, str(bed), files))
+    assert named_paths([str(bed)]) == [str(bed)]
+    # every command takes the file
+    fit = ["fit", str(out), "--out", str(tmp_path / "fit"), "--batch", "sample", "--min-cells", "1"]
+    assert cli.main([*fit, "--n-clusters", "2", "--max-epochs", "2", "--quiet"]) == 0
+
+    before = out.read_bytes()
+    one, other = paths.values()
+    for arguments, sentence in (
+        ((named[0], other), f"{other} has no name, and others have; give each as NAME=PATH"),
+        ((f"a={one}", f"a={other}"), "several are called 'a'; give each a name of its own"),
+        ((one, one), "several samples would be called 'donor1'; give each as NAME=PATH"),
+        ((*named, "--peaks", bed), f"say --fragments, or leave out --peaks '{bed}'"),
+        ((*named, "--peaks", "both"), "--peaks is 'both'; give 'union', 'shared' or the path"),
+        ((*named, "--fragments", files["donor1"]), "has files without names; give each as NAME="),
+        ((*named, "--fragments", f"donor1={files['donor1']}"), "--fragments is of donor1, but"),
+    ):
+        assert sentence in join(*arguments, status=2)
+    assert "name a file that ends so" in join(*named, out=tmp_path / "x.h5ad", status=2)
+    assert out.read_bytes() == before
+    with pytest.raises(SystemExit):
+        cli.main(["fit", str(one), str(other), "--out", "x"])
+    assert "make one file of several samples with scmvp join" in capsys.readouterr().err
 
 
 # ---- what does not fit

@@ -24,7 +24,7 @@ def truth(z):
     return joint / joint.sum(1, keepdims=True)
 
 
-def test_labels_are_nearly_as_good_as_the_best_possible_and_calibrated():
+def test_labels_are_nearly_as_good_as_the_best_possible_and_calibrated(usable):
     z, which = cells(3000, 0)
     query, actual = cells(3000, 1)
     table = scmvp.transfer_labels(z, LABELS[which], query)
@@ -41,6 +41,7 @@ def test_labels_are_nearly_as_good_as_the_best_possible_and_calibrated():
     ]
     assert sum(gaps) < 0.03
     assert WIDTHS[0] < table.attrs["width"] < WIDTHS[-1]
+    usable(table, "p_value")
 
 
 def test_p_values_are_uniform_for_cells_of_the_reference_and_small_for_others():

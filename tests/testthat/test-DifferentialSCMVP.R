@@ -142,6 +142,29 @@ test_that("one comparison in the form of Seurat is that of FindMarkers", {
   expect_identical(levels(none$cluster), c("t1", "t2", "t3"))
 })
 
+test_that("small groups are left out with one warning by either engine", {
+  object <- typed_object()
+  type <- replace(as.character(object$type), c(4, 8), "few")
+  inside <- type == "t2"
+  for (backend in c("reticulate", "process")) {
+    run <- function(group.by, ...) {
+      DifferentialSCMVP(
+        object,
+        group.by = group.by, n.samples = 1, verbose = FALSE, backend = backend, ...
+      )
+    }
+    said <- expect_warning(table <- run(type), class = "scmvp_warning_left_out")
+    expect_match(conditionMessage(said), "1 of 4 groups is not tested: 'few' [(]2 cells[)]")
+    expect_identical(as.character(unique(table$group)), c("t1", "t2", "t3"))
+    # they are among the rest
+    means <- stats::setNames(table$detected_reference, table$feature)[table$group == "t2"]
+    expect_equal(means[gene_names], rowMeans(as.matrix(rna_counts())[, !inside] > 0))
+    expect_refused(run(type, ident.1 = "few"), "'few' has 2 cells")
+    one <- rep(c("few", "most"), c(1, ncol(object) - 1))
+    expect_refused(run(one), "no group can be tested: .* with group.by[.]$")
+  }
+})
+
 test_that("both engines give the same table", {
   skip_slow()
   object <- typed_object()

@@ -165,4 +165,13 @@ test_that("the tree has the numbers of cells and the clusters of the object", {
   }
   again <- ClusterSCMVP(cut, verbose = FALSE)
   expect_identical(again$scmvp_cluster, object$scmvp_cluster)
+  colors <- function(of) levels(PlotSCMVPTree(of)$layers[[1]]$data$cluster)
+  expect_identical(colors(again), levels(object$scmvp_cluster))
+  # a query has the level of the object that it was embedded by
+  two <- ClusterSCMVP(object, n.clusters = 2, verbose = FALSE)
+  expect_identical(colors(ProjectSCMVP(two, paired_object(), verbose = FALSE)), c("0", "1"))
+  # components are the clusters of a fit of a given number
+  given <- fitted_object()
+  used <- sort(results_of(given)$tree$component)
+  expect_identical(colors(given), as.character(used))
 })

@@ -211,8 +211,8 @@ def link_peaks_lasso(
 
     Returns:
         DataFrame with one row per link: 'gene', 'peak', 'distance', 'coefficient', 'r.squared',
-        'p.value', 'fdr', 'lambda', 'tss', 'seqnames', 'center'. attrs['genes']: table of all genes
-        fitted.
+        'p.value', 'fdr', 'lambda', 'tss', 'seqnames', 'center'. pd.DataFrame(attrs['genes']) is the
+        table of all genes fitted.
 
     Raises:
         InputError: As LinkPeaksLASSO() of R; its sentence.
@@ -380,5 +380,14 @@ def _table(answer: dict[str, Any]) -> pd.DataFrame:
     attributes = answer["attributes"]
     for name, value in attributes.items() if isinstance(attributes, dict) else ():
         single = isinstance(value, np.ndarray) and value.shape == (1,)
-        table.attrs[name] = value[0].item() if single else value
+        table.attrs[name] = value[0].item() if single else _plain(value)
     return table
+
+
+def _plain(value: Any) -> Any:
+    """Without arrays and tables: pandas compares attrs, and writes them as JSON."""
+    if isinstance(value, pd.DataFrame):
+        return {name: column.tolist() for name, column in value.items()}
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,12 +14,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from ..data.matrices import cell_totals, columns_of, in_memory
 from ..data.paired import Paired
-from ..errors import InputError
+from ..errors import InputError, LeftOut
 from ..fit.tree import ClusterTree
 from ..modalities import MODALITIES
 from ..progress import Stages
 from ..threads import limited_threads
-from ..tools.groups import FEWEST_CELLS
+from ..tools.groups import NothingToTest
 from ..words import count_of
 from .layout import layout
 
@@ -86,6 +87,7 @@ class Contents:
     mixing: pd.DataFrame | None = None
     tree: ClusterTree | None = None
     cluster_of: np.ndarray | None = None  # of each component, (K,); None where it is the component
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)  # clusters, why, by modality
     warnings: list[str] = field(default_factory=list)
 
 
@@ -141,13 +143,9 @@ def contents_of(
 def _add_markers(
     found: Contents, model: SCMVP, paired: Paired, n_markers: int, seed: int, stages: Stages
 ) -> None:
-    cluster = found.cells.cluster
-    sizes = np.bincount(cluster)
-    large = np.flatnonzero(sizes >= FEWEST_CELLS)
-    if len(large) < 2:
+    labels = pd.Series(found.cells.cluster.astype(str), dtype=object, index=found.cells.names)
+    if labels.nunique() < 2:
         return
-    labels = pd.Series(cluster.astype(str), dtype=object, index=found.cells.names)
-    labels[~np.isin(cluster, large)] = None
     tests: dict[str, Callable[..., pd.DataFrame]] = {
         "rna": model.differential_expression,
         "atac": model.differential_accessibility,
@@ -155,10 +153,18 @@ def _add_markers(
     for modality, test in tests.items():
         word = MODALITIES[modality].features
         with stages.stage(f"testing {word}"):
-            table = test(paired, groupby=labels, only_pos=True, n_samples=1, seed=seed)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", LeftOut)  # the page tells it
+                    table = test(paired, groupby=labels, only_pos=True, n_samples=1, seed=seed)
+            except NothingToTest as error:
+                found.left_out[modality] = error.left_out
+                continue
+        found.left_out[modality] = table.attrs["left_out"]
         called = table[table["is_de"]]
         number = called["group"].value_counts()
-        found.n_markers[modality] = number.reindex(large.astype(str), fill_value=0)
+        tested = [group for group, _ in table.attrs["comparisons"]]
+        found.n_markers[modality] = number.reindex(tested, fill_value=0)
         found.markers[modality] = called.groupby("group", sort=False).head(n_markers)
         first = called.drop_duplicates("group")["feature"].drop_duplicates()
         if len(first):
@@ -285,11 +291,13 @@ def _of_clusters(found: Contents) -> list[str]:
         said.append(
             f"The cells of {_named(unsure)} are between clusters (median probability < {UNSURE})."
         )
-    small = [one for one in used if (cluster == one).sum() < FEWEST_CELLS]
-    if small:
-        said.append(f"{_named(small).capitalize()}: too few cells for a test.")
+    for modality, left_out in found.left_out.items():
+        if left_out:
+            names = ", ".join(f"{one} ({why})" for one, why in left_out.items())
+            word = MODALITIES[modality].features
+            said.append(f"Too few cells for a test of {word}: cluster {names}.")
     if found.n_markers:
-        number = sum(found.n_markers.values())
+        number = pd.DataFrame(found.n_markers).sum(axis=1)
         without = number.index[number == 0].astype(int).tolist()
         if without:
             said.append(f"No gene and no peak is higher in {_named(without)} than in all others.")

@@ -25,7 +25,6 @@ from ..fit.fitted import Fitted
 from ..nn.batches import Cells
 from ..nn.module import PairedMixtureVAE
 from ..nn.networks import Gaussian
-from ..words import count_of
 from . import forms, impute
 from .effects import STEP, Sums, evidence_of, posterior_of, q_values, sums_by_batch, together
 from .groups import FEWEST_CELLS, Comparison, Groups
@@ -107,11 +106,11 @@ def compare_groups(
 ) -> pd.DataFrame:
     """Test groups of these cells; the table is that of `compare`, in the form asked for."""
     counts = paired.counts[settings.modality]
-    groups = groups.without(entries_of_cells(counts) == 0)
     design, row, batch = scope.design(paired), None, None
     if scope.covariates is not None and design is not None:
         row = scope.covariates.row(None)
         _, batch = distinct(design)
+    groups = groups.testable(entries_of_cells(counts) > 0, batch)
     cells = Cells(paired.counts, fit.device, design=design)
     q = embed(fit.module, cells, modality=settings.latent)
     means = model_means(
@@ -201,7 +200,7 @@ def compare(
     Args:
         counts: Cells x features.
         names: Of the features.
-        groups: Who is compared.
+        groups: Who is compared; each comparison is `Groups.testable`.
         means: What `model_means` found.
         delta: log2; effects within it count as none.
         fdr: Expected proportion of false calls among the features called.
@@ -225,12 +224,7 @@ def compare(
     for comparison in groups.comparisons:
         pairs = sums_of_sides(batches, comparison)
         sides = [together(side) for side in zip(*pairs, strict=True)]
-        for name, side in zip(comparison[:2], sides, strict=True):
-            if not side.count.any():
-                raise InputError(
-                    f"group '{name}' has no count in this modality; there is nothing to compare"
-                )
-        evidence, centre = evidence_of(shared_batches(pairs, comparison))
+        evidence, centre = evidence_of(shared_batches(pairs))
         posterior = posterior_of(evidence, delta, seed, only_pos)
         lfc_model, lfc_model_sd = _model_effect(means, n_cells, comparison, centre)
         kept = wanted
@@ -259,6 +253,7 @@ def compare(
     table.attrs = {
         "delta": delta, "fdr": fdr, "only_pos": only_pos, "typical_lfc": shifts,
         "comparisons": [comparison[:2] for comparison in groups.comparisons],
+        "left_out": groups.left_out,
     }  # fmt: skip
     return table
 
@@ -269,15 +264,6 @@ def sums_of_sides(batches: list[Sums], comparison: Comparison) -> list[tuple[Sum
     return [(part.of(group), part.of(reference)) for part in batches]
 
 
-def shared_batches(
-    pairs: list[tuple[Sums, Sums]], comparison: Comparison
-) -> list[tuple[Sums, Sums]]:
-    """Those of the batches that both groups have cells of; where there is none, a refusal."""
-    shared = [pair for pair in pairs if min(side.n for side in pair) >= FEWEST_CELLS]
-    if not shared:
-        raise InputError(
-            f"no batch has {count_of(FEWEST_CELLS, 'cell')} of '{comparison.group}' and of "
-            f"'{comparison.reference}', so that their difference cannot be told from that of the "
-            "batches; compare groups that share batches, or fit a model without batches"
-        )
-    return shared
+def shared_batches(pairs: list[tuple[Sums, Sums]]) -> list[tuple[Sums, Sums]]:
+    """Those of the batches that both groups have cells of."""
+    return [pair for pair in pairs if min(side.n for side in pair) >= FEWEST_CELLS]

@@ -12,7 +12,7 @@ extended quasi-likelihood (Nelder and Pregibon 1987) of dispersion D(b) = 1 + v 
 which is the binomial where v is 0 and a Gaussian where counts are many. phi is estimated by moments
 for each feature and group and shrunk to the common value of the group, according to its own
 variance. The prior of b is common to all features, learned from them (empirical Bayes, as in ashr):
-a point mass at zero, half-normals of either sign and narrow bumps, by EM, on a grid of b, from
+a point mass at zero, half-normals of either sign and narrow bumps, on a grid of b, from
 features other than the one it is used for. All numbers of a feature follow from its posterior.
 """
 
@@ -23,6 +23,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.optimize import nnls
 from scipy.special import xlogy
 
 from ..data.matrices import Matrix, pieces_of
@@ -33,6 +34,7 @@ PRIOR_FEATURES = 20_000  # from which the prior is learned
 FOLDS = 5
 NULL_COUNTS = 10.0  # features without effect that are added to those seen (ashr has the same)
 _BLOCK = 2048  # features at a time
+_NEWTON_STEPS = 200
 
 
 # ---- what is counted
@@ -255,22 +257,44 @@ def components() -> np.ndarray:
     return np.array([shape / shape.sum() for shape in shapes])
 
 
-def fit_weights(marginal: np.ndarray) -> np.ndarray:
-    """Weights of the components by EM, (components,).
+def fit_weights(marginal: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """Weights of the components at which the likelihood is largest, (components,).
+
+    By Newton steps, each a problem of non-negative least squares; steps of EM are thousands. The
+    likelihood is concave, so that where they start is a matter of time alone.
 
     Args:
         marginal: Likelihood of each feature under each component, (features, components).
+        start: Weights to start from, as those of nearly the same features; equal ones when None.
     """
     scaled = marginal / marginal.max(1, keepdims=True)
-    weight = np.full(scaled.shape[1], 1 / scaled.shape[1])
-    for _ in range(1000):
-        new = weight * (scaled.T @ (1 / (scaled @ weight)))
-        new[0] += NULL_COUNTS
-        new /= new.sum()
-        moved = np.abs(new - weight).max()
-        weight = new
-        if moved < 1e-5:
+    total, k = len(scaled) + NULL_COUNTS, scaled.shape[1]
+
+    def loss(weight: np.ndarray) -> float:  # smallest where they sum to one
+        with np.errstate(divide="ignore"):
+            fit = np.log(scaled @ weight).sum() + NULL_COUNTS * np.log(weight[0])
+        return total * weight.sum() - fit
+
+    weight = np.full(k, 1 / k) if start is None else (start + 1e-4) / (1 + 1e-4 * k)
+    value = loss(weight)
+    for _ in range(_NEWTON_STEPS):
+        ratio = scaled / (scaled @ weight)[:, None]
+        gradient = total - ratio.sum(0)
+        gradient[0] -= NULL_COUNTS / weight[0]
+        if gradient.min() > -1e-6 * total:
             break
+        curvature = ratio.T @ ratio
+        curvature[0, 0] += NULL_COUNTS / weight[0] ** 2
+        curvature[np.diag_indices(k)] += 1e-8 * np.trace(curvature) / k
+        root = np.linalg.cholesky(curvature)
+        goal = np.linalg.solve(root, curvature @ weight - gradient)
+        step = nnls(root.T, goal, maxiter=100 * k)[0] - weight
+        length, slope = 1.0, gradient @ step
+        while loss(weight + length * step) > value + 1e-4 * length * slope and length > 1e-9:
+            length /= 2
+        weight = np.maximum(weight + length * step, 0)
+        weight /= weight.sum()  # then weight @ gradient is 0: no gradient below 0 is the optimum
+        value = loss(weight)
     return weight
 
 
@@ -311,7 +335,10 @@ def posterior_of(
     blocks = [used[start : start + _BLOCK] for start in range(0, len(used), _BLOCK)]
     marginals = [evidence.likelihood(block) @ shapes.T for block in blocks]
     marginal = np.concatenate(marginals) if marginals else np.ones((0, len(shapes)))
-    priors = np.array([fit_weights(marginal[fold[used] != k]) @ shapes for k in range(FOLDS)])
+    whole = fit_weights(marginal)
+    weights = np.array([fit_weights(marginal[fold[used] != k], whole) for k in range(FOLDS)])
+    # an effect that no other feature has would else be impossible
+    priors = (len(used) * weights + 1 / len(shapes)) / (len(used) + 1) @ shapes
     outside = (GRID if only_pos else np.abs(GRID)) > delta * np.log(2) + 1e-9
     prior_odds = _logit(priors @ outside)
     found = np.empty((6, n))

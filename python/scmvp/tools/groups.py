@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +14,18 @@ from ..arguments import Names
 from ..data.annotated import column_of, in_order_of
 from ..data.labels import level_codes, level_name, level_names
 from ..data.paired import PairedData
-from ..errors import InputError, InputNote, first_line
+from ..errors import InputError, InputNote, LeftOut, first_line
 from ..words import count_of, name_some
 
 FEWEST_CELLS = 3  # of a group
+
+
+class NothingToTest(InputError):
+    """Every group is left out; `left_out` has them, each with the reason."""
+
+    def __init__(self, sentence: str, left_out: dict[str, str]) -> None:
+        super().__init__(sentence)
+        self.left_out = left_out
 
 
 class Comparison(NamedTuple):
@@ -32,18 +40,55 @@ class Comparison(NamedTuple):
 class Groups:
     """Disjoint units of cells, and what is compared.
 
-    `unit` is (n,), the unit of each cell, -1 for cells that are in none.
+    `unit` is (n,), the unit of each cell, -1 for cells that are in none; `each`, whether all groups
+    are tested, and none was named; `left_out`, which are not after all, and why.
     """
 
     unit: np.ndarray
     n_units: int
     comparisons: list[Comparison]
+    each: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
 
-    def without(self, left_out: np.ndarray) -> Groups:
-        """The same without some cells, (n,) bool, as those in which nothing was counted."""
-        found = Groups(np.where(left_out, -1, self.unit), self.n_units, self.comparisons)
-        _refuse_small(found)
-        return found
+    def testable(self, counted: np.ndarray, batch: np.ndarray | None = None) -> Groups:
+        """The cells with counts, and the comparisons of which they are enough.
+
+        Where all groups are tested, those of too few cells are left out, with one warning.
+
+        Args:
+            counted: Which cells have counts, (n,).
+            batch: Number of each cell's batch, (n,); all are one when None.
+
+        Raises:
+            InputError: A group that was named is too small or shares no batch with what it is
+                compared with, or all groups are.
+        """
+        unit = np.where(counted, self.unit, -1)
+        inside = unit >= 0
+        batch = np.zeros(len(unit), int) if batch is None else batch
+        n: np.ndarray = np.zeros((batch.max(initial=0) + 1, self.n_units), int)
+        np.add.at(n, (batch[inside], unit[inside]), 1)
+        found: list[Comparison] = []
+        left_out: dict[str, str] = {}
+        for comparison in self.comparisons:
+            obstacle = _obstacle(comparison, n)
+            if obstacle is None:
+                found.append(comparison)
+            elif not self.each:
+                raise InputError(obstacle.sentence)
+            else:
+                left_out[comparison.group] = obstacle.reason
+        names = ", ".join(f"'{name}' ({why})" for name, why in left_out.items())
+        said = f"{names}; a comparison needs {count_of(FEWEST_CELLS, 'cell')} on each side"
+        if not found:
+            raise NothingToTest(
+                f"no group can be tested: {said}, so choose larger groups with groupby", left_out
+            )
+        if left_out:
+            number = f"{len(left_out):,} of {count_of(len(self.comparisons), 'group')}"
+            verb = "is" if len(left_out) == 1 else "are"
+            warnings.warn(f"{number} {verb} not tested: {said}", LeftOut, stacklevel=5)
+        return Groups(unit, self.n_units, found, self.each, left_out)
 
 
 def groups_in(
@@ -72,7 +117,7 @@ def groups_of(
     """What the arguments of `SCMVP.differential_expression` mean.
 
     Raises:
-        InputError: A group is unknown, empty, too small, or shares cells with the other.
+        InputError: A group is unknown, or shares cells with the other.
     """
     if labels is not None:
         return _labeled(cells, labels, group1, group2, labels_name)
@@ -87,9 +132,7 @@ def groups_of(
         )
     unit = np.where(first, 0, np.where(second, 1, -1))
     names = ("group1", "rest" if group2 is None else "group2")
-    groups = Groups(unit, 2, [Comparison(*names, ([0], [1]))])
-    _refuse_small(groups)
-    return groups
+    return Groups(unit, 2, [Comparison(*names, ([0], [1]))])
 
 
 def _labeled(cells, labels, group1, group2, name: str) -> Groups:
@@ -120,9 +163,7 @@ def _labeled(cells, labels, group1, group2, name: str) -> Groups:
             raise InputError(f"'{label}' is both in group1 and in group2; take it out of one")
         reference = "rest" if second is None else "+".join(second)
         found.append(Comparison(label, reference, ([own], rest)))
-    groups = Groups(code, len(known), found)
-    _refuse_small(groups)
-    return groups
+    return Groups(code, len(known), found, each=group1 is None)
 
 
 def labels_in(path: str, cells: Names) -> pd.Series:
@@ -195,13 +236,29 @@ def _mask(cells: Names, given: object, argument: str) -> np.ndarray:
     return mask
 
 
-def _refuse_small(groups: Groups) -> None:
-    size = np.bincount(groups.unit[groups.unit >= 0], minlength=groups.n_units)
-    for comparison in groups.comparisons:
-        named = zip(comparison[:2], comparison.units, strict=True)
-        for name, units in named:
-            if (n := size[units].sum()) < FEWEST_CELLS:
-                raise InputError(
-                    f"group '{name}' has {count_of(n, 'cell')}; a comparison needs at least "
-                    f"{FEWEST_CELLS} in each group"
-                )
+class _Obstacle(NamedTuple):
+    """Why a comparison cannot be made, in a sentence, and beside the name of its group."""
+
+    sentence: str
+    reason: str
+
+
+def _obstacle(comparison: Comparison, n: np.ndarray) -> _Obstacle | None:
+    """What stands in the way with n cells of each batch and unit, (batches, units)."""
+    sides = [n[:, units].sum(1) for units in comparison.units]
+    for name, side in zip(comparison[:2], sides, strict=True):
+        if (size := side.sum()) < FEWEST_CELLS:
+            number = count_of(size, "cell")
+            return _Obstacle(
+                f"group '{name}' has {number}; a comparison needs at least {FEWEST_CELLS} in each "
+                "group",
+                number if name == comparison.group else f"{name}: {number}",
+            )
+    if not (np.minimum(*sides) >= FEWEST_CELLS).any():
+        return _Obstacle(
+            f"no batch has {count_of(FEWEST_CELLS, 'cell')} of '{comparison.group}' and of "
+            f"'{comparison.reference}', so that their difference cannot be told from that of the "
+            "batches; compare groups that share batches, or fit a model without batches",
+            f"no batch has {count_of(FEWEST_CELLS, 'cell')} of both sides",
+        )
+    return None
