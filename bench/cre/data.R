@@ -34,13 +34,17 @@ made_peaks <- function(n_cells, n_peaks, per_cell = 1500, seed = 1) {
   base <- stats::rlnorm(n_peaks)
   base <- base / sum(base) * per_cell
   depth <- exp(stats::rnorm(n_cells, 0, 0.4))
-  blocks <- split(seq_len(n_peaks), (seq_len(n_peaks) - 1) %/% 2000)
-  counts <- lapply(blocks, function(rows) {
-    rate <- base[rows] * t(0.5 + 0.5 * program[type, of_peak[rows]]) *
-      rep(depth, each = length(rows))
-    methods::as(matrix(stats::rpois(length(rate), rate), length(rows)), "CsparseMatrix")
-  })
-  counts <- do.call(rbind, counts)
+  # Poisson counts of single cells are the Poisson count of a type, dealt out to its cells by their
+  # depth: time and memory follow the counts, not cells x peaks
+  counts <- do.call(rbind, lapply(split(seq_len(n_cells), type), function(of_type) {
+    rate <- base * (0.5 + 0.5 * program[type[of_type[1]], of_peak]) * sum(depth[of_type])
+    total <- stats::rpois(n_peaks, rate)
+    dealt <- sample.int(length(of_type), sum(total), replace = TRUE, prob = depth[of_type])
+    Matrix::sparseMatrix(
+      i = dealt, j = rep(seq_len(n_peaks), total), x = 1, dims = c(length(of_type), n_peaks)
+    )
+  }))
+  counts <- Matrix::t(counts)[, order(unlist(split(seq_len(n_cells), type)))]
   cells <- paste0("cell", seq_len(n_cells))
   dimnames(counts) <- list(names, cells)
   rownames(latent) <- cells
