@@ -3,8 +3,8 @@
 #' Computes co-accessibility by Cicero (Pliner et al. 2018) from sparse matrices and any peak assay,
 #' measured or imputed. Cells are grouped with their neighbors, and a graphical lasso in windows of
 #' 500 kb, with a penalty that increases with distance, estimates which peaks are co-accessible. The
-#' results equal those of the package cicero (tested against version 1.29) and take a fraction of
-#' its time and memory.
+#' results are those of the package cicero (tested against version 1.29) and take a hundredth of its
+#' time.
 #'
 #' @section The algorithm:
 #' Counts are summed over each group of [AggregateCells()] and divided by the group's size factor.
@@ -15,6 +15,11 @@
 #' longer than `distance.constraint` remain. `coaccess` is the correlation of the estimated
 #' covariance. Windows overlap by half: a pair in several windows has the mean of their values, or
 #' `NA` if their signs differ.
+#'
+#' The graphical lasso is solved until correlations change by less than \eqn{10^{-9}}. The package
+#' cicero stops earlier (the tolerance of glasso is \eqn{10^{-4}}), so that its values of single
+#' pairs are up to 0.0001 away, and those of a pair whose values are near 0 in both windows may be
+#' `NA` in one of the two results only.
 #'
 #' @section Imputed accessibility:
 #' The most accessible peaks dominate the covariance of sums. Imputed values have no counting noise,
@@ -43,7 +48,8 @@
 #' Warnings: chromosomes that are missing from `genome`, peaks
 #' beyond their ends (`scmvp_warning_genome`); windows that reach the limit of the search
 #' (`scmvp_warning_ceiling`); windows with more than `max.peaks` peaks, which are left out
-#' (`scmvp_warning_windows`).
+#' (`scmvp_warning_windows`); windows in which the graphical lasso did not converge
+#' (`scmvp_warning_convergence`).
 #'
 #' @param object A Seurat object with a peak assay, a SingleCellExperiment with peaks (itself or an
 #'   alternative experiment), a MultiAssayExperiment, or a matrix of accessibility, peaks x cells

@@ -250,6 +250,13 @@ all_connections <- function(grouped, position, windows, distance_parameter, s, m
                             workers, ...) {
   sizes <- lengths(windows$members)
   members <- windows$members[sizes > 1 & sizes <= max.peaks]
+  n_pairs <- sum(choose(as.numeric(lengths(members)), 2))
+  if (2 * n_pairs > .Machine$integer.max) {
+    refuse(
+      "the windows hold ", format_count(n_pairs), " pairs of peaks, which no data frame can list in ",
+      "both directions: lower max.peaks, or make window smaller."
+    )
+  }
   # every peak is in two windows
   largest <- 2 * length(peak_blocks(grouped)[[1]])
   pieces <- cut_pieces(lengths(members), largest, at.least = if (workers > 1) 4 * workers else 1)

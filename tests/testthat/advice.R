@@ -201,6 +201,10 @@ c(
     "finds the value."
   ),
   of(
+    "test-RunCicero.R: more pairs than a data frame can hold are refused before the work",
+    "lower max.peaks, or make window smaller"
+  ),
+  of(
     "test-RunCicero.R: a window with peaks that are the same to the last digits is said",
     "Merge them, or take scale"
   ),

@@ -146,6 +146,17 @@ test_that("two peaks have the closed form", {
   expect_identical(connections$coaccess[1], connections$coaccess[2])
 })
 
+test_that("more pairs than a data frame can hold are refused before the work", {
+  members <- list("1" = seq_len(50000), "2" = 1:3)
+  all <- function(...) {
+    all_connections(
+      list(n_peaks = 50000, n_groups = 9), seq_len(50000), list(members = members), 0.1, 0.75, ...,
+      workers = 1
+    )
+  }
+  expect_refused(all(max.peaks = 60000), "1,249,975,003 pairs of peaks.* lower max.peaks")
+})
+
 test_that("windows are cicero's: strictly inside by either end, every half width", {
   ranges <- data.frame(
     seqnames = c("chr1", "1", "chr2", "chr1"), start = c(1, 240, 90, 400),
