@@ -295,8 +295,8 @@ mean_distance_parameter <- function(sampled, options) {
 tell_not_converged <- function(n_windows) {
   warn_of(
     "convergence",
-    "The graphical lasso did not converge in ", count_of(n_windows, "window"), ", whose values are ",
-    "approximate: peaks there are nearly identical for the size of their values. Merge them, or ",
+    "The graphical lasso did not converge in ", count_of(n_windows, "window"), ", whose values ",
+    "are approximate: peaks there are nearly identical for the size of their values. Merge them, or ",
     "take scale = \"relative\", whose ridge is larger."
   )
 }

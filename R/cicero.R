@@ -1,7 +1,7 @@
 # The algorithm of Cicero (Pliner et al. 2018): numbers in, numbers out. Objects, genomes and words
-# are elsewhere; sums, covariances and the graphical lasso are in src/. Symbols as in the paper: S is
-# the covariance of the peaks of a window over the groups, with a ridge (1e-4) on its diagonal; D
-# their distances; the penalty of a pair is rho = a (1 - (1000 / D)^s), not below 0, with a the
+# are elsewhere; sums, covariances and the graphical lasso are in src/. Symbols as in the paper: S
+# is the covariance of the peaks of a window over the groups, with a ridge (1e-4) on its diagonal;
+# D their distances; the penalty of a pair is rho = a (1 - (1000 / D)^s), not below 0, with a the
 # distance parameter.
 
 # Accessibility of groups, computed when it is asked for: as sums over 50 cells nearly nothing is 0,
@@ -253,8 +253,8 @@ all_connections <- function(grouped, position, windows, distance_parameter, s, m
   n_pairs <- sum(choose(as.numeric(lengths(members)), 2))
   if (2 * n_pairs > .Machine$integer.max) {
     refuse(
-      "the windows hold ", format_count(n_pairs), " pairs of peaks, which no data frame can list in ",
-      "both directions: lower max.peaks, or make window smaller."
+      "the windows hold ", format_count(n_pairs), " pairs of peaks, which no data frame can list ",
+      "in both directions: lower max.peaks, or make window smaller."
     )
   }
   # every peak is in two windows

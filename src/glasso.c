@@ -73,8 +73,8 @@ static double move(const column *of, int k) {
   return fabs(now - old) * sqrt(w[k] / of->W[(size_t)of->own * of->n + of->own]);
 }
 
-/* Solves A x = b, A symmetric and positive definite, m x m: lower triangle of A becomes its Cholesky
-   factor, b becomes x. Returns 0 where a pivot is not positive. */
+/* Solves A x = b, A symmetric and positive definite, m x m: the lower triangle of A becomes its
+   Cholesky factor, b becomes x. Returns 0 where a pivot is not positive. */
 static int solve_positive(int m, double *A, double *b) {
   for (int c = 0; c < m; c++) {
     for (int r = c; r < m; r++) {

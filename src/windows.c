@@ -94,7 +94,7 @@ SEXP scmvp_edges_vanish(SEXP covariance, SEXP position, SEXP beyond, SEXP parame
   return Rf_ScalarLogical(few_edges(n, at, far, edge));
 }
 
-/* ---- all pairs of a piece of windows ---------------------------------------------------------- */
+/* ---- all pairs of a piece of windows --------------------------------------------------------- */
 
 /* The covariance of a window. What it has in common with the window before is taken from there:
    `known[column]` is the place of a column in that window, or -1. */
@@ -150,8 +150,8 @@ static R_xlen_t put_pairs(int n, const int *peaks, const double *W, R_xlen_t k, 
   return k;
 }
 
-/* list(i, j, value, failed): pairs i < j of each window and their co-accessibility, one window after
-   the other; failed: windows that did not converge. values: groups x peaks, centered; members and
+/* list(i, j, value, failed): pairs i < j of each window and their co-accessibility, one window
+   after the other; failed: windows that did not converge. values: groups x peaks, centered; members and
    columns, lists by window: peaks, and their columns of values; position: of all peaks. */
 SEXP scmvp_window_pairs(SEXP values, SEXP members, SEXP columns, SEXP position, SEXP ridge,
                         SEXP parameter, SEXP s) {

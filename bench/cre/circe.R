@@ -22,19 +22,6 @@ cat(
   options$WORKERS, "worker(s),", R.version.string, "\n"
 )
 
-# groups x peaks, each group in one piece, as Circe makes them itself
-write_groups <- function(case) {
-  grouped <- scMVP:::grouped_accessibility(case$counts, case$groups)
-  con <- file(file.path(folder, "groups.bin"), "wb")
-  on.exit(close(con))
-  for (first in seq(1, ncol(case$groups), by = 100)) {
-    some <- first:min(ncol(case$groups), first + 99)
-    sums <- as.matrix(case$counts %*% case$groups[, some])
-    writeBin(as.vector(sums / rep(grouped$factors[some], each = nrow(sums))), con)
-  }
-  writeLines(rownames(case$counts), file.path(folder, "peaks.txt"))
-}
-
 ours <- function(more = "", keep = FALSE) {
   measured("RunCicero", "library(scMVP)", sprintf("
     connections <- suppressWarnings(RunCicero(case$counts, groups = case$groups,
@@ -43,32 +30,18 @@ ours <- function(more = "", keep = FALSE) {
       connections = if (%s) connections)", options$WORKERS, more, keep), file)
 }
 
-circe <- function() {
-  log <- file.path(folder, "log.txt")
-  process <- processx::process$new(
-    options$PYTHON, c("bench/cre/run_circe.py", folder, options$WORKERS),
-    stdout = log, stderr = "2>&1", 
-    env = c("current", OPENBLAS_NUM_THREADS = "1", LD_LIBRARY_PATH = "")
-  )
-  mb <- watched(process)
-  if (process$get_exit_status() != 0) {
-    cat("Circe failed, at", round(mb), "MB\n")
-    writeLines(utils::tail(readLines(log), 3))
-    return(NULL)
-  }
-  out <- jsonlite::fromJSON(file.path(folder, "measured.json"))
-  tell_measured("Circe", c(out, mb = mb))
-}
+circe <- function() run_circe(options$PYTHON, folder, options$WORKERS)
 
 # Their pairs among ours at their penalty, which our own search does not give: it draws other
 # windows, and by default ends at 4 as cicero does.
 compare <- function(alpha) {
   mine <- ours(sprintf(", distance.parameter = %.17g", alpha), keep = TRUE)$value$connections
   theirs <- utils::read.csv(file.path(folder, "links.csv"))
-  key <- function(x) paste(x$Peak1, x$Peak2)
-  mine <- mine[match(mine$Peak1, rownames(case$counts)) < match(mine$Peak2, rownames(case$counts)), ]
-  place <- match(key(theirs), key(mine))
-  swapped <- match(paste(theirs$Peak2, theirs$Peak1), key(mine))
+  peaks <- rownames(case$counts)
+  mine <- mine[match(mine$Peak1, peaks) < match(mine$Peak2, peaks), ]
+  key <- paste(mine$Peak1, mine$Peak2)
+  place <- match(paste(theirs$Peak1, theirs$Peak2), key)
+  swapped <- match(paste(theirs$Peak2, theirs$Peak1), key)
   place <- ifelse(is.na(place), swapped, place)
   score <- numeric(nrow(mine))
   score[place[!is.na(place)]] <- theirs$score[!is.na(place)]
@@ -84,7 +57,7 @@ compare <- function(alpha) {
   ))
 }
 
-if (options$PYTHON != "none") write_groups(case)
+if (options$PYTHON != "none") write_groups(case$counts, case$groups, folder)
 for (round in seq_len(as.numeric(options$ROUNDS))) {
   mine <- ours()
   theirs <- if (options$PYTHON != "none") circe()

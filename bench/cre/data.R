@@ -114,3 +114,36 @@ tell_measured <- function(name, out) {
   cat(sprintf("%-28s %8.1f s wall %8.1f s CPU %8.0f MB\n", name, out$wall, out$cpu, out$mb))
   out
 }
+
+# ---- Circe ---------------------------------------------------------------------------------------
+
+# What it takes: groups x peaks, each group in one piece, as Circe makes them itself.
+write_groups <- function(counts, groups, folder) {
+  factors <- scMVP:::grouped_accessibility(counts, groups)$factors
+  con <- file(file.path(folder, "groups.bin"), "wb")
+  on.exit(close(con))
+  for (first in seq(1, ncol(groups), by = 100)) {
+    some <- first:min(ncol(groups), first + 99)
+    sums <- as.matrix(counts %*% groups[, some])
+    writeBin(as.vector(sums / rep(factors[some], each = nrow(sums))), con)
+  }
+  writeLines(rownames(counts), file.path(folder, "peaks.txt"))
+}
+
+# list(wall, cpu, mb, alpha), and its links in links.csv of the folder; NULL where it failed.
+run_circe <- function(python, folder, workers = 1) {
+  log <- file.path(folder, "log.txt")
+  process <- processx::process$new(
+    python, c("bench/cre/run_circe.py", folder, workers),
+    stdout = log, stderr = "2>&1",
+    env = c("current", OPENBLAS_NUM_THREADS = "1", LD_LIBRARY_PATH = "")
+  )
+  mb <- watched(process)
+  if (process$get_exit_status() != 0) {
+    cat("Circe failed, at", round(mb), "MB\n")
+    writeLines(utils::tail(readLines(log), 3))
+    return(NULL)
+  }
+  out <- jsonlite::fromJSON(file.path(folder, "measured.json"))
+  tell_measured("Circe", c(out, mb = mb))
+}

@@ -1,4 +1,4 @@
-"""Circe on the groups that circe.R wrote: `run_circe.py FOLDER JOBS`. Its own environment: circe-py."""
+"""Circe (PyPI: circe-py, in its own environment) on groups R wrote: run_circe.py FOLDER JOBS."""
 
 import json
 import resource
