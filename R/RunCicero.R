@@ -296,8 +296,8 @@ tell_not_converged <- function(n_windows) {
   warn_of(
     "convergence",
     "The graphical lasso did not converge in ", count_of(n_windows, "window"), ", whose values ",
-    "are approximate: peaks there are nearly identical for the size of their values. Merge them, or ",
-    "take scale = \"relative\", whose ridge is larger."
+    "are approximate: peaks there are nearly identical for the size of their values. Merge them, ",
+    "or take scale = \"relative\", whose ridge is larger."
   )
 }
 

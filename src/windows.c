@@ -151,8 +151,8 @@ static R_xlen_t put_pairs(int n, const int *peaks, const double *W, R_xlen_t k, 
 }
 
 /* list(i, j, value, failed): pairs i < j of each window and their co-accessibility, one window
-   after the other; failed: windows that did not converge. values: groups x peaks, centered; members and
-   columns, lists by window: peaks, and their columns of values; position: of all peaks. */
+   after the other; failed: windows that did not converge. values: groups x peaks, centered; members
+   and columns, lists by window: peaks, and their columns of values; position: of all peaks. */
 SEXP scmvp_window_pairs(SEXP values, SEXP members, SEXP columns, SEXP position, SEXP ridge,
                         SEXP parameter, SEXP s) {
   const char *names[] = {"i", "j", "value", "failed", ""};

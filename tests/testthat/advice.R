@@ -206,7 +206,7 @@ c(
   ),
   of(
     "test-RunCicero.R: a window with peaks that are the same to the last digits is said",
-    "Merge them, or take scale"
+    "or take scale"
   ),
   of(
     "test-RunCicero.R: two workers and a BiocParallel back end give the same",
