@@ -25,7 +25,8 @@ def main() -> None:
     cells = anndata.AnnData(groups)
     del groups
     cells.var_names = names
-    cells = add_region_infos(cells)
+    separator = "_" if "_" in names[0] else "-"
+    cells = add_region_infos(cells, sep=(separator, separator))
 
     found = {}
     average_alpha = graphical_lasso.average_alpha
