@@ -262,9 +262,11 @@ LINK_METHODS = {
 
 def link_scores(rows: pd.DataFrame, folder: Path) -> None:
     """Average precision of scores of peak-gene links, by set of known links."""
-    figure, axes = panels(len(LINK_SETS), height=2.8, width=9, sharey=True)
+    measured = set(zip(rows["data"], rows["truth"], strict=True))
+    shown = {key: title for key, title in LINK_SETS.items() if key in measured}
+    figure, axes = panels(len(shown), height=2.8, sharey=True)
     names = list(LINK_METHODS)[::-1]
-    for place, ((data, truth), title) in zip(axes[0], LINK_SETS.items(), strict=True):
+    for place, ((data, truth), title) in zip(axes[0], shown.items(), strict=True):
         own = rows[(rows["data"] == data) & (rows["truth"] == truth)].groupby("method")
         own = own[["ap", "low", "high"]].mean().reindex(names)
         for at, name in enumerate(names):
