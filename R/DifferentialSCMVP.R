@@ -60,8 +60,8 @@
 #' * The replicates of this test are cells, not donors. To compare conditions with several donors
 #'   each, use [DifferentialConditionsSCMVP()].
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
-#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
 #' @param ... Not used; an unknown argument causes an error that names it.
 #' @param modality `"rna"` for genes or `"peaks"`.
 #' @param group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat object)

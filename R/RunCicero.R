@@ -11,7 +11,7 @@
 #' With \eqn{S} the covariance of the peaks of a window over groups (plus \eqn{10^{-4}} on the
 #' diagonal) and \eqn{D_{ij}} the distance of the peaks' centers, the pair \eqn{i, j} is penalized
 #' by \eqn{\rho_{ij} = a\,(1 - (1000 / D_{ij})^s)}, not below 0. The distance parameter \eqn{a} is
-#' the mean over sampled windows of the smallest value for which at most 5 percent of the edges
+#' the mean over sampled windows of the smallest value at which at most 5 percent of the edges
 #' longer than `distance.constraint` remain. `coaccess` is the correlation of the estimated
 #' covariance. Windows overlap by half: a pair in several windows has the mean of their values, or
 #' `NA` if their signs differ.
@@ -34,7 +34,7 @@
 #' parameter above 4; a window that needs a larger one gets 2 without a warning. `search = "cicero"`
 #' reproduces this and warns how many windows were affected. `search = "extended"` doubles until no
 #' long edges remain. Counts rarely need this. Imputed values do, and their penalty then becomes
-#' several times larger. `search = "none"` is for relative values, see above.
+#' several times larger. `search = "none"` is for relative values (section Imputed accessibility).
 #'
 #' @section Errors:
 #' `scmvp_error_input`: no or several peak assays; features that are not genomic ranges; groups of
@@ -83,8 +83,9 @@
 #' @param max.peaks Windows with more peaks are excluded.
 #' @param max.windows Maximum number of windows that are sampled to find `n.windows` usable ones.
 #' @param scale `"counts"`, as cicero does, or `"relative"` to the mean of each peak, the default
-#'   for imputed assays; see below.
-#' @param search `"cicero"`, `"extended"` or `"none"`, see below.
+#'   for imputed assays (section Imputed accessibility).
+#' @param search `"cicero"`, `"extended"` or `"none"` (section Search for the
+#'   distance parameter).
 #' @param seed.use Seed of the groups and of the sampled windows. R's own random numbers are not
 #'   changed, and the result does not depend on the number of workers.
 #' @param workers Processes to use.

@@ -6,7 +6,7 @@
 #' sufficient training, the ELBO of the held-out cells has reached a plateau. Dotted lines separate
 #' the phases of the training.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
 #' @param reduction Name of the reduction with the model.
 #' @return A ggplot object.
 #' @section Errors:
@@ -49,7 +49,7 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #' `group.by` the distributions of both in each group. Both are scaled to 10,000 counts per cell
 #' over the features of the model.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
 #' @param features Names of modeled genes or peaks.
 #' @param modality `"rna"` or `"peaks"`.
 #' @param group.by Name of a metadata column, such as `"scmvp_cluster"`, or one value per cell;
@@ -169,7 +169,7 @@ plot_by_group <- function(data, scale, group.by, ncol) {
 #' the cells of each cluster: 0 if a cell belongs to one cluster with certainty, 1 if all clusters
 #' are equally probable.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
 #' @param what `"probability"` or `"entropy"`.
 #' @param reduction Name of the reduction with the model.
 #' @return A ggplot object.
