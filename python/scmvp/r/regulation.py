@@ -114,7 +114,7 @@ def run_cicero(
         the number of 'groups'.
 
     Raises:
-        InputError: As RunCicero() of R; its sentence.
+        InputError: As RunCicero() of R, with its message.
         RError: R, its package scMVP or glasso is missing; or R failed.
         KeyboardInterrupt: Interrupted; R is ended.
     """
@@ -201,7 +201,7 @@ def link_peaks_lasso(
             treated as imputed, unless `peaks_imputed` is given.
         reduction: Coordinates in `mdata.obsm` for blocks of similar cells, if present.
         dims: Dimensions to use, counted from 0; all when None.
-        groups: Groups of `aggregate_cells`, over which both sides are summed.
+        groups: Groups of `aggregate_cells`, over which RNA and accessibility are summed.
         verbose: Show progress, on standard error.
         engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first available.
         **options: Further arguments of LinkPeaksLASSO(), with '_' for '.': distance, `lambda_`
@@ -215,7 +215,7 @@ def link_peaks_lasso(
         table of all genes fitted.
 
     Raises:
-        InputError: As LinkPeaksLASSO() of R; its sentence.
+        InputError: As LinkPeaksLASSO() of R, with its message.
         RError: R or its package scMVP is missing; or R failed.
         KeyboardInterrupt: Interrupted; R is ended.
     """

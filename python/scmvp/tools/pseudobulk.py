@@ -85,25 +85,27 @@ def pseudobulk(
     layer: str | None = None,
     min_cells: int = 10,
 ) -> AnnData:
-    """Add up the counts of the cells of each sample (donor) in each group (cluster, cell type).
+    """Sum the counts of the cells of each sample (donor) in each group (cluster, cell type).
 
     Args:
         data: MuData, pair of AnnData or AnnData with raw counts. No fit is needed.
-        sample: Column of obs, or a value for each cell: which sample the cell comes from.
-        groupby: Column of obs, or a value for each cell; cells with a missing value are left out,
-            and so are cells without counts.
+        sample: Column of obs, or a value for each cell: the sample of the cell.
+        groupby: Column of obs, or a value for each cell. Cells with a missing value and cells
+            without counts are left out.
         modality: 'rna' or 'atac'.
         layer: Layer with raw counts; X when None.
-        min_cells: Sums of fewer cells are left out; a warning says how many.
+        min_cells: Samples with fewer cells in a group are left out; a warning reports their
+            number.
 
     Returns:
         AnnData of pseudobulks x features. X: int64 sums, CSR. obs: 'group', 'sample' (categories in
         the order of those of the cells), 'n_cells', and the columns of obs that are the same in all
-        cells of a sample (one that is called like the first three has '.1' behind its name).
+        cells of a sample ('.1' is added to the name of a column that is named like one of the
+        first three).
 
     Raises:
         InputError: No such column, modality or layer; values that are not counts; cells without a
-            sample; a `sample` that tells cells apart instead of samples; no pseudobulk with
+            sample; a `sample` that names cells instead of samples; no pseudobulk with
             `min_cells` cells.
     """
     from anndata import AnnData

@@ -33,7 +33,7 @@ class Diffusion(NamedTuple):
 
     `components` (n, C), without the constant one, and their `eigenvalues` (C,), largest first;
     `pseudotime` (n,) is the diffusion distance to the root over the largest one, 0 to 1; `branch`
-    (n,) has integers, -1 where the order is ambiguous, or is None; `root` is the place of the root.
+    (n,) has integers, -1 where the order is ambiguous, or is None; `root` is the row of the root.
     """
 
     components: np.ndarray
@@ -121,8 +121,8 @@ def order_graph(
         graph: Symmetric weights, (n, n).
         start: Positions of the cell, or of the group of cells, where the order starts.
         n_components: Components of the diffusion map.
-        branches: Look for a branching, too.
-        seed: Of the start of the eigenvectors.
+        branches: Also search for a branching.
+        seed: Seed of the start vector of the eigenvectors.
 
     Raises:
         InputError: scanpy is missing, or the graph falls into parts.
