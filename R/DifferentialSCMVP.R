@@ -283,7 +283,7 @@ refuse_one_group <- function(given, ident.1, ident.2, labels) {
     refuse("all cells have one label: there is nothing to compare, so choose another group.by.")
   }
   if (length(ident.1) > 0 && length(ident.2) == 0 && all(labels %in% c(ident.1, NA))) {
-    refuse("ident.1 names all groups: name fewer, or what they are compared with as ident.2.")
+    refuse("ident.1 names all groups: name fewer, or give the reference as ident.2.")
   }
 }
 

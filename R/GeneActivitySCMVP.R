@@ -90,7 +90,7 @@ places_of_activity <- function(object, record, reduction, gene.coords, verbose) 
     }
   } else if (is.null(gene.coords)) {
     refuse(
-      "gene.coords is needed for the result on matrices: give a data frame, a GRanges, a GTF or ",
+      "gene.coords is needed for a scMVPFit: give a data frame, a GRanges, a GTF or ",
       "BED file, an EnsDb or a TxDb."
     )
   }

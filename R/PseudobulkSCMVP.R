@@ -115,8 +115,8 @@ refuse_missing <- function(values, argument, cells) {
   if (length(without) > 0) {
     refuse(
       argument, " has no value for ", count_of(length(without), "cell"), " (",
-      some_names(without), "): give every cell a value, or leave these cells out, e.g. by no ",
-      "group (NA) in group.by."
+      some_names(without), "): give every cell a value, or leave these cells out, e.g. with a ",
+      "missing group (NA) in group.by."
     )
   }
 }
@@ -128,8 +128,8 @@ check_samples <- function(sample, values) {
   if (measured || nlevels(sample) > max(1, n_cells / 2)) {
     refuse(
       "sample has ", format_count(nlevels(sample)), if (measured) " measured", " values for ",
-      count_of(n_cells, "cell"), " ('", levels(sample)[1], "', ...): name the column that says ",
-      "which sample, or donor, a cell comes from."
+      count_of(n_cells, "cell"), " ('", levels(sample)[1], "', ...): name the column with the ",
+      "sample, or donor, of each cell."
     )
   }
 }

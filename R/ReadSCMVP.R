@@ -136,7 +136,7 @@ check_sample_paths <- function(path) {
 
 check_sample_names <- function(x, argument) {
   if (!is.null(x) && (anyNA(x) || !all(nzchar(x)) || anyDuplicated(x) > 0)) {
-    refuse("the names of ", argument, " must be one of its own for each sample.")
+    refuse("the names of ", argument, " must be different for each sample.")
   }
 }
 

@@ -109,8 +109,8 @@ map_of <- function(object, umap, cells) {
   if (ncol(places) != 2 || !all(cells %in% rownames(places))) {
     refuse(
       "reduction '", name, "' (umap) has ", count_of(ncol(places), "dimension"), " of ",
-      count_of(sum(cells %in% rownames(places)), "cell"), " of the fit: name a reduction of two ",
-      "dimensions of all of them, or leave umap out."
+      count_of(sum(cells %in% rownames(places)), "cell"), " of the fit: name a two-dimensional ",
+      "reduction with all of them, or leave umap out."
     )
   }
   unname(places[cells, , drop = FALSE])

@@ -342,11 +342,11 @@ check_accessibility <- function(values) {
   check_unique(rownames(values), "names of peaks")
   x <- if (is.matrix(values)) values else values@x
   if (length(x) > 0 && !all(is.finite(range(x)))) {
-    refuse("the matrix of peaks holds missing or infinite values: take them out.")
+    refuse("the matrix of peaks holds missing or infinite values: remove them.")
   }
   if (length(x) > 0 && min(x) < 0) {
     refuse(
-      "the matrix of peaks holds negative values, so it is no accessibility: take counts, or ",
+      "the matrix of peaks holds negative values, so it is not accessibility: give counts, or ",
       "imputed values that are not centered."
     )
   }

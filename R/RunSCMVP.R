@@ -236,10 +236,12 @@ as_container <- function(object, peaks, taker, mosaic = NULL) {
 # `both`: whether neither may be absent.
 check_two_matrices <- function(rna, peaks, both) {
   if (both && is.null(rna)) {
-    refuse("object must be a matrix of RNA counts, genes x cells, beside peaks.")
+    refuse("object must be a matrix of RNA counts, genes x cells, if peaks is a matrix.")
   }
   if (both && !is_matrix_like(peaks)) {
-    refuse("peaks must be a matrix of ATAC counts, peaks x cells, beside the matrix of RNA counts.")
+    refuse(
+      "peaks must be a matrix of ATAC counts, peaks x cells, if object is a matrix of RNA counts."
+    )
   }
   if (!is.null(peaks) && !is_matrix_like(peaks)) {
     refuse("peaks must be a matrix of counts (peaks x cells), not ", in_words(peaks), ".")

@@ -94,7 +94,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
   }
   if (is.null(counts)) {
     refuse(
-      "the counts that were measured are not in the object: give them (features x cells) with ",
+      "the measured counts are not in the object: give them (features x cells) with ",
       "measured =."
     )
   }
@@ -242,7 +242,9 @@ cluster_probabilities <- function(object, reduction) {
 
 record_of <- function(object, reduction) {
   if (!is_container(object)) {
-    refuse("object must be what RunSCMVP() returned, not class ", class(object)[1], ".")
+    refuse(
+      "object must be the result of RunSCMVP(), not an object of class ", class(object)[1], "."
+    )
   }
   stored_results(object, reduction)
 }
@@ -261,8 +263,8 @@ scaled_counts <- function(counts, features, modelled, log) {
   if (length(there) < 0.8 * length(modelled)) {
     refuse(
       "the measured counts hold only ", format_count(length(there)), " of the ",
-      count_of(length(modelled), "modeled feature"), ", whose total they are compared by: give ",
-      "all of them."
+      count_of(length(modelled), "modeled feature"), ", by whose total they are ",
+      "compared: give all of them."
     )
   }
   total <- pmax(Matrix::colSums(counts[there, , drop = FALSE]), 1)

@@ -323,7 +323,7 @@ _FLAGS = (
         re.compile(r", e\.g\. with (adata\.(obs|var)_names_make_unique\(\)|scmvp\.filter_paired)"),
         "",
     ),
-    (re.compile(r", or have Rscript on the PATH and say engine='process', which needs none"), ""),
+    (re.compile(r", or use engine='process' with Rscript on the PATH, which needs no rpy2"), ""),
 )
 
 

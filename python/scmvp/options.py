@@ -107,8 +107,8 @@ class TrainingOptions:
             )
         if self.validation_fraction == 0:
             raise InputError(
-                "validation_fraction is 0, but some cells are needed to tell when to stop; give a "
-                "number above 0"
+                "validation_fraction is 0, but held-out cells are needed for early stopping; give "
+                "a number above 0"
             )
 
     def phases(self, steps_per_epoch: int) -> list[Phase]:

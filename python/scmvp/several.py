@@ -148,7 +148,7 @@ def _target_peaks(peaks: str | Path, fragments: bool | Mapping[str, str | Path])
     path = Path(peaks)
     if fragments is False:
         raise InputError(
-            f"peaks of a file can only be counted from fragments; say fragments=True, or leave out "
+            f"peaks of a file can only be counted from fragments; use fragments=True, or leave out "
             f"peaks='{path}'"
         )
     return read_bed(path)

@@ -169,7 +169,7 @@ def test_refusals(refused):
     fails("covariate 'sex' has no value for 30 cells", covariates=["sex"])
     # whole numbers are levels, of which each sample has its own; other numbers are numbers
     obs["age"] = obs["sample"].astype("category").cat.codes
-    fails("cannot be told apart", covariates=["age"])
+    fails("are confounded", covariates=["age"])
     obs["age"] = obs["age"] ** 2 / 7
     compare(cells, covariates=["age"])
 

@@ -222,7 +222,7 @@ test_that("what cannot be compared is refused; as is said, it can", {
   # covariates
   expect_refused(compare(object, covariates = "all"), "covariate 'all' is the same in all samples")
   expect_refused(compare(object, covariates = "type"), "12 samples have cells of several values")
-  expect_refused(compare(object, covariates = "condition"), "cannot be told apart")
+  expect_refused(compare(object, covariates = "condition"), "are confounded")
   expect_refused(compare(object, covariates = "batch"), "'batch'.*check the spelling")
   object$sex <- ifelse(object$donor == "d1", NA, "f")
   expect_refused(compare(object, covariates = "sex"), "covariate 'sex' has no value for 40 cells")
@@ -232,7 +232,7 @@ test_that("what cannot be compared is refused; as is said, it can", {
   expect_compared(covariates = data.frame(donor = object$donor))
   # every donor another age of whole years, so that nothing is left to judge by
   object$number <- as.integer(factor(object$sample))
-  expect_refused(compare(object, covariates = "number"), "cannot be told apart")
+  expect_refused(compare(object, covariates = "number"), "are confounded")
 
   # samples
   object$cell <- colnames(object)

@@ -350,9 +350,7 @@ def writable(path: str | os.PathLike) -> Path:
     if not path.absolute().parent.is_dir():
         raise InputError(f"'{path}' cannot be made: there is no folder '{path.parent}'")
     if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(
-            f"'{path}' cannot be made: '{path.parent}' is not a folder one can write to"
-        )
+        raise InputError(f"'{path}' cannot be made: '{path.parent}' is not a writable folder")
     refuse_no_file(path)
     return path
 

@@ -198,7 +198,7 @@ def _how_to_take(place: Place, modality: str, query: bool, argument: str | None)
         return f"say {argument or f'{modality}_layer'}='{place.name}'"
     if place.is_layer:
         return f"put it into X (adata.X = adata.layers['{place.name}'])"
-    return "give adata.raw.to_adata() in the place of this AnnData"
+    return "give adata.raw.to_adata() instead of this AnnData"
 
 
 def _usual(places: Sequence[Place]) -> list[Place]:

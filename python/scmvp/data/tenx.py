@@ -54,7 +54,7 @@ def names_of_10x(file: h5py.File, path: Path) -> tuple[h5py.Group, np.ndarray, p
     }
     if "feature_type" not in features or "name" not in features:
         raise InputError(
-            f"{path} does not say which features are genes and which are peaks; {ACCEPTED}"
+            f"{path} does not state which features are genes and which are peaks; {ACCEPTED}"
         )
     sizes = {len(names) for names in features.values()}
     if sizes != {n_features} or len(cells) != n_cells:

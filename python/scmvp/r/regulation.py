@@ -269,7 +269,7 @@ def _values(
         if not holds_counts(named.matrix):
             raise InputError(
                 f"the values of the {label_of(modality)} modality are not counts; name the layer "
-                f"that holds them ({modality}_layer), or say what they are ({side}_imputed, "
+                f"that holds them ({modality}_layer), or state what they are ({side}_imputed, "
                 f"{side}_log)"
             )
     return named

@@ -256,8 +256,8 @@ def _of_modalities(found: Contents) -> list[str]:
         if kappa < WEAK_AGREEMENT:
             label = MODALITIES[modality].label
             said.append(
-                f"{label} alone hardly tells the clusters apart (agreement {kappa:.2f}); they come "
-                "from the other modality."
+                f"{label} alone hardly separates the clusters (agreement {kappa:.2f}); they are "
+                "based on the other modality."
             )
     for modality in MODALITIES:
         if n := found.account.get(f"cells_without_{modality}", 0):
@@ -285,7 +285,7 @@ def _of_clusters(found: Contents) -> list[str]:
         scored = pd.Series(found.doublets).groupby(cluster).median()
         like = scored.index[scored > LIKE_DOUBLETS].tolist()
         if like:
-            said.append(f"Most cells of {_named(like)} are like doublets of other clusters.")
+            said.append(f"Most cells of {_named(like)} resemble doublets of other clusters.")
     unsure = [one for one in used if np.median(cells.certainty[cluster == one]) < UNSURE]
     if unsure:
         said.append(

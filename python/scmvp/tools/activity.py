@@ -117,8 +117,9 @@ def weights_of(
     if method == "body":
         if (end - start).max() == 1:
             note(
-                "the places of the genes are starts without bodies: only peaks at the start and "
-                f"{upstream:,} base pairs before it are counted; give bodies, or method='decay'"
+                "the coordinates have only the starts of the genes: only peaks at the start and "
+                f"{upstream:,} base pairs before it are counted; give gene bodies, or "
+                "method='decay'"
             )
         start = np.where(forward, start - upstream, start)
         end = np.where(forward, end, end + upstream)

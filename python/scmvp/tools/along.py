@@ -326,7 +326,9 @@ def _numbers(name: str, values: Any, cells: np.ndarray) -> np.ndarray:
     try:
         values = np.asarray(in_order_of(cells, values, name), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} holds what is no number; give one number per cell") from error
+        raise InputError(
+            f"{name} has values that are not numbers; give one number per cell"
+        ) from error
     if values.shape != cells.shape:
         raise InputError(
             f"{name} has shape {values.shape}; give {count_of(len(cells), 'number')}, one per cell"

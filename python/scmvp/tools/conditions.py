@@ -180,13 +180,14 @@ def _refuse_varying(values: pd.Series, name: str | None, sample: Labels, first: 
     if name is None:
         raise InputError(
             f"{count_of(len(codes), 'sample', 'has', 'have')} cells of several conditions ({some})"
-            "; a sample is one donor under one condition, so tell them apart in sample, e.g. by "
-            "obs['donor'] + obs['condition'], and compare each donor with itself by naming the "
-            "column of donors in covariates"
+            "; a sample is one donor under one condition, so give each of them its own name in "
+            "sample, e.g. by obs['donor'] + obs['condition'], and compare each donor with itself "
+            "by naming the column of donors in covariates"
         )
     raise InputError(
         f"covariate '{name}' has several values in {count_of(len(codes), 'sample')} ({some}); a "
-        "covariate is the same in all cells of a sample, so leave it out, or name it in groupby"
+        "covariate must be the same in all cells of a sample, so leave it out, or name it in "
+        "groupby"
     )
 
 
@@ -220,14 +221,14 @@ def _refuse_design(samples: Samples, names: list[str]) -> None:
     n = np.bincount(samples.condition.code, minlength=len(levels))
     if (n == 1).all():
         raise InputError(
-            f"each condition has one sample ({name_some(names)}): cells of one sample are no "
-            "replicates; name the column that tells donors apart with sample"
+            f"each condition has one sample ({name_some(names)}): cells of one sample are not "
+            "replicates; give the column of the donors as sample"
         )
     if n[0] < FEWEST_SAMPLES or (n >= FEWEST_SAMPLES).sum() < 2:
         each = ", ".join(f"'{level}': {size}" for level, size in zip(levels, n, strict=True))
         raise InputError(
-            f"conditions are compared by how samples vary within them, and there are too few "
-            f"({each}); give at least 2 samples of the reference ('{levels[0]}', or choose another "
+            f"there are too few samples to estimate the variation within conditions ({each}); give "
+            f"at least 2 samples of the reference ('{levels[0]}', or choose another "
             "with reference) and of another condition"
         )
     for name, values in samples.covariates.items():
@@ -235,9 +236,9 @@ def _refuse_design(samples: Samples, names: list[str]) -> None:
             raise InputError(f"covariate '{name}' is the same in all samples; leave it out")
     if _rank_lacks(_design(samples)):
         raise InputError(
-            f"the condition and the covariates ({', '.join(samples.covariates)}) cannot be told "
-            "apart in these samples, as one follows from the others (each batch has one condition, "
-            "say); leave such a covariate out, and take care with the result"
+            f"the condition and the covariates ({', '.join(samples.covariates)}) are confounded in "
+            "these samples, as one follows from the others (for example, each batch has one "
+            "condition); leave such a covariate out, and interpret the result with care"
         )
 
 

@@ -107,8 +107,8 @@ def draw_pairs(
     if not others.any():
         whose = "all cells" if batch[0] == batch[-1] else "the cells of each batch"
         raise InputError(
-            f"{whose} are of one component of the mixture, and doublets of cells of one kind "
-            "cannot be told from single cells; score cells of several kinds"
+            f"{whose} belong to one component of the mixture, and doublets of cells of one type "
+            "cannot be distinguished from single cells; score cells of several types"
         )
     n_pairs_in = np.bincount(batch, others, minlength=batch.max() + 1)[batch]
     chance = np.divide(others * size_of, n_pairs_in, out=np.zeros(len(batch)), where=n_pairs_in > 0)

@@ -85,8 +85,8 @@ def add_rank_genes_groups(
         table = scanpy_form(table)
     if not set(_COLUMNS) <= set(table):
         raise InputError(
-            "table is not one of differential_expression() or differential_accessibility(); give "
-            "what these return"
+            "table is not a result of differential_expression() or differential_accessibility(); "
+            "give one"
         )
     groups = _refuse_others(adata, table, groupby)
     parts = {group: part for group, part in table.groupby("group", observed=True, sort=False)}
@@ -129,7 +129,7 @@ def _refuse_others(adata: Any, table: pd.DataFrame, groupby: str) -> list[str]:
         )
     if table["group"].value_counts()[groups].nunique() > 1:
         raise InputError(
-            "table has more features for some groups than for others, which scanpy cannot hold; "
-            "give that of only_pos=False"
+            "table has more features for some groups than for others, which scanpy cannot store; "
+            "make it with only_pos=False"
         )
     return groups

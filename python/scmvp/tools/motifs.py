@@ -230,5 +230,5 @@ def _tell_missing(z: np.ndarray, n_peaks: np.ndarray, names: np.ndarray) -> None
         note(
             f"{count_of(int(unknown.sum()), 'value')} of {count_of(unknown.size, 'value')} "
             f"{'is' if unknown.sum() == 1 else 'are'} missing (NaN): in cells with too few reads "
-            "for a motif, or of motifs whose background sets are all alike"
+            "for a motif, or for motifs whose background sets do not vary"
         )

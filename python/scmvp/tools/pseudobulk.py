@@ -170,7 +170,7 @@ def refuse_missing(missing: np.ndarray, what: str, cells: np.ndarray) -> None:
         raise InputError(
             f"{what} has no value for {count_of(int(missing.sum()), 'cell')} "
             f"({name_some(cells[missing])}); give every cell a value, or leave these cells out, "
-            "e.g. by no group (None) in groupby"
+            "e.g. with a missing group (None) in groupby"
         )
 
 
@@ -189,8 +189,9 @@ def sums_of_samples(counted: Counted, min_cells: int) -> Sums:
         )
     if not enough.all():
         note(
-            f"{count_of(int((~enough).sum()), 'pseudobulk', 'is', 'are')} left out, having fewer "
-            f"cells than min_cells={min_cells} ({count_of(int(size[~enough].sum()), 'cell')} of "
+            f"{count_of(int((~enough).sum()), 'pseudobulk', 'is', 'are')} left out, because they "
+            f"have fewer cells than min_cells={min_cells} "
+            f"({count_of(int(size[~enough].sum()), 'cell')} of "
             f"{len(unit):,})"
         )
     place = np.where(enough, np.cumsum(enough) - 1, -1)[at.ravel()]
@@ -267,6 +268,6 @@ def _refuse_no_samples(sample: Labels, values: Any) -> None:
         what = "measured value" if measured else "value"
         raise InputError(
             f"sample has {count_of(len(sample.levels), what)} for "
-            f"{count_of(n_cells, 'cell')} ('{sample.levels[0]}', ...); name the column that says "
-            "which sample, or donor, a cell comes from"
+            f"{count_of(n_cells, 'cell')} ('{sample.levels[0]}', ...); name the column with the "
+            "sample, or donor, of each cell"
         )
