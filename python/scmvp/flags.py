@@ -315,7 +315,7 @@ _FLAGS = (
     (re.compile(r"^(delta|fdr|seed|lr|threads|batch|peaks|fragments)(?= is )"), None),
     (re.compile(r"leave batch out"), "leave --batch out"),
     (re.compile(r"give a dict of column and level"), "write COLUMN=LEVEL for each of them"),
-    (re.compile(r"leave out backed=True"), "say --backed no"),
+    (re.compile(r"leave out backed=True"), "use --backed no"),
     (re.compile(r"with backed=True"), "with --backed yes"),
     # what only Python has
     (re.compile(r"; read_rds takes the name of an assay \(rna_assay, peak_assay\)"), ""),

@@ -382,7 +382,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "is taken instead": NOTE,
         "{taken.words} is taken": "case counts_in_file",
         "whole numbers: {": "case layers",
-        "say {argument": "case layers",
+        "use {argument": "case layers",
         "put it into X": "case query_counts",
         "adata.raw.to_adata()": "case query_counts",
     },

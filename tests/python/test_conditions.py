@@ -154,7 +154,7 @@ def test_refusals(refused):
     obs["few"] = obs["few"].where(obs["donor"] < 4, "other")
     obs["of_few"] = obs["donor"].astype(str) + obs["few"]
     obs["few"] = pd.Categorical(obs["few"], ["control", "treated", "other"])
-    fails("too few ('control': 1, 'treated': 4, 'other': 2)", condition="few", sample="of_few")
+    fails("conditions ('control': 1, 'treated': 4, 'other': 2)", condition="few", sample="of_few")
     with pytest.warns(InputNote, match="2 of 4 comparisons are left out"):
         table = compare(cells, condition="few", sample="of_few", reference="treated")
     assert set(table["condition"]) == {"other"}

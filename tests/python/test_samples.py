@@ -228,7 +228,7 @@ def test_samples_on_the_command_line(paths, runs, tmp_path, capsys):
         ((named[0], other), f"{other} has no name, and others have; give each as NAME=PATH"),
         ((f"a={one}", f"a={other}"), "several are called 'a'; give each a name of its own"),
         ((one, one), "several samples would be called 'donor1'; give each as NAME=PATH"),
-        ((*named, "--peaks", bed), f"say --fragments, or leave out --peaks '{bed}'"),
+        ((*named, "--peaks", bed), f"use --fragments, or leave out --peaks '{bed}'"),
         ((*named, "--peaks", "both"), "--peaks is 'both'; give 'union', 'shared' or the path"),
         ((*named, "--fragments", files["donor1"]), "has files without names; give each as NAME="),
         ((*named, "--fragments", f"donor1={files['donor1']}"), "--fragments is of donor1, but"),

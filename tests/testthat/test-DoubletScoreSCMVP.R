@@ -87,7 +87,7 @@ test_that("what cannot be scored is refused", {
   few <- object[, cell_names[1:40]]
   expect_refused(DoubletScoreSCMVP(few, verbose = FALSE), "40 cells have counts in both")
   one <- object[, object$scmvp_cluster == "0"]
-  expect_refused(DoubletScoreSCMVP(one, verbose = FALSE), "too few|of one component")
+  expect_refused(DoubletScoreSCMVP(one, verbose = FALSE), "too few|to one component")
   without <- object
   without[["ATAC"]] <- NULL
   expect_refused(

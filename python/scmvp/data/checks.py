@@ -264,7 +264,7 @@ def match_cells(
             for label, names in zip(labels, alone.values(), strict=True)
             if len(names)
         ]
-        or_all = ", or say mosaic=True to use the others, too" if may_be_mosaic else ""
+        or_all = ", or use all cells with mosaic=True" if may_be_mosaic else ""
         raise InputError(
             f"the two modalities do not hold the same cells: {' and '.join(parts)}; keep the "
             f"{count_of(int((order >= 0).sum()), 'shared cell')} in both{or_all}"

@@ -169,7 +169,7 @@ def place_in_file(
     taken, left = (rival, x) if _is_rather_counts(rival, x) else (x, rival)
     note(
         f"{label} holds {_kind(x)}, but {rival.words} holds other counts; {taken.words} is taken: "
-        f"for {left.words} say {modality}_layer='{left.name}'"
+        f"for {left.words} use {modality}_layer='{left.name}'"
     )
     return taken, True
 
@@ -195,7 +195,7 @@ def remedy(
 
 def _how_to_take(place: Place, modality: str, query: bool, argument: str | None) -> str:
     if not query:
-        return f"say {argument or f'{modality}_layer'}='{place.name}'"
+        return f"use {argument or f'{modality}_layer'}='{place.name}'"
     if place.is_layer:
         return f"put it into X (adata.X = adata.layers['{place.name}'])"
     return "give adata.raw.to_adata() instead of this AnnData"
