@@ -181,7 +181,7 @@ tell_design <- function(samples, method) {
 
 reasons_left_out <- c(
   few = "fewer than 2 samples with enough cells in one of the two conditions",
-  confounded = "covariates that cannot be told from the condition there",
+  confounded = "covariates confounded with the condition",
   degrees = "as many coefficients as samples",
   counts = "no feature with min.count counts"
 )

@@ -123,7 +123,7 @@ def test_groups_without_replicates_are_left_out():
     cells.obs["batch"] = cells.obs["donor"] > 3
     gone = (cells.obs["type"] == "B") & cells.obs["donor"].isin([1, 3, 4, 6])
     cells.obs.loc[gone, "type"] = None
-    with pytest.warns(InputNote, match="1 with covariates that cannot be told"):
+    with pytest.warns(InputNote, match="1 with covariates confounded"):
         table = compare(cells, covariates=["batch"])
     assert list(table["group"].unique()) == ["T"]
 
@@ -163,7 +163,7 @@ def test_refusals(refused):
     fails(
         "covariate 'type' has several values in 12 samples", "name it in groupby", covariates="type"
     )
-    fails("(condition) cannot be told apart", covariates=["condition"])
+    fails("(condition) are confounded", covariates=["condition"])
     fails("there is no column 'batch'", covariates=["batch"])
     obs["sex"] = obs["donor"].map({0: None}).fillna("f").where(obs["donor"] > 0)
     fails("covariate 'sex' has no value for 30 cells", covariates=["sex"])

@@ -186,7 +186,7 @@ test_that("groups without replicates are left out, and how many is said", {
     table <- compare(object, covariates = "batch"),
     class = "scmvp_warning_replicates"
   )
-  expect_match(conditionMessage(warning), "1 with covariates that cannot be told .*'B: treated'")
+  expect_match(conditionMessage(warning), "1 with covariates confounded .*'B: treated'")
   expect_identical(unique(as.character(table$group)), "T")
 })
 

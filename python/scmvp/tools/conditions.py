@@ -34,7 +34,7 @@ FEWEST_SAMPLES = 2  # of a condition
 _LIBRARY = 1e4
 
 _FEW = "fewer than 2 samples with enough cells in one of the two conditions"
-_CONFOUNDED = "covariates that cannot be told from the condition there"
+_CONFOUNDED = "covariates confounded with the condition"
 _DEGREES = "as many coefficients as samples"
 _COUNTS = "no feature with min_count counts"
 
