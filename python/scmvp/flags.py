@@ -23,7 +23,7 @@ def parser(
     """The parser of all commands.
 
     Args:
-        verbs: What each command calls.
+        verbs: Function of each command.
     """
     parser = _Parser(
         prog="scmvp",

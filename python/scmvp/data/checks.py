@@ -65,7 +65,7 @@ def check_paired(
         mosaic: Keep unimodal cells.
         absent: Feature names of each modality, for cells of which one was not observed at all:
             then `data` may lack it (a MuData without it, or None in the pair).
-        columns: Of `obs`, that are wanted in the result.
+        columns: Columns of `obs` to keep in the result.
 
     Returns:
         Paired, with the cells of a MuData in the order of its `obs_names`, those of a pair in the

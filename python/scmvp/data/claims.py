@@ -39,7 +39,7 @@ def open_hdf5(path: Path, source: WatchedFile | None = None) -> h5py.File:
     """An HDF5 file, all of whose content is in it.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         source: The same file, to read it from.
 
     Raises:

@@ -110,7 +110,7 @@ def place_in_memory(
         layer: As `rna_layer` and `atac_layer` have it.
         query: Whether these are cells for a fitted model, whose layers cannot be named: `layer` is
             then that of the fitted cells, taken where the query has it, too.
-        argument: What the caller calls `layer`; 'rna_layer' or 'atac_layer' when None.
+        argument: Name of `layer` in the call; 'rna_layer' or 'atac_layer' when None.
     """
     if query and layer is not None and layer not in [place.name for place in places]:
         layer = None

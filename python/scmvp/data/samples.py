@@ -54,7 +54,7 @@ def join_samples(
         peaks: 'union', 'shared', or peaks to count in.
         fragments: Files from which the peaks are counted.
         mosaic: Cells may lack one modality.
-        stages: Of the counting.
+        stages: Stages of the counting.
     """
     cells = {
         modality: {name: mdata[modality].obs_names for name, mdata in samples.items()}
@@ -289,8 +289,8 @@ def _refuse_other_cells(
     """Refuse fragments of other cells: nearly all barcodes of a kit are in every file.
 
     Args:
-        name: Of the sample.
-        path: Of the fragments.
+        name: Name of the sample.
+        path: Path of the fragments.
         known: Counts of the same cells in the sample's own peaks.
         counts: Those from the fragments.
         least: Of the known counts of a typical cell, what must be found again.

@@ -29,11 +29,11 @@ class Fitted:
 
     Attributes:
         module: In evaluation mode.
-        options: Of its training.
+        options: Options of its training.
         result: How that went.
-        account: What was chosen of the cells and found in them, in numbers.
+        account: Numbers of cells, features and clusters.
         threads: On how many it was trained; None where that is not known.
-        latent: Of the fitted cells, (n, D); None where the model was read from a file.
+        latent: Latent of the fitted cells, (n, D); None where the model was read from a file.
         tree: How its components merge; None where the file of the model has none.
         level: Clusters that it gives when it is not asked for a number; None: its components.
     """

@@ -45,8 +45,8 @@ class Cells:
     Attributes:
         names: (n,).
         latent: (n, D).
-        probabilities: Of their clusters, (n, C).
-        columns: Of their metadata, one row per cell.
+        probabilities: Probabilities of their clusters, (n, C).
+        columns: Columns of their metadata, one row per cell.
         batches: Names of those columns that the model has as batches.
     """
 
@@ -109,7 +109,7 @@ def contents_of(
         paired: Their counts in the features of the model, in the same order; None without.
         coordinates: Their places on a map, (n, 2); None: made here.
         n_markers: Features to list of each cluster.
-        seed: Of the cells that are shown and of their places.
+        seed: Seed of the cells that are shown and of their places.
         stages: For what takes long.
     """
     n = len(cells.names)

@@ -325,7 +325,7 @@ def posterior_of(
     Args:
         evidence: Of all features.
         delta: Absolute log2 fold changes up to this value count as no effect.
-        seed: Of the folds.
+        seed: Seed of the folds.
         only_pos: `prob` and `log_bayes_factor` refer to an effect above delta, not to one beyond
             it on either side.
     """

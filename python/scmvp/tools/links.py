@@ -161,11 +161,11 @@ def links_of(
     Args:
         near: The pairs.
         decode: From points of the latent to blocks of decoded counts of genes and of peaks.
-        latent: Of the cells, (n, D).
+        latent: Latent of the cells, (n, D).
         labels: Group of each cell, missing for cells of none; None for all cells together.
         decay: Exponent of the contacts.
         n_cells: Of which correlations are computed, at most.
-        seed: Of the choice of cells and of background pairs.
+        seed: Seed of the choice of cells and of background pairs.
         stages: Are reported.
 
     Returns:
