@@ -84,7 +84,7 @@ def read_matrix_market(path: Path, report: Report) -> MuData:
     found = {name: plain_or_gzipped(path, name) for name in _MATRIX_FILES}
     if found["features.tsv"] is None and plain_or_gzipped(path, "genes.tsv") is not None:
         raise InputError(
-            f"{path} holds genes.tsv as Cell Ranger 2 wrote it, which does not say which "
+            f"{path} holds genes.tsv as Cell Ranger 2 wrote it, which does not state which "
             "features are peaks; write the two as rna.h5ad and atac.h5ad into one folder, or "
             "as features.tsv with the columns id, name and type ('Gene Expression' or 'Peaks')"
         )
