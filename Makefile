@@ -59,6 +59,7 @@ install:
 
 clean:
 	rm -rf .rlib demo-output dist site inst/python
+	rm -f src/*.o src/*.so
 	find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .ruff_cache .mypy_cache
 

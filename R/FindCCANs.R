@@ -31,7 +31,7 @@ FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_di
   seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)
   edges <- positive_edges(connections)
   communities_above <- function(value) {
-    seeded(seed.use, louvain_communities(edges[edges$coaccess > value, ]))
+    seeded(seed.use, louvain_communities(edges[edges$coaccess > value, ], attr(edges, "peaks")))
   }
   if (is.null(cutoff)) {
     cutoff <- find_ccan_cutoff(function(value) {
@@ -56,26 +56,32 @@ FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_di
   ccans
 }
 
-# Each pair of peaks once, as far as it can be above any cutoff.
+# Each pair of peaks once, as far as it can be above any cutoff: numbers of two peaks, the first in
+# the order of names before the other, in whatever language R runs. Their names are an attribute.
 positive_edges <- function(connections) {
-  edges <- data.frame(
-    Peak1 = as.character(connections$Peak1), Peak2 = as.character(connections$Peak2),
-    coaccess = connections$coaccess
+  pairs <- pairs_once(connections, which(connections$coaccess > 0))
+  rank <- order(order(pairs$peaks, method = "radix"))
+  swap <- rank[pairs$one] > rank[pairs$other]
+  structure(
+    data.frame(
+      one = ifelse(swap, pairs$other, pairs$one), other = ifelse(swap, pairs$one, pairs$other),
+      coaccess = connections$coaccess[pairs$rows]
+    ),
+    peaks = pairs$peaks
   )
-  edges <- edges[which(edges$coaccess > 0), ]
-  later <- edges$Peak1 > edges$Peak2
-  edges[later, 1:2] <- edges[later, 2:1]
-  edges[!duplicated(edges[1:2]), ]
 }
 
-louvain_communities <- function(edges) {
+louvain_communities <- function(edges, peaks) {
   if (nrow(edges) == 0) {
     return(integer())
   }
-  graph <- igraph::graph_from_data_frame(edges, directed = FALSE)
-  igraph::E(graph)$weight <- edges$coaccess
-  member <- igraph::membership(igraph::cluster_louvain(graph))
-  stats::setNames(as.integer(member), names(member))
+  vertices <- unique(c(edges$one, edges$other))
+  graph <- igraph::graph_from_edgelist(
+    cbind(match(edges$one, vertices), match(edges$other, vertices)),
+    directed = FALSE
+  )
+  member <- igraph::membership(igraph::cluster_louvain(graph, weights = edges$coaccess))
+  stats::setNames(as.integer(member), peaks[vertices])
 }
 
 # cicero's search for the cutoff with the most networks: at each middle, whether the number rises or

@@ -108,6 +108,12 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
     function(engine, from) engine$links(from, places, groups, record$spelling, options)
   )
   links <- links_table(found$result)
+  if (nrow(links) == 0 && request$verbose) {
+    message(
+      "no pair has fdr up to ", options$fdr, ": raise fdr, or rank all pairs by their score ",
+      "(fdr = NULL, as = \"data.frame\")"
+    )
+  }
   switch(as,
     data.frame = links,
     links = score_granges(links),

@@ -164,17 +164,22 @@ check_motif_matrix <- function(motifs) {
 # GC content by names of peaks; NULL where it is not known.
 gc_of_peaks <- function(gc, part, from_fasta, verbose) {
   table <- if (is.null(part)) data.frame() else part$table()
-  if (is.null(gc) && !from_fasta && "GC.percent" %in% names(table)) {
+  if (is.null(gc)) {
+    if (from_fasta || !"GC.percent" %in% names(table)) {
+      return(NULL)
+    }
     if (verbose) message("GC content of the peaks: column GC.percent of their metadata")
     gc <- "GC.percent"
   }
-  if (is.character(gc) && length(gc) == 1) {
-    check_names_known(gc, names(table), "gc", "among the metadata of the peaks")
-    gc <- stats::setNames(table[[gc]], rownames(table))
-  }
-  if (is.null(gc)) {
-    return(NULL)
-  }
+  check_gc(if (is.character(gc) && length(gc) == 1) gc_column(gc, table) else gc)
+}
+
+gc_column <- function(name, table) {
+  check_names_known(name, names(table), "gc", "among the metadata of the peaks")
+  stats::setNames(table[[name]], rownames(table))
+}
+
+check_gc <- function(gc) {
   if (!is.numeric(gc) || is.null(names(gc))) {
     refuse("gc must be numbers with the names of peaks, or a column, not ", in_words(gc), ".")
   }

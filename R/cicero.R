@@ -1,7 +1,8 @@
-# The algorithm of Cicero (Pliner et al. 2018) on glasso: numbers in, numbers out. Objects, genomes
-# and words are elsewhere. Symbols as in the paper: S is the covariance of the peaks of a window
-# over the groups, with a ridge (1e-4) on its diagonal; D their distances; the penalty of a pair is
-# rho = a (1 - (1000 / D)^s), not below 0, with a the distance parameter.
+# The algorithm of Cicero (Pliner et al. 2018): numbers in, numbers out. Objects, genomes and words
+# are elsewhere; sums, covariances and the graphical lasso are in src/. Symbols as in the paper: S
+# is the covariance of the peaks of a window over the groups, with a ridge (1e-4) on its diagonal;
+# D their distances; the penalty of a pair is rho = a (1 - (1000 / D)^s), not below 0, with a the
+# distance parameter.
 
 # Accessibility of groups, computed when it is asked for: as sums over 50 cells nearly nothing is 0,
 # and all peaks at once would be a dense matrix. `values`: peaks x cells; `groups`: cells x groups,
@@ -11,18 +12,11 @@ grouped_accessibility <- function(values, groups, size_factor_normalize = TRUE) 
     # columns of a sparse matrix are taken fast, rows are not
     values = if (is.matrix(values)) values else Matrix::t(values),
     by_row = is.matrix(values), groups = groups, n_peaks = nrow(values), ridge = 1e-4,
+    by_cell = if (!is.null(groups)) as_dgc(Matrix::t(groups)),
     names = if (is.null(groups)) colnames(values) else colnames(groups)
   )
   grouped$n_groups <- if (is.null(groups)) ncol(values) else ncol(groups)
-  if (!size_factor_normalize) {
-    return(grouped)
-  }
-  factors <- group_size_factors(grouped)
-  if (is.null(groups)) {
-    grouped$factors <- factors
-  } else {
-    grouped$groups@x <- groups@x / rep(factors, diff(groups@p))
-  }
+  if (size_factor_normalize) grouped$factors <- group_size_factors(grouped)
   grouped
 }
 
@@ -44,30 +38,25 @@ relative_accessibility <- function(grouped) {
   grouped
 }
 
-# Dense, groups x the peaks asked for.
-group_values <- function(grouped, peaks) {
-  x <- group_sums(grouped, peaks)
-  if (is.null(grouped$relative_to)) x else x / rep(grouped$relative_to[peaks], each = nrow(x))
+# Dense, groups x the peaks asked for; `center`: their means over groups subtracted.
+group_values <- function(grouped, peaks, center = FALSE) {
+  values <- grouped$values
+  columns <- as.integer(peaks)
+  if (grouped$by_row) {
+    values <- t(values[peaks, , drop = FALSE])
+    storage.mode(values) <- "double"
+    columns <- seq_along(peaks)
+  }
+  .Call(
+    scmvp_group_values, values, columns, grouped$by_cell, grouped$n_groups, grouped$factors,
+    grouped$relative_to[peaks], center
+  )
 }
 
-group_sums <- function(grouped, peaks) {
-  x <- if (grouped$by_row) {
-    t(grouped$values[peaks, , drop = FALSE])
-  } else {
-    as.matrix(grouped$values[, peaks, drop = FALSE])
-  }
-  if (!is.null(grouped$groups)) {
-    sums <- Matrix::crossprod(grouped$groups, x)
-    x <- sums@x # as.matrix() would copy once more
-    dim(x) <- dim(sums)
-    return(x)
-  }
-  if (is.null(grouped$factors)) x else x / grouped$factors
-}
-
-# Blocks of peaks whose values for all groups take about 64 MB.
+# Blocks of peaks whose values for all groups take 20 MB: what is larger is given back to the system
+# and taken anew each time, which takes longer than to fill it.
 peak_blocks <- function(grouped) {
-  each <- max(1, min(2000, 8e6 %/% grouped$n_groups))
+  each <- max(1, min(2000, 2.5e6 %/% grouped$n_groups))
   split(seq_len(grouped$n_peaks), (seq_len(grouped$n_peaks) - 1) %/% each)
 }
 
@@ -123,67 +112,17 @@ distance_penalty <- function(distance, distance_parameter, s) {
   rho
 }
 
-# Graphical lasso of one window. Peaks whose covariance with every other is within its penalty are
-# alone in the solution (Witten, Friedman & Simon 2011), and pairs have a closed form, so glasso,
-# which does the same inside, is called for the rest only.
-window_glasso <- function(covariance, rho) {
-  n <- nrow(covariance)
-  linked <- abs(covariance) > rho
-  linked[seq.int(1L, n * n, n + 1L)] <- FALSE
-  degree <- .colSums(linked, n, n)
-  solution <- window_without_links(covariance)
-  if (!any(degree > 0)) {
-    return(solution)
-  }
-  if (all(degree <= 1)) {
-    pair <- which(linked)
-    w <- covariance[pair]
-    w <- sign(w) * (abs(w) - rho[pair])
-    variance <- covariance[seq.int(1L, n * n, n + 1L)]
-    one <- (pair - 1L) %% n + 1L
-    other <- (pair - 1L) %/% n + 1L
-    determinant <- variance[one] * variance[other] - w^2
-    solution$w[pair] <- w
-    solution$wi[pair] <- -w / determinant
-    solution$wi[cbind(one, one)] <- variance[other] / determinant
-    return(solution)
-  }
-  some <- which(degree > 0)
-  fit <- glasso::glasso(
-    covariance[some, some, drop = FALSE], rho[some, some, drop = FALSE]
-  )
-  solution$w[some, some] <- fit$w
-  solution$wi[some, some] <- fit$wi
-  solution
-}
-
-window_without_links <- function(covariance) {
-  n <- nrow(covariance)
-  on_diagonal <- seq.int(1L, n * n, n + 1L)
-  w <- wi <- matrix(0, n, n)
-  w[on_diagonal] <- covariance[on_diagonal]
-  wi[on_diagonal] <- 1 / covariance[on_diagonal]
-  list(w = w, wi = wi)
-}
-
 # The values of all peaks of a piece of windows: neighboring windows share half of them.
 piece_of_windows <- function(members, grouped) {
   used <- sort(unique(unlist(members, use.names = FALSE)))
   list(
-    values = group_values(grouped, used), columns = lapply(members, match, used),
+    values = group_values(grouped, used, center = TRUE), columns = lapply(members, match, used),
     ridge = grouped$ridge
   )
 }
 
 window_covariance <- function(piece, window) {
-  values <- piece$values
-  columns <- piece$columns[[window]]
-  n <- length(columns)
-  values <- values[, columns, drop = FALSE]
-  covariance <- crossprod(values - rep(colMeans(values), each = nrow(values))) / (nrow(values) - 1)
-  on_diagonal <- seq.int(1L, n * n, n + 1L)
-  covariance[on_diagonal] <- covariance[on_diagonal] + piece$ridge
-  covariance
+  .Call(scmvp_covariance, piece$values, piece$columns[[window]], piece$ridge)
 }
 
 window_distance <- function(position) {
@@ -194,9 +133,11 @@ window_distance <- function(position) {
 # ---- the distance parameter ----------------------------------------------------------------------
 
 # Whether long edges are (nearly) absent at this distance parameter.
-long_edges_vanish <- function(covariance, distance, long, distance_parameter, s) {
-  wi <- window_glasso(covariance, distance_penalty(distance, distance_parameter, s))$wi
-  sum(wi[long] != 0) / sum(long) <= 0.05 && sum(wi == 0) / length(wi) >= 0.2
+long_edges_vanish <- function(covariance, position, distance_parameter, options) {
+  .Call(
+    scmvp_edges_vanish, covariance, position, options$distance.constraint, distance_parameter,
+    options$s
+  )
 }
 
 # Cicero's bisection, step for step. It starts at 2 and doubles once, so that a window which needs
@@ -252,15 +193,13 @@ search_extended <- function(vanish, maxit, convergence, limit) {
 
 # The distance parameter of one window.
 window_distance_parameter <- function(covariance, position, options) {
-  distance <- window_distance(position)
-  long <- distance > options$distance.constraint
-  vanish <- function(value) long_edges_vanish(covariance, distance, long, value, options$s)
+  vanish <- function(value) long_edges_vanish(covariance, position, value, options)
   maxit <- options$maxit
   convergence <- options$convergence
   if (options$search == "cicero") {
     return(search_cicero(vanish, maxit, convergence))
   }
-  rate <- distance_penalty(distance, 1, options$s)
+  rate <- distance_penalty(window_distance(position), 1, options$s)
   limit <- max(abs(covariance[rate > 0]) / rate[rate > 0])
   search_extended(vanish, maxit, convergence, limit)
 }
@@ -297,32 +236,27 @@ sample_distance_parameters <- function(grouped, position, windows, options, ...)
 
 # ---- connections ---------------------------------------------------------------------------------
 
-# Co-accessibility of every pair of peaks of every window: rows i, j of two peaks, value, once for
+# Co-accessibility of every pair of peaks of every window: rows i < j of two peaks, value, once for
 # each window the pair is in.
 window_connections <- function(members, grouped, position, distance_parameter, s) {
   piece <- piece_of_windows(members, grouped)
-  pairs <- lapply(seq_along(members), function(w) {
-    peaks <- members[[w]]
-    n <- length(peaks)
-    first <- rep.int(seq_len(n - 1), (n - 1):1)
-    second <- sequence((n - 1):1, 2:n)
-    covariance <- window_covariance(piece, w)
-    rho <- distance_penalty(window_distance(position[peaks]), distance_parameter, s)
-    estimate <- window_glasso(covariance, rho)$w
-    scale <- 1 / sqrt(estimate[seq.int(1L, n * n, n + 1L)])
-    list(
-      i = peaks[first], j = peaks[second],
-      value = estimate[(first - 1) * n + second] * scale[first] * scale[second]
-    )
-  })
-  combine <- function(part) unlist(lapply(pairs, `[[`, part), use.names = FALSE)
-  list(i = combine("i"), j = combine("j"), value = combine("value"))
+  .Call(
+    scmvp_window_pairs, piece$values, members, piece$columns, position, piece$ridge,
+    distance_parameter, s
+  )
 }
 
 all_connections <- function(grouped, position, windows, distance_parameter, s, max.peaks,
                             workers, ...) {
   sizes <- lengths(windows$members)
   members <- windows$members[sizes > 1 & sizes <= max.peaks]
+  n_pairs <- sum(choose(as.numeric(lengths(members)), 2))
+  if (2 * n_pairs > .Machine$integer.max) {
+    refuse(
+      "the windows hold ", format_count(n_pairs), " pairs of peaks, which no data frame can list ",
+      "in both directions: lower max.peaks, or make window smaller."
+    )
+  }
   # every peak is in two windows
   largest <- 2 * length(peak_blocks(grouped)[[1]])
   pieces <- cut_pieces(lengths(members), largest, at.least = if (workers > 1) 4 * workers else 1)
@@ -330,40 +264,14 @@ all_connections <- function(grouped, position, windows, distance_parameter, s, m
   found <- in_pieces(
     pieces, window_connections, grouped, position, distance_parameter, s, workers = workers, ...
   )
-  reconcile(
-    unlist(lapply(found, `[[`, "i"), use.names = FALSE),
-    unlist(lapply(found, `[[`, "j"), use.names = FALSE),
-    unlist(lapply(found, `[[`, "value"), use.names = FALSE)
-  )
+  failed <- sum(vapply(found, `[[`, 1L, "failed"))
+  if (failed > 0) tell_not_converged(failed)
+  combined <- function(part) unlist(lapply(found, `[[`, part), use.names = FALSE)
+  reconcile(combined("i"), combined("j"), combined("value"), grouped$n_peaks)
 }
 
-# A pair in several windows: the mean when no two values have opposite signs, else NA.
-reconcile <- function(i, j, value) {
-  if (length(value) == 0) {
-    return(list(i = integer(), j = integer(), value = numeric()))
-  }
-  swap <- i > j
-  if (any(swap)) {
-    first <- ifelse(swap, j, i)
-    j <- ifelse(swap, i, j)
-    i <- first
-  }
-  order <- order(i, j, method = "radix")
-  i <- i[order]
-  j <- j[order]
-  value <- value[order]
-  n <- length(value)
-  starts <- which(c(TRUE, i[-1] != i[-n] | j[-1] != j[-n]))
-  counts <- diff(c(starts, n + 1))
-  sum <- low <- high <- value[starts]
-  for (repeated in seq_len(max(counts) - 1)) {
-    more <- which(counts > repeated)
-    also <- value[starts[more] + repeated]
-    sum[more] <- sum[more] + also
-    low[more] <- pmin(low[more], also)
-    high[more] <- pmax(high[more], also)
-  }
-  mean <- sum / counts
-  mean[low < 0 & high > 0] <- NA
-  list(i = i[starts], j = j[starts], value = mean)
+# A pair in several windows: the mean when no two values have opposite signs, else NA. i < j;
+# returned in their order.
+reconcile <- function(i, j, value, n_peaks) {
+  .Call(scmvp_reconcile, as.integer(i), as.integer(j), as.numeric(value), n_peaks)
 }

@@ -123,9 +123,10 @@ genome_windows <- function(ranges, genome, window) {
     high <- pmin(ceiling((x - 1) / step) - 1, per_chromosome[chromosome] - 1)
     n <- pmax(high - low + 1, 0)
     peak <- rep(seq_along(x), n)
-    data.frame(peak = peak, window = first[chromosome[peak]] + low[peak] + sequence(n))
+    # one number for a window and a peak, in the order of both
+    (first[chromosome[peak]] + low[peak] + sequence(n)) * nrow(ranges) + peak - 1
   }
-  both <- unique(rbind(inside(ranges$start), inside(ranges$end)))
-  both <- both[order(both$window, both$peak), ]
-  list(count = first[length(first)], members = split(both$peak, both$window))
+  both <- sort(unique(c(inside(ranges$start), inside(ranges$end))))
+  peak <- as.integer(both %% nrow(ranges)) + 1L
+  list(count = first[length(first)], members = split(peak, both %/% nrow(ranges)))
 }

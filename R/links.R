@@ -28,30 +28,38 @@ CiceroLinks <- function(connections, ccans = NULL, threshold = 0) {
   check_connections(connections)
   threshold <- check_number(threshold, "threshold")
   kept <- which(connections$coaccess > threshold)
-  first <- as.character(connections$Peak1)[kept]
-  second <- as.character(connections$Peak2)[kept]
-  score <- connections$coaccess[kept]
-  once <- !duplicated(paste(pmin(first, second), pmax(first, second)))
-  first <- first[once]
-  second <- second[once]
-  peaks <- unique(c(first, second))
+  pairs <- pairs_once(connections, kept)
+  peaks <- pairs$peaks
+  one <- pairs$one
+  other <- pairs$other
   table <- ranges_table(NULL, peaks)
   center <- floor((table$start + table$end) / 2)
-  one <- match(first, peaks)
-  other <- match(second, peaks)
-  group <- rep(NA_integer_, length(first))
+  group <- rep(NA_integer_, length(one))
   if (!is.null(ccans)) {
-    group <- ccans$CCAN[match(first, ccans$Peak)]
-    group <- ifelse(is.na(group), ccans$CCAN[match(second, ccans$Peak)], group)
+    of_peak <- ccans$CCAN[match(peaks, ccans$Peak)]
+    group <- ifelse(is.na(of_peak[one]), of_peak[other], of_peak[one])
   }
   # in the order of the genome, the earlier peak first
   swap <- center[one] > center[other]
   make_links(
     table$seqnames[one], ifelse(swap, center[other], center[one]),
     ifelse(swap, center[one], center[other]),
-    score = score[once], group = group, peak1 = as.character(ifelse(swap, second, first)),
-    peak2 = as.character(ifelse(swap, first, second))
+    score = connections$coaccess[pairs$rows], group = group,
+    peak1 = peaks[ifelse(swap, other, one)], peak2 = peaks[ifelse(swap, one, other)]
   )
+}
+
+# The pairs of peaks in some rows of connections, each once, as first listed: list(rows, one, other,
+# peaks), the last their names, to which one and other are places.
+pairs_once <- function(connections, rows) {
+  first <- as.character(connections$Peak1)[rows]
+  second <- as.character(connections$Peak2)[rows]
+  peaks <- unique(c(first, second))
+  one <- match(first, peaks)
+  other <- match(second, peaks)
+  # as.numeric(): the product is beyond the integers
+  once <- !duplicated(as.numeric(pmin(one, other)) * length(peaks) + pmax(one, other))
+  list(rows = rows[once], one = one[once], other = other[once], peaks = peaks)
 }
 
 check_connections <- function(connections) {

@@ -4,17 +4,19 @@
 # ...: whatever comes before the last two numbers is the sequence. A data.frame of seqnames, start
 # and end, with NA where a name is no range.
 parse_ranges <- function(x) {
-  parts <- regmatches(x, regexec("^(.+)[:_.-]([0-9]+)[-_.:]([0-9]+)$", x))
-  parsed <- lengths(parts) == 4
+  match <- regexpr("(?s)^(.+)[:_.-]([0-9]+)[-_.:]([0-9]+)$", x, perl = TRUE)
+  parsed <- !is.na(match) & match > 0
   none <- rep(NA, length(x)) # a lone NA would not become zero rows
   ranges <- data.frame(
     seqnames = as.character(none), start = as.numeric(none), end = as.numeric(none)
   )
-  found <- do.call(rbind, parts[parsed])
   if (any(parsed)) {
-    ranges$seqnames[parsed] <- found[, 2]
-    ranges$start[parsed] <- as.numeric(found[, 3])
-    ranges$end[parsed] <- as.numeric(found[, 4])
+    first <- attr(match, "capture.start")[parsed, , drop = FALSE]
+    last <- first + attr(match, "capture.length")[parsed, , drop = FALSE] - 1
+    part <- function(k) substring(x[parsed], first[, k], last[, k])
+    ranges$seqnames[parsed] <- part(1)
+    ranges$start[parsed] <- as.numeric(part(2))
+    ranges$end[parsed] <- as.numeric(part(3))
     backwards <- which(ranges$end < ranges$start)
     ranges[backwards, ] <- NA
   }

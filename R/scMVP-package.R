@@ -17,6 +17,7 @@
 #' another package has already started one, scMVP uses it.
 #'
 #' @importFrom rlang .data
+#' @useDynLib scMVP, .registration = TRUE
 #' @importClassesFrom Matrix dgCMatrix
 #' @importClassesFrom SeuratObject Seurat SeuratCommand
 "_PACKAGE"

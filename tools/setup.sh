@@ -83,12 +83,15 @@ R
   [[ $r_missing != old* ]] || fail "R 4.2 or later is needed; $(R --version | head -n 1) is too old."
 }
 
+has_compiler() { echo '#include <math.h>' | cc -E - >/dev/null 2>&1; }
+
 # Debian names of what is missing, in $wanted.
 find_wanted() {
   wanted=()
   command -v Rscript >/dev/null || wanted+=(r-base-core)
   local package version
   command -v pandoc >/dev/null || wanted+=(pandoc) # for the vignettes
+  has_compiler || wanted+=(gcc libc6-dev) # for src/
   ask_r
   for package in $r_missing; do
     if [[ " $bioc_packages " == *" $package "* ]]; then
@@ -115,7 +118,7 @@ tell_wanted() {
 error: this machine lacks something the project needs, and apt cannot be used to install it (no
 apt-get, or neither root nor sudo). Install these and run the same command again:
   on Debian and Ubuntu   apt-get install --no-install-recommends ${wanted[*]}
-  elsewhere              R 4.2 or later; Python 3.10-3.13 with its venv module and a shared libpython
+  elsewhere              R 4.2 or later and a C compiler; Python 3.10-3.13 with its venv module and a shared libpython
                          (the system's own, or pyenv's with PYTHON_CONFIGURE_OPTS=--enable-shared)
 TEXT
   [ -z "$r_missing" ] ||
@@ -184,7 +187,7 @@ python_environment() {
 # The package is installed again when a file that goes into it has changed.
 r_key() {
   { find DESCRIPTION NAMESPACE configure cleanup R man inst data src python/scmvp -type f \
-    -not -path '*/__pycache__/*' -not -path 'inst/python/*' 2>/dev/null || true; } |
+    -not -path '*/__pycache__/*' -not -path 'inst/python/*' -not -name '*.o' -not -name '*.so' 2>/dev/null || true; } |
     LC_ALL=C sort | xargs -d '\n' sha256sum | cat - <(R RHOME) | sha256sum | cut -d' ' -f1
 }
 

@@ -16,7 +16,8 @@ trixie=${SCMVP_TRIXIE_ROOT:-/var/cache/scmvp/trixie}
 packages="r-base-core r-cran-seurat r-cran-reticulate r-cran-testthat r-cran-ggplot2 r-cran-patchwork
   r-cran-rlang r-cran-processx r-cran-jsonlite r-cran-glasso r-cran-glmnet r-cran-igraph
   r-bioc-singlecellexperiment r-bioc-multiassayexperiment r-bioc-hdf5array r-bioc-biocparallel
-  r-bioc-genomicranges r-bioc-rtracklayer r-bioc-destiny r-cran-vdiffr procps libpython3.13 make"
+  r-bioc-genomicranges r-bioc-rtracklayer r-bioc-destiny r-cran-vdiffr procps libpython3.13 make
+  gcc libc6-dev"
 
 cannot() { echo "$*"; exit 3; }
 

@@ -1,22 +1,23 @@
 # RunCicero() and LinkPeaksLASSO() on simulated cells whose links are known, from raw counts, counts
 # smoothed over neighbors, and scMVP's imputation:
 #   Rscript bench/cre/truth.R [CELLS=2000] [SEEDS=0,1] [UMI=1500] [FRAGMENTS=300,700,1500]
-#     [GENES=300] [OUT=folder]
-# Needs the Python core (SCMVP_PYTHON). Average precision over all pairs a method could call (pairs
-# it does not return score 0); the groups of cells are the same for all inputs but "raw, groups of
-# LSI", which is what one has without scMVP. "Bayes" is what
-# knowing the types and the fold changes would give: no method can be better. Defaults were chosen
-# on seed 10, which therefore does not judge.
+#     [GENES=300] [OUT=folder] [CIRCE=/environment/of/circe-py/bin/python]
+# Needs the Python core (SCMVP_PYTHON). With CIRCE, a row of Circe on the same groups. Average
+# precision over all pairs a method could call (pairs it does not return score 0); the groups of
+# cells are the same for all inputs but "raw, groups of LSI", which is what one has without scMVP.
+# "Bayes" is what knowing the types and the fold changes would give: no method can be better.
+# Defaults were chosen on seed 10, which therefore does not judge.
 
 options <- list(
   CELLS = "2000", SEEDS = "0,1", UMI = "1500", FRAGMENTS = "300,700,1500", GENES = "300",
-  OUT = "bench/output/cre"
+  OUT = "bench/output/cre", CIRCE = "none"
 )
 for (argument in strsplit(commandArgs(TRUE), "=")) options[[argument[1]]] <- argument[2]
 suppressMessages({
   library(Matrix)
   library(scMVP)
 })
+source("bench/cre/data.R")
 dir.create(options$OUT, recursive = TRUE, showWarnings = FALSE)
 
 average_precision <- function(score, truth) {
@@ -76,7 +77,26 @@ cicero_row <- function(name, values, groups, truth, ...) {
   began <- proc.time()
   connections <- suppressWarnings(RunCicero(values, groups = groups, verbose = FALSE, ...))
   took <- proc.time() - began
-  score <- connections$coaccess[match(truth$neighbors, pair_key(connections))]
+  score_row(
+    name, connections$coaccess[match(truth$neighbors, pair_key(connections))], truth,
+    attr(connections, "distance_parameter"), took[["user.self"]]
+  )
+}
+
+# Circe's table lists a pair once.
+circe_row <- function(name, counts, groups, truth) {
+  folder <- tempfile()
+  dir.create(folder)
+  on.exit(unlink(folder, recursive = TRUE))
+  write_groups(counts, groups, folder)
+  measured <- run_circe(options$CIRCE, folder)
+  links <- utils::read.csv(file.path(folder, "links.csv"))
+  swapped <- data.frame(Peak1 = links$Peak2, Peak2 = links$Peak1)
+  place <- match(truth$neighbors, c(pair_key(links), pair_key(swapped)))
+  score_row(name, rep(links$score, 2)[place], truth, measured$alpha, measured$cpu)
+}
+
+score_row <- function(name, score, truth, distance.parameter, cpu) {
   score[is.na(score)] <- 0
   same <- truth$same_program
   false_at <- function(cutoff) if (any(score > cutoff)) mean(!same[score > cutoff]) else NA
@@ -88,8 +108,7 @@ cicero_row <- function(name, values, groups, truth, ...) {
     AP.gene = average_precision(score, truth$same_gene),
     AP.gene.clear = average_precision(score[clear], truth$same_gene[clear]),
     best.1000 = mean(same[order(-score)[1:1000]]), above.0.25 = sum(score > 0.25),
-    false.above.0.25 = false_at(0.25), distance.parameter = attr(connections, "distance_parameter"),
-    cpu = took[["user.self"]]
+    false.above.0.25 = false_at(0.25), distance.parameter = distance.parameter, cpu = cpu
   )
 }
 
@@ -211,6 +230,7 @@ for (fragments in as.numeric(strsplit(options$FRAGMENTS, ",")[[1]])) {
     )
     print(rbind(
       cicero_row("raw", raw, groups, truth),
+      if (options$CIRCE != "none") circe_row("raw, Circe", raw, groups, truth),
       cicero_row("raw, groups of LSI", raw, AggregateCells(lsi(raw), verbose = FALSE), truth),
       cicero_row("raw, extended", raw, groups, truth, search = "extended"),
       cicero_row("kNN", knn, groups, truth),

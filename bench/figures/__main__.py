@@ -36,6 +36,7 @@ def main() -> None:
         (other_figures.labels, "trajectory"),
         (other_figures.tests, "differential"),
         (other_figures.links, "links"),
+        (other_figures.link_scores, "link_scores"),
     ):
         draw(pd.read_csv(docs / f"{name}.csv"), folder)
     (docs / "benchmark-tables.md").write_text(tables_page.page(docs), encoding="utf-8")

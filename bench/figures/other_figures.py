@@ -244,3 +244,36 @@ def links(rows: pd.DataFrame, folder: Path) -> None:
     handles, texts = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     save(figure, folder, "links")
+
+
+LINK_SETS = {
+    ("decay", "simulated"): "simulated, rarer with distance",
+    ("decay, sparse", "simulated"): "the same, 700 fragments",
+    ("uniform", "simulated"): "simulated, any distance",
+    ("blood", "EnhancerAtlas"): "blood, EnhancerAtlas",
+    ("blood", "4DGenome"): "blood, 4DGenome",
+}
+LINK_METHODS = {
+    "scMVP": BLUE, "distance": GRAY, "activity by contact": GREEN, "Signac": ORANGE,
+    "SCENT": ORANGE, "LASSO, counts": RED, "LASSO, imputed": RED, "Cicero, counts": BLACK,
+    "Cicero, imputed": BLACK,
+}  # fmt: skip
+
+
+def link_scores(rows: pd.DataFrame, folder: Path) -> None:
+    """Average precision of scores of peak-gene links, by set of known links."""
+    figure, axes = panels(len(LINK_SETS), height=2.8, width=9, sharey=True)
+    names = list(LINK_METHODS)[::-1]
+    for place, ((data, truth), title) in zip(axes[0], LINK_SETS.items(), strict=True):
+        own = rows[(rows["data"] == data) & (rows["truth"] == truth)].groupby("method")
+        own = own[["ap", "low", "high"]].mean().reindex(names)
+        for at, name in enumerate(names):
+            ap, low, high = own.loc[name]
+            place.plot([low, high], [at, at], color=LINK_METHODS[name], linewidth=1.4)
+            place.plot(ap, at, "o", color=LINK_METHODS[name], markersize=4)
+        place.axvline(own.loc["distance", "ap"], color=GRAY, linewidth=0.6, linestyle=":")
+        place.set_title(title.replace(", ", ",\n"), fontsize=8)
+        place.set_xlim(left=0)
+    axes[0, 0].set_yticks(range(len(names)), names)
+    figure.supxlabel("average precision", fontsize=9)
+    save(figure, folder, "link_scores")

@@ -191,6 +191,34 @@ def links(rows: pd.DataFrame) -> str:
     return "\n\n".join(parts)
 
 
+def link_scores(rows: pd.DataFrame) -> str:
+    """Average precision by method and set; calls by rate; agreement of halves of the cells."""
+    scored = rows[rows["ap"].notna()].copy()
+    scored["set"] = scored["data"] + ": " + scored["truth"]
+    mean = scored.groupby(["method", "set"], sort=False)[["ap", "low", "high", "ratio"]].mean()
+    cell = mean.apply(lambda x: f"{x.ap:.3f} ({x.low:.3f}-{x.high:.3f}), {x.ratio:.2f}", axis=1)
+    order = scored["method"].drop_duplicates(), scored["set"].drop_duplicates()
+    calls = rows[rows["truth"] == "calls"].groupby(["data", "level"], sort=False)
+    calls = calls[["called", "not_linked", "called_elsewhere"]].mean().round(3).reset_index()
+    halves = rows[rows["truth"] == "halves"].groupby(["data", "method"], sort=False)
+    halves = halves[["spearman", "best_1000"]].mean()
+    both = halves.apply(lambda x: f"{x.spearman:.2f}, {x.best_1000:.2f}", axis=1)
+    calls.columns = ["data", "rate", "called", "not linked", "called, genes exchanged"]
+    halved = [name for name in order[0] if name in both.index.get_level_values("method")]
+    return "\n\n".join(
+        [
+            "Scores of all pairs: average precision (95 % interval over genes), and its ratio to "
+            "that of the distance; means over seeds:",
+            markdown(cell.unstack(fill_value="").loc[order[0], order[1]]),
+            "Calls of `link_peaks` by their rate, and after genes have exchanged their places:",
+            plain(calls),
+            "Two halves of the cells: rank correlation of the scores, and the proportion of the "
+            "best 1,000 pairs that are the same:",
+            markdown(both.unstack(0, fill_value="").loc[halved]),
+        ]
+    )
+
+
 def accuracy_rows(docs: Path, with_options: bool = False) -> pd.DataFrame:
     """The scores of docs/accuracy.csv; those of fits with other options only if asked for."""
     rows = read(docs / "accuracy.csv")
@@ -206,7 +234,7 @@ def page(docs: Path) -> str:
     csv = {
         name: pd.read_csv(docs / f"{name}.csv")
         for name in ("n_clusters", "speed", "integration", "trajectory", "differential",
-                     "calibration", "links")
+                     "calibration", "links", "link_scores")
     }  # fmt: skip
     integration, trajectory = csv["integration"], csv["trajectory"]
     integration = integration[integration["metric"] != "cpu_seconds"]
@@ -231,5 +259,6 @@ def page(docs: Path) -> str:
         plain(csv["calibration"]),
         "## Regulatory elements",
         links(csv["links"]),
+        link_scores(csv["link_scores"]),
     ]
     return "\n\n".join(parts) + "\n"

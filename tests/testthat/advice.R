@@ -215,6 +215,14 @@ c(
     "finds the value."
   ),
   of(
+    "test-RunCicero.R: more pairs than a data frame can hold are refused before the work",
+    "lower max.peaks, or make window smaller"
+  ),
+  of(
+    "test-RunCicero.R: a window with peaks that are the same to the last digits is said",
+    "or take scale"
+  ),
+  of(
     "test-RunCicero.R: two workers and a BiocParallel back end give the same",
     "try workers = 1"
   ),

@@ -39,3 +39,14 @@ test_that("small networks are left out, and none at all is refused", {
   expect_refused(FindCCANs(connections, 2), "between 0 and 1")
   expect_refused(FindCCANs(1), "connections must be a data frame")
 })
+
+test_that("pairs count once in either direction, however many peaks there are", {
+  peaks <- paste0("chr1-", 100 * 1:60000, "-", 100 * 1:60000 + 50)
+  neighbors <- data.frame(
+    Peak1 = c(peaks[-1], peaks[-60000]), Peak2 = c(peaks[-60000], peaks[-1]), coaccess = 0.5
+  )
+  pairs <- pairs_once(neighbors, seq_len(nrow(neighbors)))
+  expect_identical(pairs$rows, 1:59999)
+  expect_identical(pairs$peaks[pairs$one], peaks[-1])
+  expect_identical(pairs$peaks[pairs$other], peaks[-60000])
+})

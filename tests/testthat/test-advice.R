@@ -640,7 +640,6 @@ test_that("groups: a smaller k, more cells", {
   expect_match(shared(60), "a smaller k shares less")
   expect_no_match(shared(3), "shares less")
 
-  skip_if_not_installed("glasso")
   case <- cicero_case("raw")
   run <- function(...) {
     RunCicero(
@@ -653,7 +652,6 @@ test_that("groups: a smaller k, more cells", {
 })
 
 test_that("genomes and ranges: what is asked for is taken", {
-  skip_if_not_installed("glasso")
   case <- cicero_case("raw")
   groups <- AggregateCells(case$latent, k = 20, verbose = FALSE)
   run <- function(counts = case$counts, genome = case$genome, ...) {
@@ -701,7 +699,6 @@ test_that("genomes and ranges: what is asked for is taken", {
 })
 
 test_that("the distance parameter: given, searched further, or from nearer peaks", {
-  skip_if_not_installed("glasso")
   case <- cicero_case("raw")
   groups <- AggregateCells(case$latent, k = 20, verbose = FALSE)
   run <- function(...) {
@@ -822,7 +819,6 @@ test_that("what is left out, lowered or turned round is taken", {
   expect_match(refusal(linked_peaks(list(x = pairs), 0.5)), "lower threshold, or leave it out.$")
   expect_identical(linked_peaks(list(x = pairs), 0.1)$x, c("a", "b"))
 
-  skip_if_not_installed("glasso")
   counts <- atac_counts()
   run <- function(counts, ...) {
     RunCicero(counts, distance.parameter = 0.2, verbose = FALSE, ...)

@@ -238,7 +238,6 @@ test_that("and so is the fit, where the order is kept", {
 
 test_that("co-accessibility and links are the same tables", {
   skip_slow()
-  skip_if_not_installed("glasso")
   counts <- fuzz_counts()
   coordinates <- as.matrix(Matrix::t(counts$peaks[1:5, ]))
   groups <- suppressWarnings(AggregateCells(coordinates, k = 12, verbose = FALSE))

@@ -3,7 +3,6 @@
 test_that("the blocks of docs/r.md run from start to end", {
   skip_without_core()
   skip_slow()
-  skip_if_not_installed("glasso")
   skip_if_not_installed("igraph")
   page <- normalizePath(test_path("..", "..", "docs", "r.md"), mustWork = FALSE)
   skip_if_not(file.exists(page), "docs are not part of the built package")

@@ -31,7 +31,6 @@ test_that("verbs use the assays that the fit was named", {
   expect_identical(nrow(ClassifyCRE(fit, starts)), 120L)
   # what is named goes before
   expect_identical(find_peak_part(fit, parts_of(fit), "ATAC", reduction = "scmvp")$name, "ATAC")
-  skip_if_not_installed("glasso")
   run <- function(...) {
     RunCicero(fit, ..., k = 20, distance.parameter = 0.1, verbose = FALSE)
   }
@@ -66,7 +65,6 @@ test_that("an experiment that was named at the fit is used later", {
   skip_slow()
   skip_without_core()
   skip_if_not_installed("SingleCellExperiment")
-  skip_if_not_installed("glasso")
   object <- sce_with(rna_counts(), altExps = list(
     tiles = sce_with(atac_counts()[120:1, ]), peaks = sce_with(atac_counts())
   ))

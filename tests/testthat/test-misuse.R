@@ -63,7 +63,6 @@ test_that("features along a pseudotime are tested on raw counts only", {
 test_that("what says something of an object is refused beside a matrix", {
   latent <- matrix(seq_len(200) %% 7 + 0, 50, dimnames = list(paste0("c", 1:50), NULL))
   expect_refused(AggregateCells(latent, dims = 1:2), "dims is for an object, not for a matrix")
-  skip_if_not_installed("glasso")
   expect_refused(RunCicero(atac_counts(), assay = "ATAC"), "assay is for an object")
   expect_refused(
     RunCicero(atac_counts(), sample_num = 2, n.windows = 3), "give either sample_num or n.windows"

@@ -13,7 +13,6 @@ test_that("a class of one file has every verb", {
   expect_same(DifferentialSCMVP, "peaks", ident.1 = "0", verbose = FALSE)
   expect_same(AggregateCells, k = 10, verbose = FALSE)
   groups <- AggregateCells(toy, k = 10, verbose = FALSE)
-  skip_if_not_installed("glasso")
   expect_same(RunCicero, groups = groups, distance.parameter = 0.1, verbose = FALSE)
   expect_same(
     LinkPeaksLASSO,

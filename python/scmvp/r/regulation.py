@@ -115,7 +115,7 @@ def run_cicero(
 
     Raises:
         InputError: As RunCicero() of R, with its message.
-        RError: R, its package scMVP or glasso is missing; or R failed.
+        RError: R or its package scMVP is missing; or R failed.
         KeyboardInterrupt: Interrupted; R is ended.
     """
     if genome is None:
