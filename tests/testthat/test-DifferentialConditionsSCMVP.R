@@ -208,7 +208,7 @@ test_that("what cannot be compared is refused; as is said, it can", {
   few$condition[few$donor %in% paste0("d", 2:6)] <- "treated"
   few$sample <- paste(few$donor, few$condition)
   said <- refusal(compare(few))
-  expect_match(said, "too few [(]'control': 1, 'treated': 6[)]")
+  expect_match(said, "conditions [(]'control': 1, 'treated': 6[)]")
   expect_match(said, "choose another with reference =")
   few$condition[few$donor %in% c("d5", "d6")] <- "other"
   few$sample <- paste(few$donor, few$condition)
