@@ -46,7 +46,7 @@ AggregateCells <- function(object, reduction = "scmvp", dims = NULL, k = 50, see
   check_flag(verbose, "verbose")
   if (nrow(coordinates) < k) {
     refuse(
-      "groups of k = ", k, " cells cannot be made of ", count_of(nrow(coordinates), "cell"),
+      "groups of k = ", k, " cells cannot be made from ", count_of(nrow(coordinates), "cell"),
       ": choose a smaller k."
     )
   }

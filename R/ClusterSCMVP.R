@@ -1,30 +1,30 @@
 #' More or fewer clusters of a fit
 #'
-#' The components of the mixture that [RunSCMVP()] has fitted merge in a tree, those first between
-#' which cells have the most neighbors in common. `ClusterSCMVP()` cuts the tree at another level.
-#' The model and the latent stay as they are.
+#' [RunSCMVP()] merges the components of the fitted mixture in a tree, starting with the two
+#' components whose cells share the most neighbors. `ClusterSCMVP()` cuts this tree at another
+#' level. The model and the latent do not change.
 #'
 #' @section Levels:
 #' The connectivity of two clusters is the weight of the edges between them in the graph of shared
-#' neighbors, divided by the weight expected if edges ended in cells at random. Clusters of a
-#' connectivity above `resolution` are merged. When `n.clusters` of [RunSCMVP()] is `NULL`, its
-#' clusters are those at 0.15; when it is a number, they are the components themselves, and nothing
-#' is merged. A long gradient of cells may stay in several clusters at any resolution.
-#' [PlotSCMVPTree()] shows at which value what merges.
+#' neighbors, divided by the weight expected if edges ended in cells at random. Clusters with a
+#' connectivity above `resolution` are merged. If `n.clusters` of [RunSCMVP()] is `NULL`, its
+#' clusters are those at resolution 0.15; if it is a number, the clusters are the components
+#' themselves, without merging. A long gradient of cells may remain divided into several clusters
+#' at any resolution. [PlotSCMVPTree()] shows the connectivity at which clusters merge.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
-#' @param n.clusters Number of clusters, at most the components that have cells.
-#' @param resolution Or the connectivity up to which clusters stay apart; smaller values give fewer
-#'   clusters.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
+#' @param n.clusters Number of clusters, at most the number of components that have cells.
+#' @param resolution Connectivity up to which clusters stay separate, instead of `n.clusters`;
+#'   smaller values give fewer clusters.
 #' @param reduction Name of the reduction with the model.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param verbose Say how many clusters there are.
-#' @return The object with other columns `scmvp_cluster` and `scmvp_cluster_prob`. Cluster 0 has the
-#'   most cells of the fit. With neither `n.clusters` nor `resolution`, the clusters that the fit
-#'   gave.
+#' @param verbose Report the number of clusters.
+#' @return The object with new columns `scmvp_cluster` and `scmvp_cluster_prob`. Cluster 0 has the
+#'   most cells of the fit. With neither `n.clusters` nor `resolution`, the clusters are those of
+#'   the fit.
 #' @section Errors:
-#' `scmvp_error_model` when there is no stored model; `scmvp_error_input` when both levels are
-#' given, or more clusters are asked for than the cells have components.
+#' `scmvp_error_model` if there is no stored model; `scmvp_error_input` if both `n.clusters` and
+#' `resolution` are given, or if `n.clusters` exceeds the number of components that have cells.
 #' @seealso [PlotSCMVPTree()]
 #' @examples
 #' if (scMVP_available()) {
@@ -63,16 +63,16 @@ ClusterSCMVP <- function(object, n.clusters = NULL, resolution = NULL, reduction
 
 #' Plot how clusters merge
 #'
-#' The tree of the components of a fit, with its clusters at the level that the object has now.
+#' Plots the tree of the components of a fit, with the current clusters of the object.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
 #' @param reduction Name of the reduction with the model.
 #' @return A ggplot object. A leaf is a component of the mixture, with the number of its cells in
-#'   the fit; branches meet at their connectivity (see [ClusterSCMVP()]). Colors are clusters, and
-#'   branches above the dashed line are between them.
+#'   the fit; branches meet at their connectivity (see [ClusterSCMVP()]). Colors show the
+#'   clusters; branches above the dashed line connect clusters.
 #' @section Errors:
-#' `scmvp_error_model` when there is no stored model, or it was made by an earlier version, without
-#' a tree.
+#' `scmvp_error_model` if there is no stored model, or if an earlier version made it, without a
+#' tree.
 #' @examples
 #' if (scMVP_available() && requireNamespace("ggplot2", quietly = TRUE)) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)

@@ -1,55 +1,57 @@
 #' Genes and peaks that differ between conditions, with donors as replicates
 #'
-#' Compares conditions (treated and untreated, ill and healthy) of which each was measured in
-#' several samples: for each group of cells, the counts of a sample are summed
-#' ([PseudobulkSCMVP()]) and the sums are compared by edgeR or DESeq2. What varies between donors is
-#' thus part of the error.
+#' Compares conditions (treated and untreated, diseased and healthy), each of which was measured in
+#' several samples. In each group of cells, the counts of each sample are summed
+#' ([PseudobulkSCMVP()]), and the sums are compared by edgeR or DESeq2. The error of this test
+#' includes the variation between donors.
 #'
 #' @section Why cells are not replicates:
-#' Cells of one donor resemble each other: they share a genotype, an age, an illness, the hour at
-#' which they were taken. A test of cells takes a difference between the donors who happened to be
-#' in the two conditions for a difference between the conditions, and the more cells there are, the
-#' surer it is of it. With four donors in each of two conditions between which nothing differs, 50
-#' cells of each, and donors who vary by 40 % in each gene, a Wilcoxon test of the cells has
-#' p < 0.05 for 33 % of the genes, where 5 % should have it; edgeR on sums of counts 5 %, DESeq2
-#' 6 % (simulated cells; `bench/differential/replicates.py` of the project, and more of it in
-#' docs/differential.md).
+#' Cells of one donor resemble each other: they share a genotype, an age, a disease state and the
+#' time of sampling. A test of cells mistakes a difference between the donors of two conditions for
+#' a difference between the conditions, and more cells make this error more significant. Consider
+#' two conditions without any difference, four donors in each, 50 cells of each donor, and donors
+#' that vary by 40 % in each gene. A Wilcoxon test of the cells gives p < 0.05 for 33 % of the
+#' genes instead of 5 %; edgeR on sums of counts gives 5 % and DESeq2 6 % (simulated cells;
+#' `bench/differential/replicates.py` and docs/differential.md of the project).
 #'
 #' @section What is computed:
-#' In each group: sums over the cells of each sample, of samples with at least `min.cells` cells; a
-#' model of the covariates and the condition; for each condition a test against the reference.
-#' Conditions with fewer than two samples in a group are left out of it, with a warning that counts
-#' them.
+#' In each group of cells, the counts of each sample with at least `min.cells` cells are summed, a
+#' model with the covariates and the condition is fitted, and each condition is tested against the
+#' reference. Conditions with fewer than two samples in a group are not tested in this group, and a
+#' warning reports their number.
 #'
 #' * `"edgeR"`: `filterByExpr()`, `calcNormFactors()`, `estimateDisp()`, `glmQLFit()` and
-#'   `glmQLFTest()`, each at its defaults; `q_value` is Benjamini's and Hochberg's over the features
-#'   tested in one group against the reference.
-#' * `"DESeq2"`: features with `min.count` counts in as many sums as the smallest condition has
-#'   samples; size factors by `"poscounts"`, as sums of few cells have zeros; `DESeq()` and
-#'   `results(alpha = 0.05)`; `q_value` is its `padj`, and `NA` where it has left a feature out.
+#'   `glmQLFTest()`, each at its defaults; `q_value` is computed by the method of Benjamini and
+#'   Hochberg over the features of one group and condition.
+#' * `"DESeq2"`: features with at least `min.count` counts in as many samples as the smallest
+#'   condition has; size factors of type `"poscounts"`, because sums over few cells contain
+#'   zeros; `DESeq()` and `results(alpha = 0.05)`; `q_value` is `padj`, which is `NA` for
+#'   features that DESeq2 filters out.
 #'
-#' edgeR keeps the rate with few donors who differ much. DESeq2 finds more there, and more that is
-#' wrong: with four donors in each condition who vary by 40 %, 16 to 29 % of its calls at 5 %.
+#' With few donors that differ much, edgeR controls the false discovery rate. DESeq2 finds more
+#' features but also more false ones: with four donors in each condition that vary by 40 %, 16 to
+#' 29 % of its calls at a nominal rate of 5 % are false.
 #'
 #' @section Paired designs and other covariates:
-#' A sample is what was prepared as one: one donor under one condition. Where the same donors were
-#' measured under several conditions, `sample` must tell these apart (in Seurat:
+#' A sample is the unit of preparation: one donor under one condition. If the same donors were
+#' measured under several conditions, `sample` must distinguish the conditions (in Seurat:
 #' `object$sample <- paste(object$donor, object$condition)`), and `covariates = "donor"` compares
-#' each donor with itself. Other covariates of samples, such as sex or batch, are named in the same
-#' way. Text, factors and whole numbers are levels (batch 1, 2, 3); other numbers are taken as
-#' numbers (an age of whole years: as `age / 10`).
+#' each donor with itself. Give other covariates of samples, such as sex or batch, in the same way.
+#' Text, factors and whole numbers are treated as categories (batch 1, 2, 3); other numbers are
+#' treated as numeric. To use a whole number such as age as numeric, divide it (`age / 10`).
 #'
 #' @param object A Seurat object, SingleCellExperiment or MultiAssayExperiment with raw counts, or a
-#'   matrix of counts, features x cells; with all its features, as sums are compared relative to
-#'   their totals. No fit is needed.
-#' @param ... Not used; unknown arguments are refused by name.
+#'   matrix of counts, features x cells. Keep all features in it, because sums are compared relative
+#'   to their totals. No fit is needed.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param condition Name of a column of the cell metadata, or one value per cell: the condition of
 #'   each cell.
 #' @param sample,group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat
 #'   object) or one value per cell: the sample that a cell comes from, and its group (cluster, cell
 #'   type). Cells without a group (`NA`) are left out.
 #' @param modality `"rna"` for genes or `"peaks"`.
-#' @param reference The condition that others are compared with; `NULL` for the first level.
+#' @param reference The condition with which the others are compared; `NULL` for the first
+#'   level.
 #' @param covariates Names of columns of the cell metadata that are the same in all cells of a
 #'   sample, or a data frame with a row for each cell.
 #' @param method `"edgeR"` or `"DESeq2"`.
@@ -57,18 +59,21 @@
 #' @param experiment Name of an experiment of a SingleCellExperiment or MultiAssayExperiment; `NULL`
 #'   for the one with genes, or peaks.
 #' @param assay.type Name of the assay with raw counts of an experiment.
-#' @param min.cells Sums of fewer cells are left out, and their number is said.
-#' @param min.count Counts that a feature needs in some of the sums; see above.
-#' @param verbose Say what is summed and compared.
-#' @return A data frame, one row per feature tested, group and condition: `feature`, `group`,
+#' @param min.cells Samples with fewer cells in a group are left out, and a message reports
+#'   their number.
+#' @param min.count Number of counts that a feature needs in some of the sums (section What is
+#'   computed).
+#' @param verbose Report which sums and comparisons are made.
+#' @return A data frame with one row per tested feature, group and condition: `feature`, `group`,
 #'   `condition`, `reference`, `lfc` (log2 fold change against the reference), `p_value`, `q_value`,
 #'   `mean_condition` and `mean_reference` (counts per 10,000 of the sum, mean over samples),
-#'   `n_condition` and `n_reference` (samples); by group, condition and p-value.
+#'   `n_condition` and `n_reference` (numbers of samples). Rows are sorted by group, condition
+#'   and p-value.
 #' @section Errors:
 #' `scmvp_error_input`: no such column, assay, experiment or condition; values that are not raw
 #' counts; cells without sample or condition; a sample in two conditions; fewer than two samples in
-#' each of two conditions, in all cells or in every group; covariates that vary within a sample, or
-#' cannot be told from the condition. `scmvp_error_package`: edgeR or DESeq2 is not installed.
+#' each of two conditions, overall or in every group; covariates that vary within a sample or are
+#' confounded with the condition. `scmvp_error_package`: edgeR or DESeq2 is not installed.
 #' @seealso [DifferentialSCMVP()] compares groups of cells, such as clusters.
 #' @references Squair JW, Gautier M, Kathe C, et al. (2021). Confronting false discoveries in
 #'   single-cell differential expression. *Nature Communications* 12:5692.
@@ -176,7 +181,7 @@ tell_design <- function(samples, method) {
 
 reasons_left_out <- c(
   few = "fewer than 2 samples with enough cells in one of the two conditions",
-  confounded = "covariates that cannot be told from the condition there",
+  confounded = "covariates confounded with the condition",
   degrees = "as many coefficients as samples",
   counts = "no feature with min.count counts"
 )

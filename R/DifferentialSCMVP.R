@@ -1,100 +1,109 @@
 #' Genes and peaks that differ between groups of cells
 #'
 #' Tests which genes differ in expression, or which peaks in accessibility, between two groups of
-#' cells or between each group and the rest. The counts of the object are tested, and the share of
-#' wrong calls is kept: it was measured on cells with known differences (docs/benchmarks.md of the
-#' project). What the model says of each effect stands beside it.
+#' cells or between each group and the rest. The test uses the counts of the object and controls
+#' the false discovery rate, as measured on cells with known differences (docs/benchmarks.md of
+#' the project). The table also gives the effect that the model decodes.
 #'
 #' @section What is tested:
-#' The log fold change of a feature has a posterior of what its counts say (binomial, widened by
-#' the variation between the cells of each group) and of a prior that is learnt from all other
-#' features. A feature is called (`is_de`) where the expected share of wrong calls up to it, the
-#' `q_value`, is at most `fdr`; wrong means a fold change within `logfc.threshold`. Fold changes
-#' are relative to the typical feature (attribute `typical_lfc`), since shares sum to one.
+#' The posterior of the log fold change of a feature combines the likelihood of its counts
+#' (binomial, widened by the variation between the cells of each group) with a prior that is
+#' learned from all other features. A feature is called (`is_de`) if its `q_value`, the expected
+#' proportion of false calls among this and all more probable features, is at most `fdr`. A call
+#' is false if the true log2 fold change lies within `logfc.threshold`. Fold changes are
+#' relative to the typical feature (attribute `typical_lfc`), because proportions sum to one.
 #'
-#' Where the model was fitted with batches, cells are compared with those of their own batch, so
-#' that what a batch does to a feature cancels. Batches of which a group has fewer than three cells
-#' say nothing; groups that share no batch are refused.
+#' If the model was fitted with batches, cells are compared with cells of their own batch, so that
+#' batch effects cancel. A batch with fewer than three cells of a group contributes nothing, and
+#' groups that share no batch cause an error.
 #'
-#' `lfc_model` is the log fold change of what the model decodes, averaged over samples of its
-#' latent. It takes no part in the test: the decoder was fitted to the same counts, and follows
-#' their noise as well (for features without a difference its effect and that of the counts
-#' correlate by 0.8 to 0.9), so that counts and model together would count the noise twice.
+#' `lfc_model` is the log fold change of the decoded values, averaged over samples of the
+#' latent. The test does not use it, because the decoder was fitted to the same counts and
+#' follows their noise (for features without a difference, the decoded effect and that of the
+#' counts have a correlation of 0.8 to 0.9). A test of both would count the noise twice.
 #'
-#' @section Only what is higher:
-#' With `only.pos = TRUE` the table has only features that are counted in the group and higher in
-#' it (`lfc` above 0). `prob_de` is then the probability of a fold change above `logfc.threshold`,
-#' and `q_value` the expected share of wrong calls among these features. This is not the same as
-#' keeping the rows with `lfc > 0` of the whole table: where many losses are sure, they pay for
-#' gains that are not. Between simulated groups with 300 clear losses and 60 small gains, 12 % of
-#' the gains so called at `fdr = 0.05` were wrong, and 3 % with `only.pos`.
+#' @section Only higher features:
+#' With `only.pos = TRUE`, the table contains only features that are detected in the group and
+#' higher in it (`lfc` above 0). `prob_de` is then the probability of a log2 fold change above
+#' `logfc.threshold`, and `q_value` the expected proportion of false calls among these features.
+#' This differs from the rows with `lfc > 0` of the whole table, whose `q_value` is a mean over
+#' losses and gains: many certain losses lower it for uncertain gains. In simulated groups with 300
+#' clear losses and 60 small gains, 12 % of the gains called at `fdr = 0.05` in the whole table were
+#' false, and 3 % with `only.pos`.
 #'
 #' @section The form of Seurat:
 #' `as = "seurat"` gives the columns of `FindAllMarkers()`: `p_val`, `avg_log2FC`, `pct.1`, `pct.2`,
 #' `p_val_adj`, `cluster` (a factor in the order of the groups) and `gene`, with unique row names.
-#' It has the features that were called (`p_val_adj` at most `fdr`), as `FindAllMarkers()` has those
-#' below its `return.thresh`. With `ident.1` there is a single comparison, and the table is that of
-#' `FindMarkers()`: all features, whose names are the row names, without `cluster` and `gene`.
+#' The table contains the features that were called (`p_val_adj` at most `fdr`), as that of
+#' `FindAllMarkers()` contains those below its `return.thresh`. With `ident.1` there is a single
+#' comparison, and the table has the form of `FindMarkers()`: all features as row names, without
+#' `cluster` and `gene`.
 #'
-#' The test has no p values. `p_val_adj` is the `q_value`, at which lists are to be cut. `p_val` is
-#' 1 - `prob_de`, the probability that the feature does not differ; `p_val_adj` is its mean over all
-#' features up to this one, and so the smaller of the two. `avg_log2FC` is `lfc`, which is shrunk
-#' towards 0 where counts are few. `pct.1` and `pct.2` are rounded to three digits, as Seurat does.
+#' The test gives no p-values. `p_val_adj` is the `q_value`; use it as the cutoff of a list. `p_val`
+#' is 1 - `prob_de`, the probability that the feature does not differ. `p_val_adj` is the mean of
+#' `p_val` over this and all more probable features, so it is at most `p_val`. `avg_log2FC` is
+#' `lfc`, which is shrunk toward 0 where counts are few. `pct.1` and `pct.2` are rounded to three
+#' digits, as Seurat does.
 #'
-#' @section Which test when:
-#' * `DifferentialSCMVP()` for a list of genes or peaks that is to be believed at a stated rate.
-#' * `FindMarkers()` on the RNA assay for a test without any model; p values of counts are valid.
-#' * `FindMarkers()` on the imputed assay (`scMVP_RNA`, made by [ImputeSCMVP()]) runs, and is good
-#'   to rank and to draw. Its p values mean nothing: imputed values of the cells of a group are
-#'   nearly equal, so that any difference of the model's means is significant, and the means follow
-#'   the noise. Between two simulated types that differ in 40 of 1,000 genes it called 994 genes,
-#'   this function 40, 38 of them right.
-#' * Groups that were found by clustering the very cells (`scmvp_cluster`, as any clustering) have
-#'   been made to differ: of cells that are all of one kind, split by an algorithm, some features
-#'   will be called, as by every test. The rates hold for groups that are real, or were not chosen
-#'   by the counts that are tested.
-#' * Cells are the sample here, not donors. Where conditions with several donors each are compared,
-#'   sum the counts of each donor and use a bulk method (edgeR, DESeq2).
+#' @section Which test to use:
+#' * `DifferentialSCMVP()` gives a list of genes or peaks at a stated false discovery rate.
+#' * `FindMarkers()` on the RNA assay is a test without a model. Its p-values are valid.
+#' * `FindMarkers()` on the imputed assay (`scMVP_RNA` of [ImputeSCMVP()]) can rank genes for
+#'   plots, but its p-values are not valid. The imputed values of the cells of a group are nearly
+#'   equal, so every difference between the means of the model is significant, and these means
+#'   follow the noise of the counts. Between two simulated types that differ in 40 of 1,000 genes,
+#'   it called 994 genes; this function called 40, of which 38 were true.
+#' * Groups found by clustering the same cells (`scmvp_cluster` or any other clustering) were
+#'   defined by differences in the tested counts. If an algorithm divides cells of one type into
+#'   two clusters, every test calls some features. The false discovery rate holds for groups that
+#'   were not defined by the tested counts.
+#' * The replicates of this test are cells, not donors. To compare conditions with several donors
+#'   each, use [DifferentialConditionsSCMVP()].
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
-#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param modality `"rna"` for genes or `"peaks"`.
 #' @param group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat object)
 #'   or one value per cell; `NULL` for the clusters of the fit. Cells with `NA` are left out.
-#' @param ident.1 Group to test, as in `FindMarkers()`: a label, several (taken together), or names
-#'   of cells; `NULL`: each group in turn.
-#' @param ident.2 What it is compared with, in the same way; `NULL` for all other cells.
-#' @param features Features to report and to keep the rate over; `NULL` for all modelled ones.
-#' @param logfc.threshold log2 fold changes within it count as no difference.
-#' @param fdr Expected share of wrong ones among the features called.
-#' @param library.size Total that `mean_group` and `mean_reference` refer to.
-#' @param n.samples Samples of the latent behind `lfc_model`.
-#' @param rna,peaks Counts, features x cells (for `peaks` also an experiment), where the object does
-#'   not hold them: for the result on matrices, and peaks that were given beside an object.
+#' @param ident.1 Group to test, as in `FindMarkers()`: a label, several labels (combined into one
+#'   group), or names of cells; `NULL`: each group in turn.
+#' @param ident.2 Reference group, in the same form as `ident.1`; `NULL` for all other cells.
+#' @param features Features to report, over which the false discovery rate is controlled; `NULL`
+#'   for all modeled features.
+#' @param logfc.threshold Absolute log2 fold changes up to this value count as no difference.
+#' @param fdr False discovery rate: the largest expected proportion of false calls among the
+#'   features that are called.
+#' @param library.size Library size to which `mean_group` and `mean_reference` refer.
+#' @param n.samples Number of samples of the latent from which `lfc_model` is computed.
+#' @param rna,peaks Counts, features x cells (for `peaks` also an experiment), if the object does
+#'   not contain them: for a fit of two matrices, and for peaks that were passed separately from the
+#'   object.
 #' @param reduction Name of the reduction with the model.
-#' @param seed.use Seed; R's random stream is left alone.
+#' @param seed.use Seed; R's own random numbers are not changed.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param verbose Say what is compared.
-#' @param only.pos Only features that are higher in the group, see below.
-#' @param as `"data.frame"`, or `"seurat"` for the columns of `FindAllMarkers()`, see below.
-#' @return A data frame with one line per feature and comparison: `feature`, `group`, `reference`;
+#' @param verbose Show which groups are compared.
+#' @param only.pos Report only features that are higher in the group (section Only higher
+#'   features).
+#' @param as `"data.frame"`, or `"seurat"` for the columns of `FindAllMarkers()` (section The
+#'   form of Seurat).
+#' @return A data frame with one row per feature and comparison: `feature`, `group`, `reference`;
 #'   `lfc`, `lfc_sd`, `lfc_low`, `lfc_high` (posterior log2 fold change, its sd and 95 % interval);
 #'   `lfc_model`, `lfc_model_sd`; `mean_group`, `mean_reference` (normalized counts),
-#'   `detected_group`, `detected_reference` (share of cells); `prob_de` (probability of a fold
-#'   change beyond the threshold), `log_bayes_factor` (natural), `q_value`, `is_de`. With a single
-#'   comparison its row names are the features.
+#'   `detected_group`, `detected_reference` (proportions of cells); `prob_de` (probability of a
+#'   fold change beyond the threshold), `log_bayes_factor` (natural), `q_value`, `is_de`. For a
+#'   single comparison, the row names are the features.
 #'
-#'   Groups come in the order of their factor. In each come first the features that are higher in
-#'   it, the most probable first, then those that are lower, likewise; so `head()` shows markers of
-#'   the first group.
+#'   Groups are in the order of the factor levels. Within a group, features that are higher in the
+#'   group come first and features that are lower come last, each from the most to the least
+#'   probable. `head()` therefore shows markers of the first group.
 #' @section Errors:
-#' `scmvp_error_input` for groups that are unknown or overlap, for a named group of fewer than 3
-#' cells with counts, and where the counts of the modality are not in the object;
-#' `scmvp_error_model` when there is no stored model (`merge()` drops it), or several joined by
-#' `cbind()`. Where each group is tested, a warning of class `scmvp_warning_left_out` names those
-#' that are too small, which remain among "the rest" of the others. A warning of class
-#' `scmvp_warning_merged` where `group.by` holds clusters of another fit.
+#' `scmvp_error_input` if groups are unknown or overlap, if a named group has fewer than 3 cells
+#' with counts, or if the object does not contain the counts of the modality; `scmvp_error_model`
+#' if there is no stored model (`merge()` drops it), or several that were joined by `cbind()`. If
+#' each group is tested, a warning of class `scmvp_warning_left_out` names the groups that are
+#' too small to be tested; their cells remain in the reference of the other groups. A warning of
+#' class `scmvp_warning_merged` is given if `group.by` contains clusters of another fit.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)
@@ -274,7 +283,7 @@ refuse_one_group <- function(given, ident.1, ident.2, labels) {
     refuse("all cells have one label: there is nothing to compare, so choose another group.by.")
   }
   if (length(ident.1) > 0 && length(ident.2) == 0 && all(labels %in% c(ident.1, NA))) {
-    refuse("ident.1 names all groups: name fewer, or what they are compared with as ident.2.")
+    refuse("ident.1 names all groups: name fewer, or give the reference as ident.2.")
   }
 }
 

@@ -1,41 +1,42 @@
 #' Doublet scores from both modalities
 #'
-#' The probability of each cell to be a doublet, two cells of different kinds in one droplet, as a
-#' column of the metadata. No cell is removed.
+#' Computes for each cell the probability that it is a doublet (two cells of different types in
+#' one droplet) and adds it to the metadata. No cell is removed.
 #'
 #' @section How cells are scored:
-#' Doublets are simulated from the cells: the counts of two cells of different components of the
-#' mixture (and of one batch, where the model has batches) are added in both modalities, and 60 to
-#' 100 % of them are kept. The encoder of the model places them in the latent. A cell scores high
-#' where many of its neighbors are simulated doublets, and where it has as many counts as these in
-#' both modalities. The proportion of doublets among the cells is estimated along with the scores,
-#' so that the sum of the scores is the number of doublets to be expected. It is too high where many
-#' single cells are like simulated doublets: cells along a gradient, or of few counts.
+#' Doublets are simulated: the counts of two cells from different components of the mixture (and
+#' from the same batch, if the model has batches) are added in both modalities, and 60 to 100 % of
+#' the counts are kept. The encoder of the model embeds the simulated doublets in the latent. A cell
+#' has a high score if many of its neighbors are simulated doublets and if it has as many counts as
+#' they have in both modalities. The proportion of doublets is estimated together with the scores,
+#' so that the sum of the scores is the expected number of doublets. This number is too high if many
+#' single cells resemble simulated doublets, as cells along a gradient and cells with few counts do.
 #'
-#' Doublets of two cells of one kind cannot be told from single cells, and score low. The cells
-#' should be all of a run that passed quality control, before clusters are chosen: the scores of a
-#' selection know nothing of doublets with cells that are not in it. Cells of a cluster that scores
-#' high throughout may be doublets that the fit has taken for a kind: fit again without them.
+#' Doublets of two cells of the same type resemble single cells and have low scores. Score all
+#' cells of a run that passed quality control, before you select clusters: doublets with cells
+#' outside a selection are not simulated. A cluster in which all cells have high scores may consist
+#' of doublets; fit the model again without them.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
-#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.
-#' @param ... Not used; unknown arguments are refused by name.
-#' @param rna,peaks Counts, features x cells (for `peaks` also an experiment), where the object does
-#'   not hold them: for the result on matrices, and peaks that were given beside an object.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
+#' @param ... Not used; an unknown argument causes an error that names it.
+#' @param rna,peaks Counts, features x cells (for `peaks` also an experiment), if the object does
+#'   not contain them: for a fit of two matrices, and for peaks that were passed separately from the
+#'   object.
 #' @param n.simulated Number of simulated doublets, at least 50; `NULL` for twice the number of
 #'   cells, at most 20,000.
 #' @param reduction Name of the reduction with the model.
-#' @param seed.use Seed of the simulated doublets; R's random stream is left alone. The scores do
-#'   not depend on the order of the cells.
+#' @param seed.use Seed of the simulated doublets; R's own random numbers are not changed. The
+#'   scores do not depend on the order of the cells.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param verbose Say how many doublets are to be expected.
-#' @return The object with a column `scmvp_doublet_score` (for another `reduction`, its name in the
-#'   place of `scmvp`), from 0 to 1; `NA` for cells without counts in one of the modalities. The
-#'   result on matrices has it as `doublet_score`, with the names of the cells.
+#' @param verbose Report the expected number of doublets.
+#' @return The object with a metadata column `scmvp_doublet_score` (for another `reduction`, its
+#'   name replaces `scmvp`), from 0 to 1; `NA` for cells without counts in one of the modalities.
+#'   In a `scMVPFit`, the scores are in the element `doublet_score`, with the names of the cells.
 #' @section Errors:
-#' `scmvp_error_input` where all cells are of one component or fewer than 50 have counts in both
-#' modalities, and where counts are not in the object; `scmvp_error_model` when there is no stored
-#' model.
+#' `scmvp_error_input` if all cells belong to one component, if fewer than 50 cells have counts in
+#' both modalities, or if the object does not contain the counts; `scmvp_error_model` if there is
+#' no stored model.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)

@@ -1,23 +1,23 @@
 #' Genes and peaks that change along pseudotime
 #'
-#' `FeaturesAlongSCMVP()` tests every feature of an assay for a change along a pseudotime and says
-#' how much and where it changes; `PlotAlongSCMVP()` draws smooth trends of chosen ones, as curves
-#' or as a heat map. Both go over raw counts, and stay sparse.
+#' `FeaturesAlongSCMVP()` tests every feature of an assay for a change along a pseudotime and
+#' estimates the size and place of the change. `PlotAlongSCMVP()` draws smooth trends of selected
+#' features as curves or as a heat map. Both use raw counts and form no dense matrix.
 #'
 #' @section Test:
-#' Counts y of a feature have mean s f(t), s being the size of the cell (its counts over the mean of
-#' all cells), and a variance proportional to s (1 + a s), negative binomial where a is not 0; a is
-#' found by moments. f is constant or a cubic spline of pseudotime t, and the F
-#' test is that of the regression of y / s on the spline with weights s / (1 + a s). With a = 0 it
-#' is Rao's score test of the quasi-Poisson regression with log link and offset log s,
-#' `anova(test = "Rao")`. The dispersion that the spline leaves is at least 1.
+#' The counts y of a feature have mean s f(t), where s is the size of the cell (its total count
+#' divided by the mean over cells), and a variance proportional to s (1 + a s), as in a negative
+#' binomial if a is not 0; a is estimated by moments. An F test compares a constant f with a cubic
+#' spline of pseudotime t, in the regression of y / s with weights s / (1 + a s). With a = 0 it is
+#' Rao's score test of the quasi-Poisson regression with log link and offset log s, `anova(test =
+#' "Rao")`. The residual dispersion of the spline is set to at least 1.
 #'
-#' Where pseudotime was made from the same counts, every feature has had a part in it: p-values say
-#' how features follow this order, not that there is one.
+#' If the pseudotime was computed from the same counts, it depends on every feature. The p-values
+#' then measure how features follow this order; they do not test whether the cells have an order.
 #'
 #' @param object A Seurat object, SingleCellExperiment or MultiAssayExperiment with raw counts, or a
 #'   matrix of counts, features x cells.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param pseudotime Name of a column of the cell metadata, or one number per cell; cells in which
 #'   it is not finite are left out.
 #' @param assay Name of an assay of a Seurat object; `NULL` for its default assay.
@@ -29,16 +29,17 @@
 #'   all.
 #' @param size Size of each cell; `NULL` for the sum of its counts.
 #' @param df Degrees of freedom of the spline, at least 3.
-#' @param min.cells Features seen in fewer cells have no p-value.
+#' @param min.cells Features with counts in fewer cells have no p-value.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @return `FeaturesAlongSCMVP()`: a data frame by p-value, one row per feature: `feature`,
-#'   `n.cells` it is seen in, `mean` (counts per cell of size 1), `log2.fold.change` (largest over
-#'   smallest value of the smoothed trend), `peak` (pseudotime of the largest), `f`, `p.value`,
-#'   `q.value` (Benjamini and Hochberg).
+#' @return `FeaturesAlongSCMVP()`: a data frame with one row per feature, sorted by p-value:
+#'   `feature`, `n.cells` (cells with counts), `mean` (counts per cell of size 1),
+#'   `log2.fold.change` (ratio of the largest to the smallest value of the smoothed trend), `peak`
+#'   (pseudotime of the largest value), `f` (F statistic), `p.value`, `q.value` (Benjamini and
+#'   Hochberg).
 #' @section Errors:
-#' `scmvp_error_input`: no such column, assay, feature or cell, counts that are not there, or fewer
-#' than 30 cells with a pseudotime.
-#' @seealso [RunDiffusionSCMVP()] makes the pseudotime.
+#' `scmvp_error_input`: no such column, assay, feature or cell, no counts, or fewer than 30 cells
+#' with a pseudotime.
+#' @seealso [RunDiffusionSCMVP()] computes a pseudotime.
 #' @examples
 #' if (scMVP_available()) {
 #'   time <- runif(300)
@@ -86,12 +87,12 @@ FeaturesAlongSCMVP <- function(object, pseudotime = "scmvp_pseudotime", assay = 
 }
 
 #' @rdname FeaturesAlongSCMVP
-#' @param type `"trend"`: a curve for each feature; `"heatmap"`: a row for each, scaled from its
-#'   smallest to its largest value, in the order in which they are highest.
-#' @param ncol Columns of panels.
-#' @return `PlotAlongSCMVP()`: a ggplot object. A trend is a Gaussian kernel smoother over the rank
-#'   of the cells (standard deviation 7 % of them), drawn to the mean by half a count, in counts
-#'   per cell of size 1.
+#' @param type `"trend"`: a curve for each feature; `"heatmap"`: a row for each feature, scaled
+#'   from its smallest to its largest value, with rows in the order of their maxima.
+#' @param ncol Number of columns of panels.
+#' @return `PlotAlongSCMVP()`: a ggplot object. A trend is a Gaussian kernel smoother over the
+#'   ranks of the cells (standard deviation 7 % of the cells), in counts per cell of size 1. Half a
+#'   count at the overall mean is added to shrink it toward this mean.
 #' @export
 PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", assay = NULL,
                            experiment = NULL, assay.type = "counts", cells = NULL, size = NULL,

@@ -42,7 +42,7 @@ FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_di
   member <- communities_above(cutoff)
   if (length(member) == 0) {
     if (nrow(edges) == 0) {
-      refuse("no pair of peaks has coaccess above 0: there is no network to be found.")
+      refuse("no pair of peaks has coaccess above 0: there are no networks.")
     }
     refuse(
       "no pair of peaks has coaccess above ", cutoff, " (the largest is ",

@@ -1,36 +1,36 @@
 #' Activity of genes: the accessibility of their peaks
 #'
-#' Sums of the imputed accessibility, or of the measured counts, of the peaks of each gene. The
-#' peaks are those of the model.
+#' Sums the imputed accessibility, or the measured counts, of the peaks of each gene. The peaks
+#' are those of the model.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
-#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.
-#' @param gene.coords Where genes are: a data frame (gene, chromosome, start, end, strand, or tss),
-#'   a GRanges, a GTF or BED file, an EnsDb or a TxDb. `NULL`: the annotation of the ChromatinAssay
-#'   or the ranges of the genes. Chromosomes match with or without `chr`.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
+#' @param gene.coords Gene coordinates: a data frame (gene, chromosome, start, end, strand, or
+#'   tss), a GRanges, a GTF or BED file, an EnsDb or a TxDb. `NULL`: the annotation of the
+#'   ChromatinAssay or the ranges of the genes. Chromosomes match with or without `chr`.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param method `"body"`: peaks that overlap the gene or the `upstream` base pairs before it, each
 #'   with weight 1 (the rule of `Signac::GeneActivity()`, for peaks instead of fragments).
 #'   `"decay"`: peaks at most `distance` base pairs from the start, with weight exp(-d / `decay`),
-#'   where d is the distance from the start to the next base of the peak.
-#' @param upstream,decay,distance Base pairs, see `method`.
+#'   where d is the distance from the start to the nearest base of the peak.
+#' @param upstream,decay,distance Distances in base pairs; see `method`.
 #' @param values `"imputed"` or `"measured"`.
 #' @param library.size Sum of the imputed values of a cell over all peaks of the model.
 #' @param assay.name Name of the new assay (altExp).
 #' @param as `"object"`, or `"matrix"`: genes x cells.
-#' @param peaks Counts of peaks x cells, where the object does not hold them, for measured values.
+#' @param peaks Counts, peaks x cells, if the object does not contain them, for measured values.
 #' @param batch For a model fitted with batches: the batch for which accessibility is imputed; see
 #'   [ImputeSCMVP()].
 #' @inheritParams DoubletScoreSCMVP
 #' @param verbose Show messages.
-#' @return The object with the assay `assay.name`, genes with at least one peak x cells (data of a
-#'   Seurat assay; assay `activity` of an altExp), its default assay unchanged; or the matrix:
-#'   dense for imputed values, sparse for measured ones. Values are not transformed:
-#'   `NormalizeData()` makes those of counts comparable to expression. A peak may count for several
-#'   genes.
+#' @return The object with an assay `assay.name` (data of a Seurat assay; assay `activity` of an
+#'   altExp) with cells as columns and all genes with at least one peak as rows, and its default
+#'   assay unchanged; or the matrix: dense for imputed values, sparse for measured ones. Values are
+#'   not transformed; `NormalizeData()` makes sums of counts comparable to expression. A peak may
+#'   count for several genes.
 #' @section Errors:
-#' `scmvp_error_input` where no gene has a peak, `gene.coords` cannot be read, `assay.name` is taken
-#' by something else, and where counts are not in the object; `scmvp_error_model` when there is no
+#' `scmvp_error_input` if no gene has a peak, `gene.coords` cannot be read, `assay.name` is the name
+#' of another assay, or the object does not contain the counts; `scmvp_error_model` if there is no
 #' stored model.
 #' @examples
 #' if (scMVP_available()) {
@@ -90,7 +90,7 @@ places_of_activity <- function(object, record, reduction, gene.coords, verbose) 
     }
   } else if (is.null(gene.coords)) {
     refuse(
-      "gene.coords is needed for the result on matrices: give a data frame, a GRanges, a GTF or ",
+      "gene.coords is needed for a scMVPFit: give a data frame, a GRanges, a GTF or ",
       "BED file, an EnsDb or a TxDb."
     )
   }

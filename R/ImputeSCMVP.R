@@ -105,7 +105,9 @@ impute_into <- function(object, record, reduction, latent, home, request, assay.
   mark <- request_mark(request, reduction, record)
   old <- existing_imputation(parts, about(object), name, mark)
   if (!is.null(old) && !is.null(request$file)) {
-    refuse("the object already has a '", name, "': choose another assay.name for the one on disk.")
+    refuse(
+      "the object already has a '", name, "': choose another assay.name for the values on disk."
+    )
   }
   values <- impute_values(record, latent, request, already = rownames(old))
   if (!is.null(old)) values <- with_old_values(old, values)

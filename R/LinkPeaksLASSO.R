@@ -74,16 +74,16 @@
 #' matches `MT`.
 #'
 #' @section Errors:
-#' `scmvp_error_input`: no or several assays to choose from; no gene in the coordinates; no peak
-#' near any gene; random folds with both sides smoothed; lambda not decreasing. Warnings of class
+#' `scmvp_error_input`: no suitable assay, or several; no gene in the coordinates; no peak near any
+#' gene; random folds with both sides smoothed; lambda not decreasing. Warnings of class
 #' `scmvp_warning_genes`: genes absent from the coordinates, on several chromosomes, without counts
 #' in `min.cells` cells, or without a peak near them; `scmvp_warning_strand`: genes with unknown
 #' strand, which are assumed to start at the lower coordinate.
 #'
 #' @param object A Seurat object with RNA and peaks, a SingleCellExperiment with peaks as
 #'   alternative experiment, or a matrix of RNA counts, genes x cells.
-#' @param ... For objects: the arguments of the method for matrices, from `genes` on. Unknown
-#'   arguments are refused by name.
+#' @param ... For objects: the arguments of the method for matrices, from `genes` on. An unknown
+#'   argument causes an error that names it.
 #' @param rna.assay,peak.assay Names of the assays; `NULL` for the assays of the fit in `reduction`,
 #'   or the only candidates. Imputed assays are used only if named.
 #' @param rna.layer,peak.layer Layers; `NULL`: `counts`, for imputed assays their imputed `data`.
@@ -103,7 +103,8 @@
 #' @param nfolds Number of folds.
 #' @param folds `"random"`, `"block"`, or the fold of each cell. `NULL`: `"random"`, or `"block"` if
 #'   both sides are smoothed.
-#' @param groups Groups of [AggregateCells()], cells x groups: both sides are summed over them.
+#' @param groups Groups of [AggregateCells()], cells x groups; RNA and accessibility are summed
+#'   over each group.
 #' @param min.cells Genes and peaks with counts in fewer cells are excluded.
 #' @param min.correlation Peaks with a smaller correlation with the gene are excluded.
 #' @param covariates `"depth"` for the log totals of both modalities, `"none"`, or a numeric matrix,
@@ -116,9 +117,10 @@
 #'   of scMVP.
 #' @param rna.log,peaks.log Whether the values are already log-transformed.
 #' @param standardize Standardize the peaks, as `cv.glmnet()` does; not for imputed ones.
-#' @param ridge Value added to the diagonal of the Gram matrix of the peaks, in units of the
+#' @param ridge Number added to the diagonal of the Gram matrix of the peaks, in units of the
 #'   variance of the median peak if the peaks are not standardized.
-#' @param null `"permutation"` of the cells or `"background"` peaks, see below.
+#' @param null `"permutation"` of the cells or `"background"` peaks (section False discovery
+#'   rate).
 #' @param coordinates Coordinates of the cells, cells x dimensions, for `folds = "block"`.
 #' @param seed.use Seed of folds and permutations. R's own random numbers are not changed, and the
 #'   result does not depend on the number of workers.

@@ -9,35 +9,37 @@
 #' its accessibility and to the frequency of their contacts,
 #' \deqn{score = contact \times accessibility \times (1 + support) / 2.}{
 #'   score = contact * accessibility * (1 + support) / 2.}
-#' `contact` decreases with the distance from the start of the gene to the center of the peak, with
-#' the exponent `decay` (that of average Hi-C maps), and is 1 within 5 kb. `support` is how much more
-#' frequent the correlation of the pair is among linked pairs than among pairs of a gene and a peak
-#' on different chromosomes, which may follow the same program of the cells but are not linked. It
-#' is estimated from the data as a step function that increases with the correlation, with prior
-#' odds of a link that are proportional to the contact. Half of the links are taken not to vary
-#' between the cells, and these show no correlation; hence the mean of 1 and `support`.
+#' `contact` decreases with the distance from the start of the gene to the center of the peak, as a
+#' power with exponent `-decay` (the default is that of average Hi-C maps), and is 1 within 5 kb.
+#' `support` is how much more frequent the correlation of the pair is among linked pairs than among
+#' pairs of a gene and a peak on different chromosomes, which may follow the same program of the
+#' cells but are not linked. It is estimated from the data as a step function that increases with
+#' the correlation, with prior odds of a link that are proportional to the contact. Half of the
+#' links are assumed not to vary between the cells and therefore to show no correlation; hence the
+#' mean of 1 and `support`.
 #'
-#' @section Which links to believe:
-#' The score is for ranking. `probability` is the probability that the pair is linked and shows this
-#' by its correlation, beyond what pairs on different chromosomes show; `fdr` is the expected
-#' proportion of other pairs among all those of at least this probability. In simulations whose links
-#' are known, 5 to 7 % of the pairs with `fdr` up to 0.1 and 15 to 22 % of those up to 0.2 were not
-#' linked, and with genes at random places there were almost no calls. Neither column counts
-#' a peak that acts on its gene equally in all cells; the score does.
+#' @section Probability and false discovery rate:
+#' The score is for ranking. `probability` is the probability that the pair is linked and that its
+#' correlation is due to this link, given the correlations of pairs on different chromosomes. `fdr`
+#' is the expected proportion of pairs without such a link among all pairs with at least this
+#' probability. In simulations with known links, 5 to 7 % of the pairs with `fdr` up to 0.1 and 15
+#' to 22 % of those up to 0.2 were not linked, and with genes at random places there were almost no
+#' calls. Both columns miss a peak that acts on its gene equally in all cells; the score includes
+#' it.
 #'
 #' @section Several samples:
 #' Imputed values are those of the average batch. Differences between the batches of the fit
 #' therefore do not contribute to the correlation.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
-#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices. Imputed assays are not
-#'   needed: values are decoded block by block and never held for all cells.
-#' @param gene.coords Where genes are; see [LinkPeaksLASSO()], section Transcription starts. `NULL`:
-#'   the annotation of the ChromatinAssay or the ranges of the genes.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`. Imputed assays are not needed:
+#'   values are decoded block by block and never held for all cells.
+#' @param gene.coords Gene coordinates; see [LinkPeaksLASSO()], section Transcription starts.
+#'   `NULL`: the annotation of the ChromatinAssay or the ranges of the genes.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param group.by Score links in each group of cells by the accessibility there: a column of the
-#'   cell metadata, or one value per cell. `NULL`: one score, of all cells. The correlation is always
-#'   that of all cells. Cells with `NA` are in no group.
+#'   cell metadata, or one value per cell. `NULL`: one score, of all cells. The correlation always
+#'   uses all cells. Cells with `NA` are in no group.
 #' @param distance Largest distance in base pairs from the center of a peak to a start of the gene.
 #' @param decay Exponent of the contacts; 0 gives all distances the same weight.
 #' @param fdr Return only pairs with at most this `fdr`; `NULL` for all pairs, and for 0.1 where
@@ -48,8 +50,8 @@
 #'   `Misc(object, "scmvp_links")`.
 #' @param batch For a model fitted with batches: the batch for which values are imputed; see
 #'   [ImputeSCMVP()].
-#' @param seed.use Seed of the drawn cells and of the pairs on different chromosomes. R's random
-#'   stream is left alone.
+#' @param seed.use Seed of the drawn cells and of the pairs on different chromosomes. R's own
+#'   random numbers are not changed.
 #' @inheritParams DoubletScoreSCMVP
 #' @param verbose Show messages.
 #' @return A data frame with one row per pair, by gene and then by peak: `gene`, `peak`; `distance`
@@ -61,8 +63,8 @@
 #'   `group.by` the first column is `group`. The GRanges goes from the start to the center of the
 #'   peak and has `score`, `gene`, `peak`, `probability`, `fdr`, `correlation`.
 #' @section Errors:
-#' `scmvp_error_input` where no gene has a peak near it, or `gene.coords` cannot be read;
-#' `scmvp_error_model` when there is no stored model.
+#' `scmvp_error_input` if no gene has a peak near it or `gene.coords` cannot be read;
+#' `scmvp_error_model` if there is no stored model.
 #' @references Fulco CP, Nasser J, Jones TR, et al. (2019). Activity-by-contact model of
 #'   enhancer-promoter regulation from thousands of CRISPR perturbations. *Nature Genetics*
 #'   51:1664-1669.

@@ -4,8 +4,9 @@
 #' of a region. It uses ggplot2 and does not need Signac. Several tables, such as links from raw and
 #' from imputed accessibility, are drawn one above the other.
 #'
-#' @param links The result of [RunCicero()], [LinkPeaksLASSO()] or [LinkPeaksSCMVP()], or a named list of
-#'   results: a data frame, or a GRanges with a `score`, as from [CiceroLinks()] or the `Links()` of an assay.
+#' @param links The result of [RunCicero()], [LinkPeaksLASSO()] or [LinkPeaksSCMVP()] (a data
+#'   frame), a GRanges with a `score` (of [CiceroLinks()], or the `Links()` of an assay), or a named
+#'   list of these.
 #' @param region A region such as `"chr1:1000000-1500000"` or `"chr1-1000000-1500000"`, a GRanges,
 #'   or the name of a gene in `gene.coords`.
 #' @param gene.coords Coordinates of the genes to draw, in any form that [LinkPeaksLASSO()] accepts,

@@ -1,18 +1,18 @@
 #' Sums of the counts of each sample in each group
 #'
-#' Adds up the raw counts of the cells of a sample (a donor, or a donor under one condition) in each
-#' group of cells (a cluster, a cell type). Such pseudobulks are what bulk methods take: edgeR,
-#' DESeq2, limma. [DifferentialConditionsSCMVP()] makes them itself.
+#' Sums the raw counts over the cells of a sample (a donor, or a donor under one condition) in each
+#' group of cells (a cluster, a cell type). These pseudobulks are the input of bulk methods such as
+#' edgeR, DESeq2 and limma. [DifferentialConditionsSCMVP()] computes them itself.
 #'
 #' @inheritParams DifferentialConditionsSCMVP
 #' @return A list: `counts`, a sparse matrix (dgCMatrix) of sums, features x pseudobulks; `samples`,
 #'   a data frame with a row for each of its columns: `group`, `sample`, `n_cells`, and the columns
-#'   of the cell metadata that are the same in all cells of a sample (one that is called like one
-#'   of the first three has `.1` behind its name). `DESeq2::DESeqDataSetFromMatrix()` and
-#'   `edgeR::DGEList()` take both.
+#'   of the cell metadata that are the same in all cells of a sample (`.1` is added to the name of
+#'   a column that is named like one of the first three). `DESeq2::DESeqDataSetFromMatrix()` and
+#'   `edgeR::DGEList()` accept both.
 #' @section Errors:
 #' `scmvp_error_input`: no such column, assay or experiment; values that are not raw counts; cells
-#' without a sample; a `sample` that tells cells apart instead of samples; no pseudobulk with
+#' without a sample; a `sample` that names cells instead of samples; no pseudobulk with
 #' `min.cells` cells.
 #' @seealso [DifferentialConditionsSCMVP()]
 #' @examples
@@ -115,8 +115,8 @@ refuse_missing <- function(values, argument, cells) {
   if (length(without) > 0) {
     refuse(
       argument, " has no value for ", count_of(length(without), "cell"), " (",
-      some_names(without), "): give every cell a value, or leave these cells out, e.g. by no ",
-      "group (NA) in group.by."
+      some_names(without), "): give every cell a value, or leave these cells out, e.g. with a ",
+      "missing group (NA) in group.by."
     )
   }
 }
@@ -128,8 +128,8 @@ check_samples <- function(sample, values) {
   if (measured || nlevels(sample) > max(1, n_cells / 2)) {
     refuse(
       "sample has ", format_count(nlevels(sample)), if (measured) " measured", " values for ",
-      count_of(n_cells, "cell"), " ('", levels(sample)[1], "', ...): name the column that says ",
-      "which sample, or donor, a cell comes from."
+      count_of(n_cells, "cell"), " ('", levels(sample)[1], "', ...): name the column with the ",
+      "sample, or donor, of each cell."
     )
   }
 }

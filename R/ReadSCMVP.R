@@ -1,54 +1,56 @@
 #' Read paired cells from a file
 #'
 #' Reads paired cells into a Seurat object with assays `RNA` and `ATAC`. Several samples, each with
-#' its own peaks, are joined in one object.
+#' its own peaks, are joined into one object.
 #'
-#' @param path Of several samples, a vector of paths with the names of the samples, such as
-#'   `c(donor1 = "run1/outs", donor2 = "run2/outs")`; without names, samples are called by their
-#'   folders. Of one, without a name, one of
+#' @param path For several samples, a vector of paths named by the samples, such as `c(donor1 =
+#'   "run1/outs", donor2 = "run2/outs")`; without names, samples are named after their folders.
+#'   For one sample, the path (without a name) of one of
 #'   * a folder with `rna.h5ad` and `atac.h5ad`;
 #'   * a `.h5mu` file with modalities `rna` and `atac` (or names such as `GEX` and `peaks`);
-#'   * an `.h5ad` file of both modalities, whose `var` has their `feature_types`;
+#'   * an `.h5ad` file of both modalities, with a column `feature_types` in `var`;
 #'   * a 10x `.h5` file with Gene Expression and Peaks (`filtered_feature_bc_matrix.h5`);
 #'   * a folder with `matrix.mtx`, `features.tsv` and `barcodes.tsv`, gzipped or not;
 #'   * the folder `outs` of Cell Ranger ARC, whose filtered matrix is read;
 #'   * a `.rds` file with a Seurat object, which is returned unchanged.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param mosaic Keep cells with one modality only, in h5ad, h5mu and zarr. They have no counts in
-#'   the other assay, and [RunSCMVP()] treats them as unimodal cells.
-#' @param rna.layer,peak.layer Layers of h5ad, h5mu and zarr files that hold the counts; `"X"` and
-#'   `"raw"` for these. `NULL`: X, unless X does not contain counts or its whole numbers differ from
-#'   those in a layer `counts` (or in raw); then that layer (or raw) is used. A message reports the
-#'   choice.
-#' @param verbose Report what is read, and in interactive consoles the progress.
-#' @param peaks For several samples: `"union"`; `"shared"`, those of the union that lie on a peak of
-#'   every sample; or, with `fragments`, the path of a BED file.
-#' @param fragments For several samples: count the peaks again from the fragment files. `TRUE` for
-#'   those of Cell Ranger (`atac_fragments.tsv.gz`) beside the matrix, or a vector of paths with the
-#'   names of the samples.
-#' @return A Seurat object with the counts as stored, the metadata of the cells (such as
-#'   `cell_type`) and of the features. The metadata are those of both modalities; if both have a
-#'   column of the same name with different values, the ATAC column is named `atac_<name>`.
+#' @param mosaic Whether to keep cells with one modality only, for h5ad, h5mu and zarr. They have
+#'   no counts in the other assay, and [RunSCMVP()] treats them as unimodal cells.
+#' @param rna.layer,peak.layer Layers of h5ad, h5mu and zarr files that contain the counts; `"X"`
+#'   and `"raw"` select X and raw. `NULL`: X, unless X does not contain counts or its whole numbers
+#'   differ from those in a layer `counts` (or in raw); then that layer (or raw) is used. A message
+#'   reports the choice.
+#' @param verbose Report what is read and, in interactive consoles, the progress.
+#' @param peaks For several samples: `"union"`, all peaks, with overlapping peaks merged;
+#'   `"shared"`, the merged peaks that overlap a peak of every sample; or, with `fragments`, the
+#'   path of a BED file.
+#' @param fragments For several samples: fragment files from which the peaks are counted again.
+#'   `TRUE` for the files of Cell Ranger next to the matrix (`atac_fragments.tsv.gz`), or a vector
+#'   of paths named by the samples.
+#' @return A Seurat object with the stored counts and the metadata of the cells (such as
+#'   `cell_type`) and of the features. The metadata of both modalities are combined; if both have
+#'   a column of the same name with different values, the ATAC column is named `atac_<name>`.
 #'   `orig.ident` of the file becomes the identity of the cells; `nCount` and `nFeature` are
-#'   computed from the counts. Both assays are of Seurat's standard class;
+#'   computed from the counts. Both assays have Seurat's standard class;
 #'   `Signac::CreateChromatinAssay(counts)` creates a ChromatinAssay of the peaks. Seurat replaces
 #'   `_` in feature names by `-`, which a message reports.
 #' @section Several samples:
 #' Cells are named `<sample>_<barcode>`, and the column `sample` contains their sample. Genes are
-#' matched by name; those that a sample lacks were not measured there, and are left out.
+#' matched by name; a gene that is missing from a sample was not measured there and is left out.
 #'
-#' Peaks that overlap by at least one base pair become one, from the first start to the last end:
-#' `GenomicRanges::reduce()` of all peaks with `min.gapwidth = 0`, with starts from 0 and exclusive
-#' ends, as 10x files have them. Where all samples have the same peaks, these stay as they are.
-#' Counts of peaks that become one are added. Where a sample has no peak, they are zero, though its
-#' cells may have fragments there: `fragments = TRUE` counts these, and is better where the files
-#' are at hand. It counts insertions, as Cell Ranger does: each end of a fragment, in the peak that
-#' has it. (`Signac::FeatureMatrix()` counts fragments instead.) Messages say in numbers what was
-#' joined and what was left out. For a fit of all samples, `RunSCMVP(object, batch = "sample")`.
+#' Peaks that overlap by at least one base pair are merged into one peak from the first start to
+#' the last end. This is `GenomicRanges::reduce()` of all peaks with `min.gapwidth = 0`, with the
+#' zero-based starts and exclusive ends of 10x files. If all samples have the same peaks, these are
+#' not changed. The counts of merged peaks are added. If a sample has no peak at a place, its
+#' counts there are zero, although its cells may have fragments there. `fragments = TRUE` counts
+#' these fragments, so use it if the files are available. It counts insertions, as Cell Ranger
+#' does: each end of a fragment is counted in the peak that contains it. (`Signac::FeatureMatrix()`
+#' counts fragments instead.) Messages report the numbers of peaks and genes that were joined and
+#' left out. To fit all samples, use `RunSCMVP(object, batch = "sample")`.
 #' @section Errors:
-#' `scmvp_error_input`, which names the path, if it does not exist, is damaged, or lacks a modality;
-#' if samples do not match: other kinds of gene names, of chromosomes or genomes, or the same cells
-#' twice.
+#' `scmvp_error_input` if the path, which the error names, does not exist, is damaged, or lacks a
+#' modality, or if samples do not match: they have different kinds of gene names or chromosome
+#' names, belong to different genomes, or contain the same cells.
 #' @examples
 #' \dontrun{
 #' object <- ReadSCMVP("filtered_feature_bc_matrix.h5")
@@ -134,7 +136,7 @@ check_sample_paths <- function(path) {
 
 check_sample_names <- function(x, argument) {
   if (!is.null(x) && (anyNA(x) || !all(nzchar(x)) || anyDuplicated(x) > 0)) {
-    refuse("the names of ", argument, " must be one of its own for each sample.")
+    refuse("the names of ", argument, " must be different for each sample.")
   }
 }
 

@@ -1,28 +1,30 @@
 #' Report of a fit
 #'
-#' Writes one HTML page that needs no network and can be sent to others: cells and their depth, a
-#' map of the cells to color and to point at, clusters and how they merge, markers of each cluster,
-#' measured beside imputed values, how well each modality alone tells the clusters apart, mixing of
-#' batches, the training, all options, and what to beware of before the clusters are given names.
+#' Writes a single HTML page that needs no network connection. It shows the numbers of cells and
+#' their depth, an interactive map of the cells, the clusters and how they merge, markers of each
+#' cluster, measured and imputed values side by side, how well each modality alone separates the
+#' clusters, the mixing of batches, the training, all options, and points to check before you name
+#' the clusters.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
-#' @param file HTML file to write; an earlier one is replaced.
-#' @param columns Names of metadata columns to show. `NULL`: numbers, and columns of 2 to 60 values.
-#' @param umap Name of a two-dimensional reduction to place the cells by. `NULL`: `"umap"` where the
-#'   object has it; else the engine computes a UMAP of the latent (t-SNE without umap-learn).
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
+#' @param file HTML file to write; an existing file is replaced.
+#' @param columns Names of metadata columns to show. `NULL`: numeric columns, and columns with 2 to
+#'   60 different values.
+#' @param umap Name of a two-dimensional reduction for the map. `NULL`: `"umap"` if the object has
+#'   it; otherwise a UMAP of the latent is computed (t-SNE if umap-learn is not installed).
 #' @param markers Number of genes and of peaks to list for each cluster.
 #' @param title Title of the page.
 #' @param reduction Name of the reduction with the model.
-#' @param rna,peaks Counts, features x cells, where the object does not hold them: for the result on
-#'   matrices, and for peaks that were given beside an object. Without counts of both modalities the
-#'   page has no depth, markers and modalities.
-#' @param seed.use Seed of the cells on the map (at most 3,000) and of their places.
+#' @param rna,peaks Counts, features x cells, if the object does not contain them: for a fit of two
+#'   matrices, and for peaks that were passed separately from the object. Without the counts of both
+#'   modalities, the page omits the sections on depth, markers and modalities.
+#' @param seed.use Seed of the cells drawn for the map (at most 3,000) and of their positions.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Show progress.
 #' @return The path of the file, invisibly.
 #' @section Errors:
-#' `scmvp_error_model` when there is no stored model; `scmvp_error_input` when an argument is wrong,
-#' or the file cannot be written.
+#' `scmvp_error_model` if there is no stored model; `scmvp_error_input` if an argument is invalid or
+#' the file cannot be written.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)
@@ -107,8 +109,8 @@ map_of <- function(object, umap, cells) {
   if (ncol(places) != 2 || !all(cells %in% rownames(places))) {
     refuse(
       "reduction '", name, "' (umap) has ", count_of(ncol(places), "dimension"), " of ",
-      count_of(sum(cells %in% rownames(places)), "cell"), " of the fit: name a reduction of two ",
-      "dimensions of all of them, or leave umap out."
+      count_of(sum(cells %in% rownames(places)), "cell"), " of the fit: name a two-dimensional ",
+      "reduction with all of them, or leave umap out."
     )
   }
   unname(places[cells, , drop = FALSE])

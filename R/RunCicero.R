@@ -3,7 +3,7 @@
 #' Computes co-accessibility by Cicero (Pliner et al. 2018) from sparse matrices and any peak assay,
 #' measured or imputed. Cells are grouped with their neighbors, and a graphical lasso in windows of
 #' 500 kb, with a penalty that increases with distance, estimates which peaks are co-accessible. The
-#' results are those of the package cicero (tested against version 1.29) and take a hundredth of its
+#' results are those of the package cicero (tested against version 1.29), in a hundredth of its
 #' time.
 #'
 #' @section The algorithm:
@@ -11,15 +11,15 @@
 #' With \eqn{S} the covariance of the peaks of a window over groups (plus \eqn{10^{-4}} on the
 #' diagonal) and \eqn{D_{ij}} the distance of the peaks' centers, the pair \eqn{i, j} is penalized
 #' by \eqn{\rho_{ij} = a\,(1 - (1000 / D_{ij})^s)}, not below 0. The distance parameter \eqn{a} is
-#' the mean over sampled windows of the smallest value for which at most 5 percent of the edges
+#' the mean over sampled windows of the smallest value at which at most 5 percent of the edges
 #' longer than `distance.constraint` remain. `coaccess` is the correlation of the estimated
 #' covariance. Windows overlap by half: a pair in several windows has the mean of their values, or
 #' `NA` if their signs differ.
 #'
 #' The graphical lasso is solved until correlations change by less than \eqn{10^{-9}}. The package
-#' cicero stops earlier (the tolerance of glasso is \eqn{10^{-4}}), so that its values of single
-#' pairs are up to 0.0001 away, and those of a pair whose values are near 0 in both windows may be
-#' `NA` in one of the two results only.
+#' cicero stops earlier (the tolerance of glasso is \eqn{10^{-4}}), so its values of single pairs
+#' differ by up to 0.0001, and a pair whose values are near 0 in both windows may be `NA` in only
+#' one of the two results.
 #'
 #' @section Imputed accessibility:
 #' The most accessible peaks dominate the covariance of sums. Imputed values have no counting noise,
@@ -39,7 +39,7 @@
 #' parameter above 4; a window that needs a larger one gets 2 without a warning. `search = "cicero"`
 #' reproduces this and warns how many windows were affected. `search = "extended"` doubles until no
 #' long edges remain. Counts rarely need this. Imputed values do, and their penalty then becomes
-#' several times larger. `search = "none"` is for relative values, see above.
+#' several times larger. `search = "none"` is for relative values (section Imputed accessibility).
 #'
 #' @section Errors:
 #' `scmvp_error_input`: no or several peak assays; features that are not genomic ranges; groups of
@@ -89,8 +89,9 @@
 #' @param max.peaks Windows with more peaks are excluded.
 #' @param max.windows Maximum number of windows that are sampled to find `n.windows` usable ones.
 #' @param scale `"counts"`, as cicero does, or `"relative"` to the mean of each peak, the default
-#'   for imputed assays; see below.
-#' @param search `"cicero"`, `"extended"` or `"none"`, see below.
+#'   for imputed assays (section Imputed accessibility).
+#' @param search `"cicero"`, `"extended"` or `"none"` (section Search for the
+#'   distance parameter).
 #' @param seed.use Seed of the groups and of the sampled windows. R's own random numbers are not
 #'   changed, and the result does not depend on the number of workers.
 #' @param workers Processes to use.
@@ -355,11 +356,11 @@ check_accessibility <- function(values) {
   check_unique(rownames(values), "names of peaks")
   x <- if (is.matrix(values)) values else values@x
   if (length(x) > 0 && !all(is.finite(range(x)))) {
-    refuse("the matrix of peaks holds missing or infinite values: take them out.")
+    refuse("the matrix of peaks holds missing or infinite values: remove them.")
   }
   if (length(x) > 0 && min(x) < 0) {
     refuse(
-      "the matrix of peaks holds negative values, so it is no accessibility: take counts, or ",
+      "the matrix of peaks holds negative values, so it is not accessibility: give counts, or ",
       "imputed values that are not centered."
     )
   }

@@ -152,9 +152,9 @@ refuse_parts <- function(transitions) {
   sizes <- sort(igraph::components(graph)$csize, decreasing = TRUE)
   if (length(sizes) > 1) {
     refuse(
-      "the cells fall into ", length(sizes), " parts that no path of neighbors joins (the largest ",
-      "of ", paste(utils::head(sizes, 2), collapse = " and "), " cells), so that they have no ",
-      "common order: order each part by itself, or raise n.neighbors."
+      "the cells fall into ", length(sizes), " parts that no neighbors connect (the largest ",
+      "of ", paste(utils::head(sizes, 2), collapse = " and "), " cells), so they have no common ",
+      "order: order each part separately, or raise n.neighbors."
     )
   }
 }
@@ -191,7 +191,7 @@ root_cells <- function(root, groups, cells) {
   }
   start <- which(groups == as.character(root))
   if (length(start) == 0) {
-    refuse("root '", root, "' is no group; the groups are ", some_names(levels(groups), 8), ".")
+    refuse("root '", root, "' is not a group; the groups are ", some_names(levels(groups), 8), ".")
   }
   if (length(start) == length(cells)) {
     refuse("all cells are in group '", root, "': it has no start to be found.")

@@ -1,55 +1,58 @@
 #' Activity of transcription factor motifs in cells
 #'
-#' Bias-corrected deviations of the accessibility of the peaks with a motif, as z-scores: the method
-#' of chromVAR (Schep et al., *Nature Methods* 2017), from imputed accessibility or measured counts.
+#' Computes for each motif and cell the bias-corrected deviation of the accessibility of the peaks
+#' with the motif, as a z-score, by the method of chromVAR (Schep et al., *Nature Methods* 2017),
+#' from imputed accessibility or measured counts.
 #'
 #' @section Method:
-#' The deviation of a motif in a cell is (x - e) / e, where x are the reads of the cell in the peaks
-#' with the motif, and e is the number of reads of the cell times the share of all reads that these
-#' peaks have. In each of `n.background` background sets, every peak is replaced by a peak of about
-#' the same accessibility and GC content. The z-score is the deviation less the mean of those of the
-#' background sets, over their standard deviation. The peaks are those of the model.
+#' The deviation of a motif in a cell is (x - e) / e, where x is the number of reads of the cell in
+#' the peaks with the motif, and e is the number of reads of the cell times the proportion of all
+#' reads that lie in these peaks. In each of `n.background` background sets, every peak is replaced
+#' by a peak of about the same accessibility and GC content. The z-score is the deviation minus
+#' the mean deviation of the background sets, divided by their standard deviation. The peaks are
+#' those of the model.
 #'
-#' A z-score compares the motif with random sets of peaks: of a motif without a role, the mean
-#' z-score of a cell type is mostly between -2 and 2, from either kind of values. Imputed
-#' accessibility has less noise, so that cell types are further apart. Tests over cells (such as
-#' `FindMarkers()`) are for measured values: imputed ones have no noise of single cells, and small
-#' differences of any motif have small p-values. Imputed values are without the differences between
-#' the batches of a model that was fitted with them; measured deviations contain these.
+#' A z-score compares the motif with random sets of peaks. For a motif without a role, the mean
+#' z-score of a cell type is mostly between -2 and 2, for imputed and for measured values. Imputed
+#' accessibility has less noise, so cell types are further apart. Use tests over cells (such as
+#' `FindMarkers()`) only for measured values: imputed values lack the noise of single cells, so
+#' small differences of any motif have small p-values. If the model was fitted with batches,
+#' imputed values contain no differences between batches; measured deviations do.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned: a Seurat object,
-#'   SingleCellExperiment, MultiAssayExperiment, or the result on matrices.
-#' @param motifs Which peaks have which motif: a matrix, peaks x motifs, of any kind (other than
-#'   zero: the peak has the motif), with names; a `Motif` object of Signac; or the path of a file of
-#'   motifs in MEME or JASPAR format, which are searched in the sequences of the peaks (`fasta`;
-#'   needs the Python package lightmotif). `NULL`: the motifs that `Signac::AddMotifs()` has put
-#'   into the ChromatinAssay of the fit. Peaks are matched by name.
-#' @param ... Not used; unknown arguments are refused by name.
-#' @param gc GC content of peaks: numbers with the names of the peaks, or the name of a column of
-#'   the peaks' metadata. `NULL`: from `fasta`, else the column `GC.percent` that
-#'   `Signac::RegionStats()` makes. Without either, background sets are matched by accessibility
-#'   only, which a message says.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
+#'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
+#' @param motifs The motifs of the peaks: a named matrix, peaks x motifs, sparse or dense, in which
+#'   a non-zero value means that the peak has the motif; a `Motif` object of Signac; or the path of
+#'   a file of motifs in MEME or JASPAR format, for which the sequences of the peaks are searched
+#'   (`fasta`; needs the Python package lightmotif). `NULL`: the motifs that `Signac::AddMotifs()`
+#'   stored in the ChromatinAssay of the fit. Peaks are matched by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
+#' @param gc GC content of the peaks: numbers named by the peaks, or the name of a column of the
+#'   peaks' metadata. `NULL`: computed from `fasta`, otherwise the column `GC.percent` of
+#'   `Signac::RegionStats()`. Without either, background sets are matched by accessibility only,
+#'   and a message reports this.
 #' @param fasta Path of a FASTA file of the genome, gzipped or not.
 #' @param values `"imputed"` or `"measured"`.
 #' @param assay.name Name of the new assay (altExp).
 #' @param as `"object"`, or `"matrix"`: motifs x cells.
-#' @param peaks Counts of peaks x cells, where the object does not hold them, for measured values.
+#' @param peaks Counts, peaks x cells, if the object does not contain them, for measured values.
 #' @param n.background Number of background sets.
-#' @param p.value p-value of a match of a motif of a file, in random sequence.
+#' @param p.value Largest p-value (probability in random sequence) at which a motif from a file
+#'   matches a peak.
 #' @param batch For a model fitted with batches: the batch for which accessibility is imputed; see
 #'   [ImputeSCMVP()].
-#' @param seed.use Seed of the background sets; R's random stream is left alone.
+#' @param seed.use Seed of the background sets; R's own random numbers are not changed.
 #' @inheritParams DoubletScoreSCMVP
 #' @param verbose Show messages.
-#' @return The object with the assay `assay.name` of z-scores, motifs x cells (data of a Seurat
-#'   assay, as `chromvar` of Signac; assay `z` of an altExp), its default assay unchanged; or the
-#'   matrix. Motifs of a file have their identifier and gene as name (`MA0080.5-SPI1`). `NA` in
-#'   cells with fewer than one read to be expected in the peaks with a motif (measured values), and
-#'   for motifs that are in no peak.
+#' @return The object with an assay `assay.name` of z-scores, motifs x cells (data of a Seurat
+#'   assay, as `chromvar` of Signac; assay `z` of an altExp), and its default assay unchanged; or
+#'   the matrix. Motifs from a file are named by their identifier and gene (`MA0080.5-SPI1`). Values
+#'   are `NA` for motifs that are in no peak and, for measured values, in cells with fewer than one
+#'   expected read in the peaks with the motif.
 #' @section Errors:
-#' `scmvp_error_input` where motifs are of other peaks, or have values that are not finite; where
-#' `assay.name` is taken by something else; and where counts are not in the object;
-#' `scmvp_error_model` when there is no stored model.
+#' `scmvp_error_input` if the motifs belong to other peaks or have values that are not finite, if
+#' `assay.name` is the name of another assay, or if the object does not contain the counts;
+#' `scmvp_error_model` if there is no stored model.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)

@@ -35,18 +35,18 @@
 #' well.
 #'
 #' @section Memory and size:
-#' The fit never holds a dense matrix of all cells and features. Imputed assays are dense, with 8
-#' bytes per value. Their size is estimated before the fit, and the call stops if it exceeds
+#' The fit never holds a dense matrix of all cells and features. Imputed assays are dense and take
+#' 8 bytes per value. Their size is estimated before the fit, and the call stops if it exceeds
 #' `max.gb`. The stored model takes about 5 kB per modeled feature inside the object; `model.file`
 #' stores it on disk instead.
 #'
 #' @section Errors:
 #' Each error is one sentence, and the object is unchanged. `scmvp_error_input`: an argument is out
-#' of range or unknown; no RNA or no peak assay, or several candidates; counts negative, not
+#' of range or unknown; no RNA or peak assay, or several possible ones; counts negative, not
 #' integer, or not finite; a cell without any count; names duplicated or not shared; fewer than 20
-#' cells, or than two for each cluster. `scmvp_error_memory`: the imputed values would exceed
-#' `max.gb`. `scmvp_error_python`: no usable Python. `scmvp_error_file`: `model.file` cannot be
-#' written. All inherit from `scmvp_error`.
+#' cells, or fewer than two for each cluster. `scmvp_error_memory`: the imputed values would
+#' exceed `max.gb`. `scmvp_error_python`: no usable Python. `scmvp_error_file`: `model.file`
+#' cannot be written. All inherit from `scmvp_error`.
 #'
 #' @section Progress and interrupts:
 #' With `verbose`, messages name the current stage: reading, checking, the correspondence analysis
@@ -62,10 +62,11 @@
 #'
 #' @param object One of
 #'   * a Seurat object with an RNA assay and a peak assay of the same cells;
-#'   * a SingleCellExperiment whose main and alternative experiments are RNA and peaks, or one of
-#'     RNA beside `peaks`;
+#'   * a SingleCellExperiment whose main and alternative experiments are RNA and peaks, or one
+#'     with RNA only, together with `peaks`;
 #'   * a MultiAssayExperiment with an RNA and a peak experiment of the same cells;
-#'   * a matrix of RNA counts, genes x cells (dense, sparse, delayed or on disk), beside `peaks`;
+#'   * a matrix of RNA counts, genes x cells (dense, sparse, delayed or on disk), together with
+#'     `peaks`;
 #'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`, or the paths of
 #'     several samples.
 #' @param ... Not used; an unknown argument causes an error that names it.
@@ -83,11 +84,11 @@
 #' @param impute.genes Names of genes to impute; replaces `impute`.
 #' @param n.latent Dimensions of the latent space; `NULL` for 20, with preset `"paper"` 10.
 #' @param n.clusters Number of clusters, which is then the number of components of the mixture; some
-#'   may end up without cells. `NULL` estimates the number of components from the latent of the
-#'   first epochs by the Bayesian information criterion, which needs some tens of cells of each
-#'   type, and merges components without a gap between them ([ClusterSCMVP()]). With preset
-#'   `"paper"`, `NULL` uses the rank of the correlation matrix of the cells, and no components are
-#'   merged.
+#'   may end up without cells. `NULL` estimates the number of components by the Bayesian
+#'   information criterion from the latent of the first epochs, which requires some tens of cells
+#'   of each type, and merges components without a gap between them ([ClusterSCMVP()]). With
+#'   preset `"paper"`, `NULL` uses the rank of the correlation matrix of the cells, and no
+#'   components are merged.
 #' @param max.epochs Maximum number of passes over the cells; training stops early when the fit to
 #'   the held-out cells no longer improves. `NULL`: 60, and fewer (at least 12) for more than 10,000
 #'   cells or 3,000 counts per cell.
@@ -112,7 +113,7 @@
 #'   `reduction.name` and `reduction.key` are not used for matrices.
 #' @param reduction.key Key of the new reduction, letters and digits ending in `_`; `NULL` derives
 #'   it from `reduction.name` (`scMVP_` for `scmvp`).
-#' @param device `"auto"`, `"cpu"`, `"cuda"` or another device PyTorch knows.
+#' @param device `"auto"`, `"cpu"`, `"cuda"` or another device of PyTorch.
 #' @param threads CPU threads of the fit; `NULL` for half of the CPUs, at most 8.
 #' @param preset `"default"`, or `"paper"` for the published model as far as possible (log counts
 #'   and TF-IDF as input, zero inflation, 10 dimensions; `docs/MODEL.md` lists all differences).
@@ -235,10 +236,12 @@ as_container <- function(object, peaks, taker, mosaic = NULL) {
 # `both`: whether neither may be absent.
 check_two_matrices <- function(rna, peaks, both) {
   if (both && is.null(rna)) {
-    refuse("object must be a matrix of RNA counts, genes x cells, beside peaks.")
+    refuse("object must be a matrix of RNA counts, genes x cells, if peaks is a matrix.")
   }
   if (both && !is_matrix_like(peaks)) {
-    refuse("peaks must be a matrix of ATAC counts, peaks x cells, beside the matrix of RNA counts.")
+    refuse(
+      "peaks must be a matrix of ATAC counts, peaks x cells, if object is a matrix of RNA counts."
+    )
   }
   if (!is.null(peaks) && !is_matrix_like(peaks)) {
     refuse("peaks must be a matrix of counts (peaks x cells), not ", in_words(peaks), ".")

@@ -174,14 +174,14 @@ refuse_few_labels <- function(groups) {
   }
   if (nlevels(groups) < 2) {
     refuse(
-      "all labeled cells of the reference are '", levels(groups), "': there is nothing to tell ",
-      "apart."
+      "all labeled cells of the reference are '", levels(groups), "': there is nothing to ",
+      "distinguish."
     )
   }
   if (transfer_unassigned %in% levels(groups)) {
     refuse(
-      "a label of the reference is '", transfer_unassigned, "', the name of cells without a label ",
-      "here: give these cells no label (NA), or another one."
+      "a label of the reference is '", transfer_unassigned, "', the name for cells without a ",
+      "label: give these cells no label (NA), or another one."
     )
   }
 }

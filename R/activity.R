@@ -47,8 +47,8 @@ activity_request <- function(values, batch, backend, verbose) {
   batch <- check_batch_level(batch)
   if (values == "measured" && !is.null(batch)) {
     refuse(
-      "batch is for imputed values, and measured counts are of the batch of their cell: leave it ",
-      "out, or take values = \"imputed\"."
+      "batch is for imputed values, and measured counts belong to the batch of their cell: leave ",
+      "it out, or take values = \"imputed\"."
     )
   }
   list(
@@ -62,7 +62,7 @@ activity_kind <- function(object, as) {
   if (about(object)$part == "matrix" && is.null(as)) as <- "matrix"
   as <- if (is.null(as)) "object" else check_choice(as, c("object", "matrix"), "as")
   if (as == "object" && about(object)$part == "matrix") {
-    refuse("the result on matrices holds no assays: take as = \"matrix\".")
+    refuse("a scMVPFit holds no assays: take as = \"matrix\".")
   }
   as
 }

@@ -123,7 +123,7 @@ take_earlier_names <- function(given, earlier, taker, call, frame) {
   old <- intersect(names(given), names(earlier))
   twice <- old[earlier[old] %in% names(call)]
   if (length(twice) > 0) {
-    refuse("give either ", twice[1], " or ", earlier[[twice[1]]], ", its name now, not both.")
+    refuse("give either ", twice[1], " or ", earlier[[twice[1]]], ", its present name, not both.")
   }
   for (name in old) {
     message(

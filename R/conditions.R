@@ -64,13 +64,14 @@ refuse_varying <- function(values, name, samples, first) {
   if (is.null(name)) {
     refuse(
       these, "conditions (", some_names(as.character(differ)), "): a sample is one donor under ",
-      "one condition, so tell them apart in sample, e.g. by paste(donor, condition), and compare ",
-      "each donor with itself by naming the column of donors in covariates."
+      "one condition, so give each of them its own name in sample, e.g. by ",
+      "paste(donor, condition), and compare each donor with itself by naming the column of donors ",
+      "in covariates."
     )
   }
   refuse(
     these, "values of covariate '", name, "' (", some_names(as.character(differ)), "): a ",
-    "covariate is the same in all cells of a sample, so leave it out, or name it in group.by."
+    "covariate must be the same in all cells of a sample, so leave it out, or name it in group.by."
   )
 }
 
@@ -99,12 +100,12 @@ check_design <- function(samples) {
   if (all(n == 1)) {
     refuse(
       "each condition has one sample (", some_names(as.character(samples$sample)), "): cells of ",
-      "one sample are no replicates, so name the column that tells donors apart with sample =."
+      "one sample are not replicates, so give the column of the donors with sample =."
     )
   }
   if (n[[1]] < 2 || sum(n >= 2) < 2) {
     refuse(
-      "conditions are compared by how samples vary within them, and there are too few (",
+      "there are too few samples to estimate the variation within conditions (",
       paste0("'", names(n), "': ", n, collapse = ", "), "): give at least 2 samples of the ",
       "reference ('", names(n)[1], "', or choose another with reference =) and of another ",
       "condition."
@@ -119,8 +120,8 @@ check_design <- function(samples) {
   if (qr(design)$rank < ncol(design)) {
     refuse(
       "the condition and the covariates (", paste(names(covariates_of(samples)), collapse = ", "),
-      ") cannot be told apart in these samples, as one follows from the others (each batch has ",
-      "one condition, say): leave such a covariate out, and take care with the result."
+      ") are confounded in these samples, as one follows from the others (for example, each ",
+      "batch has one condition): leave such a covariate out, and interpret the result with care."
     )
   }
 }

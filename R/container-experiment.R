@@ -169,7 +169,7 @@ alt_exp <- function(object, name) {
     strange <- setdiff(own, cells)
     differ <- if (length(strange) > 0) strange else setdiff(cells, own)
     refuse(
-      "alternative experiment '", name, "' holds other cells than the object (", some_names(differ),
+      "alternative experiment '", name, "' has other cells than the object (", some_names(differ),
       " ", is_are(length(differ)), " not in ", if (length(strange) > 0) "the object" else "it",
       "): give both the same cells, under the same names."
     )

@@ -77,7 +77,7 @@ fits_of.scMVPFit <- function(object) list(scmvp = object)
 #' @export
 put_results.scMVPFit <- function(object, results) {
   if (is.null(results$columns)) {
-    refuse("the result on matrices holds no assays: take as = \"matrix\".")
+    refuse("a scMVPFit holds no assays: take as = \"matrix\".")
   }
   object[names(results$record$value)] <- results$record$value
   cells <- rownames(object$latent)

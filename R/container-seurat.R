@@ -142,8 +142,8 @@ refuse_layers_of_modalities <- function(assay, name) {
   if (length(layers) > 0) {
     refuse(
       "assay '", name, "' holds several counts of the same cells (layers ",
-      some_names(layers), "), as CreateSeuratObject() makes of the whole list of Read10X(): make ",
-      "an assay of each element of the list."
+      some_names(layers), "), as CreateSeuratObject() gives for the whole list of Read10X(): ",
+      "make an assay of each element of the list."
     )
   }
 }

@@ -153,7 +153,7 @@ tell_account <- function(account) {
     }
   )
   if (isTRUE(account$atac_insertions)) {
-    message("ATAC counts are of insertions (most are even): the model reads fragments")
+    message("the ATAC counts are insertions (most are even): the model converts them to fragments")
   }
   for (modality in c("rna", "atac")) {
     n <- account[[paste0("cells_without_", modality)]]

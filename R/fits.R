@@ -27,7 +27,7 @@ stored_results <- function(object, reduction, argument = "reduction") {
 check_fitted <- function(object, taker, what) {
   if (!is_container(object)) {
     refuse(
-      taker, " takes what RunSCMVP() returned, with ", what, ", not an object of class ",
+      taker, " takes the result of RunSCMVP(), with ", what, ", not an object of class ",
       class(object)[1], "."
     )
   }
@@ -66,8 +66,8 @@ refuse_joined_fits <- function(object, reduction) {
   models <- unique(lapply(fits[names(fits) == reduction], `[[`, "model"))
   if (length(models) > 1) {
     refuse(
-      "the object holds ", length(models), " fits named '", reduction, "', as cbind() of fitted ",
-      "objects leaves them, and the latents and clusters of one say nothing of the other: run ",
+      "the object holds ", length(models), " fits named '", reduction, "', as after cbind() of ",
+      "fitted objects, and the latents and clusters of different fits cannot be compared: run ",
       "RunSCMVP() on this object.",
       class = "model"
     )
@@ -100,8 +100,9 @@ warn_lost_model <- function(object, reduction) {
     !reduction %in% names(fits_of(object))
   if (lost) {
     warn_of(
-      "merged", "reduction '", reduction, "' has lost its model, as in merge(merge.dr = ): if its ",
-      "cells are of two fits, their places cannot be compared. Run RunSCMVP() on this object."
+      "merged", "reduction '", reduction, "' has lost its model, as after merge(merge.dr = ): if ",
+      "its cells belong to two fits, their coordinates cannot be compared. Run RunSCMVP() on ",
+      "this object."
     )
   }
 }
@@ -118,7 +119,7 @@ grouping_columns <- function(object, by, home = NULL) {
   if (is.null(record)) {
     warn_of(
       "merged", "column '", by, "' holds clusters of a fit that is not in the object, as after ",
-      "merge(): where its cells are of two fits, cluster 0 of one is not cluster 0 of the other."
+      "merge(): if its cells belong to two fits, cluster 0 of one is not cluster 0 of the other."
     )
     return(data)
   }
@@ -126,7 +127,7 @@ grouping_columns <- function(object, by, home = NULL) {
   if (differ > 0) {
     warn_of(
       "merged", "column '", by, "' differs from the clusters of the fit '", fit, "' in ",
-      count_of(differ, "cell"), ": it was changed, or is of another fit."
+      count_of(differ, "cell"), ": it was changed, or belongs to another fit."
     )
   }
   data

@@ -74,7 +74,7 @@ starts_of_bed <- function(table, path, argument, verbose) {
           format_count(usual), " bp wide), so a gene starts in the middle"
         )
       } else {
-        "bodies of genes (their widths differ), so a gene starts at the end that its strand says"
+        "bodies of genes (their widths differ), so a gene starts at the 5' end of its strand"
       }
     )
   }
@@ -186,7 +186,7 @@ read_strand <- function(x, argument) {
     warn_of(
       "strand", argument, ": the strand of ", count_of(length(unknown), "row"),
       " is not understood (", some_names(unique(as.character(x)[unknown])),
-      "): it counts as not known. Write it as '+' or '-'."
+      "): it is treated as unknown. Write it as '+' or '-'."
     )
     strand[unknown] <- "*"
   }

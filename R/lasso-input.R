@@ -119,17 +119,17 @@ check_folds <- function(folds, n, cells, options, smooth, coordinates) {
   both <- all(smooth)
   if (both) {
     warn_of(
-      "smoothed", "Both sides are smoothed, and cells held out have lent their values to the fit: ",
-      "R squared and links are inflated. Measured RNA as the response avoids it; folds of similar ",
-      "cells (folds = \"block\", the default here) only lessen it."
+      "smoothed", "RNA and peaks are both smoothed, so the values of held-out cells are also part ",
+      "of the fit: R squared and links are inflated. Measured RNA as the response avoids this; ",
+      "folds of similar cells (folds = \"block\", the default here) only reduce it."
     )
   }
   if (is.null(folds)) folds <- if (both) "block" else "random"
   if (identical(folds, "random")) {
     if (both) {
       refuse(
-        "random folds with both sides smoothed would invent links: use folds = \"block\", your ",
-        "own folds, or measured RNA."
+        "random folds with smoothed RNA and peaks would give false links: use folds = \"block\", ",
+        "your own folds, or measured RNA."
       )
     }
     return(seeded(options$seed.use, sample(rep(seq_len(options$nfolds), length.out = n))))

@@ -92,8 +92,8 @@ check_links_home <- function(words, part) {
   if (words$part != "assay") refuse(words$class, " cannot hold links: take as = \"links\".")
   if (!methods::.hasSlot(part$source, "links")) {
     refuse(
-      "assay '", part$name, "' is no ChromatinAssay, so it cannot hold links: make it one with ",
-      "Signac::CreateChromatinAssay(), or take as = \"links\"."
+      "assay '", part$name, "' is not a ChromatinAssay, so it cannot hold links: convert it ",
+      "with Signac::CreateChromatinAssay(), or take as = \"links\"."
     )
   }
 }

@@ -6,7 +6,7 @@
 #' sufficient training, the ELBO of the held-out cells has reached a plateau. Dotted lines separate
 #' the phases of the training.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
 #' @param reduction Name of the reduction with the model.
 #' @return A ggplot object.
 #' @section Errors:
@@ -49,7 +49,7 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #' `group.by` the distributions of both in each group. Both are scaled to 10,000 counts per cell
 #' over the features of the model.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
 #' @param features Names of modeled genes or peaks.
 #' @param modality `"rna"` or `"peaks"`.
 #' @param group.by Name of a metadata column, such as `"scmvp_cluster"`, or one value per cell;
@@ -94,7 +94,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
   }
   if (is.null(counts)) {
     refuse(
-      "the counts that were measured are not in the object: give them (features x cells) with ",
+      "the measured counts are not in the object: give them (features x cells) with ",
       "measured =."
     )
   }
@@ -169,7 +169,7 @@ plot_by_group <- function(data, scale, group.by, ncol) {
 #' the cells of each cluster: 0 if a cell belongs to one cluster with certainty, 1 if all clusters
 #' are equally probable.
 #'
-#' @param object What [RunSCMVP()] or [ProjectSCMVP()] returned.
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
 #' @param what `"probability"` or `"entropy"`.
 #' @param reduction Name of the reduction with the model.
 #' @return A ggplot object.
@@ -242,7 +242,9 @@ cluster_probabilities <- function(object, reduction) {
 
 record_of <- function(object, reduction) {
   if (!is_container(object)) {
-    refuse("object must be what RunSCMVP() returned, not class ", class(object)[1], ".")
+    refuse(
+      "object must be the result of RunSCMVP(), not an object of class ", class(object)[1], "."
+    )
   }
   stored_results(object, reduction)
 }
@@ -261,8 +263,8 @@ scaled_counts <- function(counts, features, modelled, log) {
   if (length(there) < 0.8 * length(modelled)) {
     refuse(
       "the measured counts hold only ", format_count(length(there)), " of the ",
-      count_of(length(modelled), "modeled feature"), ", whose total they are compared by: give ",
-      "all of them."
+      count_of(length(modelled), "modeled feature"), ", by whose total they are ",
+      "compared: give all of them."
     )
   }
   total <- pmax(Matrix::colSums(counts[there, , drop = FALSE]), 1)

@@ -1,4 +1,4 @@
-"""What a model says of regulation: activities of motifs and genes, links from peaks to genes."""
+"""Regulation from a model: activities of motifs and genes, links from peaks to genes."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ class Active(Clustered):
         Accessibility is decoded block by block, never for all cells at once.
 
         Args:
-            motifs: Which peaks have which motif, or motifs of a file, as there.
+            motifs: Table of the motifs of each peak, or file of motifs, as there.
             data: Cells; the fitted ones when None.
-            imputed: From decoded accessibility. False: from the measured counts.
-            gc: GC content, a Series by names of peaks; from `fasta` when None.
+            imputed: Whether to use decoded accessibility instead of the measured counts.
+            gc: GC content, a Series indexed by the names of the peaks; from `fasta` when None.
             fasta: FASTA file of the genome.
-            batch: To decode to, as in `get_normalized_expression`; not for measured counts, whose
-                deviations contain differences between batches.
+            batch: Batch for which values are imputed, as in `get_normalized_expression`; not for
+                measured counts, whose deviations contain differences between batches.
             n_background: Number of background sets.
-            p_value: Of a match of a motif in random sequence.
-            seed: Of the background sets.
+            p_value: Largest p-value (probability in random sequence) of a match of a motif.
+            seed: Seed of the background sets.
 
         Returns:
-            AnnData of cells x motifs, as there. From decoded values, NaN is only for motifs that
-            are in no peak, or in all.
+            AnnData of cells x motifs, as there. With decoded values, only motifs that are in no
+            peak or in all peaks have NaN.
         """
         found = motifs_of(motifs, self.peaks, gc=gc, fasta=fasta, p_value=p_value)
         profiles, cells = self._profiles(data, imputed, batch)
@@ -69,21 +69,21 @@ class Active(Clustered):
         decay: int = activity.DECAY, distance: int = activity.DISTANCE, batch: Batch = None,
         library_size: float = _LIBRARY,
     ) -> AnnData:  # fmt: skip
-        """Accessibility of the peaks of each gene, in the model's peaks; see `scmvp.gene_activity`.
+        """Accessibility of each gene, summed over the model's peaks; see `scmvp.gene_activity`.
 
         Args:
-            genes: Places of genes, as there.
+            genes: Gene coordinates, as there.
             data: Cells; the fitted ones when None.
-            imputed: From decoded accessibility. False: from the measured counts.
+            imputed: Whether to use decoded accessibility instead of the measured counts.
             method: As there.
             upstream: As there.
             decay: As there.
             distance: As there.
-            batch: To decode to, as in `get_normalized_expression`.
-            library_size: Of decoded values: counts per cell over all peaks of the model.
+            batch: Batch for which values are imputed, as in `get_normalized_expression`.
+            library_size: Sum of the decoded values of a cell over all peaks of the model.
 
         Returns:
-            AnnData of cells x genes, as there; X is dense where it is imputed.
+            AnnData of cells x genes, as there; X is dense if imputed.
         """
         weights = activity.weights_of(
             self.peaks, genes, self.genes, method, upstream, decay, distance
@@ -104,42 +104,43 @@ class Active(Clustered):
         to its accessibility and to how often the two are in contact, which decreases with their
         distance. The third factor is (1 + support) / 2: support is how much more frequent the
         correlation of imputed expression and imputed accessibility over cells is among linked pairs
-        than among pairs on different chromosomes. It is estimated from the data; half of the links
-        are taken not to vary between the cells, and these show no correlation.
+        than among pairs on different chromosomes. It is estimated from the data. Half of the links
+        are assumed not to vary between the cells and therefore to show no correlation.
 
         Imputed values are those of the average batch, so that batches contribute nothing to the
         correlation.
 
         Args:
-            genes: Places of genes: a table (gene; seqnames, start, end, strand, 1-based and
+            genes: Gene coordinates: a table (gene; seqnames, start, end, strand, 1-based and
                 inclusive, or tss), a GTF or a BED file. Chromosomes match with or without 'chr'.
             data: Cells; the fitted ones when None.
             groupby: Score links in each group of cells by the accessibility there: a column of
                 `data.obs`, or a label of each cell (a Series is matched by name; missing: in no
-                group). None: one score, of all cells. `correlation` and what follows from it are
-                always of all cells.
+                group). None: one score, of all cells. `correlation`, and the columns computed
+                from it, always use all cells.
             distance: Largest distance of a peak's center from a start of the gene, base pairs.
             decay: Exponent of the contacts; 0 gives all distances the same weight.
             fdr: Return only pairs with at most this `fdr`.
             n_cells: Number of cells, drawn at random, whose imputed values are correlated.
-            batch: To impute to, as in `get_normalized_expression`.
-            seed: Of the drawn cells and background pairs.
+            batch: Batch for which values are imputed, as in `get_normalized_expression`.
+            seed: Seed of the drawn cells and background pairs.
             progress: As in `train`.
 
         Returns:
             DataFrame with one row per pair, ordered by gene as in the model and then by peak:
             'gene', 'peak'; 'distance' of the peak's center from the nearest start, base pairs,
-            negative upstream; 'score'; 'probability' that the pair is linked and shows it by its
-            correlation; 'fdr', the expected proportion of other pairs among those of at least this
-            probability; 'contact', 1 within 5 kb; 'accessibility', mean imputed, in units of the
-            average peak; 'correlation'; 'support'; 'abc', contact x accessibility as a proportion
-            of its sum over the peaks of the gene; 'kind', 'promoter' if the peak is within 1 kb of
-            a start of the gene, 'promoter of another gene' or 'distal'; 'rank', 1 for the nearest
-            peak of the gene; 'tss', the nearest start; 'seqnames' and 'center' of the peak. With
-            `groupby` the first column is 'group'.
+            negative upstream; 'score'; 'probability' that the pair is linked and that its
+            correlation is due to this; 'fdr', the expected proportion of pairs without such a link
+            among those of at least this probability; 'contact', 1 within 5 kb; 'accessibility',
+            mean imputed, in units of the average peak; 'correlation'; 'support'; 'abc', contact x
+            accessibility as a proportion of its sum over the peaks of the gene; 'kind', 'promoter'
+            if the peak is within 1 kb of a start of the gene, 'promoter of another gene' or
+            'distal'; 'rank', 1 for the nearest peak of the gene; 'tss', the nearest start;
+            'seqnames' and 'center' of the peak. With `groupby` the first column is 'group'.
 
         Raises:
-            InputError: No modeled gene has a place or a peak near it; an argument is out of range.
+            InputError: No modeled gene has coordinates or a peak near it; an argument is out of
+                range.
         """
         if fdr is not None and not 0 < number("fdr", fdr) <= 1:
             raise InputError(f"fdr is {fdr!r}; give a number above 0 and at most 1")
@@ -157,7 +158,7 @@ class Active(Clustered):
         decay: float = links.DECAY, n_cells: int = links.N_CELLS, seed: int = 0,
         progress: bool | Listener = False,
     ) -> pd.DataFrame:  # fmt: skip
-        """`link_peaks` of points of the latent, which belong to these cells; needs no counts."""
+        """`link_peaks` at points of the latent, which belong to these cells; needs no counts."""
         fit, scope = self._fitted(), self._plan.scope
         order = np.argsort(cells, kind="stable")  # so that draws do not depend on that of the cells
         latent = np.asarray(latent)[order]
@@ -181,7 +182,7 @@ class Active(Clustered):
     def decoded_profiles(
         self, latent: np.ndarray, batch: Batch = None, library_size: float = _LIBRARY
     ) -> Profiles:
-        """Decoded accessibility of points of the latent; needs no counts."""
+        """Decoded accessibility at points of the latent; needs no counts."""
         fit, scope = self._fitted(), self._plan.scope
         with fit.on_its_threads():
             return decoded(

@@ -87,5 +87,7 @@ def positions(have: Names, wanted: Names, what: str, where: str) -> np.ndarray:
             "give names that are there, spelled the same way"
         )
     if not len(wanted):
-        raise InputError(f"no {what} is asked for; give at least one name, or none at all for all")
+        raise InputError(
+            f"no {what} is named; give at least one name, or leave the list out for all"
+        )
     return np.fromiter((position[str(name)] for name in wanted), np.int64, len(wanted))

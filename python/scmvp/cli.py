@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = f" ({error})" if str(error) else ""
         on_disk = getattr(arguments, "backed", "yes") == "yes"
         advice = "give fewer cells" if on_disk else "leave counts on disk: --backed yes"
-        return _fail(f"the memory is not enough{reason}; {advice}", 2)
+        return _fail(f"there is not enough memory{reason}; {advice}", 2)
     except KeyboardInterrupt as interrupt:
         return _fail(f"{interrupt or 'interrupted'}; nothing was written", 130)
 
@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _join(arguments: argparse.Namespace, messages: _Messages) -> int:
     out = _output_file(arguments.out)
     if out.suffix != ".h5mu":
-        raise InputError(f"--out {out} is no .h5mu; name a file that ends so")
+        raise InputError(f"--out {out} does not end in .h5mu; name a file that does")
     samples = named_paths(arguments.samples)
     fragments: Any = arguments.fragments is not None
     if arguments.fragments:
@@ -283,15 +283,17 @@ def describe_account(account: dict[str, Any]) -> list[str]:
     for of in modeled:
         if number := account[f"cells_without_{of.name}"]:
             lines.append(
-                f"{count_of(number, 'cell', 'has', 'have')} no {of.label} count; the other "
-                f"modality places {'it' if number == 1 else 'them'}"
+                f"{count_of(number, 'cell', 'has', 'have')} no {of.label} count and "
+                f"{'is' if number == 1 else 'are'} embedded from the other modality"
             )
     if account["batch"]:
         lines.append(f"batches: {', '.join(account['batch'])}")
     if account["atac_insertions"]:
-        lines.append("ATAC counts are of insertions (most are even); the model reads fragments")
+        lines.append(
+            "the ATAC counts are insertions (most are even); the model converts them to fragments"
+        )
     how = "estimated" if account["n_clusters_estimated"] else "as given"
-    found = account["n_clusters"] or "to be found after the warm-up"
+    found = account["n_clusters"] or "to be estimated after the warm-up"
     lines.append(f"clusters: {found} ({how})")
     return lines
 
@@ -378,7 +380,9 @@ def _batch_level(given: list[str] | None) -> Any:
     if len(given) == 1 and "=" not in given[0]:
         return given[0]
     if not all("=" in part for part in given):
-        raise InputError(f"--batch {' '.join(given)}: write COLUMN=LEVEL for each of several")
+        raise InputError(
+            f"--batch {' '.join(given)}: with several columns, write COLUMN=LEVEL for each of them"
+        )
     return dict(part.split("=", 1) for part in given)
 
 
@@ -389,10 +393,10 @@ def _names_in(path: str | None) -> list[str] | None:
         # not splitlines(): names may hold other characters that it takes for ends of lines
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a list of names, one a line") from error
+        raise InputError(f"{path} cannot be read as a list of names, one per line") from error
     names = [line.strip() for line in lines if line.strip()]
     if not names:
-        raise InputError(f"{path} holds no names; write one a line")
+        raise InputError(f"{path} holds no names; write one per line")
     return names
 
 

@@ -1,4 +1,4 @@
-"""Latent and clusters of a model: the verbs that need a fit and cells."""
+"""Latent and clusters of a model: the methods that need a fit and cells."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Clustered(State):
         modality: str = "joint",
         progress: bool | Listener = False,
     ) -> np.ndarray:
-        """Posterior mean of z, in the coordinates in which a cluster has unit covariance.
+        """Posterior mean of z, whitened: the components have unit covariance.
 
-        The axes are ordered by how much the clusters differ along them, the most first. The origin
-        is the mean of the mixture. With preset 'paper' they are the networks' own, unordered.
+        The first axes separate the components most. The origin is the mean of the mixture. With
+        preset 'paper' the coordinates are those of the networks, not whitened and in no order.
 
         Args:
             data: Cells to embed; the fitted cells when None. Genes and peaks are matched by name,
-                peaks also in another spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may
-                be missing, which counts as zero. One modality is enough: (rna, None).
+                peaks in any spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may be
+                missing and counts as zero. To give one modality only: (rna, None).
             modality: 'joint' for q(z|x,y), 'rna' for q(z|x), 'atac' for q(z|y).
             progress: As in `train`.
 
@@ -76,7 +76,7 @@ class Clustered(State):
         n_clusters: int | None = None,
         resolution: float | None = None,
     ) -> np.ndarray:
-        """The same of given points of the latent; needs no counts."""
+        """The same at given points of the latent; needs no counts."""
         return self._fitted().responsibilities(latent, n_clusters, resolution)
 
     def predict(
@@ -88,15 +88,16 @@ class Clustered(State):
     ) -> np.ndarray:
         """Most probable cluster of each cell, (n,), from 0.
 
-        Where the model was given `n_clusters`, the clusters are the components of its mixture.
-        Where not, components without a gap between them have merged (`tree`). Another level needs
+        If the model was given `n_clusters`, the clusters are the components of its mixture.
+        Otherwise components without a gap between them were merged (`tree`). Another level needs
         no new training; its cluster 0 has the most cells.
 
         Args:
             data: Cells; the fitted ones when None.
-            n_clusters: How many clusters, at most the components that have cells.
-            resolution: Or the connectivity up to which components stay apart: 0.15 for the clusters
-                of a model that was given no number. Smaller values merge more.
+            n_clusters: Number of clusters, at most the number of components that have cells.
+            resolution: Connectivity up to which components stay separate, instead of `n_clusters`;
+                0.15 for the clusters of a model without given `n_clusters`. Smaller values merge
+                more.
         """
         return self.predict_proba(data, n_clusters=n_clusters, resolution=resolution).argmax(1)
 
@@ -108,14 +109,14 @@ class Clustered(State):
         n_clusters: int | None = None,
         resolution: float | None = None,
     ) -> None:
-        """Add latent and clusters to an object, under the names that scanpy and viewers look for.
+        """Add latent and clusters to an object, under names that scanpy and viewers recognize.
 
-        These are `obsm['X_scmvp']`; `obs['scmvp_cluster']`, categories that are strings; and
-        `obs['scmvp_cluster_prob']`, the probability of that cluster. R has the same names.
+        These are `obsm['X_scmvp']`; `obs['scmvp_cluster']`, a categorical of strings; and
+        `obs['scmvp_cluster_prob']`, the probability of that cluster. R uses the same names.
 
         Args:
-            target: AnnData or MuData, as `mdata` or `mdata['rna']`. Its cells are matched by name;
-                it may lack some of them.
+            target: AnnData or MuData, such as `mdata` or `mdata['rna']`. Its cells are matched by
+                name; it may lack some of them.
             data: The cells with their counts; the fitted cells when None.
             n_clusters: Level of the clusters, as in `predict`.
             resolution: The same.
@@ -138,29 +139,31 @@ class Clustered(State):
     def doublet_scores(
         self, data: PairedData | None = None, *, n_simulated: int | None = None, seed: int = 0
     ) -> pd.Series:
-        """Probability of each cell to be a doublet, two cells of different kinds in one droplet.
+        """Probability that a cell is a doublet (two cells of different types in one droplet).
 
-        Doublets are simulated: the counts of two cells of different components of the mixture (and
-        of one batch, where the model has batches) are added in both modalities, and 60 to 100 % of
-        them are kept. A cell scores high where many of its neighbors in the latent are such
-        doublets and its depth is theirs; how many doublets there are is estimated as well
-        (docs/decisions, D27). Nothing is removed.
+        Doublets are simulated: the counts of two cells from different components of the mixture
+        (and from the same batch, if the model has batches) are added in both modalities, and 60 to
+        100 % of the counts are kept. A cell has a high score if many of its neighbors in the
+        latent are simulated doublets and its depth is similar to theirs. The proportion of
+        doublets is estimated as well (docs/decisions, D27). No cell is removed.
 
-        Doublets of two cells of one kind cannot be told from single cells, and score low. The cells
-        should be all of a run: of a selection, the cells that doublets are made of may be missing.
+        Doublets of two cells of the same type resemble single cells and have low scores. Score all
+        cells of a run: doublets with cells outside a selection are not simulated.
 
         Args:
-            data: Cells to score; the fitted cells when None. The doublets are made of them.
-            n_simulated: How many doublets; twice the number of cells, at most 20,000, when None.
-            seed: Of the simulated doublets. Scores do not depend on the order of the cells.
+            data: Cells to score, from which doublets are simulated; the fitted cells when None.
+            n_simulated: Number of simulated doublets. None: twice the number of cells, at most
+                20,000.
+            seed: Seed of the simulated doublets. Scores do not depend on the order of the
+                cells.
 
         Returns:
             Scores by cell name, 'scmvp_doublet_score', from 0 to 1; their sum estimates the number
-            of such doublets, too high where many single cells are like them (along a gradient, or
-            of few counts). NaN for cells without counts in one of the modalities.
+            of such doublets. It is too high if many single cells resemble them (cells along a
+            gradient or with few counts). NaN for cells without counts in one of the modalities.
 
         Raises:
-            InputError: All cells are of one component, or fewer than 50 have counts in both
+            InputError: All cells belong to one component, or fewer than 50 have counts in both
                 modalities.
         """
         fit, paired = self._fitted(), self._matched(data)
@@ -168,5 +171,5 @@ class Clustered(State):
 
     @property
     def n_clusters_used(self) -> int:
-        """Clusters that are the most probable one of at least one fitted cell."""
+        """Number of clusters that are the most probable one for at least one fitted cell."""
         return len(np.unique(self.predict()))

@@ -1,8 +1,8 @@
-"""What scMVP raises when the input, not the program, is wrong."""
+"""Errors and warnings of scMVP for invalid input."""
 
 
 class InputError(ValueError):
-    """One sentence: what is wrong, where, and what to do. Nothing has been written or changed."""
+    """Invalid input: one sentence says what is wrong, where, and what to do. Nothing changed."""
 
 
 class ModelFileError(InputError):
@@ -10,7 +10,7 @@ class ModelFileError(InputError):
 
 
 class RError(InputError):
-    """R, one of its packages or rpy2 is missing or of the wrong version, or R itself failed."""
+    """R, an R package or rpy2 is missing or has the wrong version, or R itself failed."""
 
 
 def first_line(error: BaseException) -> str:
@@ -19,8 +19,8 @@ def first_line(error: BaseException) -> str:
 
 
 class InputNote(UserWarning):
-    """A decision about the input that the user should know of."""
+    """A decision about the input of which the user should know."""
 
 
 class LeftOut(InputNote):
-    """A part of what was asked for is missing; in R a warning, where others are messages."""
+    """A part of the result is missing; a warning in R, where other notes are messages."""

@@ -32,7 +32,7 @@ _PIECE = 16 << 20  # bytes read at a time
 def as_path(path: str | os.PathLike) -> Path:
     """What a caller gives as a path; InputError when it is none."""
     if not isinstance(path, str | os.PathLike):
-        raise InputError(f"{path!r} is no path; give the path of a file or folder, as text")
+        raise InputError(f"{path!r} is not a path; give the path of a file or folder as text")
     return Path(path)
 
 

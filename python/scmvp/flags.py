@@ -23,7 +23,7 @@ def parser(
     """The parser of all commands.
 
     Args:
-        verbs: What each command calls.
+        verbs: Function of each command.
     """
     parser = _Parser(
         prog="scmvp",
@@ -42,12 +42,14 @@ def parser(
 
 
 def _add_join(commands: argparse._SubParsersAction) -> None:
-    join = commands.add_parser("join", help="make one file of several samples, for all commands")
+    join = commands.add_parser(
+        "join", help="join several samples into one file for the other commands"
+    )
     join.add_argument(
         "samples",
         nargs="+",
         metavar="[NAME=]PATH",
-        help="one sample, of any kind that fit reads; without names, they are those of the folders",
+        help="a sample in any format that fit reads; its default name is that of its folder",
     )
     join.add_argument("--out", required=True, metavar="FILE", help=".h5mu file to write or replace")
     join.add_argument(
@@ -60,11 +62,11 @@ def _add_join(commands: argparse._SubParsersAction) -> None:
         "--fragments",
         nargs="*",
         metavar="NAME=FILE",
-        help="count all samples in the same peaks, from the atac_fragments.tsv.gz beside each "
+        help="count all samples in the same peaks, from the atac_fragments.tsv.gz next to each "
         "matrix or from these files",
     )
     _add_layers(join)
-    join.add_argument("--quiet", action="store_true", help="write nothing but errors")
+    join.add_argument("--quiet", action="store_true", help="print nothing except errors")
 
 
 def _add_fit(commands: argparse._SubParsersAction) -> None:
@@ -73,15 +75,18 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     fit.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     fit.add_argument("--report", action="store_true", help="also write DIR/report.html")
     fit.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
-    fit.add_argument("--n-clusters", type=_positive_int, metavar="K", help="default: found")
+    fit.add_argument("--n-clusters", type=_positive_int, metavar="K", help="default: estimated")
     fit.add_argument(
-        "--n-latent", type=_positive_int, metavar="D", help="default 20, with preset paper 10"
+        "--n-latent",
+        type=_positive_int,
+        metavar="D",
+        help="dimensions of the latent; default 20, or 10 with preset paper",
     )
     fit.add_argument(
         "--max-epochs",
         type=_positive_int,
         metavar="N",
-        help="default 60, fewer of more than 10,000 cells or of deep ones, at least 12",
+        help="default 60, or fewer (at least 12) for more than 10,000 cells or for deep cells",
     )
     fit.add_argument(
         "--batch-size", type=_positive_int, default=128, metavar="N", help="default 128"
@@ -93,13 +98,13 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     fit.add_argument(
         "--checkpoint",
         metavar="FILE",
-        help="state after each epoch; where the file exists, its training goes on",
+        help="file for the state after each epoch; if it exists, its training continues",
     )
     fit.add_argument(
         "--batch",
         nargs="+",
         metavar="COLUMN",
-        help="columns of obs (donor, replicate) whose differences are taken out of the latent",
+        help="columns of obs (donor, replicate) whose differences are removed from the latent",
     )
     fit.add_argument("--preset", choices=("default", "paper"), default="default")
     fit.add_argument(
@@ -107,12 +112,12 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         type=_positive_int,
         default=10,
         metavar="N",
-        help="features seen in fewer cells are left out of the model (default 10)",
+        help="exclude features with counts in fewer cells from the model (default 10)",
     )
 
 
 def _add_embed(commands: argparse._SubParsersAction) -> None:
-    embed = commands.add_parser("embed", help="latent of cells, these or others")
+    embed = commands.add_parser("embed", help="embed cells with a fitted model")
     embed.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(embed)
     embed.add_argument("--out", required=True, metavar="FILE", help="CSV file to write or replace")
@@ -121,21 +126,21 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
 
 def _add_clusters(commands: argparse._SubParsersAction) -> None:
     clusters = commands.add_parser(
-        "clusters", help="clusters of a fit at another level of its tree"
+        "clusters", help="give more or fewer clusters of a fit, from its tree"
     )
     clusters.add_argument("result", metavar="DIR", help="folder that `scmvp fit` wrote")
     clusters.add_argument("--out", required=True, metavar="FILE", help="CSV file to write")
     level = clusters.add_mutually_exclusive_group(required=True)
-    level.add_argument("--n-clusters", type=_positive_int, metavar="N", help="how many")
+    level.add_argument("--n-clusters", type=_positive_int, metavar="N", help="number of clusters")
     level.add_argument(
         "--resolution", type=_positive, metavar="R",
-        help="or the connectivity up to which components stay apart (0.15 where K is not given)",
+        help="or the connectivity up to which components stay separate (0.15 in a fit without K)",
     )  # fmt: skip
-    clusters.add_argument("--quiet", action="store_true", help="write nothing but errors")
+    clusters.add_argument("--quiet", action="store_true", help="print nothing except errors")
 
 
 def _add_report(commands: argparse._SubParsersAction) -> None:
-    report = commands.add_parser("report", help="what came of a fit, as one HTML page")
+    report = commands.add_parser("report", help="write a report of a fit as one HTML page")
     report.add_argument("result", metavar="DIR", help="folder that `scmvp fit` wrote")
     _add_input(report, nargs="?")
     report.add_argument("--out", required=True, metavar="FILE", help="HTML file to write")
@@ -143,45 +148,52 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
         "--columns",
         nargs="+",
         metavar="NAME",
-        help="metadata (default: of few levels)",
+        help="metadata to show (default: numbers and columns of few levels)",
     )
-    report.add_argument("--markers", type=_positive_int, default=5, help="per cluster, default 5")
-    report.add_argument("--title", default="scMVP report", help="of the page")
-    report.add_argument("--seed", type=int, default=0, help="of the map, default 0")
+    report.add_argument(
+        "--markers", type=_positive_int, default=5, help="number per cluster, default 5"
+    )
+    report.add_argument("--title", default="scMVP report", help="title of the page")
+    report.add_argument("--seed", type=int, default=0, help="seed of the map, default 0")
     level = report.add_mutually_exclusive_group()
     level.add_argument("--n-clusters", type=_positive_int, metavar="N", help="as in clusters")
     level.add_argument("--resolution", type=_positive, metavar="R", help="as in clusters")
 
 
 def _add_impute(commands: argparse._SubParsersAction) -> None:
-    impute = commands.add_parser("impute", help="imputed expression or accessibility, as HDF5")
+    impute = commands.add_parser("impute", help="write imputed expression or accessibility as HDF5")
     impute.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(impute)
     impute.add_argument("--modality", choices=("rna", "atac"), required=True)
     impute.add_argument(
         "--out", required=True, metavar="FILE.h5", help="HDF5 file to write or replace"
     )
-    impute.add_argument("--features", metavar="FILE", help="names, one a line (default: all)")
-    impute.add_argument("--cells", metavar="FILE", help="names, one a line (default: all)")
+    impute.add_argument(
+        "--features", metavar="FILE", help="file of names, one per line (default: all)"
+    )
+    impute.add_argument(
+        "--cells", metavar="FILE", help="file of names, one per line (default: all)"
+    )
     impute.add_argument(
         "--library-size",
         type=_positive,
         default=1e4,
         metavar="L",
-        help="counts per cell that the values of all features sum to (10,000); not logged",
+        help="sum of the values of a cell over all features (10,000); not log-transformed",
     )
     impute.add_argument(
         "--batch",
         nargs="+",
         metavar="LEVEL",
-        help="batch to impute to, or COLUMN=LEVEL for several columns (default: the average)",
+        help="batch for which values are imputed, or COLUMN=LEVEL for several columns "
+        "(default: the average)",
     )
-    impute.add_argument("--threshold", type=float, metavar="T", help="smaller values become zero")
+    impute.add_argument("--threshold", type=float, metavar="T", help="set smaller values to zero")
 
 
 def _add_differential(commands: argparse._SubParsersAction) -> None:
     differential = commands.add_parser(
-        "differential", help="genes or peaks that differ between groups of cells, as CSV"
+        "differential", help="write genes or peaks that differ between groups of cells as CSV"
     )
     differential.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(differential)
@@ -194,36 +206,45 @@ def _add_differential(commands: argparse._SubParsersAction) -> None:
     by.add_argument(
         "--labels",
         metavar="FILE",
-        help="CSV with a header, cell and label in its first columns, such as clusters.csv "
+        help="CSV with a header and with cell and label as first columns, such as clusters.csv "
         "(default: the clusters of the model)",
     )
     differential.add_argument(
-        "--group1", nargs="+", metavar="LABEL", help="tested one after the other (default: all)"
+        "--group1",
+        nargs="+",
+        metavar="LABEL",
+        help="groups to test, one after the other (default: all)",
     )
     differential.add_argument(
-        "--group2", nargs="+", metavar="LABEL", help="compared with (default: all other cells)"
+        "--group2", nargs="+", metavar="LABEL", help="reference group (default: all other cells)"
     )
-    differential.add_argument("--features", metavar="FILE", help="names, one a line (default: all)")
+    differential.add_argument(
+        "--features", metavar="FILE", help="file of names, one per line (default: all)"
+    )
     differential.add_argument(
         "--only-pos",
         action="store_true",
-        help="only features that are higher in the group; the rate of wrong calls is theirs",
+        help="report only features that are higher in the group, and control their FDR",
     )
     differential.add_argument(
-        "--delta", type=float, default=0.25, metavar="D", help="least log2 fold change (0.25)"
+        "--delta",
+        type=float,
+        default=0.25,
+        metavar="D",
+        help="smallest log2 fold change that counts as a difference (0.25)",
     )
     differential.add_argument(
         "--fdr",
         type=float,
         default=0.05,
         metavar="Q",
-        help="expected proportion of false calls (0.05)",
+        help="false discovery rate (0.05)",
     )
     differential.add_argument("--seed", type=int, default=0, help="default 0")
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
-    info = commands.add_parser("info", help="what made a model, as JSON")
+    info = commands.add_parser("info", help="show data, options and versions of a model as JSON")
     info.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
 
 
@@ -234,29 +255,29 @@ def _add_input(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
         metavar="INPUT",
         help="folder with rna.h5ad and atac.h5ad, .h5mu, .h5ad of both, .zarr, 10x .h5, "
         "MatrixMarket folder, outs folder of Cell Ranger ARC, .rds of a Seurat, "
-        "SingleCellExperiment or MultiAssayExperiment object (needs R); of several samples, what "
-        "scmvp join wrote",
+        "SingleCellExperiment or MultiAssayExperiment object (needs R); for several samples, the "
+        "file of scmvp join",
     )
     parser.add_argument(
         "--backed",
         choices=("auto", "yes", "no"),
         default="auto",
-        help="leave the counts on disk; auto: where they would take an eighth of the memory",
+        help="leave the counts on disk; auto: if they would take an eighth of the memory",
     )
     _add_layers(parser)
-    parser.add_argument("--quiet", action="store_true", help="write nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print nothing except errors")
 
 
 def _add_layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rna-layer",
         metavar="NAME",
-        help="layer with RNA counts, or X or raw (default: X, or where it is not counts the layer "
-        "'counts' or raw)",
+        help="layer with the RNA counts, or X or raw (default: X, or the layer 'counts' or raw if "
+        "X does not contain counts)",
     )
-    parser.add_argument("--atac-layer", metavar="NAME", help="the same of the ATAC counts")
+    parser.add_argument("--atac-layer", metavar="NAME", help="the same for the ATAC counts")
     parser.add_argument(
-        "--mosaic", action="store_true", help="take cells that only one of the modalities has, too"
+        "--mosaic", action="store_true", help="also use cells with one modality only"
     )
 
 
@@ -294,7 +315,7 @@ _FLAGS = (
     (re.compile(r"^(delta|fdr|seed|lr|threads|batch|peaks|fragments)(?= is )"), None),
     (re.compile(r"leave batch out"), "leave --batch out"),
     (re.compile(r"give a dict of column and level"), "write COLUMN=LEVEL for each of them"),
-    (re.compile(r"leave out backed=True"), "say --backed no"),
+    (re.compile(r"leave out backed=True"), "use --backed no"),
     (re.compile(r"with backed=True"), "with --backed yes"),
     # what only Python has
     (re.compile(r"; read_rds takes the name of an assay \(rna_assay, peak_assay\)"), ""),
@@ -302,7 +323,7 @@ _FLAGS = (
         re.compile(r", e\.g\. with (adata\.(obs|var)_names_make_unique\(\)|scmvp\.filter_paired)"),
         "",
     ),
-    (re.compile(r", or have Rscript on the PATH and say engine='process', which needs none"), ""),
+    (re.compile(r", or use engine='process' with Rscript on the PATH, which needs no rpy2"), ""),
 )
 
 

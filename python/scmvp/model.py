@@ -50,29 +50,29 @@ class SCMVP(Active):
         mosaic: bool = False,
         options: dict[str, Any] | None = None,
     ):
-        """Check the cells and choose the features to model; nothing is trained yet.
+        """Check the cells and choose the features to model, without training.
 
         Args:
             data: MuData with modalities 'rna' and 'atac' (or 'GEX', 'peaks' and the like), (RNA
                 AnnData, ATAC AnnData), or one AnnData with `var['feature_types']`, holding raw
                 counts of the same cells.
-            n_latent: D, dimensions of the latent; that of the preset when None: 20, in 'paper' 10.
-            n_clusters: K, components of the mixture. When None it is found in the latent of the
-                first epochs, by the Bayesian information criterion, and components without a gap
-                between them merge into clusters (`tree`); in preset 'paper' it is found from the
-                rank of the cell-cell correlation matrix, and nothing merges.
+            n_latent: D, dimensions of the latent. None: 20, or 10 with preset 'paper'.
+            n_clusters: K, components of the mixture. None estimates K from the latent of the
+                first epochs by the Bayesian information criterion and merges components without
+                a gap between them into clusters (`tree`). With preset 'paper', K is estimated
+                from the rank of the cell-cell correlation matrix, and no components are merged.
             preset: 'default', or 'paper' for the published model taken literally.
-            rna_layer: Layer with the RNA counts, or 'raw' for `.raw`; X when None. A warning says
-                where X holds whole numbers other than those of the layer 'counts' (or `.raw`).
+            rna_layer: Layer with the RNA counts, or 'raw' for `.raw`; X when None. A warning is
+                given if X has whole numbers that differ from the layer 'counts' (or `.raw`).
             atac_layer: Layer with the ATAC counts, in the same way.
-            min_cells: Features seen in fewer cells are left out of the model.
-            batch: Column of obs, or several, whose differences are to be taken out of the latent
-                (donor, replicate, chemistry): categories, each with cells of the same kinds.
-            mosaic: Also use cells that only one of the modalities has; some must have both.
+            min_cells: Features with counts in fewer cells are excluded from the model.
+            batch: Column of obs, or several (donor, replicate, chemistry), whose differences are
+                removed from the latent. Each batch should contain several cell types.
+            mosaic: Also use cells with one modality only; some cells must have both.
             options: Fields of `scmvp.options.ModelOptions` to change.
 
         Raises:
-            InputError: The input cannot be modeled; the sentence says why.
+            InputError: The input cannot be modeled; the message gives the reason.
         """
         plan, cells = plan_of(
             data, n_latent, n_clusters, preset, rna_layer, atac_layer, min_cells, batch, mosaic,
@@ -99,27 +99,27 @@ class SCMVP(Active):
         """Fit the model from scratch; the same seed gives the same model.
 
         Args:
-            max_epochs: Passes over the cells, at most; when None 60, fewer from 10,000 cells or
-                3,000 counts per cell on, at least 12 (docs/MODEL.md, T1).
-            batch_size: Cells per step; where some are unimodal, the paired ones. Fewer where
-                an epoch would have less than 32 steps.
-            lr: Learning rate of Adam at the start.
-            seed: Of weights, order of the cells, held-out cells and samples of z. The caller's
-                random streams are left alone.
+            max_epochs: Maximum number of passes over the cells. None: 60, or fewer (at least
+                12) for more than 10,000 cells or 3,000 counts per cell (docs/MODEL.md, T1).
+            batch_size: Cells per step; if some cells are unimodal, paired cells per step. Fewer
+                if an epoch would have fewer than 32 steps.
+            lr: Initial learning rate of Adam.
+            seed: Seed of the weights, the order of cells, the held-out cells and the samples of
+                z. The caller's random generators are not changed.
             device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
             threads: CPU threads of PyTorch; half of the CPUs, at most 8, when None. NumPy and SciPy
                 use one. Environment variables such as OMP_NUM_THREADS do not change the result.
             callback: Called after each epoch with a dict of the epoch's history, `max_epochs`,
                 `seconds_left` and `cells_per_second`.
-            checkpoint: File to keep the state in, written after each epoch. Where it exists, the
-                training that wrote it goes on, with the result it would have had without a break;
-                it is deleted in the end.
-            keep_checkpoint: Leave it there in the end, too, until you have written the results;
-                from it they come again at once.
-            progress: Show on standard error which stage the fit is in and how its epochs go: a line
-                that is drawn again on terminals and in notebooks, else one per stage that takes
-                long and per epoch. Or a function, called with a dict of `stage` (its name), `share`
-                (done: 0 at the start, 1 at the end) and `seconds`; epochs are for `callback`.
+            checkpoint: File for the state of the training, written after each epoch and deleted
+                at the end. If it exists, its training continues, with the result of an
+                uninterrupted training.
+            keep_checkpoint: Do not delete the file at the end. A further call then gives the
+                same results at once.
+            progress: Show the stages and epochs on standard error: as one line that is redrawn on
+                terminals and in notebooks, elsewhere as one line per epoch and per long stage. Or a
+                function, called with a dict of `stage` (its name), `share` (fraction done, from 0
+                to 1) and `seconds`; for epochs use `callback`.
             **training_options: Other fields of `scmvp.options.TrainingOptions`.
 
         Returns:
@@ -127,8 +127,8 @@ class SCMVP(Active):
 
         Raises:
             InputError: An option is out of range, or training diverged.
-            KeyboardInterrupt: It came before an epoch was complete, and says in which stage; the
-                model is as it was.
+            KeyboardInterrupt: No epoch was complete. The message names the stage; the model has
+                not changed.
         """
         if self._data is None:
             raise InputError(
@@ -161,15 +161,15 @@ class SCMVP(Active):
         library_size: float = 1e4,
         batch: Batch = None,
     ) -> np.ndarray:
-        """Imputed RNA: the NB mean at the posterior mean of z; nothing is sampled.
+        """Imputed RNA: the mean of the NB at the posterior mean of z, without sampling.
 
         Args:
             data: Other cells; the fitted ones when None.
-            genes: Names wanted, in the order wanted; all modeled genes when None.
-            cells: Names wanted, in the order wanted; all when None.
+            genes: Names of the genes, in the order of the result; all modeled genes when None.
+            cells: Names of the cells, in the order of the result; all when None.
             library_size: Counts per cell over all modeled genes.
-            batch: Level of the batch to impute to, or a dict of column and level; when None the
-                average of the fitted cells' batches, the same for all cells.
+            batch: Batch for which values are imputed: a level, or a dict of columns and levels.
+                None: the average over the batches of the fitted cells, the same for all cells.
 
         Returns:
             (cells, genes) float32.
@@ -186,11 +186,11 @@ class SCMVP(Active):
         library_size: float = 1e4,
         batch: Batch = None,
     ) -> np.ndarray:
-        """Imputed accessibility: the mean count at the posterior mean of z; nothing is sampled.
+        """Imputed accessibility: the mean count at the posterior mean of z, without sampling.
 
-        Ask for the peaks you need, or see `impute_to_file`: all cells x all peaks is a dense block.
+        The result is dense, so name the peaks you need, or use `impute_to_file`.
 
-        The arguments are those of `get_normalized_expression`, with peaks in the place of genes.
+        The arguments are those of `get_normalized_expression`, with peaks instead of genes.
 
         Returns:
             (cells, peaks) float32.
@@ -206,7 +206,7 @@ class SCMVP(Active):
         library_size: float = 1e4,
         batch: Batch = None,
     ) -> np.ndarray:
-        """Imputed profiles of given points of the latent, (n, f) float32; needs no counts."""
+        """Imputed profiles at given points of the latent, (n, f) float32; needs no counts."""
         fit = self._fitted()
         with fit.on_its_threads():
             blocks = impute.imputed(
@@ -229,14 +229,14 @@ class SCMVP(Active):
         """Write imputed profiles to HDF5, block by block.
 
         Args:
-            path: File to make; `anndata.read_h5ad` reads it, and any HDF5 library: `X` is
-                (cells, features), `obs` and `var` have the names.
+            path: File to write. `anndata.read_h5ad` and any HDF5 library read it: `X` is
+                (cells, features), and `obs` and `var` have the names.
             modality: 'rna' or 'atac'.
             data: Other cells; the fitted ones when None.
-            features: Names wanted; all modeled ones when None.
-            cells: Names wanted; all when None.
+            features: Names of the features; all modeled features when None.
+            cells: Names of the cells; all when None.
             library_size: Counts per cell over all modeled features.
-            threshold: Keep values of at least this, as a sparse matrix; dense when None.
+            threshold: Keep only values of at least this, as a sparse matrix; dense when None.
             batch: As in `get_normalized_expression`.
             progress: As in `train`.
         """
@@ -261,10 +261,10 @@ class SCMVP(Active):
         batch: Batch = None,
         progress: bool | Listener = False,
     ) -> None:
-        """Write imputed profiles of given points of the latent, (n, D), as `impute_to_file` does.
+        """Write imputed profiles at given points of the latent, (n, D), as `impute_to_file` does.
 
-        `cells` are their n names. With `log`, log(1 + x) is written, and the threshold is on that
-        scale.
+        `cells` are the n names. With `log`, log(1 + x) is written, and the threshold refers to
+        this scale.
         """
         path, fit = writable(path), self._fitted()
         with fit.on_its_threads():
@@ -283,44 +283,45 @@ class SCMVP(Active):
     ) -> pd.DataFrame:  # fmt: skip
         """Which genes differ between groups of cells, at a controlled false discovery rate.
 
-        Counts are tested (docs/differential.md); the table also has the fold changes of decoded
-        values. Without any argument the clusters are compared, each with the rest. Where the model
-        has batches, cells are compared with those of their own (of several columns: with the same
+        The test uses the counts (docs/differential.md); the table also has the fold changes of
+        decoded values. Without arguments, each cluster is compared with the rest. If the model has
+        batches, cells are compared with cells of their own batch (with several columns: the same
         levels of all); batches with fewer than 3 cells of a group are not used. A warning names
-        groups that are not tested because there are too few cells, unless `group1` names them.
+        groups that are too small to be tested, unless `group1` names them.
 
         Args:
             data: The cells, with all genes and peaks of the model; the fitted cells when None.
             groupby: Labels of the cells: a column of `data.obs`, or one value per cell (missing
                 ones are left out).
-            group1: With `groupby` the label or labels to test one after the other, all when None.
-                Without, the cells: a mask, or their names.
-            group2: What each is compared with: labels (taken together), mask or names; all other
+            group1: With `groupby`, the label or labels to test one after the other; all when
+                None. Without `groupby`, the cells of the group: a mask, or their names.
+            group2: Reference group: labels (combined into one group), mask or names; all other
                 cells when None.
-            genes: Genes to report, and to control the error rate over; all when None.
-            delta: log2 fold changes within it count as no difference.
+            genes: Genes to report, over which the error rate is controlled; all when None.
+            delta: Absolute log2 fold changes up to this value count as no difference.
             fdr: Expected proportion of false calls among the genes called (`is_de`).
-            library_size: Counts per cell that means refer to.
-            n_samples: Samples of z behind `lfc_model`.
-            latent: What the cells are embedded from for `lfc_model`: 'joint', 'rna' or 'atac'.
-            seed: Of these samples and of the folds of features.
-            only_pos: Only genes that are higher in the group (`lfc` above 0). A call is one of a
-                fold change above delta, and the rate is that of these genes.
-            form: 'table', or 'scanpy': that of `scanpy.get.rank_genes_groups_df` (`tools.forms`).
+            library_size: Library size to which the means refer.
+            n_samples: Number of samples of z from which `lfc_model` is computed.
+            latent: Posterior from which `lfc_model` is computed: 'joint', 'rna' or 'atac'.
+            seed: Seed of these samples and of the folds of features.
+            only_pos: Report only genes that are higher in the group (`lfc` above 0). Calls are
+                of log2 fold changes above delta, and the false discovery rate is that of these
+                genes.
+            form: 'table', or 'scanpy' for the columns of `scanpy.get.rank_genes_groups_df`.
 
         Returns:
-            One line per gene and comparison, in each first genes that are higher in the group, then
-            the others, the most probable of either first: `feature`; `group`, `reference`; `lfc`,
-            `lfc_sd`, `lfc_low`, `lfc_high`, the posterior log2 fold change, its sd and its 95 %
-            interval; `lfc_model`, `lfc_model_sd`, that of the decoded means over samples of z;
-            `mean_*`, normalized counts, and `detected_*`, share of the cells with a count, of both
-            groups; `prob_de`, posterior probability of a fold change beyond delta;
-            `log_bayes_factor`, natural; `q_value`; `is_de`. `attrs` has the log2 fold change of the
-            typical gene, which was taken for none.
+            One row per gene and comparison. Within a comparison, genes that are higher in the group
+            come first and genes that are lower come last, each from the most to the least probable:
+            `feature`; `group`, `reference`; `lfc`, `lfc_sd`, `lfc_low`, `lfc_high`, the posterior
+            log2 fold change, its sd and its 95 % interval; `lfc_model`, `lfc_model_sd`, the same of
+            the decoded values over samples of z; `mean_*`, normalized counts, and `detected_*`,
+            proportion of cells with a count, of both groups; `prob_de`, posterior probability of a
+            fold change beyond delta; `log_bayes_factor`, natural; `q_value`; `is_de`. `attrs` has
+            the log2 fold change of the typical gene, which was subtracted.
 
         Raises:
-            InputError: A group of `group1` is unknown or too small, shares no batch with what it is
-                compared with, no group can be tested, or an argument is out of range.
+            InputError: A group of `group1` is unknown or too small, or shares no batch with its
+                reference; no group can be tested; or an argument is out of range.
         """
         return self._differential(
             "rna", data, groupby, group1, group2, genes,
@@ -335,7 +336,7 @@ class SCMVP(Active):
     ) -> pd.DataFrame:  # fmt: skip
         """Which peaks differ between groups of cells; see `differential_expression`.
 
-        Where the model reads fragments of counted insertions, so does the test.
+        If the model converts counts of insertions to fragments, so does the test.
         """
         return self._differential(
             "atac", data, groupby, group1, group2, peaks,
@@ -368,22 +369,24 @@ class SCMVP(Active):
         seed: int = 0,
         progress: bool | Listener = False,
     ) -> None:
-        """Write what came of the fit as one HTML page, which needs no network.
+        """Write a report of the fit as one HTML page, which needs no network connection.
 
-        Cells and their depth, clusters and their tree, markers, measured beside imputed values, how
-        well each modality alone tells clusters apart, batches, the training, and what to beware of.
+        It shows the cells and their depth, the clusters and their tree, markers, measured and
+        imputed values, how well each modality alone separates clusters, batches, the training, and
+        warnings.
 
         Args:
-            path: File to make or replace.
+            path: File to write or replace.
             data: The cells, with the metadata to show; the fitted cells, without, when None.
-            columns: Columns of `data.obs` to show; those of numbers or few levels when None.
-            coordinates: Places of the cells on the map, (n, 2); UMAP when None, or t-SNE where
+            columns: Columns of `data.obs` to show; numeric columns and those of few levels when
+                None.
+            coordinates: Positions of the cells on the map, (n, 2); UMAP when None, or t-SNE if
                 umap-learn is not installed.
             n_clusters: Level of the clusters, as in `predict`.
             resolution: The same.
-            markers: Genes and peaks to list of each cluster.
-            title: Of the page.
-            seed: Of the cells on the map (at most 3,000) and of their places.
+            markers: Number of genes and of peaks to list for each cluster.
+            title: Title of the page.
+            seed: Seed of the cells drawn for the map (at most 3,000) and of their positions.
             progress: As in `train`.
         """
         with followed(progress) as (stages, _):
@@ -407,10 +410,10 @@ class SCMVP(Active):
 
     @classmethod
     def load(cls, directory: str | os.PathLike, device: str = "auto") -> SCMVP:
-        """Read a saved model; no code in it is ever run.
+        """Read a saved model; its files cannot contain code.
 
         Raises:
-            ModelFileError: A part is missing or broken, or of another version or shape.
+            ModelFileError: A part is missing, damaged, or of another version or shape.
         """
         plan, fit, info = saved.read(directory, device)
         model = cls.__new__(cls)  # without cells
@@ -418,13 +421,13 @@ class SCMVP(Active):
         return model
 
     def info(self) -> dict[str, Any]:
-        """What made this model, as `model.json` has it."""
+        """Data, options and versions of this model, as stored in `model.json`."""
         if self._info is not None:
             return self._info
         return saved.info_of(self._plan, self._fitted(), self.summary())
 
     def summary(self) -> dict[str, Any]:
-        """What was fitted, with which options and versions, and how it went."""
+        """Summary of the fit: its data, options, versions and course."""
         if self._info is not None:
             return self._info["summary"]
         return saved.summary_of(self._plan, self._fitted(), self.n_clusters_used)

@@ -18,34 +18,34 @@ _FEWEST_ANNEALING_STEPS = 96
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Options of the network; fixed once weights exist. Measurements: docs/decisions."""
+    """Options of the network. A fitted model cannot change them. Measurements: docs/decisions."""
 
     n_latent: int = 20  # D
     n_hidden: int = 128  # width of every hidden layer
-    # tokens of the self-attention, which has one head: slices of the hidden layer; 0: none
+    # tokens (slices of the hidden layer) of the self-attention, which has one head; 0: none
     n_heads: int = field(default=8, metadata={"at_least": 0})
     mask_attention: bool = True
     cluster_gate: bool = True
-    # of the ATAC counts: NB1, of variance mean (1 + alpha), "poisson", or "zip", zero
-    # inflation per entry from the decoder
+    # likelihood of the ATAC counts: "nb1", with variance mean (1 + alpha); "poisson"; or "zip",
+    # with a zero inflation of each entry from the decoder
     likelihood_atac: str = "nb1"
-    encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as the paper has it
-    n_components: int = 30  # of either modality, that "spectral" encoders read
-    input_noise: float = 0.5  # sd, added to these in training; counting noise has about 1
-    shrink: bool = True  # scores to what a cell would score on directions it had no part in
-    decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: none
+    encoder_input: str = "spectral"  # or "counts": log counts and TF-IDF, as in the paper
+    n_components: int = 30  # scores of each modality that "spectral" encoders read
+    input_noise: float = 0.5  # sd of the noise added to the scores; that of counting is about 1
+    shrink: bool = True  # scores to those on directions that are fitted without the cell
+    decoder_precision: float = 1000.0  # of the Gaussian prior of the output weights; 0: no prior
     batch_precision: float = 10.0  # of the Gaussian prior of a batch's log factors of the features
-    distil: bool = True  # consistency terms train the encoders of one modality, not the joint one
-    weight_atac: float = 1.0  # of log p(y|z), log p(x|z) having 1
+    distil: bool = True  # consistency terms train only the encoders of one modality
+    weight_atac: float = 1.0  # of log p(y|z); the weight of log p(x|z) is 1
     weight_consistency_measured: float = 0.3  # L4, observed inputs: KL(q(z|x,y) || q(z|x)), y alike
     weight_consistency_imputed: float = 1.0  # L3, reconstructed inputs: KL(q(z|x,y) || q(z|x^))
 
     def likelihood(self, modality: str) -> str:
-        """Which of `families.FAMILIES` the counts of a modality have."""
+        """Name of the likelihood of a modality, from `families.FAMILIES`."""
         return self.likelihood_atac if modality == "atac" else MODALITIES[modality].likelihood
 
     def weight(self, modality: str) -> float:
-        """Of the log-likelihood of its counts in the objective."""
+        """Weight of the log-likelihood of a modality in the objective."""
         return self.weight_atac if modality == "atac" else 1.0
 
     def __post_init__(self) -> None:
@@ -74,21 +74,21 @@ class TrainingOptions:
     """Options of the training. Reasons and measurements: docs/decisions."""
 
     max_epochs: int = 60
-    batch_size: int = 128  # paired cells, at most: small data get less, for the sake of steps
-    fewest_steps: int = 32  # per epoch, as long as batches stay above smallest_batch
+    batch_size: int = 128  # paired cells, at most; fewer for small data, which need more steps
+    fewest_steps: int = 32  # per epoch, unless batches would be smaller than smallest_batch
     smallest_batch: int = 32
     lr: float = 5e-3
     seed: int = 0
-    warm_up_fraction: float = 1 / 3  # of max_epochs, at most, under N(0, I) before the mixture
-    kl_warm_up_fraction: float = 0.6  # of these epochs, the KL warm-up: its weight rises to 1
+    warm_up_fraction: float = 1 / 3  # of max_epochs: longest warm-up phase, with prior N(0, I)
+    kl_warm_up_fraction: float = 0.6  # of the warm-up phase, in which the KL weight rises to 1
     annealing_fraction: float = 0.1  # of max_epochs, in which lr falls to lr / 50
-    patience: int = 2  # epochs without a better held-out ELBO that end a phase
-    validation_fraction: float = 0.05  # of cells, held out to tell when to stop
+    patience: int = 2  # epochs without a better held-out ELBO after which a phase ends
+    validation_fraction: float = 0.05  # of the cells, held out for early stopping
     max_validation_cells: int = 2000
     # likelihood of the zeros: "exact" or, where that is faster, from a sample of features ("auto")
     zeros: str = "auto"
-    mixture_update: str = "refit"  # of the components: "refit" once per epoch, or "gradient" steps
-    max_mixture_cells: int = 20_000  # the mixture is fitted to so many cells at most
+    mixture_update: str = "refit"  # the components are refitted once per epoch; or "gradient" steps
+    max_mixture_cells: int = 20_000  # largest number of cells to which the mixture is fitted
 
     def __post_init__(self) -> None:
         if self.mixture_update not in ("refit", "gradient"):
@@ -107,8 +107,8 @@ class TrainingOptions:
             )
         if self.validation_fraction == 0:
             raise InputError(
-                "validation_fraction is 0, but some cells are needed to tell when to stop; give a "
-                "number above 0"
+                "validation_fraction is 0, but held-out cells are needed for early stopping; give "
+                "a number above 0"
             )
 
     def phases(self, steps_per_epoch: int) -> list[Phase]:
@@ -126,9 +126,9 @@ class TrainingOptions:
 def default_epochs(n_cells: int, counts_per_cell: float) -> int:
     """Default maximum of epochs: 60, fewer for many or deep cells, at least 12.
 
-    What has to be learned grows with the kinds of cells, not with their number, and an epoch of
-    more cells makes more steps. Of deep cells each step learns more, as long as there are enough
-    steps (docs/decisions, D17).
+    The number of steps that a fit needs depends on the number of cell types, not of cells, and an
+    epoch of more cells has more steps. A step with deep cells is more informative, so fewer suffice
+    (docs/decisions, D17).
 
     Args:
         n_cells: How many cells are fitted.

@@ -24,7 +24,7 @@ def refuse_output_folder(out: Path, overwrite: bool) -> None:
     """Say before the fit, not after it, that the results have no place to go."""
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{out} cannot be made: {parent} is not a folder one can write to")
+        raise InputError(f"{out} cannot be made: {parent} is not a writable folder")
     if not out.exists():
         return
     if out == Path.cwd() or out.is_mount():

@@ -21,9 +21,9 @@ class Plan:
 
     Attributes:
         preset: Its name.
-        options: Of the network.
-        scope: What is read of cells.
-        account: What was chosen of the cells, in numbers.
+        options: Options of the network.
+        scope: Features and batches that are read.
+        account: Numbers of cells, features and clusters.
         n_clusters: K as given, or as the preset finds it in the counts; None: to be found.
     """
 

@@ -1,4 +1,4 @@
-"""Paired cells from a file or a folder of any kind."""
+"""Paired cells from a file or a folder of any supported format."""
 
 from __future__ import annotations
 
@@ -32,29 +32,31 @@ def read(
 ) -> MuData | Paired:
     """Read paired cells from a file or folder.
 
-    Counts are kept as stored, and end up in X. They are taken from X; where X is not counts, or is
-    whole numbers but not those of a layer 'counts' (else `.raw`) of whole numbers, from there
-    instead, and a warning says what was taken and how to take the other. (Where only the other is
-    all zeros and ones, X stays.) Columns of both modalities' obs are also in `mdata.obs`: where
-    both have one of the same name and other values, that of the ATAC is called 'atac:<name>'.
+    The counts are not changed and become X. They are read from X, unless X does not contain counts
+    or its whole numbers differ from those of a layer 'counts' (or, without this layer, of `.raw`);
+    then that layer (or `.raw`) is used, and a warning reports the choice and how to select the
+    other. (X is kept if only the other consists of zeros and ones.) `mdata.obs` has the columns of
+    both modalities; if both have a column of the same name with different values, that of the ATAC
+    is named 'atac:<name>'.
 
     Args:
         path: Folder with rna.h5ad and atac.h5ad, or rna.zarr and atac.zarr; .h5mu or a MuData
             .zarr; an .h5ad (.zarr) of both modalities with `var['feature_types']`; 10x .h5 with
             Gene Expression and Peaks; MatrixMarket folder (matrix.mtx, features.tsv, barcodes.tsv,
-            gzipped or not); the `outs` folder of Cell Ranger ARC, of which the filtered matrix is
-            read; .rds, which R reads (`read_rds` has more). The modalities of a MuData may have
-            names such as 'GEX' and 'peaks', too.
-        backed: Leave the counts on disk, to be read as they are needed; not for MatrixMarket and
-            .rds. The file must stay where it is.
+            gzipped or not); the `outs` folder of Cell Ranger ARC, whose filtered matrix is read;
+            .rds, which R reads (`read_rds` has more options). The modalities of a MuData may also
+            have names such as 'GEX' and 'peaks'.
+        backed: Leave the counts on disk and read them when needed; not for MatrixMarket and
+            .rds. The file must not be moved.
         mosaic: Keep unimodal cells, in h5ad, h5mu and zarr.
-        rna_layer: Layer with the RNA counts, in h5ad, h5mu and zarr; 'X' and 'raw' for X and .raw.
+        rna_layer: Layer with the RNA counts, in h5ad, h5mu and zarr; 'X' and 'raw' select X and
+            .raw.
         atac_layer: Layer with the ATAC counts.
-        progress: Show on standard error how far it is; or a function, as in `SCMVP.train`.
+        progress: Show the progress on standard error; or a function, as in `SCMVP.train`.
 
     Returns:
         MuData with modalities 'rna' and 'atac' holding the same cells in the order of the RNA;
-        when `backed`, the checked `Paired`, which `SCMVP` takes in its place.
+        when `backed`, a `Paired`, which `SCMVP` accepts instead.
 
     Raises:
         InputError: The path does not exist, is damaged, or does not hold both modalities.
@@ -65,7 +67,7 @@ def read(
 
 
 def existing(path: str | Path) -> Path:
-    """What a caller gives as a path of something; InputError when there is nothing."""
+    """The path as given by a caller; InputError if nothing exists there."""
     if isinstance(path, dict | list | tuple):
         raise InputError("several paths are given; read them with scmvp.read_samples")
     path = as_path(path)
@@ -82,7 +84,7 @@ def read_path(
     atac_layer: str | None,
     report: Report,
 ) -> MuData | Paired:
-    """`read` of a path that exists, in a stage of the caller's."""
+    """`read` an existing path, in a stage of the caller."""
     path = inside_outs(path)
     layers = {"rna": rna_layer, "atac": atac_layer}
     if not has_layers(path):
@@ -109,12 +111,13 @@ def read_for_fit(
     mosaic: bool = False,
     progress: bool | Listener = False,
 ) -> MuData | Paired:
-    """`read`, with the counts left on disk where they would fill the memory.
+    """`read`, with the counts left on disk if they would fill the memory.
 
     Args:
         path: As for `read`.
-        backed: Whether the counts stay on disk; when None, where they would take more than an
-            eighth of the machine's memory (a fit in memory takes about three times the counts).
+        backed: Whether the counts stay on disk. None: if they would take more than an eighth of
+            the machine's memory (a fit in memory takes about three times the size of the
+            counts).
         rna_layer: Layer with the RNA counts.
         atac_layer: Layer with the ATAC counts.
         mosaic: Keep unimodal cells.

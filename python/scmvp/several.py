@@ -1,4 +1,4 @@
-"""Several samples as one, from a path each; counts of fragments in any peaks."""
+"""Several samples joined into one, from one path each; counts of fragments in any peaks."""
 
 from __future__ import annotations
 
@@ -37,26 +37,29 @@ def read_samples(
 ) -> MuData:
     """Read several samples, each with its own peaks, as one MuData.
 
-    Cells are called '<sample>_<barcode>', and `obs['sample']` has their sample. Only counts, obs
-    and var are kept. Genes are matched by name; those that a sample lacks were not measured there,
-    and are left out. Peaks that overlap by at least one base pair become one, from the first start
-    to the last end (as `GenomicRanges::reduce` with `min.gapwidth = 0` has it, with 0-based starts
-    and exclusive ends as in 10x files); where all samples have the same peaks, these stay as they
-    are. Notes say in numbers what was joined and left out.
+    Cells are named '<sample>_<barcode>', and `obs['sample']` has their sample. Only counts, obs
+    and var are kept. Genes are matched by name; a gene that is missing from a sample was not
+    measured there and is left out. Peaks that overlap by at least one base pair are merged into
+    one peak from the first start to the last end (`GenomicRanges::reduce` with `min.gapwidth = 0`,
+    with the 0-based starts and exclusive ends of 10x files); if all samples have the same peaks,
+    these are not changed. Notes report the numbers of features that were joined and left out.
 
-    Counts of peaks that become one are added. Where a sample has no peak, the sum is zero, though
-    its cells may have fragments there: `fragments` counts these, and is better where the files are
-    at hand. Counted are insertions, as Cell Ranger does: each end of a fragment, in the peak that
-    has it. Samples of insertions beside samples of fragments are all read as fragments,
-    (y + 1) // 2, if counts are added.
+    The counts of merged peaks are added. If a sample has no peak at a place, its counts there are
+    zero, although its cells may have fragments there. `fragments` counts these, so use it if the
+    files are available. It counts insertions, as Cell Ranger does: each end of a fragment is
+    counted in the peak that contains it. If counts are added and some samples have counts of
+    insertions and others of fragments, the insertions are converted to fragments, (y + 1) // 2.
 
     Args:
-        paths: Of each sample by its name, each as for `read`; of a list, a sample is called by its
-            folder (that around `outs`), or by its file if that has a name of its own.
-        peaks: 'union'; 'shared', those of the union that lie on a peak of every sample; or a BED
-            file of peaks that do not lie within each other, for `fragments`.
-        fragments: Count all samples from their files of fragments: True for those of Cell Ranger
-            (atac_fragments.tsv.gz) beside the matrix, or the path of each sample by its name.
+        paths: Dict of the name and path of each sample, as for `read`; or a list, in which a
+            sample is named after its file or folder; for outputs of Cell Ranger, after the
+            folder of the run.
+        peaks: 'union', all peaks, with overlapping peaks merged; 'shared', the merged peaks that
+            overlap a peak of every sample; or, with `fragments`, a BED file of peaks, none of
+            which lies within another.
+        fragments: Fragment files from which all samples are counted: True for those of Cell
+            Ranger next to the matrix (atac_fragments.tsv.gz), or a dict of the name and path of
+            each sample.
         mosaic: Keep unimodal cells, in h5ad, h5mu and zarr.
         rna_layer: As for `read`.
         atac_layer: As for `read`.
@@ -64,12 +67,12 @@ def read_samples(
 
     Returns:
         MuData with modalities 'rna' and 'atac', cells in the order of the samples; `var` of the
-        peaks has 'chrom', 'start', 'end' and, but for a BED file, 'n_samples' that have a peak
-        there. For a model of them, `SCMVP(mdata, batch="sample")`.
+        peaks has 'chrom', 'start', 'end' and, except for a BED file, 'n_samples', the number of
+        samples with a peak there. To fit a model, use `SCMVP(mdata, batch="sample")`.
 
     Raises:
-        InputError: A file cannot be read, or the samples do not fit each other: other kinds of
-            gene names, chromosomes or genomes, the same cells twice.
+        InputError: A file cannot be read, or the samples do not match: different kinds of gene
+            names or chromosomes, different genomes, or the same cells.
     """
     named = _named_paths(paths)
     target = _target_peaks(peaks, fragments)
@@ -107,9 +110,9 @@ def _named_paths(paths: Mapping[str, str | Path] | Sequence[str | Path]) -> dict
 
 
 def named_paths(given: Sequence[str]) -> dict[str, str] | list[str]:
-    """What was written as NAME=PATH, by name; as a list, if it is paths alone.
+    """Paths by name from NAME=PATH; a list if no names are given.
 
-    A path of a file or folder that has a '=' in its name is taken as such.
+    The path of an existing file or folder may contain '='.
     """
     parts = [text.partition("=") for text in given]
     bare = [
@@ -145,7 +148,7 @@ def _target_peaks(peaks: str | Path, fragments: bool | Mapping[str, str | Path])
     path = Path(peaks)
     if fragments is False:
         raise InputError(
-            f"peaks of a file can only be counted from fragments; say fragments=True, or leave out "
+            f"peaks of a file can only be counted from fragments; use fragments=True, or leave out "
             f"peaks='{path}'"
         )
     return read_bed(path)
@@ -179,24 +182,25 @@ def count_fragments(
 ) -> AnnData:
     """Count the fragments of cells in any peaks.
 
-    The file is read in pieces, and may be larger than memory; it needs no index.
+    The file is read in pieces, so it may be larger than memory. It needs no index.
 
     Args:
         fragments: File of fragments, such as atac_fragments.tsv.gz: chromosome, start (0-based),
             end (exclusive) and barcode, with tabs between them.
         peaks: Names such as 'chr1:100-200' (0-based start, exclusive end), or a BED file. No peak
             may lie within another one.
-        cells: Barcodes, as the file has them; fragments of others are not counted.
-        counts: 'insertions': each end of a fragment counts in the peak that has it (start <= end of
-            fragment < end), as Cell Ranger counts. 'fragments': each fragment counts once in every
-            peak that it overlaps, as `Signac::FeatureMatrix()` counts.
-        progress: Show on standard error how far it is; or a function, as in `SCMVP.train`.
+        cells: Barcodes as in the file; fragments of other cells are not counted.
+        counts: 'insertions': each end of a fragment counts in the peak that contains it (start <=
+            end of fragment < end), as in Cell Ranger. 'fragments': each fragment counts once in
+            every peak that it overlaps, as in `Signac::FeatureMatrix()`.
+        progress: Show the progress on standard error; or a function, as in `SCMVP.train`.
 
     Returns:
         AnnData, cells x peaks in the order given, int32 CSR.
 
     Raises:
-        InputError: The file is damaged or incomplete, or has none of the cells or chromosomes.
+        InputError: The file is damaged or incomplete, or contains none of the cells or
+            chromosomes.
     """
     path = existing(fragments)
     if isinstance(peaks, str | Path):

@@ -1,4 +1,4 @@
-"""What a model holds: what is to be fitted, its cells and, once it is trained, the fit."""
+"""The contents of a model: its plan, its cells and, after the training, the fit."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class State:
 
     @property
     def options(self) -> ModelOptions:
-        """What the network is."""
+        """Options of the network."""
         return self._plan.options
 
     @property
     def cells(self) -> np.ndarray:
-        """Names of the cells to fit; none of a model from a file."""
+        """Names of the cells to fit; empty for a model from a file."""
         return np.array([], dtype=str) if self._data is None else self._data.cells
 
     @property
@@ -77,7 +77,7 @@ class State:
 
     @property
     def covariates(self) -> Covariates | None:
-        """Batches that are taken out of the latent."""
+        """Batches whose differences are removed from the latent."""
         return self._plan.scope.covariates
 
     @property
@@ -89,27 +89,27 @@ class State:
 
     @property
     def account(self) -> dict[str, Any]:
-        """What was chosen of the cells, and what was found, in numbers."""
+        """Numbers of cells, features and clusters that were selected or found."""
         return (self._fit or self._plan).account
 
     @property
     def n_clusters(self) -> int | None:
-        """Clusters that `predict` gives; None as long as they are to be found."""
+        """Number of clusters of `predict`; None before the training if it is estimated."""
         return self._plan.n_clusters if self._fit is None else self._fit.n_clusters
 
     @property
     def n_components(self) -> int | None:
-        """K of the mixture, of which clusters are made; None as long as it is to be found."""
+        """Number K of components; None before the training if it is estimated."""
         return self._plan.n_clusters if self._fit is None else self._fit.module.n_clusters
 
     @property
     def level(self) -> int | None:
-        """Clusters that its tree is cut to; None where clusters are components."""
+        """Number of clusters to which the tree is cut; None if clusters are components."""
         return None if self._fit is None else self._fit.level
 
     @property
     def tree(self) -> ClusterTree | None:
-        """How the components merge into clusters; None before the training."""
+        """The tree in which components merge into clusters; None before the training."""
         return None if self._fit is None else self._fit.tree
 
     @property
@@ -129,7 +129,7 @@ class State:
     def cluster_of_component(
         self, n_clusters: int | None = None, resolution: float | None = None
     ) -> np.ndarray | None:
-        """Cluster of each component at a level of the tree, (K,); None where it is the component.
+        """Cluster of each component at a level of the tree, (K,); None if both are the same.
 
         The arguments are those of `predict`.
         """

@@ -266,7 +266,7 @@ def check_sizes(
     """Refuse sizes that these weights cannot have, before a module of these sizes is made.
 
     Args:
-        directory: Where they are.
+        directory: Folder of the files.
         weights: The tensors.
         products: Sizes of matrices that are among them.
     """

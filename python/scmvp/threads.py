@@ -32,7 +32,7 @@ def limited_threads(threads: int | None = None) -> Iterator[None]:
     Their part is small, and on one thread it does not depend on the number of threads at all.
 
     Args:
-        threads: Of PyTorch, where it is loaded; `default_threads()` when None.
+        threads: Threads of PyTorch, where it is loaded; `default_threads()` when None.
     """
     import sklearn.utils  # noqa: F401 - loads its OpenMP, which has to be limited, too
 

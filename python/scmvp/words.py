@@ -13,10 +13,10 @@ def count_of(n: int, noun: str, singular: str = "", plural: str = "") -> str:
     """A number with its noun, and its verb where it has one: "1 cell has", "1,234 cells have".
 
     Args:
-        n: How many.
-        noun: Of one; words before it stay as they are ("shared cell").
-        singular: What follows it where there is one ("has").
-        plural: What follows it where there are more, or none ("have").
+        n: Number of things.
+        noun: Noun in the singular; words before it are not changed ("shared cell").
+        singular: Verb after a single one ("has").
+        plural: Verb after none or several ("have").
     """
     if n != 1:
         hissing = noun.endswith(("s", "x", "ch", "sh")) and not noun.endswith("och")

@@ -297,7 +297,7 @@ def _met_by_others(modules: set[str] = frozenset()) -> list[tuple[str, str]]:
             continue
         found.append((m.module, _bare(m.text)))
     # ends of these, which are made apart
-    found.append(("checks", "keep them in both, or say mosaic=True to use the others, too"))
+    found.append(("checks", "keep them in both, or use all cells with mosaic=True"))
     found.append(("formats", "; read_rds takes the name of an assay (rna_assay, peak_assay)"))
     return found
 

@@ -123,7 +123,7 @@ def test_groups_without_replicates_are_left_out():
     cells.obs["batch"] = cells.obs["donor"] > 3
     gone = (cells.obs["type"] == "B") & cells.obs["donor"].isin([1, 3, 4, 6])
     cells.obs.loc[gone, "type"] = None
-    with pytest.warns(InputNote, match="1 with covariates that cannot be told"):
+    with pytest.warns(InputNote, match="1 with covariates confounded"):
         table = compare(cells, covariates=["batch"])
     assert list(table["group"].unique()) == ["T"]
 
@@ -154,7 +154,7 @@ def test_refusals(refused):
     obs["few"] = obs["few"].where(obs["donor"] < 4, "other")
     obs["of_few"] = obs["donor"].astype(str) + obs["few"]
     obs["few"] = pd.Categorical(obs["few"], ["control", "treated", "other"])
-    fails("too few ('control': 1, 'treated': 4, 'other': 2)", condition="few", sample="of_few")
+    fails("conditions ('control': 1, 'treated': 4, 'other': 2)", condition="few", sample="of_few")
     with pytest.warns(InputNote, match="2 of 4 comparisons are left out"):
         table = compare(cells, condition="few", sample="of_few", reference="treated")
     assert set(table["condition"]) == {"other"}
@@ -163,13 +163,13 @@ def test_refusals(refused):
     fails(
         "covariate 'type' has several values in 12 samples", "name it in groupby", covariates="type"
     )
-    fails("(condition) cannot be told apart", covariates=["condition"])
+    fails("(condition) are confounded", covariates=["condition"])
     fails("there is no column 'batch'", covariates=["batch"])
     obs["sex"] = obs["donor"].map({0: None}).fillna("f").where(obs["donor"] > 0)
     fails("covariate 'sex' has no value for 30 cells", covariates=["sex"])
     # whole numbers are levels, of which each sample has its own; other numbers are numbers
     obs["age"] = obs["sample"].astype("category").cat.codes
-    fails("cannot be told apart", covariates=["age"])
+    fails("are confounded", covariates=["age"])
     obs["age"] = obs["age"] ** 2 / 7
     compare(cells, covariates=["age"])
 

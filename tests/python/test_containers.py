@@ -174,7 +174,7 @@ def test_the_command_line_names_its_other_flags_too(pair_folder, simulated, tmp_
     simulated["atac"][5:].write_h5ad(pair_folder / "atac.h5ad")
     fit = ["fit", pair_folder, "--out", tmp_path / "out", "--max-epochs", 1, "--n-clusters", 3]
     assert run(*fit) == 2
-    assert "or say --mosaic to use" in capsys.readouterr().err
+    assert "or use all cells with --mosaic" in capsys.readouterr().err
     assert run(*fit, "--mosaic", "--quiet") == 0
 
 
@@ -505,7 +505,7 @@ def test_an_r_object_is_not_made_of_other_whole_numbers_without_a_word(simulated
     rna = simulated["rna"].copy()
     rna.layers["counts"] = rna.X.copy()
     rna.X = sp.csr_matrix(corrected(counts))
-    with pytest.warns(InputNote, match="say rna_layer='counts'"):
+    with pytest.warns(InputNote, match="use rna_layer='counts'"):
         features_part(rna, "rna", None, {})
     part = features_part(rna, "rna", "counts", {})
     np.testing.assert_array_equal(part["counts"].matrix.toarray(), counts)

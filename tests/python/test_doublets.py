@@ -111,7 +111,7 @@ def test_what_cannot_be_scored_is_refused(mixed, refused):
     few = tuple(part[:49].copy() for part in mixed.pair)
     refused(lambda: mixed.model.doublet_scores(few), "49 cells have", "give at least 50")
     one = scmvp.SCMVP(mixed.pair, n_clusters=1).train(**{**QUICK, "max_epochs": 2})
-    refused(one.doublet_scores, "all cells are of one component")
+    refused(one.doublet_scores, "all cells belong to one component")
     refused(lambda: mixed.model.doublet_scores(n_simulated=10), "n_simulated is 10")
     refused(lambda: mixed.model.doublet_scores(seed=-1), "seed is -1")
     refused(scmvp.SCMVP(mixed.pair).doublet_scores, "call train() first")
@@ -135,7 +135,7 @@ def test_pairs_are_of_one_batch_and_of_two_kinds_and_all_equally_frequent(refuse
     with_one_kind = np.repeat([0, 1], 6)
     refused(
         lambda: draw_pairs(with_one_kind, with_one_kind, 10, np.random.default_rng(0)),
-        "the cells of each batch are of one component",
+        "the cells of each batch belong to one component",
     )
 
 

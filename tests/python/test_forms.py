@@ -115,7 +115,9 @@ def test_a_table_of_other_cells_is_refused(tested, adata, simulated, refused):
 
     table = tested()
     adata.obs["lane"] = "L1"
-    refused(add(table.drop(columns="prob_de")), "table is not one of differential_expression()")
+    refused(
+        add(table.drop(columns="prob_de")), "table is not a result of differential_expression()"
+    )
     refused(add(table, simulated["atac"]), "table has features that adata lacks")
     refused(add(table, groupby="nothing"), "adata.obs has no column 'nothing'")
     refused(add(table, groupby="lane"), "column 'lane' of adata.obs has no group 'Type01'")

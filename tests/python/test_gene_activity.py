@@ -91,7 +91,7 @@ def test_several_rows_of_a_gene_count_each_peak_once():
         )
         for i in (0, 1)
     )
-    with pytest.warns(InputNote, match="starts without bodies"):
+    with pytest.warns(InputNote, match="have only the starts"):
         scmvp.gene_activity(adata, rows)
 
 

@@ -248,7 +248,7 @@ def test_one_cell():
     [
         (lambda t: t.astype(float).replace(1.0, np.nan), {}, "not finite"),
         (lambda t: -t.astype(float), {}, "below 0"),
-        (lambda t: t.astype(str), {}, "no number"),
+        (lambda t: t.astype(str), {}, "not numbers"),
         (lambda t: t.set_axis([f"x{i}" for i in range(len(t))]), {}, "only 0 of the 900 peaks"),
         (lambda t: t.T, {}, "only 0 of the 900 peaks"),
         (lambda t: t.iloc[:, [0, 0]], {}, "1 motif twice"),

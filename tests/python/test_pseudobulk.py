@@ -133,7 +133,7 @@ def test_refusals(cells, refused):
     refused(lambda: sums(donor, kind, "peaks", pair), "modality is 'peaks'; use 'rna' or 'atac'")
     refused(lambda: sums(modality="peaks"), "modality is 'peaks'; use 'rna' or 'atac'")
     sums(donor, kind, "atac", pair)
-    refused(lambda: sums(obs.index), "240 values for 240 cells", "name the column that says which")
+    refused(lambda: sums(obs.index), "240 values for 240 cells", "name the column with the sample")
     size = np.asarray(cells["rna"].obs["library_size"]).round(-2) / 3
     refused(lambda: sums(size), "measured values for 240 cells")
     refused(lambda: sums(data=cells["rna"].X), "cannot read paired cells")

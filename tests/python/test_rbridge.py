@@ -275,7 +275,7 @@ def test_writing_refuses_what_is_not_counts_and_leaves_the_file(simulated, tmp_p
     mdata["rna"].X = mdata["rna"].X * 0.5
     refused(lambda: scmvp.write_rds(mdata, out), "RNA", "not counts", "nor is any layer")
     mdata["rna"].layers["raw counts"] = simulated["rna"].X
-    refused(lambda: scmvp.write_rds(mdata, out), "not counts", "say rna_layer='raw counts'")
+    refused(lambda: scmvp.write_rds(mdata, out), "not counts", "use rna_layer='raw counts'")
     refused(lambda: scmvp.write_rds(simulated, out, "Loom"), "as_ must be")
     refused(lambda: scmvp.write_rds(simulated, tmp_path / "no" / "x.rds"), "no folder")
     assert out.read_text() == "earlier"

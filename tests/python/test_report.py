@@ -259,7 +259,7 @@ def test_what_a_reader_should_beware_of(found):
     assert "Cluster 1 is 100 % cells of 'a' in 'donor'" in said
     assert "cells of cluster 1 are between clusters" in said
     assert "cells of cluster 2 have few counts and few markers" in said
-    assert "Most cells of cluster 2 are like doublets" in said
+    assert "Most cells of cluster 2 resemble doublets" in said
     assert "Cluster 0 is" not in said
 
 

@@ -228,13 +228,13 @@ def test_samples_on_the_command_line(paths, runs, tmp_path, capsys):
         ((named[0], other), f"{other} has no name, and others have; give each as NAME=PATH"),
         ((f"a={one}", f"a={other}"), "several are called 'a'; give each a name of its own"),
         ((one, one), "several samples would be called 'donor1'; give each as NAME=PATH"),
-        ((*named, "--peaks", bed), f"say --fragments, or leave out --peaks '{bed}'"),
+        ((*named, "--peaks", bed), f"use --fragments, or leave out --peaks '{bed}'"),
         ((*named, "--peaks", "both"), "--peaks is 'both'; give 'union', 'shared' or the path"),
         ((*named, "--fragments", files["donor1"]), "has files without names; give each as NAME="),
         ((*named, "--fragments", f"donor1={files['donor1']}"), "--fragments is of donor1, but"),
     ):
         assert sentence in join(*arguments, status=2)
-    assert "name a file that ends so" in join(*named, out=tmp_path / "x.h5ad", status=2)
+    assert "name a file that does" in join(*named, out=tmp_path / "x.h5ad", status=2)
     assert out.read_bytes() == before
     with pytest.raises(SystemExit):
         cli.main(["fit", str(one), str(other), "--out", "x"])
@@ -313,7 +313,7 @@ def test_genes_of_other_kinds_and_ids(refused):
     refused(lambda: join({"a": one, "b": other}), "only 0 of the 3 genes of a", "a: 'A'", "b: 'E1'")
     other = parts(["xx", "yy"], PEAKS, gene_ids=["E1", "E2.7", "E9"])
     samples = {"a": one, "b": other}
-    assert "1 gene left out, whose ids differ between samples ('C')" in notes(
+    assert "1 gene left out, because their ids differ between samples ('C')" in notes(
         lambda: join_samples(samples)
     )
     assert join(samples)["rna"].var_names.tolist() == ["A", "B"]
@@ -341,7 +341,7 @@ def test_barcodes_that_samples_share_stay_apart(refused):
             one, whole = sample["rna"][cell].X, mdata["rna"][f"{name}_{cell}"].X
             np.testing.assert_array_equal(one.toarray(), whole.toarray())
     clash = {"a": parts(["b_x", "y"], PEAKS), "a_b": parts(["xxx", "x"], PEAKS)}
-    refused(lambda: join(clash), "make the same name twice ('a_b_x')")
+    refused(lambda: join(clash), "combine to the same name twice ('a_b_x')")
 
 
 def test_spellings_and_peaks_that_a_sample_has_twice():
@@ -389,7 +389,7 @@ def test_columns_of_cells_are_kept():
     other.obs["n"] = pd.array([3, 4], dtype="Int64")
     other.obs["sample"] = ["s1", "s2"]
     samples = {"a": one, "b": other}
-    assert "'sample' that the cells had is called 'sample_before'" in notes(
+    assert "'sample' of the cells was renamed to 'sample_before'" in notes(
         lambda: join_samples(samples)
     )
     obs = join(samples).obs

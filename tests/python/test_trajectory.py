@@ -114,7 +114,7 @@ def test_what_has_no_order_is_refused(refused):
     refused(lambda: call(points[:19], root=0), "19 cells", "at least 20")
     refused(lambda: call(np.vstack([points, points[:2]]), root=0), "2 cells have the same latent")
     refused(lambda: call(points, root=300), "root '300'")
-    refused(lambda: call(points, root="x", groupby=np.full(300, "a")), "no group", "'a'")
+    refused(lambda: call(points, root="x", groupby=np.full(300, "a")), "not a group", "'a'")
     refused(lambda: call(points, root="a", groupby=np.full(300, "a")), "all cells")
     refused(lambda: call(points, root=0, groupby=np.full(3, "a")), "300 labels")
     refused(lambda: call(points, root=0, n_neighbors=300), "n_neighbors", "299")

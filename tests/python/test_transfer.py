@@ -100,7 +100,7 @@ def test_what_cannot_be_transferred_is_refused(refused):
     labels, call = LABELS[which], scmvp.transfer_labels
     refused(lambda: call(z, labels, z[:, :2]), "3 dimensions", "2", "same model")
     refused(lambda: call(z, labels[:9], z), "100 labels")
-    refused(lambda: call(z, np.full(100, "a"), z), "nothing to tell apart")
+    refused(lambda: call(z, np.full(100, "a"), z), "nothing to distinguish")
     refused(lambda: call(z[:19], labels[:19], z), "19 labeled cells")
     refused(lambda: call(z, np.where(labels == "a", "unassigned", labels), z), "'unassigned'")
     refused(lambda: call(z, labels, z, calibration=z[:5]), "calibration")

@@ -16,11 +16,11 @@ c(
   ),
   of(
     "test-GeneActivitySCMVP.R: what cannot be summed is refused",
-    "gene.coords is needed for the result on matrices"
+    "gene.coords is needed for a scMVPFit"
   ),
   of(
     "test-ReportSCMVP.R: what a report cannot show is refused, and no file is made",
-    "name a reduction of two dimensions of all of them"
+    "name a two-dimensional reduction with all of them"
   ),
   of(
     "test-ClusterSCMVP.R: a level that there is not is refused",
@@ -69,7 +69,7 @@ c(
     "test-advice.R: counts that are not in the object: what is written",
     "of the fit ({}): give the counts of the same cells",
     "the counts of the {genes|peaks} are not in the object", "with measured =.",
-    "whose total they are compared by: give all"
+    "by whose total they are compared: give all"
   ),
   of(
     "test-advice.R: each way out of max.gb is one",
@@ -103,7 +103,7 @@ c(
   ),
   of(
     "test-advice.R: groups: a smaller k, more cells",
-    "be made of {}: choose a smaller k", "has no meaning: lower k, or give more groups",
+    "be made from {}: choose a smaller k", "has no meaning: lower k, or give more groups",
     "a smaller k shares less"
   ),
   of(
@@ -128,8 +128,8 @@ c(
   ),
   of(
     "test-advice.R: objects whose fit is lost are fitted",
-    "alternative experiment '", "as cbind() of fitted objects leaves them",
-    "holds no scMVP model (merge() drops it", "as in merge(merge.dr = )"
+    "alternative experiment '", "as after cbind() of fitted objects",
+    "holds no scMVP model (merge() drops it", "as after merge(merge.dr = )"
   ),
   of(
     "test-advice.R: pseudotime: made first, or its column named",
@@ -163,18 +163,18 @@ c(
     "{} has {}, the matrix {}: give a row", "groups has {}, the matrix {}: give a row",
     "leave cells without counts out, or raise k", "name the group to compare with it as ident.1",
     "give either file (all cells", "give either threshold (sparse",
-    "choose another assay.name for the one on disk", "ident.1 names cells, so ident.2 must",
+    "choose another assay.name for the values on disk", "ident.1 names cells, so ident.2 must",
     "name each cell in one only", "lower threshold, or leave",
     "the reference has {}: give at least 20", "give these cells no label (NA), or another one",
-    "order each part by itself, or raise n.neighbors", "is too large: give fewer features",
+    "order each part separately, or raise n.neighbors", "is too large: give fewer features",
     "give background under the same names", "raise threshold, or lower max.peaks",
     "embed both with the same model"
   ),
   of(
     "test-DifferentialConditionsSCMVP.R: what cannot be compared is refused; as is said, it can",
-    "each condition has one sample ({})", "conditions are compared by how samples vary",
-    "is the same in all samples: leave it out", "cannot be told apart in these samples",
-    "name the column that says which sample, or donor", "covariates must have a row for each",
+    "each condition has one sample ({})", "too few samples to estimate the variation",
+    "is the same in all samples: leave it out", "are confounded in these samples",
+    "name the column with the sample, or donor", "covariates must have a row for each",
     "give every cell a value, or leave these cells out", "a sample is one donor under one",
     "values of covariate '{}' ({})", "no sample has min.cells", "nothing can be compared in any",
     "condition has one value", "reference must be one of the conditions"
@@ -194,7 +194,7 @@ c(
   ),
   of(
     "test-LinkPeaksLASSO.R: smoothing both sides warns, needs blocks, and leaves the rate out",
-    "Both sides are smoothed", "would invent links: use folds"
+    "RNA and peaks are both smoothed", "would give false links: use folds"
   ),
   of(
     "test-PlotLinks.R: links of a region are arcs from center to center, as high as their score",
@@ -207,7 +207,7 @@ c(
   of(
     "test-ReadSCMVP.R: paths of samples that do not fit are refused",
     "for samples with names: give the path of this one a name",
-    "objects with the same peaks are joined with merge()", "must be one of its own for each sample"
+    "objects with the same peaks are joined with merge()", "must be different for each sample"
   ),
   of(
     paste0("test-RunCicero.R: the ceiling is said with the number of windows; the extended s",
@@ -307,7 +307,7 @@ c(
   ),
   of(
     "no pair of such peaks can have a network",
-    "there is no network to be found"
+    "there are no networks"
   ),
   of(
     "says what is needed, which the tests of CREEnrichment() give",
@@ -319,11 +319,11 @@ c(
     "fragments must be TRUE, FALSE or a vector of paths",
     "object must be a Seurat object, a SingleCellExperiment, a MultiAssay",
     "must be a GRanges, a data frame with seqnames", "must be numeric, not",
-    "take counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
+    "give counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
     "connections must be a data frame with columns",
     "column coaccess of connections must be numeric",
     "or a numeric matrix of coordinates (cells x dimensions), not",
-    "object must be what RunSCMVP() returned", "measured must be a matrix of counts with the names",
+    "object must be the result of RunSCMVP()", "measured must be a matrix of counts with the names",
     "peaks must be a matrix of counts (peaks x cells)",
     "give query (a matrix of genes x cells)", "bigwig must be paths of bigWig",
     "LinkPeaksLASSO() takes a Seurat", "gene.coords is needed: a data frame",
@@ -356,7 +356,7 @@ c(
     "Installing PyTorch{", "{} of {}", "{} of {} {} not in {} and {} left out",
     "the first place is taken", "{}are fewer: fdr is NA.",
     "assay '{}' ({})", "is taken to hold", "modeling {} of {} and",
-    "ATAC counts are of insertions", "without any {} count", "comparing {}: {}",
+    "the ATAC counts are insertions", "without any {} count", "comparing {}: {}",
     "about {} of different kinds among {}",
     "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "{} in {}; {",
     "report: {}",
@@ -392,8 +392,8 @@ c(
     "must be a valid R name (letters", "reduction.key must be a letter",
     "folds must be \"random\"", "at least 3 folds are needed", "{}: there is no file '{}'.",
     "genome: the length of", "does not exist; check the path",
-    "too many: give the arguments by their names", "there is nothing to tell apart",
-    "root must be one name, where to start", "is no group; the groups are",
+    "too many: give the arguments by their names", "there is nothing to distinguish",
+    "root must be one name, where to start", "is not a group; the groups are",
     "it has no start to be found", "there is nothing to compare them with",
     "unassigned.below must be below 1"
   ),
@@ -402,10 +402,10 @@ c(
     "{} is not for {}", "{} of {} is now called", "{} cannot hold links: take as",
     "a matrix cannot hold links",
     "ranges and coordinates are for a matrix", "peaks is for two matrices: name the peaks",
-    "batch is for matrices: leave it out", "the result on matrices holds no assays",
+    "batch is for matrices: leave it out", "a scMVPFit holds no assays",
     "rna.layer and peak.layer are for the path",
     "{} is for an object, not for a matrix", "{} holds no counts: give the matrix",
-    "give either {} or {}, its name now", "object must be a matrix of RNA counts",
+    "give either {} or {}, its present name", "object must be a matrix of RNA counts",
     "ident.1 is empty: name a group", "all cells have one label: there is nothing",
     "ident.1 names all groups", "it does not label cells, so name another",
     "min.shared must be at most 1", "the object has no cells: there is nothing",
@@ -415,10 +415,10 @@ c(
   of(
     "an object of another class says nothing of what was meant",
     "a MultiAssayExperiment, the path of a file or two matrices",
-    "{} takes what RunSCMVP() returned, with"
+    "{} takes the result of RunSCMVP(), with"
   ),
   of(
     "values without the cells that hold them, as all other tests give",
-    "missing or infinite values: take them out"
+    "missing or infinite values: remove them"
   )
 )

@@ -32,7 +32,7 @@ test_that("a level that there is not is refused", {
   expect_refused(ClusterSCMVP(object, resolution = 0), "resolution must be a number")
   expect_refused(ClusterSCMVP(object, 2, 0.1), "both n.clusters and resolution are given")
   expect_error(ClusterSCMVP(paired_object()), class = "scmvp_error_model")
-  expect_refused(ClusterSCMVP(1), "takes what RunSCMVP\\(\\) returned")
+  expect_refused(ClusterSCMVP(1), "takes the result of RunSCMVP\\(\\)")
   earlier <- object
   slot(earlier[["scmvp"]], "misc")$tree <- NULL
   expect_refused(PlotSCMVPTree(earlier), "run RunSCMVP\\(\\) again", "scmvp_error_model")

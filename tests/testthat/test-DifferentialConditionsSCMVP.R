@@ -186,7 +186,7 @@ test_that("groups without replicates are left out, and how many is said", {
     table <- compare(object, covariates = "batch"),
     class = "scmvp_warning_replicates"
   )
-  expect_match(conditionMessage(warning), "1 with covariates that cannot be told .*'B: treated'")
+  expect_match(conditionMessage(warning), "1 with covariates confounded .*'B: treated'")
   expect_identical(unique(as.character(table$group)), "T")
 })
 
@@ -208,7 +208,7 @@ test_that("what cannot be compared is refused; as is said, it can", {
   few$condition[few$donor %in% paste0("d", 2:6)] <- "treated"
   few$sample <- paste(few$donor, few$condition)
   said <- refusal(compare(few))
-  expect_match(said, "too few [(]'control': 1, 'treated': 6[)]")
+  expect_match(said, "conditions [(]'control': 1, 'treated': 6[)]")
   expect_match(said, "choose another with reference =")
   few$condition[few$donor %in% c("d5", "d6")] <- "other"
   few$sample <- paste(few$donor, few$condition)
@@ -222,7 +222,7 @@ test_that("what cannot be compared is refused; as is said, it can", {
   # covariates
   expect_refused(compare(object, covariates = "all"), "covariate 'all' is the same in all samples")
   expect_refused(compare(object, covariates = "type"), "12 samples have cells of several values")
-  expect_refused(compare(object, covariates = "condition"), "cannot be told apart")
+  expect_refused(compare(object, covariates = "condition"), "are confounded")
   expect_refused(compare(object, covariates = "batch"), "'batch'.*check the spelling")
   object$sex <- ifelse(object$donor == "d1", NA, "f")
   expect_refused(compare(object, covariates = "sex"), "covariate 'sex' has no value for 40 cells")
@@ -232,7 +232,7 @@ test_that("what cannot be compared is refused; as is said, it can", {
   expect_compared(covariates = data.frame(donor = object$donor))
   # every donor another age of whole years, so that nothing is left to judge by
   object$number <- as.integer(factor(object$sample))
-  expect_refused(compare(object, covariates = "number"), "cannot be told apart")
+  expect_refused(compare(object, covariates = "number"), "are confounded")
 
   # samples
   object$cell <- colnames(object)

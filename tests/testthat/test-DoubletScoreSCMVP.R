@@ -80,14 +80,14 @@ test_that("cells of one modality have no score", {
 
 test_that("what cannot be scored is refused", {
   object <- scored()
-  expect_refused(DoubletScoreSCMVP(1), "takes what RunSCMVP\\(\\) returned")
+  expect_refused(DoubletScoreSCMVP(1), "takes the result of RunSCMVP\\(\\)")
   expect_refused(DoubletScoreSCMVP(paired_object()), "no reduction 'scmvp'", "scmvp_error")
   expect_refused(DoubletScoreSCMVP(object, n.simulated = 3), "n.simulated must be a whole number")
   expect_refused(DoubletScoreSCMVP(object, simulated = 3), "unknown argument 'simulated'")
   few <- object[, cell_names[1:40]]
   expect_refused(DoubletScoreSCMVP(few, verbose = FALSE), "40 cells have counts in both")
   one <- object[, object$scmvp_cluster == "0"]
-  expect_refused(DoubletScoreSCMVP(one, verbose = FALSE), "too few|of one component")
+  expect_refused(DoubletScoreSCMVP(one, verbose = FALSE), "too few|to one component")
   without <- object
   without[["ATAC"]] <- NULL
   expect_refused(

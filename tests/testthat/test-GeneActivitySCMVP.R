@@ -95,7 +95,7 @@ test_that("what cannot be summed is refused", {
   expect_refused(run(some_genes(), assay.name = "ATAC"), "was not made from reduction 'scmvp'")
   expect_refused(run(some_genes(), method = "sum"), "method")
   alone <- quick_fit(rna_counts(), peaks = atac_counts(), max.epochs = 1)
-  expect_refused(GeneActivitySCMVP(alone), "gene.coords is needed for the result on matrices")
+  expect_refused(GeneActivitySCMVP(alone), "gene.coords is needed for a scMVPFit")
   expect_refused(
     GeneActivitySCMVP(alone, some_genes(), as = "object"), "holds no assays: take as = \"matrix\""
   )

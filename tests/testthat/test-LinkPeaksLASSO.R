@@ -136,13 +136,13 @@ test_that("smoothing both sides warns, needs blocks, and leaves the rate out", {
   rownames(coordinates) <- colnames(case$rna)
   expect_refused(
     suppressWarnings(link_case(case, rna.imputed = TRUE, peaks.imputed = TRUE, folds = "random")),
-    "random folds with both sides smoothed would invent links"
+    "random folds with smoothed RNA and peaks would give false links"
   )
   expect_warning(
     links <- link_case(
       case,
       rna.imputed = TRUE, peaks.imputed = TRUE, coordinates = coordinates
-    ), "Both sides are smoothed", class = "scmvp_warning_smoothed"
+    ), "RNA and peaks are both smoothed", class = "scmvp_warning_smoothed"
   )
   expect_true(all(is.na(links$fdr)))
   expect_silent(link_case(case, peaks.imputed = TRUE))
@@ -247,7 +247,7 @@ test_that("Seurat objects and SingleCellExperiments give what their matrices giv
     )
   }
   expect_equal(run(object), expected)
-  expect_refused(run(object, as = "object"), "no ChromatinAssay")
+  expect_refused(run(object, as = "object"), "not a ChromatinAssay")
   expect_refused(run(object, distances = 5), "did you mean distance")
   expect_refused(
     LinkPeaksLASSO(object, verbose = FALSE), "assay 'ATAC' has no gene annotation"

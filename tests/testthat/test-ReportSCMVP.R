@@ -61,7 +61,7 @@ test_that("what a report cannot show is refused, and no file is made", {
   object <- fitted_object()
   file <- tempfile(fileext = ".html")
   expect_refused(ReportSCMVP(object, file, columns = "none"), "is not among the metadata")
-  expect_refused(ReportSCMVP(object, file, umap = "scmvp"), "name a reduction of two dimensions")
+  expect_refused(ReportSCMVP(object, file, umap = "scmvp"), "name a two-dimensional reduction")
   expect_refused(ReportSCMVP(object, file, umap = "none"), "run RunUMAP\\(\\) first")
   expect_refused(ReportSCMVP(object, file, markers = 0), "markers must be a whole number")
   expect_error(ReportSCMVP(paired_object(), file), class = "scmvp_error_model")

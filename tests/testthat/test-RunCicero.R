@@ -295,7 +295,7 @@ test_that("Seurat objects, plain or imputed, give what their matrices give", {
   expect_equal(as_counts$coaccess, plain$coaccess, tolerance = 1e-10)
   expect_refused(run(object, assay = "peaks"), "no assay 'peaks' \\(assay\\); its assays are ATAC")
   expect_refused(run(object, layer = "scaled"), "no layer 'scaled'")
-  expect_refused(run(object, as = "object"), "no ChromatinAssay")
+  expect_refused(run(object, as = "object"), "not a ChromatinAssay")
   expect_refused(run(object, reduction.name = "x"), "unknown argument 'reduction.name'")
   expect_refused(run(object, windows = 5), "unknown argument 'windows'; did you mean window")
 })

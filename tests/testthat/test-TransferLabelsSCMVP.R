@@ -85,7 +85,7 @@ test_that("what cannot be transferred is refused", {
   z <- known$points
   expect_refused(TransferLabelsSCMVP(z, z[, 1:2], labels = known$label), "3 dimensions.*2")
   expect_refused(TransferLabelsSCMVP(z, z, labels = known$label[1:9]), "one value per cell")
-  expect_refused(TransferLabelsSCMVP(z, z, labels = rep("a", 100)), "nothing to tell")
+  expect_refused(TransferLabelsSCMVP(z, z, labels = rep("a", 100)), "nothing to distinguish")
   expect_refused(TransferLabelsSCMVP(z[1:19, ], z, labels = known$label[1:19]), "19 labeled")
   strange <- sub("a", "unassigned", known$label)
   expect_refused(TransferLabelsSCMVP(z, z, labels = strange), "'unassigned'")

@@ -758,7 +758,7 @@ test_that("networks of peaks: a cutoff below the largest", {
   said <- refusal(find(0.9))
   largest <- as.numeric(sub(".*largest is ([0-9.]+)\\).*", "\\1", said))
   expect_identical(nrow(find(largest / 2)), 3L)
-  expect_match(refusal(find(table = transform(pairs, coaccess = 0))), "no network to be found.$")
+  expect_match(refusal(find(table = transform(pairs, coaccess = 0))), "there are no networks.$")
 })
 
 test_that("what is left out, lowered or turned round is taken", {
@@ -849,7 +849,7 @@ test_that("what is left out, lowered or turned round is taken", {
   parts <- points
   parts[1:100, -1] <- parts[1:100, -1] + 2
   order <- function(x, n) RunDiffusionSCMVP(x, rownames(x)[1], n.neighbors = n, n.components = 3)
-  expect_match(refusal(order(parts, 10)), "order each part by itself, or raise n.neighbors.$")
+  expect_match(refusal(order(parts, 10)), "order each part separately, or raise n.neighbors.$")
   expect_type(order(parts[1:100, ], 10), "list")
   expect_type(order(parts, 150), "list")
 
@@ -862,7 +862,7 @@ test_that("what is left out, lowered or turned round is taken", {
   on_disk <- function(...) {
     ImputeSCMVP(sce, as = "object", file = tempfile(fileext = ".h5"), verbose = FALSE, ...)
   }
-  expect_match(refusal(on_disk()), "choose another assay.name for the one on disk.$")
+  expect_match(refusal(on_disk()), "choose another assay.name for the values on disk.$")
   expect_true("other" %in% SingleCellExperiment::altExpNames(on_disk(assay.name = "other")))
 
   skip_if(utils::packageVersion("HDF5Array") >= "1.28", "this HDF5Array opens sparse HDF5")

@@ -214,7 +214,7 @@ test_that("an altExp with its cells in another order is read by name", {
   expect_identical(as.matrix(found$counts()), as.matrix(counts$peaks))
   colnames(turned)[1] <- "stranger"
   object <- suppressWarnings(SingleCellExperiment::`altExp<-`(object, "peaks", value = turned))
-  expect_refused(reaching_fit(list(object = object)), "holds other cells than .*'stranger' is not")
+  expect_refused(reaching_fit(list(object = object)), "has other cells than .*'stranger' is not")
 })
 
 test_that("and so is the fit, where the order is kept", {

@@ -37,7 +37,7 @@ test_that("cells of an altExp have the names of the object's, or are refused", {
   peaks <- atac_counts()
   colnames(peaks) <- paste0("other", seq_len(n_cells))
   object <- sce_with(rna_counts(), altExps = list(peaks = sce_with(peaks)))
-  expect_refused(RunSCMVP(object), "holds other cells .* under the same names")
+  expect_refused(RunSCMVP(object), "has other cells .* under the same names")
 })
 
 test_that("features along a pseudotime are tested on raw counts only", {

@@ -55,7 +55,7 @@ def counts_in(
 
     Args:
         adata: The modality.
-        modality: Which one.
+        modality: 'rna' or 'atac'.
         layer: With raw counts; X when None.
     """
     places, cells = places_of(adata), as_names(adata.obs_names)
@@ -71,8 +71,8 @@ def labels_of(data: Any, labels: Any, names: np.ndarray, argument: str) -> np.nd
     Args:
         data: With `obs`, or an array.
         labels: Name of a column, or a value for each cell.
-        names: Of the cells, in their order.
-        argument: What the caller calls `labels`.
+        names: Names of the cells, in their order.
+        argument: Name of `labels` in the call.
     """
     if isinstance(labels, str):
         if not hasattr(data, "obs"):

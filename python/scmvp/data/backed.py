@@ -269,8 +269,8 @@ def _stored(element: Any, modality: str, path: Path) -> StoredCsr | StoredDense:
     kind = kind.decode() if isinstance(kind, bytes) else kind
     if kind not in ("csr_matrix", "csr"):
         raise InputError(
-            f"the {label_of(modality)} matrix of {path} is a {kind}, of which rows cannot be read "
-            "one by one; write it as a csr_matrix, or leave out backed=True"
+            f"the {label_of(modality)} matrix of {path} is a {kind}, whose rows cannot be read one "
+            "by one; write it as a csr_matrix, or leave out backed=True"
         )
     n_rows, n_columns = (int(n) for n in shape)
     size = n_rows, n_columns

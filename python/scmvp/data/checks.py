@@ -65,7 +65,7 @@ def check_paired(
         mosaic: Keep unimodal cells.
         absent: Feature names of each modality, for cells of which one was not observed at all:
             then `data` may lack it (a MuData without it, or None in the pair).
-        columns: Of `obs`, that are wanted in the result.
+        columns: Columns of `obs` to keep in the result.
 
     Returns:
         Paired, with the cells of a MuData in the order of its `obs_names`, those of a pair in the
@@ -264,7 +264,7 @@ def match_cells(
             for label, names in zip(labels, alone.values(), strict=True)
             if len(names)
         ]
-        or_all = ", or say mosaic=True to use the others, too" if may_be_mosaic else ""
+        or_all = ", or use all cells with mosaic=True" if may_be_mosaic else ""
         raise InputError(
             f"the two modalities do not hold the same cells: {' and '.join(parts)}; keep the "
             f"{count_of(int((order >= 0).sum()), 'shared cell')} in both{or_all}"
@@ -350,9 +350,7 @@ def writable(path: str | os.PathLike) -> Path:
     if not path.absolute().parent.is_dir():
         raise InputError(f"'{path}' cannot be made: there is no folder '{path.parent}'")
     if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(
-            f"'{path}' cannot be made: '{path.parent}' is not a folder one can write to"
-        )
+        raise InputError(f"'{path}' cannot be made: '{path.parent}' is not a writable folder")
     refuse_no_file(path)
     return path
 

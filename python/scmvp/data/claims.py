@@ -39,7 +39,7 @@ def open_hdf5(path: Path, source: WatchedFile | None = None) -> h5py.File:
     """An HDF5 file, all of whose content is in it.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         source: The same file, to read it from.
 
     Raises:
@@ -189,8 +189,8 @@ class _BoundedGzip(gzip.GzipFile):
     def refuse_too_large(self) -> None:
         if self.left < 0:
             raise InputError(
-                f"{self.path} becomes more than {_TEXT} times as large when it is unpacked, which "
-                "tables of cells, features or counts do not; unpack it if it is right"
+                f"{self.path} becomes more than {_TEXT} times as large when it is unpacked, unlike "
+                "tables of cells, features or counts; if the file is right, unpack it first"
             )
 
 
@@ -229,7 +229,7 @@ def check_matrix_market(path: Path, shape: tuple[int, int]) -> tuple[int, int]:
     numbers = line.split()
     if len(numbers) not in (2, 3) or not all(number.isdigit() for number in numbers):
         raise InputError(
-            f"{path} is not a readable MatrixMarket file (damaged?): it does not say its size"
+            f"{path} is not a readable MatrixMarket file (damaged?): it does not state its size"
         )
     rows, columns, *n_values = (int(number[:40]) for number in numbers)
     unpacked = path.stat().st_size * (_TEXT if path.suffix == ".gz" else 1) + _SMALL

@@ -53,8 +53,8 @@ def names_of_modalities(names: Iterable[str]) -> dict[str, str]:
             candidates = [modality]
         if len(candidates) > 1:
             raise InputError(
-                f"{name_some(candidates)} could each be the {label_of(modality)} modality; name "
-                f"the one that is meant '{modality}'"
+                f"{name_some(candidates)} could each be the {label_of(modality)} modality; rename "
+                f"the right one to '{modality}'"
             )
         if candidates:
             found[modality] = candidates[0]
@@ -124,7 +124,7 @@ def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndar
     if not right.any():
         raise InputError(
             f"{where} holds no features of type '{FEATURE_TYPES[modality]}' (types: "
-            f"{name_some(others.index)}), but stands for the {label_of(modality)}; give the "
+            f"{name_some(others.index)}), but was given as the {label_of(modality)}; give the "
             f"{label_of(modality)} in its place"
         )
     note(f"{where}: {_of_types(others)} left out")
@@ -139,7 +139,7 @@ def split(adata: AnnData, where: str) -> dict[str, AnnData]:
     if types is None:
         columns = ", ".join(f"'{name}'" for name in adata.var) or "none"
         raise InputError(
-            f"{where} does not say which features are genes and which are peaks; give it a column "
+            f"{where} does not state which features are genes and which are peaks; add a column "
             f"var['feature_types'] of 'Gene Expression' and 'Peaks' (columns: {columns}), or give "
             "the two as a pair (rna, atac)"
         )

@@ -115,8 +115,8 @@ class Covariates:
         if not isinstance(batch, Mapping):
             if len(self.levels) > 1:
                 raise InputError(
-                    f"batch is {batch!r}, but there are the columns {', '.join(self.names)}; give "
-                    "a dict of column and level"
+                    f"batch is {batch!r}, but the model has the batch columns "
+                    f"{', '.join(self.names)}; give a dict of column and level"
                 )
             batch = {self.names[0]: batch}
         if odd := [name for name in batch if name not in self.levels]:

@@ -1,6 +1,6 @@
 """Filtering of cells and features, a step that the user calls on raw data.
 
-Fitting itself never drops a cell.
+A fit never removes a cell.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def filter_paired(
     rna_layer: str | None = None,
     atac_layer: str | None = None,
 ) -> MuData:
-    """Remove poor cells, then features seen in few of the remaining cells.
+    """Remove cells with few detected features, then features with counts in few of these cells.
 
     Args:
-        mdata: Paired cells, as `SCMVP` takes them; X, or the layers named, holds raw counts. They
-            are not changed.
+        mdata: Paired cells, as for `SCMVP`; X, or the named layers, must contain raw counts. The
+            object is not changed.
         min_genes: Cells with fewer detected genes are removed.
         min_peaks: Cells with fewer detected peaks are removed.
-        min_cells: Genes and peaks seen in fewer of the remaining cells are removed.
-        verbose: Print what was removed and why.
-        rna_layer: Layer with the RNA counts, or 'raw', which then is X of the result; X when None.
+        min_cells: Genes and peaks with counts in fewer of the remaining cells are removed.
+        verbose: Print the numbers of removed cells and features, with the reason.
+        rna_layer: Layer with the RNA counts, or 'raw', which becomes X of the result; X when None.
         atac_layer: Layer with the ATAC counts, in the same way.
 
     Returns:
@@ -145,7 +145,7 @@ def _features_to_keep(counts: sp.csr_matrix, modality: str, min_cells: int) -> n
 
 
 def describe_filter(account: dict[str, Any]) -> str:
-    """The account of `filter_paired` in three lines."""
+    """The numbers of `filter_paired` in three lines."""
     return (
         f"cells: {account['n_cells']:,} of {account['n_cells_in']:,} kept "
         f"({account['cells_with_few_genes']:,} with fewer than "

@@ -58,7 +58,7 @@ def refuse_layers(path: Path, layers: Mapping[str, str | None]) -> None:
                 "; read_rds takes the name of an assay (rna_assay, peak_assay)" if is_rds else ""
             )
             raise InputError(
-                f"{path} has no layers, only h5ad, h5mu and zarr have: leave out "
+                f"{path} has no layers (only h5ad, h5mu and zarr have): leave out "
                 f"{modality}_layer='{layer}'{other}"
             )
 
@@ -124,7 +124,7 @@ def modalities_expected(path: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(
-            f"{path} holds one modality, as far as can be told: put the two as rna{path.suffix} "
+            f"{path} seems to hold only one modality: put the two as rna{path.suffix} "
             f"and atac{path.suffix} into one folder and give the folder, or give each feature its "
             "type, 'Gene Expression' or 'Peaks', in a column 'feature_types' of var"
         ) from error

@@ -173,12 +173,12 @@ def _places(
     lacking = found[["gene", "seqnames", "start", "end", "tss"]].isna().any(axis=1)
     if lacking.any():
         note(
-            f"{count_of(int(lacking.sum()), 'row')} of {where} without a name or a place of a gene "
-            f"{'is' if lacking.sum() == 1 else 'are'} left out"
+            f"{count_of(int(lacking.sum()), 'row')} of {where} without the name or the coordinates "
+            f"of a gene {'is' if lacking.sum() == 1 else 'are'} left out"
         )
         found = found[~lacking].reset_index(drop=True)
     if not len(found):
-        raise InputError(f"{where} holds no gene with a name and a place; give one that does")
+        raise InputError(f"{where} has no gene with a name and coordinates; give one that does")
     found["strand"] = _strands(found["strand"])
     if at_tss:  # a window around the start is no body
         window = ~(found["tss"].eq(found["start"]) | found["tss"].eq(found["end"]))

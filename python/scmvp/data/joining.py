@@ -1,4 +1,4 @@
-"""Two modalities in memory as one MuData of the same cells."""
+"""Joins two modalities in memory to one MuData of the same cells."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def from_parts(
         obs: Columns for `mdata.obs`, n_cells values each.
 
     Raises:
-        InputError: The vectors and the names do not fit each other.
+        InputError: The vectors and the names do not match.
     """
     named = as_names(cells)
     return join(

@@ -406,7 +406,7 @@ def same_values(one: Any, other: Any, columns: np.ndarray | None = None) -> bool
     Args:
         one: Cells x features.
         other: The same.
-        columns: Of `other`, in the order of those of `one`.
+        columns: Columns of `other`, in the order of those of `one`.
     """
     one, other = matrix_of(one), matrix_of(other)
     if one is None or other is None:

@@ -165,14 +165,14 @@ def _parts_of(given: Any) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray, np.nda
         values = sp.csr_matrix(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
-            "the table of motifs holds what is no number; give zeros and ones"
+            "the table of motifs has values that are not numbers; give zeros and ones"
         ) from error
     if not np.isfinite(values.data).all():
         raise InputError("the table of motifs has values that are not finite; give zeros and ones")
     if (values.data < 0).any():
         raise InputError(
-            "the table of motifs has values below 0, as scores have; give zeros and ones: whether "
-            "a peak has the motif"
+            "the table of motifs has values below 0, like scores; give ones for the peaks with a "
+            "motif and zeros for the others"
         )
     values.sum_duplicates()
     values.eliminate_zeros()

@@ -110,7 +110,7 @@ def place_in_memory(
         layer: As `rna_layer` and `atac_layer` have it.
         query: Whether these are cells for a fitted model, whose layers cannot be named: `layer` is
             then that of the fitted cells, taken where the query has it, too.
-        argument: What the caller calls `layer`; 'rna_layer' or 'atac_layer' when None.
+        argument: Name of `layer` in the call; 'rna_layer' or 'atac_layer' when None.
     """
     if query and layer is not None and layer not in [place.name for place in places]:
         layer = None
@@ -169,7 +169,7 @@ def place_in_file(
     taken, left = (rival, x) if _is_rather_counts(rival, x) else (x, rival)
     note(
         f"{label} holds {_kind(x)}, but {rival.words} holds other counts; {taken.words} is taken: "
-        f"for {left.words} say {modality}_layer='{left.name}'"
+        f"for {left.words} use {modality}_layer='{left.name}'"
     )
     return taken, True
 
@@ -195,10 +195,10 @@ def remedy(
 
 def _how_to_take(place: Place, modality: str, query: bool, argument: str | None) -> str:
     if not query:
-        return f"say {argument or f'{modality}_layer'}='{place.name}'"
+        return f"use {argument or f'{modality}_layer'}='{place.name}'"
     if place.is_layer:
         return f"put it into X (adata.X = adata.layers['{place.name}'])"
-    return "give adata.raw.to_adata() in the place of this AnnData"
+    return "give adata.raw.to_adata() instead of this AnnData"
 
 
 def _usual(places: Sequence[Place]) -> list[Place]:

@@ -1,4 +1,4 @@
-"""How many clusters to expect, by the rank of the cell-cell correlation matrix, as in the paper."""
+"""Number of clusters from the rank of the cell-cell correlation matrix, as in the paper."""
 
 from __future__ import annotations
 
@@ -39,20 +39,21 @@ _RANK_STEPS = (16, MAX_CLUSTERS)
 def estimate_n_clusters(
     rna: Matrix, atac: Matrix, seed: int = 0, design: np.ndarray | None = None
 ) -> int:
-    """Number of clusters from the rank of the cell-cell correlation matrix, as the paper has it.
+    """Estimate the number of clusters from the rank of the cell-cell correlation matrix.
 
-    `SCMVP` without `n_clusters` finds K in its latent, nearer to the truth.
+    This is the method of the paper. `SCMVP` without `n_clusters` estimates K from its latent,
+    which is more accurate.
 
-    K clusters span K - 1 directions among cells. A direction counts where its singular value
-    exceeds the largest one of the same matrix with each feature's values permuted over cells of the
-    same depth. This is done for both modalities side by side, which sees what either only hints at,
-    and for each alone, which the noise of the other does not reach; the largest rank counts. Cells
-    without counts in one modality are left out; the means of the batches are subtracted.
+    K clusters span K - 1 directions among cells. A direction counts if its singular value exceeds
+    the largest one of the same matrix after each feature's values are permuted over cells of the
+    same depth. The rank is computed for both modalities together, which combines weak signals, and
+    for each modality alone, without the noise of the other; the largest rank is used. Cells without
+    counts in one modality are left out; the means of the batches are subtracted.
 
     Args:
         rna: Counts, cells x genes.
         atac: Counts of the same cells, cells x peaks.
-        seed: Seed of the subsampled cells (at most 3,000), of the permutation and of the search.
+        seed: Seed of the sampled cells (at most 3,000), of the permutation and of the search.
         design: Batches of the cells, (n_cells, n_levels) (module `covariates`).
 
     Returns:

@@ -54,7 +54,7 @@ def join_samples(
         peaks: 'union', 'shared', or peaks to count in.
         fragments: Files from which the peaks are counted.
         mosaic: Cells may lack one modality.
-        stages: Of the counting.
+        stages: Stages of the counting.
     """
     cells = {
         modality: {name: mdata[modality].obs_names for name, mdata in samples.items()}
@@ -70,7 +70,7 @@ def join_samples(
         adata.obs = _columns_of_samples({n: m[modality].obs for n, m in samples.items()})
     whole = _columns_of_samples({name: mdata.obs for name, mdata in samples.items()})
     if _KEPT_ASIDE in whole:
-        note(f"a column '{COLUMN}' that the cells had is called '{_KEPT_ASIDE}' now")
+        note(f"a column '{COLUMN}' of the cells was renamed to '{_KEPT_ASIDE}'")
     return join(rna, atac, obs=whole, mosaic=mosaic, may_be_mosaic=True)
 
 
@@ -82,8 +82,8 @@ def _cell_names(cells: Mapping[str, pd.Index]) -> pd.Index:
     if len(set(names)) < len(names):
         repeated = pd.Index(names)[pd.Index(names).duplicated()]
         raise InputError(
-            f"names of samples and cells make the same name twice ({name_some(repeated)}); give "
-            "the samples other names"
+            f"names of samples and cells combine to the same name twice ({name_some(repeated)}); "
+            "give the samples other names"
         )
     return pd.Index(names)
 
@@ -176,8 +176,8 @@ def _without_other_ids(samples: Mapping[str, AnnData], shared: pd.Index) -> pd.I
         )
     if differ.any():
         note(
-            f"{count_of(int(differ.sum()), 'gene')} left out, whose ids differ between samples "
-            f"({name_some(shared[differ])})"
+            f"{count_of(int(differ.sum()), 'gene')} left out, because their ids differ between "
+            f"samples ({name_some(shared[differ])})"
         )
     return shared[~differ]
 
@@ -289,8 +289,8 @@ def _refuse_other_cells(
     """Refuse fragments of other cells: nearly all barcodes of a kit are in every file.
 
     Args:
-        name: Of the sample.
-        path: Of the fragments.
+        name: Name of the sample.
+        path: Path of the fragments.
         known: Counts of the same cells in the sample's own peaks.
         counts: Those from the fragments.
         least: Of the known counts of a typical cell, what must be found again.

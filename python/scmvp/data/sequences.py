@@ -218,7 +218,7 @@ def _lightmotif():
     except ImportError as error:
         raise InputError(
             f"motifs are searched in sequences with lightmotif ({error}); install it with: pip "
-            "install 'scmvp[motifs]', or give which peaks have which motif as a table"
+            "install 'scmvp[motifs]', or give a table of the motifs of the peaks"
         ) from error
     return lightmotif
 

@@ -201,7 +201,9 @@ def _refuse_path(arguments: dict[str, Any]) -> None:
     if not 0 <= number("atac_lead", lead) < 1:
         raise InputError(f"atac_lead must be at least 0 and below 1, not {lead}")
     if (branches > 1 or lead > 0) and not arguments["ordered"]:
-        raise InputError("branches and atac_lead are of cells along a path; say ordered=True, too")
+        raise InputError(
+            "branches and atac_lead apply only to cells along a path; add ordered=True"
+        )
     if branches > 1 and arguments["n_types"] < branches + 2:
         raise InputError(
             f"{count_of(branches, 'branch', 'needs', 'need')} at least "

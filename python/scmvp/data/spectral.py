@@ -72,8 +72,8 @@ def fit_correspondence(
     Args:
         counts: Cells x features.
         n_components: d; those beyond the smaller side of the matrix are all zero.
-        seed: Of the cells drawn and of the search.
-        batches: Of the cells.
+        seed: Seed of the cells drawn and of the search.
+        batches: Batches of the cells.
         shrink: Shrink the scores of each direction. The loadings of some thousand cells fit the
             noise of each of them: its scores are several times as large as on loadings of other
             cells (Lee, Zou and Wright, Ann. Stat. 2010), and shrinkage makes them as large as
@@ -146,8 +146,8 @@ def _directions(
 
     Args:
         prepared: The cells.
-        n_components: How many.
-        rng: Of the search.
+        n_components: Number of components.
+        rng: Generator for the search.
         without: Cells that are left out.
         step: Called after every step of the search.
     """
@@ -202,7 +202,7 @@ def batches_of(counts: Matrix, design: np.ndarray) -> Batches:
 
     Args:
         counts: Cells x features.
-        design: Of the cells, (n_cells, n_levels).
+        design: Batches of the cells, (n_cells, n_levels).
     """
     kinds, kind = distinct(design)
     seen, start = np.zeros((len(kinds), counts.shape[1])), 0
@@ -301,8 +301,8 @@ def leading(
 
     Args:
         matrix: A, by its products.
-        n: How many.
-        rng: Of the vectors that the search starts from.
+        n: Number of directions.
+        rng: Generator for the start vectors of the search.
         step: Called after every block.
     """
     rows = min(matrix.shape) == matrix.shape[0]

@@ -54,7 +54,7 @@ def names_of_10x(file: h5py.File, path: Path) -> tuple[h5py.Group, np.ndarray, p
     }
     if "feature_type" not in features or "name" not in features:
         raise InputError(
-            f"{path} does not say which features are genes and which are peaks; {ACCEPTED}"
+            f"{path} does not state which features are genes and which are peaks; {ACCEPTED}"
         )
     sizes = {len(names) for names in features.values()}
     if sizes != {n_features} or len(cells) != n_cells:
@@ -84,7 +84,7 @@ def read_matrix_market(path: Path, report: Report) -> MuData:
     found = {name: plain_or_gzipped(path, name) for name in _MATRIX_FILES}
     if found["features.tsv"] is None and plain_or_gzipped(path, "genes.tsv") is not None:
         raise InputError(
-            f"{path} holds genes.tsv as Cell Ranger 2 wrote it, which does not say which "
+            f"{path} holds genes.tsv as Cell Ranger 2 wrote it, which does not state which "
             "features are peaks; write the two as rna.h5ad and atac.h5ad into one folder, or "
             "as features.tsv with the columns id, name and type ('Gene Expression' or 'Peaks')"
         )

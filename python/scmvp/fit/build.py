@@ -26,11 +26,11 @@ def untrained(
     """An untrained module, with the loadings and totals of the counts.
 
     Args:
-        options: Of the network.
+        options: Options of the network.
         n_clusters: K; None leaves it open.
-        counts: Of the cells to fit, by modality.
+        counts: Counts of the cells to fit, by modality.
         design: Their batches, (n, S).
-        seed: Of the correspondence analysis.
+        seed: Seed of the correspondence analysis.
         stages: For its progress.
     """
     o, features = options, {}

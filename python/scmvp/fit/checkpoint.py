@@ -79,8 +79,8 @@ def load(path: Path, trainer: Trainer) -> None:
     ours, theirs = _identity(trainer), about["training"]
     if odd := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
         raise InputError(
-            f"'{path}' is of another training ({', '.join(odd)} differ); take up that one, or "
-            "delete the file to train anew"
+            f"'{path}' belongs to another training ({', '.join(odd)} differ); repeat the call of "
+            "that training, or delete the file to train anew"
         )
     if trainer.module.n_clusters_given is None:
         trainer.set_n_clusters(len(tensors["module.prior.mean"]))

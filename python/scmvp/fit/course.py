@@ -61,13 +61,13 @@ def course_of(
 
     Args:
         defaults: Training options of the preset.
-        max_epochs: As there, and so on.
+        max_epochs: As there, like the following arguments.
         batch_size: Cells per step.
         lr: Learning rate.
-        seed: Of all that is random.
+        seed: Seed of all random numbers.
         device: By name.
-        threads: Of PyTorch.
-        callback: Of epochs.
+        threads: Threads of PyTorch.
+        callback: Callback of epochs.
         checkpoint: File.
         others: Training options by name.
 
@@ -105,11 +105,11 @@ def trained(
 
     Args:
         course: How.
-        options: Of the network.
+        options: Options of the network.
         n_clusters: K; None: to be found.
-        counts: Of the cells, by modality.
+        counts: Counts of the cells, by modality.
         design: Their batches, (n, S).
-        account: What was chosen of the cells, with the number that lack a modality.
+        account: Numbers of cells and features, and of cells that lack a modality.
         show_epoch: Called after each epoch, before the caller's callback.
         stages: For the work before the first epoch.
 

@@ -45,7 +45,7 @@ def embed(
         cells: Their counts.
         inputs: What `all_inputs` makes of them, where it is known.
         modality: 'joint', 'rna' or 'atac'.
-        rows: Which cells; all when None.
+        rows: Rows of the cells; all when None.
         report: Called with the fraction of them that is done.
     """
     module.eval()

@@ -29,11 +29,11 @@ class Fitted:
 
     Attributes:
         module: In evaluation mode.
-        options: Of its training.
+        options: Options of its training.
         result: How that went.
-        account: What was chosen of the cells and found in them, in numbers.
+        account: Numbers of cells, features and clusters.
         threads: On how many it was trained; None where that is not known.
-        latent: Of the fitted cells, (n, D); None where the model was read from a file.
+        latent: Latent of the fitted cells, (n, D); None where the model was read from a file.
         tree: How its components merge; None where the file of the model has none.
         level: Clusters that it gives when it is not asked for a number; None: its components.
     """
@@ -110,7 +110,7 @@ class Fitted:
         if n_clusters > most:
             raise InputError(
                 f"n_clusters is {n_clusters}, but the cells are in {count_of(most, 'component')} "
-                "of the mixture, which can only merge; give at most that, or fit again"
+                "of the mixture, which can only be merged; give at most that number, or fit again"
             )
         if self.level is None and n_clusters == self.module.n_clusters:
             return None
@@ -122,7 +122,9 @@ class Fitted:
         try:
             latent = np.asarray(latent, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise InputError("the latent is not of numbers; give one from this model") from error
+            raise InputError(
+                "the latent has values that are not numbers; give one from this model"
+            ) from error
         if latent.ndim != 2 or latent.shape[1] != n_latent or not len(latent):
             raise InputError(
                 f"the latent has shape {latent.shape}; "

@@ -44,7 +44,7 @@ def start(z: np.ndarray, variance: np.ndarray, n_clusters: int, seed: int) -> Mi
         z: Posterior means, (n, D); at most 5,000 cells, from all over the file, are used.
         variance: Posterior variances, (n, D).
         n_clusters: K, 1 or less than n.
-        seed: Of the clustering.
+        seed: Seed of the clustering.
     """
     z, variance = _sampled(z), _sampled(variance)
     labels = np.zeros(len(z), dtype=int)
@@ -67,7 +67,7 @@ def choose_n_clusters(
     Args:
         z: Posterior means, (n, D); at most 5,000 cells, from all over the file, are used.
         variance: Posterior variances, (n, D).
-        seed: Of the clustering.
+        seed: Seed of the clustering.
         report: Called after each K with the fraction done, 0 to 1.
 
     Returns:

@@ -86,7 +86,7 @@ def cluster_tree(latent: np.ndarray, component: np.ndarray, means: np.ndarray) -
     Args:
         latent: Whitened latent of the cells, (n, D).
         component: The most probable component of each, (n,).
-        means: Of all components, in the same coordinates, (K, D).
+        means: Means of all components, in the same coordinates, (K, D).
     """
     used, own, n_cells = np.unique(component, return_inverse=True, return_counts=True)
     distance = np.square(means[:, None] - means[None, used]).sum(2)

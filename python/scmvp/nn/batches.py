@@ -72,7 +72,7 @@ class Cells:
 
         Args:
             counts: Cells x features, by modality.
-            device: Where minibatches go.
+            device: Device of the minibatches.
             ranks: This process among several.
             design: The cells' batches (module `covariates`), (n_cells, n_levels).
             part_paired: Which part of the cells has counts in all.

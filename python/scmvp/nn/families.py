@@ -74,7 +74,7 @@ class Family:
 
         Args:
             m: (B, f) means of the features j; P afterwards.
-            j: Which features.
+            j: Numbers of the features.
             copies: (F,), how often each feature counts; None: once.
         """
         raise NotImplementedError
@@ -86,9 +86,9 @@ class Family:
 
         Args:
             e: (B, F) in blocks, means but for the factor of each cell.
-            blocks: Where in e which features are.
+            blocks: Positions of the features in e.
             per_e: (B,), the factor.
-            pool: Where memory is taken from.
+            pool: Source of memory.
             copies: (F,), how often each feature counts; None: once.
 
         Returns:
@@ -118,7 +118,7 @@ class Family:
         Args:
             e: (B, F) in blocks, as P by `of_zeros`.
             p: What that returned.
-            blocks: Where in e which features are.
+            blocks: Positions of the features in e.
             per_e: (B,), mean per e.
             p_per_e: (B,), Σ P, of all counts as they are, by Σ e.
         """

@@ -64,7 +64,7 @@ def logits(counts: ByFeature, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor
     """h_i w_j + b_j at the non-zeros, (nnz,).
 
     Args:
-        counts: Of B cells and F features.
+        counts: Counts of B cells and F features.
         h: (B, H).
         weight: (F, H), w.
         bias: (F,), b.
@@ -87,11 +87,11 @@ def gradients(
     """Gradients; that of the biases takes the place of z, what the counts do to h adds to grad_h.
 
     Args:
-        counts: Of B cells and F features.
+        counts: Counts of B cells and F features.
         p: (nnz,), the gradient of the logits at the non-zeros.
         h: (B, H).
         weight: (F, H).
-        zeros: What the zeros add.
+        zeros: Contribution of the zeros.
         grad_h: (B, H).
         found: (F, H), filled with the gradient of the weights; or what to do with it, row by row.
     """

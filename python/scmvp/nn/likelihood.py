@@ -60,14 +60,14 @@ def of_counts(
     """Log-likelihood of counts whose means are their library sizes times softmax(h W' + b).
 
     Args:
-        family: Which distribution.
+        family: Distribution of the counts.
         parameter: (F,), its parameter.
         h: (B, H), last hidden layer of the decoder.
         weight: (F, H), W.
         bias: (F,), b.
         counts: (B, F).
         scoring: How scores are made of the expected proportions.
-        pool: Where memory is taken from; then only one backward pass can be made.
+        pool: Source of memory; then only one backward pass can be made.
     """
     tensors = (h, weight, bias, parameter)
     with_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)

@@ -54,10 +54,10 @@ class SampledZeros:
 
         Args:
             totals: (F,), counts of each over all cells.
-            n_cells: How many these are.
-            precision: Of the prior of the weights. No covariance C is remembered of features on
-                which the prior acts more than the zeros.
-            extent: Of the sample, 1 for the usual one.
+            n_cells: Number of these cells.
+            precision: Precision of the prior of the weights. No covariance C is stored for features
+                on which the prior acts more than the zeros.
+            extent: Factor of the probabilities, 1 for the usual sample.
         """
         rare = totals <= _RARE * precision
         least = torch.where(rare, _LEAST_RARE, _LEAST).double()
@@ -91,7 +91,7 @@ class SampledZeros:
         """Which features, (s,) int64 or all, and the inverse of how probable each was, (s,).
 
         Args:
-            start: Of the systematic sample, uniform on 0 to 1.
+            start: Start of the systematic sample, uniform on 0 to 1.
         """
         if self.zero is None:
             return slice(None), torch.ones_like(self.probability)

@@ -1,8 +1,8 @@
 """Seurat and Bioconductor objects in .rds files: into a MuData, and back.
 
-R itself reads and writes them (`rengine`, `bridge.R`); their parts are in `objects`. What an object
-has and a MuData has no place for (names of assays, keys and loadings of reductions) is in
-`mdata.uns['r_object']`, so that `write_rds` gives it back.
+R itself reads and writes them (`rengine`, `bridge.R`); their parts are in `objects`. Parts of an
+object for which a MuData has no place (names of assays, keys and loadings of reductions) are in
+`mdata.uns['r_object']`, from which `write_rds` restores them.
 """
 
 from __future__ import annotations
@@ -69,11 +69,12 @@ def read_rds(
 
     Returns:
         MuData with modalities 'rna' and 'atac', X the counts as stored (float64). obs: metadata of
-        the cells; factors are categories in their order, NA stays missing, and 'ident' are a Seurat
-        object's identities where no column has them. obsm: 'X_<reduction>'. var of the
-        modalities: metadata of the features, 'highly_variable' and 'highly_variable_rank' of the
-        variable features, and for peaks 'chrom', 'start', 'end', as the object has them (1-based,
-        end included). uns['r_object']: names of assays, keys, loadings.
+        the cells; factors become categoricals with the same levels, NA stays missing, and 'ident'
+        has the identities of a Seurat object if no other column has them. obsm: 'X_<reduction>'.
+        var of the modalities: metadata of the features, 'highly_variable' and
+        'highly_variable_rank' of the variable features, and for peaks 'chrom', 'start', 'end', as
+        the object has them (1-based, end included). uns['r_object']: names of assays, keys,
+        loadings.
 
     Raises:
         InputError: The file does not hold paired counts.
@@ -119,14 +120,14 @@ def write_rds(
 
     Args:
         mdata: Modalities 'rna' and 'atac'.
-        path: File to make or replace; it is replaced when it is whole.
+        path: File to write or replace; an existing file is replaced only by a complete one.
         as_: Class of the object.
         rna_layer: Layer with the RNA counts, or 'raw'; X when None.
         atac_layer: Layer with the ATAC counts, or 'raw'; X when None.
         engine: As for `read_rds`.
 
     Raises:
-        InputError: A modality holds no counts, cells differ, or something has no counterpart in R.
+        InputError: A modality contains no counts, cells differ, or a part has no counterpart in R.
         RError: R, SeuratObject or SingleCellExperiment is missing.
     """
     if as_ not in _LAYERS:
@@ -188,7 +189,7 @@ def add_to_rds(
     Args:
         path: File with the object; it is not changed, unless `out` is the same.
         mdata: The results.
-        out: File to make or replace; it is replaced when it is whole.
+        out: File to write or replace; an existing file is replaced only by a complete one.
         imputed: Imputed values by modality ('rna', 'atac'), cells x features, as the model returns
             them. They become the assay (altExp) scMVP_RNA or scMVP_ATAC; RNA values are transformed
             to log(1 + x), as in RunSCMVP().
@@ -197,7 +198,7 @@ def add_to_rds(
         engine: As for `read_rds`.
 
     Raises:
-        InputError: Cells do not match, or a name is taken by something of another kind.
+        InputError: Cells do not match, or a name belongs to a part of another kind.
         RError: R, or a package that the object needs, is missing.
     """
     path = as_path(path)

@@ -114,7 +114,7 @@ def run_cicero(
         the number of 'groups'.
 
     Raises:
-        InputError: As RunCicero() of R; its sentence.
+        InputError: As RunCicero() of R, with its message.
         RError: R or its package scMVP is missing; or R failed.
         KeyboardInterrupt: Interrupted; R is ended.
     """
@@ -201,7 +201,7 @@ def link_peaks_lasso(
             treated as imputed, unless `peaks_imputed` is given.
         reduction: Coordinates in `mdata.obsm` for blocks of similar cells, if present.
         dims: Dimensions to use, counted from 0; all when None.
-        groups: Groups of `aggregate_cells`, over which both sides are summed.
+        groups: Groups of `aggregate_cells`, over which RNA and accessibility are summed.
         verbose: Show progress, on standard error.
         engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first available.
         **options: Further arguments of LinkPeaksLASSO(), with '_' for '.': distance, `lambda_`
@@ -215,7 +215,7 @@ def link_peaks_lasso(
         table of all genes fitted.
 
     Raises:
-        InputError: As LinkPeaksLASSO() of R; its sentence.
+        InputError: As LinkPeaksLASSO() of R, with its message.
         RError: R or its package scMVP is missing; or R failed.
         KeyboardInterrupt: Interrupted; R is ended.
     """
@@ -269,7 +269,7 @@ def _values(
         if not holds_counts(named.matrix):
             raise InputError(
                 f"the values of the {label_of(modality)} modality are not counts; name the layer "
-                f"that holds them ({modality}_layer), or say what they are ({side}_imputed, "
+                f"that holds them ({modality}_layer), or state what they are ({side}_imputed, "
                 f"{side}_log)"
             )
     return named

@@ -233,8 +233,8 @@ def _start_rpy2() -> Any:
         raise RError(
             f"the Python package rpy2{_rpy2_version()} cannot be loaded ({reason}); install one "
             f"that goes with your R ({sys.executable} -m pip install 'rpy2==3.5.17' for R before "
-            "4.5, 'rpy2>=3.6' from 4.5 on), or have Rscript on the PATH and say engine='process', "
-            "which needs none"
+            "4.5, 'rpy2>=3.6' from 4.5 on), or use engine='process' with Rscript on the PATH, "
+            "which needs no rpy2"
         ) from error
 
 

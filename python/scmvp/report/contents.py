@@ -45,8 +45,8 @@ class Cells:
     Attributes:
         names: (n,).
         latent: (n, D).
-        probabilities: Of their clusters, (n, C).
-        columns: Of their metadata, one row per cell.
+        probabilities: Probabilities of their clusters, (n, C).
+        columns: Columns of their metadata, one row per cell.
         batches: Names of those columns that the model has as batches.
     """
 
@@ -109,7 +109,7 @@ def contents_of(
         paired: Their counts in the features of the model, in the same order; None without.
         coordinates: Their places on a map, (n, 2); None: made here.
         n_markers: Features to list of each cluster.
-        seed: Of the cells that are shown and of their places.
+        seed: Seed of the cells that are shown and of their places.
         stages: For what takes long.
     """
     n = len(cells.names)
@@ -256,8 +256,8 @@ def _of_modalities(found: Contents) -> list[str]:
         if kappa < WEAK_AGREEMENT:
             label = MODALITIES[modality].label
             said.append(
-                f"{label} alone hardly tells the clusters apart (agreement {kappa:.2f}); they come "
-                "from the other modality."
+                f"{label} alone hardly separates the clusters (agreement {kappa:.2f}); they are "
+                "based on the other modality."
             )
     for modality in MODALITIES:
         if n := found.account.get(f"cells_without_{modality}", 0):
@@ -285,7 +285,7 @@ def _of_clusters(found: Contents) -> list[str]:
         scored = pd.Series(found.doublets).groupby(cluster).median()
         like = scored.index[scored > LIKE_DOUBLETS].tolist()
         if like:
-            said.append(f"Most cells of {_named(like)} are like doublets of other clusters.")
+            said.append(f"Most cells of {_named(like)} resemble doublets of other clusters.")
     unsure = [one for one in used if np.median(cells.certainty[cluster == one]) < UNSURE]
     if unsure:
         said.append(

@@ -138,7 +138,7 @@ def tree(of: ClusterTree, cluster: np.ndarray, resolution: float | None) -> str:
 
     Args:
         of: The tree.
-        cluster: Of each component, (K,).
+        cluster: Cluster of each component, (K,).
         resolution: Where it is cut; None where it is not.
     """
     n = len(of.n_cells)

@@ -17,7 +17,7 @@ def layout(latent: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
 
     Args:
         latent: (n, D).
-        seed: Of the method.
+        seed: Seed of the method.
     """
     if len(latent) < FEWEST_CELLS:
         return latent[:, [0, min(1, latent.shape[1] - 1)]], "first dimensions of the latent"

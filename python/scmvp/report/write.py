@@ -52,17 +52,17 @@ def write_report(
     Args:
         path: File to make or replace.
         model: The fit.
-        names: Of the cells, (n,).
+        names: Names of the cells, (n,).
         latent: Theirs, (n, D).
         paired: Their counts, in the same order; None without.
         obs: Their metadata, a row per name.
-        columns: Of it, those to show; None: numbers, and what has at most 60 levels.
+        columns: Columns of `obs` to show; None: numbers, and columns of at most 60 levels.
         coordinates: Places on a map, (n, 2).
         n_clusters: Level of the clusters.
         resolution: The same.
         markers: Features to list of each cluster.
-        title: Of the page.
-        seed: Of the map.
+        title: Title of the page.
+        seed: Seed of the map.
         stages: For what takes long.
 
     Raises:

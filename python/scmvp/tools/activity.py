@@ -39,21 +39,21 @@ def gene_activity(
     Args:
         data: MuData with peaks, or the AnnData of the peaks, with raw counts; the names of peaks
             are ranges ('chr1:100-200').
-        genes: Places of genes: a table (gene; seqnames, start, end, strand, 1-based and inclusive,
-            or tss), a GTF or a BED file. Chromosomes match with or without 'chr'.
+        genes: Gene coordinates: a table (gene; seqnames, start, end, strand, 1-based and
+            inclusive, or tss), a GTF or a BED file. Chromosomes match with or without 'chr'.
         method: 'body': peaks that overlap the gene or the `upstream` base pairs before it, each
             with weight 1 (the rule of Signac's GeneActivity, for peaks). 'decay': peaks at most
             `distance` from the start, with weight exp(-d / decay); d is the number of base pairs
-            from the start to the next base of the peak, 0 within it.
-        upstream: Base pairs before the start, of 'body'.
-        decay: Base pairs, of 'decay'.
-        distance: Base pairs, of 'decay'.
+            from the start to the nearest base of the peak, 0 within it.
+        upstream: Base pairs before the start, for 'body'.
+        decay: Base pairs, for 'decay'.
+        distance: Base pairs, for 'decay'.
         layer: Layer with raw counts; X when None.
 
     Returns:
-        AnnData of cells x genes, of the genes with at least one peak, in the order of `genes`. X:
-        float64, CSR. var: 'n_peaks'. A peak may count for several genes. A gene with several rows
-        has the peaks of all of them, each once, with the highest weight.
+        AnnData of cells x genes with at least one peak, in the order of `genes`. X: float64, CSR.
+        var: 'n_peaks'. A peak may count for several genes. If a gene has several rows, its peaks
+        are those of all rows; each counts once, with its highest weight.
 
     Raises:
         InputError: No gene has a peak; `genes` or the names of the peaks cannot be read.
@@ -117,8 +117,9 @@ def weights_of(
     if method == "body":
         if (end - start).max() == 1:
             note(
-                "the places of the genes are starts without bodies: only peaks at the start and "
-                f"{upstream:,} base pairs before it are counted; give bodies, or method='decay'"
+                "the coordinates have only the starts of the genes: only peaks at the start and "
+                f"{upstream:,} base pairs before it are counted; give gene bodies, or "
+                "method='decay'"
             )
         start = np.where(forward, start - upstream, start)
         end = np.where(forward, end, end + upstream)

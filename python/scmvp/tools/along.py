@@ -1,6 +1,6 @@
 """Genes and peaks that change along a pseudotime: an F test for all, smooth trends.
 
-Counts stay sparse and are gone through block of cells by block of cells.
+Counts stay sparse and are read in blocks of cells.
 """
 
 from __future__ import annotations
@@ -57,16 +57,17 @@ def features_along(
 ) -> pd.DataFrame:
     """Test every gene or peak for a change along pseudotime.
 
-    Counts y of a feature have mean s f(t), s being the cell's size (its counts over the mean of all
-    cells), and a variance proportional to s (1 + a s), negative binomial where a is not 0; a is
-    found by moments. f is constant or a cubic spline of t with knots at quantiles; the F test is
-    that of the regression of y / s on the spline with weights s / (1 + a s). With a = 0 it is Rao's
-    score test of the quasi-Poisson regression with log link and offset log s. The dispersion, that
-    the spline leaves, is at least 1. All of it are sums over the non-zero counts.
+    The counts y of a feature have mean s f(t), where s is the size of the cell (its total count
+    divided by the mean over cells), and a variance proportional to s (1 + a s), as in a negative
+    binomial if a is not 0; a is estimated by moments. An F test compares a constant f with a cubic
+    spline of t (knots at quantiles), in the regression of y / s with weights s / (1 + a s). With a
+    = 0 it is Rao's score test of the quasi-Poisson regression with log link and offset log s. The
+    residual dispersion of the spline is set to at least 1. All computations are sums over the
+    non-zero counts.
 
-    Where pseudotime was made from the same counts, every feature has had a part in it, and p-values
-    say how features follow this order, not that there is one (docs/benchmarks.md has what this
-    does to the false discovery rate).
+    If the pseudotime was computed from the same counts, it depends on every feature. The p-values
+    then measure how features follow this order; they do not test whether the cells have an order
+    (docs/benchmarks.md has the effect on the false discovery rate).
 
     Args:
         data: MuData (or two AnnData behind it) with raw counts, or a CSR matrix or `DiskRows` of
@@ -75,17 +76,18 @@ def features_along(
         pseudotime: Column of obs, or (cells,); cells in which it is not finite are left out.
         cells: Boolean mask, positions or names of the cells to use, such as those of trunk and one
             branch.
-        features: Names of the features, of a matrix; of a MuData, which of them to test (all when
-            None).
+        features: For a matrix, the names of its features; for a MuData, the names of the features
+            to test (all when None).
         size: (cells,), size of each cell; its sum of counts in this modality when None.
         layer: Layer with raw counts, of a MuData; X when None.
         df: Degrees of freedom of the spline, at least 3.
-        min_cells: Features seen in fewer of the cells have no p-value.
+        min_cells: Features with counts in fewer cells have no p-value.
 
     Returns:
-        One row per feature, index its name: 'n_cells' it is seen in, 'mean' (per cell of size 1),
-        'log2_fold_change' (largest over smallest value of the smoothed trend), 'peak' (pseudotime
-        of the largest), 'f', 'p_value' and 'q_value' (Benjamini and Hochberg), by p-value.
+        One row per feature, indexed by name and sorted by p-value: 'n_cells' (cells with counts),
+        'mean' (per cell of size 1), 'log2_fold_change' (ratio of the largest to the smallest
+        value of the smoothed trend), 'peak' (pseudotime of the largest value), 'f', 'p_value' and
+        'q_value' (Benjamini and Hochberg).
 
     Raises:
         InputError: No such column, layer or feature; values that are not counts; fewer than 30
@@ -129,8 +131,8 @@ def trends_along(
 ) -> pd.DataFrame:
     """The smoothed trend of features along pseudotime, in counts per cell of size 1.
 
-    A Gaussian kernel over the rank of the cells (standard deviation 7 % of them): sum k y over sum
-    k s, drawn to the feature's mean by half a count.
+    A Gaussian kernel smoother over the ranks of the cells (standard deviation 7 % of the cells):
+    sum k y over sum k s. Half a count at the feature's mean is added to shrink it toward the mean.
 
     Args:
         data: As for `features_along`.
@@ -142,7 +144,7 @@ def trends_along(
         layer: As there.
 
     Returns:
-        (features, 50), the columns being pseudotimes of as many cells between each two.
+        (features, 50); the columns are pseudotimes with equal numbers of cells between them.
     """
     given = _input_of(data, modality, pseudotime, features, layer)
     counts, names = given.counts, given.features
@@ -256,7 +258,7 @@ def _f_statistics(
 
 
 def _trend(sums: _Sums, kernel: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """(features, GRID), drawn to the mean by half a count, so that no value is zero."""
+    """(features, GRID), shrunk toward the mean by half a count, so that no value is zero."""
     with np.errstate(divide="ignore"):
         half = 0.5 * s.sum() / sums.total  # the size of cells that hold half a count
     return (sums.smooth + 0.5) / (kernel.T @ s + np.minimum(half, 1e12)[:, None])
@@ -324,7 +326,9 @@ def _numbers(name: str, values: Any, cells: np.ndarray) -> np.ndarray:
     try:
         values = np.asarray(in_order_of(cells, values, name), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} holds what is no number; give one number per cell") from error
+        raise InputError(
+            f"{name} has values that are not numbers; give one number per cell"
+        ) from error
     if values.shape != cells.shape:
         raise InputError(
             f"{name} has shape {values.shape}; give {count_of(len(cells), 'number')}, one per cell"

@@ -16,12 +16,13 @@ _START = 0.05  # proportion of linked pairs at contact 1
 
 
 class Evidence(NamedTuple):
-    """What the correlation of each pair says, (n,) each.
+    """Evidence for a link from the correlation of each pair, (n,) each.
 
     Attributes:
         ratio: Density of its correlation among linked pairs over that among background pairs.
-        probability: That it is linked and that this shows in its correlation.
-        fdr: Expected proportion of other pairs among those of at least its probability.
+        probability: Probability that it is linked and that its correlation is due to this.
+        fdr: Expected proportion of pairs without such a link among those of at least its
+            probability.
     """
 
     ratio: np.ndarray
@@ -32,15 +33,16 @@ class Evidence(NamedTuple):
 def correlations(
     blocks: Iterable[tuple[np.ndarray, np.ndarray]], first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pearson correlation of pairs of columns over cells that come in blocks.
+    """Pearson correlation of pairs of columns, over blocks of cells.
 
     Args:
-        blocks: Of cells: two matrices of the same cells, (cells, genes) and (cells, peaks).
+        blocks: Blocks of cells: two matrices of the same cells, (cells, genes) and (cells,
+            peaks).
         first: Columns of the first matrix, (n,).
         second: Columns of the second, (n,).
 
     Returns:
-        (n,) float64; 0 where one of the two does not vary. And the means of the columns of the
+        (n,) float64, 0 if one of the two does not vary; and the means of the columns of the
         second matrix.
     """
     products = np.zeros(len(first))
@@ -79,10 +81,10 @@ def correlations(
 def evidence_of(correlation: np.ndarray, background: np.ndarray, contact: np.ndarray) -> Evidence:
     """Whether pairs are linked, from their correlations and from those of background pairs.
 
-    Correlations of pairs near each other are a mixture: of the density among background pairs, and
-    of that among linked pairs, whose ratio to it increases with the correlation. The odds that a
-    pair is linked are proportional to its contact. The ratio, which is a step function, and the
-    proportionality are estimated by expectation maximization.
+    Correlations of pairs near each other have a mixture density, of that of background pairs and
+    that of linked pairs. The ratio of the second to the first increases with the correlation. The
+    odds that a pair is linked are proportional to its contact. The ratio, which is a step
+    function, and the proportionality are estimated by expectation maximization.
 
     Args:
         correlation: Of the pairs, (n,).
@@ -90,8 +92,8 @@ def evidence_of(correlation: np.ndarray, background: np.ndarray, contact: np.nda
         contact: Of the pairs, (n,), above 0.
 
     Returns:
-        Evidence of each pair. Background pairs that the estimated density of linked pairs contains
-        are not counted as linked in `probability`: it is that of an association beyond them.
+        Evidence of each pair. The estimated density of linked pairs may include background pairs;
+        `probability` does not count these as linked.
     """
     edges = _edges(background)
     at = np.searchsorted(edges, correlation, side="right")

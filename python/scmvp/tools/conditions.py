@@ -34,19 +34,19 @@ FEWEST_SAMPLES = 2  # of a condition
 _LIBRARY = 1e4
 
 _FEW = "fewer than 2 samples with enough cells in one of the two conditions"
-_CONFOUNDED = "covariates that cannot be told from the condition there"
+_CONFOUNDED = "covariates confounded with the condition"
 _DEGREES = "as many coefficients as samples"
 _COUNTS = "no feature with min_count counts"
 
 
 class Samples(NamedTuple):
-    """What is known of each sample; the reference is the first condition."""
+    """Condition and covariates of each sample; the first condition is the reference."""
 
     condition: Labels  # code is (samples,)
     covariates: dict[str, np.ndarray | Labels]  # numbers, or levels
 
     def of(self, samples: np.ndarray) -> Samples:
-        """Some of them, with the levels that these have."""
+        """A subset of the samples, with the levels that occur in it."""
         return Samples(
             self.condition.of(samples),
             {
@@ -70,46 +70,48 @@ def differential_conditions(
     min_cells: int = 10,
     min_count: float = 10,
 ) -> pd.DataFrame:
-    """Compare conditions of which each was measured in several samples, within groups of cells.
+    """Compare conditions, each measured in several samples, within groups of cells.
 
-    Cells of one donor resemble each other, so a test of cells takes differences between donors for
-    differences between conditions. Here the counts of each sample are summed (`pseudobulk`) and the
-    sums are compared by PyDESeq2: what varies between samples is part of the error.
+    Cells of one donor resemble each other, so a test of cells mistakes differences between donors
+    for differences between conditions. Here the counts of each sample are summed (`pseudobulk`),
+    and the sums are compared by PyDESeq2, so that the error includes the variation between samples.
 
-    With few donors who differ much, more than 5 % of what it calls at 5 % is wrong (16 to 29 % with
-    four in each condition who vary by 40 %; docs/differential.md).
+    With few donors that differ much, more than 5 % of its calls at a nominal rate of 5 % are false
+    (16 to 29 % with four donors in each condition that vary by 40 %; docs/differential.md).
 
-    A sample is what was prepared as one: one donor under one condition. Where the same donors were
-    measured under several conditions, `sample` must tell these apart, and `covariates=['donor']`
-    compares each donor with itself.
+    A sample is the unit of preparation: one donor under one condition. If the same donors were
+    measured under several conditions, `sample` must distinguish the conditions, and
+    `covariates=['donor']` compares each donor with itself.
 
     Args:
         data: MuData, pair of AnnData or AnnData with raw counts. No fit is needed.
         condition: Column of obs, or a value for each cell.
-        sample: The same of the sample that each cell comes from.
-        groupby: The same of the groups (clusters, cell types) within which conditions are compared;
-            cells with a missing value are left out.
+        sample: Column of obs, or a value for each cell: the sample of the cell.
+        groupby: Column of obs, or a value for each cell: the groups (clusters, cell types) within
+            which conditions are compared. Cells with a missing value are left out.
         modality: 'rna' or 'atac'.
-        reference: The condition that others are compared with; the first category when None.
+        reference: The condition with which the others are compared; the first category when
+            None.
         covariates: Columns of obs that are the same in all cells of a sample. Text, categories and
-            whole numbers are levels; other numbers are taken as numbers.
+            whole numbers are treated as categories, other numbers as numeric.
         layer: Layer with raw counts; X when None.
-        min_cells: Sums of fewer cells are left out; a warning says how many.
-        min_count: Features with so many counts in as many sums as the smallest condition has
-            samples are tested.
+        min_cells: Samples with fewer cells in a group are left out; a warning reports their
+            number.
+        min_count: Features are tested if they have at least this many counts in as many samples
+            as the smallest condition has.
 
     Returns:
-        One row per feature tested, group and condition: 'feature', 'group', 'condition',
-        'reference', 'lfc' (log2 fold change against the reference), 'p_value', 'q_value' (DESeq2's
-        adjusted p-value within the group; NaN where it leaves a feature out), 'mean_condition' and
-        'mean_reference' (counts per 10,000 of the sum, mean over samples), 'n_condition' and
-        'n_reference' (samples); by group, condition and p-value.
+        One row per tested feature, group and condition, in the order of group, condition and
+        p-value: 'feature', 'group', 'condition', 'reference', 'lfc' (log2 fold change against the
+        reference), 'p_value', 'q_value' (DESeq2's adjusted p-value within the group; NaN for
+        features that it filters out), 'mean_condition' and 'mean_reference' (counts per 10,000 of
+        the sum, mean over samples), 'n_condition' and 'n_reference' (numbers of samples).
 
     Raises:
         InputError: PyDESeq2 is missing; no such column, modality, layer or condition; values that
             are not counts; cells without sample or condition; a sample in two conditions; fewer
-            than two samples in each of two conditions, in all cells or in every group; covariates
-            that vary within a sample, or cannot be told from the condition.
+            than two samples in each of two conditions, overall or in every group; covariates that
+            vary within a sample or are confounded with the condition.
     """
     _pydeseq2()
     min_cells = whole_number("min_cells", min_cells)
@@ -178,13 +180,14 @@ def _refuse_varying(values: pd.Series, name: str | None, sample: Labels, first: 
     if name is None:
         raise InputError(
             f"{count_of(len(codes), 'sample', 'has', 'have')} cells of several conditions ({some})"
-            "; a sample is one donor under one condition, so tell them apart in sample, e.g. by "
-            "obs['donor'] + obs['condition'], and compare each donor with itself by naming the "
-            "column of donors in covariates"
+            "; a sample is one donor under one condition, so give each of them its own name in "
+            "sample, e.g. by obs['donor'] + obs['condition'], and compare each donor with itself "
+            "by naming the column of donors in covariates"
         )
     raise InputError(
         f"covariate '{name}' has several values in {count_of(len(codes), 'sample')} ({some}); a "
-        "covariate is the same in all cells of a sample, so leave it out, or name it in groupby"
+        "covariate must be the same in all cells of a sample, so leave it out, or name it in "
+        "groupby"
     )
 
 
@@ -218,14 +221,14 @@ def _refuse_design(samples: Samples, names: list[str]) -> None:
     n = np.bincount(samples.condition.code, minlength=len(levels))
     if (n == 1).all():
         raise InputError(
-            f"each condition has one sample ({name_some(names)}): cells of one sample are no "
-            "replicates; name the column that tells donors apart with sample"
+            f"each condition has one sample ({name_some(names)}): cells of one sample are not "
+            "replicates; give the column of the donors as sample"
         )
     if n[0] < FEWEST_SAMPLES or (n >= FEWEST_SAMPLES).sum() < 2:
         each = ", ".join(f"'{level}': {size}" for level, size in zip(levels, n, strict=True))
         raise InputError(
-            f"conditions are compared by how samples vary within them, and there are too few "
-            f"({each}); give at least 2 samples of the reference ('{levels[0]}', or choose another "
+            f"there are too few samples to estimate the variation within conditions ({each}); give "
+            f"at least 2 samples of the reference ('{levels[0]}', or choose another "
             "with reference) and of another condition"
         )
     for name, values in samples.covariates.items():
@@ -233,9 +236,9 @@ def _refuse_design(samples: Samples, names: list[str]) -> None:
             raise InputError(f"covariate '{name}' is the same in all samples; leave it out")
     if _rank_lacks(_design(samples)):
         raise InputError(
-            f"the condition and the covariates ({', '.join(samples.covariates)}) cannot be told "
-            "apart in these samples, as one follows from the others (each batch has one condition, "
-            "say); leave such a covariate out, and take care with the result"
+            f"the condition and the covariates ({', '.join(samples.covariates)}) are confounded in "
+            "these samples, as one follows from the others (for example, each batch has one "
+            "condition); leave such a covariate out, and interpret the result with care"
         )
 
 

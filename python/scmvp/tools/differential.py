@@ -50,7 +50,7 @@ class Settings:
         library_size: Counts per cell that means are given for.
         n_samples: Samples of z for the fold changes of decoded values.
         latent: From which modality these are, 'joint', 'rna' or 'atac'.
-        seed: Of these samples and of the folds of features.
+        seed: Seed of these samples and of the folds of features.
         only_pos: Whether only features that are higher in the group are asked for.
         form: Of the table, see module `forms`.
     """
@@ -199,7 +199,7 @@ def compare(
 
     Args:
         counts: Cells x features.
-        names: Of the features.
+        names: Names of the features.
         groups: Who is compared; each comparison is `Groups.testable`.
         means: What `model_means` found.
         delta: log2; effects within it count as none.
@@ -209,7 +209,7 @@ def compare(
             from all.
         batch: Number of each cell's batch, (n,): cells are compared with those of their own
             batch. All are one batch when None.
-        seed: Of the folds of features.
+        seed: Seed of the folds of features.
         only_pos: Only features that are counted in the group and higher in it (`lfc` above 0);
             a call is one of a fold change above delta, and the rate is that of these features.
 

@@ -1,9 +1,9 @@
-"""Doublet scores: how much a cell looks like two cells of different kinds in one droplet.
+"""Doublet scores: the probability that a droplet contained two cells of different types.
 
 Doublets are simulated as sums of two cells' counts in all modalities and embedded by the model. A
-logistic regression then tells them from the cells by the proportion of simulated doublets among the
-nearest neighbors in the latent and by the depth of each modality (docs/decisions, D27). Cells are
-read in the order of their names, so that scores do not depend on the order in which they come.
+logistic regression then separates them from the cells by the proportion of simulated doublets among
+the nearest neighbors in the latent and by the depth of each modality (docs/decisions, D27). Cells
+are sorted by name, so the scores do not depend on their order in the data.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BLOCK_CELLS = 2048
 
 
 class Placed(NamedTuple):
-    """Where cells are in the latent, (n, D), and their log counts, (n, modalities)."""
+    """Positions of cells in the latent, (n, D), and their log counts, (n, modalities)."""
 
     latent: np.ndarray
     depth: np.ndarray
@@ -44,7 +44,7 @@ class Placed(NamedTuple):
 def doublet_scores(
     fit: Fitted, scope: Scope, paired: Paired, n_simulated: int | None, seed: int
 ) -> pd.Series:
-    """Scores of cells by name; the arguments and the scores are those of `SCMVP.doublet_scores`."""
+    """Scores of cells by name; see `SCMVP.doublet_scores` for the arguments and the scores."""
     rows, observed, simulated = place(fit, scope, paired, n_simulated, seed)
     scores = np.full(len(paired.cells), np.nan)
     with fit.on_its_threads():
@@ -55,10 +55,10 @@ def doublet_scores(
 def place(
     fit: Fitted, scope: Scope, paired: Paired, n_simulated: int | None, seed: int
 ) -> tuple[np.ndarray, Placed, Placed]:
-    """Rows of the cells with all modalities, in the order of their names; these; doublets of them.
+    """Rows of the cells with all modalities, sorted by name; these cells; doublets of them.
 
     Raises:
-        InputError: They are too few, or of one kind.
+        InputError: There are too few cells, or all belong to one component.
     """
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     rows = np.flatnonzero(~np.logical_or.reduce([*empty_cells(paired).values()]))
@@ -84,15 +84,15 @@ def place(
 def draw_pairs(
     kind: np.ndarray, batch: np.ndarray, n_pairs: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of both cells of each pair: of one batch, of different kinds.
+    """Numbers of both cells of each pair, from one batch and of different kinds.
 
-    All such pairs are equally probable within a batch, and a batch has pairs in proportion to its
-    cells.
+    All such pairs are equally probable within a batch, and the number of pairs of a batch is
+    proportional to its number of cells.
 
     Args:
         kind: Of each cell, (n,).
         batch: Of each cell, (n,).
-        n_pairs: How many.
+        n_pairs: Number of pairs.
         rng: Of the draws.
 
     Raises:
@@ -107,8 +107,8 @@ def draw_pairs(
     if not others.any():
         whose = "all cells" if batch[0] == batch[-1] else "the cells of each batch"
         raise InputError(
-            f"{whose} are of one component of the mixture, and doublets of cells of one kind "
-            "cannot be told from single cells; score cells of several kinds"
+            f"{whose} belong to one component of the mixture, and doublets of cells of one type "
+            "cannot be distinguished from single cells; score cells of several types"
         )
     n_pairs_in = np.bincount(batch, others, minlength=batch.max() + 1)[batch]
     chance = np.divide(others * size_of, n_pairs_in, out=np.zeros(len(batch)), where=n_pairs_in > 0)
@@ -129,10 +129,10 @@ def _runs(sorted_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def probabilities(observed: Placed, simulated: Placed) -> np.ndarray:
-    """Probability of each observed cell to be a doublet such as the simulated ones, (n,).
+    """Probability that each observed cell is a doublet like the simulated ones, (n,).
 
-    A first regression tells simulated doublets from all cells, doublets among them; in the second,
-    cells count as single cells by the probability that the first gives.
+    A first regression separates the simulated doublets from all cells, which include doublets. In
+    the second, each cell counts as a single cell with the probability from the first.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -168,9 +168,9 @@ def _odds(features: np.ndarray, is_simulated: np.ndarray, weight: np.ndarray) ->
 def proportion_of(observed: np.ndarray, simulated: np.ndarray) -> float:
     """Proportion of doublets among observed cells, from scores of these and of simulated doublets.
 
-    Were all observed cells above a threshold doublets, they would be this proportion times the part
-    of the doublets above it. Single cells add to them, so that the threshold counts that gives
-    the least.
+    If all observed cells above a threshold were doublets, their number would be this proportion of
+    the cells, times the fraction of doublets above it. Single cells increase it, so the threshold
+    with the smallest estimate is used.
     """
     thresholds = np.quantile(simulated, _PARTS_BELOW)
     part = [np.mean(simulated > threshold) for threshold in thresholds]

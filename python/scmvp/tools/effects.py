@@ -56,7 +56,7 @@ class Sums:
     n: np.ndarray
 
     def of(self, units: list[int]) -> Sums:
-        """The same of several units together, (features,) and (4,)."""
+        """The sums over several units, (features,) and (4,)."""
         count, square, sized, seen = (
             part[units].sum(0) for part in (self.count, self.square, self.sized, self.seen)
         )
@@ -64,12 +64,12 @@ class Sums:
 
 
 def sums_of(counts: Matrix, unit: np.ndarray, n_units: int) -> Sums:
-    """Go through the counts once, block of cells by block of cells; nothing is made dense.
+    """Compute the sums in one pass over blocks of cells, without a dense matrix.
 
     Args:
         counts: Cells x features.
         unit: Number of each cell's unit, (n,), -1 for cells that are in none.
-        n_units: How many there are.
+        n_units: Number of units.
     """
     n_features = counts.shape[1]
     count, square, sized, seen = (np.zeros((n_units, n_features)) for _ in range(4))
@@ -99,7 +99,8 @@ def sums_of(counts: Matrix, unit: np.ndarray, n_units: int) -> Sums:
 def sums_by_batch(
     counts: Matrix, unit: np.ndarray, n_units: int, batch: np.ndarray | None
 ) -> list[Sums]:
-    """The same of each batch, from one pass; `batch` (n,) numbers them, all are one when None."""
+    """The sums of each batch, from one pass; `batch` (n,) numbers the batches; None: one
+    batch."""
     if batch is None:
         return [sums_of(counts, unit, n_units)]
     n = int(batch.max()) + 1
@@ -163,10 +164,10 @@ def overdispersion(sums: Sums) -> np.ndarray:
 class Evidence:
     """The likelihood of the effects of all features.
 
-    Cells are compared within their own batch, of which there are B: what it multiplies a feature by
-    is the same in both groups of its cells and cancels. `count` is (B, 2, features), `log_ratio`
-    (B,) log(l_1 / l_2) and what the typical feature differs by, `spread` (B, features) the v of the
-    module's text.
+    Cells are compared within each of B batches: the factor by which a batch multiplies a feature is
+    the same in both groups and cancels. `count` is (B, 2, features); `log_ratio` (B,) is log(l_1 /
+    l_2) plus the log fold change of the typical feature; `spread` (B, features) is the v of the
+    text of the module.
     """
 
     count: np.ndarray
@@ -196,7 +197,7 @@ def _log_likelihood(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> 
 
 
 def evidence_of(batches: list[tuple[Sums, Sums]]) -> tuple[Evidence, float]:
-    """Evidence of a comparison, and by how much the typical feature differs (log, in nats).
+    """Evidence of a comparison, and the log fold change of the typical feature (natural log).
 
     Proportions sum to one: features that gain leave less to all others. The difference of the
     typical feature is therefore subtracted from all, as size factors do in bulk data.
@@ -205,7 +206,7 @@ def evidence_of(batches: list[tuple[Sums, Sums]]) -> tuple[Evidence, float]:
         batches: Sums of both groups in each batch.
 
     Returns:
-        The evidence, and what the typical feature differs by: its mean over the batches.
+        The evidence, and the log fold change of the typical feature, a mean over the batches.
     """
     parts = [_of_batch(group, reference) for group, reference in batches]
     count, log_ratio, spread, centre = (np.stack(part) for part in zip(*parts, strict=True))
@@ -247,7 +248,8 @@ def _centre(effect: np.ndarray, variance: np.ndarray, seen: np.ndarray) -> float
 
 
 def components() -> np.ndarray:
-    """Densities the prior is a mixture of, on the grid, (components, grid); the first is zero."""
+    """Component densities of the prior on the grid, (components, grid); the first is that at
+    zero."""
     shapes = [(GRID == 0).astype(float)]
     for scale in 0.1 * 2 ** np.arange(6.0):
         normal = np.exp(-0.5 * (GRID / scale) ** 2) * np.where(GRID == 0, 0.5, 1)
@@ -258,14 +260,15 @@ def components() -> np.ndarray:
 
 
 def fit_weights(marginal: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """Weights of the components at which the likelihood is largest, (components,).
+    """Weights of the components that maximize the likelihood, (components,).
 
-    By Newton steps, each a problem of non-negative least squares; steps of EM are thousands. The
-    likelihood is concave, so that where they start is a matter of time alone.
+    Newton steps, each of which solves a problem of non-negative least squares; EM would need
+    thousands of steps. The likelihood is concave, so the start affects only the computing time.
 
     Args:
         marginal: Likelihood of each feature under each component, (features, components).
-        start: Weights to start from, as those of nearly the same features; equal ones when None.
+        start: Initial weights, such as those of nearly the same features; equal weights when
+            None.
     """
     scaled = marginal / marginal.max(1, keepdims=True)
     total, k = len(scaled) + NULL_COUNTS, scaled.shape[1]
@@ -313,17 +316,18 @@ class Posterior:
 def posterior_of(
     evidence: Evidence, delta: float, seed: int = 0, only_pos: bool = False
 ) -> Posterior:
-    """Learn the prior and apply it; block of features by block of features.
+    """Learn the prior and apply it, in blocks of features.
 
-    The prior of a feature is learned from other features (of other folds): learned from itself too,
-    the largest noise would find its own bump in the prior and be taken for an effect.
+    The prior of a feature is learned from the features of other folds. If it were learned from the
+    feature itself as well, the largest noise would create its own bump in the prior and be mistaken
+    for an effect.
 
     Args:
         evidence: Of all features.
-        delta: log2; an effect within it counts as none.
-        seed: Of the folds.
-        only_pos: `prob` and `log_bayes_factor` are of an effect above delta, not of one beyond it
-            on either side.
+        delta: Absolute log2 fold changes up to this value count as no effect.
+        seed: Seed of the folds.
+        only_pos: `prob` and `log_bayes_factor` refer to an effect above delta, not to one beyond
+            it on either side.
     """
     total = evidence.count.sum((0, 1))
     n, shapes = len(total), components()

@@ -1,4 +1,4 @@
-"""The table of a differential test as scanpy knows it: columns, order, and a place in `uns`.
+"""The table of a differential test in the form of scanpy: its columns, its order, and `uns`.
 
 scanpy itself is not needed.
 """
@@ -36,11 +36,11 @@ def in_form(table: pd.DataFrame, form: str) -> pd.DataFrame:
 def scanpy_form(table: pd.DataFrame) -> pd.DataFrame:
     """Columns and order of `scanpy.get.rank_genes_groups_df(adata, None)`.
 
-    There are no p values. `pvals` is 1 - `prob_de`, the probability that the feature is no
-    difference, and `pvals_adj` the `q_value`, its mean over the features called with it; so it can
-    be the smaller of the two. `scores` is -log10 of `pvals`, negative for features that are lower
-    in the group, and the order within groups: the surest of those that are higher come first, the
-    surest of those that are lower last.
+    There are no p-values. `pvals` is 1 - `prob_de`, the probability that the feature does not
+    differ, and `pvals_adj` is the `q_value`, the mean of `pvals` over this and all more probable
+    features, which is at most `pvals`. `scores` is -log10 of `pvals`, negative for features that
+    are lower in the group. Rows are sorted by it: the most probable of the higher features come
+    first, the most probable of the lower features last.
     """
     p = np.maximum(1 - table["prob_de"], 0)
     group = table["group"].astype(str)
@@ -67,24 +67,26 @@ def scanpy_form(table: pd.DataFrame) -> pd.DataFrame:
 def add_rank_genes_groups(
     adata: Any, table: pd.DataFrame, groupby: str, key: str = "rank_genes_groups"
 ) -> None:
-    """Put a differential test where `scanpy.pl.rank_genes_groups_dotplot` and the like look for it.
+    """Store a differential test for `scanpy.pl.rank_genes_groups_dotplot` and similar plots.
 
     Args:
         adata: AnnData of the modality that was tested; `adata.uns[key]` is written or replaced.
-        table: Of `SCMVP.differential_expression` or `differential_accessibility`, in either form,
-            of all features (without `only_pos`): scanpy keeps as many for each group.
+        table: Result of `SCMVP.differential_expression` or `differential_accessibility`, in
+            either form, with all features (without `only_pos`), because scanpy needs equally many
+            rows for each group.
         groupby: Column of `adata.obs` with the groups of the table.
         key: Name in `adata.uns`.
 
     Raises:
-        InputError: It is another table, or the features or groups are not those of `adata`.
+        InputError: The table is of another kind, or its features or groups are not those of
+            `adata`.
     """
     if _NEEDED <= set(table):
         table = scanpy_form(table)
     if not set(_COLUMNS) <= set(table):
         raise InputError(
-            "table is not one of differential_expression() or differential_accessibility(); give "
-            "what these return"
+            "table is not a result of differential_expression() or differential_accessibility(); "
+            "give one"
         )
     groups = _refuse_others(adata, table, groupby)
     parts = {group: part for group, part in table.groupby("group", observed=True, sort=False)}
@@ -127,7 +129,7 @@ def _refuse_others(adata: Any, table: pd.DataFrame, groupby: str) -> list[str]:
         )
     if table["group"].value_counts()[groups].nunique() > 1:
         raise InputError(
-            "table has more features for some groups than for others, which scanpy cannot hold; "
-            "give that of only_pos=False"
+            "table has more features for some groups than for others, which scanpy cannot store; "
+            "make it with only_pos=False"
         )
     return groups

@@ -160,7 +160,9 @@ def _labeled(cells, labels, group1, group2, name: str) -> Groups:
         other = range(len(known)) if second is None else map(known.index, second)
         rest = [unit for unit in other if unit != own]
         if second is not None and len(rest) < len(second):
-            raise InputError(f"'{label}' is both in group1 and in group2; take it out of one")
+            raise InputError(
+                f"'{label}' is both in group1 and in group2; remove it from one of them"
+            )
         reference = "rest" if second is None else "+".join(second)
         found.append(Comparison(label, reference, ([own], rest)))
     return Groups(code, len(known), found, each=group1 is None)
@@ -208,7 +210,7 @@ def _labels_in(wanted: object, known: list[str], argument: str, name: str) -> li
             f"it has {name_some(known)}"
         )
     if not wanted:
-        raise InputError(f"{argument} names no label; give one, or leave it out")
+        raise InputError(f"{argument} is empty; give at least one label, or leave it out")
     return wanted
 
 
@@ -257,8 +259,8 @@ def _obstacle(comparison: Comparison, n: np.ndarray) -> _Obstacle | None:
     if not (np.minimum(*sides) >= FEWEST_CELLS).any():
         return _Obstacle(
             f"no batch has {count_of(FEWEST_CELLS, 'cell')} of '{comparison.group}' and of "
-            f"'{comparison.reference}', so that their difference cannot be told from that of the "
-            "batches; compare groups that share batches, or fit a model without batches",
+            f"'{comparison.reference}', so the groups cannot be distinguished from the batches; "
+            "compare groups that share batches, or fit a model without batches",
             f"no batch has {count_of(FEWEST_CELLS, 'cell')} of both sides",
         )
     return None

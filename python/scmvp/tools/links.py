@@ -99,15 +99,15 @@ def near_pairs(
     modeled = table[at >= 0].assign(number=at[at >= 0])
     if not len(modeled):
         raise InputError(
-            f"none of the {count_of(len(genes), 'gene')} of the model ({name_some(genes)}) is "
-            f"among the places ({name_some(pd.unique(table['gene']))}); give places under the "
-            "names of the model's genes"
+            f"none of the {count_of(len(genes), 'gene')} of the model ({name_some(genes)}) has "
+            f"coordinates ({name_some(pd.unique(table['gene']))}); give coordinates under the gene "
+            "names of the model"
         )
     if lacking := len(genes) - modeled["number"].nunique():
         without = np.setdiff1d(genes, modeled["gene"])
         note(
             f"{count_of(lacking, 'gene')} of {len(genes):,} {'has' if lacking == 1 else 'have'} no "
-            f"place ({name_some(without)}) and {'gets' if lacking == 1 else 'get'} no links"
+            f"coordinates ({name_some(without)}) and {'gets' if lacking == 1 else 'get'} no links"
         )
     modeled = on_one_chromosome(modeled)
     row, peak = _within(intervals, modeled, distance)
@@ -116,7 +116,7 @@ def near_pairs(
         raise InputError(
             f"no peak is within {distance:,} base pairs of a gene (genes are on "
             f"{name_some(pd.unique(modeled['seqnames']))}; peaks are {name_some(peaks)}); give "
-            "places of the same genome, or a larger distance"
+            "gene coordinates of the same genome, or a larger distance"
         )
     offset = center[peak] - modeled["tss"].to_numpy()[row]
     offset = np.where(modeled["strand"].to_numpy()[row] == "-", -offset, offset)
@@ -161,11 +161,11 @@ def links_of(
     Args:
         near: The pairs.
         decode: From points of the latent to blocks of decoded counts of genes and of peaks.
-        latent: Of the cells, (n, D).
+        latent: Latent of the cells, (n, D).
         labels: Group of each cell, missing for cells of none; None for all cells together.
         decay: Exponent of the contacts.
         n_cells: Of which correlations are computed, at most.
-        seed: Of the choice of cells and of background pairs.
+        seed: Seed of the choice of cells and of background pairs.
         stages: Are reported.
 
     Returns:

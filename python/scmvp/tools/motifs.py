@@ -1,9 +1,8 @@
 """Activity of motifs in cells: chromVAR's bias-corrected deviations (Schep et al. 2017).
 
-The reads of a cell in the peaks with a motif are compared with those to be expected of a cell of
-its depth, and this deviation with the ones of background sets of peaks that have the same
-accessibility and GC content. All of it are products of blocks of cells with sparse matrices, peaks
-x motifs.
+The reads of a cell in the peaks with a motif are compared with the number expected for a cell of
+its depth, and this deviation with those of background sets of peaks of the same accessibility and
+GC content. All computations are products of blocks of cells with sparse matrices, peaks x motifs.
 """
 
 from __future__ import annotations
@@ -41,36 +40,40 @@ def motif_activity(
     fasta: str | os.PathLike | None = None, layer: str | None = None,
     n_background: int = N_BACKGROUND, p_value: float = P_VALUE, seed: int = 0,
 ) -> AnnData:  # fmt: skip
-    """Activity of motifs in cells from measured counts, as chromVAR has it.
+    """Activity of motifs in cells from measured counts, as computed by chromVAR.
 
-    The deviation of a motif in a cell is (x - e) / e: x are the reads in the peaks with the motif,
-    e the reads of the cell times the share of all reads that these peaks have. From it the mean of
-    the deviations of background sets is subtracted, in which every peak is replaced by one of about
-    the same accessibility and GC content; the z-score is this over their standard deviation.
-    `SCMVP.motif_activity` does the same with imputed accessibility.
+    The deviation of a motif in a cell is (x - e) / e, where x is the number of reads in the peaks
+    with the motif, and e is the number of reads of the cell times the proportion of all reads that
+    lie in these peaks. In background sets, every peak is replaced by one of about the same
+    accessibility and GC content. The mean deviation of these sets is subtracted; the z-score is the
+    result divided by their standard deviation. `SCMVP.motif_activity` does the same with imputed
+    accessibility.
 
     Args:
         data: MuData with peaks, or the AnnData of the peaks, with raw counts.
-        motifs: Which peaks have which motif: a DataFrame or AnnData (peaks x motifs; other than
-            zero: has it), (matrix, names of peaks, names of motifs), or the name of such a table in
-            the `varm` of the peaks; they are matched by name. Or the path of motifs in MEME or
-            JASPAR format, which are searched in the sequences of the peaks (extra `motifs`).
-        gc: GC content of the peaks, a Series by their names or a column of their `var`; from
-            `fasta` when None. Without both, background sets are matched by accessibility only.
+        motifs: The motifs of the peaks: a DataFrame or AnnData (peaks x motifs; a non-zero value
+            means that the peak has the motif), (matrix, names of peaks, names of motifs), or the
+            name of such a table in the `varm` of the peaks. Peaks are matched by name. Or the path
+            of a file of motifs in MEME or JASPAR format, for which the sequences of the peaks are
+            searched (extra `motifs`).
+        gc: GC content of the peaks, a Series indexed by their names or a column of their `var`;
+            from `fasta` when None. Without both, background sets are matched by accessibility
+            only.
         fasta: FASTA file of the genome, gzipped or not.
         layer: Layer with raw counts; X when None.
         n_background: Number of background sets.
-        p_value: Of a match of a motif in random sequence with the bases of the peaks.
-        seed: Of the background sets.
+        p_value: Largest p-value of a match of a motif (probability in random sequence with the
+            bases of the peaks).
+        seed: Seed of the background sets.
 
     Returns:
         AnnData of cells x motifs. X: z-scores, float64; layers['deviations']: bias-corrected
-        deviations. NaN where fewer than one read is to be expected in the peaks with the motif, and
-        for motifs without any peak. var: 'gene' (of the factor), 'n_peaks'.
+        deviations. NaN if fewer than one read is expected in the peaks with the motif, and for
+        motifs without any peak. var: 'gene' (of the factor), 'n_peaks'.
 
     Raises:
-        InputError: The table is of other peaks or has values that are not finite; a file cannot be
-            read; no counts.
+        InputError: The table has other peaks or values that are not finite, a file cannot be read,
+            or there are no counts.
     """
     adata = peaks_in(data)
     counts, peaks, cells = counts_in(adata, "atac", layer)
@@ -227,5 +230,5 @@ def _tell_missing(z: np.ndarray, n_peaks: np.ndarray, names: np.ndarray) -> None
         note(
             f"{count_of(int(unknown.sum()), 'value')} of {count_of(unknown.size, 'value')} "
             f"{'is' if unknown.sum() == 1 else 'are'} missing (NaN): in cells with too few reads "
-            "for a motif, or of motifs whose background sets are all alike"
+            "for a motif, or for motifs whose background sets do not vary"
         )

@@ -85,25 +85,27 @@ def pseudobulk(
     layer: str | None = None,
     min_cells: int = 10,
 ) -> AnnData:
-    """Add up the counts of the cells of each sample (donor) in each group (cluster, cell type).
+    """Sum the counts of the cells of each sample (donor) in each group (cluster, cell type).
 
     Args:
         data: MuData, pair of AnnData or AnnData with raw counts. No fit is needed.
-        sample: Column of obs, or a value for each cell: which sample the cell comes from.
-        groupby: Column of obs, or a value for each cell; cells with a missing value are left out,
-            and so are cells without counts.
+        sample: Column of obs, or a value for each cell: the sample of the cell.
+        groupby: Column of obs, or a value for each cell. Cells with a missing value and cells
+            without counts are left out.
         modality: 'rna' or 'atac'.
         layer: Layer with raw counts; X when None.
-        min_cells: Sums of fewer cells are left out; a warning says how many.
+        min_cells: Samples with fewer cells in a group are left out; a warning reports their
+            number.
 
     Returns:
         AnnData of pseudobulks x features. X: int64 sums, CSR. obs: 'group', 'sample' (categories in
         the order of those of the cells), 'n_cells', and the columns of obs that are the same in all
-        cells of a sample (one that is called like the first three has '.1' behind its name).
+        cells of a sample ('.1' is added to the name of a column that is named like one of the
+        first three).
 
     Raises:
         InputError: No such column, modality or layer; values that are not counts; cells without a
-            sample; a `sample` that tells cells apart instead of samples; no pseudobulk with
+            sample; a `sample` that names cells instead of samples; no pseudobulk with
             `min_cells` cells.
     """
     from anndata import AnnData
@@ -168,7 +170,7 @@ def refuse_missing(missing: np.ndarray, what: str, cells: np.ndarray) -> None:
         raise InputError(
             f"{what} has no value for {count_of(int(missing.sum()), 'cell')} "
             f"({name_some(cells[missing])}); give every cell a value, or leave these cells out, "
-            "e.g. by no group (None) in groupby"
+            "e.g. with a missing group (None) in groupby"
         )
 
 
@@ -187,8 +189,9 @@ def sums_of_samples(counted: Counted, min_cells: int) -> Sums:
         )
     if not enough.all():
         note(
-            f"{count_of(int((~enough).sum()), 'pseudobulk', 'is', 'are')} left out, having fewer "
-            f"cells than min_cells={min_cells} ({count_of(int(size[~enough].sum()), 'cell')} of "
+            f"{count_of(int((~enough).sum()), 'pseudobulk', 'is', 'are')} left out, because they "
+            f"have fewer cells than min_cells={min_cells} "
+            f"({count_of(int(size[~enough].sum()), 'cell')} of "
             f"{len(unit):,})"
         )
     place = np.where(enough, np.cumsum(enough) - 1, -1)[at.ravel()]
@@ -265,6 +268,6 @@ def _refuse_no_samples(sample: Labels, values: Any) -> None:
         what = "measured value" if measured else "value"
         raise InputError(
             f"sample has {count_of(len(sample.levels), what)} for "
-            f"{count_of(n_cells, 'cell')} ('{sample.levels[0]}', ...); name the column that says "
-            "which sample, or donor, a cell comes from"
+            f"{count_of(n_cells, 'cell')} ('{sample.levels[0]}', ...); name the column with the "
+            "sample, or donor, of each cell"
         )

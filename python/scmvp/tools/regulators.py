@@ -29,19 +29,21 @@ def rank_motifs(
 
     Args:
         activity: What `motif_activity` returned.
-        groupby: Column of its obs, or a value for each cell; cells with a missing one are left out.
+        groupby: Column of its obs, or a value for each cell; cells with a missing value are left
+            out.
 
     Returns:
-        One row per group and motif, in each group the highest difference of 'mean' and 'mean_rest'
-        (z-scores) first: 'group', 'motif', 'gene', both means, 'auroc' (probability that a cell of
-        the group has a higher z-score than one of the others), 'p_value' (Mann-Whitney, two-sided)
-        and 'q_value' (Benjamini and Hochberg, within the group). Cells without a z-score are left
-        out of a motif; NaN where fewer than 3 cells of either side are left.
+        One row per group and motif, within a group in decreasing order of the difference of 'mean'
+        and 'mean_rest' (z-scores): 'group', 'motif', 'gene', both means, 'auroc' (probability that
+        a cell of the group has a higher z-score than one of the others), 'p_value' (Mann-Whitney,
+        two-sided) and 'q_value' (Benjamini and Hochberg, within the group). For each motif,
+        cells without a z-score are left out; NaN if fewer than 3 cells remain in the group or
+        outside of it.
 
-        z-scores compare a motif with random sets of peaks, and so do their means. 'auroc' and
-        p-values compare cells: of measured counts they say that a difference is more than the noise
-        of cells. Imputed values have no such noise; there, every motif tells groups apart, and only
-        the means are of use.
+        z-scores and their means compare a motif with random sets of peaks, whereas 'auroc' and
+        p-values compare cells: for measured counts they show whether a difference exceeds the noise
+        of cells. Imputed values have no such noise, so every motif differs between groups; use only
+        the means.
 
     Raises:
         InputError: No such column, or fewer than two groups.
@@ -85,16 +87,17 @@ def motif_expression(activity: AnnData, expression: AnnData | pd.DataFrame) -> p
     Args:
         activity: What `motif_activity` returned.
         expression: AnnData (X) or DataFrame, cells x genes, measured or imputed; cells are matched
-            by name, genes by `var['gene']` of the motifs, whatever the case. Each gene of a dimer
+            by name, genes by `var['gene']` of the motifs, ignoring case. Each gene of a dimer
             ('A::B') has a row.
 
     Returns:
-        'motif', 'gene' and 'correlation' (Spearman's, over the cells with a z-score), the highest
-        first; NaN where one of the two does not vary. Motifs of genes that are not in `expression`
-        are left out.
+        'motif', 'gene' and 'correlation' (Spearman's, over the cells with a z-score), in
+        decreasing order; NaN if one of the two does not vary. Motifs whose gene is not in
+        `expression` are left out.
 
     Raises:
-        InputError: Cells of the activity have no expression, or no motif has its gene there.
+        InputError: Cells of the activity are missing from `expression`, or so are the genes of
+            all motifs.
     """
     pairs = _genes_there(
         as_names(activity.var_names), as_names(activity.var["gene"]), _genes_in(expression)
@@ -116,17 +119,17 @@ def motif_expression(activity: AnnData, expression: AnnData | pd.DataFrame) -> p
 def regulons(
     links: pd.DataFrame, motifs: Any, expression: AnnData | pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Target genes of transcription factors: links from peaks to genes, joined with motifs.
+    """Target genes of transcription factors, from links of peaks to genes and motifs of peaks.
 
     Args:
         links: 'peak', 'gene' and 'score' (or 'coefficient', as in `link_peaks_lasso`).
-        motifs: Which peaks have which motif: a table as for `motif_activity`.
-        expression: As for `motif_expression`: adds the correlation of factor and target.
+        motifs: The motifs of the peaks: a table as for `motif_activity`.
+        expression: As for `motif_expression`; adds the correlation of factor and target.
 
     Returns:
-        'tf', 'motif', 'peak', 'gene', 'score' and, with `expression`, 'correlation' (Spearman's
-        over all its cells; NaN where either gene is not there). One row per motif of a factor and
-        link, the links in their order. Each factor of a dimer ('A::B') has a row.
+        'tf', 'motif', 'peak', 'gene', 'score' and, with `expression`, 'correlation' (Spearman's,
+        over all cells of `expression`; NaN if it lacks either gene). One row per link and motif
+        of a factor, in the order of the links. Each factor of a dimer ('A::B') has a row.
 
     Raises:
         InputError: `links` lacks a column, or none of its peaks is in the table of motifs.

@@ -33,7 +33,7 @@ class Diffusion(NamedTuple):
 
     `components` (n, C), without the constant one, and their `eigenvalues` (C,), largest first;
     `pseudotime` (n,) is the diffusion distance to the root over the largest one, 0 to 1; `branch`
-    (n,) has integers, -1 where the order is ambiguous, or is None; `root` is the place of the root.
+    (n,) has integers, -1 where the order is ambiguous, or is None; `root` is the row of the root.
     """
 
     components: np.ndarray
@@ -121,8 +121,8 @@ def order_graph(
         graph: Symmetric weights, (n, n).
         start: Positions of the cell, or of the group of cells, where the order starts.
         n_components: Components of the diffusion map.
-        branches: Look for a branching, too.
-        seed: Of the start of the eigenvectors.
+        branches: Also search for a branching.
+        seed: Seed of the start vector of the eigenvectors.
 
     Raises:
         InputError: scanpy is missing, or the graph falls into parts.
@@ -234,13 +234,13 @@ def _root_cells(root: Any, names: np.ndarray, labels: np.ndarray | None) -> np.n
         group = np.flatnonzero(labels == level_name(root))
         if not len(group):
             raise InputError(
-                f"root '{root}' is no group; the groups are "
+                f"root '{root}' is not a group; the groups are "
                 f"{_some({label for label in labels if label is not None})}"
             )
         if len(group) == len(labels):
             raise InputError(
-                f"all cells are in group '{root}', so that no start can be found in it; name a "
-                "cell as root, without groupby"
+                f"all cells are in group '{root}', so it has no start; name a cell as root, "
+                "without groupby"
             )
         return group
     found = np.flatnonzero(names == root)
@@ -271,7 +271,7 @@ def _refuse_parts(graph: sp.csr_matrix) -> None:
     if n_parts > 1:
         sizes = np.sort(np.bincount(part))[::-1]
         raise InputError(
-            f"the cells fall into {count_of(n_parts, 'part')} that no path of neighbors joins (the "
-            f"largest have {sizes[0]:,} and {count_of(sizes[1], 'cell')}), so that they have no "
-            "common order: order each part by itself, or raise n_neighbors"
+            f"the cells fall into {count_of(n_parts, 'part')} that no neighbors connect (the "
+            f"largest have {sizes[0]:,} and {count_of(sizes[1], 'cell')}), so they have no common "
+            "order: order each part separately, or raise n_neighbors"
         )

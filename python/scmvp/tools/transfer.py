@@ -84,7 +84,7 @@ def transfer_labels(
     _refuse_shapes(z, target, own)
     if not isinstance(unassigned_below, int | float) or not 0 <= unassigned_below < 1:
         raise InputError(
-            f"unassigned_below is {unassigned_below!r}; give a share from 0 to below 1"
+            f"unassigned_below is {unassigned_below!r}; give a proportion from 0 to below 1"
         )
     n_neighbors = whole_number("n_neighbors", n_neighbors, at_least=2)
     labeled = np.array([label is not None for label in known])
@@ -216,11 +216,11 @@ def _refuse_labels(groups: np.ndarray, n_cells: int) -> None:
         )
     if len(groups) < 2:
         raise InputError(
-            f"all labeled cells of the reference are '{groups[0]}', so that there is nothing to "
-            "tell apart; give cells of at least two labels"
+            f"all labeled cells of the reference are '{groups[0]}', so there is nothing to "
+            "distinguish; give cells of at least two labels"
         )
     if UNASSIGNED in groups:
         raise InputError(
-            f"a label of the reference is '{UNASSIGNED}', the name of cells without a label here; "
-            "give these cells no label (None), or another one"
+            f"a label of the reference is '{UNASSIGNED}', the name for cells without a label; give "
+            "these cells no label (None), or another one"
         )
