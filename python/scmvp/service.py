@@ -18,7 +18,7 @@ import scmvp
 
 from .data.containers import as_names
 from .data.matrices import entries_once
-from .data.motifs import in_columns, motifs_of
+from .data.motifs import in_columns, motifs_of, with_genes_in_names
 from .progress import followed
 from .r.rserial import Named
 from .r.tables import plain_frame
@@ -186,6 +186,8 @@ class Service:
             given = motifs.matrix.T, motifs.features, motifs.cells
         content = pd.Series(np.ravel(gc), list(gc_peaks)) if len(gc_peaks) else None
         found = motifs_of(given, self._model.peaks, gc=content, fasta=fasta, p_value=p_value)
+        if isinstance(motifs, str):
+            found = with_genes_in_names(found)
         if genes:
             found = found._replace(genes=np.array(genes, dtype=object))
         profiles = self._accessibility(atac, latent, batch=batch)
@@ -242,6 +244,7 @@ class Service:
         else:
             peaks = self._model.peaks
             found = motifs_of(motifs, peaks, gc=None, fasta=fasta, p_value=p_value)
+            found = with_genes_in_names(found)
             matches, names, motif_genes = found.matches, list(found.names), list(found.genes)
         table: Any = matches, peaks, names
         if motif_genes:

@@ -86,6 +86,15 @@ def genes_of(names: np.ndarray) -> np.ndarray:
     return np.array([re.sub(r"\s*\(var\.\d+\)$", "", name) for name in genes], dtype=object)
 
 
+def with_genes_in_names(motifs: Motifs) -> Motifs:
+    """Motifs of a file under names that say their genes, as 'MA0080.5-SPI1'."""
+    names = [
+        name if name == gene else f"{name}-{gene}"
+        for name, gene in zip(motifs.names, motifs.genes, strict=True)
+    ]
+    return motifs._replace(names=np.array(names, dtype=object))
+
+
 def in_columns(values: Any, rows: Any, motifs: Any, genes: Any = None) -> AnnData:
     """AnnData with motifs in columns, and their genes; by their names when None."""
     from anndata import AnnData
