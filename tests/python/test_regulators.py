@@ -49,6 +49,24 @@ def test_ranks_are_those_of_scipy():
     assert set(scmvp.rank_motifs(activity, labels)["group"]) == {"x", "y"}
 
 
+def test_motifs_that_cannot_be_compared_come_last_under_their_own_names():
+    activity = activity_of()
+    activity.X[:, 0] = np.nan
+    activity.X[2:20, 1] = np.nan  # two of 'x' are left less the one that was missing
+    ranks = scmvp.rank_motifs(activity, "kind")
+    assert ranks.groupby("group")["motif"].apply(sorted).tolist() == [["M1", "M2", "M3", "M4"]] * 3
+    unknown = ranks[ranks["mean"].isna()]
+    assert list(zip(unknown["group"], unknown["motif"], strict=True)) == [
+        ("x", "M1"), ("x", "M2"), ("y", "M1"), ("z", "M1"),
+    ]  # fmt: skip
+    for _, part in ranks.groupby("group"):
+        assert part["mean"].isna().is_monotonic_increasing
+    alone = np.array(["one"] + ["rest"] * 59)
+    lonely = scmvp.rank_motifs(activity, alone)
+    assert lonely["motif"].tolist() == ["M1", "M2", "M3", "M4"] * 2
+    assert lonely["mean"].isna().all()
+
+
 def test_factors_are_found_in_any_case_and_in_dimers():
     activity = activity_of()
     rng = np.random.default_rng(1)

@@ -88,6 +88,7 @@ test_that("cells and groups are matched by name, and clusters are the default", 
   few <- replace(object$type, 1:n_cells, c("one", rep("y", n_cells - 1)))
   few <- RankMotifsSCMVP(z, few)
   expect_true(all(is.na(few$p_value)) && !any(is.nan(few$mean)))
+  expect_identical(few$motif, rep(rownames(z), 2))
 })
 
 test_that("an alternative experiment is ranked like an assay", {

@@ -90,7 +90,8 @@ def rank_motifs(
         table.insert(1, "motif", as_names(activity.var_names).astype(object))
         table.insert(2, "gene", as_names(activity.var["gene"]).astype(object))
         table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy())
-        order = np.argsort(table["mean_rest"] - table["mean"], kind="stable")  # NaN last
+        # of an array: argsort of a Series gives -1 for NaN, which is the last row
+        order = np.argsort((table["mean_rest"] - table["mean"]).to_numpy(), kind="stable")
         tables.append(table.iloc[order])
     return pd.concat(tables, ignore_index=True)
 
