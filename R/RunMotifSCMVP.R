@@ -89,18 +89,12 @@ RunMotifSCMVP <- function(object, motifs = NULL, gc = NULL, fasta = NULL,
   )
   z <- found$result$z
   z[is.nan(z)] <- NA
-  dimnames(z) <- list(motif_labels(found$result, is.character(motifs)), found$cells)
+  dimnames(z) <- list(unlist(found$result$motifs), found$cells)
   if (as == "matrix") {
     return(z)
   }
-  put_activity(object, assay.name, z, "motif", "z", found, reduction, request)
-}
-
-# Names of motifs; those of a file, which are identifiers, with their genes.
-motif_labels <- function(result, from_file) {
-  names <- unlist(result$motifs)
-  genes <- unlist(result$genes)
-  if (from_file) ifelse(genes == names, names, paste(names, genes, sep = "-")) else names
+  genes <- stats::setNames(unlist(found$result$genes), rownames(z))
+  put_activity(object, assay.name, z, "motif", "z", found, reduction, request, genes)
 }
 
 # The part with the peaks of a fit; NULL where the object does not hold it.

@@ -76,12 +76,14 @@ check_activity_name <- function(object, name, reduction, record) {
 }
 
 # The object with values (features x cells) of a kind ("motif" or "gene") as a new assay. `layer`:
-# what an alternative experiment calls them.
-put_activity <- function(object, name, values, kind, layer, found, reduction, request) {
+# what an alternative experiment calls them; `genes`: of motifs, by their names.
+put_activity <- function(object, name, values, kind, layer, found, reduction, request,
+                         genes = NULL) {
   mark <- list(
     reduction = reduction, fit = found$record$fit, modality = kind, layer = layer,
     values = request$values, log = FALSE
   )
+  mark$genes <- genes
   put_results(object, new_results(home = found$home, imputed = list(list(
     name = name, key = tolower(key_for(name)), values = values, mark = mark, source = NULL
   ))))

@@ -117,6 +117,23 @@ result_verbs <- function(ask, ask_with) {
         gc_peaks = list_of(as.character(names(gc)))
       )
     },
+    # data frames, as RankMotifsSCMVP(), MotifExpressionSCMVP() and RegulonsSCMVP() have them.
+    # `scores`: of motif_scores(); `from`: values of expression_source()
+    rank_motifs = function(scores, groups) {
+      ask_with("rank_motifs", c(scores_of(scores), labels_of(groups)))
+    },
+    motif_expression = function(scores, from) {
+      ask_with("motif_expression", c(scores_of(scores), from))
+    },
+    regulons = function(links, motifs, cells, from, options) {
+      file <- is.character(motifs)
+      ask_with(
+        "regulons", c(options, from),
+        links = lapply(links, function(x) list_of(if (is.factor(x)) as.character(x) else x)),
+        motifs = if (file) motifs else motifs$matches,
+        motif_genes = if (!file) list_of(motifs$genes), cells = list_of(cells)
+      )
+    },
     # of it: values (genes x cells), genes
     gene_activity = function(from, places, options) {
       ask_with("gene_activity", c(options, from), places = lapply(as.list(places), list_of))
@@ -126,9 +143,8 @@ result_verbs <- function(ask, ask_with) {
     links = function(from, places, groups, spelling, options) {
       ask_with(
         "links", c(options, from),
-        places = lapply(as.list(places), list_of),
-        labels = if (!is.null(groups)) list_of(ifelse(is.na(groups), "", as.character(groups))),
-        levels = list_of(levels(groups)), genes = list_of(spelling$rna),
+        places = lapply(as.list(places), list_of), labels = labels_of(groups)$labels,
+        levels = labels_of(groups)$levels, genes = list_of(spelling$rna),
         peaks = list_of(spelling$atac)
       )
     },
@@ -162,6 +178,25 @@ result_verbs <- function(ask, ask_with) {
 
 # A vector as a list, which also one element arrives as.
 list_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
+
+# The groups of cells, "" for none, and what there are; `groups`: NULL or a factor.
+labels_of <- function(groups) {
+  if (is.null(groups)) {
+    return(NULL)
+  }
+  list(
+    labels = list_of(ifelse(is.na(groups), "", as.character(groups))),
+    levels = list_of(levels(groups))
+  )
+}
+
+# z-scores as the verbs take them.
+scores_of <- function(scores) {
+  list(
+    z = unname(scores$z), motifs = list_of(rownames(scores$z)), cells = list_of(colnames(scores$z)),
+    motif_genes = list_of(scores$genes)
+  )
+}
 
 columns_of <- function(batch) if (!is.null(batch)) lapply(as.list(batch), list_of)
 

@@ -16,8 +16,9 @@ import scipy.sparse as sp
 
 import scmvp
 
+from .data.containers import as_names
 from .data.matrices import entries_once
-from .data.motifs import motifs_of
+from .data.motifs import in_columns, motifs_of, with_genes_in_names
 from .progress import followed
 from .r.rserial import Named
 from .r.tables import plain_frame
@@ -29,6 +30,7 @@ from .tools.links import near_pairs
 from .tools.motifs import P_VALUE
 from .tools.motifs import activity_in as motif_activity_in
 from .tools.profiles import Profiles, counted
+from .tools.regulators import Expression, motif_expression, rank_motifs, regulons
 from .tools.transfer import transfer_labels
 
 Report = Callable[[dict[str, Any]], Any] | None
@@ -184,6 +186,8 @@ class Service:
             given = motifs.matrix.T, motifs.features, motifs.cells
         content = pd.Series(np.ravel(gc), list(gc_peaks)) if len(gc_peaks) else None
         found = motifs_of(given, self._model.peaks, gc=content, fasta=fasta, p_value=p_value)
+        if isinstance(motifs, str):
+            found = with_genes_in_names(found)
         if genes:
             found = found._replace(genes=np.array(genes, dtype=object))
         profiles = self._accessibility(atac, latent, batch=batch)
@@ -193,6 +197,83 @@ class Service:
             "motifs": list(activity.var_names),
             "genes": list(activity.var["gene"]),
         }
+
+    def rank_motifs(
+        self,
+        z: np.ndarray,
+        motifs: list[str],
+        cells: list[str],
+        labels: list[str],
+        levels: list[str],
+        motif_genes: list[str] | None = None,
+    ) -> pd.DataFrame:
+        """Motifs by group; z is (motifs, cells), and the label of a cell in no group is ''."""
+        groups = pd.Categorical(list(labels), categories=list(levels))
+        table = rank_motifs(
+            _activity_of(z, motifs, motif_genes, cells), pd.Series(groups, index=list(cells))
+        )
+        return plain_frame(table)
+
+    def motif_expression(
+        self,
+        z: np.ndarray,
+        motifs: list[str],
+        cells: list[str],
+        motif_genes: list[str] | None = None,
+        **source: Any,
+    ) -> pd.DataFrame:
+        """Correlation of motifs, z (motifs, cells), with their factors; `source`: `_expression`."""
+        activity = _activity_of(z, motifs, motif_genes, cells)
+        return plain_frame(motif_expression(activity, self._expression(cells, **source)))
+
+    def regulons(
+        self,
+        links: dict[str, list[Any]],
+        motifs: Named | str,
+        cells: list[str],
+        motif_genes: list[str] | None = None,
+        factors: list[str] | None = None,
+        fasta: str | None = None,
+        p_value: float = P_VALUE,
+        **source: Any,
+    ) -> pd.DataFrame:
+        """Target genes of factors, as `regulons` has them; `motifs` as for the verb `motifs`."""
+        matches: Any
+        if isinstance(motifs, Named):
+            matches, peaks, names = motifs.matrix.T, as_names(motifs.features), motifs.cells
+        else:
+            peaks = self._model.peaks
+            found = motifs_of(motifs, peaks, gc=None, fasta=fasta, p_value=p_value)
+            found = with_genes_in_names(found)
+            matches, names, motif_genes = found.matches, list(found.names), list(found.genes)
+        table: Any = matches, peaks, names
+        if motif_genes:
+            table = in_columns(sp.csr_matrix(matches), peaks, names, motif_genes)
+        joined = regulons(
+            pd.DataFrame(dict(links)), table, self._expression(cells, **source), factors
+        )
+        text = joined.columns.intersection(["group", "tf", "motif", "peak", "gene"])
+        return plain_frame(joined.astype(dict.fromkeys(text, "category")))
+
+    def _expression(
+        self,
+        cells: list[str],
+        expression: Named | None = None,
+        latent: Any = None,
+        genes: list[str] | None = None,
+        batch: Any = None,
+    ) -> Expression:
+        """Values of cells as given, or decoded; `genes`: names in R of those of the model."""
+        if expression is not None:
+            values = expression.matrix.tocsc()
+            names, of = expression.features, expression.cells
+            return Expression(as_names(names), as_names(of), lambda at: values[:, at])
+        model, points = self._model, _points(latent)
+
+        def decoded(at: np.ndarray) -> np.ndarray:
+            return model.decode(points, "rna", list(model.genes[at]), batch=batch)
+
+        return Expression(as_names(genes or model.genes), as_names(cells), decoded)
 
     def gene_activity(
         self,
@@ -319,8 +400,9 @@ VERBS: dict[str, Callable[..., Any]] = {
         Service.read, Service.read_samples, Service.simulate, Service.build, Service.load,
         Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.tree,
         Service.decode, Service.decode_to_file, Service.differential, Service.doublets,
-        Service.motifs, Service.gene_activity, Service.links, Service.along,
-        Service.trends, Service.transfer, Service.report, Service.save,
+        Service.motifs, Service.rank_motifs, Service.motif_expression, Service.regulons,
+        Service.gene_activity, Service.links, Service.along, Service.trends, Service.transfer,
+        Service.report, Service.save,
     )
 }  # fmt: skip
 
@@ -348,6 +430,11 @@ def _mudata(rna: Named, atac: Named, obs: dict[str, list[str]] | None) -> Any:
         rna=parts(rna), atac=parts(atac), cells=rna.cells, genes=rna.features,
         peaks=atac.features, obs=obs,
     )  # fmt: skip
+
+
+def _activity_of(z: np.ndarray, motifs: list[str], genes: Any, cells: list[str]) -> Any:
+    """z-scores as `motif_activity` returns them; z is (motifs, cells)."""
+    return in_columns(np.asarray(z).T, cells, motifs, genes)
 
 
 def _points(latent: np.ndarray) -> np.ndarray:

@@ -435,6 +435,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "links needs columns": "case factors",
         "no linked peak": "case factors",
         "expression lacks": "case factors",
+        "in a linked peak (factors there": "case factors",
     },
     "rengine": {
         "R is needed": WITHOUT,

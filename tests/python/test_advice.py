@@ -1553,6 +1553,10 @@ def factors(world):
         lambda: scmvp.regulons(links, table.set_axis(["q"])),
         lambda: scmvp.regulons(links, table),
     )
+    yield (
+        lambda: scmvp.regulons(links, table, factors=["A", "C"]),
+        lambda: scmvp.regulons(links, table, factors=["A"]),
+    )
 
 
 @case

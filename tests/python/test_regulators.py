@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from anndata import AnnData
 from scipy.stats import mannwhitneyu, spearmanr
 
@@ -46,6 +47,24 @@ def test_ranks_are_those_of_scipy():
     np.testing.assert_allclose(of_x["q_value"].sort_values(ascending=False), expected)
     labels = activity.obs["kind"].where(activity.obs["kind"] != "z")
     assert set(scmvp.rank_motifs(activity, labels)["group"]) == {"x", "y"}
+
+
+def test_motifs_that_cannot_be_compared_come_last_under_their_own_names():
+    activity = activity_of()
+    activity.X[:, 0] = np.nan
+    activity.X[2:20, 1] = np.nan  # two of 'x' are left less the one that was missing
+    ranks = scmvp.rank_motifs(activity, "kind")
+    assert ranks.groupby("group")["motif"].apply(sorted).tolist() == [["M1", "M2", "M3", "M4"]] * 3
+    unknown = ranks[ranks["mean"].isna()]
+    assert list(zip(unknown["group"], unknown["motif"], strict=True)) == [
+        ("x", "M1"), ("x", "M2"), ("y", "M1"), ("z", "M1"),
+    ]  # fmt: skip
+    for _, part in ranks.groupby("group"):
+        assert part["mean"].isna().is_monotonic_increasing
+    alone = np.array(["one"] + ["rest"] * 59)
+    lonely = scmvp.rank_motifs(activity, alone)
+    assert lonely["motif"].tolist() == ["M1", "M2", "M3", "M4"] * 2
+    assert lonely["mean"].isna().all()
 
 
 def test_factors_are_found_in_any_case_and_in_dimers():
@@ -92,6 +111,54 @@ def test_regulons_are_a_join():
     assert found["correlation"][0] == pytest.approx(expected)
     assert found["correlation"][1:3].isna().all()
     assert "correlation" not in scmvp.regulons(links, motifs)
+    named = links.set_axis(pd.Index([5, 6, 7], name="index"))
+    pd.testing.assert_frame_equal(scmvp.regulons(named, motifs, expression), found)
+
+
+def test_links_of_groups_and_of_some_factors():
+    links = pd.DataFrame(
+        {"group": ["a", "b"], "gene": ["T1", "T1"], "peak": ["p1", "p1"], "score": [0.5, 0.2]}
+    )
+    motifs = pd.DataFrame([[1, 1]], ["p1"], ["SPI1", "FOS::JUN"])
+    found = scmvp.regulons(links, motifs, factors=["Jun", "SPI1"])
+    assert found[["group", "tf", "score"]].to_numpy().tolist() == [
+        ["a", "JUN", 0.5], ["a", "SPI1", 0.5], ["b", "JUN", 0.2], ["b", "SPI1", 0.2],
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="'GATA1' has no motif .*'SPI1'"):
+        scmvp.regulons(links, motifs, factors=["SPI1", "GATA1"])
+
+
+def test_correlations_of_many_pairs_are_those_of_each(monkeypatch):
+    monkeypatch.setattr("scmvp.tools.regulators._GENES", 2)  # genes at a time
+    rng = np.random.default_rng(3)
+    genes = ["A", "B", "C", "T1", "T2", "T3", "still"]
+    expression = pd.DataFrame(rng.poisson(2.0, (40, 7)).astype(float), columns=genes)
+    expression["still"] = 1.0
+    links = pd.DataFrame(
+        [(gene, peak, 1.0) for gene in ["T1", "T2", "T3", "still", "A", "no"] for peak in "pq"],
+        columns=["gene", "peak", "score"],
+    )
+    motifs = pd.DataFrame([[1, 0, 1, 1], [0, 1, 1, 0]], ["p", "q"], ["A", "B", "C::none", "still"])
+    found = scmvp.regulons(links, motifs, expression)
+    assert len(found) == 6 * (4 + 3)
+    for row in found.itertuples():
+        known = {row.tf, row.gene} <= set(genes) and "still" not in (row.tf, row.gene)
+        wanted = np.nan
+        if known:
+            wanted = spearmanr(expression[row.tf], expression[row.gene]).statistic
+        assert row.correlation == pytest.approx(wanted, nan_ok=True)
+    sparse = AnnData(sp.csr_matrix(expression.to_numpy()), var=pd.DataFrame(index=genes))
+    pd.testing.assert_frame_equal(scmvp.regulons(links, motifs, sparse), found)
+    activity = AnnData(
+        rng.normal(size=(40, 3)), obs=pd.DataFrame(index=expression.index.astype(str)),
+        var=pd.DataFrame({"gene": ["A", "B::C", "T3"]}, index=["m1", "m2", "m3"]),
+    )  # fmt: skip
+    expression.index = expression.index.astype(str)
+    ranked = scmvp.motif_expression(activity, expression)
+    assert sorted(ranked["gene"]) == ["A", "B", "C", "T3"]
+    for row in ranked.itertuples():
+        z = activity[:, row.motif].X.ravel()
+        assert row.correlation == pytest.approx(spearmanr(z, expression[row.gene]).statistic)
 
 
 def test_what_cannot_be_used_is_refused():

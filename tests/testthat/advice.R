@@ -15,6 +15,22 @@ c(
     "of the model that this one replaces"
   ),
   of(
+    "test-RankMotifsSCMVP.R: what cannot be ranked is refused, and what is advised works",
+    "group.by is needed for a matrix", "needs row names (motifs) and column names",
+    "be a matrix of z-scores (motifs x cells), not", "holds no assays: give the matrix of z-scores",
+    "run RunMotifSCMVP() first, or name its result", "genes must be text with the names"
+  ),
+  of(
+    "test-RankMotifsSCMVP.R: what cannot be correlated is refused, and what is advised works",
+    "expression (genes x cells) is needed", "holds activities of another fit",
+    "expression must be a matrix, genes x cells", "not in the object: give expression"
+  ),
+  of(
+    "test-RankMotifsSCMVP.R: what cannot be joined is refused, and what is advised works",
+    "links must be a data frame with columns gene", "links has no rows",
+    "factors must be names of transcription factors"
+  ),
+  of(
     "test-GeneActivitySCMVP.R: what cannot be summed is refused",
     "gene.coords is needed for a scMVPFit"
   ),

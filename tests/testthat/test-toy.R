@@ -30,6 +30,14 @@ test_that("a class of one file has every verb", {
   expect_same(GeneActivitySCMVP, genes, as = "matrix", verbose = FALSE)
   active <- RunMotifSCMVP(toy, motifs, verbose = FALSE)
   expect_identical(dim(active$imputed$motif$values), as.integer(c(3, n_cells)))
+  activated <- function(f) {
+    function(object, ...) f(RunMotifSCMVP(object, motifs, verbose = FALSE), ...)
+  }
+  expect_same(activated(RankMotifsSCMVP))
+  of_genes <- c(A = "Gene4", B = "Gene5", C = "Gene6")
+  expect_same(activated(MotifExpressionSCMVP), genes = of_genes, verbose = FALSE)
+  links <- data.frame(gene = "Gene4", peak = peak_names[5], score = 1)
+  expect_same(RegulonsSCMVP, links, motifs, verbose = FALSE)
   labelled <- both(function(object) {
     TransferLabelsSCMVP(object, object, labels = rep(c("a", "b"), length.out = n_cells))
   })

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from .containers import as_names, note, type_name
 from .features import match_features
 from .peaks import peaks_of
 from .sequences import gc_content, matches_in, read_motifs, sequences_of, tell_unknown_gc
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 # Smallest proportion of the peaks that a table of motifs must know.
 _FEWEST_KNOWN = 0.5
@@ -81,6 +84,25 @@ def genes_of(names: np.ndarray) -> np.ndarray:
     """Genes of motifs by their names: 'MA0080.5_SPI1' and 'SPI1(var.2)' are of SPI1."""
     genes = (re.sub(r"^(MA|UN)\d+\.\d+[ _.-]", "", name) for name in names)
     return np.array([re.sub(r"\s*\(var\.\d+\)$", "", name) for name in genes], dtype=object)
+
+
+def with_genes_in_names(motifs: Motifs) -> Motifs:
+    """Motifs of a file under names that say their genes, as 'MA0080.5-SPI1'."""
+    names = [
+        name if name == gene else f"{name}-{gene}"
+        for name, gene in zip(motifs.names, motifs.genes, strict=True)
+    ]
+    return motifs._replace(names=np.array(names, dtype=object))
+
+
+def in_columns(values: Any, rows: Any, motifs: Any, genes: Any = None) -> AnnData:
+    """AnnData with motifs in columns, and their genes; by their names when None."""
+    from anndata import AnnData
+
+    names = as_names(motifs)
+    genes = genes_of(names) if genes is None else list(genes)
+    var = pd.DataFrame({"gene": genes}, index=names)
+    return AnnData(values, obs=pd.DataFrame(index=as_names(rows)), var=var)
 
 
 def _of_file(path: Path, sequences: list[str] | None, p_value: float, known: list[str]) -> Motifs:

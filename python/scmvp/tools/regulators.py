@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,22 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _FEWEST_CELLS = 3
+_GENES = 256  # whose expression is dense at a time
+
+
+class Expression(NamedTuple):
+    """Expression of genes in cells, of which only some genes are dense at a time."""
+
+    genes: np.ndarray
+    cells: np.ndarray
+    values: Callable[[np.ndarray], Any]  # positions of genes -> (cells, these genes)
+
+    def table(self, names: Sequence[str] | np.ndarray) -> pd.DataFrame:
+        """Some genes, cells x genes."""
+        at = pd.Index(self.genes).get_indexer(list(names))
+        values = self.values(at)
+        values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+        return pd.DataFrame(values.astype(np.float64), index=self.cells, columns=list(names))
 
 
 def rank_motifs(
@@ -76,12 +92,15 @@ def rank_motifs(
         table.insert(1, "motif", as_names(activity.var_names).astype(object))
         table.insert(2, "gene", as_names(activity.var["gene"]).astype(object))
         table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy())
-        order = np.argsort(table["mean_rest"] - table["mean"], kind="stable")  # NaN last
+        # of an array: argsort of a Series gives -1 for NaN, which is the last row
+        order = np.argsort((table["mean_rest"] - table["mean"]).to_numpy(), kind="stable")
         tables.append(table.iloc[order])
     return pd.concat(tables, ignore_index=True)
 
 
-def motif_expression(activity: AnnData, expression: AnnData | pd.DataFrame) -> pd.DataFrame:
+def motif_expression(
+    activity: AnnData, expression: AnnData | pd.DataFrame | Expression
+) -> pd.DataFrame:
     """Correlation of the activity of motifs with the expression of the factors that bind them.
 
     Args:
@@ -99,40 +118,54 @@ def motif_expression(activity: AnnData, expression: AnnData | pd.DataFrame) -> p
         InputError: Cells of the activity are missing from `expression`, or so are the genes of
             all motifs.
     """
-    pairs = _genes_there(
-        as_names(activity.var_names), as_names(activity.var["gene"]), _genes_in(expression)
-    )
+    expression = expression_of(expression)
+    genes, cells = as_names(activity.var["gene"]), as_names(activity.obs_names)
+    pairs = _genes_there(as_names(activity.var_names), genes, expression.genes)
     if not len(pairs):
         raise InputError(
-            f"none of the genes of the motifs ({name_some(as_names(activity.var['gene']))}) is in "
-            f"the expression ({name_some(_genes_in(expression))}); give names of the same kind"
+            f"none of the genes of the motifs ({name_some(genes)}) is in the expression "
+            f"({name_some(expression.genes)}); give names of the same kind"
         )
-    values = _expression_of(expression, pairs["gene"].unique(), as_names(activity.obs_names))
+    missing = ~pd.Index(cells).isin(expression.cells)
+    if missing.any() or not pd.Index(expression.cells).is_unique:
+        raise InputError(
+            f"expression lacks {count_of(int(missing.sum()), 'cell')} of the activity "
+            f"({name_some(cells[missing])}), or names a cell twice; give one row for each cell"
+        )
     z = pd.DataFrame(np.asarray(activity.X), columns=as_names(activity.var_names))
-    pairs["correlation"] = [
-        _spearman(z[motif].to_numpy(), values[gene].to_numpy())
-        for motif, gene in zip(pairs["motif"], pairs["gene"], strict=True)
-    ]
+    pairs["correlation"] = np.nan
+    for names in _blocks(pairs["gene"].unique()):
+        values = expression.table(names).loc[cells]
+        for row in pairs.index[pairs["gene"].isin(names)]:
+            motif, gene = pairs.loc[row, ["motif", "gene"]]
+            pairs.loc[row, "correlation"] = _spearman(z[motif].to_numpy(), values[gene].to_numpy())
     return pairs.sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
 
 
 def regulons(
-    links: pd.DataFrame, motifs: Any, expression: AnnData | pd.DataFrame | None = None
+    links: pd.DataFrame,
+    motifs: Any,
+    expression: AnnData | pd.DataFrame | Expression | None = None,
+    factors: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Target genes of transcription factors, from links of peaks to genes and motifs of peaks.
 
     Args:
-        links: 'peak', 'gene' and 'score' (or 'coefficient', as in `link_peaks_lasso`).
+        links: 'peak', 'gene' and 'score' (or 'coefficient', as in `link_peaks_lasso`), and 'group',
+            where there are links of several groups.
         motifs: The motifs of the peaks: a table as for `motif_activity`.
         expression: As for `motif_expression`; adds the correlation of factor and target.
+        factors: Names of the factors to return, whatever the case; all when None.
 
     Returns:
-        'tf', 'motif', 'peak', 'gene', 'score' and, with `expression`, 'correlation' (Spearman's,
-        over all cells of `expression`; NaN if it lacks either gene). One row per link and motif
-        of a factor, in the order of the links. Each factor of a dimer ('A::B') has a row.
+        'tf', 'motif', 'peak', 'gene', 'score' and, with `expression`, 'correlation' (Spearman's
+        over all its cells; NaN if it lacks either gene, or one of the two does not vary or has missing values);
+        'group' first, where `links` has it. One row per motif of a factor and link, the links in
+        their order. Each factor of a dimer ('A::B') has a row.
 
     Raises:
-        InputError: `links` lacks a column, or none of its peaks is in the table of motifs.
+        InputError: `links` lacks a column, none of its peaks is in the table of motifs, or a factor
+            has no motif in them.
     """
     score = next((name for name in ("score", "coefficient") if name in links), None)
     if score is None or not {"peak", "gene"} <= set(links):
@@ -140,7 +173,9 @@ def regulons(
             "links needs columns 'peak', 'gene' and 'score' (or 'coefficient'); it has "
             f"{', '.join(map(str, links.columns))}"
         )
-    links = links.rename(columns={score: "score"})[["peak", "gene", "score"]]
+    kept = [name for name in ("group", "peak", "gene", score) if name in links]
+    links = links[kept].rename(columns={score: "score"}).reset_index(drop=True)
+    links["peak"] = as_names(links["peak"])
     peaks = as_names(pd.unique(links["peak"]))
     table = table_of(motifs, peaks, least=0.0)
     at, motif = table.matches.nonzero()
@@ -149,13 +184,15 @@ def regulons(
             f"no linked peak ({name_some(peaks)}) has a motif in the table; give a table of the "
             "peaks that were linked"
         )
-    factors = _factors(table.names, table.genes)
     found = pd.DataFrame({"peak": peaks[at], "motif": table.names[motif]})
-    joined = links.reset_index().merge(found, on="peak").merge(factors, on="motif")
+    found = found.merge(_factors(table.names, table.genes), on="motif")
+    if factors is not None:
+        found = _of_factors(found, as_names([factors] if isinstance(factors, str) else factors))
+    joined = links.reset_index().merge(found, on="peak")
     joined = joined.sort_values(["index", "motif"], kind="stable", ignore_index=True)
-    joined = joined[["tf", "motif", "peak", "gene", "score"]]
+    joined = joined[[*kept[: "group" in kept], "tf", "motif", "peak", "gene", "score"]]
     if expression is not None:
-        joined["correlation"] = _of_pairs(joined, expression)
+        joined["correlation"] = _of_pairs(joined, expression_of(expression))
     return joined
 
 
@@ -170,6 +207,19 @@ def _factors(motifs: np.ndarray, genes: np.ndarray) -> pd.DataFrame:
         for part in dict.fromkeys(str(gene).split("::"))
     ]
     return pd.DataFrame(rows, columns=["motif", "tf"])
+
+
+def _of_factors(found: pd.DataFrame, factors: np.ndarray) -> pd.DataFrame:
+    """Rows of these factors."""
+    there = found["tf"].str.upper()
+    missing = factors[~pd.Index(factors).str.upper().isin(there)]
+    if len(missing):
+        raise InputError(
+            f"factors: {name_some(missing)} {'has' if len(missing) == 1 else 'have'} no motif in a "
+            f"linked peak (factors there: {name_some(found['tf'].unique())}); leave out what is "
+            "not there"
+        )
+    return found[there.isin(pd.Index(factors).str.upper())]
 
 
 def _genes_there(motifs: np.ndarray, genes: np.ndarray, there: np.ndarray) -> pd.DataFrame:
@@ -188,51 +238,54 @@ def _genes_there(motifs: np.ndarray, genes: np.ndarray, there: np.ndarray) -> pd
 # ---- expression ----------------------------------------------------------------------------------
 
 
-def _genes_in(expression: Any) -> np.ndarray:
-    if isinstance(expression, pd.DataFrame):
-        return as_names(expression.columns)
-    if hasattr(expression, "obs_names") and hasattr(expression, "X"):
-        return as_names(expression.var_names)
+def expression_of(given: Any) -> Expression:
+    """Expression as it is given: AnnData (X) or DataFrame, cells x genes."""
+    if isinstance(given, Expression):
+        return given
+    if isinstance(given, pd.DataFrame):
+        return Expression(
+            as_names(given.columns), as_names(given.index), lambda at: given.iloc[:, at]
+        )
+    if hasattr(given, "obs_names") and hasattr(given, "X"):
+        return Expression(
+            as_names(given.var_names), as_names(given.obs_names), lambda at: given.X[:, at]
+        )
     raise InputError(
-        f"expression must be an AnnData or a DataFrame (cells x genes), not {type_name(expression)}"
+        f"expression must be an AnnData or a DataFrame (cells x genes), not {type_name(given)}"
     )
 
 
-def _expression_of(expression: Any, genes: Any, cells: np.ndarray | None) -> pd.DataFrame:
-    """Some genes, dense, in the order of `cells`; all cells when None."""
-    is_table = isinstance(expression, pd.DataFrame)
-    at = pd.Index(_genes_in(expression)).get_indexer(list(genes))
-    values = expression.iloc[:, at].to_numpy() if is_table else expression.X[:, at]
-    values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
-    have = as_names(expression.index if is_table else expression.obs_names)
-    table = pd.DataFrame(values.astype(np.float64), index=have, columns=list(genes))
-    if cells is None:
-        return table
-    missing = ~pd.Index(cells).isin(have)
-    if missing.any() or not table.index.is_unique:
-        raise InputError(
-            f"expression lacks {count_of(int(missing.sum()), 'cell')} of the activity "
-            f"({name_some(cells[missing])}), or names a cell twice; give one row for each cell"
-        )
-    return table.loc[cells]
+def _blocks(names: np.ndarray) -> list[np.ndarray]:
+    return [names[first : first + _GENES] for first in range(0, len(names), _GENES)]
 
 
-def _of_pairs(joined: pd.DataFrame, expression: Any) -> np.ndarray:
-    """Correlation of factor and target of each row."""
-    there = _genes_in(expression)
-    tf = joined["tf"].to_numpy()
-    spelled = _genes_there(tf, tf, there).drop_duplicates("motif").set_index("motif")["gene"]
-    pairs = pd.DataFrame({"tf": joined["tf"].map(spelled), "gene": joined["gene"]})
-    known = pairs["tf"].notna() & pairs["gene"].isin(there)
-    of_pair = pairs[known].drop_duplicates()
-    names = pd.unique(of_pair.to_numpy().ravel())
-    values = _expression_of(expression, names, None)
-    found = {
-        (tf, gene): _spearman(values[tf].to_numpy(), values[gene].to_numpy())
-        for tf, gene in of_pair.itertuples(index=False, name=None)
-    }
-    rows = pairs.itertuples(index=False, name=None)
-    return np.array([found.get(pair, np.nan) for pair in rows])
+def _of_pairs(joined: pd.DataFrame, expression: Expression) -> np.ndarray:
+    """Correlation of factor and target of each row; NaN where either is not there."""
+    tf = joined["tf"].unique()
+    spelled = _genes_there(tf, tf, expression.genes).drop_duplicates("motif")
+    factors = spelled["gene"].unique()
+    row = pd.Index(factors).get_indexer(joined["tf"].map(spelled.set_index("motif")["gene"]))
+    targets = joined["gene"].unique()
+    targets = targets[pd.Index(targets).isin(expression.genes)]
+    found = np.full(len(joined), np.nan)
+    if not len(factors) or not len(targets):
+        return found
+    of_factors = np.hstack([_ranked(expression.table(names)) for names in _blocks(factors)])
+    for names in _blocks(targets):
+        column = pd.Index(names).get_indexer(joined["gene"])
+        use = (row >= 0) & (column >= 0)
+        products = of_factors.T @ _ranked(expression.table(names))
+        found[use] = products[row[use], column[use]]
+    return found
+
+
+def _ranked(table: pd.DataFrame) -> np.ndarray:
+    """Ranks of each gene, of mean 0 and norm 1; NaN where it does not vary."""
+    ranks = table.rank().to_numpy()
+    ranks -= ranks.mean(0)
+    norm = np.sqrt((ranks**2).sum(0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ranks / np.where((norm > 0) & (len(ranks) >= _FEWEST_CELLS), norm, np.nan)
 
 
 def _spearman(one: np.ndarray, other: np.ndarray) -> float:
