@@ -4,7 +4,8 @@
     python bench/accuracy --report --results FILE.csv
 
 One method on one data set with one seed is a unit; its scores are added to the CSV file when it is
-done, and units that are there already are skipped. Environment: bench/requirements-peers.txt.
+done, and units that are there already are skipped. Environment: bench/requirements-peers.txt; some
+methods have one of their own (bench/peers.sh), in the folder SCMVP_PEERS.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 
 # Before numpy is imported: cpu_seconds of one thread are what can be compared.
-for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"
 
 import argparse  # noqa: E402
@@ -127,6 +128,15 @@ def version(package: str) -> str:
     return f"{package} {number}"
 
 
+def versions(method) -> str:
+    """Versions of the packages of a method, where it runs."""
+    import elsewhere
+
+    if method.home:
+        return elsewhere.versions(method.home, *method.packages)
+    return ", ".join(map(version, method.packages)) or seurat_version()
+
+
 def gpu() -> str:
     """The GPU that PyTorch takes by itself, ' on NAME', or nothing."""
     import torch
@@ -181,7 +191,7 @@ def run_unit(name: str, method, paired, seed: int, task: str, options: dict) -> 
         "data": paired.name,
         "seed": seed,
         "task": task,
-        "versions": ", ".join(map(version, method.packages)) or seurat_version(),
+        "versions": versions(method),
     }
     start = cpu_seconds()
     try:

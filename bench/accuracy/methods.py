@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import elsewhere
 import mudata
 import numpy as np
 import pandas as pd
@@ -55,13 +56,15 @@ class Method:
 
     `embed(paired, seed, options)` gives Results, `impute(paired, seed, options)` by modality the
     proportion of each cell's counts on each feature, (cells, features) with rows that sum to one.
-    `packages` are those whose versions matter.
+    `packages` are those whose versions matter, in the environment `home` (bench/peers.sh) or in
+    that of this process.
     """
 
     embed: Callable[[Paired, int, dict[str, Any]], list[Result]] | None = None
     impute: Callable[[Paired, int, dict[str, Any]], Proportions] | None = None
     packages: tuple[str, ...] = ("scikit-learn",)
     takes_options: bool = False
+    home: str = ""
 
 
 def _names(prefix: str, n: int) -> list[str]:
@@ -470,6 +473,20 @@ def _embed_cobolt(paired: Paired, seed: int, options: dict[str, Any]) -> list[Re
     return [Result("cobolt", _cobolt_latent(model), scores={"learning_rate": rate})]
 
 
+# ---- methods in environments of their own
+
+
+def _elsewhere(name: str, *packages: str) -> Method:
+    def embed(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
+        fitted = elsewhere.fit(name, paired, seed)
+        results = [Result(name, fitted.z, scores=fitted.scores)]
+        if fitted.clusters is not None:
+            results.append(Result(f"{name}-own", clusters=fitted.clusters))
+        return results
+
+    return Method(embed, packages=packages, home=name)
+
+
 # Cheap ones first: an interrupted run then has the most.
 METHODS: dict[str, Method] = {
     "feature-means": Method(impute=_impute_means),
@@ -485,9 +502,12 @@ METHODS: dict[str, Method] = {
     "scmvp": Method(_embed_scmvp, _impute_scmvp, ("scmvp", "torch"), takes_options=True),
     "wnn-muon": Method(_embed_wnn_muon, packages=("muon", "scanpy", "umap-learn")),
     "wnn-seurat": Method(_embed_wnn_seurat, packages=()),
+    "snapatac2": _elsewhere("snapatac2", "snapatac2"),
     "mofa": Method(_embed_mofa, packages=("mofapy2", "muon", "scanpy")),
     "scvi": Method(_deep("scvi", _fit_scvi), _impute_scvi, ("scvi-tools", "torch")),
     "peakvi": Method(_deep("peakvi", _fit_peakvi), _impute_peakvi, ("scvi-tools", "torch")),
+    "scmdc": _elsewhere("scmdc", "scMDC", "torch", "scanpy"),
     "cobolt": Method(_embed_cobolt, packages=("cobolt", "torch")),
     "multivi": Method(_deep("multivi", _fit_multivi), _impute_multivi, ("scvi-tools", "torch")),
+    "midas": _elsewhere("midas", "scmidas", "torch"),
 }

@@ -33,6 +33,7 @@ VARIANTS = {
     "PCA + LSI": ("pca+lsi10", "pca+lsi50"),
     "PCA (RNA)": ("pca10", "pca50"),
     "LSI (ATAC)": ("lsi10", "lsi50"),
+    "SnapATAC2": ("snapatac2",),
     "Cobolt": ("cobolt",),
     "MOFA+": ("mofa",),
     "MultiVI": ("multivi",),

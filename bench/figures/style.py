@@ -32,6 +32,7 @@ METHODS = {
     "Cobolt": (RED, "P"),
     "MOFA+": (PINK, "X"),
     "MultiVI": (SKY, "p"),
+    "SnapATAC2": (PINK, "s"),
     "scVI (RNA)": (BLACK, "^"),
     "PeakVI (ATAC)": (BLACK, "v"),
     "Harmony": (PINK, "D"),

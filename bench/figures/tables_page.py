@@ -219,6 +219,35 @@ def link_scores(rows: pd.DataFrame) -> str:
     )
 
 
+WIDE = {
+    "ari_between": "ARI between two seeds",
+    "markers": "markers, rank correlation",
+    "ami_kmeans": "AMI, our k-means",
+    "nmi_kmeans": "NMI, our k-means",
+    "nmi": "NMI, its k-means",
+    "ari": "ARI, its k-means",
+    "isolated_labels": "isolated labels",
+    "graph_connectivity": "graph connectivity",
+    "clisi": "cLISI",
+    "silhouette": "silhouette of labels",
+}
+
+
+def wide(rows: pd.DataFrame) -> str:
+    """A table per data set: methods in rows, scores in columns; the last of repeated rows."""
+    rows = rows.drop_duplicates(["data", "method", "metric"], keep="last")
+    parts = []
+    for data, part in rows.groupby("data", sort=False):
+        metrics = [metric for metric in WIDE if metric in set(part["metric"])]
+        table = part.pivot(index="method", columns="metric", values="value")[metrics]
+        if "seeds" in part:
+            table.insert(0, "seeds", part.groupby("method")["seeds"].first().astype(str))
+        table = table.loc[part["method"].drop_duplicates()].rename(columns=WIDE)
+        text = table.map(lambda v: v if isinstance(v, str) else f"{v:.3f}")
+        parts += [f"{data}:", markdown(text)]
+    return "\n\n".join(parts)
+
+
 def accuracy_rows(docs: Path, with_options: bool = False) -> pd.DataFrame:
     """The scores of docs/accuracy.csv; those of fits with other options only if asked for."""
     rows = read(docs / "accuracy.csv")
@@ -234,7 +263,7 @@ def page(docs: Path) -> str:
     csv = {
         name: pd.read_csv(docs / f"{name}.csv")
         for name in ("n_clusters", "speed", "integration", "trajectory", "differential",
-                     "calibration", "links", "link_scores")
+                     "calibration", "links", "link_scores", "seeds", "scib", "not_measured")
     }  # fmt: skip
     integration, trajectory = csv["integration"], csv["trajectory"]
     integration = integration[integration["metric"] != "cpu_seconds"]
@@ -242,6 +271,15 @@ def page(docs: Path) -> str:
     rows = accuracy_rows(docs)
     parts = [
         accuracy(rows[rows["data"] != "sim_tiny"]),
+        "## Not measured",
+        plain(csv["not_measured"]),
+        "## Repeatability over seeds",
+        "Mean ARI between the clusters of two seeds, over all pairs of seeds, and the rank "
+        "correlation of the markers of matched clusters of seeds 0 and 1:",
+        wide(csv["seeds"]),
+        "## Scores of scib-metrics",
+        "One seed. Blood is one batch, so all its labels count as isolated; the cortex has six:",
+        wide(csv["scib"]),
         "## Number of clusters",
         "Simulated cells, estimated by the BIC (default) and from the rank (preset `paper`):",
         plain(csv["n_clusters"]),

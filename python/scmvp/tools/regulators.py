@@ -159,9 +159,9 @@ def regulons(
 
     Returns:
         'tf', 'motif', 'peak', 'gene', 'score' and, with `expression`, 'correlation' (Spearman's
-        over all its cells; NaN if it lacks either gene, or one of the two does not vary or has missing values);
-        'group' first, where `links` has it. One row per motif of a factor and link, the links in
-        their order. Each factor of a dimer ('A::B') has a row.
+        over all its cells; NaN if it lacks either gene, or one of the two does not vary or has
+        missing values); 'group' first, where `links` has it. One row per link and motif of a
+        factor, in the order of the links. Each factor of a dimer ('A::B') has a row.
 
     Raises:
         InputError: `links` lacks a column, none of its peaks is in the table of motifs, or a factor
