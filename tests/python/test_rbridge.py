@@ -536,7 +536,7 @@ def test_the_walk_through_runs(tmp_path, monkeypatch, kept):
     bed[::7].to_csv(tmp_path / "genes.bed", sep="\t", header=False, index=False)
     text = (HERE.parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     monkeypatch.chdir(tmp_path)
     if kept == "rpy2":  # which is what is taken where there is no Rscript
         monkeypatch.setenv("SCMVP_RSCRIPT", "/nowhere/Rscript")

@@ -18,6 +18,7 @@ from ..errors import InputError, InputNote, LeftOut, first_line
 from ..words import count_of, name_some
 
 FEWEST_CELLS = 3  # of a group
+_NAMED = 10  # groups that a message names
 
 
 class NothingToTest(InputError):
@@ -78,7 +79,9 @@ class Groups:
                 raise InputError(obstacle.sentence)
             else:
                 left_out[comparison.group] = obstacle.reason
-        names = ", ".join(f"'{name}' ({why})" for name, why in left_out.items())
+        some = list(left_out.items())[:_NAMED]
+        names = ", ".join(f"'{name}' ({why})" for name, why in some)
+        names += ", ..." if len(left_out) > _NAMED else ""
         said = f"{names}; a comparison needs {count_of(FEWEST_CELLS, 'cell')} on each side"
         if not found:
             raise NothingToTest(
