@@ -50,6 +50,8 @@
 #' `scmvp_error_input` where motifs are of other peaks, or have values that are not finite; where
 #' `assay.name` is taken by something else; and where counts are not in the object;
 #' `scmvp_error_model` when there is no stored model.
+#' @seealso [RankMotifsSCMVP()], [MotifExpressionSCMVP()] and [RegulonsSCMVP()] lead from motifs to
+#'   factors and their target genes.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)
