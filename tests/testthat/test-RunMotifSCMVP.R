@@ -140,6 +140,16 @@ test_that("motifs of a file are searched in the sequences of the peaks", {
   }, 0)
   names(content) <- peak_names
   expect_equal(found, run(planted, gc = content))
+  # each linked peak with the site makes its gene a target, under the name that the assay has
+  links <- data.frame(gene = "Gene5", peak = peak_names[6:1], score = 1:6)
+  targets <- RegulonsSCMVP(
+    object, links, jaspar,
+    fasta = fasta, p.value = 1e-6, verbose = FALSE
+  )
+  expect_identical(targets$peak, peak_names[c(4, 1)])
+  expect_identical(unique(targets$tf), "SPI1")
+  expect_identical(unique(targets$motif), "M1-SPI1")
+  expect_true(all(is.na(targets$correlation))) # no such gene
 })
 
 test_that("what cannot be scored is refused", {
