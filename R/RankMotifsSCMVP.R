@@ -123,8 +123,8 @@ MotifExpressionSCMVP <- function(object, values = c("imputed", "measured"), expr
 
 #' Target genes of transcription factors
 #'
-#' Joins links from peaks to genes with the motifs of the peaks: a gene is a target of a factor where
-#' a peak that is linked to it has the motif of the factor. The correlation of factor and gene tells
+#' Joins links from peaks to genes with the motifs of the peaks: a gene is a target of a factor if a
+#' peak that is linked to it has the motif of the factor. The correlation of factor and gene tells
 #' targets that a factor may activate from those that only share its motif.
 #'
 #' @inheritParams MotifExpressionSCMVP
@@ -133,8 +133,8 @@ MotifExpressionSCMVP <- function(object, values = c("imputed", "measured"), expr
 #'   [LinkPeaksLASSO()], or one with columns `gene`, `peak` and `score`; or the GRanges of these or
 #'   of `Signac::LinkPeaks()`. All its links are taken: choose those to believe first.
 #' @param factors Names of factors to return, whatever the case; `NULL` for all.
-#' @param values Expression of factors and genes: `"imputed"`, or `"measured"`, the counts of the fit
-#'   divided by the total of their cell. Cells without counts of genes are left out.
+#' @param values Expression of factors and genes: `"imputed"`, or `"measured"`, the counts of the
+#'   fit divided by the total of their cell. Cells without counts of genes are left out.
 #' @param expression Other expression, genes x cells, to be taken as it is.
 #' @param reduction Name of the reduction with the model.
 #' @return A data frame with one row per motif of a factor and link, the links in their order: `tf`,
@@ -344,8 +344,9 @@ normalized_rna <- function(object, record, reduction, cells) {
 # f(engine) on an engine with the model that a source needs.
 with_source <- function(from, request, f) {
   watched(request$verbose, function(watch) {
-    with_engine(request$backend, torch = !is.null(from$record), watch = watch, f = function(engine) {
-      if (!is.null(from$record)) restore_model(from$record$model, engine)
+    of_model <- !is.null(from$record)
+    with_engine(request$backend, torch = of_model, watch = watch, f = function(engine) {
+      if (of_model) restore_model(from$record$model, engine)
       f(engine)
     })
   })

@@ -53,6 +53,8 @@
 #' `scmvp_error_input` if the motifs belong to other peaks or have values that are not finite, if
 #' `assay.name` is the name of another assay, or if the object does not contain the counts;
 #' `scmvp_error_model` if there is no stored model.
+#' @seealso [RankMotifsSCMVP()], [MotifExpressionSCMVP()] and [RegulonsSCMVP()] lead from motifs to
+#'   factors and their target genes.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)

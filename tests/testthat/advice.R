@@ -303,6 +303,14 @@ c(
     "bases around a peak's center: lower"
   ),
   of(
+    "test-LinkPeaksSCMVP.R: what cannot be linked is refused",
+    "links in a GRanges have one score", "fdr must be at most 1"
+  ),
+  of(
+    "tells what was done; raising fdr or leaving it out gives more pairs",
+    "no pair has fdr up to"
+  ),
+  of(
     "needs Windows",
     "Windows cannot fork"
   ),

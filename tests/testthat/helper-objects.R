@@ -141,6 +141,16 @@ quick_fit_all <- function() {
   remembered$all
 }
 
+# Motifs in peaks as an object with the slots that Signac's has. `genes`: by the names of motifs.
+like_signac <- function(matches, genes) {
+  where <- new.env()
+  methods::setClass("Motif", list(data = "ANY", motif.names = "list"), where = where)
+  methods::new(
+    methods::getClass("Motif", where = where),
+    data = as_dgc(matches * 1), motif.names = as.list(genes)
+  )
+}
+
 latent_of <- function(object, reduction = "scmvp") {
   getFromNamespace("latent_of", "scMVP")(object, reduction)
 }

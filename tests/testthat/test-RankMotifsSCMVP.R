@@ -41,6 +41,36 @@ pairs_of_motifs <- data.frame(
   gene = c("Gene1", "Gene2", "Gene3", "Gene4")
 )
 
+# Every pair of a link and a motif of its peak, in loops.
+targets_by_hand <- function(links, matches, rna) {
+  factors <- list(
+    GENE1 = c(GENE1 = "Gene1"), `gene2::Gene3` = c(gene2 = "Gene2", Gene3 = "Gene3"),
+    MA0001.1_Gene4 = c(Gene4 = "Gene4"), absent = c(absent = NA)
+  )
+  rows <- list()
+  for (i in seq_len(nrow(links))) {
+    for (motif in sort(colnames(matches), method = "radix")) {
+      if (!matches[links$peak[i], motif]) next
+      for (tf in names(factors[[motif]])) {
+        gene <- factors[[motif]][[tf]]
+        correlation <- if (is.na(gene)) NA else spearman(rna[gene, ], rna[links$gene[i], ])
+        rows[[length(rows) + 1]] <- data.frame(
+          tf, motif, peak = links$peak[i], gene = links$gene[i], score = links$score[i],
+          correlation = as.numeric(correlation)
+        )
+      }
+    }
+  }
+  do.call(rbind, rows)
+}
+
+some_links <- function() {
+  data.frame(
+    gene = gene_names[c(5, 1, 8, 5, 20)], peak = peak_names[c(1, 7, 14, 35, 60)],
+    score = c(0.5, -0.2, 0.3, 0.1, 0.9)
+  )
+}
+
 # ---- ranks ---------------------------------------------------------------------------------------
 
 test_that("ranks are means, areas and tests of the z-scores", {
@@ -89,6 +119,30 @@ test_that("cells and groups are matched by name, and clusters are the default", 
   few <- RankMotifsSCMVP(z, few)
   expect_true(all(is.na(few$p_value)) && !any(is.nan(few$mean)))
   expect_identical(few$motif, rep(rownames(z), 2))
+})
+
+test_that("genes of Signac's motifs go with them", {
+  matches <- factor_motifs()
+  colnames(matches) <- paste0("MA000", 1:4, ".1")
+  genes <- stats::setNames(c("GENE1", "Gene2::GENE3", "Gene4", "absent"), colnames(matches))
+  motifs <- like_signac(matches, rev(genes))
+  object <- RunMotifSCMVP(
+    fitted_object(), motifs,
+    gc = stats::setNames(seq(0.3, 0.7, length.out = length(peak_names)), peak_names),
+    verbose = FALSE
+  )
+  ranks <- RankMotifsSCMVP(object)
+  expect_identical(ranks$gene, unname(genes[ranks$motif]))
+  some <- object
+  some[["motif"]] <- subset(object[["motif"]], features = c("MA0002.1", "MA0004.1"))
+  expect_setequal(RankMotifsSCMVP(some)$gene, genes[c("MA0002.1", "MA0004.1")])
+  expect_equal(RankMotifsSCMVP(z_of(object), object$scmvp_cluster, genes = motifs), ranks)
+  found <- MotifExpressionSCMVP(object, verbose = FALSE)
+  expect_setequal(found$gene, gene_names[1:4])
+  targets <- RegulonsSCMVP(object, some_links(), motifs, verbose = FALSE)
+  wanted <- targets_by_hand(some_links(), factor_motifs(), measured_rna())
+  expect_setequal(paste(toupper(targets$tf), targets$peak), paste(toupper(wanted$tf), wanted$peak))
+  expect_setequal(targets$motif, colnames(matches))
 })
 
 test_that("an alternative experiment is ranked like an assay", {
@@ -169,36 +223,6 @@ test_that("cells without counts of genes have no measured expression", {
 })
 
 # ---- targets -------------------------------------------------------------------------------------
-
-# Every pair of a link and a motif of its peak, in loops.
-targets_by_hand <- function(links, matches, rna) {
-  factors <- list(
-    GENE1 = c(GENE1 = "Gene1"), `gene2::Gene3` = c(gene2 = "Gene2", Gene3 = "Gene3"),
-    MA0001.1_Gene4 = c(Gene4 = "Gene4"), absent = c(absent = NA)
-  )
-  rows <- list()
-  for (i in seq_len(nrow(links))) {
-    for (motif in sort(colnames(matches), method = "radix")) {
-      if (!matches[links$peak[i], motif]) next
-      for (tf in names(factors[[motif]])) {
-        gene <- factors[[motif]][[tf]]
-        correlation <- if (is.na(gene)) NA else spearman(rna[gene, ], rna[links$gene[i], ])
-        rows[[length(rows) + 1]] <- data.frame(
-          tf, motif, peak = links$peak[i], gene = links$gene[i], score = links$score[i],
-          correlation = as.numeric(correlation)
-        )
-      }
-    }
-  }
-  do.call(rbind, rows)
-}
-
-some_links <- function() {
-  data.frame(
-    gene = gene_names[c(5, 1, 8, 5, 20)], peak = peak_names[c(1, 7, 14, 35, 60)],
-    score = c(0.5, -0.2, 0.3, 0.1, 0.9)
-  )
-}
 
 test_that("targets are the links of the peaks with a motif", {
   object <- fitted_object()

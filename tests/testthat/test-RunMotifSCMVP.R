@@ -83,19 +83,10 @@ test_that("a new fit says which activities were of the one before", {
   expect_silent(refit(reduction.name = "other"))
 })
 
-# An object with the slots that Signac's has.
-motif_class <- function() {
-  where <- new.env()
-  methods::setClass("Motif", list(data = "ANY", motif.names = "list"), where = where)
-  methods::new(
-    methods::getClass("Motif", where = where),
-    data = as_dgc(block_motifs() * 1), motif.names = as.list(c(TF1 = "SPI1", TF2 = "PAX5"))
-  )
-}
-
 test_that("Signac's motifs and GC content of the peaks are found", {
   object <- fitted_object()
-  expect_equal(motif_matrix(object, motif_class()), motif_matrix(object))
+  motifs <- like_signac(block_motifs(), c(TF1 = "SPI1", TF2 = "PAX5"))
+  expect_equal(motif_matrix(object, motifs), motif_matrix(object))
   object[["ATAC"]] <- SeuratObject::AddMetaData(object[["ATAC"]], gc, col.name = "GC.percent")
   expect_message(
     found <- RunMotifSCMVP(object, block_motifs(), as = "matrix"), "column GC.percent"
@@ -149,6 +140,16 @@ test_that("motifs of a file are searched in the sequences of the peaks", {
   }, 0)
   names(content) <- peak_names
   expect_equal(found, run(planted, gc = content))
+  # each linked peak with the site makes its gene a target, under the name that the assay has
+  links <- data.frame(gene = "Gene5", peak = peak_names[6:1], score = 1:6)
+  targets <- RegulonsSCMVP(
+    object, links, jaspar,
+    fasta = fasta, p.value = 1e-6, verbose = FALSE
+  )
+  expect_identical(targets$peak, peak_names[c(4, 1)])
+  expect_identical(unique(targets$tf), "SPI1")
+  expect_identical(unique(targets$motif), "M1-SPI1")
+  expect_true(all(is.na(targets$correlation))) # no such gene
 })
 
 test_that("what cannot be scored is refused", {
