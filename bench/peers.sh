@@ -42,7 +42,7 @@ case $name in
   midas)
     environment
     install_torch
-    # it asks for torch below 2.11, because of the GPUs that later builds leave out
+    # it asks for torch below 2.11: later builds leave out old GPUs; the CPU does not mind
     pip_install --no-deps scmidas==0.3.0
     pip_install lightning==2.6.1 numpy==1.26.4 scipy==1.15.3 pandas==2.3.3 scikit-learn==1.7.2 \
       anndata==0.12.6 mudata==0.3.2 scanpy==1.11.5 matplotlib==3.11.2 toml==0.10.2 natsort==8.4.0 \

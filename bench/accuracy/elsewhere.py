@@ -59,7 +59,8 @@ def fit(name: str, paired: Paired, seed: int) -> Fitted:
             [python(name), DRIVERS / f"{name}.py", folder], capture_output=True, text=True
         )
         if run.returncode:
-            raise RuntimeError(run.stderr.strip().splitlines()[-1][:400])
+            words = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
+            raise RuntimeError(words[-1][:400])
         with np.load(folder / "result.npz") as found:
             parts = dict(found)
     clusters = parts.pop("clusters", None)

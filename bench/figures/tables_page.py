@@ -237,7 +237,9 @@ def wide(rows: pd.DataFrame) -> str:
     """A table per data set: methods in rows, scores in columns; the last of repeated rows."""
     rows = rows.drop_duplicates(["data", "method", "metric"], keep="last")
     parts = []
-    for data, part in rows.groupby("data", sort=False):
+    known = [name for names in SETS.values() for name in names]
+    for data in [name for name in known if name in set(rows["data"])]:
+        part = rows[rows["data"] == data].sort_values("method", kind="stable")
         metrics = [metric for metric in WIDE if metric in set(part["metric"])]
         table = part.pivot(index="method", columns="metric", values="value")[metrics]
         if "seeds" in part:
