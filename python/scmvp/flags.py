@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from .modalities import MODALITIES
 from .version import __version__
 
 
@@ -107,7 +108,15 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         type=_positive_int,
         default=10,
         metavar="N",
-        help="features seen in fewer cells are left out of the model (default 10)",
+        help="genes and peaks seen in fewer cells are left out of the model (default 10)",
+    )
+    fit.add_argument(
+        "--modalities",
+        nargs="+",
+        choices=tuple(MODALITIES),
+        metavar="NAME",
+        help="which to model: rna, atac, protein (default: all that there are, rna and atac at "
+        "least)",
     )
 
 
@@ -116,7 +125,7 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
     embed.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(embed)
     embed.add_argument("--out", required=True, metavar="FILE", help="CSV file to write or replace")
-    embed.add_argument("--modality", choices=("joint", "rna", "atac"), default="joint")
+    embed.add_argument("--modality", choices=("joint", *MODALITIES), default="joint")
 
 
 def _add_clusters(commands: argparse._SubParsersAction) -> None:
@@ -157,7 +166,7 @@ def _add_impute(commands: argparse._SubParsersAction) -> None:
     impute = commands.add_parser("impute", help="imputed expression or accessibility, as HDF5")
     impute.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(impute)
-    impute.add_argument("--modality", choices=("rna", "atac"), required=True)
+    impute.add_argument("--modality", choices=tuple(MODALITIES), required=True)
     impute.add_argument(
         "--out", required=True, metavar="FILE.h5", help="HDF5 file to write or replace"
     )
@@ -185,7 +194,7 @@ def _add_differential(commands: argparse._SubParsersAction) -> None:
     )
     differential.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(differential)
-    differential.add_argument("--modality", choices=("rna", "atac"), required=True)
+    differential.add_argument("--modality", choices=tuple(MODALITIES), required=True)
     differential.add_argument(
         "--out", required=True, metavar="FILE.csv", help="CSV file to write or replace"
     )
@@ -255,6 +264,7 @@ def _add_layers(parser: argparse.ArgumentParser) -> None:
         "'counts' or raw)",
     )
     parser.add_argument("--atac-layer", metavar="NAME", help="the same of the ATAC counts")
+    parser.add_argument("--protein-layer", metavar="NAME", help="the same of the protein counts")
     parser.add_argument(
         "--mosaic", action="store_true", help="take cells that only one of the modalities has, too"
     )
@@ -278,8 +288,10 @@ def _positive(text: str) -> float:
 
 # What Python takes, and the flags for it.
 _FLAGS = (
-    (re.compile(r"\b(rna|atac)_layer='([^']*)'"), r"--\1-layer '\2'"),
+    (re.compile(r"\b(rna|atac|protein)_layer='([^']*)'"), r"--\1-layer '\2'"),
     (re.compile(r"\bmosaic=True\b"), "--mosaic"),
+    (re.compile(r"(?<!\w)modalities=\('(\w+)', '(\w+)'\)"), r"--modalities \1 \2"),
+    (re.compile(r"(?<!\w)modalities=\('(\w+)',\)"), r"--modalities \1"),
     (re.compile(r"\bfragments=True\b"), "--fragments"),
     (re.compile(r"\bpeaks='([^']*)'"), r"--peaks '\1'"),
     (re.compile(r"give a dict of names and paths$"), "give each as NAME=PATH"),
