@@ -410,6 +410,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "the same cells in the same order": "case odd_kinds",
     },
     "rbridge": {
+        "only RNA and ATAC are written": NOTE,
         "as_ must be": STATES,
         "write_rds takes a MuData": "case written_for_r",
         "obs_names of the MuData are not": "case update",
