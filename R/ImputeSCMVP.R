@@ -19,8 +19,8 @@
 #' @param cells Names of the cells; `NULL` for all. Only with `as = "matrix"`.
 #' @param reduction Name of the reduction with the model.
 #' @param library.size Sum of the imputed values of a cell over all modeled features.
-#' @param log Return log(1 + x); `NULL`: for genes and proteins yes (the scale of `NormalizeData()` when
-#'   `library.size` is 10,000 and all genes are modeled), for peaks no.
+#' @param log Return log(1 + x); `NULL`: for genes and proteins yes (the scale of `NormalizeData()`
+#'   when `library.size` is 10,000 and all genes are modeled), for peaks no.
 #' @param assay.name Name of the assay (altExp) for the values; `NULL` for `scMVP_RNA`,
 #'   `scMVP_ATAC` or `scMVP_ADT`. An assay that an earlier call created is extended.
 #' @param as `"object"` or `"matrix"`. The default is the object, and the matrix with `cells`, `by`
@@ -62,8 +62,8 @@
 #'   object[["scMVP_RNA"]]
 #' }
 #' @export
-ImputeSCMVP <- function(object, modality = c("rna", "peaks", "protein"), features = NULL, cells = NULL,
-                        reduction = "scmvp", library.size = 1e4, log = NULL, assay.name = NULL,
+ImputeSCMVP <- function(object, modality = c("rna", "peaks", "protein"), features = NULL,
+                        cells = NULL, reduction = "scmvp", library.size = 1e4, log = NULL, assay.name = NULL,
                         as = NULL, file = NULL, threshold = NULL, by = NULL, batch = NULL,
                         max.gb = 4, backend = c("auto", "reticulate", "process"), verbose = TRUE,
                         ...) {

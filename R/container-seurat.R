@@ -9,8 +9,8 @@ about.Seurat <- function(object) {
     protein = "protein.assay",
     data = "the metadata", main = SeuratObject::DefaultAssay(object),
     takes = c(
-      "rna.assay", "peak.assay", "protein.assay", "assay", "reduction", "reduction.name", "reduction.key",
-      "assay.name"
+      "rna.assay", "peak.assay", "protein.assay", "assay", "reduction", "reduction.name",
+      "reduction.key", "assay.name"
     ),
     reductions = reductions, others = setdiff(names(object), reductions),
     keys = keys_of(object), default = SeuratObject::DefaultAssay(object),

@@ -48,7 +48,8 @@ is_container <- function(object) !is.null(fits_of(object))
 # Arguments that only some classes take.
 class_arguments <- c(
   "peaks", "rna", "rna.assay", "peak.assay", "protein.assay", "rna.experiment", "peak.experiment",
-  "protein.experiment", "assay.type", "reduction.name", "reduction.key", "assay", "experiment", "reduction", "assay.name"
+  "protein.experiment", "assay.type", "reduction.name", "reduction.key", "assay", "experiment",
+  "reduction", "assay.name"
 )
 
 # Those of `arguments` that a call gives. `frame`: of the verb that was called.

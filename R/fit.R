@@ -38,7 +38,8 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, imp
     ), collapse = " and "), " (ImputeSCMVP() imputes others later)"
   )
   check_memory(
-    c(length(genes), length(peaks), length(proteins)), modelled$n_cells, max.gb, "the imputed values", remedy
+    c(length(genes), length(peaks), length(proteins)), modelled$n_cells, max.gb,
+    "the imputed values", remedy
   )
   list(rna = genes, atac = peaks, protein = proteins)
 }

@@ -34,7 +34,8 @@ test_that("proteins of a Seurat object are a third modality, imputed without bac
   expect_equal(again, values[c("CD3", "CD1"), ], tolerance = 1e-5)
   expect_identical(results_of(object)$options$protein.assay, "ADT")
   # the rest goes on with RNA and peaks
-  expect_s3_class(DifferentialSCMVP(object, features = rownames(object[["RNA"]])[1:5]), "data.frame")
+  table <- DifferentialSCMVP(object, features = rownames(object[["RNA"]])[1:5])
+  expect_s3_class(table, "data.frame")
 })
 
 test_that("proteins of an alternative experiment are one, too", {
