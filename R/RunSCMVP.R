@@ -176,10 +176,9 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
     rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment),
     protein = c(protein.assay, protein.experiment)
   ))
-  pair$protein <- protein_part(parts, c(protein.assay, protein.experiment), pair, words)
-  if (impute.proteins && is.null(pair$protein)) {
-    refuse("impute.proteins is TRUE, but there are no proteins: name their ", words$part, ".")
-  }
+  pair$protein <- protein_part(
+    parts, c(protein.assay, protein.experiment), pair, words, impute.proteins
+  )
   home <- pair$rna$name
   counts <- counts_of_pair(pair, home, settings$options$mosaic, rna.features, peak.features, words)
   if (settings$verbose && words$part != "matrix") tell_pair(words$part, pair, ncol(counts$rna))
@@ -211,9 +210,12 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
 # ---- arguments -----------------------------------------------------------------------------------
 
 # The part with proteins, which is only used where it is named.
-protein_part <- function(parts, name, pair, words) {
+protein_part <- function(parts, name, pair, words, impute) {
   name <- check_string(name, words$protein, optional = TRUE)
   if (is.null(name)) {
+    if (impute) {
+      refuse("impute.proteins is TRUE, but there are no proteins: name their ", words$part, ".")
+    }
     return(NULL)
   }
   check_part_name(parts, name, words$protein, words)
