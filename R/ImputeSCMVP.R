@@ -64,9 +64,9 @@
 #' @export
 ImputeSCMVP <- function(object, modality = c("rna", "peaks", "protein"), features = NULL,
                         cells = NULL, reduction = "scmvp", library.size = 1e4, log = NULL,
-                        assay.name = NULL, as = NULL, file = NULL, threshold = NULL, by = NULL, batch = NULL,
-                        max.gb = 4, backend = c("auto", "reticulate", "process"), verbose = TRUE,
-                        ...) {
+                        assay.name = NULL, as = NULL, file = NULL, threshold = NULL, by = NULL,
+                        batch = NULL, max.gb = 4, backend = c("auto", "reticulate", "process"),
+                        verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   request <- imputation_request(
     modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose,

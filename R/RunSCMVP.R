@@ -74,7 +74,7 @@
 #'   features are (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and
 #'   the assays of scMVP are ignored.
 #' @param protein.assay,protein.experiment Name of the assay (alternative experiment) with raw
-#'   counts of surface proteins, such as `"ADT"` of TEA-seq or DOGMA-seq, a third modality of the model.
+#'   counts of surface proteins, such as `"ADT"` of TEA-seq or DOGMA-seq, a third modality.
 #'   `NULL`: none. The fit takes the background of each protein into account. Other functions read
 #'   RNA and peaks of the cells, but for [ImputeSCMVP()], which has proteins.
 #' @param impute.proteins `TRUE` adds the assay `scMVP_ADT`, all proteins without background,
