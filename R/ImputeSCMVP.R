@@ -14,15 +14,15 @@
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
 #' @param ... Not used; an unknown argument causes an error that names it.
-#' @param modality `"rna"` for genes or `"peaks"`.
+#' @param modality `"rna"` for genes, `"peaks"`, or `"protein"`: values without background.
 #' @param features Names of the features; `NULL` for all modeled features.
 #' @param cells Names of the cells; `NULL` for all. Only with `as = "matrix"`.
 #' @param reduction Name of the reduction with the model.
 #' @param library.size Sum of the imputed values of a cell over all modeled features.
-#' @param log Return log(1 + x); `NULL`: for genes yes (the scale of `NormalizeData()` when
-#'   `library.size` is 10,000 and all genes are modeled), for peaks no.
-#' @param assay.name Name of the assay (altExp) for the values; `NULL` for `scMVP_RNA` or
-#'   `scMVP_ATAC`. An assay that an earlier call created is extended.
+#' @param log Return log(1 + x); `NULL`: for genes and proteins yes (the scale of `NormalizeData()`
+#'   when `library.size` is 10,000 and all genes are modeled), for peaks no.
+#' @param assay.name Name of the assay (altExp) for the values; `NULL` for `scMVP_RNA`,
+#'   `scMVP_ATAC` or `scMVP_ADT`. An assay that an earlier call created is extended.
 #' @param as `"object"` or `"matrix"`. The default is the object, and the matrix with `cells`, `by`
 #'   or `file`.
 #' @param file Path of an HDF5 file to write (must not exist): the values are written in blocks and
@@ -62,11 +62,11 @@
 #'   object[["scMVP_RNA"]]
 #' }
 #' @export
-ImputeSCMVP <- function(object, modality = c("rna", "peaks"), features = NULL, cells = NULL,
-                        reduction = "scmvp", library.size = 1e4, log = NULL, assay.name = NULL,
-                        as = NULL, file = NULL, threshold = NULL, by = NULL, batch = NULL,
-                        max.gb = 4, backend = c("auto", "reticulate", "process"), verbose = TRUE,
-                        ...) {
+ImputeSCMVP <- function(object, modality = c("rna", "peaks", "protein"), features = NULL,
+                        cells = NULL, reduction = "scmvp", library.size = 1e4, log = NULL,
+                        assay.name = NULL, as = NULL, file = NULL, threshold = NULL, by = NULL,
+                        batch = NULL, max.gb = 4, backend = c("auto", "reticulate", "process"),
+                        verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   request <- imputation_request(
     modality, features, cells, library.size, log, file, threshold, by, max.gb, backend, verbose,
@@ -165,7 +165,9 @@ over_blocks <- function(n_cells, n_features, modality, watch, f) {
   }
 }
 
-imputing <- function(modality) paste("imputing", if (modality == "rna") "RNA" else "peaks")
+imputing <- function(modality) {
+  paste("imputing", c(rna = "RNA", atac = "peaks", protein = "proteins")[[modality]])
+}
 
 # Rows of blocks of at most 2^23 values.
 cell_blocks <- function(n_cells, n_features) {

@@ -74,6 +74,12 @@
 #'   counts whose features are not genomic ranges, and the one ChromatinAssay or assay whose
 #'   features are (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and
 #'   the assays of scMVP are ignored.
+#' @param protein.assay,protein.experiment Name of the assay (alternative experiment) with raw
+#'   counts of surface proteins, such as `"ADT"` of TEA-seq or DOGMA-seq, a third modality.
+#'   `NULL`: none. The fit takes the background of each protein into account. Other functions read
+#'   RNA and peaks of the cells, but for [ImputeSCMVP()], which has proteins.
+#' @param impute.proteins `TRUE` adds the assay `scMVP_ADT`, all proteins without background,
+#'   log(1 + foreground counts per 10,000). [ImputeSCMVP()] does it later.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`; for
 #'   a SingleCellExperiment or MultiAssayExperiment, another experiment that holds the peaks.
 #' @param rna.layer,peak.layer For a path: layers with the counts, as in [ReadSCMVP()].
@@ -150,7 +156,8 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
                      device = "auto", threads = NULL, preset = "default", model.file = NULL,
                      max.gb = 4, seed.use = 0, verbose = TRUE,
                      backend = c("auto", "reticulate", "process"), rna.layer = NULL,
-                     peak.layer = NULL, ...) {
+                     peak.layer = NULL, protein.assay = NULL, protein.experiment = NULL,
+                     impute.proteins = FALSE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   settings <- fit_settings(mget(fit_arguments, environment()))
   object <- read_if_path(object, settings, rna.layer, peak.layer)
@@ -162,12 +169,17 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
   names <- result_names(
     object, parts, reduction.name, reduction.key,
     new = c(
-      rna = impute != "none" || length(impute.genes) > 0, atac = length(impute.peaks) > 0
+      rna = impute != "none" || length(impute.genes) > 0, atac = length(impute.peaks) > 0,
+      protein = check_flag(impute.proteins, "impute.proteins")
     )
   )
   pair <- find_pair(parts, words, list(
-    rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment)
+    rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment),
+    protein = c(protein.assay, protein.experiment)
   ))
+  pair$protein <- protein_part(
+    parts, c(protein.assay, protein.experiment), pair, words, impute.proteins
+  )
   home <- pair$rna$name
   counts <- counts_of_pair(pair, home, settings$options$mosaic, rna.features, peak.features, words)
   if (settings$verbose && words$part != "matrix") tell_pair(words$part, pair, ncol(counts$rna))
@@ -177,7 +189,9 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
     impute.genes = impute.genes, impute.peaks = check_wanted(
       impute.peaks, pair$peaks$features, "impute.peaks", in_part(pair$peaks, words)
     ),
-    batch = batch_columns(batch, colnames(counts$rna), cell_data(object, home), words$data)
+    batch = batch_columns(batch, colnames(counts$rna), cell_data(object, home), words$data),
+    protein = if (!is.null(pair$protein)) pair$protein$counts(home, settings$options$mosaic),
+    impute.proteins = impute.proteins
   )
   on.exit(discard_model(fit$staged))
   results <- fit_results(
@@ -195,6 +209,24 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
 }
 
 # ---- arguments -----------------------------------------------------------------------------------
+
+# The part with proteins, which is only used where it is named.
+protein_part <- function(parts, name, pair, words, impute) {
+  name <- check_string(name, words$protein, optional = TRUE)
+  if (is.null(name)) {
+    if (impute) {
+      refuse("impute.proteins is TRUE, but there are no proteins: name their ", words$part, ".")
+    }
+    return(NULL)
+  }
+  check_part_name(parts, name, words$protein, words)
+  if (name %in% c(pair$rna$name, pair$peaks$name)) {
+    refuse(
+      words$protein, " '", name, "' is also the ", words$part, " of RNA or peaks: name another one."
+    )
+  }
+  check_counted(parts[[name]], words, words$protein)
+}
 
 # What RunSCMVP() takes of the fit itself.
 fit_arguments <- c(
@@ -304,7 +336,12 @@ check_wanted <- function(wanted, available, argument, where) {
 tell_pair <- function(what, pair, n_cells) {
   message(
     "RNA ", what, " '", pair$rna$name, "' (", count_of(length(pair$rna$features), "gene"),
-    "), peak ", what, " '", pair$peaks$name, "' (", count_of(length(pair$peaks$features), "peak"),
+    "), ", if (!is.null(pair$protein)) {
+      paste0(
+        "protein ", what, " '", pair$protein$name, "' (",
+        count_of(length(pair$protein$features), "protein"), "), "
+      )
+    }, "peak ", what, " '", pair$peaks$name, "' (", count_of(length(pair$peaks$features), "peak"),
     "), ", count_of(n_cells, "cell")
   )
 }

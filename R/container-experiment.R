@@ -22,8 +22,8 @@ is_sce <- function(object) inherits(object, "SingleCellExperiment")
 
 # Of class_arguments, those for what has experiments.
 experiment_arguments <- c(
-  "peaks", "rna.experiment", "peak.experiment", "assay.type", "assay", "experiment", "reduction",
-  "reduction.name", "reduction.key", "assay.name"
+  "peaks", "rna.experiment", "peak.experiment", "protein.experiment", "assay.type", "assay",
+  "experiment", "reduction", "reduction.name", "reduction.key", "assay.name"
 )
 
 #' @export
@@ -32,7 +32,8 @@ about.SummarizedExperiment <- function(object) {
   experiments <- experiment_names(object)
   list(
     class = "a SingleCellExperiment", part = "experiment", rna = "rna.experiment",
-    peaks = "peak.experiment", data = "colData", main = experiments[1],
+    peaks = "peak.experiment", protein = "protein.experiment", data = "colData",
+    main = experiments[1],
     takes = experiment_arguments,
     reductions = if (is_sce(object)) bioc("SingleCellExperiment", "reducedDimNames")(object)
   )
@@ -79,7 +80,7 @@ experiment_part <- function(experiment, name, assay.type, fitted, cells, under =
   renamed <- function(home) if (is.null(under)) experiment else under(experiment, home)
   new_part(
     name, features,
-    kind = kind_of(features), own = !is.null(mark), mark = mark,
+    kind = kind_of(features, name), own = !is.null(mark), mark = mark,
     counts = function(home = NULL, mosaic = NULL) {
       experiment_cells(renamed(home), assay.type, name, cells(home), fitted)
     },

@@ -6,10 +6,11 @@ about.Seurat <- function(object) {
   reductions <- SeuratObject::Reductions(object)
   list(
     class = "a Seurat object", part = "assay", rna = "rna.assay", peaks = "peak.assay",
+    protein = "protein.assay",
     data = "the metadata", main = SeuratObject::DefaultAssay(object),
     takes = c(
-      "rna.assay", "peak.assay", "assay", "reduction", "reduction.name", "reduction.key",
-      "assay.name"
+      "rna.assay", "peak.assay", "protein.assay", "assay", "reduction", "reduction.name",
+      "reduction.key", "assay.name"
     ),
     reductions = reductions, others = setdiff(names(object), reductions),
     keys = keys_of(object), default = SeuratObject::DefaultAssay(object),
@@ -35,7 +36,7 @@ parts_of.Seurat <- function(object, peaks = NULL, assay.type = "counts", fitted 
 
 seurat_part <- function(object, name) {
   assay <- object[[name]]
-  measured <- if (inherits(assay, "SCTAssay")) "other" else "rna"
+  measured <- if (inherits(assay, "SCTAssay")) "other" else kind_of(character(), name)
   new_part(
     name, assay_features(assay),
     kind = if (is_peak_assay(assay)) "peaks" else measured,

@@ -47,8 +47,9 @@ is_container <- function(object) !is.null(fits_of(object))
 
 # Arguments that only some classes take.
 class_arguments <- c(
-  "peaks", "rna", "rna.assay", "peak.assay", "rna.experiment", "peak.experiment", "assay.type",
-  "reduction.name", "reduction.key", "assay", "experiment", "reduction", "assay.name"
+  "peaks", "rna", "rna.assay", "peak.assay", "protein.assay", "rna.experiment", "peak.experiment",
+  "protein.experiment", "assay.type", "reduction.name", "reduction.key", "assay", "experiment",
+  "reduction", "assay.name"
 )
 
 # Those of `arguments` that a call gives. `frame`: of the verb that was called.
@@ -102,7 +103,7 @@ check_peaks_beside <- function(peaks) {
 # read the names of 100,000 peaks as ranges takes a second.
 #   name, features
 #   has_counts   whether there are raw counts
-#   kind         "rna", "peaks" or "other": values that are modelled as neither (SCT)
+#   kind         "rna", "peaks", "protein" or "other": values that are modelled as none (SCT)
 #   own          whether scMVP imputed it; `mark` says how (see request_mark())
 #   counts       function(home, mosaic): features x cells of the object, dgCMatrix; with mosaic,
 #                cells that the part lacks have none
@@ -123,7 +124,15 @@ new_part <- function(name, features, kind, has_counts = TRUE, own = FALSE, mark 
   environment()
 }
 
-kind_of <- function(features) if (are_ranges(features)) "peaks" else "rna"
+# `name`: of the assay or experiment, which says whether it has proteins.
+kind_of <- function(features, name = NULL) {
+  if (are_ranges(features)) {
+    return("peaks")
+  }
+  proteins <- c("adt", "prot", "protein", "proteins", "antibodycapture")
+  named <- !is.null(name) && gsub("[^a-z]", "", tolower(name)) %in% proteins
+  if (named) "protein" else "rna"
+}
 
 # The parts of the wanted kinds, list(rna, peaks): those named, else the only candidate of each
 # kind; of several, one that a fit was made on (`known`). `needed`: kinds that must be there.

@@ -41,11 +41,12 @@ model_verbs <- function(ask, ask_with) {
       ask_with("read_samples", options, paths = as.list(paths), on_stage = on_stage)
     },
     simulate = function(options) ask_with("simulate", options),
-    # of it: account, genes, peaks, batch
-    build = function(rna, peaks, options, batch = NULL) {
+    # of it: account, genes, peaks, proteins, batch
+    build = function(rna, peaks, options, batch = NULL, protein = NULL) {
       ask_with(
         "build", options,
-        rna = rna, atac = peaks, batch = as.list(names(batch)), obs = columns_of(batch)
+        rna = rna, atac = peaks, batch = as.list(names(batch)), obs = columns_of(batch),
+        protein = protein
       )
     },
     # of a saved model: genes, peaks, batch, history, summary, tree

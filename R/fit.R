@@ -2,7 +2,8 @@
 
 # Which features to impute after the fit, known before it. `variable`: what impute = "variable"
 # means; `named`: genes the user has named, all of which must be modelled.
-plan_imputation <- function(modelled, impute, variable, named, impute.peaks, min.cells, max.gb) {
+plan_imputation <- function(modelled, impute, variable, named, impute.peaks, impute.proteins,
+                            min.cells, max.gb) {
   genes <- switch(impute,
     none = character(),
     all = modelled$rna,
@@ -28,6 +29,7 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, min
       impute.peaks, modelled$atac, "impute.peaks", "in the model", unmodelled("peaks")
     )
   }
+  proteins <- if (impute.proteins) modelled$protein else character()
   remedy <- paste0(
     if (impute == "variable" && length(variable) == 0) "run FindVariableFeatures() first, or ",
     "use ", paste(c(
@@ -36,23 +38,25 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, min
     ), collapse = " and "), " (ImputeSCMVP() imputes others later)"
   )
   check_memory(
-    c(length(genes), length(peaks)), modelled$n_cells, max.gb, "the imputed values", remedy
+    c(length(genes), length(peaks), length(proteins)), modelled$n_cells, max.gb,
+    "the imputed values", remedy
   )
-  list(rna = genes, atac = peaks)
+  list(rna = genes, atac = peaks, protein = proteins)
 }
 
 # The fit of checked settings.
 fit_with <- function(settings, rna, peaks, impute, variable = NULL, impute.genes = NULL,
-                     impute.peaks = NULL, batch = NULL) {
+                     impute.peaks = NULL, batch = NULL, protein = NULL, impute.proteins = FALSE) {
   fit <- fit_core(
     rna, peaks, c(settings$options, list(batch = names(batch))), batch,
     plan = function(modelled) {
       plan_imputation(
-        modelled, impute, variable, impute.genes, impute.peaks, settings$options$min.cells,
-        settings$max.gb
+        modelled, impute, variable, impute.genes, impute.peaks, impute.proteins,
+        settings$options$min.cells, settings$max.gb
       )
     },
-    model.file = settings$model.file, verbose = settings$verbose, backend = settings$backend
+    model.file = settings$model.file, verbose = settings$verbose, backend = settings$backend,
+    protein = protein
   )
   fit["batch"] <- list(batch)
   fit
@@ -60,22 +64,26 @@ fit_with <- function(settings, rna, peaks, impute, variable = NULL, impute.genes
 
 # From two dgCMatrix (features x the same cells) to results in R. `plan` is called between building
 # the model and training it, with the features that are modelled. `batch`: see batch_columns().
-fit_core <- function(rna, peaks, options, batch, plan, model.file, verbose, backend = "auto") {
+fit_core <- function(rna, peaks, options, batch, plan, model.file, verbose, backend = "auto",
+                     protein = NULL) {
   watched(verbose, function(watch) {
     with_engine(backend, watch = watch, f = function(engine) {
-      fit_on(engine, rna, peaks, options, batch, plan, model.file, verbose, watch)
+      fit_on(engine, rna, peaks, options, batch, plan, model.file, verbose, watch, protein)
     })
   })
 }
 
-fit_on <- function(engine, rna, peaks, options, batch, plan, model.file, verbose, watch) {
+fit_on <- function(engine, rna, peaks, options, batch, plan, model.file, verbose, watch,
+                   protein = NULL) {
   cells <- colnames(rna)
   if (verbose && engine$name == "process") message("training in a Python process of its own")
   built <- watch$during("checking the counts", engine$build(rna, peaks, list(
     n_latent = options$n.latent, n_clusters = options$n.clusters, preset = options$preset,
     min_cells = options$min.cells
-  ), batch))
-  wanted <- plan(list(rna = built$genes, atac = built$peaks, n_cells = length(cells)))
+  ), batch, protein))
+  wanted <- plan(list(
+    rna = built$genes, atac = built$peaks, protein = built$proteins, n_cells = length(cells)
+  ))
   if (verbose) tell_account(built$account)
   ended <- engine$train(
     list(
@@ -97,7 +105,10 @@ fit_on <- function(engine, rna, peaks, options, batch, plan, model.file, verbose
     list(id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6")),
     named,
     list(
-      imputed = list(rna = decoded("rna", log = TRUE), atac = decoded("atac", log = FALSE)),
+      imputed = list(
+        rna = decoded("rna", log = TRUE), atac = decoded("atac", log = FALSE),
+        protein = decoded("protein", log = TRUE)
+      ),
       options = c(options, list(backend = engine$name)),
       history = as.data.frame(fitted$history),
       summary = fitted$summary,
@@ -152,12 +163,19 @@ tell_account <- function(account) {
       )
     }
   )
+  if (!is.null(account$n_proteins)) {
+    message(
+      "and ", format_count(account$n_proteins), " of ", count_of(account$n_proteins_in, "protein"),
+      ", without their background"
+    )
+  }
   if (isTRUE(account$atac_insertions)) {
     message("the ATAC counts are insertions (most are even): the model converts them to fragments")
   }
-  for (modality in c("rna", "atac")) {
+  for (modality in c("rna", "atac", "protein")) {
     n <- account[[paste0("cells_without_", modality)]]
-    if (n > 0) message(count_of(n, "cell"), " without any ", toupper(modality), " count")
+    label <- if (modality == "protein") modality else toupper(modality)
+    if (!is.null(n) && n > 0) message(count_of(n, "cell"), " without any ", label, " count")
   }
 }
 

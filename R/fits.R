@@ -58,7 +58,7 @@ part_of_fit <- function(object, parts, reduction, kind) {
 }
 
 # The core's name of a modality, and that of parts.
-part_kind <- function(modality) if (modality == "rna") "rna" else "peaks"
+part_kind <- function(modality) if (modality == "atac") "peaks" else modality
 
 # Two fits under one name: their latents and clusters have nothing in common.
 refuse_joined_fits <- function(object, reduction) {

@@ -3,8 +3,8 @@
 # The checked arguments of one call.
 imputation_request <- function(modality, features, cells, library.size, log, file, threshold,
                                by, max.gb, backend, verbose, batch = NULL) {
-  modality <- check_modality(modality)
-  if (is.null(log)) log <- modality == "rna"
+  modality <- check_modality(modality, c("rna", "peaks", "protein"))
+  if (is.null(log)) log <- modality != "atac"
   if (!is.null(file) && !is.null(by)) {
     refuse("give either file (all cells, on disk) or by (means of groups), not both.")
   }
@@ -28,10 +28,10 @@ imputation_request <- function(modality, features, cells, library.size, log, fil
 }
 
 # The core's name of a modality.
-check_modality <- function(modality) {
+check_modality <- function(modality, known = c("rna", "peaks")) {
   if (identical(modality, "atac")) modality <- "peaks" # as the command line and Python say
-  modality <- check_choice(modality, c("rna", "peaks"), "modality")
-  if (modality == "rna") "rna" else "atac"
+  modality <- check_choice(modality, known, "modality")
+  if (modality == "peaks") "atac" else modality
 }
 
 # What tells one imputed assay from another.
@@ -63,7 +63,10 @@ impute_values <- function(record, latent, request, already = character(), groups
 
 impute_with <- function(engine, record, latent, request, already, groups, watch, result) {
   model <- restore_model(record$model, engine)
-  modelled <- if (request$modality == "rna") model$genes else model$peaks
+  modelled <- model[[c(rna = "genes", atac = "peaks", protein = "proteins")[[request$modality]]]]
+  if (is.null(modelled)) {
+    refuse("the model has no proteins: fit it with protein.assay = (protein.experiment =).")
+  }
   shown <- record$spelling[[request$modality]]
   if (is.null(shown)) shown <- modelled
   features <- if (is.null(request$features)) {

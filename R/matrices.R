@@ -127,14 +127,22 @@ new_assay <- function(counts, version5 = TRUE) {
 # Paired cells as Seurat object with assays RNA and ATAC; cells of one modality have no counts in
 # the other.
 seurat_of <- function(paired) {
-  names <- union(colnames(paired$rna$counts), colnames(paired$atac$counts))
+  kinds <- intersect(c("rna", "atac", "protein"), names(paired))
+  if (!all(c("rna", "atac") %in% kinds)) {
+    refuse(
+      "the file has ", paste(kinds, collapse = " and "), ", and R needs RNA and peaks: fit it in ",
+      "Python, with modalities = (\"", paste(kinds, collapse = "\", \""), "\")."
+    )
+  }
+  names <- unique(unlist(lapply(paired[kinds], function(part) colnames(part$counts))))
   assays <- Map(function(modality, key) {
     modality$counts <- cells_or_empty(modality$counts, names)
     assay_of(modality, key)
-  }, paired[c("rna", "atac")], c("rna_", "atac_"))
+  }, paired[kinds], c(rna = "rna_", atac = "atac_", protein = "adt_")[kinds])
   cells <- paired$cells
   object <- SeuratObject::CreateSeuratObject(assays$rna, assay = "RNA", project = "scMVP")
   object[["ATAC"]] <- assays$atac
+  if (!is.null(assays$protein)) object[["ADT"]] <- assays$protein
   # ':' is for Python; Seurat warns of it
   names(cells) <- make.unique(sub("^atac:", "atac_", names(cells)))
   # what Seurat counts itself (nCount_RNA, ...) stays: it is of these counts

@@ -43,9 +43,9 @@ result_names <- function(object, parts, reduction.name, reduction.key, new) {
     )
   }
   refuse_key_of_another(object, names$key, reduction.name, "reduction.key")
-  for (modality in c("rna", "atac")) {
+  for (modality in names(names$assays)) {
     name <- names$assays[[modality]]
-    if (new[[modality]]) {
+    if (isTRUE(unname(new[modality]))) {
       refuse_foreign_part(parts, words, name, reduction.name)
       refuse_key_of_another(object, names$assay_keys[[modality]], name, "reduction.name")
     } else if (identical(words$default, name) && made_from(parts, name, reduction.name)) {
@@ -93,8 +93,10 @@ names_for <- function(reduction.name, reduction.key = NULL) {
     key = key,
     cluster = paste0(reduction.name, "_cluster"),
     cluster_prob = paste0(reduction.name, "_cluster_prob"),
-    assays = list(rna = paste0(label, "_RNA"), atac = paste0(label, "_ATAC")),
-    assay_keys = lapply(c(rna = "RNA", atac = "ATAC"), function(end) {
+    assays = list(
+      rna = paste0(label, "_RNA"), atac = paste0(label, "_ATAC"), protein = paste0(label, "_ADT")
+    ),
+    assay_keys = lapply(c(rna = "RNA", atac = "ATAC", protein = "ADT"), function(end) {
       tolower(key_for(paste0(label, end)))
     })
   )
@@ -130,12 +132,12 @@ fit_record <- function(fit) {
 # What a fit puts into an object. `pair`: the parts it was made on.
 fit_results <- function(fit, names, parts, pair, home, words, assay.type, verbose) {
   made_on <- lapply(pair, `[[`, "name")
-  options <- stats::setNames(made_on, c(words$rna, words$peaks))
+  options <- stats::setNames(made_on, unlist(words[names(pair)]))
   fit$options <- c(fit$options, options[lengths(options) > 0 & words$part != "matrix"])
   if ("assay.type" %in% words$takes) fit$options$assay.type <- assay.type
   # which of them were given beside the object
   fit$options$beside <- names(Filter(function(part) isTRUE(part$beside), pair))
-  imputed <- lapply(c("rna", "atac"), function(modality) {
+  imputed <- lapply(names(fit$imputed), function(modality) {
     if (is.null(fit$imputed[[modality]])) {
       return(NULL)
     }
@@ -144,7 +146,7 @@ fit_results <- function(fit, names, parts, pair, home, words, assay.type, verbos
       values = fit$imputed[[modality]], source = pair[[part_kind(modality)]]$source,
       mark = list(
         reduction = names$reduction, fit = fit$id, modality = modality, library.size = 1e4,
-        log = modality == "rna"
+        log = modality != "atac"
       )
     )
   })
@@ -171,7 +173,7 @@ parts_to_drop <- function(parts, names, kept, verbose) {
   dropped <- character()
   for (modality in names(names$assays)) {
     name <- names$assays[[modality]]
-    if (!kept[[modality]] && made_from(parts, name, names$reduction)) {
+    if (!isTRUE(unname(kept[modality])) && made_from(parts, name, names$reduction)) {
       if (verbose) {
         message("removing assay '", name, "', which was imputed from the model this one replaces")
       }

@@ -22,12 +22,14 @@ import numpy as np
 import scmvp
 
 from .data.checks import check_paired, writable
+from .data.containers import names_of_modalities
 from .data.paired import Paired
 from .errors import InputError, InputNote
 from .files import json_text, whole_file, whole_folder
 from .flags import in_flags, parser
-from .modalities import MODALITIES
+from .modalities import feature_of
 from .outputs import (
+    describe_account,
     read_latent,
     refuse_output_folder,
     write_clusters,
@@ -83,7 +85,8 @@ def _join(arguments: argparse.Namespace, messages: _Messages) -> int:
             raise InputError("--fragments has files without names; give each as NAME=FILE")
     mdata = scmvp.read_samples(
         samples, arguments.peaks, fragments, arguments.mosaic, rna_layer=arguments.rna_layer,
-        atac_layer=arguments.atac_layer, progress=messages.progress,
+        atac_layer=arguments.atac_layer, protein_layer=arguments.protein_layer,
+        progress=messages.progress,
     )  # fmt: skip
     with messages.stages.stage("writing the file"), whole_file(out) as partial:
         mdata.write_h5mu(partial)
@@ -120,6 +123,7 @@ def _fit_and_write(
             n_clusters=arguments.n_clusters,
             preset=arguments.preset,
             min_cells=arguments.min_cells,
+            modalities=arguments.modalities,
         )
     # Only now, so that a refusal stands alone.
     messages.show(f"{arguments.input}: {_shape(cells)}")
@@ -244,6 +248,7 @@ def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
     test, word = {
         "rna": (model.differential_expression, "gene"),
         "atac": (model.differential_accessibility, "peak"),
+        "protein": (model.differential_protein, "protein"),
     }[arguments.modality]
     table = test(
         cells, groupby=groupby, group1=arguments.group1, group2=arguments.group2,
@@ -263,39 +268,18 @@ def _info(arguments: argparse.Namespace, messages: _Messages) -> int:
     info = _load(arguments.model, messages).info()
     # The names of up to 10^5 features would bury the rest; model.json has them.
     # The same of the history of each epoch.
-    hidden = ("genes", "peaks", "training", "account", "model_options", "training_options")
+    hidden = (
+        "genes",
+        "peaks",
+        "proteins",
+        "training",
+        "account",
+        "model_options",
+        "training_options",
+    )
     shown = {key: value for key, value in info.items() if key not in hidden}
     print(json_text(shown, indent=2))
     return 0
-
-
-def describe_account(account: dict[str, Any]) -> list[str]:
-    """What of the input the model reads, in sentences."""
-    modeled = [of for of in MODALITIES.values() if f"n_{of.features}" in account]
-    features = [
-        f"{account[f'n_{of.features}']:,} of {count_of(account[f'n_{of.features}_in'], of.feature)}"
-        for of in modeled
-    ]
-    lines = [
-        f"modeled: {count_of(account['n_cells'], 'cell')} (all), {' and '.join(features)} "
-        f"(seen in at least {count_of(account['min_cells'], 'cell')})"
-    ]
-    for of in modeled:
-        if number := account[f"cells_without_{of.name}"]:
-            lines.append(
-                f"{count_of(number, 'cell', 'has', 'have')} no {of.label} count and "
-                f"{'is' if number == 1 else 'are'} embedded from the other modality"
-            )
-    if account["batch"]:
-        lines.append(f"batches: {', '.join(account['batch'])}")
-    if account["atac_insertions"]:
-        lines.append(
-            "the ATAC counts are insertions (most are even); the model converts them to fragments"
-        )
-    how = "estimated" if account["n_clusters_estimated"] else "as given"
-    found = account["n_clusters"] or "to be estimated after the warm-up"
-    lines.append(f"clusters: {found} ({how})")
-    return lines
 
 
 def peak_memory_mb() -> float | None:
@@ -363,14 +347,18 @@ def _cells(arguments: argparse.Namespace, messages: _Messages) -> Any:
     backed = {"auto": None, "yes": True, "no": False}[arguments.backed]
     return read_for_fit(
         arguments.input, backed, arguments.rna_layer, arguments.atac_layer, arguments.mosaic,
-        messages.progress,
+        messages.progress, arguments.protein_layer,
     )  # fmt: skip
 
 
 def _other_cells(arguments: argparse.Namespace, model: Any, messages: _Messages) -> Paired:
     cells = _cells(arguments, messages)
     with messages.stages.stage("checking the counts"):
-        return check_paired(cells, mosaic=arguments.mosaic, columns=list(model.batch_levels))
+        has = cells.counts if isinstance(cells, Paired) else names_of_modalities(cells.mod)
+        modalities = [name for name in model.features if name in has] or None
+        return check_paired(
+            cells, mosaic=arguments.mosaic, columns=list(model.batch_levels), modalities=modalities
+        )
 
 
 def _batch_level(given: list[str] | None) -> Any:
@@ -420,11 +408,10 @@ def _of_clusters(summary: dict[str, Any]) -> str:
 
 def _shape(cells: Any) -> str:
     on_disk = isinstance(cells, Paired)
-    rna, atac = (cells.rna, cells.atac) if on_disk else (cells["rna"], cells["atac"])
-    sizes = ", ".join(
-        count_of(n, word)
-        for n, word in ((rna.shape[0], "cell"), (rna.shape[1], "gene"), (atac.shape[1], "peak"))
-    )
+    parts = cells.counts if on_disk else cells.mod
+    n_cells = next(iter(parts.values())).shape[0]
+    features = [count_of(part.shape[1], feature_of(name)) for name, part in parts.items()]
+    sizes = ", ".join([count_of(n_cells, "cell"), *features])
     return f"{sizes}; the counts stay on disk" if on_disk else sizes
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from .arguments import positions
+from .arguments import Names, positions
 from .data.containers import as_names
 from .data.features import warn_of_empty_rows
 from .data.paired import PairedData
 from .errors import InputError
-from .progress import Listener, followed
+from .progress import SILENT, Listener, Stages, followed
 from .state import State
-from .tools import doublets
+from .tools import differential, doublets
+from .tools.groups import groups_in
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -173,3 +176,28 @@ class Clustered(State):
     def n_clusters_used(self) -> int:
         """Number of clusters that are the most probable one for at least one fitted cell."""
         return len(np.unique(self.predict()))
+
+    # ---- inside
+
+    def _differential(
+        self, modality, data, groupby, group1, group2, features, *settings_given: Any
+    ) -> pd.DataFrame:
+        fit, scope = self._fitted(), self._plan.scope
+        with fit.on_its_threads():
+            settings = differential.settings_of(scope, modality, features, *settings_given)
+            paired, clusters = self._matched(data), partial(self.predict, data)
+            groups = groups_in(data, paired.cells, groupby, group1, group2, clusters)
+            return differential.compare_groups(fit, scope, paired, groups, settings)
+
+    def _latent_of(
+        self, data: PairedData | None, cells: Sequence[str] | None, stages: Stages = SILENT
+    ) -> tuple[np.ndarray, Names]:
+        """Latent of chosen cells, and their names."""
+        if data is not None:
+            paired = self._matched(data)
+            latent, names = self._embedded(paired, stages=stages), paired.cells
+        else:
+            latent, names = self.get_latent_representation(), self.cells
+        if cells is None:
+            return latent, names
+        return latent[positions(names, cells, "cell", "the data")], cells

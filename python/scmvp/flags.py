@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from .modalities import MODALITIES
 from .version import __version__
 
 
@@ -112,7 +113,15 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         type=_positive_int,
         default=10,
         metavar="N",
-        help="exclude features with counts in fewer cells from the model (default 10)",
+        help="exclude genes and peaks with counts in fewer cells from the model (default 10)",
+    )
+    fit.add_argument(
+        "--modalities",
+        nargs="+",
+        choices=tuple(MODALITIES),
+        metavar="NAME",
+        help="modalities to model: rna, atac, protein (default: all in the input, rna and atac at "
+        "least)",
     )
 
 
@@ -121,7 +130,7 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
     embed.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(embed)
     embed.add_argument("--out", required=True, metavar="FILE", help="CSV file to write or replace")
-    embed.add_argument("--modality", choices=("joint", "rna", "atac"), default="joint")
+    embed.add_argument("--modality", choices=("joint", *MODALITIES), default="joint")
 
 
 def _add_clusters(commands: argparse._SubParsersAction) -> None:
@@ -164,7 +173,7 @@ def _add_impute(commands: argparse._SubParsersAction) -> None:
     impute = commands.add_parser("impute", help="write imputed expression or accessibility as HDF5")
     impute.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(impute)
-    impute.add_argument("--modality", choices=("rna", "atac"), required=True)
+    impute.add_argument("--modality", choices=tuple(MODALITIES), required=True)
     impute.add_argument(
         "--out", required=True, metavar="FILE.h5", help="HDF5 file to write or replace"
     )
@@ -197,7 +206,7 @@ def _add_differential(commands: argparse._SubParsersAction) -> None:
     )
     differential.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(differential)
-    differential.add_argument("--modality", choices=("rna", "atac"), required=True)
+    differential.add_argument("--modality", choices=tuple(MODALITIES), required=True)
     differential.add_argument(
         "--out", required=True, metavar="FILE.csv", help="CSV file to write or replace"
     )
@@ -276,6 +285,7 @@ def _add_layers(parser: argparse.ArgumentParser) -> None:
         "X does not contain counts)",
     )
     parser.add_argument("--atac-layer", metavar="NAME", help="the same for the ATAC counts")
+    parser.add_argument("--protein-layer", metavar="NAME", help="the same for the protein counts")
     parser.add_argument(
         "--mosaic", action="store_true", help="also use cells with one modality only"
     )
@@ -299,8 +309,10 @@ def _positive(text: str) -> float:
 
 # What Python takes, and the flags for it.
 _FLAGS = (
-    (re.compile(r"\b(rna|atac)_layer='([^']*)'"), r"--\1-layer '\2'"),
+    (re.compile(r"\b(rna|atac|protein)_layer='([^']*)'"), r"--\1-layer '\2'"),
     (re.compile(r"\bmosaic=True\b"), "--mosaic"),
+    (re.compile(r"(?<!\w)modalities=\('(\w+)', '(\w+)'\)"), r"--modalities \1 \2"),
+    (re.compile(r"(?<!\w)modalities=\('(\w+)',\)"), r"--modalities \1"),
     (re.compile(r"\bfragments=True\b"), "--fragments"),
     (re.compile(r"\bpeaks='([^']*)'"), r"--peaks '\1'"),
     (re.compile(r"give a dict of names and paths$"), "give each as NAME=PATH"),

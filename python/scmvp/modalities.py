@@ -7,6 +7,7 @@ in tables of their own.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -22,6 +23,7 @@ class Modality:
     paper_input: str  # what encoders of preset 'paper' read, in `paper.READERS`
     group: str  # its features as the subject of a stage: "correspondence analysis of peaks"
     spellings: tuple[str, ...]  # names that people give to it, small letters only
+    is_panel: bool = False  # chosen before the experiment: no feature is left out for being rare
 
     @property
     def features(self) -> str:
@@ -55,9 +57,23 @@ ATAC = Modality(
         "atacseq", "scatacseq", "snatacseq",
     ),
 )  # fmt: skip
+PROTEIN = Modality(
+    name="protein",
+    label="protein",
+    feature="protein",
+    likelihood="background",
+    attention="mask",
+    paper_input="log",
+    group="proteins",
+    spellings=(
+        "protein", "proteins", "prot", "adt", "adts", "antibody", "antibodies", "antibodycapture",
+        "surfaceprotein", "surfaceproteins",
+    ),
+    is_panel=True,
+)  # fmt: skip
 
 PAIR = (RNA.name, ATAC.name)  # what every paired cell has
-MODALITIES = {modality.name: modality for modality in (RNA, ATAC)}
+MODALITIES = {modality.name: modality for modality in (RNA, ATAC, PROTEIN)}
 
 
 def label_of(modality: str) -> str:
@@ -70,8 +86,14 @@ def feature_of(modality: str) -> str:
     return MODALITIES[modality].feature
 
 
+def listed(modalities: Iterable[str], word: str = "and") -> str:
+    """Their names in sentences: "RNA, ATAC and protein"."""
+    *first, last = [label_of(modality) for modality in modalities]
+    return f"{', '.join(first)} {word} {last}" if first else last
+
+
 def modality_of(name: object) -> str | None:
-    """'rna' or 'atac' for a name such as 'GEX', 'Gene Expression' or 'peaks'; else None."""
+    """'rna', 'atac' or 'protein' for a name such as 'GEX', 'peaks' or 'ADT'; else None."""
     letters = re.sub("[^a-z]", "", str(name).lower())
     known = (of.name for of in MODALITIES.values() if letters in of.spellings)
     return next(known, None)

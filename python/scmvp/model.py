@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from . import saved, storage
-from .activities import Active
-from .arguments import Names, positions
+from .arguments import Names
 from .data.checks import writable
 from .data.covariates import Batch
 from .data.paired import PairedData
@@ -21,13 +19,13 @@ from .fit.course import course_of, trained
 from .fit.training import Callback
 from .plan import plan_of
 from .presets import preset_of
-from .progress import SILENT, Listener, Stages, followed
+from .progress import Listener, followed
+from .proteins import WithProteins
 from .report.write import obs_of, write_report
-from .tools import differential, impute
-from .tools.groups import groups_in
+from .tools import impute
 
 
-class SCMVP(Active):
+class SCMVP(WithProteins):
     """A Gaussian-mixture variational auto-encoder of paired RNA and open-chromatin counts.
 
     Example:
@@ -48,6 +46,8 @@ class SCMVP(Active):
         min_cells: int = 10,
         batch: str | Sequence[str] | None = None,
         mosaic: bool = False,
+        modalities: Sequence[str] | None = None,
+        protein_layer: str | None = None,
         options: dict[str, Any] | None = None,
     ):
         """Check the cells and choose the features to model, without training.
@@ -55,7 +55,8 @@ class SCMVP(Active):
         Args:
             data: MuData with modalities 'rna' and 'atac' (or 'GEX', 'peaks' and the like), (RNA
                 AnnData, ATAC AnnData), or one AnnData with `var['feature_types']`, holding raw
-                counts of the same cells.
+                counts of the same cells. Surface proteins ('protein', 'ADT', 'Antibody Capture';
+                the last of a triple), if present, are a third modality.
             n_latent: D, dimensions of the latent. None: 20, or 10 with preset 'paper'.
             n_clusters: K, components of the mixture. None estimates K from the latent of the
                 first epochs by the Bayesian information criterion and merges components without
@@ -65,10 +66,14 @@ class SCMVP(Active):
             rna_layer: Layer with the RNA counts, or 'raw' for `.raw`; X when None. A warning is
                 given if X has whole numbers that differ from the layer 'counts' (or `.raw`).
             atac_layer: Layer with the ATAC counts, in the same way.
-            min_cells: Features with counts in fewer cells are excluded from the model.
+            min_cells: Genes and peaks with counts in fewer cells are excluded from the model.
             batch: Column of obs, or several (donor, replicate, chemistry), whose differences are
                 removed from the latent. Each batch should contain several cell types.
             mosaic: Also use cells with one modality only; some cells must have both.
+            modalities: Modalities to model, of 'rna', 'atac' and 'protein'. None: all that are
+                there, which must include RNA and ATAC. ('rna', 'protein') is CITE-seq; a single
+                one is possible, too.
+            protein_layer: Layer with the protein counts, in the same way.
             options: Fields of `scmvp.options.ModelOptions` to change.
 
         Raises:
@@ -76,7 +81,7 @@ class SCMVP(Active):
         """
         plan, cells = plan_of(
             data, n_latent, n_clusters, preset, rna_layer, atac_layer, min_cells, batch, mosaic,
-            options,
+            modalities, protein_layer, options,
         )  # fmt: skip
         self._hold(plan, cells)
 
@@ -343,16 +348,6 @@ class SCMVP(Active):
             delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
         )  # fmt: skip
 
-    def _differential(
-        self, modality, data, groupby, group1, group2, features, *settings_given: Any
-    ) -> pd.DataFrame:
-        fit, scope = self._fitted(), self._plan.scope
-        with fit.on_its_threads():
-            settings = differential.settings_of(scope, modality, features, *settings_given)
-            paired, clusters = self._matched(data), partial(self.predict, data)
-            groups = groups_in(data, paired.cells, groupby, group1, group2, clusters)
-            return differential.compare_groups(fit, scope, paired, groups, settings)
-
     # ---- files
 
     def report(
@@ -431,18 +426,3 @@ class SCMVP(Active):
         if self._info is not None:
             return self._info["summary"]
         return saved.summary_of(self._plan, self._fitted(), self.n_clusters_used)
-
-    # ---- inside
-
-    def _latent_of(
-        self, data: PairedData | None, cells: Sequence[str] | None, stages: Stages = SILENT
-    ) -> tuple[np.ndarray, Names]:
-        """Latent of chosen cells, and their names."""
-        if data is not None:
-            paired = self._matched(data)
-            latent, names = self._embedded(paired, stages=stages), paired.cells
-        else:
-            latent, names = self.get_latent_representation(), self.cells
-        if cells is None:
-            return latent, names
-        return latent[positions(names, cells, "cell", "the data")], cells

@@ -13,6 +13,8 @@ import pandas as pd
 
 from .errors import InputError
 from .files import json_text
+from .modalities import MODALITIES, listed
+from .words import count_of
 
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
 FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
@@ -90,3 +92,34 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def _number(value: Any) -> Any:
     # Nine digits bring every float32 back exactly.
     return f"{value:.9g}" if isinstance(value, float | np.floating) else value
+
+
+def describe_account(account: dict[str, Any]) -> list[str]:
+    """What of the input the model reads, in sentences."""
+    modeled = [of for of in MODALITIES.values() if f"n_{of.features}" in account]
+    kinds: dict[bool, list[str]] = {False: [], True: []}
+    for of in modeled:
+        kept, given = account[f"n_{of.features}"], account[f"n_{of.features}_in"]
+        kinds[of.is_panel].append(f"{kept:,} of {count_of(given, of.feature)}")
+    if kinds[False]:
+        seen = f" (seen in at least {count_of(account['min_cells'], 'cell')})"
+        kinds[False] = [" and ".join(kinds[False]) + seen]
+    modeled_in = [f"{count_of(account['n_cells'], 'cell')} (all)", *kinds[False], *kinds[True]]
+    lines = [f"modeled: {', '.join(modeled_in)}"]
+    if len(modeled) != 2 or kinds[True]:
+        lines.append(f"modalities: {listed(of.name for of in modeled)}")
+    for of in modeled:
+        if number := account[f"cells_without_{of.name}"]:
+            lines.append(
+                f"{count_of(number, 'cell', 'has', 'have')} no {of.label} count; the other "
+                f"{'modality places' if len(modeled) == 2 else 'modalities place'} "
+                f"{'it' if number == 1 else 'them'}"
+            )
+    if account["batch"]:
+        lines.append(f"batches: {', '.join(account['batch'])}")
+    if account["atac_insertions"]:
+        lines.append("ATAC counts are of insertions (most are even); the model reads fragments")
+    how = "estimated" if account["n_clusters_estimated"] else "as given"
+    found = account["n_clusters"] or "to be found after the warm-up"
+    lines.append(f"clusters: {found} ({how})")
+    return lines

@@ -10,6 +10,7 @@ from .arguments import options_from, whole_number
 from .data.paired import Paired, PairedData
 from .data.scope import Scope, choose
 from .errors import InputError
+from .modalities import PAIR, listed
 from .options import ModelOptions
 from .presets import preset_of
 from .words import count_of
@@ -44,6 +45,8 @@ def plan_of(
     min_cells: int,
     batch: str | Sequence[str] | None,
     mosaic: bool,
+    modalities: Sequence[str] | None,
+    protein_layer: str | None,
     options: dict[str, Any] | None,
 ) -> tuple[Plan, Paired]:
     """The plan and its cells; the arguments are those of `SCMVP`.
@@ -57,7 +60,14 @@ def plan_of(
     if n_latent is not None:
         defaults = defaults | {"n_latent": whole_number("n_latent", n_latent)}
     chosen_options = options_from(ModelOptions, {} if options is None else options, defaults)
-    scope, cells, account = choose(data, rna_layer, atac_layer, min_cells, batch, mosaic)
+    scope, cells, account = choose(
+        data, rna_layer, atac_layer, min_cells, batch, mosaic, modalities, protein_layer
+    )
+    if preset == "paper" and not {*PAIR} <= set(cells.counts):
+        raise InputError(
+            f"preset 'paper' needs RNA and ATAC, and the data are {listed(cells.counts)}; give the "
+            "other one, too, or leave preset out"
+        )
     account["n_clusters_estimated"] = n_clusters is None
     if n_clusters is None and changes.n_clusters is not None:
         n_clusters = changes.n_clusters(cells.rna, cells.atac, design=scope.design(cells))

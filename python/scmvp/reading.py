@@ -28,6 +28,7 @@ def read(
     *,
     rna_layer: str | None = None,
     atac_layer: str | None = None,
+    protein_layer: str | None = None,
     progress: bool | Listener = False,
 ) -> MuData | Paired:
     """Read paired cells from a file or folder.
@@ -42,7 +43,7 @@ def read(
     Args:
         path: Folder with rna.h5ad and atac.h5ad, or rna.zarr and atac.zarr; .h5mu or a MuData
             .zarr; an .h5ad (.zarr) of both modalities with `var['feature_types']`; 10x .h5 with
-            Gene Expression and Peaks; MatrixMarket folder (matrix.mtx, features.tsv, barcodes.tsv,
+            Gene Expression and Peaks (or Antibody Capture, or all three); MatrixMarket folder (matrix.mtx, features.tsv, barcodes.tsv,
             gzipped or not); the `outs` folder of Cell Ranger ARC, whose filtered matrix is read;
             .rds, which R reads (`read_rds` has more options). The modalities of a MuData may also
             have names such as 'GEX' and 'peaks'.
@@ -52,10 +53,12 @@ def read(
         rna_layer: Layer with the RNA counts, in h5ad, h5mu and zarr; 'X' and 'raw' select X and
             .raw.
         atac_layer: Layer with the ATAC counts.
+        protein_layer: Layer with the protein counts.
         progress: Show the progress on standard error; or a function, as in `SCMVP.train`.
 
     Returns:
-        MuData with modalities 'rna' and 'atac' holding the same cells in the order of the RNA;
+        MuData with modalities 'rna' and 'atac' (and 'protein', if there are surface proteins)
+            holding the same cells in the order of the RNA;
         when `backed`, a `Paired`, which `SCMVP` accepts instead.
 
     Raises:
@@ -63,7 +66,7 @@ def read(
     """
     path = existing(path)
     with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
-        return read_path(path, backed, mosaic, rna_layer, atac_layer, report)
+        return read_path(path, backed, mosaic, rna_layer, atac_layer, report, protein_layer)
 
 
 def existing(path: str | Path) -> Path:
@@ -83,14 +86,15 @@ def read_path(
     rna_layer: str | None,
     atac_layer: str | None,
     report: Report,
+    protein_layer: str | None = None,
 ) -> MuData | Paired:
     """`read` an existing path, in a stage of the caller."""
     path = inside_outs(path)
-    layers = {"rna": rna_layer, "atac": atac_layer}
+    layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     if not has_layers(path):
         refuse_layers(path, layers)
     if backed:
-        return read_backed(path, rna_layer, atac_layer, mosaic)
+        return read_backed(path, rna_layer, atac_layer, mosaic, protein_layer)
     suffix = path.suffix.lower()
     if suffix in (".h5ad", ".h5mu", ".zarr"):
         return read_one_file(path, layers, mosaic, report)
@@ -110,6 +114,7 @@ def read_for_fit(
     atac_layer: str | None = None,
     mosaic: bool = False,
     progress: bool | Listener = False,
+    protein_layer: str | None = None,
 ) -> MuData | Paired:
     """`read`, with the counts left on disk if they would fill the memory.
 
@@ -122,13 +127,14 @@ def read_for_fit(
         atac_layer: Layer with the ATAC counts.
         mosaic: Keep unimodal cells.
         progress: As for `read`.
+        protein_layer: Layer with the protein counts.
     """
     path = existing(path)
     with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
         if backed is None:
             size = bytes_in_memory(path)
             backed = size is not None and size > _physical_memory() / 8
-        return read_path(path, backed, mosaic, rna_layer, atac_layer, report)
+        return read_path(path, backed, mosaic, rna_layer, atac_layer, report, protein_layer)
 
 
 def _physical_memory() -> float:

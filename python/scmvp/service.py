@@ -74,10 +74,15 @@ class Service:
         return cells_of(mdata) | {"truth": truth}
 
     def build(
-        self, rna: Named, atac: Named, obs: dict[str, list[str]] | None = None, **options: Any
+        self,
+        rna: Named,
+        atac: Named,
+        obs: dict[str, list[str]] | None = None,
+        protein: Named | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         """Make a model of these cells, untrained; `obs` has the columns of their batches."""
-        self._model = scmvp.SCMVP(_mudata(rna, atac, obs), **options)
+        self._model = scmvp.SCMVP(_mudata(rna, atac, obs, protein), **options)
         return {"account": self._model.account} | self._features()
 
     def load(self, folder: str) -> dict[str, Any]:
@@ -387,7 +392,8 @@ class Service:
 
     def _features(self) -> dict[str, Any]:
         model = self._model
-        return {"genes": model.genes, "peaks": model.peaks, "batch": model.batch_levels}
+        found = {"genes": model.genes, "peaks": model.peaks, "batch": model.batch_levels}
+        return found | {"proteins": model.features.get("protein")}
 
     def _course(self) -> dict[str, Any]:
         history = {name: _column(values) for name, values in self._model.history.items()}
@@ -422,13 +428,16 @@ def cells_of(mdata: Any) -> dict[str, Any]:
     return parts
 
 
-def _mudata(rna: Named, atac: Named, obs: dict[str, list[str]] | None) -> Any:
+def _mudata(
+    rna: Named, atac: Named, obs: dict[str, list[str]] | None, protein: Named | None = None
+) -> Any:
     def parts(one: Named) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return one.matrix.data, one.matrix.indices, one.matrix.indptr
 
     return scmvp.from_parts(
         rna=parts(rna), atac=parts(atac), cells=rna.cells, genes=rna.features,
-        peaks=atac.features, obs=obs,
+        peaks=atac.features, obs=obs, protein=None if protein is None else parts(protein),
+        proteins=() if protein is None else protein.features,
     )  # fmt: skip
 
 

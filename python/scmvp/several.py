@@ -33,6 +33,7 @@ def read_samples(
     *,
     rna_layer: str | None = None,
     atac_layer: str | None = None,
+    protein_layer: str | None = None,
     progress: bool | Listener = False,
 ) -> MuData:
     """Read several samples, each with its own peaks, as one MuData.
@@ -63,6 +64,7 @@ def read_samples(
         mosaic: Keep unimodal cells, in h5ad, h5mu and zarr.
         rna_layer: As for `read`.
         atac_layer: As for `read`.
+        protein_layer: As for `read`.
         progress: As for `read`.
 
     Returns:
@@ -81,7 +83,9 @@ def read_samples(
         samples = {}
         for name, path in named.items():
             with stages.stage(f"reading {name}") as report:
-                samples[name] = read_path(path, False, mosaic, rna_layer, atac_layer, report)
+                samples[name] = read_path(
+                    path, False, mosaic, rna_layer, atac_layer, report, protein_layer
+                )
         return join_samples(samples, target, files, mosaic, stages)
 
 

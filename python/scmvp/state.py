@@ -68,12 +68,17 @@ class State:
     @property
     def genes(self) -> np.ndarray:
         """Names of the modeled genes."""
-        return self.features["rna"]
+        return self._plan.scope.names("rna")
 
     @property
     def peaks(self) -> np.ndarray:
         """Names of the modeled peaks."""
-        return self.features["atac"]
+        return self._plan.scope.names("atac")
+
+    @property
+    def proteins(self) -> np.ndarray:
+        """Names of the modeled proteins."""
+        return self._plan.scope.names("protein")
 
     @property
     def covariates(self) -> Covariates | None:

@@ -75,7 +75,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "no cells in common": "case same_cells",
         "do not hold the same cells": "case same_cells",
         "give cells x features": "case numbers",
-        "no count in either modality": "case empty_cells",
+        "no count in {_any_of(counts)} modality": "case empty_cells",
         "is a folder; name a file": "case places",
         "there is no folder": "case places",
         "is not a writable folder": "case places",
@@ -116,10 +116,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "imputed {arguments.modality} written": NOTE,
         "report written": NOTE,
         "{group} against {reference}": NOTE,
-        "embedded from the other modality": NOTE,
-        "the ATAC counts are insertions": NOTE,
-        "as given": NOTE,
-        "to be estimated after the warm-up": NOTE,
         "write COLUMN=LEVEL": "case on_the_command_line",
         "as a list of names": "case on_the_command_line",
         "holds no names": "case on_the_command_line",
@@ -144,6 +140,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "left out: {why}": NOTE,
     },
     "containers": {
+        "the data have {known}": "test_protein::test_cells_without_chromatin_need_to_be_asked_for",
         "has no modality 'atac'": "case cicero",
         "give a MuData or the AnnData of the peaks": "case cicero",
         "the MuData has neither": "case modality_along",
@@ -170,7 +167,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "more epochs may fit better": NOTE,
         "hardly separates the clusters": NOTE,
         "no {label} counts": NOTE,
-        "No gene and no peak is higher": NOTE,
+        "is higher in {_named(without)} than in all others": NOTE,
         "of which all cells have": NOTE,
     },
     "covariates": {
@@ -226,8 +223,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "has no layers": "case kinds_of_files",
         "put both into the folder": "case kinds_of_files",
         "rename its two modalities": "case kinds_of_files",
-        "other than RNA and ATAC are left out": NOTE,
-        "seems to hold only one modality": "case kinds_of_files",
+        "are left out ({name_some(others)})": NOTE,
+        "holds one modality": "case kinds_of_files",
         "does not fit into the memory": "case memory",
         "permission denied": "says what the system says",
         "is not a readable {kind}": DAMAGE,
@@ -358,6 +355,11 @@ ADVICE: dict[str, dict[str, str]] = {
         "validation_fraction is 0": "case options",
     },
     "outputs": {
+        "ATAC counts are of insertions": NOTE,
+        "as given": NOTE,
+        "to be found after the warm-up": NOTE,
+        "(seen in at least": NOTE,
+        "no {of.label} count; the other": NOTE,
         "cannot be made": "case on_the_command_line",
         "cannot be replaced as a whole": "case on_the_command_line",
         "is a file; name a folder": "case on_the_command_line",
@@ -387,6 +389,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "adata.raw.to_adata()": "case query_counts",
     },
     "plan": {
+        "preset 'paper' needs": "test_protein::test_cells_without_chromatin_need_to_be_asked_for",
         "one cluster for two cells": "case options",
     },
     "presets": {
@@ -407,6 +410,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "the same cells in the same order": "case odd_kinds",
     },
     "rbridge": {
+        "only RNA and ATAC are written": NOTE,
         "as_ must be": STATES,
         "write_rds takes a MuData": "case written_for_r",
         "obs_names of the MuData are not": "case update",
@@ -449,6 +453,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "take fewer cells or features": "needs two billion values",
     },
     "samples": {
+        "has no ATAC": "test_protein::test_proteins_stay_with_their_cells",
+        "proteins are left out": NOTE,
         "of the cells was renamed to": NOTE,
         "combine to the same name twice": "case samples",
         "hold the same cells with the same counts": "case samples",
@@ -464,7 +470,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "scope": {
         "the counts of a file are chosen": "case on_disk",
         "too few to fit a model": STATES,
-        "counts in both modalities": STATES,
+        "counts in {which}": STATES,
         "use one of": STATES,
         "modality '{modality}' is unknown": STATES,
         "leave batch out": "case levels",

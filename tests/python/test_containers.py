@@ -222,7 +222,8 @@ def test_layers_are_refused_where_there_can_be_none(ten_x, tmp_path, refused):
         ("gex", "rna"), ("GEX", "rna"), ("RNA", "rna"), ("Gene Expression", "rna"),
         ("gene_expression", "rna"), ("scRNA", "rna"), ("peaks", "atac"), ("Peaks", "atac"),
         ("ATAC", "atac"), ("Chromatin Accessibility", "atac"), ("scATAC-seq", "atac"),
-        ("Antibody Capture", None), ("adt", None), ("atac2", "atac"), ("", None), (None, None),
+        ("Antibody Capture", "protein"), ("adt", "protein"), ("atac2", "atac"), ("", None),
+        (None, None),
     ],
 )  # fmt: skip
 def test_names_of_modalities(name, modality):
@@ -251,7 +252,7 @@ def both(request, simulated) -> AnnData:
     extra = sp.csr_matrix(np.full((240, 2), 7, np.float32))
     matrix = sp.hstack([parts[0].X, extra, parts[1].X], format="csr")
     names = [*parts[0].var_names, "CD3", "CD4", *parts[1].var_names]
-    types = ["Peaks"] * 600 + ["Antibody Capture"] * 2 + ["Gene Expression"] * 300
+    types = ["Peaks"] * 600 + ["Multiplexing Capture"] * 2 + ["Gene Expression"] * 300
     var = pd.DataFrame({request.param: pd.Categorical(types)}, index=names)
     obs = simulated.obs[["cell_type"]].copy()
     return AnnData(matrix, obs=obs, var=var)
@@ -275,7 +276,7 @@ def test_one_anndata_of_both_modalities(both, simulated, tmp_path, kind):
         both.write_zarr(path)
     else:
         both.write_h5ad(path)
-    with pytest.warns(InputNote, match="2 features of type Antibody Capture left out"):
+    with pytest.warns(InputNote, match="2 features of type Multiplexing Capture left out"):
         if kind == "memory":
             paired = check_paired(both, columns=["cell_type"])
         elif kind == "on disk":
@@ -353,12 +354,12 @@ def test_the_outs_folder_of_cell_ranger_arc(ten_x, simulated, tmp_path, lacking)
 
 
 def test_extra_feature_types_are_counted(ten_x, tmp_path):
-    ten_x.types[0] = ten_x.types[1] = "Antibody Capture"
+    ten_x.types[0] = ten_x.types[1] = "Multiplexing Capture"
     ten_x.types[2] = "CRISPR Guide Capture"
     path = ten_x.write_h5(tmp_path / "x.h5")
     for backed in (False, True):
         (note,) = notes_of(lambda backed=backed: scmvp.read(path, backed=backed))
-        assert "2 features of type Antibody Capture and 1 feature of type CRISPR Guide" in note
+        assert "2 features of type Multiplexing Capture and 1 feature of type CRISPR Guide" in note
 
 
 def test_features_of_other_types_in_a_file_of_one_modality(pair_folder, simulated, refused):
@@ -386,12 +387,12 @@ def test_features_of_other_types_in_a_file_of_one_modality(pair_folder, simulate
 
 
 def test_modalities_that_are_neither_are_said(simulated, tmp_path):
-    parts = {"rna": simulated["rna"], "atac": simulated["atac"], "prot": simulated["rna"][:, :3]}
+    parts = {"rna": simulated["rna"], "atac": simulated["atac"], "crispr": simulated["rna"][:, :3]}
     mdata = MuData({name: adata.copy() for name, adata in parts.items()})
     mdata.write(tmp_path / "cells.h5mu")
     for backed in (False, True):
         (note,) = notes_of(lambda b=backed: scmvp.read(tmp_path / "cells.h5mu", backed=b))
-        assert "left out ('prot')" in note
+        assert "left out ('crispr')" in note
 
 
 def test_modalities_that_were_exchanged_are_refused(simulated, refused):

@@ -67,11 +67,11 @@ def test_10x_gene_names_are_made_unique_as_in_seurat(ten_x, tmp_path):
 def test_10x_features_in_any_order_and_of_other_types(ten_x, simulated, tmp_path):
     ten_x.names.insert(100, "CD3")
     ten_x.ids.insert(100, "CD3")
-    ten_x.types.insert(100, "Antibody Capture")
+    ten_x.types.insert(100, "Multiplexing Capture")
     extra = sp.csr_matrix(np.ones((240, 1), np.int32))
     counts = ten_x.counts
     ten_x.counts = sp.hstack([counts[:, :100], extra, counts[:, 100:]], format="csr")
-    with pytest.warns(InputNote, match="1 feature of type Antibody Capture left out"):
+    with pytest.warns(InputNote, match="1 feature of type Multiplexing Capture left out"):
         mdata = scmvp.read(ten_x.write_h5(tmp_path / "x.h5"))
     assert_same(mdata, simulated, obs=False)
 
@@ -176,14 +176,14 @@ def test_one_modality_only(pair_folder, refused):
 
 
 def test_h5mu_with_other_modalities(simulated, tmp_path, refused):
-    MuData({"rna": simulated["rna"], "adt": simulated["atac"]}).write(tmp_path / "cells.h5mu")
-    refused(lambda: scmvp.read(tmp_path / "cells.h5mu"), "no modality 'atac'", "'adt'", "rename")
+    MuData({"rna": simulated["rna"], "crispr": simulated["atac"]}).write(tmp_path / "cells.h5mu")
+    refused(lambda: scmvp.read(tmp_path / "cells.h5mu"), "no modality 'atac'", "'crispr'", "rename")
 
 
 def test_10x_without_peaks(simulated, tmp_path, refused):
-    ten_x = TenX(simulated, ("Gene Expression", "Antibody Capture"))
+    ten_x = TenX(simulated, ("Gene Expression", "CRISPR Guide Capture"))
     ten_x.write_h5(tmp_path / "x.h5")
-    refused(lambda: scmvp.read(tmp_path / "x.h5"), "no features of type 'Peaks'", "Antibody")
+    refused(lambda: scmvp.read(tmp_path / "x.h5"), "no features of type 'Peaks'", "CRISPR")
     ten_x.write_folder(tmp_path / "folder")
     refused(lambda: scmvp.read(tmp_path / "folder"), "no features of type 'Peaks'")
 

@@ -12,21 +12,20 @@ from mudata import MuData
 import scmvp
 from scmvp.modalities import MODALITIES, Modality
 from scmvp.nn import families
-from scmvp.nn.module import pooled
-from scmvp.nn.networks import Gaussian
+from scmvp.nn.networks import Gaussian, pooled
 
 N_TAGS = 40
 
 
 @pytest.fixture
-def protein(monkeypatch):
-    of = Modality("protein", "protein", "tag", "poisson", "mask", "log", "tags", ("protein", "adt"))
+def tags(monkeypatch):
+    of = Modality("hashtag", "tag", "tag", "poisson", "mask", "log", "tags", ("hashtag", "hto"))
     monkeypatch.setitem(MODALITIES, of.name, of)
     return of
 
 
 @pytest.fixture
-def cells(protein) -> MuData:
+def cells(tags) -> MuData:
     """Three types that RNA and ATAC hardly tell apart, and tags of which each type has ten."""
     pair = scmvp.simulate(
         n_cells=300, n_genes=200, n_peaks=400, n_types=3, gene_fold=1.2, peak_fold=1.1, seed=2
@@ -36,10 +35,10 @@ def cells(protein) -> MuData:
     for k in range(3):
         mean[k, 10 * k : 10 * k + 10] = 12
     counts = np.random.default_rng(0).poisson(mean[kind]).astype(np.float32)
-    tags = ad.AnnData(sp.csr_matrix(counts), obs=pair["rna"].obs[["cell_type"]].copy())
-    tags.var_names = [f"tag{j}" for j in range(N_TAGS)]
+    part = ad.AnnData(sp.csr_matrix(counts), obs=pair["rna"].obs[["cell_type"]].copy())
+    part.var_names = [f"tag{j}" for j in range(N_TAGS)]
     # in another order: cells go by name
-    return MuData({"rna": pair["rna"], "atac": pair["atac"], "ADT": tags[::-1].copy()})
+    return MuData({"rna": pair["rna"], "atac": pair["atac"], "HTO": part[::-1].copy()})
 
 
 def test_a_third_modality_is_fitted_imputed_saved_and_loaded(cells, tmp_path):
@@ -49,16 +48,16 @@ def test_a_third_modality_is_fitted_imputed_saved_and_loaded(cells, tmp_path):
     table = np.zeros((3, 3))
     np.add.at(table, (kind, model.predict()), 1)
     assert table.max(1).sum() > 0.95 * len(kind) and len({*table.argmax(1)}) == 3
-    imputed = model.decode(model.get_latent_representation(), "protein", library_size=150.0)
+    imputed = model.decode(model.get_latent_representation(), "hashtag", library_size=150.0)
     for k in range(3):
         mean = imputed[kind == k].mean(0)
         assert (
             mean[10 * k : 10 * k + 10].min() > 3 * np.delete(mean, slice(10 * k, 10 * k + 10)).max()
         )
-    assert model.get_latent_representation(modality="protein").shape == (300, 20)
+    assert model.get_latent_representation(modality="hashtag").shape == (300, 20)
     model.save(tmp_path / "model")
     loaded = scmvp.SCMVP.load(tmp_path / "model")
-    assert [*loaded.features] == ["rna", "atac", "protein"]
+    assert [*loaded.features] == ["rna", "atac", "hashtag"]
     latent = loaded.get_latent_representation(cells)
     np.testing.assert_allclose(latent, model.get_latent_representation(), atol=1e-4)
     # cells whose tags were not read
@@ -87,7 +86,7 @@ def test_posteriors_given_some_modalities_are_their_logarithmic_pool():
         torch.testing.assert_close(found.log_var[i, 0].exp().double(), variance, rtol=1e-3, atol=0)
 
 
-def test_a_likelihood_is_an_entry_of_the_table(cells, protein, monkeypatch):
+def test_a_likelihood_is_an_entry_of_the_table(cells, tags, monkeypatch):
     """Geometric counts, from torch's own distribution: slow, but nothing else has to be written."""
 
     def geometric(counts, mean, parameter, zero_logit):
@@ -95,13 +94,14 @@ def test_a_likelihood_is_an_entry_of_the_table(cells, protein, monkeypatch):
         return torch.distributions.Geometric(1 / (1 + mean)).log_prob(dense).sum(1)
 
     monkeypatch.setitem(families.FAMILIES, "geometric", families.CountModel(geometric, None, 0.0))
-    monkeypatch.setitem(MODALITIES, "protein", dataclasses.replace(protein, likelihood="geometric"))
+    monkeypatch.setitem(MODALITIES, "hashtag", dataclasses.replace(tags, likelihood="geometric"))
     model = scmvp.SCMVP(cells, n_clusters=3).train(max_epochs=6, seed=0, progress=False)
-    losses = model.history["reconstruction_protein"]
-    tags, latent = cells["ADT"].X.toarray()[::-1], model.get_latent_representation()
-    size = tags.sum(1, keepdims=True)
-    share = model.decode(latent, "protein", library_size=1.0)
-    expected = -(tags * np.log(share * size) - (tags + 1) * np.log1p(share * size)).sum(1).mean()
+    losses = model.history["reconstruction_hashtag"]
+    counts, latent = cells["HTO"].X.toarray()[::-1], model.get_latent_representation()
+    size = counts.sum(1, keepdims=True)
+    share = model.decode(latent, "hashtag", library_size=1.0)
+    expected = -(counts * np.log(share * size) - (counts + 1) * np.log1p(share * size))
+    expected = expected.sum(1).mean()
     assert losses[-1] < losses[0]
     assert losses[-1] == pytest.approx(
         expected, rel=0.05

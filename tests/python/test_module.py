@@ -236,9 +236,12 @@ def test_loss_in_one_pass_is_that_of_the_proportions(batch, learned):
     if learned:
         module.learn_dispersions()
     z = torch.randn(N, 4)
-    found, expected = module._in_one_pass(batch, z), module._of_proportions(batch, z)
-    for one, other in ((found[0], expected[0]), (found[1].parts, expected[1].parts)):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    p_c = module.gate_input(z)
+    for name, decoder in module.decoders.items():
+        h = decoder.hidden(z, p_c)
+        found = module._in_one_pass(name, h, batch)
+        expected = module._of_proportions(name, h, batch)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["weight_consistency_measured", "weight_consistency_imputed"])

@@ -5,6 +5,12 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-proteins.R: proteins that are not there are refused",
+    "is also the {} of RNA or peaks", "but there are no proteins: name their",
+    "the model has no proteins"
+  ),
+  of("test-proteins.R: proteins of a file become an assay", "and R needs RNA and peaks"),
+  of(
     "test-RunMotifSCMVP.R: what cannot be scored is refused",
     "the peaks have no motifs: give motifs", "motifs must be a matrix (peaks x motifs)",
     "motifs needs names of peaks", "gc must be numbers with the names of peaks",

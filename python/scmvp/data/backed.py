@@ -14,7 +14,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from ..errors import InputError
-from ..modalities import PAIR, label_of, modality_of
+from ..modalities import label_of, modality_of
 from .checks import columns_of, paired_of
 from .claims import check_zarr, open_hdf5
 from .containers import (
@@ -55,6 +55,7 @@ def read_backed(
     rna_layer: str | None = None,
     atac_layer: str | None = None,
     mosaic: bool = False,
+    protein_layer: str | None = None,
 ) -> Paired:
     """Open paired cells; see `reading.read`.
 
@@ -63,15 +64,17 @@ def read_backed(
         rna_layer: Layer with the RNA counts; as in `reading.read` when None.
         atac_layer: Layer with the ATAC counts.
         mosaic: Keep unimodal cells.
+        protein_layer: Layer with the protein counts.
 
     Raises:
         InputError: Not a file whose rows can be read one by one, or not paired counts.
     """
     with damage_reported(path, "file of paired cells"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        opened, whole = _open(path, {"rna": rna_layer, "atac": atac_layer})
+        layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
+        opened, whole = _open(path, layers)
     values, cells, features, tables, advice = (
-        dict(zip(PAIR, parts, strict=True)) for parts in zip(*opened, strict=True)
+        dict(zip(opened, parts, strict=True)) for parts in zip(*opened.values(), strict=True)
     )
     with in_file(path):
         paired = paired_of(values, cells, features, mosaic, advice)
@@ -91,12 +94,15 @@ def bytes_in_memory(path: Path) -> int | None:
             opened, _ = _open(inside_outs(path), None)
     except Exception:  # reading it into memory will raise with what is wrong
         return None
-    # both modalities may be in one matrix
-    return sum({id(one.counts.stored): one.counts.stored.n_bytes for one in opened}.values())
+    # all modalities may be in one matrix
+    stored = [one.counts.stored for one in opened.values()]
+    return sum({id(matrix): matrix.n_bytes for matrix in stored}.values())
 
 
-def _open(path: Path, layers: Mapping[str, str | None] | None) -> tuple[list[Opened], pd.DataFrame]:
-    """RNA and ATAC, and the columns of a MuData itself.
+def _open(
+    path: Path, layers: Mapping[str, str | None] | None
+) -> tuple[dict[str, Opened], pd.DataFrame]:
+    """Each modality, and the columns of a MuData itself.
 
     Where `layers` is None, the counts are not looked at: those in X.
     """
@@ -121,7 +127,7 @@ def _open(path: Path, layers: Mapping[str, str | None] | None) -> tuple[list[Ope
             f"the counts of {path} cannot stay on disk; give h5ad files, .h5mu, zarr or 10x .h5, "
             "or leave out backed=True"
         )
-    return [_open_anndata(groups[name], name, path, layers) for name in PAIR], whole
+    return {name: _open_anndata(group, name, path, layers) for name, group in groups.items()}, whole
 
 
 def _root(path: Path) -> Any:
@@ -133,23 +139,23 @@ def _root(path: Path) -> Any:
     return open_hdf5(path)  # open for as long as the matrix lives
 
 
-def _open_10x(path: Path) -> list[Opened]:
+def _open_10x(path: Path) -> dict[str, Opened]:
     group, cells, var = names_of_10x(open_hdf5(path), path)
     names = np.array(make_unique(var.index), dtype=object)
     stored = StoredCsr(group["data"], group["indices"], group["indptr"][:], (len(cells), len(var)))
-    return [
-        Opened(
+    return {
+        modality: Opened(
             DiskRows(stored, chosen),
             as_names(cells),
             as_names(names[chosen]),
             pd.DataFrame(index=as_names(cells)),
             str,
         )
-        for chosen in columns_by_type(var["feature_types"], str(path)).values()
-    ]
+        for modality, chosen in columns_by_type(var["feature_types"], str(path)).items()
+    }
 
 
-def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -> list[Opened]:
+def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -> dict[str, Opened]:
     """One AnnData whose features have types."""
     var = _table(root, "var")
     if (types := feature_types(var)) is None:
@@ -163,7 +169,7 @@ def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -
             raw_types = feature_types(tables[name])
             if raw_types is not None and holds_both(tables[name]):
                 kinds = raw_types.map(modality_of)
-                chosen[name] = {kind: np.flatnonzero(kinds == kind) for kind in PAIR}
+                chosen[name] = {kind: np.flatnonzero(kinds == kind) for kind in chosen["var"]}
 
     def part_of(modality: str) -> Part:
         def part(table: str) -> tuple[np.ndarray | None, np.ndarray] | None:
@@ -175,7 +181,7 @@ def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -
 
         return part
 
-    return [_open_anndata(root, name, path, layers, part_of(name)) for name in PAIR]
+    return {name: _open_anndata(root, name, path, layers, part_of(name)) for name in chosen["var"]}
 
 
 def _open_anndata(

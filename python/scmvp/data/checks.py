@@ -26,6 +26,7 @@ from .claims import check_structure
 from .containers import (
     are_ranges,
     as_names,
+    chosen_modalities,
     columns_of_modality,
     is_mudata,
     modality_parts,
@@ -53,6 +54,8 @@ def check_paired(
     mosaic: bool = False,
     absent: dict[str, np.ndarray] | None = None,
     columns: Sequence[str] = (),
+    modalities: Sequence[str] | None = None,
+    protein_layer: str | None = None,
 ) -> Paired:
     """Take paired counts out of a container, or refuse them with one sentence.
 
@@ -66,6 +69,8 @@ def check_paired(
         absent: Feature names of each modality, for cells of which one was not observed at all:
             then `data` may lack it (a MuData without it, or None in the pair).
         columns: Columns of `obs` to keep in the result.
+        modalities: Modalities to read; RNA, ATAC and what else `data` has when None.
+        protein_layer: Layer of the protein modality that holds counts, or 'raw'; X when None.
 
     Returns:
         Paired, with the cells of a MuData in the order of its `obs_names`, those of a pair in the
@@ -78,11 +83,20 @@ def check_paired(
     """
     if isinstance(data, Paired):
         _refuse_missing_columns(columns, () if data.obs is None else data.obs)
-        return data
+        if modalities is None:
+            return data
+        chosen = chosen_modalities(modalities, data.counts)
+        counts = {modality: data.counts[modality] for modality in chosen}
+        refuse_empty_cells(counts, data.cells)
+        of_chosen = {modality: data.features[modality] for modality in chosen}
+        return replace(data, counts=counts, features=of_chosen)
     values, cells, features, advice = {}, {}, {}, {}
-    layers = {"rna": rna_layer, "atac": atac_layer}
+    layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     query, known = absent is not None, absent or {}
-    given = modality_parts(data, one_is_enough=query)
+    given = modality_parts(data, one_is_enough=query or modalities is not None)
+    if modalities is not None:
+        there = {name: adata for name, adata in given.items() if adata is not None}
+        given = {name: there[name] for name in chosen_modalities(modalities, there)}
     wanted = [*(given if absent is None else absent)]
     for modality, adata in given.items():
         if adata is None or modality not in wanted:
@@ -223,6 +237,8 @@ def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
 
 
 def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
+    if not {*PAIR} <= set(features):
+        return
     if are_ranges(features["rna"]) and not are_ranges(features["atac"]):
         raise InputError(
             f"the features of the RNA modality are genomic ranges ({name_some(features['rna'])}), "
@@ -336,10 +352,14 @@ def refuse_empty_cells(counts: dict[str, Matrix], cells: np.ndarray) -> None:
     if empty.any():
         n = int(empty.sum())
         raise InputError(
-            f"{count_of(n, 'cell', 'has', 'have')} no count in either modality "
+            f"{count_of(n, 'cell', 'has', 'have')} no count in {_any_of(counts)} modality "
             f"({name_some(cells[empty])}); remove {'it' if n == 1 else 'them'}, e.g. with "
             "scmvp.filter_paired"
         )
+
+
+def _any_of(counts: Mapping[str, Any]) -> str:
+    return {1: "the only", 2: "either"}.get(len(counts), "any")
 
 
 def writable(path: str | os.PathLike) -> Path:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 # Feature types as Cell Ranger ARC writes them.
-FEATURE_TYPES = {"rna": "Gene Expression", "atac": "Peaks"}
+FEATURE_TYPES = {"rna": "Gene Expression", "atac": "Peaks", "protein": "Antibody Capture"}
 # Columns of var with the type of a feature: Cell Ranger's and scvi-tools' names.
 _TYPE_COLUMNS = ("feature_types", "modality")
 
@@ -62,7 +62,9 @@ def names_of_modalities(names: Iterable[str]) -> dict[str, str]:
 
 
 def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
-    """Positions of the genes and of the peaks; a note names what is neither.
+    """Positions of the features of each modality, of genes and peaks at least.
+
+    Peaks may lack where there are proteins. A note has the number of other features.
 
     Args:
         types: Type of each feature.
@@ -73,8 +75,10 @@ def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
     counted = named.value_counts(sort=False)
     chosen = {}
     for modality, feature_type in FEATURE_TYPES.items():
-        chosen[modality] = np.flatnonzero(kinds == modality)
-        if len(chosen[modality]) == 0:
+        at = np.flatnonzero(kinds == modality)
+        if len(at):
+            chosen[modality] = at
+        elif modality == "rna" or (modality == "atac" and not (kinds == "protein").any()):
             found = ", ".join(f"'{name}'" for name in counted.index) or "none"
             raise InputError(
                 f"{where} holds no features of type '{feature_type}' (types: {found}); paired "
@@ -100,9 +104,10 @@ def feature_types(var: pd.DataFrame) -> pd.Series | None:
 
 
 def holds_both(var: pd.DataFrame) -> bool:
-    """Whether an AnnData with this var holds genes and peaks."""
+    """Whether an AnnData with this var holds genes, and peaks or proteins."""
     types = feature_types(var)
-    return types is not None and {*map(modality_of, pd.unique(types))} >= set(PAIR)
+    known = set() if types is None else {*map(modality_of, pd.unique(types))} - {None}
+    return "rna" in known and len(known) > 1
 
 
 def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndarray | None:
@@ -152,10 +157,12 @@ def split(adata: AnnData, where: str) -> dict[str, AnnData]:
         raw_types = feature_types(raw.var)
         if raw_types is not None and holds_both(raw.var):
             raw_columns = {
-                kind: np.flatnonzero(raw_types.map(modality_of) == kind) for kind in PAIR
+                kind: np.flatnonzero(raw_types.map(modality_of) == kind) for kind in MODALITIES
             }
         elif list(raw_names) == list(names):
-            raw_columns = {kind: np.flatnonzero(types.map(modality_of) == kind) for kind in PAIR}
+            raw_columns = {
+                kind: np.flatnonzero(types.map(modality_of) == kind) for kind in MODALITIES
+            }
     parts = {}
     for modality, at in columns_by_type(types, where).items():
         part = AnnData(
@@ -229,11 +236,17 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> Any:
         one_is_enough: Refuse only when both are missing; None in the place of a missing one.
     """
     parts = modality_parts(data, one_is_enough)
-    return parts["rna"], parts["atac"]
+    missing = [modality for modality in PAIR if parts.get(modality) is None]
+    if missing and not one_is_enough:
+        _refuse_missing(missing[0], parts)
+    return parts.get("rna"), parts.get("atac")
 
 
 def modality_parts(data: Any, one_is_enough: bool = False) -> dict[str, AnnData | None]:
-    """The AnnData of each modality: `modality_pair`, and what other known ones a MuData has."""
+    """The AnnData of each known modality that there is; None in the place of a missing RNA or ATAC.
+
+    The arguments are those of `modality_pair`; of a triple, the last is the protein AnnData.
+    """
     if is_mudata(data):
         return _of_mudata(data.mod, one_is_enough)
     if hasattr(data, "obs_names") and hasattr(data, "X"):
@@ -243,15 +256,30 @@ def modality_parts(data: Any, one_is_enough: bool = False) -> dict[str, AnnData 
                 "(None, atac) or (rna, atac)"
             )
         return split(data, "the AnnData")
-    if isinstance(data, Sequence) and len(data) == 2:
+    if isinstance(data, Sequence) and 2 <= len(data) <= len(FEATURE_TYPES):
         given = [part for part in data if not (one_is_enough and part is None)]
         if given and all(hasattr(part, "obs_names") and hasattr(part, "X") for part in given):
-            return dict(zip(PAIR, data, strict=True))
+            return dict(zip(FEATURE_TYPES, data, strict=False))
     raise InputError(
         f"cannot read paired cells from {type_name(data)}; give a MuData with modalities 'rna' "
         "and 'atac', a pair (rna, atac) of AnnData objects, or one AnnData with "
         "var['feature_types']"
     )
+
+
+def chosen_modalities(wanted: Any, has: Iterable[str]) -> list[str]:
+    """The modalities that are asked for, in the order of the table.
+
+    Raises:
+        InputError: A name is unknown, or one is not there.
+    """
+    has = list(has)
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    chosen = {modality_of(name) for name in names}
+    if not names or None in chosen or not chosen <= set(has):
+        known = " or ".join(map(repr, has)) or "none"
+        raise InputError(f"modalities is {wanted!r}; the data have {known}: give some of these")
+    return [name for name in has if name in chosen]
 
 
 def modality_in(mdata: Any, modality: str | None) -> AnnData:
@@ -287,13 +315,18 @@ def _of_mudata(mod: Mapping[str, AnnData], one_is_enough: bool) -> dict[str, Ann
     names = names_of_modalities(mod)
     missing = [modality for modality in PAIR if modality not in names]
     if missing and not (one_is_enough and names):
-        has = ", ".join(repr(name) for name in mod) or "none"
-        raise InputError(
-            f"the {label_of(missing[0])} modality is missing: the MuData needs modalities "
-            f"'rna' and 'atac' and has {has}; rename or add them, or give the two as a pair "
-            "(rna, atac) of AnnData objects"
-        )
+        _refuse_missing(missing[0], mod, known=tuple(names))
     return dict.fromkeys(PAIR) | {modality: mod[name] for modality, name in names.items()}
+
+
+def _refuse_missing(modality: str, has: Iterable[str], known: tuple[str, ...] = ()) -> None:
+    names = ", ".join(map(repr, has)) or "none"
+    or_these = f", or say modalities={known!r} for these alone" if known else ""
+    raise InputError(
+        f"the {label_of(modality)} modality is missing: the MuData needs modalities "
+        f"'rna' and 'atac' and has {names}; rename or add them, or give the two as a pair "
+        f"(rna, atac) of AnnData objects{or_these}"
+    )
 
 
 def type_name(value: Any) -> str:

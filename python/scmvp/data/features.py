@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..errors import InputError, InputNote
-from ..modalities import feature_of, label_of
+from ..modalities import MODALITIES, feature_of, label_of
 from ..words import count_of, name_some
 from .containers import RANGE
 from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
@@ -30,15 +30,19 @@ def in_fragments(paired: Paired) -> Paired:
 
 
 def modeled_features(given: Paired, min_cells: int) -> Paired:
-    """The same cells without features seen in fewer than `min_cells` of them."""
+    """The same cells without features seen in fewer than `min_cells` of them.
+
+    Of a panel, such as proteins, only those are left out that are seen in none.
+    """
     counts, features = {}, {}
     for modality, matrix in given.counts.items():
         names = given.features[modality]
-        kept = np.flatnonzero(feature_cells(matrix) >= min_cells)
+        least = min(min_cells, 1) if MODALITIES[modality].is_panel else min_cells
+        kept = np.flatnonzero(feature_cells(matrix) >= least)
         word = feature_of(modality)
         if not len(kept):
             raise InputError(
-                f"none of the {count_of(len(names), word)} is seen in at least {min_cells:,} of "
+                f"none of the {count_of(len(names), word)} is seen in at least {least:,} of "
                 f"the {count_of(len(given.cells), 'cell')}; give more cells or a smaller min_cells"
             )
         modeled = _columns(matrix, kept)
@@ -137,6 +141,8 @@ def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
         insertions: Whether the fitted cells' counts were of insertions: what is assumed where a
             query is too small to decide.
     """
+    if "atac" not in paired.counts:
+        return paired
     seen = looks_like_insertions(paired.atac)
     if seen is not None and seen != insertions:
         query, fitted = ("insertions", "fragments") if seen else ("fragments", "insertions")

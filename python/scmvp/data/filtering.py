@@ -17,8 +17,8 @@ from ..errors import InputError
 from ..modalities import PAIR, feature_of, label_of
 from ..words import count_of
 from .checks import check_names, count_matrix, match_cells
-from .containers import as_names, is_mudata, modality_pair
-from .joining import join
+from .containers import as_names, is_mudata, modality_pair, modality_parts
+from .joining import join_all
 from .matrices import feature_cells, in_memory
 from .places import Place, place_in_memory, places_of, raw_in_place, remedy
 
@@ -69,16 +69,21 @@ def filter_paired(
     counts, order = _counted(pair, places)
     keep, account = _cells_to_keep(counts, order, min_genes, min_peaks, min_cells)
     rows = {"rna": np.flatnonzero(keep), "atac": order[keep]}
-    kept = []
+    kept = {}
     for modality, matrix in counts.items():
         seen = _features_to_keep(matrix[rows[modality]], modality, min_cells)
         word = feature_of(modality)
         account |= {f"n_{word}s_in": len(seen), f"n_{word}s": int(seen.sum())}
-        kept.append(pair[modality][rows[modality]][:, seen].copy())
+        kept[modality] = pair[modality][rows[modality]][:, seen].copy()
+    others, cells = {}, as_names(pair["rna"].obs_names)
+    for modality, adata in modality_parts(mdata).items():
+        if modality not in PAIR and adata is not None:  # of the same cells, as it is
+            at = match_cells(cells, as_names(adata.obs_names), modalities=("rna", modality))
+            others[modality] = adata[rows["rna"] if at is None else at[rows["rna"]]].copy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         whole: Any = mdata if is_mudata(mdata) else None
-        result = join(kept[0], kept[1], obs=None if whole is None else whole.obs)
+        result = join_all(kept | others, obs=None if whole is None else whole.obs)
     if whole is not None:
         result.uns.update(whole.uns)
     result.uns["scmvp_filter"] = account

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError, InputNote, first_line
-from ..modalities import PAIR
+from ..modalities import MODALITIES, PAIR, listed
 from ..words import name_some
 from .claims import check_hdf5, check_zarr
 from .containers import names_of_modalities
@@ -64,7 +64,7 @@ def refuse_layers(path: Path, layers: Mapping[str, str | None]) -> None:
 
 
 def pair_files(folder: Path) -> dict[str, Path] | None:
-    """The files of both modalities in a folder; None where it has neither.
+    """The files of both modalities in a folder, and of further ones; None where it has neither.
 
     Raises:
         InputError: There is only one of them.
@@ -73,7 +73,12 @@ def pair_files(folder: Path) -> dict[str, Path] | None:
         pair = {modality: folder / f"{modality}{kind}" for modality in PAIR}
         present = [modality for modality in PAIR if pair[modality].exists()]
         if len(present) == 2:
-            return pair
+            more = {
+                modality: folder / f"{modality}{kind}"
+                for modality in MODALITIES
+                if modality not in PAIR and (folder / f"{modality}{kind}").exists()
+            }
+            return pair | more
         if present:
             missing = next(modality for modality in PAIR if modality not in present)
             raise InputError(
@@ -97,12 +102,12 @@ def holds_mudata(path: Path) -> bool:
 
 
 def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
-    """The names that a MuData file has for 'rna' and for 'atac'."""
+    """The names that a MuData file has for 'rna' and 'atac', or one and 'protein', by modality."""
     names = list(names)
     with in_file(path):
         found = names_of_modalities(names)
     for modality in PAIR:
-        if modality not in found:
+        if modality not in found and not ("protein" in found and len(found) > 1):
             has = ", ".join(repr(name) for name in names) or "none"
             raise InputError(
                 f"{path} has no modality '{modality}' (modalities: {has}); rename its two "
@@ -110,7 +115,8 @@ def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
             )
     if others := [name for name in names if name not in found.values()]:
         warnings.warn(
-            f"{path}: modalities other than RNA and ATAC are left out ({name_some(others)})",
+            f"{path}: modalities other than {listed(MODALITIES)} are left out "
+            f"({name_some(others)})",
             InputNote,
             stacklevel=4,
         )

@@ -1,6 +1,7 @@
 """Paired cells from h5ad, h5mu and zarr files, and from folders: one MuData of the same cells.
 
-A folder has rna.h5ad and atac.h5ad, the same in zarr, or a MatrixMarket matrix (`tenx`).
+A folder has rna.h5ad and atac.h5ad (and protein.h5ad), the same in zarr, or a MatrixMarket matrix
+(`tenx`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from mudata import MuData, read_h5mu, read_zarr
 
 from ..errors import InputError
 from ..files import WatchedFile
-from ..modalities import PAIR
 from ..progress import Report, part_of
 from .claims import check_structure
 from .containers import columns_of_modality, split
@@ -31,7 +31,7 @@ from .formats import (
     pair_files,
     plain_or_gzipped,
 )
-from .joining import join
+from .joining import join_all
 from .places import place_in_file, places_of
 from .tenx import read_matrix_market
 
@@ -42,14 +42,14 @@ def read_folder(
     """A folder with a pair of h5ad or zarr, or a MatrixMarket folder."""
     pair = pair_files(path)
     if pair is not None:
-        modalities, read, whole = [], 0, sum(file.stat().st_size for file in pair.values())
-        for modality in PAIR:
-            start, read = read, read + pair[modality].stat().st_size
+        modalities, read, whole = {}, 0, sum(file.stat().st_size for file in pair.values())
+        for modality, file in pair.items():
+            start, read = read, read + file.stat().st_size
             of_file = part_of(report, start / max(whole, 1), read / max(whole, 1))
-            adata = _read_anndata(pair[modality], of_file)
-            modalities.append(_with_counts(adata, modality, pair[modality], layers[modality]))
+            adata = _read_anndata(file, of_file)
+            modalities[modality] = _with_counts(adata, modality, file, layers.get(modality))
         with in_file(path):
-            return join(modalities[0], modalities[1], mosaic=mosaic, may_be_mosaic=True)
+            return join_all(modalities, mosaic=mosaic, may_be_mosaic=True)
     if plain_or_gzipped(path, "matrix.mtx") is not None:
         return read_matrix_market(path, report)
     raise InputError(
@@ -68,9 +68,11 @@ def read_one_file(
     with modalities_expected(path):
         parts = split(adata, str(path))
     del adata
-    chosen = [_with_counts(parts[name], name, path, layers[name]) for name in PAIR]
+    chosen = {
+        name: _with_counts(part, name, path, layers.get(name)) for name, part in parts.items()
+    }
     with in_file(path):
-        return join(*chosen)
+        return join_all(chosen)
 
 
 def _read_anndata(path: Path, report: Report) -> AnnData:
@@ -98,14 +100,14 @@ def _read_mudata(
         for name in mdata.mod:
             _check_matrices(mdata.mod[name], name)
     names = names_in_mudata(mdata.mod, path)
-    chosen = [
-        _with_counts(mdata.mod[names[modality]], modality, path, layers[modality])
-        for modality in PAIR
-    ]
+    chosen = {
+        modality: _with_counts(mdata.mod[name], modality, path, layers.get(modality))
+        for modality, name in names.items()
+    }
     prefixes = tuple(f"{name}:" for name in mdata.mod)
     own = [name for name in mdata.obs if not str(name).startswith(prefixes)]
     with in_file(path):
-        return join(chosen[0], chosen[1], obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
+        return join_all(chosen, obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
 
 
 @contextmanager

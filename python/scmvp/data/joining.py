@@ -1,4 +1,4 @@
-"""Joins two modalities in memory to one MuData of the same cells."""
+"""Joins modalities in memory to one MuData of the same cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mudata import MuData
 
 from ..arguments import Names
 from ..errors import InputError
-from ..modalities import PAIR, feature_of, label_of
+from ..modalities import feature_of, label_of
 from ..words import count_of
 from .checks import check_names, match_cells
 from .containers import as_names
@@ -28,6 +28,8 @@ def from_parts(
     genes: Names,
     peaks: Names,
     obs: Mapping[str, Sequence[str]] | None = None,
+    protein: Parts | None = None,
+    proteins: Names = (),
 ) -> MuData:
     """Build paired cells from the three vectors of each sparse matrix, without copying them.
 
@@ -39,14 +41,21 @@ def from_parts(
         genes: Gene names, length n_genes.
         peaks: Peak names, length n_peaks.
         obs: Columns for `mdata.obs`, n_cells values each.
+        protein: The same of a cells x proteins matrix, where there is one.
+        proteins: Protein names, length n_proteins.
 
     Raises:
         InputError: The vectors and the names do not match.
     """
     named = as_names(cells)
-    return join(
-        modality_from_parts("rna", rna, named, genes),
-        modality_from_parts("atac", atac, named, peaks),
+    parts = {
+        "rna": modality_from_parts("rna", rna, named, genes),
+        "atac": modality_from_parts("atac", atac, named, peaks),
+    }
+    if protein is not None:
+        parts["protein"] = modality_from_parts("protein", protein, named, proteins)
+    return join_all(
+        parts,
         obs=None if obs is None else pd.DataFrame(dict(obs), index=named),
     )
 
@@ -64,43 +73,51 @@ def join(
     mosaic: bool = False,
     may_be_mosaic: bool = False,
 ) -> MuData:
-    """One MuData of two modalities, the ATAC cells put in the order of the RNA cells.
+    """`join_all` of RNA, cells x genes, and ATAC, cells x peaks."""
+    return join_all({"rna": rna, "atac": atac}, obs, mosaic, may_be_mosaic)
+
+
+def join_all(
+    parts: Mapping[str, AnnData],
+    obs: pd.DataFrame | None = None,
+    mosaic: bool = False,
+    may_be_mosaic: bool = False,
+) -> MuData:
+    """One MuData of modalities, the cells of each put in the order of the first one.
 
     Args:
-        rna: RNA modality, cells x genes.
-        atac: ATAC modality, cells x peaks.
+        parts: Cells x features, by modality.
         obs: Columns of the whole for `mdata.obs`, indexed by cell name. Columns of the modalities
             come after them; one of the same name and other values as 'rna:<name>', 'atac:<name>'.
-        mosaic: Leave both as they are, also where one lacks cells of the other.
+        mosaic: Leave all as they are, also where one lacks cells of another.
         may_be_mosaic: See `match_cells`.
 
     Raises:
-        InputError: Names are duplicated or the two do not hold the same cells.
+        InputError: Names are duplicated or the modalities do not hold the same cells.
     """
-    for modality, adata in zip(PAIR, (rna, atac), strict=True):
-        check_names(modality, as_names(adata.obs_names), as_names(adata.var_names))
-    if not mosaic:
-        order = match_cells(as_names(rna.obs_names), as_names(atac.obs_names), may_be_mosaic)
+    cells = {modality: as_names(adata.obs_names) for modality, adata in parts.items()}
+    for modality, adata in parts.items():
+        check_names(modality, cells[modality], as_names(adata.var_names))
+    parts, (first, *others) = dict(parts), parts
+    for modality in () if mosaic else others:
+        order = match_cells(cells[first], cells[modality], may_be_mosaic, (first, modality))
         if order is not None:
-            atac = atac[order].copy()
+            parts[modality] = parts[modality][order].copy()
     with warnings.catch_warnings():
         # MuData announces its coming defaults; the columns wanted are set below.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", UserWarning)
-        mdata = MuData({"rna": rna, "atac": atac})
-    mdata.obs = _columns_of_all(mdata.obs_names, obs, rna.obs, atac.obs)
+        mdata = MuData(parts)
+    tables = {f"{modality}:": adata.obs for modality, adata in parts.items()}
+    mdata.obs = _columns_of_all(mdata.obs_names, ({} if obs is None else {"": obs}) | tables)
     return mdata
 
 
-def _columns_of_all(
-    cells: pd.Index, whole: pd.DataFrame | None, rna: pd.DataFrame, atac: pd.DataFrame
-) -> pd.DataFrame:
+def _columns_of_all(cells: pd.Index, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Columns of the whole, then of the modalities; one with other values gets its prefix."""
     columns = pd.DataFrame(index=cells)
     known = {}  # cells with a value in a column
-    for prefix, table in (("", whole), ("rna:", rna), ("atac:", atac)):
-        if table is None:
-            continue
+    for prefix, table in tables.items():
         for name in table:
             column = table[name]
             if name not in columns:

@@ -22,7 +22,7 @@ from ..progress import Stages
 from ..words import count_of, name_some
 from .containers import as_names, note
 from .fragments import counts_of_fragments
-from .joining import adata_of, join, same_column
+from .joining import adata_of, join_all, same_column
 from .peaks import Peaks, Union, peaks_of, refuse_other_genome, union_of
 from .preprocess import insertions_to_fragments, looks_like_insertions
 
@@ -56,22 +56,31 @@ def join_samples(
         mosaic: Cells may lack one modality.
         stages: Stages of the counting.
     """
+    if lacking := [name for name, mdata in samples.items() if "atac" not in mdata.mod]:
+        raise InputError(f"{name_some(lacking)} has no ATAC; give samples of RNA and ATAC")
     cells = {
         modality: {name: mdata[modality].obs_names for name, mdata in samples.items()}
         for modality in PAIR
     }
     _refuse_same_cells({name: mdata["rna"] for name, mdata in samples.items()})
-    rna = _join_genes({name: mdata["rna"] for name, mdata in samples.items()})
-    atac = _join_peaks(
+    joined = {"rna": _join_shared({name: mdata["rna"] for name, mdata in samples.items()})}
+    joined["atac"] = _join_peaks(
         {name: mdata["atac"] for name, mdata in samples.items()}, peaks, fragments, stages
     )
-    for modality, adata in zip(PAIR, (rna, atac), strict=True):
+    having = [name for name, mdata in samples.items() if "protein" in mdata.mod]
+    if len(having) == len(samples):
+        of_samples = {name: mdata["protein"] for name, mdata in samples.items()}
+        joined["protein"] = _join_shared(of_samples, "protein")
+        cells["protein"] = {name: adata.obs_names for name, adata in of_samples.items()}
+    elif having:
+        note(f"proteins are left out, as not all samples have them (only {name_some(having)})")
+    for modality, adata in joined.items():
         adata.obs_names = _cell_names(cells[modality])
         adata.obs = _columns_of_samples({n: m[modality].obs for n, m in samples.items()})
     whole = _columns_of_samples({name: mdata.obs for name, mdata in samples.items()})
     if _KEPT_ASIDE in whole:
         note(f"a column '{COLUMN}' of the cells was renamed to '{_KEPT_ASIDE}'")
-    return join(rna, atac, obs=whole, mosaic=mosaic, may_be_mosaic=True)
+    return join_all(joined, obs=whole, mosaic=mosaic, may_be_mosaic=True)
 
 
 # ---- cells ---------------------------------------------------------------------------------------
@@ -127,8 +136,8 @@ def _refuse_same_cells(samples: Mapping[str, AnnData]) -> None:
 # ---- genes ---------------------------------------------------------------------------------------
 
 
-def _join_genes(samples: Mapping[str, AnnData]) -> AnnData:
-    """The genes that all samples have, in the order of the first one."""
+def _join_shared(samples: Mapping[str, AnnData], word: str = "gene") -> AnnData:
+    """The genes (or what `word` is for) that all samples have, in the order of the first one."""
     names = {sample: as_names(adata.var_names) for sample, adata in samples.items()}
     first = next(iter(samples))
     shared = pd.Index(names[first])
@@ -138,8 +147,8 @@ def _join_genes(samples: Mapping[str, AnnData]) -> AnnData:
     if len(shared) < _FEWEST_SHARED * len(names[fewest]):
         shown = "; ".join(f"{sample}: {name_some(own)}" for sample, own in names.items())
         raise InputError(
-            f"all samples have only {len(shared):,} of the {count_of(len(names[fewest]), 'gene')} "
-            f"of {fewest} ({shown}); give them names of genes of the same kind and genome"
+            f"all samples have only {len(shared):,} of the {count_of(len(names[fewest]), word)} "
+            f"of {fewest} ({shown}); give them names of {word}s of the same kind and genome"
         )
     shared = _without_other_ids(samples, shared)
     more = [
@@ -149,7 +158,7 @@ def _join_genes(samples: Mapping[str, AnnData]) -> AnnData:
     ]
     if more:
         note(
-            f"{count_of(len(shared), 'gene', 'is kept', 'are kept')}, which all samples have; left "
+            f"{count_of(len(shared), word, 'is kept', 'are kept')}, which all samples have; left "
             f"out, as other samples did not measure them: {', '.join(more)}"
         )
     parts = {sample: adata[:, shared] for sample, adata in samples.items()}

@@ -25,6 +25,7 @@ from .paired import Paired, PairedData
 from .preprocess import counts_insertions
 
 FEWEST_CELLS = 20
+_LAYERS = ("rna_layer", "atac_layer", "protein_layer")  # files of two modalities have the first two
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Scope:
 
     Attributes:
         features: Names of the modeled ones, by modality.
-        layers: Those of RNA and ATAC that have the counts.
+        layers: Those of RNA, ATAC and protein that have the counts.
         covariates: The batches whose effects are removed from the latent; None without batches.
         insertions: Whether the ATAC counts of the fitted cells were of insertions.
     """
 
     features: dict[str, np.ndarray]
-    layers: tuple[str | None, str | None]
+    layers: tuple[str | None, ...]
     covariates: Covariates | None
     insertions: bool
 
@@ -47,7 +48,7 @@ class Scope:
         """Counts of other cells in these features."""
         paired = check_paired(
             data,
-            *self.layers,
+            **dict(zip(_LAYERS, self.layers, strict=False)),
             mosaic=True,
             absent=self.features,
             columns=() if self.covariates is None else self.covariates.names,
@@ -106,29 +107,35 @@ def choose(
     min_cells: int,
     batch: str | Sequence[str] | None,
     mosaic: bool,
+    modalities: Sequence[str] | None = None,
+    protein_layer: str | None = None,
 ) -> Chosen:
     """Check the cells and choose the features; the arguments are those of `SCMVP`.
 
     Raises:
         InputError: The input cannot be modeled; the sentence says why.
     """
-    if isinstance(data, Paired) and (rna_layer, atac_layer) != (None, None):
+    layers = (rna_layer, atac_layer, protein_layer)
+    if isinstance(data, Paired) and any(layer is not None for layer in layers):
         raise InputError(
             "the counts of a file are chosen when it is read; give rna_layer and atac_layer to "
             "scmvp.read, not here"
         )
     columns = column_names(batch)
-    given = check_paired(data, rna_layer, atac_layer, mosaic, columns=columns)
+    given = check_paired(
+        data, rna_layer, atac_layer, mosaic, columns=columns, modalities=modalities,
+        protein_layer=protein_layer,
+    )  # fmt: skip
     covariates = None
     if columns and given.obs is not None:
         covariates = Covariates.of(given.obs[columns])
-    insertions = counts_insertions(given.atac)
+    insertions = "atac" in given.counts and counts_insertions(given.atac)
     if insertions:
         given = in_fragments(given)
     cells = modeled_features(given, min_cells)
     empty = empty_cells(cells)
     incomplete = np.logical_or.reduce([*empty.values()])
-    _refuse_few(len(incomplete), int((~incomplete).sum()))
+    _refuse_few(len(incomplete), int((~incomplete).sum()), len(empty))
     account = {
         "n_cells": len(cells.cells),
         **{n_features(name): len(names) for name, names in cells.features.items()},
@@ -139,20 +146,19 @@ def choose(
         "cells_incomplete": int(incomplete.sum()),
         "batch": columns,
     }
-    return Chosen(
-        Scope(cells.features, (rna_layer, atac_layer), covariates, insertions), cells, account
-    )
+    return Chosen(Scope(cells.features, layers, covariates, insertions), cells, account)
 
 
-def _refuse_few(n_cells: int, n_paired: int) -> None:
+def _refuse_few(n_cells: int, n_paired: int, n_modalities: int) -> None:
     if n_cells < FEWEST_CELLS:
         raise InputError(
             f"there {'is' if n_cells == 1 else 'are'} {count_of(n_cells, 'cell')}, too few to fit "
             f"a model; give at least {FEWEST_CELLS}"
         )
     if n_paired < FEWEST_CELLS:
+        which = "both modalities" if n_modalities == 2 else "all modalities"
         raise InputError(
-            f"{count_of(n_paired, 'cell', 'has', 'have')} counts in both modalities, too few "
+            f"{count_of(n_paired, 'cell', 'has', 'have')} counts in {which}, too few "
             f"to learn how they are related; give at least {FEWEST_CELLS}"
         )
 

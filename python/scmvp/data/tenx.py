@@ -20,13 +20,13 @@ from ..words import count_of
 from .claims import check_matrix_market, open_hdf5, open_text
 from .containers import as_names, columns_by_type, make_unique
 from .formats import ACCEPTED, damage_reported, in_file, plain_or_gzipped
-from .joining import adata_of, csr_from_parts, join
+from .joining import adata_of, csr_from_parts, join_all
 
 _MATRIX_FILES = ("matrix.mtx", "features.tsv", "barcodes.tsv")
 
 
 def read_10x_h5(path: Path, report: Report) -> MuData:
-    """A 10x .h5 with genes and peaks."""
+    """A 10x .h5 with genes, and peaks or proteins."""
     with damage_reported(path, "10x .h5 file"), WatchedFile(path, report) as source:
         with open_hdf5(path, source) as file:
             group, cells, var = names_of_10x(file, path)
@@ -145,19 +145,19 @@ def _strings(dataset: h5py.Dataset) -> np.ndarray:
 
 
 def _split_by_type(matrix: sp.csr_matrix, cells: Names, var: pd.DataFrame, path: Path) -> MuData:
-    """Split a matrix of all features into the two modalities; the index of `var` may repeat."""
+    """Split a matrix of all features into the modalities; the index of `var` may repeat."""
     # Seurat makes names unique over all features before it splits them.
     names = np.array(make_unique(var.index), dtype=object)
     parts = {}
     for modality, chosen in columns_by_type(var["feature_types"], str(path)).items():
         columns = var.iloc[chosen]
-        if modality == "atac":
+        if modality != "rna":
             columns = columns.drop(columns="gene_ids")
         adata = adata_of(_columns(matrix, chosen), as_names(cells), as_names(names[chosen]))
         adata.var = columns.set_axis(adata.var_names, axis=0)
         parts[modality] = adata
     with in_file(path):
-        return join(parts["rna"], parts["atac"])
+        return join_all(parts)
 
 
 def _columns(matrix: sp.csr_matrix, chosen: np.ndarray) -> sp.csr_matrix:

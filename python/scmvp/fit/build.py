@@ -9,6 +9,8 @@ from ..data.matrices import Matrix, feature_totals
 from ..data.spectral import batches_of, fit_correspondence
 from ..modalities import MODALITIES
 from ..nn import paper
+from ..nn.background import Background
+from ..nn.families import FAMILIES
 from ..nn.inputs import Reader, SpectralScores
 from ..nn.module import Features, PairedMixtureVAE
 from ..options import ModelOptions
@@ -48,4 +50,7 @@ def untrained(
             reader = SpectralScores(found)
         totals = torch.from_numpy(feature_totals(matrix).astype(np.float32))
         features[name] = Features(totals, reader, factor)
+        if FAMILIES[o.likelihood(name)].background:
+            background, logit, above = Background.of(matrix, seed)
+            features[name] = Features(above, reader, factor, background, logit)
     return PairedMixtureVAE(o, n_clusters, features)

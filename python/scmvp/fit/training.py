@@ -157,7 +157,7 @@ class Trainer:
 
         Before the annealing a rough estimate will do, and ends no worse (docs/decisions, D24).
         """
-        if not self.module.one_pass or self.device.type != "cpu" or self.options.zeros == "exact":
+        if self.device.type != "cpu" or self.options.zeros == "exact":
             return {}
         found = {
             name: SampledZeros.where_it_pays(
@@ -167,6 +167,7 @@ class Trainer:
                 1.0 if phase.name == "annealing" else EARLY_EXTENT,
             )
             for name, totals in self.module.totals.items()
+            if self.module.is_in_one_pass(name)
         }
         self.result.features_per_step = {
             name: round(float(zeros.probability.sum()))

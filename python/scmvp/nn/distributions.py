@@ -152,6 +152,39 @@ def zero_inflated_poisson(counts: SparseRows, mean: Tensor, logit: Tensor) -> Te
     return _ZeroInflatedPoisson.apply(mean, logit, counts.row, counts.column, counts.value)
 
 
+def above_background(
+    counts: SparseRows, mean: Tensor, background: Tensor, log_theta: Tensor, logit: Tensor
+) -> Tensor:
+    """Log-likelihood of counts with background, a mixture of two negative binomials.
+
+    An entry is background alone, NB(b, theta), with probability phi = sigmoid(logit); else
+    NB(b + m, theta), background and foreground. Dense and in double precision, as there are few
+    proteins.
+
+    Args:
+        counts: non-zeros of the (B, F) block.
+        mean: (B, F), >= 0, mean of the foreground, m.
+        background: (B, F), > 0, mean of the background, b.
+        log_theta: (F,), log of the inverse dispersion of both.
+        logit: (B, F), log-odds that an entry has no foreground.
+
+    Returns:
+        (B,) log-likelihood, summed over features.
+    """
+    x = mean.new_zeros(mean.shape, dtype=torch.float64)
+    x[counts.row, counts.column] = counts.value.double()
+    b, theta, logit = background.double(), log_theta.double().exp(), logit.double()
+    without = F.logsigmoid(logit) + _log_negative_binomial(x, b, theta)
+    with_it = F.logsigmoid(-logit) + _log_negative_binomial(x, b + mean.double(), theta)
+    rising = torch.lgamma(x + theta) - torch.lgamma(theta) - torch.lgamma(x + 1)
+    return (torch.logaddexp(without, with_it) + rising).sum(1).to(mean.dtype)
+
+
+def _log_negative_binomial(x: Tensor, m: Tensor, theta: Tensor) -> Tensor:
+    """The part of the log-likelihood of the NB that depends on its mean."""
+    return x * (m.log() - (theta + m).log()) - theta * torch.log1p(m / theta)
+
+
 def gaussian_kl(mean_q: Tensor, log_var_q: Tensor, mean_p: Tensor, log_var_p: Tensor) -> Tensor:
     """KL(q || p) of diagonal Gaussians, summed over the last dimension, in closed form."""
     ratio = (log_var_q - log_var_p).exp()

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from . import distributions as plain
-from .sparse import SparseRows
 
 if TYPE_CHECKING:
     from .likelihood import Blocks, Pool
@@ -258,16 +257,17 @@ class CountModel(NamedTuple):
     """A likelihood of counts, as the module takes it by name.
 
     `plain(counts, mean, parameter, zero_logit)`, (B,), is log p of sparse counts of any means,
-    (B, F).
+    (B, F). With `background`, what is above it has these means, and its own, (B, F), come last.
     """
 
-    plain: Callable[[SparseRows, Tensor, Tensor, Tensor | None], Tensor]
+    plain: Callable[..., Tensor]
     family: type[Family] | None  # the fast form; None: there is none
     start: float  # of the parameter of each feature
     learned: bool = False  # whether it is, from the annealing on
     learned_from: float | None = None  # where it begins then; None: where it is
     undispersed: type[Family] | None = None  # the fast form at NO_DISPERSION
     zero_inflated: bool = False  # with a probability of structural zeros from the decoder
+    background: bool = False  # which is known (module `background`); the zeros are of the rest
 
     def fast(self, undispersed: bool) -> type[Family]:
         """The family to compute with.
@@ -293,6 +293,10 @@ def _zero_inflated_poisson(counts, mean, parameter, zero_logit):
     return plain.zero_inflated_poisson(counts, mean * (1 + zero_logit.exp()), zero_logit)
 
 
+def _above_background(counts, mean, parameter, zero_logit, background):
+    return plain.above_background(counts, mean, background, parameter, zero_logit)
+
+
 FAMILIES = {
     "nb": CountModel(_negative_binomial, NegativeBinomial, START_LOG_THETA, learned=True),
     "nb1": CountModel(
@@ -308,4 +312,7 @@ FAMILIES = {
         _linear_negative_binomial, LinearNegativeBinomial, NO_DISPERSION, undispersed=Poisson
     ),
     "zip": CountModel(_zero_inflated_poisson, None, NO_DISPERSION, zero_inflated=True),
+    "background": CountModel(
+        _above_background, None, START_LOG_THETA, learned=True, zero_inflated=True, background=True
+    ),
 }

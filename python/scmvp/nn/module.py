@@ -23,10 +23,11 @@ from ..modalities import MODALITIES
 from ..options import MAX_CLUSTERS, ModelOptions
 from . import distributions as dist
 from . import likelihood, zeros
+from .background import Background
 from .batches import PairedBatch
-from .families import FAMILIES, NO_DISPERSION, START_ZERO_LOGIT
+from .families import FAMILIES, NO_DISPERSION, SMALLEST, START_ZERO_LOGIT
 from .inputs import Reader, SpectralScores
-from .networks import BRANCHES, Decoder, Encoder, Gaussian, Modules, keep_first
+from .networks import BRANCHES, Decoder, Encoder, Gaussian, Modules, keep_first, pooled, spread
 from .prior import MixturePrior
 from .sparse import SparseRows, rows_of_mask
 from .zeros import SampledZeros
@@ -86,7 +87,7 @@ class Decoded(NamedTuple):
     """Parameters of the likelihoods by modality, up to the library sizes."""
 
     proportions: dict[str, Tensor]  # (B, F), expected proportions f
-    zero_logit: dict[str, Tensor | None]  # (B, F), where the likelihood is 'zip'
+    zero_logit: dict[str, Tensor | None]  # (B, F), where the likelihood is zero-inflated
 
 
 class LossTerms(NamedTuple):
@@ -122,9 +123,11 @@ class LossTerms(NamedTuple):
 class Features(NamedTuple):
     """What a modality's part of the network is built from."""
 
-    totals: Tensor  # (F,) counts of each feature over the cells to fit
+    totals: Tensor  # (F,) counts of each feature over the cells to fit, above any background
     reader: Reader  # computes the input of its encoders (module `inputs`)
     log_factor: Tensor | None = None  # (S, F), log factors of the batches
+    background: Background | None = None  # where the likelihood has one
+    start_logit: Tensor | float = START_ZERO_LOGIT  # of a zero, or of no foreground, (F,)
 
 
 class PairedMixtureVAE(nn.Module):
@@ -179,7 +182,12 @@ class PairedMixtureVAE(nn.Module):
         for name, model in self.count_models.items():
             if model.zero_inflated:
                 self.zero_heads[name] = nn.Linear(h, len(self.totals[name]))
-                nn.init.constant_(self.zero_heads[name].bias, START_ZERO_LOGIT)
+                with torch.no_grad():
+                    self.zero_heads[name].bias.copy_(
+                        torch.as_tensor(features[name].start_logit).expand(len(self.totals[name]))
+                    )
+        found = {name: of.background for name, of in features.items() if of.background is not None}
+        self.backgrounds: Modules[Background] = Modules(found)
         # set while training: memory, and how the likelihood of zeros is estimated
         self.pool: likelihood.Pool | None = None
         self.zeros: dict[str, SampledZeros] = {}
@@ -222,10 +230,10 @@ class PairedMixtureVAE(nn.Module):
             return Posteriors(of_all, given_one, None)
         given_one = {}
         for name, has in zip(parts, inputs.present.unbind(1), strict=True):
-            given_one[name] = _spread(self.encoders[name](rows_of_mask(parts[name], has)), has)
+            given_one[name] = spread(self.encoders[name](rows_of_mask(parts[name], has)), has)
         complete = inputs.present.all(1)
         both = [rows_of_mask(part, complete) for part in parts.values()]
-        of_all = _spread(joint(*both), complete)
+        of_all = spread(joint(*both), complete)
         rest = pooled([*given_one.values()], inputs.present)
         pair = zip(of_all, rest, strict=True)
         chosen = Gaussian(*(torch.where(complete[:, None], a, b) for a, b in pair))
@@ -244,9 +252,22 @@ class PairedMixtureVAE(nn.Module):
         for name, decoder in self.decoders.items():
             h = decoder.hidden(z, p_c)
             proportions[name] = decoder.proportions(h, design)
-            inflated = name in self.zero_heads
-            zero_logit[name] = self.zero_heads[name](h) if inflated else None
+            zero_logit[name] = self._zero_logit(name, h)
         return Decoded(proportions, zero_logit)
+
+    def expected(self, name: str, z: Tensor, design: Tensor | None = None) -> Tensor:
+        """Mean counts of a cell of library size 1, (B, F), without background."""
+        decoder = self.decoders[name]
+        h = decoder.hidden(z, self.gate_input(z))
+        f = decoder.proportions(h, design)
+        return f * self.foreground(name, h) if name in self.backgrounds else f
+
+    def foreground(self, name: str, h: Tensor) -> Tensor:
+        """Probability that an entry is more than background, (B, F), of last hidden layers."""
+        return (-self.zero_heads[name](h)).sigmoid().clamp_min(SMALLEST)
+
+    def _zero_logit(self, name: str, h: Tensor) -> Tensor | None:
+        return self.zero_heads[name](h) if name in self.zero_heads else None
 
     def noise(self, n_cells: int) -> Noise:
         """Draw the noise of a training step of so many cells."""
@@ -281,52 +302,55 @@ class PairedMixtureVAE(nn.Module):
         found = self.posteriors(inputs)
         q = found.joint
         z = q.sample(noise.z)
-        likelihoods = self._in_one_pass if self.one_pass else self._of_proportions
-        log_lik, reconstructed = likelihoods(batch, z)
+        log_lik, reconstructed = self._likelihoods(batch, z)
         kl, consistency = self.prior.kl(q, z), self._consistency(found, reconstructed)
         reconstruction = {name: -value for name, value in log_lik.items()}
         return LossTerms(reconstruction, kl.mean(), consistency.mean())
 
-    def _in_one_pass(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
-        """Log p(counts|z) and reconstructed inputs; the expected proportions are never stored."""
+    def _likelihoods(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
+        """Log p(counts|z), mean over cells, and reconstructed inputs."""
         p_c = self.gate_input(z)
-        log_lik, scores = {}, {}
+        log_lik, parts = {}, {}
         for name, decoder in self.decoders.items():
-            reader = self.readers[name]
-            assert isinstance(reader, SpectralScores), "`one_pass` is checked before"
-            family = self.count_models[name].fast(self.undispersed[name])
-            h, weight = decoder.with_design(decoder.hidden(z, p_c), batch.design)
-            parts = (family, self.dispersions[name], h, weight, decoder.output.bias)
-            counts, scoring = batch.counts[name], reader.scoring(batch.design)
-            if self.training and self.pool is not None and name in self.zeros:
-                start = float(torch.rand(()))
-                sampled = self.zeros[name]
-                found = zeros.of_counts(*parts, counts, scoring, self.pool, sampled, start)
-            else:
-                found = likelihood.of_counts(*parts, counts, scoring, self.pool)
-            log_lik[name] = found.log_lik
-            scores[name] = found.scores - reader.centre
-        return log_lik, Inputs(scores)
+            h = decoder.hidden(z, p_c)
+            way = self._in_one_pass if self.is_in_one_pass(name) else self._of_proportions
+            log_lik[name], parts[name] = way(name, h, batch)
+        return log_lik, Inputs(parts)
 
-    def _of_proportions(self, batch: PairedBatch, z: Tensor) -> tuple[dict[str, Tensor], Inputs]:
+    def _in_one_pass(self, name: str, h: Tensor, batch: PairedBatch) -> tuple[Tensor, Tensor]:
+        """Of one modality; the expected proportions are never stored."""
+        decoder, reader = self.decoders[name], self.readers[name]
+        assert isinstance(reader, SpectralScores), "`is_in_one_pass` is checked before"
+        family = self.count_models[name].fast(self.undispersed[name])
+        h, weight = decoder.with_design(h, batch.design)
+        parts = (family, self.dispersions[name], h, weight, decoder.output.bias)
+        counts, scoring = batch.counts[name], reader.scoring(batch.design)
+        if self.training and self.pool is not None and name in self.zeros:
+            start = float(torch.rand(()))
+            sampled = self.zeros[name]
+            found = zeros.of_counts(*parts, counts, scoring, self.pool, sampled, start)
+        else:
+            found = likelihood.of_counts(*parts, counts, scoring, self.pool)
+        return found.log_lik, found.scores - reader.centre
+
+    def _of_proportions(self, name: str, h: Tensor, batch: PairedBatch) -> tuple[Tensor, Tensor]:
         """The same from the expected proportions of all features."""
-        decoded = self.decode(z, batch.design)
-        log_lik, reconstructed = {}, {}
-        for name, f in decoded.proportions.items():
-            counts, reader = batch.counts[name], self.readers[name]
-            size, logit = counts.sums()[:, None], decoded.zero_logit[name]
-            of_cells = self.count_models[name].plain(
-                counts, f * size, self.dispersions[name], logit
-            )
-            log_lik[name] = of_cells.mean()
-            reconstructed[name] = reader.reconstructed(f.detach(), size, batch.design)
-        return log_lik, Inputs(reconstructed)
+        counts, reader, model = batch.counts[name], self.readers[name], self.count_models[name]
+        f = self.decoders[name].proportions(h, batch.design)
+        size, logit, expected = counts.sums()[:, None], self._zero_logit(name, h), f.detach()
+        of_background: tuple[Tensor, ...] = ()
+        if name in self.backgrounds and logit is not None:
+            background, size = self.backgrounds[name](counts)
+            of_background = (background,)
+            expected = background + size * expected * (-logit.detach()).sigmoid()
+            expected = expected / expected.sum(1, keepdim=True)
+        of_cells = model.plain(counts, f * size, self.dispersions[name], logit, *of_background)
+        return of_cells.mean(), reader.reconstructed(expected, counts.sums()[:, None], batch.design)
 
-    @property
-    def one_pass(self) -> bool:
-        """Whether the likelihoods and their gradients are computed block by block."""
-        fast = all(model.family is not None for model in self.count_models.values())
-        return fast and self.reads_scores
+    def is_in_one_pass(self, name: str) -> bool:
+        """Whether a modality's likelihood and gradients are computed block by block."""
+        fast = self.count_models[name].family is not None
+        return fast and isinstance(self.readers[name], SpectralScores)
 
     @property
     def n_clusters(self) -> int:
@@ -409,39 +433,6 @@ class PairedMixtureVAE(nn.Module):
             posteriors = [self.encoders[name](part, observed=False) for name, part in parts]
             total = total + weight * sum(dist.gaussian_kl(*q, *given) for given in posteriors)
         return total
-
-
-def pooled(given_one: list[Gaussian], present: Tensor) -> Gaussian:
-    """Posteriors of cells given some of the modalities, from the posteriors given each.
-
-    Where a cell has one modality, it is the posterior given this one. Given n of them, it is
-    proportional to the product of all n, each to the power 1/n (logarithmic pool): precisions are
-    averaged, and means weighted by them.
-
-    Args:
-        given_one: q given each modality, (B, D).
-        present: (B, modalities) bool, which a cell has; at least one.
-    """
-    found = given_one[-1]
-    for i in reversed(range(len(given_one) - 1)):
-        has = present[:, i, None]
-        pair = zip(given_one[i], found, strict=True)
-        found = Gaussian(*(torch.where(has, one, other) for one, other in pair))
-    if len(given_one) == 2:  # those of both have their own encoder
-        return found
-    weight = (present / present.sum(1, keepdim=True)).t()[:, :, None]
-    precision = weight * torch.stack([(-q.log_var).exp() for q in given_one])
-    mean = (precision * torch.stack([q.mean for q in given_one])).sum(0) / precision.sum(0)
-    pool, several = (mean, -precision.sum(0).log()), present.sum(1, keepdim=True) > 1
-    pair = zip(pool, found, strict=True)
-    return Gaussian(*(torch.where(several, one, other) for one, other in pair))
-
-
-def _spread(q: Gaussian, where: Tensor) -> Gaussian:
-    """Posteriors of the cells `where` (B,) is true among those of all, 0 for the others."""
-    return Gaussian(
-        *(part.new_zeros(len(where), part.shape[1]).index_put((where,), part) for part in q)
-    )
 
 
 def log_proportions(totals: Tensor) -> Tensor:

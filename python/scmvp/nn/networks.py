@@ -43,6 +43,39 @@ class Gaussian(NamedTuple):
         return self.mean + noise * (0.5 * self.log_var).exp()
 
 
+def pooled(given_one: list[Gaussian], present: Tensor) -> Gaussian:
+    """Posteriors of cells given some of the modalities, from the posteriors given each.
+
+    Where a cell has one modality, it is the posterior given this one. Given n of them, it is
+    proportional to the product of all n, each to the power 1/n (logarithmic pool): precisions are
+    averaged, and means weighted by them.
+
+    Args:
+        given_one: q given each modality, (B, D).
+        present: (B, modalities) bool, which a cell has; at least one.
+    """
+    found = given_one[-1]
+    for i in reversed(range(len(given_one) - 1)):
+        has = present[:, i, None]
+        pair = zip(given_one[i], found, strict=True)
+        found = Gaussian(*(torch.where(has, one, other) for one, other in pair))
+    if len(given_one) <= 2:  # those of both have their own encoder
+        return found
+    weight = (present / present.sum(1, keepdim=True)).t()[:, :, None]
+    precision = weight * torch.stack([(-q.log_var).exp() for q in given_one])
+    mean = (precision * torch.stack([q.mean for q in given_one])).sum(0) / precision.sum(0)
+    pool, several = (mean, -precision.sum(0).log()), present.sum(1, keepdim=True) > 1
+    pair = zip(pool, found, strict=True)
+    return Gaussian(*(torch.where(several, one, other) for one, other in pair))
+
+
+def spread(q: Gaussian, where: Tensor) -> Gaussian:
+    """Posteriors of the cells `where` (B,) is true among those of all, 0 for the others."""
+    return Gaussian(
+        *(part.new_zeros(len(where), part.shape[1]).index_put((where,), part) for part in q)
+    )
+
+
 class BatchNorm(nn.BatchNorm1d):
     """Batch norm whose running statistics are the averages over one epoch of observed inputs.
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..data.checks import check_names, match_cells, writable
-from ..data.containers import as_names, is_mudata, modality_pair
+from ..data.containers import as_names, is_mudata, modality_pair, note
 from ..errors import InputError, RError
 from ..files import as_path, whole_file
-from ..modalities import PAIR
+from ..modalities import PAIR, modality_of
+from ..words import name_some
 from .objects import (
     IMPUTED,
     RECORD,
@@ -138,6 +139,8 @@ def write_rds(
     record = mdata.uns.get(RECORD, {})
     same = record.get("kind") == as_
     pair = dict(zip(PAIR, modality_pair(mdata), strict=True))
+    if more := [str(name) for name in mdata.mod if modality_of(name) not in PAIR]:
+        note(f"only RNA and ATAC are written, and not {name_some(more)}")
     match_cells(as_names(pair["rna"].obs_names), as_names(pair["atac"].obs_names))
     if {*as_names(mdata.obs_names)} != {*as_names(pair["rna"].obs_names)}:
         raise InputError(

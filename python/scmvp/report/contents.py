@@ -149,8 +149,10 @@ def _add_markers(
     tests: dict[str, Callable[..., pd.DataFrame]] = {
         "rna": model.differential_expression,
         "atac": model.differential_accessibility,
+        "protein": model.differential_protein,
     }
-    for modality, test in tests.items():
+    for modality in model.features:
+        test = tests[modality]
         word = MODALITIES[modality].features
         with stages.stage(f"testing {word}"):
             try:
@@ -300,7 +302,8 @@ def _of_clusters(found: Contents) -> list[str]:
         number = pd.DataFrame(found.n_markers).sum(axis=1)
         without = number.index[number == 0].astype(int).tolist()
         if without:
-            said.append(f"No gene and no peak is higher in {_named(without)} than in all others.")
+            none = " and ".join(f"no {MODALITIES[name].feature}" for name in found.n_markers)
+            said.append(f"{none.capitalize()} is higher in {_named(without)} than in all others.")
         said += _of_depth(found, number)
     return said
 

@@ -98,7 +98,7 @@ def decode_blocks(
     library_size: float,
     design: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
-    """Mean counts at a stated library size, block of cells by block of cells.
+    """Mean counts at a stated library size, without background, block of cells by block of cells.
 
     Args:
         module: A fitted module, in evaluation mode.
@@ -119,10 +119,25 @@ def decode_blocks(
         z = torch.as_tensor(latent[start : start + block], dtype=torch.float32)
         z = module.prior.unwhiten(z.to(parameter.device))
         batch = None if row is None else row.expand(len(z), -1)
-        proportions = decoder(z, module.gate_input(z), batch)
+        proportions = module.expected(modality, z, batch)
         if columns is not None:
             proportions = proportions[:, columns]
         yield (proportions * library_size).cpu().numpy()
+
+
+@torch.no_grad()
+def foreground(
+    module: PairedMixtureVAE, latent: np.ndarray, modality: str, features: np.ndarray | None
+) -> np.ndarray:
+    """Probability of more than background, (n, f) float32, of points of the latent, (n, D)."""
+    decoder, chosen = module.decoders[modality], slice(None) if features is None else features
+    found = []
+    for start in range(0, len(latent), _block_cells(decoder)):
+        z = torch.as_tensor(latent[start : start + _block_cells(decoder)], dtype=torch.float32)
+        z = module.prior.unwhiten(z.to(decoder.output.bias.device))
+        h = decoder.hidden(z, module.gate_input(z))
+        found.append(module.foreground(modality, h).cpu().numpy()[:, chosen])
+    return np.concatenate(found)
 
 
 def _block_cells(decoder: Decoder) -> int:

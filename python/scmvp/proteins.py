@@ -1,0 +1,89 @@
+"""What a model says of surface proteins: values without background, who has them, differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .activities import Active
+from .data.covariates import Batch
+from .data.paired import PairedData
+from .tools import impute
+
+
+class WithProteins(Active):
+    """A model that may have proteins."""
+
+    def get_protein_expression(
+        self,
+        data: PairedData | None = None,
+        *,
+        proteins: Sequence[str] | None = None,
+        cells: Sequence[str] | None = None,
+        library_size: float = 1e4,
+        batch: Batch = None,
+    ) -> np.ndarray:
+        """Imputed proteins without background, at the posterior mean of z; nothing is sampled.
+
+        Values are the probability that a cell has the protein times its counts above the
+        background then (docs/MODEL.md, P).
+
+        Args:
+            data: Other cells; the fitted ones when None.
+            proteins: Names wanted, in the order wanted; all modeled ones when None.
+            cells: Names wanted, in the order wanted; all when None.
+            library_size: Counts above the background per cell, over all modeled proteins.
+            batch: As in `get_normalized_expression`.
+
+        Returns:
+            (cells, proteins) float32.
+        """
+        latent, _ = self._latent_of(data, cells)
+        fit, scope = self._fitted(), self._plan.scope
+        with fit.on_its_threads():
+            blocks = impute.imputed(fit, scope, latent, "protein", proteins, library_size, batch)
+            return np.concatenate(list(blocks))
+
+    def protein_foreground(
+        self,
+        data: PairedData | None = None,
+        *,
+        proteins: Sequence[str] | None = None,
+        cells: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """Probability that cells like this one have a protein: that a count is not background.
+
+        It is of the cell's place in the latent, not of its own count (docs/MODEL.md, P).
+
+        Args:
+            data: Other cells; the fitted ones when None.
+            proteins: Names wanted, in the order wanted; all modeled ones when None.
+            cells: Names wanted, in the order wanted; all when None.
+
+        Returns:
+            (cells, proteins) float32, from 0 to 1.
+        """
+        columns = self._plan.scope.columns("protein", proteins)
+        latent, _ = self._latent_of(data, cells)
+        fit = self._fitted()
+        with fit.on_its_threads():
+            return impute.foreground(fit.module, latent, "protein", columns)
+
+    def differential_protein(
+        self, data: PairedData | None = None, *, groupby: str | Sequence | None = None,
+        group1: Any = None, group2: Any = None, proteins: Sequence[str] | None = None,
+        delta: float = 0.25, fdr: float = 0.05, library_size: float = 1e4, n_samples: int = 10,
+        latent: str = "joint", seed: int = 0, only_pos: bool = False, form: str = "table",
+    ) -> pd.DataFrame:  # fmt: skip
+        """Which proteins differ between groups of cells; see `differential_expression`.
+
+        Counts are tested as they are, with their background, which makes fold changes smaller;
+        `lfc_model` is without it.
+        """
+        return self._differential(
+            "protein", data, groupby, group1, group2, proteins,
+            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
+        )  # fmt: skip
