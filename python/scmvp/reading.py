@@ -43,10 +43,10 @@ def read(
     Args:
         path: Folder with rna.h5ad and atac.h5ad, or rna.zarr and atac.zarr; .h5mu or a MuData
             .zarr; an .h5ad (.zarr) of both modalities with `var['feature_types']`; 10x .h5 with
-            Gene Expression and Peaks (or Antibody Capture, or all three); MatrixMarket folder (matrix.mtx, features.tsv, barcodes.tsv,
-            gzipped or not); the `outs` folder of Cell Ranger ARC, whose filtered matrix is read;
-            .rds, which R reads (`read_rds` has more options). The modalities of a MuData may also
-            have names such as 'GEX' and 'peaks'.
+            Gene Expression and Peaks (or Antibody Capture, or all three); MatrixMarket folder
+            (matrix.mtx, features.tsv, barcodes.tsv, gzipped or not); the `outs` folder of Cell
+            Ranger ARC, whose filtered matrix is read; .rds, which R reads (`read_rds` has more
+            options). The modalities of a MuData may also have names such as 'GEX' and 'peaks'.
         backed: Leave the counts on disk and read them when needed; not for MatrixMarket and
             .rds. The file must not be moved.
         mosaic: Keep unimodal cells, in h5ad, h5mu and zarr.

@@ -20,6 +20,7 @@ from .data.containers import as_names
 from .data.matrices import entries_once
 from .data.motifs import in_columns, motifs_of, with_genes_in_names
 from .progress import followed
+from .r.cells import cells_of, column, mudata_of, points
 from .r.rserial import Named
 from .r.tables import plain_frame
 from .report.write import write_report
@@ -82,7 +83,7 @@ class Service:
         **options: Any,
     ) -> dict[str, Any]:
         """Make a model of these cells, untrained; `obs` has the columns of their batches."""
-        self._model = scmvp.SCMVP(_mudata(rna, atac, obs, protein), **options)
+        self._model = scmvp.SCMVP(mudata_of(rna, atac, obs, protein), **options)
         return {"account": self._model.account} | self._features()
 
     def load(self, folder: str) -> dict[str, Any]:
@@ -108,12 +109,12 @@ class Service:
         self, rna: Named, atac: Named, modality: str, obs: dict[str, list[str]] | None = None
     ) -> np.ndarray:
         """Latent of other cells, (cells, dimensions)."""
-        cells = _mudata(rna, atac, obs)
+        cells = mudata_of(rna, atac, obs)
         return self._model.get_latent_representation(cells, modality, self._progress)
 
     def responsibilities(self, latent: np.ndarray, **level: Any) -> np.ndarray:
         """p(c|z) of points of the latent, (points, clusters), at a level of the tree."""
-        return self._model.responsibilities(_points(latent), **level)
+        return self._model.responsibilities(points(latent), **level)
 
     def tree(self, **level: Any) -> dict[str, Any] | None:
         """How the components merge, with the cluster of each at a level, None where it is itself.
@@ -127,11 +128,11 @@ class Service:
 
     def decode(self, latent: np.ndarray, **options: Any) -> np.ndarray:
         """Imputed profiles of points of the latent, (features, points)."""
-        return self._model.decode(_points(latent), **options).T
+        return self._model.decode(points(latent), **options).T
 
     def decode_to_file(self, latent: np.ndarray, **options: Any) -> None:
         """The same into HDF5."""
-        self._model.decode_to_file(latent=_points(latent), progress=self._progress, **options)
+        self._model.decode_to_file(latent=points(latent), progress=self._progress, **options)
 
     def differential(
         self,
@@ -150,7 +151,7 @@ class Service:
 
         The table, and the log2 fold change of the typical feature by comparison.
         """
-        model, cells = self._model, _mudata(rna, atac, obs)
+        model, cells = self._model, mudata_of(rna, atac, obs)
         groups = pd.Series(list(labels), dtype=object).replace({"": None})
         if levels is not None:
             groups = groups.astype(pd.CategoricalDtype(list(levels)))
@@ -166,7 +167,7 @@ class Service:
         self, rna: Named, atac: Named, obs: dict[str, list[str]] | None = None, **options: Any
     ) -> np.ndarray:
         """Doublet scores of cells, in their order; NaN where a modality has no counts."""
-        return self._model.doublet_scores(_mudata(rna, atac, obs), **options).to_numpy()
+        return self._model.doublet_scores(mudata_of(rna, atac, obs), **options).to_numpy()
 
     def motifs(
         self,
@@ -273,10 +274,10 @@ class Service:
             values = expression.matrix.tocsc()
             names, of = expression.features, expression.cells
             return Expression(as_names(names), as_names(of), lambda at: values[:, at])
-        model, points = self._model, _points(latent)
+        model, places = self._model, points(latent)
 
         def decoded(at: np.ndarray) -> np.ndarray:
-            return model.decode(points, "rna", list(model.genes[at]), batch=batch)
+            return model.decode(places, "rna", list(model.genes[at]), batch=batch)
 
         return Expression(as_names(genes or model.genes), as_names(cells), decoded)
 
@@ -330,7 +331,7 @@ class Service:
         if labels is not None:
             groups = pd.Series(pd.Categorical(list(labels), categories=list(levels or ())))
         table = model.links_near(
-            near, _points(latent), np.array(cells), groups, progress=self._progress, **options
+            near, points(latent), np.array(cells), groups, progress=self._progress, **options
         )
         # as categories, each name crosses once
         text = table.columns.intersection(["group", "gene", "peak", "kind", "seqnames"])
@@ -340,7 +341,7 @@ class Service:
         """Counts in the peaks of the model, or decoded values."""
         if atac is not None:
             return counted(entries_once(atac.matrix))
-        return self._model.decoded_profiles(_points(latent), **options)
+        return self._model.decoded_profiles(points(latent), **options)
 
     def along(self, counts: Named, time: np.ndarray, **options: Any) -> pd.DataFrame:
         """Features that change along a pseudotime."""
@@ -376,13 +377,13 @@ class Service:
         """The fit as an HTML page, `columns` of `obs` on it; without counts, what there is then."""
         model = self._model
         if rna is not None and atac is not None:
-            data = _mudata(rna, atac, obs)
+            data = mudata_of(rna, atac, obs)
             model.report(path, data, columns=columns, progress=self._progress, **options)
             return
         table = pd.DataFrame(dict(obs or {}), index=list(cells))
         with followed(self._progress) as (stages, _):
             write_report(
-                path, model, np.asarray(cells), _points(latent), obs=table, columns=columns,
+                path, model, np.asarray(cells), points(latent), obs=table, columns=columns,
                 stages=stages, **options,
             )  # fmt: skip
 
@@ -396,7 +397,7 @@ class Service:
         return found | {"proteins": model.features.get("protein")}
 
     def _course(self) -> dict[str, Any]:
-        history = {name: _column(values) for name, values in self._model.history.items()}
+        history = {name: column(values) for name, values in self._model.history.items()}
         return {"history": history, "summary": self._model.summary(), "tree": self.tree()}
 
 
@@ -419,40 +420,6 @@ def named(x: Any, i: Any, p: Any, cells: Any, features: Any) -> Named:
     return Named(sp.csr_matrix((x, i, p), shape=shape, copy=False), cells, features)
 
 
-def cells_of(mdata: Any) -> dict[str, Any]:
-    """Counts and a table of features by modality, and a table of the cells."""
-    parts: dict[str, Any] = {"cells": plain_frame(mdata.obs)}
-    for name, adata in mdata.mod.items():
-        counts = Named(entries_once(adata.X), list(adata.obs_names), list(adata.var_names))
-        parts[name] = {"counts": counts, "features": plain_frame(adata.var)}
-    return parts
-
-
-def _mudata(
-    rna: Named, atac: Named, obs: dict[str, list[str]] | None, protein: Named | None = None
-) -> Any:
-    def parts(one: Named) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return one.matrix.data, one.matrix.indices, one.matrix.indptr
-
-    return scmvp.from_parts(
-        rna=parts(rna), atac=parts(atac), cells=rna.cells, genes=rna.features,
-        peaks=atac.features, obs=obs, protein=None if protein is None else parts(protein),
-        proteins=() if protein is None else protein.features,
-    )  # fmt: skip
-
-
 def _activity_of(z: np.ndarray, motifs: list[str], genes: Any, cells: list[str]) -> Any:
     """z-scores as `motif_activity` returns them; z is (motifs, cells)."""
     return in_columns(np.asarray(z).T, cells, motifs, genes)
-
-
-def _points(latent: np.ndarray) -> np.ndarray:
-    """A copy that PyTorch may write to: R's own memory is read-only."""
-    return np.array(latent, dtype=np.float32)
-
-
-def _column(values: list[Any]) -> Any:
-    """A column of the history; what was not measured is NaN."""
-    if any(isinstance(value, str) for value in values):
-        return values
-    return np.array([np.nan if value is None else value for value in values])
