@@ -224,7 +224,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "put both into the folder": "case kinds_of_files",
         "rename its two modalities": "case kinds_of_files",
         "are left out ({name_some(others)})": NOTE,
-        "holds one modality": "case kinds_of_files",
+        "seems to hold only one modality": "case kinds_of_files",
         "does not fit into the memory": "case memory",
         "permission denied": "says what the system says",
         "is not a readable {kind}": DAMAGE,
