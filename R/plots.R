@@ -72,6 +72,7 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), group.by = NULL,
                                 reduction = "scmvp", ncol = NULL, measured = NULL) {
   check_installed("ggplot2", "a plot of scMVP")
+  modality <- check_choice(modality, c("rna", "peaks"), "modality")
   record <- record_of(object, reduction)
   latent <- latent_of(object, reduction)
   home <- home_of(object, reduction)

@@ -80,7 +80,7 @@ def test_files_give_the_counts_and_not_other_whole_numbers(
     said = str(caught[0].message)
     assert str(pair_folder / "rna.h5ad") in said or str(pair_folder) in said
     # what the note says of the other choice can be followed
-    name, value = re.search(r"say (rna_layer)='(\w+)'", said).groups()
+    name, value = re.search(r"use (rna_layer)='(\w+)'", said).groups()
     np.testing.assert_array_equal(rna_read(pair_folder, **{name: value}), dense(rna.X))
     # and a model of what was chosen has nothing to say against it
     for options in ({}, {name: value}):
@@ -115,7 +115,7 @@ def test_in_memory_x_is_taken_and_the_argument_for_the_other_is_said(simulated, 
     pair = rna, simulated["atac"]
     with pytest.warns(InputNote, match="only zeros and ones") as caught:
         np.testing.assert_array_equal(dense(check_paired(pair).rna), counts > 0)
-    argument = re.search(r"say (\w+)='(\w+)'", str(caught[0].message)).groups()
+    argument = re.search(r"use (\w+)='(\w+)'", str(caught[0].message)).groups()
     followed = []
     assert notes_of(lambda: followed.append(check_paired(pair, **dict([argument])))) == []
     np.testing.assert_array_equal(dense(followed[0].rna), counts)
@@ -139,11 +139,11 @@ def normalized(simulated, where: str) -> AnnData:
 def test_python_says_which_argument_takes_the_counts(simulated, counts, refused, where):
     pair = normalized(simulated, where), simulated["atac"]
     said = refused(lambda: scmvp.SCMVP(pair), "looks normalized", "holds whole numbers")
-    argument = dict([re.search(r"say (\w+)='(\w+)'", said).groups()])
+    argument = dict([re.search(r"use (\w+)='(\w+)'", said).groups()])
     assert argument == {"rna_layer": where}
     np.testing.assert_array_equal(dense(check_paired(pair, **argument).rna), counts)
     pair[0].X = None
-    assert str(argument["rna_layer"]) in refused(lambda: scmvp.SCMVP(pair), "has no X", "say")
+    assert str(argument["rna_layer"]) in refused(lambda: scmvp.SCMVP(pair), "has no X", "use")
 
 
 def test_nothing_is_advised_where_there_are_no_counts(simulated, refused):
@@ -162,7 +162,7 @@ def test_the_command_line_says_which_flag_takes_the_counts(
         assert run(*fit, "--backed", backed) == 2
         said = capsys.readouterr().err
         assert "rna_layer" not in said
-        flags = re.findall(r"say (--rna-layer '\w+')", said)
+        flags = re.findall(r"use (--rna-layer '\w+')", said)
         assert len(flags) == 2  # in the note and in the refusal
     assert run(*fit, *shlex.split(flags[-1]), "--quiet") == 0
     # the model does not look for this layer elsewhere, as in R
@@ -492,7 +492,7 @@ def test_columns_of_the_whole_are_kept_and_categories_stay_so(simulated):
 def test_filtering_says_and_takes_the_same_places(simulated, counts, refused, where):
     pair = normalized(simulated, where), simulated["atac"]
     said = refused(lambda: scmvp.filter_paired(pair, 1, 1, 1, verbose=False), "looks normalized")
-    argument = dict([re.search(r"say (\w+)='(\w+)'", said).groups()])
+    argument = dict([re.search(r"use (\w+)='(\w+)'", said).groups()])
     filtered = scmvp.filter_paired(pair, 1, 1, 1, verbose=False, **argument)
     assert filtered.n_obs == 240
     layer = {} if where == "raw" else argument
@@ -518,7 +518,7 @@ def test_links_are_not_made_of_other_whole_numbers_without_a_word(simulated, cou
     rna = simulated["rna"].copy()
     rna.layers["counts"] = rna.X.copy()
     rna.X = sp.csr_matrix(corrected(counts))
-    for argument, said in ((None, "rna_layer='counts'"), ("layer", "say layer='counts'")):
+    for argument, said in ((None, "rna_layer='counts'"), ("layer", "use layer='counts'")):
         with pytest.warns(InputNote, match=said):
             _values(rna, "rna", None, argument=argument)
     np.testing.assert_array_equal(_values(rna, "rna", "counts").matrix.toarray(), counts)

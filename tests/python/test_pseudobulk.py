@@ -141,6 +141,6 @@ def test_refusals(cells, refused):
     scaled["rna"].X = scaled["rna"].X * 0.5
     refused(lambda: sums(data=scaled), "looks normalized")
     scaled["rna"].layers["counts"] = cells["rna"].X
-    refused(lambda: sums(data=scaled), "say layer='counts'")
+    refused(lambda: sums(data=scaled), "use layer='counts'")
     found = sums(data=scaled, layer="counts")
     assert np.array_equal(found.X.toarray(), sums().X.toarray())

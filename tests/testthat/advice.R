@@ -313,6 +313,10 @@ c(
     "links in a GRanges have one score", "fdr must be at most 1"
   ),
   of(
+    "tells what is modeled",
+    "without their background"
+  ),
+  of(
     "tells what was done; raising fdr or leaving it out gives more pairs",
     "no pair has fdr up to"
   ),

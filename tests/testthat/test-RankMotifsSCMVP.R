@@ -339,6 +339,6 @@ test_that("what cannot be joined is refused, and what is advised works", {
   expect_refused(run(links, factor_motifs()[100:120, ]), "no linked peak .* has a motif")
   expect_refused(run(links, "absent.jaspar"), "there is no file")
   expect_refused(run(links, batch = "a", values = "measured"), "batch is for imputed values")
-  expect_refused(RegulonsSCMVP(list(), links), "RegulonsSCMVP\\(\\) takes what")
+  expect_refused(RegulonsSCMVP(list(), links), "RegulonsSCMVP\\(\\) takes the result")
   expect_s3_class(run(links, factors = "gene1"), "data.frame")
 })

@@ -170,7 +170,7 @@ test_that("what cannot be scored is refused", {
   expect_refused(run(assay.name = "ATAC"), "was not made from reduction 'scmvp'")
   expect_refused(run(values = "measured", batch = "a"), "batch is for imputed values")
   expect_silent(motif_matrix(object, values = "measured"))
-  expect_refused(RunMotifSCMVP(list(), motifs), "RunMotifSCMVP\\(\\) takes what")
+  expect_refused(RunMotifSCMVP(list(), motifs), "RunMotifSCMVP\\(\\) takes the result")
   bare <- object
   bare[["ATAC"]] <- NULL
   expect_refused(

@@ -11,6 +11,7 @@ test_that("an argument that a message writes is one of a function that can say i
     donor = NULL, lane = NULL,
     merge.dr = getFromNamespace("merge.Seurat", "SeuratObject"),
     cells = getFromNamespace("subset.Seurat", "SeuratObject"),
+    protein.assay = RunSCMVP, protein.experiment = RunSCMVP, modalities = NULL,
     model.reduction = ProjectSCMVP, reduction.name = ProjectSCMVP
   )
   for (name in names(of_others)) {
@@ -408,7 +409,7 @@ test_that("names and keys that are taken: another one will do", {
 test_that("assays that are named are taken", {
   skip_without_core()
   object <- paired_object()
-  object[["ADT"]] <- SeuratObject::CreateAssayObject(rna_counts())
+  object[["SPLICED"]] <- SeuratObject::CreateAssayObject(rna_counts())
   object[["peaks"]] <- SeuratObject::CreateAssayObject(atac_counts())
   said <- refusal(quick_fit(object))
   expect_match(said, "name one with rna.assay =.$")

@@ -194,7 +194,7 @@ test_that("experiments that cbind() has joined are not read with the model of th
   }
   first <- half(1:45)
   joined <- SingleCellExperiment::cbind(first, half(46:90, seed.use = 2))
-  said <- "2 fits named 'scmvp', as cbind\\(\\) of fitted objects leaves them"
+  said <- "2 fits named 'scmvp', as after cbind\\(\\) of fitted objects"
   for (use in list(DifferentialSCMVP, ImputeSCMVP, PlotSCMVPClusters)) {
     expect_refused(use(joined), said, "scmvp_error_model")
   }

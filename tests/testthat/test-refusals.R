@@ -10,8 +10,8 @@ test_that("a missing or ambiguous assay is refused with the names and the argume
     RunSCMVP(two), "2 assays could be the peak assay \\(ATAC, peaks\\): .*peak.assay ="
   )
   two[["peaks"]] <- NULL
-  two[["ADT"]] <- SeuratObject::CreateAssayObject(rna_counts())
-  expect_refused(RunSCMVP(two), "2 assays could be the RNA assay \\(RNA, ADT\\): .*rna.assay =")
+  two[["SPLICED"]] <- SeuratObject::CreateAssayObject(rna_counts())
+  expect_refused(RunSCMVP(two), "2 assays could be the RNA assay \\(RNA, SPLICED\\): .*rna.assay =")
   expect_identical(found_assays(two, "RNA", NULL), list(rna = "RNA", peaks = "ATAC"))
 
   expect_refused(RunSCMVP(two, rna.assay = "SCT"), "no assay 'SCT' \\(rna.assay\\)")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.joining import from_parts
+from ..data import joining
 from ..data.matrices import entries_once
 from .rserial import Named
 from .tables import plain_frame
@@ -29,7 +29,7 @@ def mudata_of(
     def parts(one: Named) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return one.matrix.data, one.matrix.indices, one.matrix.indptr
 
-    return from_parts(
+    return joining.from_parts(
         rna=parts(rna), atac=parts(atac), cells=rna.cells, genes=rna.features,
         peaks=atac.features, obs=obs, protein=None if protein is None else parts(protein),
         proteins=() if protein is None else protein.features,
