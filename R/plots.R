@@ -81,9 +81,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
     cells = NULL, library.size = 1e4, log = NULL, file = NULL, threshold = NULL, by = NULL,
     max.gb = .Machine$double.xmax, backend = "auto", verbose = FALSE
   )
-  n_modelled <- record$summary[[
-    c(rna = "n_genes", atac = "n_peaks", protein = "n_proteins")[[request$modality]]
-  ]]
+  n_modelled <- record$summary[[if (request$modality == "rna") "n_genes" else "n_peaks"]]
   check_plot_size(if (is.null(features)) n_modelled else length(features), nrow(latent))
   groups <- if (!is.null(group.by)) {
     groups_of(

@@ -11,17 +11,16 @@ import pandas as pd
 
 from .arguments import flag, number
 from .clusters import Clustered
-from .data.annotated import column_of, in_order_of
+from .data.annotated import column_of
 from .data.covariates import Batch
-from .data.labels import level_codes, level_names
 from .data.motifs import motifs_of
 from .data.paired import PairedData
 from .errors import InputError
 from .progress import Listener, followed
 from .tools import activity, impute, links
 from .tools import motifs as motif_tool
+from .tools.groups import codes_of
 from .tools.profiles import Profiles, counted, decoded
-from .words import count_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -159,7 +158,6 @@ class Active(Clustered):
         progress: bool | Listener = False,
     ) -> pd.DataFrame:  # fmt: skip
         """`link_peaks` at points of the latent, which belong to these cells; needs no counts."""
-        fit, scope = self._fitted(), self._plan.scope
         order = np.argsort(cells, kind="stable")  # so that draws do not depend on that of the cells
         latent = np.asarray(latent)[order]
         labels = None if labels is None else labels.iloc[order].reset_index(drop=True)
@@ -167,13 +165,9 @@ class Active(Clustered):
         def decode(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for start in range(0, len(points), links.BLOCK):
                 some = points[start : start + links.BLOCK]
-                rna, atac = (
-                    impute.imputed(fit, scope, some, modality, None, _LIBRARY, batch)
-                    for modality in ("rna", "atac")
-                )
-                yield np.concatenate(list(rna)), np.concatenate(list(atac))
+                yield self.decode(some, "rna", batch=batch), self.decode(some, "atac", batch=batch)
 
-        with fit.on_its_threads(), followed(progress) as (stages, _):
+        with self._fitted().on_its_threads(), followed(progress) as (stages, _):
             table = links.links_of(near, decode, latent, labels, decay, n_cells, seed, stages)
         if fdr is not None:
             table = table[table["fdr"] <= fdr].reset_index(drop=True)
@@ -205,13 +199,7 @@ def _labels(groupby: Any, data: PairedData | None, cells: np.ndarray) -> pd.Seri
     """The group of each cell as a categorical, missing for cells of none."""
     named = groupby if isinstance(groupby, str) else "groupby"
     given = column_of(data, groupby, cells) if isinstance(groupby, str) else groupby
-    given = in_order_of(cells, given, named)
-    if len(given) != len(cells):
-        raise InputError(
-            f"{named} has {count_of(len(given), 'label')} for {count_of(len(cells), 'cell')}; give "
-            "one for each cell"
-        )
-    code, known = level_codes(given, level_names(given))
+    code, known = codes_of(cells, given, named)
     if not known:
         raise InputError(f"{named} has no label for any cell; give cells of at least one group")
     return pd.Series(pd.Categorical.from_codes(code, categories=known))

@@ -11,12 +11,13 @@ import pandas as pd
 
 from .arguments import Names, positions
 from .data.containers import as_names
+from .data.covariates import Batch
 from .data.features import warn_of_empty_rows
 from .data.paired import PairedData
 from .errors import InputError
 from .progress import SILENT, Listener, Stages, followed
 from .state import State
-from .tools import differential, doublets
+from .tools import differential, doublets, impute
 from .tools.groups import groups_in
 
 if TYPE_CHECKING:
@@ -138,6 +139,22 @@ class Clustered(State):
         target.obsm["X_scmvp"] = latent[at]
         target.obs["scmvp_cluster"] = pd.Categorical.from_codes(names, cluster.astype(str))
         target.obs["scmvp_cluster_prob"] = p.max(1)
+
+    def decode(
+        self,
+        latent: np.ndarray,
+        modality: str,
+        features: Sequence[str] | None = None,
+        library_size: float = 1e4,
+        batch: Batch = None,
+    ) -> np.ndarray:
+        """Imputed profiles at given points of the latent, (n, f) float32; needs no counts."""
+        fit = self._fitted()
+        with fit.on_its_threads():
+            blocks = impute.imputed(
+                fit, self._plan.scope, latent, modality, features, library_size, batch
+            )
+            return np.concatenate(list(blocks))
 
     def doublet_scores(
         self, data: PairedData | None = None, *, n_simulated: int | None = None, seed: int = 0

@@ -203,22 +203,6 @@ class SCMVP(WithProteins):
         latent, _ = self._latent_of(data, cells)
         return self.decode(latent, "atac", peaks, library_size, batch)
 
-    def decode(
-        self,
-        latent: np.ndarray,
-        modality: str,
-        features: Sequence[str] | None = None,
-        library_size: float = 1e4,
-        batch: Batch = None,
-    ) -> np.ndarray:
-        """Imputed profiles at given points of the latent, (n, f) float32; needs no counts."""
-        fit = self._fitted()
-        with fit.on_its_threads():
-            blocks = impute.imputed(
-                fit, self._plan.scope, latent, modality, features, library_size, batch
-            )
-            return np.concatenate(list(blocks))
-
     def impute_to_file(
         self,
         path: str | os.PathLike,

@@ -42,10 +42,7 @@ class WithProteins(Active):
             (cells, proteins) float32.
         """
         latent, _ = self._latent_of(data, cells)
-        fit, scope = self._fitted(), self._plan.scope
-        with fit.on_its_threads():
-            blocks = impute.imputed(fit, scope, latent, "protein", proteins, library_size, batch)
-            return np.concatenate(list(blocks))
+        return self.decode(latent, "protein", proteins, library_size, batch)
 
     def protein_foreground(
         self,

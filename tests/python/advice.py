@@ -313,7 +313,6 @@ ADVICE: dict[str, dict[str, str]] = {
     "activities": {
         "fdr is {": STATES,
         "has no label for any cell": "case links_of_peaks",
-        "has {count_of(len(given), 'label')} for": "case links_of_peaks",
     },
     "motifs": {
         "neither a file nor a table": "case motifs_of_peaks",

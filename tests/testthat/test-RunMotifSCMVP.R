@@ -59,9 +59,7 @@ test_that("the result is an assay of a Seurat object, and an alternative experim
   skip_slow()
   skip_if_not_installed("SingleCellExperiment")
   counts <- list(rna = rna_counts(), peaks = atac_counts())
-  experiment <- SingleCellExperiment::SingleCellExperiment(list(counts = counts$rna))
-  SingleCellExperiment::altExp(experiment, "ATAC") <-
-    SingleCellExperiment::SingleCellExperiment(list(counts = counts$peaks))
+  experiment <- sce_with(counts$rna, altExps = list(ATAC = sce_with(counts$peaks)))
   experiment <- RunMotifSCMVP(
     quick_fit(experiment), block_motifs(),
     gc = gc, assay.name = "chromvar", verbose = FALSE

@@ -19,6 +19,7 @@ from ..words import count_of, name_some
 from .claims import open_text
 from .containers import as_names, note
 from .formats import damage_reported
+from .peaks import bed_lines
 
 COLUMNS = ["gene", "seqnames", "start", "end", "strand", "tss"]
 _NAMED = (
@@ -118,21 +119,17 @@ def _read_gtf(path: Path) -> pd.DataFrame:
 
 def _read_bed(path: Path) -> pd.DataFrame:
     rows = []
-    with damage_reported(path, "BED file"), open_text(path) as content:
-        for number, line in enumerate(io.TextIOWrapper(content, encoding="utf-8"), start=1):
-            if not line.strip() or line.startswith(("#", "track", "browser")):
-                continue
-            parts = line.rstrip("\r\n").split("\t")
-            is_gene = len(parts) >= 4 and parts[1].isdigit() and parts[2].isdigit()
-            if not is_gene or int(parts[1]) > int(parts[2]):
-                raise InputError(
-                    f"line {number} of {path} is no gene of a BED file (chromosome, start, end and "
-                    f"name, with tabs between them): '{line.strip()[:60]}'; correct the file"
-                )
-            strand = parts[5] if len(parts) >= 6 else "*"
-            end = int(parts[2])
-            start = min(int(parts[1]) + 1, end)  # a place between two bases has no width
-            rows.append((parts[3], parts[0], start, end, strand))
+    for number, line, parts in bed_lines(path):
+        is_gene = len(parts) >= 4 and parts[1].isdigit() and parts[2].isdigit()
+        if not is_gene or int(parts[1]) > int(parts[2]):
+            raise InputError(
+                f"line {number} of {path} is no gene of a BED file (chromosome, start, end and "
+                f"name, with tabs between them): '{line[:60]}'; correct the file"
+            )
+        strand = parts[5] if len(parts) >= 6 else "*"
+        end = int(parts[2])
+        start = min(int(parts[1]) + 1, end)  # a place between two bases has no width
+        rows.append((parts[3], parts[0], start, end, strand))
     if not rows:
         raise InputError(f"'{path}' holds no gene; give a BED file of genes")
     table = pd.DataFrame(rows, columns=["gene", "seqnames", "start", "end", "strand"])

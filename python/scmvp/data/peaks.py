@@ -6,7 +6,7 @@ Starts are 0-based and ends exclusive, as in BED and in the names that Cell Rang
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +111,14 @@ def peaks_of(names: Sequence[str] | np.ndarray, where: str) -> tuple[Peaks, np.n
     return peaks, np.flatnonzero(usable)
 
 
+def bed_lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """Number, text and columns of the lines of a BED file that are no comments."""
+    with damage_reported(path, "BED file"), open_text(path) as content:
+        for number, line in enumerate(io.TextIOWrapper(content, encoding="utf-8"), start=1):
+            if line.strip() and not line.startswith(("#", "track", "browser")):
+                yield number, line.strip(), line.rstrip("\r\n").split("\t")
+
+
 def read_bed(path: Path) -> Peaks:
     """The intervals of a BED file, gzipped or not; those that occur twice once.
 
@@ -118,18 +126,14 @@ def read_bed(path: Path) -> Peaks:
         InputError: It is damaged, empty, or a line is no interval.
     """
     rows = []
-    with damage_reported(path, "BED file"), open_text(path) as content:
-        for number, line in enumerate(io.TextIOWrapper(content, encoding="utf-8"), start=1):
-            if not line.strip() or line.startswith(("#", "track", "browser")):
-                continue
-            parts = line.rstrip("\r\n").split("\t")
-            is_interval = len(parts) >= 3 and parts[1].isdigit() and parts[2].isdigit()
-            if not is_interval or int(parts[1]) >= int(parts[2]):
-                raise InputError(
-                    f"line {number} of {path} is no interval of a BED file (chromosome, start and "
-                    f"end, with tabs between them): '{line.strip()[:60]}'; correct the file"
-                )
-            rows.append((parts[0], int(parts[1]), int(parts[2])))
+    for number, line, parts in bed_lines(path):
+        is_interval = len(parts) >= 3 and parts[1].isdigit() and parts[2].isdigit()
+        if not is_interval or int(parts[1]) >= int(parts[2]):
+            raise InputError(
+                f"line {number} of {path} is no interval of a BED file (chromosome, start and "
+                f"end, with tabs between them): '{line[:60]}'; correct the file"
+            )
+        rows.append((parts[0], int(parts[1]), int(parts[2])))
     if not rows:
         raise InputError(f"{path} holds no peaks; give a BED file of peaks")
     chrom, start, end = zip(*dict.fromkeys(rows), strict=True)

@@ -138,7 +138,14 @@ def groups_of(
     return Groups(unit, 2, [Comparison(*names, ([0], [1]))])
 
 
-def _labeled(cells, labels, group1, group2, name: str) -> Groups:
+def codes_of(cells: Names, labels: Any, name: str) -> tuple[np.ndarray, list[str]]:
+    """Label of each cell as a code, (n,), -1 for none; and what the codes are called.
+
+    Args:
+        cells: Names; labels that are a Series are matched by them.
+        labels: One for each cell.
+        name: What they are called in sentences.
+    """
     if np.ndim(labels) != 1:
         raise InputError(f"{name} must be one label per cell, not {type(labels).__name__}")
     labels = in_order_of(np.asarray(cells), labels, name)
@@ -147,7 +154,11 @@ def _labeled(cells, labels, group1, group2, name: str) -> Groups:
             f"{name} has {count_of(len(labels), 'label')} for {count_of(len(cells), 'cell')}; give "
             "one for each cell"
         )
-    code, known = level_codes(labels, level_names(labels))
+    return level_codes(labels, level_names(labels))
+
+
+def _labeled(cells, labels, group1, group2, name: str) -> Groups:
+    code, known = codes_of(cells, labels, name)
     if len(known) < 2:
         raise InputError(
             f"{name} has the same label for all cells; give cells of at least two labels"

@@ -32,11 +32,6 @@ _LIKE = 0.02  # how far in rank a background peak is from the peak that it stand
 
 Decode = Callable[[np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]]
 
-COLUMNS = [
-    "gene", "peak", "distance", "score", "probability", "fdr", "contact", "accessibility",
-    "correlation", "support", "abc", "kind", "rank", "tss", "seqnames", "center",
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Near:
@@ -50,6 +45,7 @@ class Near:
         distance: Base pairs from the nearest start to the center of the peak, negative upstream.
         tss: That start.
         kind: 'promoter', 'promoter of another gene' or 'distal'.
+        rank: 1 for the nearest peak of the gene.
         center: Of each modeled peak, 1-based, NaN where the name of the peak is no range.
         seqnames: Chromosome of each modeled peak, as it is written there.
         chromosome: Code of each modeled peak, -1 where the name of the peak is no range.
@@ -63,6 +59,7 @@ class Near:
     distance: np.ndarray
     tss: np.ndarray
     kind: np.ndarray
+    rank: np.ndarray
     center: np.ndarray
     seqnames: np.ndarray
     chromosome: np.ndarray
@@ -134,10 +131,11 @@ def near_pairs(
     own = modeled.drop_duplicates("number").set_index("number")["on"]
     of_gene = on.get_indexer(own.reindex(found["gene"]).to_numpy())
     kind = _kinds(found, intervals, numbers, modeled, table)
+    rank = found.groupby("gene", sort=False)["far"].rank(method="first").to_numpy(np.int64)
     return Near(
         genes, peaks, found["gene"].to_numpy(), found["peak"].to_numpy(),
-        found["distance"].to_numpy(), found["tss"].to_numpy(), kind, center, seqnames, chromosome,
-        of_gene,
+        found["distance"].to_numpy(), found["tss"].to_numpy(), kind, rank, center, seqnames,
+        chromosome, of_gene,
     )  # fmt: skip
 
 
@@ -169,7 +167,7 @@ def links_of(
         stages: Are reported.
 
     Returns:
-        DataFrame of COLUMNS, and 'group' as the first column where there are labels.
+        DataFrame with the columns of `SCMVP.link_peaks`; with labels, 'group' is the first.
     """
     decay = number("decay", decay)
     if decay < 0:
@@ -193,26 +191,25 @@ def links_of(
             blocks, np.concatenate([near.gene, gene]), np.concatenate([near.peak, peak])
         )
     correlation, background = found[: len(near.gene)], found[len(near.gene) :]
-    evidence = _evidence(near, correlation, background, decay)
+    contact = contact_of(near.distance, decay)
+    evidence = _evidence(correlation, background, contact)
     if labels is None:
-        return _table(near, mean / mean.mean(), evidence, correlation, decay)
+        return _table(near, contact, mean / mean.mean(), evidence, correlation)
     tables, groups = [], labels.cat.categories
     with stages.stage("accessibility in the groups") as report:
         for group in counted(groups, len(groups), report):
             own = np.flatnonzero(labels == group)
             own = np.sort(rng.permutation(own)[:_OF_GROUP])
             mean = _mean_accessibility(decode, latent[own])
-            table = _table(near, mean, evidence, correlation, decay)
+            table = _table(near, contact, mean, evidence, correlation)
             table.insert(0, "group", group)
             tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
-def _evidence(
-    near: Near, correlation: np.ndarray, background: np.ndarray, decay: float
-) -> Evidence:
+def _evidence(correlation: np.ndarray, background: np.ndarray, contact: np.ndarray) -> Evidence:
     if len(background):
-        return evidence_of(correlation, background, contact_of(near.distance, decay))
+        return evidence_of(correlation, background, contact)
     note(
         "all peaks are on one chromosome, so there are no background pairs: links are scored by "
         "contact and accessibility alone"
@@ -245,12 +242,12 @@ def _mean_accessibility(decode: Decode, latent: np.ndarray) -> np.ndarray:
 
 
 def _table(
-    near: Near, accessibility: np.ndarray, evidence: Evidence, correlation: np.ndarray, decay: float
-) -> pd.DataFrame:
-    contact = contact_of(near.distance, decay)
+    near: Near, contact: np.ndarray, accessibility: np.ndarray, evidence: Evidence,
+    correlation: np.ndarray,
+) -> pd.DataFrame:  # fmt: skip
     activity = contact * accessibility[near.peak]
     of_gene = np.bincount(near.gene, activity)[near.gene]
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "gene": near.genes[near.gene],
             "peak": near.peaks[near.peak],
@@ -265,14 +262,12 @@ def _table(
             "support": evidence.ratio,
             "abc": activity / of_gene,
             "kind": near.kind,
+            "rank": near.rank,
             "tss": near.tss,
             "seqnames": near.seqnames[near.peak],
             "center": near.center[near.peak],
         }
     )
-    far = table["distance"].abs().groupby(near.gene, sort=False)
-    table["rank"] = far.rank(method="first").astype(np.int64)
-    return table[COLUMNS]
 
 
 def _within(intervals: Peaks, places: pd.DataFrame, distance: int) -> tuple[np.ndarray, np.ndarray]:
