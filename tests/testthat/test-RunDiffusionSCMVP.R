@@ -88,7 +88,10 @@ test_that("what has no order is refused", {
   expect_refused(RunDiffusionSCMVP(doubled, root = "cell1"), "1 cell has the coordinates.*'copy'")
   expect_refused(RunDiffusionSCMVP(points, root = "nobody"), "'nobody' is not the name")
   expect_refused(RunDiffusionSCMVP(points), "root must be")
-  expect_refused(RunDiffusionSCMVP(points, root = "b", group.by = rep("a", 300)), "not a group; the groups are 'a'")
+  expect_refused(
+    RunDiffusionSCMVP(points, root = "b", group.by = rep("a", 300)),
+    "not a group; the groups are 'a'"
+  )
   expect_refused(RunDiffusionSCMVP(points, root = "a", group.by = rep("a", 300)), "all cells")
   expect_refused(RunDiffusionSCMVP(points, root = "cell1", n.neighbors = 300), "at most 297")
   expect_refused(RunDiffusionSCMVP(points * NA, root = "cell1"), "not finite")

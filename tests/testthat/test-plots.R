@@ -15,7 +15,9 @@ test_that("the history shows both ELBOs and where phases begin", {
   expect_gt(length(begins), 0)
   expect_equal(drawn(plot, 1)$xintercept, begins + 0.5)
   expect_error(PlotSCMVPHistory(paired_object()), class = "scmvp_error_model")
-  expect_refused(PlotSCMVPHistory(1), "the result of RunSCMVP\\(\\), not an object of class numeric")
+  expect_refused(
+    PlotSCMVPHistory(1), "the result of RunSCMVP\\(\\), not an object of class numeric"
+  )
 })
 
 test_that("measured and imputed values are on one scale", {
