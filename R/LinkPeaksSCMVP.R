@@ -18,6 +18,11 @@
 #' links are assumed not to vary between the cells and therefore to show no correlation; hence the
 #' mean of 1 and `support`.
 #'
+#' @section Contact maps:
+#' As in the activity-by-contact model, the frequencies of a map are scaled, here to the sum
+#' expected from the distances of all pairs, and what is expected at 1 Mb is added to each. Within a
+#' bin, and where a bin or a chromosome has no contacts at all, contacts follow from the distance.
+#'
 #' @section Probability and false discovery rate:
 #' The score is for ranking. `probability` is the probability that the pair is linked and that its
 #' correlation is due to this link, given the correlations of pairs on different chromosomes. `fdr`
@@ -45,6 +50,10 @@
 #' @param fdr Return only pairs with at most this `fdr`; `NULL` for all pairs, and for 0.1 where
 #'   `as` is `"links"` or `"object"`.
 #' @param n.cells Number of cells, drawn at random, whose imputed values are correlated.
+#' @param contacts A contact map of Hi-C or the like, in place of the distance: the path of a
+#'   `.cool` or `.mcool` file (`"file.mcool::/resolutions/10000"`) or of a text file, or a data
+#'   frame, with the columns `chrom1`, `start1`, `end1`, `chrom2`, `start2`, `end2` (0-based,
+#'   half-open) and `count`, as `cooler dump --join` writes it. See section Contact maps.
 #' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; or, for Seurat, `"object"`
 #'   with these as the `Links()` of its ChromatinAssay and the data frame in
 #'   `Misc(object, "scmvp_links")`.
@@ -82,7 +91,7 @@
 #' }
 #' @export
 LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance = 5e5,
-                           decay = 0.87, fdr = NULL, n.cells = 2000,
+                           decay = 0.87, fdr = NULL, n.cells = 2000, contacts = NULL,
                            as = c("data.frame", "links", "object"), reduction = "scmvp",
                            batch = NULL, seed.use = 0,
                            backend = c("auto", "reticulate", "process"), verbose = TRUE, ...) {
@@ -90,6 +99,7 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
   as <- check_choice(as, c("data.frame", "links", "object"), "as")
   request <- activity_request("imputed", batch, backend, verbose)
   options <- link_options(distance, decay, fdr, n.cells, seed.use, as)
+  options$contacts <- check_contacts(contacts)
   check_fitted(object, "LinkPeaksSCMVP()", "its model and the latent of its cells")
   record <- stored_results(object, reduction)
   part <- peaks_of_fit(object, record, reduction)
@@ -133,6 +143,21 @@ link_options <- function(distance, decay, fdr, n.cells, seed.use, as) {
     n_cells = check_number(n.cells, "n.cells", min = 3, whole = TRUE),
     seed = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
   ))
+}
+
+# A path, which the engine reads, or the columns of a data frame.
+check_contacts <- function(contacts) {
+  if (is.null(contacts)) return(NULL)
+  if (is.data.frame(contacts)) {
+    return(lapply(contacts, function(x) list_of(if (is.factor(x)) as.character(x) else x)))
+  }
+  if (!is.character(contacts) || length(contacts) != 1 || is.na(contacts)) {
+    refuse(
+      "contacts is ", in_words(contacts), ": give the path of a contact map, or a data frame with ",
+      "the columns chrom1, start1, end1, chrom2, start2, end2 and count."
+    )
+  }
+  path.expand(contacts)
 }
 
 # The table of the engine with text instead of factors; groups stay in their order.

@@ -95,7 +95,8 @@ class Active(Clustered):
         self, genes: pd.DataFrame | str | os.PathLike, data: PairedData | None = None, *,
         groupby: str | Sequence | pd.Series | None = None, distance: int = links.DISTANCE,
         decay: float = links.DECAY, fdr: float | None = None, n_cells: int = links.N_CELLS,
-        batch: Batch = None, seed: int = 0, progress: bool | Listener = False,
+        contacts: links.Contacts = None, batch: Batch = None, seed: int = 0,
+        progress: bool | Listener = False,
     ) -> pd.DataFrame:  # fmt: skip
         """Score links from peaks to the genes near them: contact x accessibility x association.
 
@@ -121,6 +122,12 @@ class Active(Clustered):
             decay: Exponent of the contacts; 0 gives all distances the same weight.
             fdr: Return only pairs with at most this `fdr`.
             n_cells: Number of cells, drawn at random, whose imputed values are correlated.
+            contacts: A contact map of Hi-C or the like, in place of the distance: a `.cool` or
+                `.mcool` file (`file.mcool::/resolutions/10000`), or a table or text file of pairs
+                of bins ('chrom1', 'start1', 'end1', 'chrom2', 'start2', 'end2', 'count'), as
+                `cooler dump --join` writes it. Its frequencies are scaled to the sum expected from
+                the distances, and what is expected at 1 Mb is added. Within a bin, and where a bin
+                has no contacts at all, contacts follow from the distance.
             batch: Batch for which values are imputed, as in `get_normalized_expression`.
             seed: Seed of the drawn cells and background pairs.
             progress: As in `train`.
@@ -148,14 +155,14 @@ class Active(Clustered):
         latent = self.get_latent_representation() if data is None else self._embedded(paired)
         labels = None if groupby is None else _labels(groupby, data, paired.cells)
         return self.links_near(
-            near, latent, paired.cells, labels, batch, fdr, decay, n_cells, seed, progress
+            near, latent, paired.cells, labels, batch, fdr, decay, n_cells, seed, progress, contacts
         )
 
     def links_near(
         self, near: links.Near, latent: np.ndarray, cells: np.ndarray,
         labels: pd.Series | None = None, batch: Batch = None, fdr: float | None = None,
         decay: float = links.DECAY, n_cells: int = links.N_CELLS, seed: int = 0,
-        progress: bool | Listener = False,
+        progress: bool | Listener = False, contacts: links.Contacts = None,
     ) -> pd.DataFrame:  # fmt: skip
         """`link_peaks` at points of the latent, which belong to these cells; needs no counts."""
         order = np.argsort(cells, kind="stable")  # so that draws do not depend on that of the cells
@@ -168,7 +175,9 @@ class Active(Clustered):
                 yield self.decode(some, "rna", batch=batch), self.decode(some, "atac", batch=batch)
 
         with self._fitted().on_its_threads(), followed(progress) as (stages, _):
-            table = links.links_of(near, decode, latent, labels, decay, n_cells, seed, stages)
+            table = links.links_of(
+                near, decode, latent, labels, decay, n_cells, seed, stages, contacts
+            )
         if fdr is not None:
             table = table[table["fdr"] <= fdr].reset_index(drop=True)
         return table

@@ -314,11 +314,13 @@ class Service:
         levels: list[str] | None = None,
         genes: list[str] | None = None,
         peaks: list[str] | None = None,
+        contacts: dict[str, list[Any]] | str | None = None,
         **options: Any,
     ) -> pd.DataFrame:
         """Scored pairs of a gene and a peak; the label of a cell in no group is ''.
 
-        `genes` and `peaks`: what those of the model are called in R, where this differs.
+        `contacts`: the path of a contact map, or its columns. `genes` and `peaks`: what those of
+        the model are called in R, where this differs.
         """
         model = self._model
         near = near_pairs(
@@ -331,8 +333,9 @@ class Service:
         if labels is not None:
             groups = pd.Series(pd.Categorical(list(labels), categories=list(levels or ())))
         table = model.links_near(
-            near, points(latent), np.array(cells), groups, progress=self._progress, **options
-        )
+            near, points(latent), np.array(cells), groups, progress=self._progress,
+            contacts=pd.DataFrame(contacts) if isinstance(contacts, dict) else contacts, **options,
+        )  # fmt: skip
         # as categories, each name crosses once
         text = table.columns.intersection(["group", "gene", "peak", "kind", "seqnames"])
         return plain_frame(table.astype(dict.fromkeys(text, "category")))

@@ -288,8 +288,26 @@ ADVICE: dict[str, dict[str, str]] = {
     "io": {
         "holds neither": "case kinds_of_files",
     },
+    "contacts": {
+        "no contacts within a chromosome": "test_contacts::test_maps_that_cannot_be_used",
+        "has bins of several widths": "test_contacts::test_maps_that_cannot_be_used",
+        "{where} has no column": "test_contacts::test_maps_that_cannot_be_used",
+        "is no contact of two bins": "test_contacts::test_maps_that_cannot_be_used",
+        "{path} is empty": "test_contacts::test_maps_that_cannot_be_used",
+        "{path} is no contact map": "test_contacts::test_maps_that_cannot_be_used",
+        "{path} does not exist": "test_contacts::test_maps_that_cannot_be_used",
+        "is no .cool file": "test_contacts::test_maps_that_cannot_be_used",
+        "{path} has no '": "test_contacts::test_maps_that_cannot_be_used",
+        "has no balancing weights": NOTE,
+        "base pairs are read": NOTE,
+    },
+    "contact": {
+        "no contacts of the genes and peaks": "test_contacts::test_maps_that_cannot_be_used",
+        "there contacts follow from": NOTE,
+    },
     "joining": {
         "{what} has {": "test_io::test_from_parts_that_do_not_fit",
+        "is not given by its three vectors": "test_io::test_from_parts_that_do_not_fit",
         "index vectors are not whole numbers": DAMAGE,
         "its rows do not add up": DAMAGE,
         "{what} has entries for": DAMAGE,

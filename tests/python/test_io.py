@@ -109,6 +109,8 @@ def test_from_parts_that_do_not_fit(simulated, refused):
     refused(lambda: build(rna, atac, cells[1:], genes, peaks), "RNA", "240 cells", "239 cell names")
     refused(lambda: build(rna, atac, cells, genes, peaks[:-9]), "ATAC", "591 peak names")
     refused(lambda: build(rna, atac, ["x"] * 240, genes, peaks), "duplicated cell names")
+    matrix = simulated["atac"].X
+    refused(lambda: build(rna, matrix, cells, genes, peaks), "ATAC matrix", "three vectors")
 
 
 # ---- counts kept elsewhere

@@ -181,6 +181,25 @@ def test_groups_have_the_accessibility_of_their_cells(cells, model, table):
         pd.testing.assert_series_equal(part[column], table[column])
 
 
+def test_a_contact_map_takes_the_place_of_the_distance(cells, model, table):
+    """One in which linked pairs touch ten times as often: links come first."""
+    linked, width = is_linked(table, cells), 1_000
+    tss, center = table["tss"].to_numpy(), table["center"].to_numpy()
+    bins = np.sort([(tss - 1) // width, (center - 1) // width], axis=0).astype(int) * width
+    contacts = pd.DataFrame(
+        {"chrom1": table["seqnames"], "start1": bins[0], "end1": bins[0] + width,
+         "chrom2": table["seqnames"], "start2": bins[1], "end2": bins[1] + width,
+         "count": np.where(linked, 10, 1) * 1e3 * table["contact"]}
+    ).drop_duplicates(["chrom1", "start1", "start2"])  # fmt: skip
+    found = model.link_peaks(places_of(cells), contacts=contacts)
+    pd.testing.assert_frame_equal(
+        found[["gene", "peak", "distance", "accessibility", "correlation"]],
+        table[["gene", "peak", "distance", "accessibility", "correlation"]],
+    )
+    precision = [average_precision_score(linked, one["score"]) for one in (table, found)]
+    assert precision[1] > 1.2 * precision[0]
+
+
 def test_only_pairs_up_to_a_rate_are_returned(cells, model, table):
     found = model.link_peaks(places_of(cells), fdr=0.2)
     wanted = table[table["fdr"] <= 0.2].reset_index(drop=True)

@@ -313,6 +313,10 @@ c(
     "links in a GRanges have one score", "fdr must be at most 1"
   ),
   of(
+    "test-LinkPeaksSCMVP.R: a contact map is read from a file and from a data frame",
+    "give the path of a contact map"
+  ),
+  of(
     "tells what is modeled",
     "without their background"
   ),

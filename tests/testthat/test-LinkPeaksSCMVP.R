@@ -45,6 +45,33 @@ test_that("both backends and shuffled coordinates give the same links", {
   expect_equal(again, score_links(object))
 })
 
+test_that("a contact map is read from a file and from a data frame", {
+  object <- fitted_object()
+  links <- score_links(object, distance = 1e5)
+  bins <- (cbind(links$tss, links$center) - 1) %/% 1000 * 1000
+  bins <- t(apply(bins, 1, sort))
+  map <- unique(data.frame(
+    chrom1 = links$seqnames, start1 = bins[, 1], end1 = bins[, 1] + 1000,
+    chrom2 = links$seqnames, start2 = bins[, 2], end2 = bins[, 2] + 1000
+  ))
+  map$count <- seq_len(nrow(map))
+  counts <- map$count[match(paste(links$seqnames, bins[, 1], bins[, 2]),
+    paste(map$chrom1, map$start1, map$start2))]
+  found <- score_links(object, distance = 1e5, contacts = map)
+  far <- abs(links$tss - links$center) >= 1000
+  scale <- sum(links$contact[far]) / sum(counts[far])
+  floor <- (1e6 / 5000)^-0.87
+  expect_equal(found$contact[far], counts[far] * scale + floor)
+  expect_equal(found$contact[!far], links$contact[!far])
+  file <- tempfile(fileext = ".tsv")
+  write.table(map, file, sep = "\t", quote = FALSE, row.names = FALSE)
+  expect_equal(score_links(object, distance = 1e5, contacts = file, backend = "process"), found)
+  expect_error(score_links(object, contacts = 3), "contacts is 3", class = "scmvp_error_input")
+  expect_error(
+    score_links(object, contacts = map[-7]), "no column 'count'", class = "scmvp_error_input"
+  )
+})
+
 test_that("groups are scored by the accessibility of their cells", {
   object <- fitted_object()
   group <- stats::setNames(rep_len(c("b", "a"), ncol(object)), colnames(object))

@@ -152,10 +152,15 @@ def csr_from_parts(parts: Parts, shape: tuple[int, int], modality: str | None) -
     """A matrix of the three vectors; `modality` is None where it has the features of all.
 
     Raises:
-        InputError: The vectors do not fit each other or the shape.
+        InputError: These are not three vectors, or they do not fit each other or the shape.
     """
-    data, indices, indptr = (np.asarray(part).reshape(-1) for part in parts)
     what = "the matrix" if modality is None else f"the {label_of(modality)} matrix"
+    if not isinstance(parts, list | tuple) or len(parts) != 3:
+        raise InputError(
+            f"{what} is not given by its three vectors; give (x.data, x.indices, x.indptr) of a "
+            "CSR matrix x"
+        )
+    data, indices, indptr = (np.asarray(part).reshape(-1) for part in parts)
     word = "feature" if modality is None else feature_of(modality)
     if len(indptr) != shape[0] + 1:
         raise InputError(

@@ -18,10 +18,9 @@ from ..progress import SILENT, Stages, counted
 from ..words import count_of, name_some
 from .activity import on_one_chromosome, overlaps
 from .association import Evidence, correlations, evidence_of
+from .contact import DECAY, Contacts, contact_of, contact_within
 
 DISTANCE = 500_000
-DECAY = 0.87  # of contacts in Hi-C maps, Fulco et al. 2019
-PLATEAU = 5_000  # base pairs; contacts are equally frequent within it
 VARYING = 0.5  # proportion of links whose gene and peak vary between the cells at all
 PROMOTER = 1_000  # base pairs from a start
 N_CELLS = 2_000
@@ -139,11 +138,6 @@ def near_pairs(
     )  # fmt: skip
 
 
-def contact_of(distance: np.ndarray, decay: float) -> np.ndarray:
-    """Relative frequency of contacts at a distance, 1 within the plateau."""
-    return (np.maximum(np.abs(distance), PLATEAU) / PLATEAU) ** -decay
-
-
 def links_of(
     near: Near,
     decode: Decode,
@@ -153,6 +147,7 @@ def links_of(
     n_cells: int = N_CELLS,
     seed: int = 0,
     stages: Stages = SILENT,
+    contacts: Contacts = None,
 ) -> pd.DataFrame:
     """Factors and score of each pair; see `SCMVP.link_peaks`.
 
@@ -165,6 +160,7 @@ def links_of(
         n_cells: Of which correlations are computed, at most.
         seed: Seed of the choice of cells and of background pairs.
         stages: Are reported.
+        contacts: A contact map, as `ContactMap` takes it; None: contacts follow from the distance.
 
     Returns:
         DataFrame with the columns of `SCMVP.link_peaks`; with labels, 'group' is the first.
@@ -179,6 +175,12 @@ def links_of(
             f"correlations need at least 3 cells, but {count_of(len(latent), 'cell', 'is', 'are')} "
             "given; give more cells"
         )
+    contact = contact_of(near.distance, decay)
+    if contacts is not None:
+        with stages.stage("reading the contact map"):
+            contact = contact_within(
+                contacts, near.seqnames[near.peak], near.tss, near.center[near.peak], decay
+            )
     some = np.sort(rng.permutation(len(latent))[:n_cells])
     with stages.stage("correlating genes and peaks") as report:
         gene, peak = _background(near, _mean_accessibility(decode, latent[some[:_OF_GROUP]]), rng)
@@ -191,7 +193,6 @@ def links_of(
             blocks, np.concatenate([near.gene, gene]), np.concatenate([near.peak, peak])
         )
     correlation, background = found[: len(near.gene)], found[len(near.gene) :]
-    contact = contact_of(near.distance, decay)
     evidence = _evidence(correlation, background, contact)
     if labels is None:
         return _table(near, contact, mean / mean.mean(), evidence, correlation)
