@@ -2,10 +2,13 @@
 
     python bench/accuracy/seeds.py [--data NAME ...] [--methods NAME ...] [--seeds 0 1 2 3 4]
     python bench/accuracy/seeds.py --scib [--data NAME ...] [--methods NAME ...]
+    python bench/accuracy/seeds.py --ensemble 5 --methods scmvp --seeds 0 1 2 3 4 5 6 7 8 9
 
 Embeddings are kept in bench/output/latents, for both. docs/seeds.csv has, of all pairs of seeds,
 the mean ARI between their clusters; and of the first two seeds the rank correlation of markers.
 docs/scib.csv has the scores (environment 'scib' of bench/peers.sh). K is the number of labels.
+--ensemble N prints what clusters of N fits together are worth: their latents side by side, on 20
+principal components, with the mixture and k-means.
 """
 
 from __future__ import annotations
@@ -28,11 +31,14 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import spearmanr
 from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.metrics import (
     adjusted_mutual_info_score,
     adjusted_rand_score,
     normalized_mutual_info_score,
 )
+
+from scmvp.fit import mixture
 
 DATA = ("multiome_pbmc2k", "snare_cortex", "sim_sparse")
 METHODS = ("scmvp", "pca+lsi10", "pca+lsi50")
@@ -120,6 +126,31 @@ def repeatability(paired: data.Paired, name: str, seeds: list[int], cache: Path)
     return rows
 
 
+def ensembles(paired: data.Paired, name: str, seeds: list[int], n: int, cache: Path) -> list[dict]:
+    """Rows of consensus clusters of n fits, and of single fits."""
+    runs = [fitted(paired, name, seed, cache)[name]["z"] for seed in seeds]
+    groups = [runs[i : i + n] for i in range(0, len(runs) - n + 1, n)]
+    rows = []
+    for size, some in ((1, [[run] for run in runs]), (n, groups)):
+        found: dict[str, list] = {"mixture": [], "kmeans": []}
+        for group in some:
+            z = np.hstack([run - run.mean(0) for run in group]) / np.sqrt(size)
+            z = PCA(runs[0].shape[1], random_state=0).fit_transform(z)
+            known = mixture.start(z, np.zeros_like(z), paired.n_labels, 0)
+            known = mixture.em(z, np.zeros_like(z), known, 100)
+            found["mixture"].append(mixture.responsibilities(z, known).argmax(1))
+            found["kmeans"].append(clusters_of({"z": z}, paired.n_labels, 0))
+        labels = paired.labels[paired.scored]
+        for kind, clusters in found.items():
+            aris = [adjusted_rand_score(labels, one) for one in clusters]
+            pairs = itertools.combinations(clusters, 2)
+            between = np.mean([adjusted_rand_score(*pair) for pair in pairs])
+            about = {"data": paired.name, "method": f"{name}, {kind}", "seeds": size}
+            rows.append(about | {"metric": "ari", "value": float(np.mean(aris))})
+            rows.append(about | {"metric": "ari_between", "value": float(between)})
+    return rows
+
+
 def scib_scores(paired: data.Paired, name: str, seed: int, cache: Path) -> list[dict]:
     """Rows of one method on one data set."""
     labels = paired.labels[paired.scored]
@@ -158,6 +189,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=Path("bench/output/latents"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
+    parser.add_argument("--ensemble", type=int, metavar="N", help="only print clusters of N fits")
     parser.add_argument("--scib", action="store_true", help="the scores of scib-metrics instead")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -166,6 +198,11 @@ def main() -> None:
     for name in arguments.data:
         paired = data.load(name, arguments.folder)
         for method in arguments.methods:
+            if arguments.ensemble:
+                n = arguments.ensemble
+                for row in ensembles(paired, method, arguments.seeds, n, arguments.cache):
+                    print(*row.values(), flush=True)
+                continue
             if arguments.scib:
                 rows = scib_scores(paired, method, arguments.seeds[0], arguments.cache)
             else:
