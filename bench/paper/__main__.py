@@ -1,6 +1,6 @@
 """The published experiments of scMVP (Genome Biology 23:20, 2022) on the data at hand.
 
-    python bench/paper NAME [--data FOLDER] [--seeds 0 1 2] [--results FILE.csv]
+    python bench/paper NAME ... [--data FOLDER] [--seeds 0 1 2] [--results FILE.csv]
     python bench/paper latent | replicates | loss | pseudobulk | celllines | markers | enrichment |
                        single | pseudotime | scale
 
@@ -18,6 +18,7 @@ for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
 
 import argparse  # noqa: E402
 import datetime  # noqa: E402
+import importlib  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 import warnings  # noqa: E402
@@ -51,7 +52,7 @@ EXPERIMENTS = {
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="paper", description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("experiments", nargs="+", choices=EXPERIMENTS, metavar="NAME")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), metavar="FOLDER")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--results", type=Path, default=Path("docs/paper.csv"), metavar="FILE.csv")
@@ -73,26 +74,31 @@ def put(path: Path, rows: pd.DataFrame) -> None:
     rows[list(COLUMNS)].to_csv(path, index=False)
 
 
+def run(name: str, seed: int, options: argparse.Namespace) -> None:
+    """Measure an experiment with a seed, data set by data set."""
+    figure, module, function = EXPERIMENTS[name]
+    measure = getattr(importlib.import_module(module), function)
+    began = time.monotonic()
+    for data, scores in measure(seed, options.data):
+        rows = pd.DataFrame(scores, columns=["method", "measure", "ours", "published"])
+        rows["ours"] = [f"{value:.5g}" for value in rows["ours"]]
+        rows = rows.assign(
+            experiment=name, figure=figure, data=data, seed=str(seed),
+            command=f"python bench/paper {name} --seeds {seed}",
+            date=datetime.date.today().isoformat(),
+        )  # fmt: skip
+        put(options.results, rows)
+        print(rows[["data", "method", "measure", "ours"]].to_string(index=False, header=False))
+        print(f"{name} {seed} {data}: {time.monotonic() - began:.0f} s", flush=True)
+
+
 def main() -> None:
-    """Measure one experiment, data set by data set."""
+    """Measure the experiments that are asked for."""
     options = parsed()
     warnings.simplefilter("ignore")
-    figure, module, function = EXPERIMENTS[options.experiment]
-    measure = getattr(__import__(module), function)
-    command = f"python bench/paper {options.experiment} --seeds {{}}"
     for seed in options.seeds:
-        began = time.monotonic()
-        for data, scores in measure(seed, options.data):
-            rows = pd.DataFrame(scores, columns=["method", "measure", "ours", "published"])
-            rows["ours"] = [f"{value:.5g}" for value in rows["ours"]]
-            rows = rows.assign(
-                experiment=options.experiment, figure=figure, data=data, seed=str(seed),
-                command=command.format(seed), date=datetime.date.today().isoformat(),
-            )  # fmt: skip
-            put(options.results, rows)
-            print(rows[["data", "method", "measure", "ours"]].to_string(index=False, header=False))
-            print(f"{options.experiment} {seed} {data}: {time.monotonic() - began:.0f} s")
-            sys.stdout.flush()
+        for name in options.experiments:
+            run(name, seed, options)
 
 
 if __name__ == "__main__":
