@@ -37,6 +37,7 @@ def main() -> None:
         (other_figures.tests, "differential"),
         (other_figures.links, "links"),
         (other_figures.link_scores, "link_scores"),
+        (other_figures.bulks, "paper"),
     ):
         draw(pd.read_csv(docs / f"{name}.csv"), folder)
     (docs / "benchmark-tables.md").write_text(tables_page.page(docs), encoding="utf-8")

@@ -279,3 +279,37 @@ def link_scores(rows: pd.DataFrame, folder: Path) -> None:
     axes[0, 0].set_yticks(range(len(names)), names)
     figure.supxlabel("average precision", fontsize=9)
     save(figure, folder, "link_scores")
+
+
+BULK_DATA = {
+    "multiome_pbmc2k": "blood",
+    "snare_cortex": "cortex",
+    "scicar_a549": "treatment course",
+    "sccat_celllines": "cell lines",
+}
+
+
+def bulks(rows: pd.DataFrame, folder: Path) -> None:
+    """Cells against bulks: correlation with the own one, and whether it is the nearest."""
+    rows = rows[rows["experiment"] == "pseudobulk"]
+    figure, axes = panels(4, rows=2, height=4.2, sharex=True, sharey=True)
+    names = ("raw counts", "feature means", "30 nearest neighbors", "scVI (RNA)", "scMVP")
+    for line, word in enumerate(("RNA", "ATAC")):
+        for place, (data, title) in zip(axes[line], BULK_DATA.items(), strict=True):
+            own = rows[rows["data"] == data].groupby(["method", "measure"])["ours"].mean()
+            for name in names:
+                if (name, f"{word}: own bulk is the nearest") not in own:
+                    continue
+                color, marker = METHODS[name]
+                place.plot(
+                    own[name, f"{word}: correlation with the bulk of the type"],
+                    own[name, f"{word}: own bulk is the nearest"],
+                    marker=marker, color=color, linestyle="", markersize=6,
+                    label=name if (line, data) == (0, "multiome_pbmc2k") else None,
+                )  # fmt: skip
+            place.set(xlim=(0, 1.05), ylim=(0, 1.05), title=f"{title}, {word}")
+            place.grid(color="0.9", linewidth=0.6)
+    figure.supxlabel("correlation of a cell with the bulk of its type (median)", fontsize=9)
+    figure.supylabel("cells nearest to the bulk of their type", fontsize=9)
+    figure.legend(loc="outside upper center", ncols=5, frameon=False)
+    save(figure, folder, "bulks")

@@ -40,6 +40,7 @@ METHODS = {
     "30 nearest neighbors": (ORANGE, "o"),
     "cluster means": (GREEN, "o"),
     "feature means": (GRAY, "o"),
+    "raw counts": (BLACK, "o"),
     "naive Bayes, given labels": (GRAY, "*"),
     "Wilcoxon": (ORANGE, "o"),
     "Wilcoxon, imputed values": (RED, "o"),

@@ -136,6 +136,29 @@ def over_seeds(rows: pd.DataFrame, by: list[str]) -> str:
     return "\n\n".join(parts)
 
 
+def experiments(rows: pd.DataFrame) -> str:
+    """The paper's experiments: by figure and data, methods in rows, measures in columns."""
+    parts = []
+    for (figure, name), own in rows.groupby(["figure", "experiment"], sort=False):
+        parts.append(f"### Figure {figure}: `python bench/paper {name}`")
+        for data, part in own.groupby("data", sort=False):
+            by = part.groupby(["method", "measure"], sort=False)
+            table = by["ours"].agg(_mean).unstack(fill_value="")
+            table = table.loc[part["method"].unique(), part["measure"].unique()]
+            for measure, of in part.dropna(subset="published").groupby("measure", sort=False):
+                known = of.groupby("method")["published"].first().map(_number)
+                table[f"{measure}, published"] = known.reindex(table.index).fillna("").astype(str)
+            seeds = ", ".join(map(str, sorted(part["seed"].unique())))
+            parts += [f"{data}, seed{'s' * (',' in seeds)} {seeds}:", markdown(table)]
+    return "\n\n".join(parts)
+
+
+def _mean(values: pd.Series) -> str:
+    digits = 3 if values.abs().max() < 10 else 0
+    spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():,.{digits}f}{spread}"
+
+
 def differential(rows: pd.DataFrame) -> str:
     """Calls, false discovery rate and power, sums over seeds."""
     parts = []
@@ -265,7 +288,8 @@ def page(docs: Path) -> str:
     csv = {
         name: pd.read_csv(docs / f"{name}.csv")
         for name in ("n_clusters", "speed", "integration", "trajectory", "differential",
-                     "calibration", "links", "link_scores", "seeds", "scib", "not_measured")
+                     "calibration", "links", "link_scores", "seeds", "scib", "not_measured",
+                     "paper")
     }  # fmt: skip
     integration, trajectory = csv["integration"], csv["trajectory"]
     integration = integration[integration["metric"] != "cpu_seconds"]
@@ -300,5 +324,9 @@ def page(docs: Path) -> str:
         "## Regulatory elements",
         links(csv["links"]),
         link_scores(csv["link_scores"]),
+        "## The paper's experiments",
+        "[benchmarks.md](benchmarks.md#the-papers-experiments) explains them and says what the "
+        "paper found on its own data. A published value is given only for data of the same size:",
+        experiments(csv["paper"]),
     ]
     return "\n\n".join(parts) + "\n"

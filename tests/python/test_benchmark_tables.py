@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,23 @@ def tables(monkeypatch):
 def test_the_page_of_tables_is_made_of_the_csv_files(tables):
     page = (ROOT / "docs" / "benchmark-tables.md").read_text(encoding="utf-8")
     assert tables.page(ROOT / "docs") == page, "run make figures"
+
+
+def test_experiments_of_the_paper_have_means_over_seeds_and_published_values(tables):
+    rows = pd.DataFrame(
+        [
+            ["1c", "scale", "9 cells", "scMVP", "MB", 0, 20.0, 30.0],
+            ["1c", "scale", "9 cells", "peer", "MB", 0, 0.5, None],
+            ["4b", "markers", "blood", "scMVP", "ARI", 1, 0.2, None],
+            ["4b", "markers", "blood", "scMVP", "ARI", 3, 0.4, None],
+        ],
+        columns=["figure", "experiment", "data", "method", "measure", "seed", "ours", "published"],
+    )
+    first, second = tables.experiments(rows).split("### Figure 4b: ")
+    assert "9 cells, seed 0:" in first and "blood, seeds 1, 3:" in second
+    assert "|  | MB | MB, published |" in first
+    assert "| scMVP | 20 | 30 |" in first and "| peer | 0.500 |  |" in first
+    assert "| scMVP | 0.300 ± 0.141 |" in second
 
 
 def test_the_readme_has_the_measured_accuracy(tables):
