@@ -346,7 +346,7 @@ with_source <- function(from, request, f) {
   watched(request$verbose, function(watch) {
     of_model <- !is.null(from$record)
     with_engine(request$backend, torch = of_model, watch = watch, f = function(engine) {
-      if (of_model) restore_model(from$record$model, engine)
+      if (of_model) features_in_model(restore_model(from$record$model, engine), "rna")
       f(engine)
     })
   })

@@ -312,9 +312,10 @@ class SCMVP(WithProteins):
             InputError: A group of `group1` is unknown or too small, or shares no batch with its
                 reference; no group can be tested; or an argument is out of range.
         """
-        return self._differential(
-            "rna", data, groupby, group1, group2, genes,
-            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
+        return self.differential(
+            "rna", data, groupby=groupby, group1=group1, group2=group2, features=genes,
+            delta=delta, fdr=fdr, library_size=library_size, n_samples=n_samples, latent=latent,
+            seed=seed, only_pos=only_pos, form=form,
         )  # fmt: skip
 
     def differential_accessibility(
@@ -327,9 +328,10 @@ class SCMVP(WithProteins):
 
         If the model converts counts of insertions to fragments, so does the test.
         """
-        return self._differential(
-            "atac", data, groupby, group1, group2, peaks,
-            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
+        return self.differential(
+            "atac", data, groupby=groupby, group1=group1, group2=group2, features=peaks,
+            delta=delta, fdr=fdr, library_size=library_size, n_samples=n_samples, latent=latent,
+            seed=seed, only_pos=only_pos, form=form,
         )  # fmt: skip
 
     # ---- files

@@ -90,7 +90,7 @@ call_read <- function(path, rna_assay, peak_assay, layers) {
   if (class == "Seurat") needs("SeuratObject")
   spelled$dotted <- c("rna.assay", "peak.assay")
   words <- utils::modifyList(about(object), list(rna = "rna.assay", peaks = "peak.assay"))
-  pair <- find_pair(parts_of(object), words, list(rna = rna_assay, peaks = peak_assay))
+  pair <- find_parts(parts_of(object), words, list(rna = rna_assay, peaks = peak_assay))
   home <- pair$rna$name
   rna <- part_for_python(pair$rna, home, layers, !is.null(pair$rna$ranges()))
   cells <- colnames(rna$counts)
