@@ -7,24 +7,24 @@
 #   needed    what raw counts of it are of, in a refusal
 #   argument  that gives its matrix beside an object
 #   prefix    of arguments that name a part of an object: rna.assay, rna.experiment
-#   imputed   the end of the name of its imputed assay
+#   assay     the name of its assay, and the end of that of its imputed one
 #   log       whether imputed values are logged
 #   of_it     arguments of a fit that make no sense without it
 modality_table <- list(
   rna = list(
     core = "rna", label = "RNA", feature = "gene", needed = "genes", argument = "rna",
-    prefix = "rna", imputed = "RNA", log = TRUE,
+    prefix = "rna", assay = "RNA", log = TRUE,
     of_it = c("rna.assay", "rna.experiment", "rna.features", "impute", "impute.genes")
   ),
   peaks = list(
     core = "atac", label = "peak", feature = "peak",
     needed = "genomic ranges such as 'chr1-100-200'", argument = "peaks", prefix = "peak",
-    imputed = "ATAC", log = FALSE,
+    assay = "ATAC", log = FALSE,
     of_it = c("peaks", "peak.assay", "peak.experiment", "peak.features", "impute.peaks")
   ),
   protein = list(
     core = "protein", label = "protein", feature = "protein", needed = "proteins",
-    argument = "proteins", prefix = "protein", imputed = "ADT", log = TRUE,
+    argument = "proteins", prefix = "protein", assay = "ADT", log = TRUE,
     of_it = c("proteins", "protein.assay", "protein.experiment", "impute.proteins")
   )
 )

@@ -93,9 +93,9 @@ names_for <- function(reduction.name, reduction.key = NULL) {
     key = key,
     cluster = paste0(reduction.name, "_cluster"),
     cluster_prob = paste0(reduction.name, "_cluster_prob"),
-    assays = by_kind(all_kinds, function(kind) paste0(label, "_", of_kind(kind, "imputed"))),
+    assays = by_kind(all_kinds, function(kind) paste0(label, "_", of_kind(kind, "assay"))),
     assay_keys = by_kind(all_kinds, function(kind) {
-      tolower(key_for(paste0(label, of_kind(kind, "imputed"))))
+      tolower(key_for(paste0(label, of_kind(kind, "assay"))))
     })
   )
 }

@@ -231,6 +231,19 @@ def test_every_kind_of_file_has_its_proteins(cells, tmp_path):
             np.testing.assert_array_equal(counts[at], wanted)
 
 
+@pytest.mark.parametrize("has", ["rna", "atac"])
+def test_files_of_proteins_and_one_other_modality_are_read(cells, has, tmp_path):
+    (tmp_path / "folder").mkdir()
+    cells[has].write_h5ad(tmp_path / "folder" / f"{has}.h5ad")
+    cells["ADT"].write_h5ad(tmp_path / "folder" / "protein.h5ad")
+    wanted = cells["ADT"][cells[has].obs_names].X.toarray()
+    for path in (ten_x(cells, tmp_path / "cells.h5", (has, "ADT")), tmp_path / "folder"):
+        mdata = scmvp.read(path)
+        assert [*mdata.mod] == [has, "protein"]
+        found = mdata["protein"][cells[has].obs_names].X.toarray()
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_proteins_stay_with_their_cells(cells, tmp_path, refused):
     kept = scmvp.filter_paired(cells, min_genes=100, min_peaks=0, verbose=False)
     assert 20 < kept.n_obs < cells.n_obs

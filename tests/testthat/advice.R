@@ -18,7 +18,6 @@ c(
     "is given, but the model was fitted to", "the model has no {}, as it was fitted to",
     "the model was fitted to {}: leave {} out"
   ),
-  of("test-proteins.R: proteins of a file become an assay", "and R needs RNA and peaks"),
   of(
     "test-RunMotifSCMVP.R: what cannot be scored is refused",
     "the peaks have no motifs: give motifs", "motifs must be a matrix (peaks x motifs)",

@@ -195,7 +195,16 @@ test_that("proteins of a file become an assay", {
     as.matrix(layer_data(object, "ADT", "counts")), given$counts[, colnames(object)],
     ignore_attr = FALSE
   )
-  expect_refused(
-    ReadSCMVP(written(names(parts)[c(1, 3)]), verbose = FALSE), "the file has rna and protein"
+  # CITE-seq
+  path <- written(names(parts)[c(1, 3)])
+  object <- ReadSCMVP(path, verbose = FALSE)
+  expect_identical(SeuratObject::Assays(object), c("RNA", "ADT"))
+  expect_equal(
+    as.matrix(layer_data(object, "ADT", "counts")), given$counts[, colnames(object)]
   )
+  fit <- RunSCMVP(
+    path,
+    modalities = c("rna", "protein"), n.clusters = 3, max.epochs = 1, verbose = FALSE
+  )
+  expect_identical(results_of(fit)$options$protein.assay, "ADT")
 })
