@@ -220,7 +220,7 @@ class SCMVP(WithProteins):
         Args:
             path: File to write. `anndata.read_h5ad` and any HDF5 library read it: `X` is
                 (cells, features), and `obs` and `var` have the names.
-            modality: 'rna' or 'atac'.
+            modality: 'rna', 'atac' or 'protein'.
             data: Other cells; the fitted ones when None.
             features: Names of the features; all modeled features when None.
             cells: Names of the cells; all when None.
@@ -291,7 +291,7 @@ class SCMVP(WithProteins):
             fdr: Expected proportion of false calls among the genes called (`is_de`).
             library_size: Library size to which the means refer.
             n_samples: Number of samples of z from which `lfc_model` is computed.
-            latent: Posterior from which `lfc_model` is computed: 'joint', 'rna' or 'atac'.
+            latent: Posterior from which `lfc_model` is computed: 'joint' or a modality.
             seed: Seed of these samples and of the folds of features.
             only_pos: Report only genes that are higher in the group (`lfc` above 0). Calls are
                 of log2 fold changes above delta, and the false discovery rate is that of these

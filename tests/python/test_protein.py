@@ -175,6 +175,30 @@ def test_fold_changes_of_proteins_are_relative_to_the_background():
         assert table["is_de"][differs].all() and table["is_de"][~differs].sum() <= 1
 
 
+def test_proteins_are_summed_and_followed_as_genes_are(cells, refused):
+    donor = np.array([f"d{i % 5}" for i in range(300)])
+    time = np.linspace(0, 1, 300)
+    order = cells.obs_names
+    counts = cells["ADT"][order].X.toarray()
+    triple = (cells["rna"][order], cells["atac"][order], cells["ADT"])
+    for data in (cells, triple):
+        sums = scmvp.pseudobulk(data, donor, np.repeat("all", 300), "protein")
+        expected = pd.DataFrame(counts).groupby(donor).sum()
+        np.testing.assert_array_equal(sums.X.toarray(), expected)
+        assert list(sums.obs["sample"]) == list(expected.index)
+        assert list(sums.var_names) == list(cells["ADT"].var_names)
+    found = scmvp.features_along(cells, "protein", pseudotime=time)
+    same = scmvp.features_along(
+        sp.csr_matrix(counts), pseudotime=time, features=list(cells["ADT"].var_names)
+    )
+    pd.testing.assert_frame_equal(found, same)
+    pair = triple[:2]
+    refused(
+        lambda: scmvp.pseudobulk(pair, donor, np.repeat("all", 300), "protein"),
+        "modality is 'protein'; use 'rna' or 'atac'",
+    )
+
+
 def ten_x(cells: MuData, path, names: tuple[str, ...]):
     """A file of 10x of these modalities, as Cell Ranger writes it."""
     types = {"rna": "Gene Expression", "atac": "Peaks", "ADT": "Antibody Capture"}

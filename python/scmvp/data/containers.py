@@ -286,7 +286,7 @@ def chosen_modalities(wanted: Any, has: Iterable[str]) -> list[str]:
 def modality_in(mdata: Any, modality: str | None) -> AnnData:
     """One modality of a MuData, under whatever name it has there."""
     named = names_of_modalities(mdata.mod)
-    if modality in PAIR and modality in named:
+    if modality in named:
         return mdata.mod[named[modality]]
     if not named:
         has = ", ".join(map(repr, mdata.mod)) or "none"
