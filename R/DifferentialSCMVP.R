@@ -1,9 +1,9 @@
 #' Genes, peaks and proteins that differ between groups of cells
 #'
 #' Tests which genes or proteins differ in expression, or which peaks in accessibility, between two
-#' groups of cells or between each group and the rest. The test uses the counts of the object and controls
-#' the false discovery rate, as measured on cells with known differences (docs/benchmarks.md of
-#' the project). The table also gives the effect that the model decodes.
+#' groups of cells or between each group and the rest. The test uses the counts of the object and
+#' controls the false discovery rate, as measured on cells with known differences
+#' (docs/benchmarks.md of the project). The table also gives the effect that the model decodes.
 #'
 #' @section What is tested:
 #' The posterior of the log fold change of a feature combines the likelihood of its counts

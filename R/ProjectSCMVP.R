@@ -1,10 +1,10 @@
 #' Embed other cells with a fitted model
 #'
 #' Embeds cells in the latent space of a fitted model without training: cells of another sample,
-#' cells in which only some of its modalities were measured, or the training cells themselves, to attach a
-#' model that was trained elsewhere (`scmvp fit` on a machine with a GPU) to their object. The query
-#' is returned in the form of a [RunSCMVP()] result that includes the model. [ImputeSCMVP()] can
-#' then impute any modeled feature, including those of a missing modality.
+#' cells in which only some of its modalities were measured, or the training cells themselves, to
+#' attach a model that was trained elsewhere (`scmvp fit` on a machine with a GPU) to their object.
+#' The query is returned in the form of a [RunSCMVP()] result that includes the model.
+#' [ImputeSCMVP()] can then impute any modeled feature, including those of a missing modality.
 #'
 #' @section Features:
 #' Features of the query and of the model are matched by name. Different spellings of a peak
@@ -86,12 +86,7 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
   )
   query <- read_if_path(query, projection, rna.layer, peak.layer)
   beside <- list(peaks = peaks, protein = proteins)
-  if (is.null(query) && length(without_nulls(beside)) == 0) {
-    refuse(
-      "give query (a matrix of genes x cells), peaks (peaks x cells), proteins (proteins x cells) ",
-      "or several of these."
-    )
-  }
+  refuse_no_query(c(list(rna = query), beside))
   query <- as_container(query, beside, "ProjectSCMVP()")
   words <- about(query)
   refuse_other_class(query, match.call(), environment())
@@ -136,6 +131,15 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
     seurat_command("ProjectSCMVP", call, frame, reduction.name, home)
   }
   put_results(query, results)
+}
+
+refuse_no_query <- function(given) {
+  if (length(without_nulls(given)) == 0) {
+    refuse(
+      "give query (a matrix of genes x cells), peaks (peaks x cells), proteins (proteins x cells) ",
+      "or several of these."
+    )
+  }
 }
 
 # The batches of the query's cells, in the columns that the model has: those of its metadata, or

@@ -26,7 +26,8 @@
 #' @export
 PseudobulkSCMVP <- function(object, sample = NULL, group.by = "scmvp_cluster",
                             modality = c("rna", "peaks", "protein"), assay = NULL,
-                            experiment = NULL, assay.type = "counts", min.cells = 10, verbose = TRUE, ...) {
+                            experiment = NULL, assay.type = "counts", min.cells = 10,
+                            verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   cells <- cells_to_sum(
     object, check_modality(modality), c(assay, experiment), assay.type, group.by, match.call(),

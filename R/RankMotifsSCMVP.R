@@ -330,8 +330,8 @@ normalized_rna <- function(object, record, reduction, cells) {
   counts <- kept_counts(object, record, reduction, home, "rna")
   if (is.null(counts)) {
     refuse(
-      "the counts of the genes are not in the object: give expression (genes x cells), or take ",
-      "values = \"imputed\"."
+      "the counts of the genes are not in the object: give expression (genes x cells)",
+      if ("rna" %in% kinds_of_model(record$model)) ", or take values = \"imputed\"", "."
     )
   }
   counts <- cells_or_empty(counts, cells)

@@ -269,13 +269,9 @@ as_container <- function(object, beside, taker, kinds = NULL, mosaic = NULL) {
   matrices(check_matrices(without_nulls(given), mosaic))
 }
 
+# `given`: by kind; `kinds`: those that must be there, NULL for none.
 check_given_matrices <- function(given, kinds) {
-  if ("rna" %in% kinds && is.null(given$rna)) {
-    refuse("object must be a matrix of RNA counts, genes x cells, if peaks is a matrix.")
-  }
-  if (!is.null(kinds) && !"rna" %in% kinds && !is.null(given$rna)) {
-    refuse("object is a matrix, but modalities has no \"rna\": add it, or give NULL as object.")
-  }
+  if (!is.null(kinds)) check_rna_matrix(given$rna, "rna" %in% kinds)
   if ("peaks" %in% kinds && !is_matrix_like(given$peaks)) {
     refuse(
       "peaks must be a matrix of ATAC counts, peaks x cells, if object is a matrix of RNA counts",
@@ -289,6 +285,15 @@ check_given_matrices <- function(given, kinds) {
         " x cells), not ", in_words(given[[kind]]), "."
       )
     }
+  }
+}
+
+check_rna_matrix <- function(rna, wanted) {
+  if (wanted && is.null(rna)) {
+    refuse("object must be a matrix of RNA counts, genes x cells, if peaks is a matrix.")
+  }
+  if (!wanted && !is.null(rna)) {
+    refuse("object is a matrix, but modalities has no \"rna\": add it, or give NULL as object.")
   }
 }
 

@@ -228,8 +228,8 @@ match_matrix <- function(one, other, one_kind, other_kind, mosaic) {
   if (!any(cells %in% colnames(other))) {
     swapped <- any(rownames(one) %in% rownames(other))
     refuse(
-      "the two matrices have no cells in common (", whose[1], ": ", some_names(cells), "; ",
-      whose[2], ": ", some_names(colnames(other)), "); ",
+      "the matrices of ", in_a_row(whose), " have no cells in common (", whose[1], ": ",
+      some_names(cells), "; ", whose[2], ": ", some_names(colnames(other)), "); ",
       if (swapped) "their rows have: give both as features x cells, with Matrix::t()."
       else "give both the same cell names as column names."
     )
@@ -247,8 +247,9 @@ match_matrix <- function(one, other, one_kind, other_kind, mosaic) {
       only[alone], whose[alone]
     )
     refuse(
-      "the two matrices do not hold the same cells: ", paste(parts, collapse = " and "),
-      "; keep the ", count_of(length(intersect(cells, colnames(other))), "shared cell"),
+      "the matrices of ", in_a_row(whose), " do not hold the same cells: ",
+      paste(parts, collapse = " and "), "; keep the ",
+      count_of(length(intersect(cells, colnames(other))), "shared cell"),
       " in both", if (!is.null(mosaic)) ", or use all cells with mosaic = TRUE", "."
     )
   }

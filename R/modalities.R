@@ -75,16 +75,8 @@ as_argument <- function(kinds) {
 
 # The modalities to fit, in the order of the table. `frame`: of RunSCMVP().
 modalities_to_fit <- function(modalities, frame) {
-  given <- function(names) Filter(function(name) is_given(frame[[name]]), names)
   if (is.null(modalities)) {
-    named <- given(setdiff(modality_table$protein$of_it, "impute.proteins"))
-    if (length(named) == 0 && isTRUE(frame$impute.proteins)) {
-      refuse(
-        "impute.proteins is TRUE, but there are no proteins: name their assay (protein.assay =) ",
-        "or experiment (protein.experiment =), or give their matrix (proteins =)."
-      )
-    }
-    return(c("rna", "peaks", if (length(named) > 0) "protein"))
+    return(modalities_by_default(frame))
   }
   if (is.character(modalities)) modalities[modalities %in% "atac"] <- "peaks"
   if (!is.character(modalities) || length(modalities) == 0 || !all(modalities %in% all_kinds)) {
@@ -94,7 +86,7 @@ modalities_to_fit <- function(modalities, frame) {
     )
   }
   for (kind in setdiff(all_kinds, modalities)) {
-    useless <- given(modality_table[[kind]]$of_it)
+    useless <- given_of(modality_table[[kind]]$of_it, frame)
     if (length(useless) > 0) {
       refuse(
         useless[1], " is given, but modalities has no \"", kind, "\": add it, or leave ",
@@ -105,8 +97,25 @@ modalities_to_fit <- function(modalities, frame) {
   intersect(all_kinds, modalities)
 }
 
-# Whether an argument says anything: not NULL, FALSE or "none".
-is_given <- function(x) !is.null(x) && !isFALSE(x) && !identical(x, "none")
+# RNA and peaks, and proteins where they are named.
+modalities_by_default <- function(frame) {
+  named <- given_of(setdiff(modality_table$protein$of_it, "impute.proteins"), frame)
+  if (length(named) == 0 && isTRUE(frame$impute.proteins)) {
+    refuse(
+      "impute.proteins is TRUE, but there are no proteins: name their assay (protein.assay =) ",
+      "or experiment (protein.experiment =), or give their matrix (proteins =)."
+    )
+  }
+  c("rna", "peaks", if (length(named) > 0) "protein")
+}
+
+# Those of some arguments that say anything: that are not NULL, FALSE or "none".
+given_of <- function(arguments, frame) {
+  Filter(function(name) {
+    x <- frame[[name]]
+    !is.null(x) && !isFALSE(x) && !identical(x, "none")
+  }, arguments)
+}
 
 # ---- of a model ----------------------------------------------------------------------------------
 

@@ -94,7 +94,7 @@ test_that("proteins that differ between types are called, on the right side", {
     "counts of the proteins are not in the object: put assay 'ADT' back, or .* with proteins ="
   )
   # given beside the object, in any order
-  counts <- layer_data(given$object, "ADT", "counts")[12:1, ncol(given$object):1]
+  counts <- layer_data(given$object, "ADT", "counts")[12:1, rev(colnames(given$object))]
   beside <- DifferentialSCMVP(
     bare, "protein",
     group.by = "cell_type", ident.1 = levels(kind)[3], proteins = counts, verbose = FALSE
