@@ -40,6 +40,40 @@ test_that("proteins of an alternative experiment are one, too", {
   expect_identical(SummarizedExperiment::assayNames(imputed), "logcounts")
 })
 
+test_that("the class of the object makes no difference, nor the order of its cells", {
+  skip_without_core()
+  skip_slow()
+  skip_if_not_installed("MultiAssayExperiment")
+  given <- cells_with_proteins()
+  rna <- layer_data(given$object, "RNA", "counts")
+  peaks <- layer_data(given$object, "ATAC", "counts")
+  experiment <- function(x) SingleCellExperiment::SingleCellExperiment(list(counts = x))
+  sce <- experiment(rna)
+  SingleCellExperiment::altExp(sce, "ATAC") <- experiment(peaks)
+  SingleCellExperiment::altExp(sce, "Prot") <- experiment(given$counts[, colnames(sce)])
+  data <- S4Vectors::DataFrame(type = given$object$cell_type, row.names = colnames(rna))
+  mae <- MultiAssayExperiment::MultiAssayExperiment(
+    list(RNA = experiment(rna), ATAC = experiment(peaks), Prot = experiment(given$counts)), data
+  )
+  fit <- function(x, ...) RunSCMVP(x, ..., n.clusters = 3, max.epochs = 2, verbose = FALSE)
+  of_matrices <- fit(rna, peaks, proteins = given$counts, backend = "process")
+  found <- list(
+    fit(sce, protein.experiment = "Prot"), fit(mae, protein.experiment = "Prot")
+  )
+  for (object in found) {
+    latent <- latent_of(object)
+    expect_equal(unname(latent), unname(of_matrices$latent[rownames(latent), ]), tolerance = 1e-6)
+    table <- DifferentialSCMVP(object, "protein", verbose = FALSE)
+    same <- DifferentialSCMVP(
+      of_matrices, "protein",
+      rna = rna, peaks = peaks, proteins = given$counts, verbose = FALSE
+    )
+    expect_equal(table$lfc, same$lfc, tolerance = 1e-5)
+    again <- ProjectSCMVP(of_matrices, object, reduction.name = "again", verbose = FALSE)
+    expect_equal(unname(latent_of(again, "again")), unname(latent), tolerance = 1e-4)
+  }
+})
+
 test_that("cells are embedded from their proteins, too, or from what else they have", {
   given <- fitted_with_proteins()
   latent <- SeuratObject::Embeddings(given$object[["scmvp"]])
