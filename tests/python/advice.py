@@ -469,7 +469,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "scope": {
         "the counts of a file are chosen": "case on_disk",
         "too few to fit a model": STATES,
-        "counts in {which}": STATES,
+        "too few to learn how they are related": STATES,
         "use one of": STATES,
         "modality '{modality}' is unknown": STATES,
         "leave batch out": "case levels",
