@@ -1,4 +1,4 @@
-#' Genes and peaks that differ between conditions, with donors as replicates
+#' Genes, peaks and proteins that differ between conditions, with donors as replicates
 #'
 #' Compares conditions (treated and untreated, diseased and healthy), each of which was measured in
 #' several samples. In each group of cells, the counts of each sample are summed
@@ -49,15 +49,17 @@
 #' @param sample,group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat
 #'   object) or one value per cell: the sample that a cell comes from, and its group (cluster, cell
 #'   type). Cells without a group (`NA`) are left out.
-#' @param modality `"rna"` for genes or `"peaks"`.
+#' @param modality `"rna"` for genes, `"peaks"` or `"protein"`. Both methods take most features for
+#'   unchanged between the conditions, which a small panel of proteins may not fulfill.
 #' @param reference The condition with which the others are compared; `NULL` for the first
 #'   level.
 #' @param covariates Names of columns of the cell metadata that are the same in all cells of a
 #'   sample, or a data frame with a row for each cell.
 #' @param method `"edgeR"` or `"DESeq2"`.
-#' @param assay Name of an assay of a Seurat object; `NULL` for the one with genes, or peaks.
+#' @param assay Name of an assay of a Seurat object; `NULL` for the one with genes, peaks or
+#'   proteins.
 #' @param experiment Name of an experiment of a SingleCellExperiment or MultiAssayExperiment; `NULL`
-#'   for the one with genes, or peaks.
+#'   for the one with genes, peaks or proteins.
 #' @param assay.type Name of the assay with raw counts of an experiment.
 #' @param min.cells Samples with fewer cells in a group are left out, and a message reports
 #'   their number.
@@ -93,7 +95,8 @@
 #' }
 #' @export
 DifferentialConditionsSCMVP <- function(object, condition = NULL, sample = NULL,
-                                        group.by = "scmvp_cluster", modality = c("rna", "peaks"),
+                                        group.by = "scmvp_cluster",
+                                        modality = c("rna", "peaks", "protein"),
                                         reference = NULL, covariates = NULL,
                                         method = c("edgeR", "DESeq2"), assay = NULL,
                                         experiment = NULL, assay.type = "counts", min.cells = 10,

@@ -1,9 +1,9 @@
-#' Genes and peaks that differ between groups of cells
+#' Genes, peaks and proteins that differ between groups of cells
 #'
-#' Tests which genes differ in expression, or which peaks in accessibility, between two groups of
-#' cells or between each group and the rest. The test uses the counts of the object and controls
-#' the false discovery rate, as measured on cells with known differences (docs/benchmarks.md of
-#' the project). The table also gives the effect that the model decodes.
+#' Tests which genes or proteins differ in expression, or which peaks in accessibility, between two
+#' groups of cells or between each group and the rest. The test uses the counts of the object and
+#' controls the false discovery rate, as measured on cells with known differences
+#' (docs/benchmarks.md of the project). The table also gives the effect that the model decodes.
 #'
 #' @section What is tested:
 #' The posterior of the log fold change of a feature combines the likelihood of its counts
@@ -11,7 +11,9 @@
 #' learned from all other features. A feature is called (`is_de`) if its `q_value`, the expected
 #' proportion of false calls among this and all more probable features, is at most `fdr`. A call
 #' is false if the true log2 fold change lies within `logfc.threshold`. Fold changes are
-#' relative to the typical feature (attribute `typical_lfc`), because proportions sum to one.
+#' relative to the typical feature (attribute `typical_lfc`), because proportions sum to one. Those
+#' of proteins are relative to the background of both groups, as there is no typical protein in a
+#' panel; the counts include the background, which makes fold changes smaller than `lfc_model`.
 #'
 #' If the model was fitted with batches, cells are compared with cells of their own batch, so that
 #' batch effects cancel. A batch with fewer than three cells of a group contributes nothing, and
@@ -63,7 +65,7 @@
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
 #' @param ... Not used; an unknown argument causes an error that names it.
-#' @param modality `"rna"` for genes or `"peaks"`.
+#' @param modality `"rna"` for genes, `"peaks"` or `"protein"`.
 #' @param group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat object)
 #'   or one value per cell; `NULL` for the clusters of the fit. Cells with `NA` are left out.
 #' @param ident.1 Group to test, as in `FindMarkers()`: a label, several labels (combined into one
@@ -76,9 +78,9 @@
 #'   features that are called.
 #' @param library.size Library size to which `mean_group` and `mean_reference` refer.
 #' @param n.samples Number of samples of the latent from which `lfc_model` is computed.
-#' @param rna,peaks Counts, features x cells (for `peaks` also an experiment), if the object does
-#'   not contain them: for a fit of two matrices, and for peaks that were passed separately from the
-#'   object.
+#' @param rna,peaks,proteins Counts, features x cells (for `peaks` also an experiment), if the
+#'   object does not contain them: for a fit of matrices, and for peaks that were passed separately
+#'   from the object.
 #' @param reduction Name of the reduction with the model.
 #' @param seed.use Seed; R's own random numbers are not changed.
 #' @param backend Where Python runs; see [RunSCMVP()].
@@ -119,12 +121,13 @@
 #'   sum(peaks$is_de)
 #' }
 #' @export
-DifferentialSCMVP <- function(object, modality = c("rna", "peaks"), rna = NULL, peaks = NULL,
-                              group.by = NULL, ident.1 = NULL, ident.2 = NULL, features = NULL,
-                              logfc.threshold = 0.25, fdr = 0.05, library.size = 1e4,
-                              n.samples = 10, reduction = "scmvp", seed.use = 0,
-                              backend = c("auto", "reticulate", "process"), verbose = TRUE,
-                              only.pos = FALSE, as = c("data.frame", "seurat"), ...) {
+DifferentialSCMVP <- function(object, modality = c("rna", "peaks", "protein"), rna = NULL,
+                              peaks = NULL, group.by = NULL, ident.1 = NULL, ident.2 = NULL,
+                              features = NULL, logfc.threshold = 0.25, fdr = 0.05,
+                              library.size = 1e4, n.samples = 10, reduction = "scmvp",
+                              seed.use = 0, backend = c("auto", "reticulate", "process"),
+                              verbose = TRUE, only.pos = FALSE, as = c("data.frame", "seurat"),
+                              proteins = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   as <- check_choice(as, c("data.frame", "seurat"), "as")
   request <- differential_request(
@@ -135,7 +138,7 @@ DifferentialSCMVP <- function(object, modality = c("rna", "peaks"), rna = NULL, 
   record <- stored_results(object, reduction)
   home <- home_of(object, reduction)
   latent <- latent_of(object, reduction)
-  counts <- counts_of_fit(object, record, reduction, home, rownames(latent), rna, peaks)
+  counts <- counts_of_fit(object, record, reduction, home, rownames(latent), rna, peaks, proteins)
   by <- group_column(group.by, ident.1, rownames(latent), reduction)
   data <- grouping_columns(object, by, home)
   table <- compare_groups(record, counts, group.by, ident.1, ident.2, data, reduction, request)
@@ -167,54 +170,53 @@ differential_request <- function(modality, features, logfc.threshold, fdr, libra
 }
 
 compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, reduction, request) {
-  tested <- if (request$modality == "rna") "rna" else "peaks"
+  tested <- part_kind(request$modality)
+  refuse_other_model(tested, names(counts))
   if (is.null(counts[[tested]])) {
     refuse(
-      "the counts of the ", if (tested == "rna") "genes" else "peaks", " are not in the object: ",
+      "the counts of the ", features_of_kind(tested), " are not in the object: ",
       where_counts_are(record$options, tested)
     )
   }
-  has <- lengths(counts) > 0
   cells <- colnames(counts[[tested]])
   groups <- groups_to_compare(group.by, ident.1, ident.2, cells, data, reduction)
   with_engine(request$backend, function(engine) {
     model <- restore_model(record$model, engine)
-    rna <- in_model_features(counts$rna, model$genes, "gene", cells, request)
-    peaks <- in_model_features(counts$peaks, model$peaks, "peak", cells, request)
-    modelled <- if (tested == "rna") model$genes else model$peaks
-    shown <- if (tested == "rna") rna$shown else peaks$shown
+    found <- by_kind(names(counts), function(kind) {
+      in_model_features(counts[[kind]], model, kind, cells, request)
+    })
+    modelled <- features_in_model(model, tested)
+    shown <- found[[tested]]$shown
     features <- if (!is.null(request$features)) {
       modelled[match(check_names_known(request$features, shown, "features", "in the model"), shown)]
     }
     if (request$verbose) tell_groups(groups, tested, length(modelled))
-    options <- c(request$options, list(
-      latent = if (all(has)) "joint" else if (has[["rna"]]) "rna" else "atac"
-    ))
+    latent <- latent_from(names(without_nulls(counts)), names(counts))
+    options <- c(request$options, list(latent = latent))
     columns <- names(model$batch)
     batch <- if (length(columns) > 0) {
       batches_of_model(columns, cells, data, "the table of the object's cells")
     }
-    found <- engine$differential(
-      rna$counts, peaks$counts, groups, request$modality, features, options, batch
+    result <- engine$differential(
+      lapply(found, `[[`, "counts"), groups, request$modality, features, options, batch
     )
-    differential_table(found$table, modelled, shown, unlist(found$typical), groups)
+    differential_table(result$table, modelled, shown, unlist(result$typical), groups)
   })
 }
 
 where_counts_are <- function(options, tested) {
-  place <- if (tested == "rna") "rna." else "peak."
-  kinds <- Filter(function(kind) {
-    any(lengths(options[paste0(c("rna.", "peak."), kind)]) > 0)
-  }, c("assay", "experiment"))
-  if (length(kinds) == 0 || tested %in% options$beside) {
-    return(paste0("give them with ", tested, " =."))
+  named <- function(part) paste0(of_kind(all_kinds, "prefix"), ".", part)
+  part <- Filter(function(part) any(named(part) %in% names(options)), c("assay", "experiment"))
+  argument <- of_kind(tested, "argument")
+  if (length(part) == 0 || tested %in% options$beside) {
+    return(paste0("give them with ", argument, " =."))
   }
-  name <- options[[paste0(place, kinds)]]
-  if (is.null(name)) {
-    other <- if (tested == "rna") "peaks" else "rna"
+  names <- stats::setNames(options[named(part)], all_kinds)
+  if (is.null(names[[tested]])) {
+    other <- names(without_nulls(names))[1]
     return(paste0("its cells were embedded without them, so take modality = \"", other, "\"."))
   }
-  paste0("put ", kinds, " '", name, "' back, or give its counts with ", tested, " =.")
+  paste0("put ", part, " '", names[[tested]], "' back, or give its counts with ", argument, " =.")
 }
 
 # list(labels, levels, group1, group2): a label per cell, "" for none, the labels in the order of
@@ -317,7 +319,7 @@ tell_groups <- function(groups, tested, n) {
     if (is.null(groups$group2)) other <- "the rest"
     paste0("'", groups$group1[[1]], "' with ", other)
   }
-  message("comparing ", what, ": ", count_of(n, if (tested == "rna") "gene" else "peak"))
+  message("comparing ", what, ": ", count_of(n, of_kind(tested, "feature")))
 }
 
 # The table of the core, under the names that the object has for the features.

@@ -1,14 +1,14 @@
-#' Doublet scores from both modalities
+#' Doublet scores from all modalities
 #'
 #' Computes for each cell the probability that it is a doublet (two cells of different types in
 #' one droplet) and adds it to the metadata. No cell is removed.
 #'
 #' @section How cells are scored:
 #' Doublets are simulated: the counts of two cells from different components of the mixture (and
-#' from the same batch, if the model has batches) are added in both modalities, and 60 to 100 % of
+#' from the same batch, if the model has batches) are added in all modalities, and 60 to 100 % of
 #' the counts are kept. The encoder of the model embeds the simulated doublets in the latent. A cell
 #' has a high score if many of its neighbors are simulated doublets and if it has as many counts as
-#' they have in both modalities. The proportion of doublets is estimated together with the scores,
+#' they have in all modalities. The proportion of doublets is estimated together with the scores,
 #' so that the sum of the scores is the expected number of doublets. This number is too high if many
 #' single cells resemble simulated doublets, as cells along a gradient and cells with few counts do.
 #'
@@ -20,9 +20,9 @@
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
 #' @param ... Not used; an unknown argument causes an error that names it.
-#' @param rna,peaks Counts, features x cells (for `peaks` also an experiment), if the object does
-#'   not contain them: for a fit of two matrices, and for peaks that were passed separately from the
-#'   object.
+#' @param rna,peaks,proteins Counts, features x cells (for `peaks` also an experiment), if the
+#'   object does not contain them: for a fit of matrices, and for peaks that were passed separately
+#'   from the object.
 #' @param n.simulated Number of simulated doublets, at least 50; `NULL` for twice the number of
 #'   cells, at most 20,000.
 #' @param reduction Name of the reduction with the model.
@@ -35,7 +35,7 @@
 #'   In a `scMVPFit`, the scores are in the element `doublet_score`, with the names of the cells.
 #' @section Errors:
 #' `scmvp_error_input` if all cells belong to one component, if fewer than 50 cells have counts in
-#' both modalities, or if the object does not contain the counts; `scmvp_error_model` if there is
+#' all modalities, or if the object does not contain the counts; `scmvp_error_model` if there is
 #' no stored model.
 #' @examples
 #' if (scMVP_available()) {
@@ -47,7 +47,8 @@
 #' @export
 DoubletScoreSCMVP <- function(object, rna = NULL, peaks = NULL, n.simulated = NULL,
                               reduction = "scmvp", seed.use = 0,
-                              backend = c("auto", "reticulate", "process"), verbose = TRUE, ...) {
+                              backend = c("auto", "reticulate", "process"), verbose = TRUE,
+                              proteins = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   options <- list(
     n_simulated = check_number(n.simulated, "n.simulated", min = 50, whole = TRUE, optional = TRUE),
@@ -59,13 +60,14 @@ DoubletScoreSCMVP <- function(object, rna = NULL, peaks = NULL, n.simulated = NU
   record <- stored_results(object, reduction)
   home <- home_of(object, reduction)
   cells <- rownames(latent_of(object, reduction))
-  counts <- counts_to_score(object, record, reduction, home, cells, rna, peaks)
+  counts <- counts_of_fit(object, record, reduction, home, cells, rna, peaks, proteins)
+  refuse_missing_counts(counts, record)
   data <- cell_data(object, home)
   scores <- with_engine(backend, function(engine) {
     model <- restore_model(record$model, engine)
     counts <- counts_in_model(counts, model, cells, verbose)
     engine$doublets(
-      counts$rna, counts$peaks, options,
+      counts, options,
       if (length(model$batch) > 0) {
         batches_of_model(names(model$batch), cells, data, "the table of the object's cells")
       }
@@ -80,18 +82,16 @@ DoubletScoreSCMVP <- function(object, rna = NULL, peaks = NULL, n.simulated = NU
 
 doublet_column <- function(reduction) paste0(reduction, "_doublet_score")
 
-# Counts of both modalities, list(rna, peaks).
-counts_to_score <- function(object, record, reduction, home, cells, rna, peaks) {
-  counts <- counts_of_fit(object, record, reduction, home, cells, rna, peaks)
+# `counts`: by kind.
+refuse_missing_counts <- function(counts, record) {
   for (kind in names(counts)) {
     if (is.null(counts[[kind]])) {
       refuse(
-        "doublets are scored by both modalities, but the object has no counts of ",
-        if (kind == "rna") "genes" else "peaks", ": ", where_counts_are(record$options, kind)
+        "doublets are scored by all modalities, but the object has no counts of ",
+        features_of_kind(kind), ": ", where_counts_are(record$options, kind)
       )
     }
   }
-  counts
 }
 
 tell_doublets <- function(scores) {

@@ -1,4 +1,4 @@
-#' Genes and peaks that change along pseudotime
+#' Genes, peaks and proteins that change along pseudotime
 #'
 #' `FeaturesAlongSCMVP()` tests every feature of an assay for a change along a pseudotime and
 #' estimates the size and place of the change. `PlotAlongSCMVP()` draws smooth trends of selected
@@ -20,14 +20,15 @@
 #' @param ... Not used; an unknown argument causes an error that names it.
 #' @param pseudotime Name of a column of the cell metadata, or one number per cell; cells in which
 #'   it is not finite are left out.
-#' @param assay Name of an assay of a Seurat object; `NULL` for its default assay.
+#' @param assay Name of an assay of a Seurat object, such as `"ADT"`; `NULL` for its default assay.
 #' @param experiment Name of an alternative experiment of a SingleCellExperiment; `NULL` for the
 #'   main one.
 #' @param assay.type Name of the assay with raw counts of a SingleCellExperiment.
 #' @param features Names of the features to test, or to draw; `NULL` tests all.
 #' @param cells Names of the cells to use, such as those of the trunk and of one branch; `NULL` for
 #'   all.
-#' @param size Size of each cell; `NULL` for the sum of its counts.
+#' @param size Size of each cell; `NULL` for the sum of its counts. In a small panel of proteins, a
+#'   few can be most of this sum; the sum over isotype controls is then a better size.
 #' @param df Degrees of freedom of the spline, at least 3.
 #' @param min.cells Features with counts in fewer cells have no p-value.
 #' @param backend Where Python runs; see [RunSCMVP()].

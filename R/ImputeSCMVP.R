@@ -1,4 +1,4 @@
-#' Impute genes or peaks from a fitted model
+#' Impute genes, peaks or proteins from a fitted model
 #'
 #' Computes the expected expression or accessibility of any modeled feature from the latent that
 #' [RunSCMVP()] or [ProjectSCMVP()] stored. The counts are not needed, so this also works for a
@@ -99,8 +99,9 @@ impute_into <- function(object, record, reduction, latent, home, request, assay.
   parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
   names <- names_for(reduction)
   name <- check_column_name(assay.name, "assay.name", optional = TRUE)
-  if (is.null(name)) name <- names$assays[[request$modality]]
-  key <- if (is.null(assay.name)) names$assay_keys[[request$modality]] else tolower(key_for(name))
+  kind <- part_kind(request$modality)
+  if (is.null(name)) name <- names$assays[[kind]]
+  key <- if (is.null(assay.name)) names$assay_keys[[kind]] else tolower(key_for(name))
   refuse_key_of_another(object, key, name, "assay.name")
   mark <- request_mark(request, reduction, record)
   old <- existing_imputation(parts, about(object), name, mark)
@@ -113,7 +114,7 @@ impute_into <- function(object, record, reduction, latent, home, request, assay.
   if (!is.null(old)) values <- with_old_values(old, values)
   put_results(object, new_results(home = home, imputed = list(list(
     name = name, key = key, values = values, mark = mark,
-    source = part_of_fit(object, parts, reduction, part_kind(request$modality))$source
+    source = part_of_fit(object, parts, reduction, kind)$source
   ))))
 }
 
@@ -166,7 +167,7 @@ over_blocks <- function(n_cells, n_features, modality, watch, f) {
 }
 
 imputing <- function(modality) {
-  paste("imputing", c(rna = "RNA", atac = "peaks", protein = "proteins")[[modality]])
+  paste("imputing", listed_kinds(part_kind(modality)))
 }
 
 # Rows of blocks of at most 2^23 values.

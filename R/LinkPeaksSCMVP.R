@@ -102,6 +102,7 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
   options$contacts <- check_contacts(contacts)
   check_fitted(object, "LinkPeaksSCMVP()", "its model and the latent of its cells")
   record <- stored_results(object, reduction)
+  for (kind in c("rna", "peaks")) refuse_other_model(kind, kinds_of_model(record$model))
   part <- peaks_of_fit(object, record, reduction)
   if (as == "object") check_links_home(about(object), part)
   if (as != "data.frame" && !is.null(group.by)) {

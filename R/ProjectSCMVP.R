@@ -1,10 +1,10 @@
 #' Embed other cells with a fitted model
 #'
 #' Embeds cells in the latent space of a fitted model without training: cells of another sample,
-#' cells in which only RNA or only ATAC was measured, or the training cells themselves, to attach a
-#' model that was trained elsewhere (`scmvp fit` on a machine with a GPU) to their object. The query
-#' is returned in the form of a [RunSCMVP()] result that includes the model. [ImputeSCMVP()] can
-#' then impute any modeled feature, including those of a missing modality.
+#' cells in which only some of its modalities were measured, or the training cells themselves, to
+#' attach a model that was trained elsewhere (`scmvp fit` on a machine with a GPU) to their object.
+#' The query is returned in the form of a [RunSCMVP()] result that includes the model.
+#' [ImputeSCMVP()] can then impute any modeled feature, including those of a missing modality.
 #'
 #' @section Features:
 #' Features of the query and of the model are matched by name. Different spellings of a peak
@@ -27,20 +27,23 @@
 #'   (genes x cells) or the path of a file that [ReadSCMVP()] reads.
 #' @param ... Not used; an unknown argument causes an error that names it.
 #' @param mosaic,rna.layer,peak.layer For a path: as in [ReadSCMVP()].
-#' @param modality Modality from which the cells are embedded: `"joint"` (both), `"rna"` or
-#'   `"peaks"`; `NULL`: all modalities of the query.
-#' @param rna.assay,peak.assay Names of the assays of a Seurat object; `NULL` finds them.
-#' @param rna.experiment,peak.experiment,assay.type As for [RunSCMVP()].
+#' @param modality Modality from which the cells are embedded: `"joint"` (all of the model),
+#'   `"rna"`, `"peaks"` or `"protein"`; `NULL`: those that the query has.
+#' @param rna.assay,peak.assay,protein.assay Names of the assays of a Seurat object; `NULL` finds
+#'   them. Proteins are looked for if the model has them.
+#' @param rna.experiment,peak.experiment,protein.experiment,assay.type As for [RunSCMVP()].
 #' @param peaks A matrix of ATAC counts, peaks x cells, in addition to `query` or alone (`query =
 #'   NULL`); for a SingleCellExperiment, also another SingleCellExperiment.
-#' @param impute.genes,impute.peaks Names of features to impute in the same call, as in
+#' @param proteins A matrix of protein counts, proteins x cells, beside or instead of matrices of
+#'   RNA and peaks.
+#' @param impute.genes,impute.peaks,impute.proteins Features to impute in the same call, as in
 #'   [RunSCMVP()].
 #' @param reduction.name,reduction.key Names of the result, as for [RunSCMVP()].
 #' @param model.reduction Name of the reduction that holds the model, when `model` is an object.
 #' @param batch For matrices and a model fitted with batches: the batches of the query cells, as for
 #'   [RunSCMVP()].
-#' @param min.shared Smallest proportion of the model's genes, and of its peaks, that the query must
-#'   contain.
+#' @param min.shared Smallest proportion of the model's genes, of its peaks and of its proteins that
+#'   the query must contain.
 #' @param max.gb Largest imputed result in GB.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Show which assays and features were used.
@@ -70,17 +73,21 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
                          batch = NULL, reduction.name = "scmvp", reduction.key = NULL,
                          model.reduction = "scmvp", min.shared = 0.8, max.gb = 4,
                          backend = c("auto", "reticulate", "process"), verbose = TRUE,
-                         mosaic = FALSE, rna.layer = NULL, peak.layer = NULL, ...) {
+                         mosaic = FALSE, rna.layer = NULL, peak.layer = NULL, proteins = NULL,
+                         protein.assay = NULL, protein.experiment = NULL, impute.proteins = FALSE,
+                         ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("model", "query", "...")))
   projection <- projection_settings(
-    model, model.reduction, modality, impute.genes, impute.peaks, min.shared, max.gb, backend,
-    verbose, check_flag(mosaic, "mosaic")
+    model, model.reduction, modality, min.shared, max.gb, backend, verbose,
+    check_flag(mosaic, "mosaic"),
+    list(rna = impute.genes, peaks = impute.peaks, protein = if (check_flag(
+      impute.proteins, "impute.proteins"
+    )) TRUE)
   )
   query <- read_if_path(query, projection, rna.layer, peak.layer)
-  if (is.null(query) && is.null(peaks)) {
-    refuse("give query (a matrix of genes x cells), peaks (peaks x cells) or both.")
-  }
-  query <- as_container(query, peaks, "ProjectSCMVP()")
+  beside <- list(peaks = peaks, protein = proteins)
+  refuse_no_query(c(list(rna = query), beside))
+  query <- as_container(query, beside, "ProjectSCMVP()")
   words <- about(query)
   refuse_other_class(query, match.call(), environment())
   if (!is.null(batch) && words$part != "matrix") {
@@ -89,37 +96,50 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
   parts <- parts_of(query, peaks, assay.type)
   names <- result_names(
     query, parts, reduction.name, reduction.key,
-    new = c(rna = !is.null(impute.genes), atac = !is.null(impute.peaks))
+    new = !vapply(projection$imputed, is.null, NA)
   )
-  pair <- find_pair(
-    parts, words,
-    list(rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment)),
+  given <- list(
+    rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment),
+    protein = c(protein.assay, protein.experiment)
+  )
+  refuse_unmodeled(projection, if (words$part == "matrix") unclass(query) else given)
+  used <- find_parts(
+    parts, words, given,
     wanted = projection$wanted, needed = character(),
     known = unlist(c(
       fitted_names(query, reduction.name, parts),
       if (is_container(model)) fitted_names(model, model.reduction, parts)
     ))
   )
-  has <- lengths(pair) > 0
-  refuse_missing_modality(projection, has)
-  home <- pair[has][[1]]$name
-  counts <- lapply(pair, function(part) if (!is.null(part)) part$counts(home))
-  if (all(vapply(counts[has], ncol, 0L) == 0)) refuse("the query has no cells to embed.")
+  used <- without_nulls(used)
+  refuse_missing_modality(projection, names(used))
+  home <- used[[1]]$name
+  counts <- lapply(used, function(part) part$counts(home))
+  if (all(vapply(counts, ncol, 0L) == 0)) refuse("the query has no cells to embed.")
   if (verbose && words$part != "matrix") {
-    for (part in pair[has]) {
+    for (part in used) {
       message(words$part, " '", part$name, "' (", count_of(length(part$features), "feature"), ")")
     }
   }
-  fit <- project(projection, counts$rna, counts$peaks, function(names, cells) {
+  fit <- project(projection, counts, function(names, cells) {
     batches_of_query(batch, names, cells, cell_data(query, home), words)
   })
-  results <- fit_results(fit, names, parts, pair, home, words, assay.type, verbose)
+  results <- fit_results(fit, names, parts, used, home, words, assay.type, verbose)
   call <- match.call()
   frame <- environment()
   results$command <- function() {
-    seurat_command("ProjectSCMVP", call, frame, reduction.name, pair[has][[1]]$name)
+    seurat_command("ProjectSCMVP", call, frame, reduction.name, home)
   }
   put_results(query, results)
+}
+
+refuse_no_query <- function(given) {
+  if (length(without_nulls(given)) == 0) {
+    refuse(
+      "give query (a matrix of genes x cells), peaks (peaks x cells), proteins (proteins x cells) ",
+      "or several of these."
+    )
+  }
 }
 
 # The batches of the query's cells, in the columns that the model has: those of its metadata, or
@@ -139,24 +159,28 @@ batches_of_query <- function(batch, names, cells, data, words) {
   if (length(names) == 1 && ncol(found) == 1) stats::setNames(found, names) else found
 }
 
-projection_settings <- function(model, model.reduction, modality, impute.genes, impute.peaks,
-                                min.shared, max.gb, backend, verbose, mosaic) {
+# `imputed`: what to impute by kind, NULL for none: names of features, or TRUE for all.
+projection_settings <- function(model, model.reduction, modality, min.shared, max.gb, backend,
+                                verbose, mosaic, imputed) {
+  stored <- model_of(
+    model, check_string(model.reduction, "model.reduction"), "model", "model.reduction"
+  )
+  kinds <- kinds_of_model(stored)
   if (!is.null(modality)) {
     if (identical(modality, "atac")) modality <- "peaks"
-    modality <- check_choice(modality, c("joint", "rna", "peaks"), "modality")
+    modality <- check_choice(modality, c("joint", kinds), "modality")
   }
   check_number(min.shared, "min.shared", min = 0)
   if (min.shared > 1) refuse("min.shared must be at most 1, not ", min.shared, ".")
   list(
-    model = model_of(
-      model, check_string(model.reduction, "model.reduction"), "model", "model.reduction"
-    ),
+    model = stored,
     # of the clusters in the object that has the model
     level = if (is_container(model)) fits_of(model)[[model.reduction]]$level,
     modality = modality,
+    kinds = kinds,
     # what has to be there; all that is there for NULL
-    wanted = if (isTRUE(modality %in% c("rna", "peaks"))) modality else c("rna", "peaks"),
-    genes = impute.genes, peaks = impute.peaks,
+    wanted = if (isTRUE(modality %in% kinds)) modality else kinds,
+    imputed = imputed,
     min.shared = min.shared,
     max.gb = check_number(max.gb, "max.gb", min = 0),
     backend = check_choice(backend, backends, "backend"),
@@ -165,56 +189,53 @@ projection_settings <- function(model, model.reduction, modality, impute.genes, 
   )
 }
 
-# From counts of one or both modalities to results, in the form of fit_core(). `batches(names,
-# cells)`: the query's values of the columns that the model has as batches.
-project <- function(projection, rna, peaks, batches) {
-  has <- c(rna = !is.null(rna), atac = !is.null(peaks))
-  from <- if (all(has)) "joint" else names(has)[has]
-  cells <- colnames(if (has[["rna"]]) rna else peaks)
+# From counts by kind to results, in the form of fit_core(). `batches(names, cells)`: the query's
+# values of the columns that the model has as batches.
+project <- function(projection, counts, batches) {
   watched(projection$verbose, function(watch) {
     with_engine(projection$backend, watch = watch, f = function(engine) {
-      project_with(engine, projection, rna, peaks, cells, from, batches, watch)
+      project_with(engine, projection, counts, batches, watch)
     })
   })
 }
 
-project_with <- function(engine, projection, rna, peaks, cells, from, batches, watch) {
-  modelled <- restore_model(projection$model, engine)
-  rna <- in_model_features(rna, modelled$genes, "gene", cells, projection)
-  peaks <- in_model_features(peaks, modelled$peaks, "peak", cells, projection)
-  genes_wanted <- wanted_of_model(projection$genes, rna$shown, "impute.genes")
-  peaks_wanted <- wanted_of_model(projection$peaks, peaks$shown, "impute.peaks")
+project_with <- function(engine, projection, counts, batches, watch) {
+  cells <- colnames(counts[[1]])
+  from <- latent_from(names(counts), projection$kinds)
+  model <- restore_model(projection$model, engine)
+  found <- by_kind(projection$kinds, function(kind) {
+    in_model_features(counts[[kind]], model, kind, cells, projection)
+  })
+  wanted <- by_kind(projection$kinds, function(kind) {
+    wanted_of_model(projection$imputed[[kind]], found[[kind]]$shown, kind)
+  })
   check_memory(
-    c(length(genes_wanted), length(peaks_wanted)), length(cells), projection$max.gb,
-    "the imputed values", "ask for fewer impute.genes or impute.peaks"
+    lengths(wanted), length(cells), projection$max.gb, "the imputed values",
+    "ask for fewer impute.genes or impute.peaks"
   )
-  columns <- names(modelled$batch)
+  columns <- names(model$batch)
   batch <- if (length(columns) > 0) batches(columns, cells)
-  latent <- watch$during(
-    "embedding the cells", engine$embed(rna$counts, peaks$counts, from, batch, watch$stage)
-  )
+  latent <- watch$during("embedding the cells", engine$embed(
+    lapply(found, `[[`, "counts"), from, batch, watch$stage
+  ))
   result <- name_cells(latent, engine$responsibilities(latent, projection$level), cells)
   c(result, list(
     id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6"),
-    imputed = list(
-      rna = decode_shown(
-        engine, result$latent, "rna", genes_wanted, rna$shown, modelled$genes, watch
-      ),
-      atac = decode_shown(
-        engine, result$latent, "atac", peaks_wanted, peaks$shown, modelled$peaks, watch
-      )
-    ),
+    imputed = by_kind(projection$kinds, function(kind) {
+      shown <- found[[kind]]$shown
+      decode_shown(engine, result$latent, kind, wanted[[kind]], shown, model, watch)
+    }),
     options = list(
-      projected = TRUE, modality = if (from == "atac") "peaks" else from, backend = engine$name
+      projected = TRUE, modality = if (from == "joint") from else part_kind(from),
+      backend = engine$name
     ),
-    history = as.data.frame(modelled$history),
-    summary = modelled$summary,
+    history = as.data.frame(model$history),
+    summary = model$summary,
     tree = engine$tree(projection$level),
     level = projection$level,
-    spelling = list(
-      rna = unless_identical(rna$shown, modelled$genes),
-      atac = unless_identical(peaks$shown, modelled$peaks)
-    ),
+    spelling = stats::setNames(lapply(projection$kinds, function(kind) {
+      unless_identical(found[[kind]]$shown, features_in_model(model, kind))
+    }), of_kind(projection$kinds, "core")),
     batch = batch,
     interrupted = FALSE,
     staged = list(model = projection$model)
@@ -222,10 +243,10 @@ project_with <- function(engine, projection, rna, peaks, cells, from, batches, w
 }
 
 # Imputed values of features under the names that the query has for them.
-decode_shown <- function(engine, latent, modality, wanted, shown, modelled, watch) {
+decode_shown <- function(engine, latent, kind, wanted, shown, model, watch) {
   values <- decode_features(
-    engine, latent, modality, modelled[match(wanted, shown)],
-    log = modality == "rna", watch = watch
+    engine, latent, of_kind(kind, "core"), features_in_model(model, kind)[match(wanted, shown)],
+    log = is_logged(kind), watch = watch
   )
   if (!is.null(values)) rownames(values) <- wanted
   values
@@ -233,36 +254,54 @@ decode_shown <- function(engine, latent, modality, wanted, shown, modelled, watc
 
 unless_identical <- function(x, y) if (!identical(x, y)) x
 
-refuse_missing_modality <- function(projection, has) {
-  lacking <- if (!is.null(projection$modality)) projection$wanted[!has[projection$wanted]]
-  if (length(lacking) > 0) {
+# What is given of a kind that the model does not have. `given`: by kind.
+refuse_unmodeled <- function(projection, given) {
+  imputed <- projection$imputed
+  useless <- setdiff(names(without_nulls(c(given, imputed))), projection$kinds)
+  if (length(useless) > 0) {
     refuse(
-      "modality = \"", projection$modality, "\" needs ",
-      paste(c(rna = "RNA", peaks = "peak")[lacking], collapse = " and "), " counts, and the query ",
-      "has none: give them, or another modality."
+      "the model was fitted to ", listed_kinds(projection$kinds), ": leave ",
+      listed_kinds(useless), " out."
     )
   }
-  if (!any(has)) refuse("the query has neither RNA nor peak counts: there is nothing to embed.")
 }
 
-wanted_of_model <- function(wanted, shown, argument) {
+# `has`: the kinds that the query has.
+refuse_missing_modality <- function(projection, has) {
+  lacking <- if (!is.null(projection$modality)) setdiff(projection$wanted, has)
+  if (length(lacking) > 0) {
+    refuse(
+      "modality = \"", projection$modality, "\" needs ", in_a_row(of_kind(lacking, "label")),
+      " counts, and the query has none: give them, or another modality."
+    )
+  }
+  if (length(has) == 0) {
+    refuse(
+      "the query has no counts of ", listed_kinds(projection$kinds), ", to which the model was ",
+      "fitted: there is nothing to embed."
+    )
+  }
+}
+
+wanted_of_model <- function(wanted, shown, kind) {
   if (is.null(wanted)) {
     return(character())
   }
-  check_names_known(wanted, shown, argument, "in the model")
+  if (isTRUE(wanted)) {
+    return(shown)
+  }
+  check_names_known(wanted, shown, paste0("impute.", features_of_kind(kind)), "in the model")
 }
 
-# Counts in the rows of the model (zero where the query has no such feature, and all zero without
-# counts), under the model's names; and the names that the query has for them.
-in_model_features <- function(counts, modelled, word, cells, projection) {
+# list(counts, shown): counts in the rows of the model (zero where the query has no such feature),
+# under the model's names, NULL without any; and the names that the query has for these.
+in_model_features <- function(counts, model, kind, cells, projection) {
+  modelled <- features_in_model(model, kind)
   if (is.null(counts)) {
-    empty <- Matrix::sparseMatrix(
-      i = integer(), j = integer(), x = numeric(), dims = c(length(modelled), length(cells)),
-      dimnames = list(modelled, cells)
-    )
-    return(list(counts = empty, shown = modelled))
+    return(list(counts = NULL, shown = modelled))
   }
-  at <- match_features(modelled, rownames(counts), word)
+  word <- of_kind(kind, "feature")
+  at <- match_features(modelled, rownames(counts), kind)
   missing <- is.na(at)
   is_query <- !isTRUE(projection$fitted)
   whose <- if (is_query) "the query" else "the object"
@@ -271,8 +310,8 @@ in_model_features <- function(counts, modelled, word, cells, projection) {
       whose, " has only ", format_count(sum(!missing)), " of the model's ",
       count_of(length(modelled), word), " (the model has ", some_names(modelled[missing], 2), "; ",
       whose, " ", some_names(rownames(counts), 2), "): ",
-      if (word == "peak") "count its fragments in the peaks of the model"
-      else "give it the genes of the model, with names of the same kind",
+      if (kind == "peaks") "count its fragments in the peaks of the model"
+      else paste0("give it the ", word, "s of the model, with names of the same kind"),
       if (is_query) ", or lower min.shared", "."
     )
   }
@@ -290,15 +329,13 @@ in_model_features <- function(counts, modelled, word, cells, projection) {
   list(counts = counts, shown = shown)
 }
 
-# Counts of both modalities that a fit was made on, list(rna, peaks), in the rows of its model and
-# in the order of `cells`.
+# Counts by kind that a fit was made on, in the rows of its model and in the order of `cells`.
 counts_in_model <- function(counts, model, cells, verbose) {
   known <- list(min.shared = 0.8, fitted = TRUE, verbose = verbose)
-  in_order <- lapply(counts, cells_or_empty, cells)
-  list(
-    rna = in_model_features(in_order$rna, model$genes, "gene", cells, known)$counts,
-    peaks = in_model_features(in_order$peaks, model$peaks, "peak", cells, known)$counts
-  )
+  by_kind(names(counts), function(kind) {
+    in_order <- cells_or_empty(counts[[kind]], cells)
+    in_model_features(in_order, model, kind, cells, known)$counts
+  })
 }
 
 # Rows of a dgCMatrix in the order of `at`, zero for NA.
@@ -315,12 +352,12 @@ rows_or_zero <- function(counts, at) {
 }
 
 # Where each feature of the model is among those of the query: by name, else by what the name means.
-match_features <- function(modelled, have, word) {
+match_features <- function(modelled, have, kind) {
   at <- match(modelled, have)
   if (!anyNA(at)) {
     return(at)
   }
-  meaning <- if (word == "peak") range_meaning else seurat_spelling
+  meaning <- if (kind == "peaks") range_meaning else seurat_spelling
   sought <- meaning(modelled[is.na(at)])
   found <- meaning(have)
   ambiguous <- found %in% found[duplicated(found)] # two names that mean the same: neither is taken

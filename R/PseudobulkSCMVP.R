@@ -25,8 +25,9 @@
 #' sums$samples
 #' @export
 PseudobulkSCMVP <- function(object, sample = NULL, group.by = "scmvp_cluster",
-                            modality = c("rna", "peaks"), assay = NULL, experiment = NULL,
-                            assay.type = "counts", min.cells = 10, verbose = TRUE, ...) {
+                            modality = c("rna", "peaks", "protein"), assay = NULL,
+                            experiment = NULL, assay.type = "counts", min.cells = 10,
+                            verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   cells <- cells_to_sum(
     object, check_modality(modality), c(assay, experiment), assay.type, group.by, match.call(),
@@ -75,11 +76,11 @@ part_to_sum <- function(object, kind, name, assay.type) {
   parts <- parts_of(object, assay.type = assay.type)
   argument <- part_argument(words)
   check_part(parts, name, argument, words, kind)
-  part <- if (kind == "rna") {
-    find_rna_part(object, parts, name, argument, NULL)
-  } else {
-    find_peak_part(object, parts, name, argument)
-  }
+  part <- switch(kind,
+    rna = find_rna_part(object, parts, name, argument, NULL),
+    peaks = find_peak_part(object, parts, name, argument),
+    protein = find_protein_part(object, parts, name, argument)
+  )
   check_counted(part, words, argument)
 }
 

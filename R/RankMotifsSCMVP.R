@@ -330,8 +330,8 @@ normalized_rna <- function(object, record, reduction, cells) {
   counts <- kept_counts(object, record, reduction, home, "rna")
   if (is.null(counts)) {
     refuse(
-      "the counts of the genes are not in the object: give expression (genes x cells), or take ",
-      "values = \"imputed\"."
+      "the counts of the genes are not in the object: give expression (genes x cells)",
+      if ("rna" %in% kinds_of_model(record$model)) ", or take values = \"imputed\"", "."
     )
   }
   counts <- cells_or_empty(counts, cells)
@@ -346,7 +346,7 @@ with_source <- function(from, request, f) {
   watched(request$verbose, function(watch) {
     of_model <- !is.null(from$record)
     with_engine(request$backend, torch = of_model, watch = watch, f = function(engine) {
-      if (of_model) restore_model(from$record$model, engine)
+      if (of_model) features_in_model(restore_model(from$record$model, engine), "rna")
       f(engine)
     })
   })

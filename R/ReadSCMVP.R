@@ -1,15 +1,18 @@
 #' Read paired cells from a file
 #'
-#' Reads paired cells into a Seurat object with assays `RNA` and `ATAC`. Several samples, each with
-#' its own peaks, are joined into one object.
+#' Reads cells into a Seurat object with assays `RNA` and `ATAC`, and `ADT` for surface proteins
+#' (Antibody Capture). Where there are proteins, RNA or ATAC may be absent. Several samples, each
+#' with its own peaks, are joined into one object.
 #'
 #' @param path For several samples, a vector of paths named by the samples, such as `c(donor1 =
 #'   "run1/outs", donor2 = "run2/outs")`; without names, samples are named after their folders.
 #'   For one sample, the path (without a name) of one of
-#'   * a folder with `rna.h5ad` and `atac.h5ad`;
-#'   * a `.h5mu` file with modalities `rna` and `atac` (or names such as `GEX` and `peaks`);
+#'   * a folder with `rna.h5ad` and `atac.h5ad`, and `protein.h5ad` for proteins;
+#'   * a `.h5mu` file with modalities `rna` and `atac` (or names such as `GEX` and `peaks`), and
+#'     `protein` (or `ADT`) for proteins;
 #'   * an `.h5ad` file of both modalities, with a column `feature_types` in `var`;
-#'   * a 10x `.h5` file with Gene Expression and Peaks (`filtered_feature_bc_matrix.h5`);
+#'   * a 10x `.h5` file with Gene Expression and Peaks (`filtered_feature_bc_matrix.h5`), and
+#'     Antibody Capture for proteins;
 #'   * a folder with `matrix.mtx`, `features.tsv` and `barcodes.tsv`, gzipped or not;
 #'   * the folder `outs` of Cell Ranger ARC, whose filtered matrix is read;
 #'   * a `.rds` file with a Seurat object, which is returned unchanged.

@@ -12,12 +12,12 @@
 #'   60 different values.
 #' @param umap Name of a two-dimensional reduction for the map. `NULL`: `"umap"` if the object has
 #'   it; otherwise a UMAP of the latent is computed (t-SNE if umap-learn is not installed).
-#' @param markers Number of genes and of peaks to list for each cluster.
+#' @param markers Number of genes, peaks and proteins to list for each cluster.
 #' @param title Title of the page.
 #' @param reduction Name of the reduction with the model.
-#' @param rna,peaks Counts, features x cells, if the object does not contain them: for a fit of two
-#'   matrices, and for peaks that were passed separately from the object. Without the counts of both
-#'   modalities, the page omits the sections on depth, markers and modalities.
+#' @param rna,peaks,proteins Counts, features x cells, if the object does not contain them: for a
+#'   fit of matrices, and for peaks that were passed separately from the object. Without the counts
+#'   of all modalities, the page omits the sections on depth, markers and modalities.
 #' @param seed.use Seed of the cells drawn for the map (at most 3,000) and of their positions.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Show progress.
@@ -36,7 +36,7 @@
 ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NULL, markers = 5,
                         title = "scMVP report", reduction = "scmvp", rna = NULL, peaks = NULL,
                         seed.use = 0, backend = c("auto", "reticulate", "process"),
-                        verbose = TRUE) {
+                        verbose = TRUE, proteins = NULL) {
   file <- path.expand(check_string(file, "file"))
   check_string(title, "title")
   check_flag(verbose, "verbose")
@@ -52,11 +52,12 @@ ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NUL
   data <- cell_data(object, home)
   shown <- metadata_to_show(data, columns)
   options$coordinates <- map_of(object, umap, cells)
-  counts <- counts_of_fit(object, record, reduction, home, cells, rna, peaks)
+  counts <- counts_of_fit(object, record, reduction, home, cells, rna, peaks, proteins)
   watched(verbose, function(watch) {
     with_engine(check_choice(backend, backends, "backend"), watch = watch, f = function(engine) {
       model <- restore_model(record$model, engine)
-      counts <- if (all(lengths(counts) > 0)) counts_in_model(counts, model, cells, verbose)
+      lacks <- vapply(counts, is.null, NA)
+      counts <- if (!any(lacks)) counts_in_model(counts, model, cells, verbose)
       batches <- names(model$batch)
       if (!is.null(counts) && length(batches) > 0) {
         batches_of_model(batches, cells, data, "the table of the object's cells")

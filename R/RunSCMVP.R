@@ -1,6 +1,6 @@
-#' Fit scMVP to paired RNA and ATAC
+#' Fit scMVP to paired RNA and ATAC, and to surface proteins
 #'
-#' Fits the joint model of both modalities and returns the object with a common latent space,
+#' Fits the joint model of the modalities and returns the object with a common latent space,
 #' clusters and imputed expression. The fit removes no cells. It excludes features that have counts
 #' in fewer than `min.cells` cells.
 #'
@@ -18,10 +18,12 @@
 #'   `FeaturePlot()` and `VlnPlot()`. It is dense and has no counts.
 #' * assay `scMVP_ATAC`, only with `impute.peaks`: expected accessibility per 10,000 counts, not
 #'   logged. From a ChromatinAssay it keeps ranges, annotation, motifs and the measured counts.
+#' * assay `scMVP_ADT`, only with `impute.proteins`: proteins without background, log(1 + foreground
+#'   counts per 10,000).
 #'
 #' The default assay does not change. With another `reduction.name`, say `joint`, the names are
-#' `joint_cluster`, `joint_cluster_prob`, `joint_RNA` and `joint_ATAC`. A second fit with the same
-#' name replaces all of these.
+#' `joint_cluster`, `joint_cluster_prob`, `joint_RNA`, `joint_ATAC` and `joint_ADT`. A second fit
+#' with the same name replaces all of these.
 #'
 #' An imputed value is the expected value of a feature at the position of the cell in the latent, so
 #' similar cells have similar values. Use imputed values for plots and denoised profiles. The
@@ -66,7 +68,7 @@
 #'     with RNA only, together with `peaks`;
 #'   * a MultiAssayExperiment with an RNA and a peak experiment of the same cells;
 #'   * a matrix of RNA counts, genes x cells (dense, sparse, delayed or on disk), together with
-#'     `peaks`;
+#'     `peaks`, `proteins` or both;
 #'   * the path of a file that [ReadSCMVP()] reads, such as a 10x `.h5`, or the paths of
 #'     several samples.
 #' @param ... Not used; an unknown argument causes an error that names it.
@@ -74,14 +76,20 @@
 #'   counts whose features are not genomic ranges, and the one ChromatinAssay or assay whose
 #'   features are (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and
 #'   the assays of scMVP are ignored.
-#' @param protein.assay,protein.experiment Name of the assay (alternative experiment) with raw
-#'   counts of surface proteins, such as `"ADT"` of TEA-seq or DOGMA-seq, a third modality.
-#'   `NULL`: none. The fit takes the background of each protein into account. Other functions read
-#'   RNA and peaks of the cells, but for [ImputeSCMVP()], which has proteins.
+#' @param protein.assay,protein.experiment Name of the assay (experiment) with raw counts of surface
+#'   proteins, such as `"ADT"` of TEA-seq or DOGMA-seq, a third modality. `NULL`: no proteins, or
+#'   with `modalities` the one assay with a name such as ADT, Protein or Antibody Capture. The fit
+#'   takes the background of each protein into account.
 #' @param impute.proteins `TRUE` adds the assay `scMVP_ADT`, all proteins without background,
 #'   log(1 + foreground counts per 10,000). [ImputeSCMVP()] does it later.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`; for
 #'   a SingleCellExperiment or MultiAssayExperiment, another experiment that holds the peaks.
+#' @param proteins A matrix of protein counts, proteins x cells, with the same cells by name, where
+#'   `object` is a matrix.
+#' @param modalities Modalities to fit, some of `"rna"`, `"peaks"` and `"protein"`: for example
+#'   `c("rna", "protein")` for CITE-seq, `c("peaks", "protein")` for ASAP-seq, or a single one.
+#'   `NULL`: RNA and peaks, and proteins if they are named. For matrices without RNA, `object` is
+#'   `NULL`.
 #' @param rna.layer,peak.layer For a path: layers with the counts, as in [ReadSCMVP()].
 #' @param rna.experiment,peak.experiment Names of the experiments of a SingleCellExperiment or
 #'   MultiAssayExperiment (`"main"` for an unnamed main one). `NULL`: the one experiment whose
@@ -135,8 +143,9 @@
 #'   reticulate if possible and otherwise the process. The result is the same.
 #' @return For a Seurat object, the object with the results listed in section Results. For matrices,
 #'   a list of class `scMVPFit`: `latent` (n x `n.latent`), `cluster`, `cluster_prob`,
-#'   `probabilities` (n x clusters), `rna` and `peaks` (imputed, features x cells, or `NULL`),
-#'   `model`, `options`, `history`, `summary` and `batch` (of the cells, a data frame or `NULL`).
+#'   `probabilities` (n x clusters), `rna`, `peaks` and `proteins` (imputed, features x cells, or
+#'   `NULL`), `model`, `options`, `history`, `summary` and `batch` (of the cells, a data frame or
+#'   `NULL`).
 #' @references Li G, Fu S, Wang S, et al. (2022). A deep generative model for multi-view profiling
 #'   of single-cell RNA-seq and ATAC-seq data. *Genome Biology* 23:20.
 #' @seealso [ImputeSCMVP()] for more imputed features; [SaveSCMVP()] to use the model elsewhere.
@@ -157,50 +166,55 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
                      max.gb = 4, seed.use = 0, verbose = TRUE,
                      backend = c("auto", "reticulate", "process"), rna.layer = NULL,
                      peak.layer = NULL, protein.assay = NULL, protein.experiment = NULL,
-                     impute.proteins = FALSE, ...) {
+                     impute.proteins = FALSE, proteins = NULL, modalities = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   settings <- fit_settings(mget(fit_arguments, environment()))
+  kinds <- modalities_to_fit(modalities, environment())
   object <- read_if_path(object, settings, rna.layer, peak.layer)
-  object <- as_container(object, peaks, "RunSCMVP()", mosaic = settings$options$mosaic)
+  object <- as_container(
+    object, list(peaks = peaks, protein = proteins), "RunSCMVP()", kinds, settings$options$mosaic
+  )
   words <- about(object)
   refuse_other_class(object, match.call(), environment())
-  impute <- check_choice(impute_default(impute, words), c("variable", "none", "all"), "impute")
+  impute <- impute_default(impute, words, kinds)
+  impute <- check_choice(impute, c("variable", "none", "all"), "impute")
   parts <- parts_of(object, peaks, assay.type)
   names <- result_names(
     object, parts, reduction.name, reduction.key,
     new = c(
-      rna = impute != "none" || length(impute.genes) > 0, atac = length(impute.peaks) > 0,
+      rna = impute != "none" || length(impute.genes) > 0, peaks = length(impute.peaks) > 0,
       protein = check_flag(impute.proteins, "impute.proteins")
     )
   )
-  pair <- find_pair(parts, words, list(
+  used <- find_parts(parts, words, list(
     rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment),
     protein = c(protein.assay, protein.experiment)
-  ))
-  pair$protein <- protein_part(
-    parts, c(protein.assay, protein.experiment), pair, words, impute.proteins
-  )
-  home <- pair$rna$name
-  counts <- counts_of_pair(pair, home, settings$options$mosaic, rna.features, peak.features, words)
-  if (settings$verbose && words$part != "matrix") tell_pair(words$part, pair, ncol(counts$rna))
+  ), wanted = kinds, also = or_fewer(parts, kinds))[kinds]
+  home <- used[[1]]$name
+  counts <- counts_of_parts(used, home, settings$options$mosaic, list(
+    rna = rna.features, peaks = peak.features
+  ), words)
+  if (settings$verbose && words$part != "matrix") {
+    tell_parts(words$part, used, ncol(counts[[1]]))
+    if (is.null(modalities)) tell_unused_proteins(parts, used, words)
+  }
   fit <- fit_with(
-    settings, counts$rna, counts$peaks,
-    impute = impute, variable = if (impute == "variable") pair$rna$variable(),
+    settings, counts,
+    impute = impute, variable = if (impute == "variable") used$rna$variable(),
     impute.genes = impute.genes, impute.peaks = check_wanted(
-      impute.peaks, pair$peaks$features, "impute.peaks", in_part(pair$peaks, words)
+      impute.peaks, used$peaks$features, "impute.peaks", in_part(used$peaks, words)
     ),
-    batch = batch_columns(batch, colnames(counts$rna), cell_data(object, home), words$data),
-    protein = if (!is.null(pair$protein)) pair$protein$counts(home, settings$options$mosaic),
-    impute.proteins = impute.proteins
+    impute.proteins = impute.proteins,
+    batch = batch_columns(batch, colnames(counts[[1]]), cell_data(object, home), words$data)
   )
   on.exit(discard_model(fit$staged))
   results <- fit_results(
-    fit, names, parts, pair, home, words, assay.type, settings$verbose
+    fit, names, parts, used, home, words, assay.type, settings$verbose
   )
   call <- match.call()
   frame <- environment()
   results$command <- function() {
-    seurat_command("RunSCMVP", call, frame, reduction.name, pair$rna$name)
+    seurat_command("RunSCMVP", call, frame, reduction.name, home)
   }
   object <- put_results(object, results)
   keep_model(fit$staged)
@@ -210,22 +224,12 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
 
 # ---- arguments -----------------------------------------------------------------------------------
 
-# The part with proteins, which is only used where it is named.
-protein_part <- function(parts, name, pair, words, impute) {
-  name <- check_string(name, words$protein, optional = TRUE)
-  if (is.null(name)) {
-    if (impute) {
-      refuse("impute.proteins is TRUE, but there are no proteins: name their ", words$part, ".")
-    }
-    return(NULL)
+# What else can be done where a modality is missing: to fit those that are there.
+or_fewer <- function(parts, kinds) {
+  there <- Filter(function(kind) length(candidates_of(parts, kind)) > 0, all_kinds)
+  if (length(there) > 0 && !setequal(there, kinds)) {
+    paste0(", or fit ", listed_kinds(there), " alone with modalities = ", as_argument(there))
   }
-  check_part_name(parts, name, words$protein, words)
-  if (name %in% c(pair$rna$name, pair$peaks$name)) {
-    refuse(
-      words$protein, " '", name, "' is also the ", words$part, " of RNA or peaks: name another one."
-    )
-  }
-  check_counted(parts[[name]], words, words$protein)
 }
 
 # What RunSCMVP() takes of the fit itself.
@@ -247,55 +251,72 @@ read_if_path <- function(object, settings, rna.layer, peak.layer) {
   object
 }
 
-# An object as one of the classes of containers.R. `mosaic`: NULL where one of two matrices may be
-# absent, as of a query.
-as_container <- function(object, peaks, taker, mosaic = NULL) {
+# An object as one of the classes of containers.R. `beside`: matrices of other kinds; `kinds`: those
+# that must be there, and `mosaic`, both NULL for a query, of which some may be absent.
+as_container <- function(object, beside, taker, kinds = NULL, mosaic = NULL) {
   if (is_container(object)) {
     return(object)
   }
   if (!is.null(object) && !is_matrix_like(object)) {
     refuse(
       taker, " takes a Seurat object, a SingleCellExperiment, a MultiAssayExperiment, the path ",
-      "of a file or two matrices of counts (features x cells), not an object of class ",
+      "of a file or matrices of counts (features x cells), not an object of class ",
       class(object)[1], "."
     )
   }
-  check_two_matrices(object, peaks, both = !is.null(mosaic))
-  if (!is.null(object) && !is.null(peaks)) peaks <- check_matrix_pair(object, peaks, mosaic)
-  matrices(object, peaks)
+  given <- c(list(rna = object), beside)
+  check_given_matrices(given, kinds)
+  matrices(check_matrices(without_nulls(given), mosaic))
 }
 
-# `both`: whether neither may be absent.
-check_two_matrices <- function(rna, peaks, both) {
-  if (both && is.null(rna)) {
-    refuse("object must be a matrix of RNA counts, genes x cells, if peaks is a matrix.")
-  }
-  if (both && !is_matrix_like(peaks)) {
+# `given`: by kind; `kinds`: those that must be there, NULL for none.
+check_given_matrices <- function(given, kinds) {
+  if (!is.null(kinds)) check_rna_matrix(given$rna, "rna" %in% kinds)
+  if ("peaks" %in% kinds && !is_matrix_like(given$peaks)) {
     refuse(
-      "peaks must be a matrix of ATAC counts, peaks x cells, if object is a matrix of RNA counts."
+      "peaks must be a matrix of ATAC counts, peaks x cells, if object is a matrix of RNA counts",
+      if (is.null(given$peaks)) or_without_peaks(given), "."
     )
   }
-  if (!is.null(peaks) && !is_matrix_like(peaks)) {
-    refuse("peaks must be a matrix of counts (peaks x cells), not ", in_words(peaks), ".")
+  for (kind in setdiff(union(kinds, names(without_nulls(given))), "rna")) {
+    if (!is_matrix_like(given[[kind]])) {
+      refuse(
+        of_kind(kind, "argument"), " must be a matrix of counts (", features_of_kind(kind),
+        " x cells), not ", in_words(given[[kind]]), "."
+      )
+    }
   }
+}
+
+check_rna_matrix <- function(rna, wanted) {
+  if (wanted && is.null(rna)) {
+    refuse("object must be a matrix of RNA counts, genes x cells, if peaks is a matrix.")
+  }
+  if (!wanted && !is.null(rna)) {
+    refuse("object is a matrix, but modalities has no \"rna\": add it, or give NULL as object.")
+  }
+}
+
+or_without_peaks <- function(given) {
+  there <- names(without_nulls(given))
+  paste0("; to fit ", listed_kinds(there), " alone, say modalities = ", as_argument(there))
 }
 
 # Seurat's users go on with a modest imputed assay; those of matrices ask for one.
-impute_default <- function(impute, words) {
+impute_default <- function(impute, words, kinds) {
   if (!is.null(impute)) {
     return(impute)
   }
-  if (words$part == "assay") "variable" else "none"
+  if (words$part == "assay" && "rna" %in% kinds) "variable" else "none"
 }
 
-# Counts of both parts in the cells of the home, and of the features named.
-counts_of_pair <- function(pair, home, mosaic, rna.features, peak.features, words) {
-  wanted <- list(rna = rna.features, peaks = peak.features)
-  arguments <- c(rna = "rna.features", peaks = "peak.features")
-  lapply(c(rna = "rna", peaks = "peaks"), function(kind) {
-    counts <- pair[[kind]]$counts(home, mosaic)
+# Counts by kind in the cells of the home, and of the features wanted.
+counts_of_parts <- function(parts, home, mosaic, wanted, words) {
+  by_kind(names(parts), function(kind) {
+    counts <- parts[[kind]]$counts(home, mosaic)
     features <- check_wanted(
-      wanted[[kind]], rownames(counts), arguments[[kind]], in_part(pair[[kind]], words)
+      wanted[[kind]], rownames(counts), paste0(of_kind(kind, "prefix"), ".features"),
+      in_part(parts[[kind]], words)
     )
     if (is.null(features)) counts else counts[features, , drop = FALSE]
   })
@@ -333,15 +354,21 @@ check_wanted <- function(wanted, available, argument, where) {
   check_names_known(wanted, available, argument, where)
 }
 
-tell_pair <- function(what, pair, n_cells) {
-  message(
-    "RNA ", what, " '", pair$rna$name, "' (", count_of(length(pair$rna$features), "gene"),
-    "), ", if (!is.null(pair$protein)) {
-      paste0(
-        "protein ", what, " '", pair$protein$name, "' (",
-        count_of(length(pair$protein$features), "protein"), "), "
-      )
-    }, "peak ", what, " '", pair$peaks$name, "' (", count_of(length(pair$peaks$features), "peak"),
-    "), ", count_of(n_cells, "cell")
-  )
+tell_parts <- function(what, parts, n_cells) {
+  each <- vapply(names(parts), function(kind) {
+    n <- count_of(length(parts[[kind]]$features), of_kind(kind, "feature"))
+    paste0(of_kind(kind, "label"), " ", what, " '", parts[[kind]]$name, "' (", n, ")")
+  }, "")
+  message(paste(each, collapse = ", "), ", ", count_of(n_cells, "cell"))
+}
+
+# Proteins that the object holds are only modeled where they are asked for.
+tell_unused_proteins <- function(parts, used, words) {
+  unused <- candidates_of(parts, "protein", vapply(used, `[[`, "", "name"))
+  if (length(unused) > 0) {
+    message(
+      words$part, " ", some_names(unused), " has proteins, which are not modeled: name it with ",
+      words$protein, " = to model them, too"
+    )
+  }
 }

@@ -15,13 +15,14 @@ with_accessibility <- function(object, taker, reduction, peaks, request, f) {
   }
   answer <- function(engine, watch) {
     model <- restore_model(record$model, engine)
+    features_in_model(model, "peaks")
     from <- list(cells = list_of(cells), on_stage = watch$stage)
     if (is.null(counts)) {
       from <- c(from, list(latent = unname(latent), batch = request$batch))
     } else {
       known <- list(min.shared = 0.8, fitted = TRUE, verbose = request$verbose)
       counts <- cells_or_empty(counts, cells)
-      from$atac <- in_model_features(counts, model$peaks, "peak", cells, known)$counts
+      from$atac <- in_model_features(counts, model, "peaks", cells, known)$counts
     }
     f(engine, Filter(Negate(is.null), from))
   }
@@ -32,6 +33,7 @@ with_accessibility <- function(object, taker, reduction, peaks, request, f) {
 }
 
 measured_peaks <- function(object, record, reduction, home, cells, peaks) {
+  refuse_other_model("peaks", kinds_of_model(record$model))
   counts <- counts_of_fit(object, record, reduction, home, cells, peaks = peaks)$peaks
   if (is.null(counts)) {
     refuse(

@@ -201,13 +201,12 @@ features_by_cells <- function(n_features, n_cells) {
   paste(count_of(n_features, "feature"), "x", count_of(n_cells, "cell"))
 }
 
-# Two features x cells matrices of the same cells; the peaks' cells are put in the order of the
-# RNA's. `mosaic`: NULL where the caller has no such argument.
-check_matrix_pair <- function(rna, peaks, mosaic = NULL) {
-  matrices <- list(object = rna, peaks = peaks)
-  for (name in names(matrices)) {
-    m <- matrices[[name]]
-    what <- if (name == "object") "genes" else "peaks"
+# Features x cells matrices of the same cells by kind; the cells of the later ones are put in the
+# order of the first. `mosaic`: NULL where the caller has no such argument.
+check_matrices <- function(counts, mosaic = NULL) {
+  for (kind in names(counts)) {
+    m <- counts[[kind]]
+    what <- features_of_kind(kind)
     if (is.null(rownames(m)) || is.null(colnames(m))) {
       refuse(
         "the matrix of ", what, " needs row names (", what, ") and column names (cells)."
@@ -216,35 +215,45 @@ check_matrix_pair <- function(rna, peaks, mosaic = NULL) {
     check_unique_cells(colnames(m), paste("of the matrix of", what))
     check_unique(rownames(m), paste("names of", what))
   }
-  cells <- colnames(rna)
-  if (!any(cells %in% colnames(peaks))) {
-    swapped <- any(rownames(rna) %in% rownames(peaks))
+  for (kind in names(counts)[-1]) {
+    counts[[kind]] <- match_matrix(counts[[1]], counts[[kind]], names(counts)[1], kind, mosaic)
+  }
+  counts
+}
+
+# A matrix with its cells in the order of another one of the same cells.
+match_matrix <- function(one, other, one_kind, other_kind, mosaic) {
+  cells <- colnames(one)
+  whose <- features_of_kind(c(one_kind, other_kind))
+  if (!any(cells %in% colnames(other))) {
+    swapped <- any(rownames(one) %in% rownames(other))
     refuse(
-      "the two matrices have no cells in common (genes: ", some_names(cells), "; peaks: ",
-      some_names(colnames(peaks)), "); ",
+      "the matrices of ", in_a_row(whose), " have no cells in common (", whose[1], ": ",
+      some_names(cells), "; ", whose[2], ": ", some_names(colnames(other)), "); ",
       if (swapped) "their rows have: give both as features x cells, with Matrix::t()."
       else "give both the same cell names as column names."
     )
   }
-  only <- list(genes = setdiff(cells, colnames(peaks)), peaks = setdiff(colnames(peaks), cells))
-  only <- only[lengths(only) > 0]
   if (isTRUE(mosaic)) {
-    return(peaks)
+    return(other)
   }
-  if (length(only) > 0) {
+  only <- list(setdiff(cells, colnames(other)), setdiff(colnames(other), cells))
+  alone <- lengths(only) > 0
+  if (any(alone)) {
     parts <- mapply(
       function(x, name) {
         paste0(format_count(length(x)), " only in the matrix of ", name, " (", some_names(x), ")")
       },
-      only, names(only)
+      only[alone], whose[alone]
     )
     refuse(
-      "the two matrices do not hold the same cells: ", paste(parts, collapse = " and "),
-      "; keep the ", count_of(length(intersect(cells, colnames(peaks))), "shared cell"),
+      "the matrices of ", in_a_row(whose), " do not hold the same cells: ",
+      paste(parts, collapse = " and "), "; keep the ",
+      count_of(length(intersect(cells, colnames(other))), "shared cell"),
       " in both", if (!is.null(mosaic)) ", or use all cells with mosaic = TRUE", "."
     )
   }
-  if (identical(colnames(peaks), cells)) peaks else peaks[, cells, drop = FALSE]
+  if (identical(colnames(other), cells)) other else other[, cells, drop = FALSE]
 }
 
 # Names of features. Those of peaks are places: numbered, they would be none any more.

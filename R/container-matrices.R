@@ -1,15 +1,13 @@
-# Two matrices of counts, and the result on them (see containers.R).
+# Matrices of counts, and the result on them (see containers.R).
 
-# Matrices of counts of the same cells as a container; one of them may be NULL.
-matrices <- function(rna, peaks) {
-  structure(list(rna = rna, peaks = peaks), class = "scMVP_matrices")
-}
+# Matrices of counts of the same cells by kind as a container; some may be NULL.
+matrices <- function(counts) structure(counts, class = "scMVP_matrices")
 
 #' @export
 about.scMVP_matrices <- function(object) {
   list(
-    class = "matrices", part = "matrix", rna = "object", peaks = "peaks", data = NULL,
-    takes = "peaks"
+    class = "matrices", part = "matrix", rna = "object", peaks = "peaks", protein = "proteins",
+    data = NULL, takes = c("peaks", "proteins")
   )
 }
 
@@ -39,8 +37,9 @@ put_results.scMVP_matrices <- function(object, results) {
   structure(
     list(
       latent = fit$latent, cluster = fit$cluster, cluster_prob = fit$cluster_prob,
-      probabilities = fit$probabilities, rna = fit$imputed$rna, peaks = fit$imputed$atac,
-      model = fit$staged$model, options = fit$options, history = fit$history,
+      probabilities = fit$probabilities, rna = fit$imputed$rna, peaks = fit$imputed$peaks,
+      proteins = fit$imputed$protein, model = fit$staged$model, options = fit$options,
+      history = fit$history,
       summary = fit$summary, tree = fit$tree, level = fit$level, spelling = fit$spelling,
       batch = fit$batch, fit = fit$id
     ),
@@ -54,7 +53,8 @@ put_results.scMVP_matrices <- function(object, results) {
 about.scMVPFit <- function(object) {
   list(
     class = "the result on matrices", part = "matrix", rna = "rna", peaks = "peaks",
-    data = NULL, takes = c("rna", "peaks", "reduction"), reductions = "scmvp"
+    protein = "proteins", data = NULL, takes = c("rna", "peaks", "proteins", "reduction"),
+    reductions = "scmvp"
   )
 }
 

@@ -11,10 +11,10 @@
 # `home` is the part whose cells are those of the results: it matters where each part has cells of
 # its own (MultiAssayExperiment), and only such a class has a method of home_of().
 
-# A list of class, part, rna, peaks, data, takes, main, reductions, others, keys, default, on_disk:
-# what the class and its parts are called ("assay"), the arguments that name its RNA and its peaks,
-# what its cell metadata is called, which of class_arguments it takes, its main part, names in use,
-# and whether it can hold values on disk (where not, FALSE).
+# A list of class, part, rna, peaks, protein, data, takes, main, reductions, others, keys, default,
+# on_disk: what the class and its parts are called ("assay"), the arguments that name its parts with
+# RNA, peaks and proteins, what its cell metadata is called, which of class_arguments it takes, its
+# main part, names in use, and whether it can hold values on disk (where not, FALSE).
 about <- function(object) UseMethod("about")
 
 # Named list of parts. `peaks`: a part given beside the object. `assay.type`: which assay of an
@@ -47,9 +47,9 @@ is_container <- function(object) !is.null(fits_of(object))
 
 # Arguments that only some classes take.
 class_arguments <- c(
-  "peaks", "rna", "rna.assay", "peak.assay", "protein.assay", "rna.experiment", "peak.experiment",
-  "protein.experiment", "assay.type", "reduction.name", "reduction.key", "assay", "experiment",
-  "reduction", "assay.name"
+  "peaks", "proteins", "rna", "rna.assay", "peak.assay", "protein.assay", "rna.experiment",
+  "peak.experiment", "protein.experiment", "assay.type", "reduction.name", "reduction.key", "assay",
+  "experiment", "reduction", "assay.name"
 )
 
 # Those of `arguments` that a call gives. `frame`: of the verb that was called.
@@ -61,7 +61,7 @@ refuse_other_class <- function(object, call, frame) {
   words <- about(object)
   foreign <- setdiff(given_in(call, frame, class_arguments), words$takes)
   if (length(foreign) > 0) {
-    names_parts <- words$part != "matrix" && grepl("assay|experiment|peaks", foreign[1])
+    names_parts <- words$part != "matrix" && grepl("assay|experiment|peaks|proteins", foreign[1])
     one <- foreign[1] %in% c("assay", "experiment")
     refuse(
       foreign[1], " is not for ", words$class, ": ",
@@ -69,6 +69,8 @@ refuse_other_class <- function(object, call, frame) {
         paste0(
           "name its ", words$part, " with ", setdiff(c("assay", "experiment"), foreign[1]), "."
         )
+      } else if (names_parts && grepl("protein", foreign[1])) {
+        paste0("name its ", words$part, " of proteins with ", words$protein, ".")
       } else if (names_parts) {
         paste0("name its ", words$part, "s with ", words$rna, " and ", words$peaks, ".")
       } else {
@@ -129,45 +131,55 @@ kind_of <- function(features, name = NULL) {
   if (are_ranges(features)) {
     return("peaks")
   }
-  proteins <- c("adt", "prot", "protein", "proteins", "antibodycapture")
+  # the names that the core knows, and no more
+  proteins <- c(
+    "protein", "proteins", "prot", "adt", "adts", "antibody", "antibodies", "antibodycapture",
+    "surfaceprotein", "surfaceproteins"
+  )
   named <- !is.null(name) && gsub("[^a-z]", "", tolower(name)) %in% proteins
   if (named) "protein" else "rna"
 }
 
-# The parts of the wanted kinds, list(rna, peaks): those named, else the only candidate of each
+# The parts of the wanted kinds by kind, NULL for none: those named, else the only candidate of each
 # kind; of several, one that a fit was made on (`known`). `needed`: kinds that must be there.
-find_pair <- function(parts, words, given, wanted = c("rna", "peaks"), needed = wanted,
-                      known = character()) {
-  for (kind in c("rna", "peaks")) check_part(parts, given[[kind]], words[[kind]], words, kind)
-  if (!is.null(given$rna) && identical(given$rna, given$peaks)) {
-    refuse(
-      words$rna, " and ", words$peaks, " are both '", given$rna, "': name two different ",
-      words$part, "s."
-    )
-  }
-  lapply(c(rna = "rna", peaks = "peaks"), function(kind) {
+# `also`: what else can be done where one is not.
+find_parts <- function(parts, words, given, wanted = c("rna", "peaks"), needed = wanted,
+                       known = character(), also = NULL) {
+  for (kind in all_kinds) check_part(parts, given[[kind]], words[[kind]], words, kind)
+  refuse_named_twice(given, words)
+  by_kind(all_kinds, function(kind) {
     if (!kind %in% wanted) {
       return(NULL)
     }
     if (!is.null(given[[kind]])) {
       return(parts[[given[[kind]]]])
     }
-    find_candidate(parts, words, kind, unlist(given), kind %in% needed, known)
+    find_candidate(parts, words, kind, unlist(given), kind %in% needed, known, also)
   })
 }
 
+refuse_named_twice <- function(given, words) {
+  named <- unlist(given[all_kinds])
+  twice <- named[duplicated(named)]
+  if (length(twice) > 0) {
+    arguments <- unlist(words[names(named)[named == twice[1]]])
+    refuse(
+      arguments[1], " and ", arguments[2], " are both '", twice[1], "': name two different ",
+      words$part, "s."
+    )
+  }
+}
+
 # The only measured part of a kind beside those `taken`; NULL without one that is not `needed`.
-find_candidate <- function(parts, words, kind, taken, needed, known) {
+find_candidate <- function(parts, words, kind, taken, needed, known, also = NULL) {
   usable <- candidates_of(parts, kind, taken)
   if (length(usable) > 1 && any(known %in% usable)) usable <- intersect(known, usable)[1]
   if (length(usable) == 0 && !needed) {
     return(NULL)
   }
-  what <- c(rna = "RNA", peaks = "peak")[[kind]]
-  of <- c(rna = "genes", peaks = "genomic ranges such as 'chr1-100-200'")[[kind]]
   parts[[only_candidate(
-    usable, setdiff(names(parts), taken), what, words[[kind]], paste("raw counts of", of),
-    words$part
+    usable, setdiff(names(parts), taken), of_kind(kind, "label"), words[[kind]],
+    paste("raw counts of", of_kind(kind, "needed")), words$part, also
   )]]
 }
 
@@ -178,12 +190,13 @@ candidates_of <- function(parts, kind, taken = character()) {
   }, parts[setdiff(names(parts), taken)]))
 }
 
-only_candidate <- function(candidates, searched, what, argument, needed, part = "assay") {
+only_candidate <- function(candidates, searched, what, argument, needed, part = "assay",
+                           also = NULL) {
   if (length(candidates) == 0) {
     refuse(
       "no ", what, " ", part, " found: ", needed, " are in none of the ", part, "s searched (",
       if (length(searched) > 0) paste(searched, collapse = ", ") else "there is no other",
-      "); add such an ", part, ", or name it with ", argument, " =."
+      "); add such an ", part, ", or name it with ", argument, " =", also, "."
     )
   }
   if (length(candidates) > 1) {
@@ -204,10 +217,10 @@ check_part <- function(parts, name, argument, words, kind) {
   if (!parts[[name]]$has_counts) {
     refuse(words$part, " '", name, "' (", argument, ") has no counts: scMVP needs raw counts.")
   }
-  if (kind == "rna" && parts[[name]]$kind == "peaks") {
+  if (kind != "peaks" && parts[[name]]$kind == "peaks") {
     refuse(
       words$part, " '", name, "' (", argument, ") holds genomic ranges: name the ", words$part,
-      " with genes."
+      " with ", features_of_kind(kind), "."
     )
   }
 }
@@ -303,6 +316,16 @@ find_rna_part <- function(object, parts, name, argument, reduction) {
   parts[[only_candidate(
     usable, names(parts), "RNA", argument, "raw counts of genes", words$part
   )]]
+}
+
+# The part with proteins: the one named, else that of the fit, else the only candidate.
+find_protein_part <- function(object, parts, name, argument, reduction = NULL) {
+  if (is.null(name)) name <- fitted_names(object, reduction, parts)$protein
+  if (!is.null(name)) {
+    return(parts[[name]])
+  }
+  words <- utils::modifyList(about(object), list(protein = argument))
+  find_candidate(parts, words, "protein", NULL, TRUE, character())
 }
 
 # ---- reductions ----------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ inside_engine <- function(torch = TRUE) {
 # boxed numbers.
 to_python <- function(x) {
   if (!inherits(x, "dgCMatrix")) {
-    return(x)
+    by_name <- is.list(x) && !is.data.frame(x) && !is.null(names(x))
+    return(if (by_name) lapply(x, to_python) else x)
   }
   core("service")$named(
     as.array(x@x), as.array(x@i), as.array(x@p), as.array(colnames(x)), as.array(rownames(x))

@@ -41,15 +41,15 @@ model_verbs <- function(ask, ask_with) {
       ask_with("read_samples", options, paths = as.list(paths), on_stage = on_stage)
     },
     simulate = function(options) ask_with("simulate", options),
-    # of it: account, genes, peaks, proteins, batch
-    build = function(rna, peaks, options, batch = NULL, protein = NULL) {
+    # of it: account, genes, peaks, proteins (NULL where it has none), batch. `counts` by kind, here
+    # and below: a kind that is NULL, or not there, has none
+    build = function(counts, options, batch = NULL) {
       ask_with(
         "build", options,
-        rna = rna, atac = peaks, batch = as.list(names(batch)), obs = columns_of(batch),
-        protein = protein
+        counts = as_sent(counts), batch = as.list(names(batch)), obs = columns_of(batch)
       )
     },
-    # of a saved model: genes, peaks, batch, history, summary, tree
+    # of a saved model: genes, peaks, proteins, batch, history, summary, tree
     load = function(folder) ask("load", folder = folder),
     # whether it was interrupted, and stopped before it could keep anything
     train = function(options, on_epoch, on_stage) {
@@ -58,10 +58,10 @@ model_verbs <- function(ask, ask_with) {
     # of it: latent, probabilities, history, summary, tree; matrices without names
     fitted = function() ask("fitted"),
     # cells x dimensions
-    embed = function(rna, peaks, modality, batch = NULL, on_stage = NULL) {
+    embed = function(counts, modality, batch = NULL, on_stage = NULL) {
       ask(
         "embed",
-        rna = rna, atac = peaks, modality = modality, obs = columns_of(batch), on_stage = on_stage
+        counts = as_sent(counts), modality = modality, obs = columns_of(batch), on_stage = on_stage
       )
     },
     # cells x clusters. `level` of their tree: list(n_clusters) or list(resolution), or none
@@ -95,17 +95,17 @@ result_verbs <- function(ask, ask_with) {
       )
     },
     # of it: table, typical (log2 fold change of the typical feature)
-    differential = function(rna, peaks, groups, modality, features, options, batch = NULL) {
+    differential = function(counts, groups, modality, features, options, batch = NULL) {
       ask_with(
         "differential", options,
-        rna = rna, atac = peaks, labels = list_of(groups$labels), levels = list_of(groups$levels),
+        counts = as_sent(counts), labels = list_of(groups$labels), levels = list_of(groups$levels),
         group1 = groups$group1, group2 = groups$group2, modality = modality,
         features = list_of(features), obs = columns_of(batch)
       )
     },
     # a score per cell, NaN where a modality has no counts
-    doublets = function(rna, peaks, options, batch = NULL) {
-      ask_with("doublets", options, rna = rna, atac = peaks, obs = columns_of(batch))
+    doublets = function(counts, options, batch = NULL) {
+      ask_with("doublets", options, counts = as_sent(counts), obs = columns_of(batch))
     },
     # of it: z (motifs x cells), motifs, genes. `from` is that of with_accessibility(), and `motifs`
     # that of motifs_to_score()
@@ -164,12 +164,12 @@ result_verbs <- function(ask, ask_with) {
         reference = unname(reference), labels = list_of(labels), query = unname(query)
       )
     },
-    # writes an HTML file. `counts`: list(rna, peaks), or NULL; `columns` of `data` are shown
+    # writes an HTML file. `counts`: by kind, or NULL; `columns` of `data` are shown
     report = function(path, latent, counts, data, columns, options, on_stage) {
       ask_with(
         "report", options,
         path = path, latent = unname(latent), cells = list_of(rownames(latent)),
-        rna = counts$rna, atac = counts$peaks, obs = columns_of(data), columns = list_of(columns),
+        counts = as_sent(counts), obs = columns_of(data), columns = list_of(columns),
         on_stage = on_stage
       )
     },
@@ -179,6 +179,12 @@ result_verbs <- function(ask, ask_with) {
 
 # A vector as a list, which also one element arrives as.
 list_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
+
+# Counts by kind as counts by the core's modalities; NULL for none.
+as_sent <- function(counts) {
+  there <- without_nulls(counts)
+  if (length(there) > 0) stats::setNames(there, of_kind(names(there), "core"))
+}
 
 # The groups of cells, "" for none, and what there are; `groups`: NULL or a factor.
 labels_of <- function(groups) {

@@ -1,9 +1,10 @@
-# The fit itself: two sparse matrices and options in, results in R out.
+# The fit itself: sparse matrices and options in, results in R out.
 
-# Which features to impute after the fit, known before it. `variable`: what impute = "variable"
-# means; `named`: genes the user has named, all of which must be modelled.
-plan_imputation <- function(modelled, impute, variable, named, impute.peaks, impute.proteins,
-                            min.cells, max.gb) {
+# Which features to impute after the fit by kind, known before it. `modelled`: features by kind;
+# `variable`: what impute = "variable" means; `named`: genes the user has named, all of which must
+# be modelled.
+plan_imputation <- function(modelled, n_cells, impute, variable, named, impute.peaks,
+                            impute.proteins, min.cells, max.gb) {
   genes <- switch(impute,
     none = character(),
     all = modelled$rna,
@@ -26,7 +27,7 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, imp
   peaks <- character()
   if (!is.null(impute.peaks)) {
     peaks <- check_names_known(
-      impute.peaks, modelled$atac, "impute.peaks", "in the model", unmodelled("peaks")
+      impute.peaks, modelled$peaks, "impute.peaks", "in the model", unmodelled("peaks")
     )
   }
   proteins <- if (impute.proteins) modelled$protein else character()
@@ -38,52 +39,47 @@ plan_imputation <- function(modelled, impute, variable, named, impute.peaks, imp
     ), collapse = " and "), " (ImputeSCMVP() imputes others later)"
   )
   check_memory(
-    c(length(genes), length(peaks), length(proteins)), modelled$n_cells, max.gb,
-    "the imputed values", remedy
+    c(length(genes), length(peaks), length(proteins)), n_cells, max.gb, "the imputed values", remedy
   )
-  list(rna = genes, atac = peaks, protein = proteins)
+  list(rna = genes, peaks = peaks, protein = proteins)
 }
 
 # The fit of checked settings.
-fit_with <- function(settings, rna, peaks, impute, variable = NULL, impute.genes = NULL,
-                     impute.peaks = NULL, batch = NULL, protein = NULL, impute.proteins = FALSE) {
+fit_with <- function(settings, counts, impute, variable = NULL, impute.genes = NULL,
+                     impute.peaks = NULL, impute.proteins = FALSE, batch = NULL) {
   fit <- fit_core(
-    rna, peaks, c(settings$options, list(batch = names(batch))), batch,
+    counts, c(settings$options, list(batch = names(batch))), batch,
     plan = function(modelled) {
       plan_imputation(
-        modelled, impute, variable, impute.genes, impute.peaks, impute.proteins,
+        modelled, ncol(counts[[1]]), impute, variable, impute.genes, impute.peaks, impute.proteins,
         settings$options$min.cells, settings$max.gb
       )
     },
-    model.file = settings$model.file, verbose = settings$verbose, backend = settings$backend,
-    protein = protein
+    model.file = settings$model.file, verbose = settings$verbose, backend = settings$backend
   )
   fit["batch"] <- list(batch)
   fit
 }
 
-# From two dgCMatrix (features x the same cells) to results in R. `plan` is called between building
-# the model and training it, with the features that are modelled. `batch`: see batch_columns().
-fit_core <- function(rna, peaks, options, batch, plan, model.file, verbose, backend = "auto",
-                     protein = NULL) {
+# From a dgCMatrix (features x the same cells) of each kind to results in R. `plan` is called
+# between building the model and training it, with the features that are modelled, by kind. `batch`:
+# see batch_columns().
+fit_core <- function(counts, options, batch, plan, model.file, verbose, backend = "auto") {
   watched(verbose, function(watch) {
     with_engine(backend, watch = watch, f = function(engine) {
-      fit_on(engine, rna, peaks, options, batch, plan, model.file, verbose, watch, protein)
+      fit_on(engine, counts, options, batch, plan, model.file, verbose, watch)
     })
   })
 }
 
-fit_on <- function(engine, rna, peaks, options, batch, plan, model.file, verbose, watch,
-                   protein = NULL) {
-  cells <- colnames(rna)
+fit_on <- function(engine, counts, options, batch, plan, model.file, verbose, watch) {
+  cells <- colnames(counts[[1]])
   if (verbose && engine$name == "process") message("training in a Python process of its own")
-  built <- watch$during("checking the counts", engine$build(rna, peaks, list(
+  built <- watch$during("checking the counts", engine$build(counts, list(
     n_latent = options$n.latent, n_clusters = options$n.clusters, preset = options$preset,
     min_cells = options$min.cells
-  ), batch, protein))
-  wanted <- plan(list(
-    rna = built$genes, atac = built$peaks, protein = built$proteins, n_cells = length(cells)
-  ))
+  ), batch))
+  wanted <- plan(by_kind(all_kinds, function(kind) built[[features_of_kind(kind)]]))
   if (verbose) tell_account(built$account)
   ended <- engine$train(
     list(
@@ -98,17 +94,16 @@ fit_on <- function(engine, rna, peaks, options, batch, plan, model.file, verbose
   fitted <- engine$fitted()
   if (verbose) tell_summary(fitted$summary)
   named <- name_cells(fitted$latent, fitted$probabilities, cells)
-  decoded <- function(modality, log) {
-    decode_features(engine, named$latent, modality, wanted[[modality]], log, watch = watch)
+  decoded <- function(kind) {
+    decode_features(
+      engine, named$latent, of_kind(kind, "core"), wanted[[kind]], is_logged(kind), watch = watch
+    )
   }
   c(
     list(id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6")),
     named,
     list(
-      imputed = list(
-        rna = decoded("rna", log = TRUE), atac = decoded("atac", log = FALSE),
-        protein = decoded("protein", log = TRUE)
-      ),
+      imputed = by_kind(names(counts), decoded),
       options = c(options, list(backend = engine$name)),
       history = as.data.frame(fitted$history),
       summary = fitted$summary,
@@ -150,10 +145,14 @@ duration <- function(seconds) {
 }
 
 tell_account <- function(account) {
+  modeled <- unlist(lapply(c("rna", "peaks"), function(kind) {
+    n <- account[[paste0("n_", features_of_kind(kind))]]
+    of <- account[[paste0("n_", features_of_kind(kind), "_in")]]
+    if (!is.null(n)) paste(format_count(n), "of", count_of(of, of_kind(kind, "feature")))
+  }))
+  seen <- paste0(" (seen in at least ", count_of(account$min_cells, "cell"), "), ")
   message(
-    "modeling ", format_count(account$n_genes), " of ", count_of(account$n_genes_in, "gene"),
-    " and ", format_count(account$n_peaks), " of ", count_of(account$n_peaks_in, "peak"),
-    " (seen in at least ", count_of(account$min_cells, "cell"), "), ",
+    if (length(modeled) > 0) paste0("modeling ", paste(modeled, collapse = " and "), seen),
     if (is.null(account$n_clusters)) {
       "clusters to be found"
     } else {
@@ -165,16 +164,16 @@ tell_account <- function(account) {
   )
   if (!is.null(account$n_proteins)) {
     message(
-      "and ", format_count(account$n_proteins), " of ", count_of(account$n_proteins_in, "protein"),
-      ", without their background"
+      if (length(modeled) > 0) "and " else "modeling ", format_count(account$n_proteins), " of ",
+      count_of(account$n_proteins_in, "protein"), ", without their background"
     )
   }
   if (isTRUE(account$atac_insertions)) {
     message("the ATAC counts are insertions (most are even): the model converts them to fragments")
   }
-  for (modality in c("rna", "atac", "protein")) {
-    n <- account[[paste0("cells_without_", modality)]]
-    label <- if (modality == "protein") modality else toupper(modality)
+  for (kind in all_kinds) {
+    n <- account[[paste0("cells_without_", of_kind(kind, "core"))]]
+    label <- c(rna = "RNA", peaks = "ATAC", protein = "protein")[[kind]]
     if (!is.null(n) && n > 0) message(count_of(n, "cell"), " without any ", label, " count")
   }
 }

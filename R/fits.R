@@ -33,17 +33,17 @@ check_fitted <- function(object, taker, what) {
   }
 }
 
-# What a fit was made on, where it is still there: list(rna, peaks) of names of parts, NULL where it
-# is not known. Without a fit of that name, what all others say.
+# What a fit was made on, where it is still there: names of parts by kind, NULL where it is not
+# known. Without a fit of that name, what all others say.
 fitted_names <- function(object, reduction = NULL, parts = parts_of(object, fitted = TRUE)) {
   fits <- fits_of(object)
   words <- about(object)
   if (any(names(fits) == reduction)) fits <- fits[names(fits) == reduction]
-  lapply(list(rna = words$rna, peaks = words$peaks), function(option) {
-    names <- unlist(lapply(fits, function(fit) fit$options[[option]]))
+  without_nulls(by_kind(all_kinds, function(kind) {
+    names <- unlist(lapply(fits, function(fit) fit$options[[words[[kind]]]]))
     names <- intersect(names, names(parts))
     if (length(names) == 1) names
-  })
+  }))
 }
 
 # The part of a kind that a fit was made on, else, where that was renamed, the only candidate; NULL
@@ -56,9 +56,6 @@ part_of_fit <- function(object, parts, reduction, kind) {
   }
   if (!is.null(name)) parts[[name]]
 }
-
-# The core's name of a modality, and that of parts.
-part_kind <- function(modality) if (modality == "atac") "peaks" else modality
 
 # Two fits under one name: their latents and clusters have nothing in common.
 refuse_joined_fits <- function(object, reduction) {
@@ -147,15 +144,24 @@ cells_of_other_clusters <- function(data, column, probabilities) {
 
 # ---- counts of a fit -----------------------------------------------------------------------------
 
-# Counts that a fit was made on, list(rna, peaks), features x cells of the latent; NULL where they
-# are not in the object. `rna`, `peaks`: given beside it.
-counts_of_fit <- function(object, record, reduction, home, cells, rna = NULL, peaks = NULL) {
-  given <- list(rna = rna, peaks = peaks)
-  lapply(c(rna = "rna", peaks = "peaks"), function(kind) {
+# Counts of the modalities of a fit by kind, features x cells of the latent; NULL where they are not
+# in the object. `rna`, `peaks`, `protein`: given beside it.
+counts_of_fit <- function(object, record, reduction, home, cells, rna = NULL, peaks = NULL,
+                          protein = NULL) {
+  given <- list(rna = rna, peaks = peaks, protein = protein)
+  kinds <- kinds_of_model(record$model)
+  useless <- setdiff(names(without_nulls(given)), kinds)
+  if (length(useless) > 0) {
+    refuse(
+      of_kind(useless[1], "argument"), " is given, but the model was fitted to ",
+      listed_kinds(kinds), ": leave it out."
+    )
+  }
+  by_kind(kinds, function(kind) {
     if (is.null(given[[kind]])) {
       kept_counts(object, record, reduction, home, kind)
     } else {
-      given_counts(given[[kind]], kind, cells, record)
+      given_counts(given[[kind]], of_kind(kind, "argument"), cells, record)
     }
   })
 }

@@ -3,8 +3,8 @@
 # The checked arguments of one call.
 imputation_request <- function(modality, features, cells, library.size, log, file, threshold,
                                by, max.gb, backend, verbose, batch = NULL) {
-  modality <- check_modality(modality, c("rna", "peaks", "protein"))
-  if (is.null(log)) log <- modality != "atac"
+  modality <- check_modality(modality)
+  if (is.null(log)) log <- is_logged(part_kind(modality))
   if (!is.null(file) && !is.null(by)) {
     refuse("give either file (all cells, on disk) or by (means of groups), not both.")
   }
@@ -25,13 +25,6 @@ imputation_request <- function(modality, features, cells, library.size, log, fil
     backend = check_choice(backend, backends, "backend"),
     verbose = check_flag(verbose, "verbose")
   )
-}
-
-# The core's name of a modality.
-check_modality <- function(modality, known = c("rna", "peaks")) {
-  if (identical(modality, "atac")) modality <- "peaks" # as the command line and Python say
-  modality <- check_choice(modality, known, "modality")
-  if (modality == "peaks") "atac" else modality
 }
 
 # What tells one imputed assay from another.
@@ -63,10 +56,7 @@ impute_values <- function(record, latent, request, already = character(), groups
 
 impute_with <- function(engine, record, latent, request, already, groups, watch, result) {
   model <- restore_model(record$model, engine)
-  modelled <- model[[c(rna = "genes", atac = "peaks", protein = "proteins")[[request$modality]]]]
-  if (is.null(modelled)) {
-    refuse("the model has no proteins: fit it with protein.assay = (protein.experiment =).")
-  }
+  modelled <- features_in_model(model, part_kind(request$modality))
   shown <- record$spelling[[request$modality]]
   if (is.null(shown)) shown <- modelled
   features <- if (is.null(request$features)) {

@@ -124,27 +124,22 @@ new_assay <- function(counts, version5 = TRUE) {
   }
 }
 
-# Paired cells as Seurat object with assays RNA and ATAC; cells of one modality have no counts in
-# the other.
+# Cells as Seurat object with an assay for each modality (RNA, ATAC, ADT); cells that have no counts
+# of one have none in its assay.
 seurat_of <- function(paired) {
-  kinds <- intersect(c("rna", "atac", "protein"), names(paired))
-  if (!all(c("rna", "atac") %in% kinds)) {
-    refuse(
-      "the file has ", paste(kinds, collapse = " and "), ", and R needs RNA and peaks: fit it in ",
-      "Python, with modalities = (\"", paste(kinds, collapse = "\", \""), "\")."
-    )
-  }
-  names <- unique(unlist(lapply(paired[kinds], function(part) colnames(part$counts))))
-  assays <- Map(function(modality, key) {
-    modality$counts <- cells_or_empty(modality$counts, names)
-    assay_of(modality, key)
-  }, paired[kinds], c(rna = "rna_", atac = "atac_", protein = "adt_")[kinds])
+  kinds <- all_kinds[of_kind(all_kinds, "core") %in% names(paired)]
+  parts <- paired[of_kind(kinds, "core")]
+  names <- unique(unlist(lapply(parts, function(part) colnames(part$counts))))
+  titles <- of_kind(kinds, "assay")
+  assays <- Map(function(part, title) {
+    part$counts <- cells_or_empty(part$counts, names)
+    assay_of(part, paste0(tolower(title), "_"))
+  }, parts, titles)
   cells <- paired$cells
-  object <- SeuratObject::CreateSeuratObject(assays$rna, assay = "RNA", project = "scMVP")
-  object[["ATAC"]] <- assays$atac
-  if (!is.null(assays$protein)) object[["ADT"]] <- assays$protein
+  object <- SeuratObject::CreateSeuratObject(assays[[1]], assay = titles[1], project = "scMVP")
+  for (i in seq_along(titles)[-1]) object[[titles[i]]] <- assays[[i]]
   # ':' is for Python; Seurat warns of it
-  names(cells) <- make.unique(sub("^atac:", "atac_", names(cells)))
+  names(cells) <- make.unique(sub("^(atac|protein):", "\\1_", names(cells)))
   # what Seurat counts itself (nCount_RNA, ...) stays: it is of these counts
   counted <- setdiff(names(object[[]]), "orig.ident")
   cells <- cells[colnames(object), setdiff(names(cells), counted), drop = FALSE]

@@ -63,7 +63,7 @@ read_model_files <- function(folder) {
   }
   json <- bytes(model_files[["json"]])
   # where Python was ended while it replaced a model, the new weights are still under this name
-  digest <- digest_in(json)
+  digest <- digest_in(rawToChar(json[json > 0]))
   unfinished <- paste0("weights.", digest, ".safetensors")
   found <- nchar(digest) == 64 && file.exists(file.path(folder, unfinished))
   new_model(json = json, weights = bytes(if (found) unfinished else model_files[["weights"]]))
@@ -71,20 +71,25 @@ read_model_files <- function(folder) {
 
 # By which two models can be told apart.
 weights_digest <- function(stored) {
-  if (is.null(stored$path)) {
-    return(digest_in(stored$json))
-  }
-  file <- file.path(stored$path, model_files[["json"]])
-  if (file.exists(file)) digest_in(readBin(file, "raw", file.size(file)))
+  text <- model_text(stored)
+  if (nzchar(text)) digest_in(text)
 }
 
-digest_in <- function(json) {
-  sub('.*"weights_sha256": *"([0-9a-f]*)".*', "\\1", rawToChar(json[json > 0]))
+digest_in <- function(text) sub('.*"weights_sha256": *"([0-9a-f]*)".*', "\\1", text)
+
+# What is known of a model beside its weights, as JSON; "" where its folder is gone.
+model_text <- function(stored) {
+  json <- stored$json
+  if (!is.null(stored$path)) {
+    file <- file.path(stored$path, model_files[["json"]])
+    json <- if (file.exists(file)) readBin(file, "raw", file.size(file))
+  }
+  rawToChar(json[json > 0])
 }
 
 # ---- back into Python ----------------------------------------------------------------------------
 
-# Puts a stored model into an engine; its genes and peaks.
+# Puts a stored model into an engine; the names of its features.
 restore_model <- function(stored, engine) {
   if (!is.null(stored$path)) {
     if (!dir.exists(stored$path)) {

@@ -47,11 +47,11 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #'
 #' Plots measured and imputed values of each feature: without `group.by` one point per cell, with
 #' `group.by` the distributions of both in each group. Both are scaled to 10,000 counts per cell
-#' over the features of the model.
+#' over the features of the model. Measured proteins include their background, imputed ones do not.
 #'
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
-#' @param features Names of modeled genes or peaks.
-#' @param modality `"rna"` or `"peaks"`.
+#' @param features Names of modeled genes, peaks or proteins.
+#' @param modality `"rna"`, `"peaks"` or `"protein"`.
 #' @param group.by Name of a metadata column, such as `"scmvp_cluster"`, or one value per cell;
 #'   `NULL` for one point per cell.
 #' @param reduction Name of the reduction with the model.
@@ -69,19 +69,21 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #'   PlotSCMVPImputation(object, rownames(object)[1:2], group.by = "scmvp_cluster")
 #' }
 #' @export
-PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), group.by = NULL,
-                                reduction = "scmvp", ncol = NULL, measured = NULL) {
+PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks", "protein"),
+                                group.by = NULL, reduction = "scmvp", ncol = NULL,
+                                measured = NULL) {
   check_installed("ggplot2", "a plot of scMVP")
-  modality <- check_choice(modality, c("rna", "peaks"), "modality")
+  kind <- part_kind(check_modality(modality))
   record <- record_of(object, reduction)
   latent <- latent_of(object, reduction)
   home <- home_of(object, reduction)
   request <- imputation_request(
-    modality, features,
+    kind, features,
     cells = NULL, library.size = 1e4, log = NULL, file = NULL, threshold = NULL, by = NULL,
     max.gb = .Machine$double.xmax, backend = "auto", verbose = FALSE
   )
-  n_modelled <- record$summary[[if (request$modality == "rna") "n_genes" else "n_peaks"]]
+  refuse_other_model(kind, kinds_of_model(record$model))
+  n_modelled <- record$summary[[paste0("n_", features_of_kind(kind))]]
   check_plot_size(if (is.null(features)) n_modelled else length(features), nrow(latent))
   groups <- if (!is.null(group.by)) {
     groups_of(
@@ -89,7 +91,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks"), 
     )
   }
   counts <- if (is.null(measured)) {
-    kept_counts(object, record, reduction, home, part_kind(request$modality))
+    kept_counts(object, record, reduction, home, kind)
   } else {
     check_measured(measured, rownames(latent))
   }

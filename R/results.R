@@ -43,11 +43,11 @@ result_names <- function(object, parts, reduction.name, reduction.key, new) {
     )
   }
   refuse_key_of_another(object, names$key, reduction.name, "reduction.key")
-  for (modality in names(names$assays)) {
-    name <- names$assays[[modality]]
-    if (isTRUE(unname(new[modality]))) {
+  for (kind in names(names$assays)) {
+    name <- names$assays[[kind]]
+    if (isTRUE(unname(new[kind]))) {
       refuse_foreign_part(parts, words, name, reduction.name)
-      refuse_key_of_another(object, names$assay_keys[[modality]], name, "reduction.name")
+      refuse_key_of_another(object, names$assay_keys[[kind]], name, "reduction.name")
     } else if (identical(words$default, name) && made_from(parts, name, reduction.name)) {
       refuse(
         "the default assay '", name, "' was imputed from the model that this fit would replace: ",
@@ -93,11 +93,9 @@ names_for <- function(reduction.name, reduction.key = NULL) {
     key = key,
     cluster = paste0(reduction.name, "_cluster"),
     cluster_prob = paste0(reduction.name, "_cluster_prob"),
-    assays = list(
-      rna = paste0(label, "_RNA"), atac = paste0(label, "_ATAC"), protein = paste0(label, "_ADT")
-    ),
-    assay_keys = lapply(c(rna = "RNA", atac = "ATAC", protein = "ADT"), function(end) {
-      tolower(key_for(paste0(label, end)))
+    assays = by_kind(all_kinds, function(kind) paste0(label, "_", of_kind(kind, "assay"))),
+    assay_keys = by_kind(all_kinds, function(kind) {
+      tolower(key_for(paste0(label, of_kind(kind, "assay"))))
     })
   )
 }
@@ -131,22 +129,23 @@ fit_record <- function(fit) {
 
 # What a fit puts into an object. `pair`: the parts it was made on.
 fit_results <- function(fit, names, parts, pair, home, words, assay.type, verbose) {
+  pair <- without_nulls(pair)
   made_on <- lapply(pair, `[[`, "name")
   options <- stats::setNames(made_on, unlist(words[names(pair)]))
-  fit$options <- c(fit$options, options[lengths(options) > 0 & words$part != "matrix"])
+  fit$options <- c(fit$options, if (words$part != "matrix") options)
   if ("assay.type" %in% words$takes) fit$options$assay.type <- assay.type
   # which of them were given beside the object
   fit$options$beside <- names(Filter(function(part) isTRUE(part$beside), pair))
-  imputed <- lapply(names(fit$imputed), function(modality) {
-    if (is.null(fit$imputed[[modality]])) {
+  imputed <- lapply(names(fit$imputed), function(kind) {
+    if (is.null(fit$imputed[[kind]])) {
       return(NULL)
     }
     list(
-      name = names$assays[[modality]], key = names$assay_keys[[modality]],
-      values = fit$imputed[[modality]], source = pair[[part_kind(modality)]]$source,
+      name = names$assays[[kind]], key = names$assay_keys[[kind]],
+      values = fit$imputed[[kind]], source = pair[[kind]]$source,
       mark = list(
-        reduction = names$reduction, fit = fit$id, modality = modality, library.size = 1e4,
-        log = modality != "atac"
+        reduction = names$reduction, fit = fit$id, modality = of_kind(kind, "core"),
+        library.size = 1e4, log = is_logged(kind)
       )
     )
   })
@@ -171,9 +170,9 @@ cluster_columns <- function(found, names) {
 # Imputed parts of an earlier fit under the same name would not belong to the new one.
 parts_to_drop <- function(parts, names, kept, verbose) {
   dropped <- character()
-  for (modality in names(names$assays)) {
-    name <- names$assays[[modality]]
-    if (!isTRUE(unname(kept[modality])) && made_from(parts, name, names$reduction)) {
+  for (kind in names(names$assays)) {
+    name <- names$assays[[kind]]
+    if (!isTRUE(unname(kept[kind])) && made_from(parts, name, names$reduction)) {
       if (verbose) {
         message("removing assay '", name, "', which was imputed from the model this one replaces")
       }

@@ -245,15 +245,11 @@ def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
         groupby = labels_in(arguments.labels, names)
     elif groupby is None and arguments.group1 is not None:
         groupby = model.predict(cells)  # here group1 has labels, and never names of cells
-    test, word = {
-        "rna": (model.differential_expression, "gene"),
-        "atac": (model.differential_accessibility, "peak"),
-        "protein": (model.differential_protein, "protein"),
-    }[arguments.modality]
-    table = test(
-        cells, groupby=groupby, group1=arguments.group1, group2=arguments.group2,
-        delta=arguments.delta, fdr=arguments.fdr, seed=arguments.seed,
-        only_pos=arguments.only_pos, **{f"{word}s": features},
+    word = feature_of(arguments.modality)
+    table = model.differential(
+        arguments.modality, cells, groupby=groupby, group1=arguments.group1,
+        group2=arguments.group2, features=features, delta=arguments.delta, fdr=arguments.fdr,
+        seed=arguments.seed, only_pos=arguments.only_pos,
     )  # fmt: skip
     with whole_file(out) as partial:
         table.to_csv(partial, index=False)

@@ -189,22 +189,34 @@ class Clustered(State):
         fit, paired = self._fitted(), self._matched(data)
         return doublets.doublet_scores(fit, self._plan.scope, paired, n_simulated, seed)
 
+    def differential(
+        self, modality: str, data: PairedData | None = None, *,
+        groupby: str | Sequence | None = None, group1: Any = None, group2: Any = None,
+        features: Sequence[str] | None = None, delta: float = 0.25, fdr: float = 0.05,
+        library_size: float = 1e4, n_samples: int = 10, latent: str = "joint", seed: int = 0,
+        only_pos: bool = False, form: str = "table",
+    ) -> pd.DataFrame:  # fmt: skip
+        """Which features of a modality differ between groups of cells.
+
+        For 'rna', this is `differential_expression`, where the arguments and the table are
+        explained; for 'atac' `differential_accessibility`, for 'protein' `differential_protein`.
+        """
+        fit, scope = self._fitted(), self._plan.scope
+        with fit.on_its_threads():
+            settings = differential.settings_of(
+                scope, modality, features, delta, fdr, library_size, n_samples, latent, seed,
+                only_pos, form,
+            )  # fmt: skip
+            paired, clusters = self._matched(data), partial(self.predict, data)
+            groups = groups_in(data, paired.cells, groupby, group1, group2, clusters)
+            return differential.compare_groups(fit, scope, paired, groups, settings)
+
     @property
     def n_clusters_used(self) -> int:
         """Number of clusters that are the most probable one for at least one fitted cell."""
         return len(np.unique(self.predict()))
 
     # ---- inside
-
-    def _differential(
-        self, modality, data, groupby, group1, group2, features, *settings_given: Any
-    ) -> pd.DataFrame:
-        fit, scope = self._fitted(), self._plan.scope
-        with fit.on_its_threads():
-            settings = differential.settings_of(scope, modality, features, *settings_given)
-            paired, clusters = self._matched(data), partial(self.predict, data)
-            groups = groups_in(data, paired.cells, groupby, group1, group2, clusters)
-            return differential.compare_groups(fit, scope, paired, groups, settings)
 
     def _latent_of(
         self, data: PairedData | None, cells: Sequence[str] | None, stages: Stages = SILENT

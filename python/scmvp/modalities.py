@@ -92,6 +92,11 @@ def listed(modalities: Iterable[str], word: str = "and") -> str:
     return f"{', '.join(first)} {word} {last}" if first else last
 
 
+def all_of(n: int) -> str:
+    """So many modalities in sentences: "both modalities"."""
+    return "both modalities" if n == 2 else "all modalities"
+
+
 def modality_of(name: object) -> str | None:
     """'rna', 'atac' or 'protein' for a name such as 'GEX', 'peaks' or 'ADT'; else None."""
     letters = re.sub("[^a-z]", "", str(name).lower())

@@ -220,7 +220,7 @@ class SCMVP(WithProteins):
         Args:
             path: File to write. `anndata.read_h5ad` and any HDF5 library read it: `X` is
                 (cells, features), and `obs` and `var` have the names.
-            modality: 'rna' or 'atac'.
+            modality: 'rna', 'atac' or 'protein'.
             data: Other cells; the fitted ones when None.
             features: Names of the features; all modeled features when None.
             cells: Names of the cells; all when None.
@@ -291,7 +291,7 @@ class SCMVP(WithProteins):
             fdr: Expected proportion of false calls among the genes called (`is_de`).
             library_size: Library size to which the means refer.
             n_samples: Number of samples of z from which `lfc_model` is computed.
-            latent: Posterior from which `lfc_model` is computed: 'joint', 'rna' or 'atac'.
+            latent: Posterior from which `lfc_model` is computed: 'joint' or a modality.
             seed: Seed of these samples and of the folds of features.
             only_pos: Report only genes that are higher in the group (`lfc` above 0). Calls are
                 of log2 fold changes above delta, and the false discovery rate is that of these
@@ -312,9 +312,10 @@ class SCMVP(WithProteins):
             InputError: A group of `group1` is unknown or too small, or shares no batch with its
                 reference; no group can be tested; or an argument is out of range.
         """
-        return self._differential(
-            "rna", data, groupby, group1, group2, genes,
-            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
+        return self.differential(
+            "rna", data, groupby=groupby, group1=group1, group2=group2, features=genes,
+            delta=delta, fdr=fdr, library_size=library_size, n_samples=n_samples, latent=latent,
+            seed=seed, only_pos=only_pos, form=form,
         )  # fmt: skip
 
     def differential_accessibility(
@@ -327,9 +328,10 @@ class SCMVP(WithProteins):
 
         If the model converts counts of insertions to fragments, so does the test.
         """
-        return self._differential(
-            "atac", data, groupby, group1, group2, peaks,
-            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
+        return self.differential(
+            "atac", data, groupby=groupby, group1=group1, group2=group2, features=peaks,
+            delta=delta, fdr=fdr, library_size=library_size, n_samples=n_samples, latent=latent,
+            seed=seed, only_pos=only_pos, form=form,
         )  # fmt: skip
 
     # ---- files

@@ -78,9 +78,11 @@ class WithProteins(Active):
         """Which proteins differ between groups of cells; see `differential_expression`.
 
         Counts are tested as they are, with their background, which makes fold changes smaller;
-        `lfc_model` is without it.
+        `lfc_model` is without it. Fold changes are relative to the background, whose own is in
+        `attrs`, as there is no typical protein in a panel.
         """
-        return self._differential(
-            "protein", data, groupby, group1, group2, proteins,
-            delta, fdr, library_size, n_samples, latent, seed, only_pos, form,
+        return self.differential(
+            "protein", data, groupby=groupby, group1=group1, group2=group2, features=proteins,
+            delta=delta, fdr=fdr, library_size=library_size, n_samples=n_samples, latent=latent,
+            seed=seed, only_pos=only_pos, form=form,
         )  # fmt: skip

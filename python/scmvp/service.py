@@ -19,6 +19,7 @@ import scmvp
 from .data.containers import as_names
 from .data.matrices import entries_once
 from .data.motifs import in_columns, motifs_of, with_genes_in_names
+from .modalities import MODALITIES
 from .progress import followed
 from .r.cells import cells_of, column, mudata_of, points
 from .r.rserial import Named
@@ -35,6 +36,7 @@ from .tools.regulators import Expression, motif_expression, rank_motifs, regulon
 from .tools.transfer import transfer_labels
 
 Report = Callable[[dict[str, Any]], Any] | None
+Counts = dict[str, Named]  # of cells, by modality
 
 
 class Service:
@@ -75,15 +77,11 @@ class Service:
         return cells_of(mdata) | {"truth": truth}
 
     def build(
-        self,
-        rna: Named,
-        atac: Named,
-        obs: dict[str, list[str]] | None = None,
-        protein: Named | None = None,
-        **options: Any,
+        self, counts: Counts, obs: dict[str, list[str]] | None = None, **options: Any
     ) -> dict[str, Any]:
         """Make a model of these cells, untrained; `obs` has the columns of their batches."""
-        self._model = scmvp.SCMVP(mudata_of(rna, atac, obs, protein), **options)
+        cells = mudata_of(counts, obs)
+        self._model = scmvp.SCMVP(cells, modalities=list(counts), **options)
         return {"account": self._model.account} | self._features()
 
     def load(self, folder: str) -> dict[str, Any]:
@@ -106,10 +104,10 @@ class Service:
         return found | self._course()
 
     def embed(
-        self, rna: Named, atac: Named, modality: str, obs: dict[str, list[str]] | None = None
+        self, counts: Counts, modality: str, obs: dict[str, list[str]] | None = None
     ) -> np.ndarray:
-        """Latent of other cells, (cells, dimensions)."""
-        cells = mudata_of(rna, atac, obs)
+        """Latent of other cells, (cells, dimensions); modalities of the model may be absent."""
+        cells = mudata_of(counts, obs)
         return self._model.get_latent_representation(cells, modality, self._progress)
 
     def responsibilities(self, latent: np.ndarray, **level: Any) -> np.ndarray:
@@ -136,11 +134,9 @@ class Service:
 
     def differential(
         self,
-        rna: Named,
-        atac: Named,
+        counts: Counts,
         labels: list[str],
         modality: str,
-        features: list[str] | None = None,
         obs: dict[str, list[str]] | None = None,
         levels: list[str] | None = None,
         **options: Any,
@@ -151,23 +147,18 @@ class Service:
 
         The table, and the log2 fold change of the typical feature by comparison.
         """
-        model, cells = self._model, mudata_of(rna, atac, obs)
         groups = pd.Series(list(labels), dtype=object).replace({"": None})
         if levels is not None:
             groups = groups.astype(pd.CategoricalDtype(list(levels)))
-        if modality == "rna":
-            table = model.differential_expression(cells, groupby=groups, genes=features, **options)
-        else:
-            table = model.differential_accessibility(
-                cells, groupby=groups, peaks=features, **options
-            )
+        cells = mudata_of(counts, obs)
+        table = self._model.differential(modality, cells, groupby=groups, **options)
         return {"table": plain_frame(table), "typical": table.attrs["typical_lfc"]}
 
     def doublets(
-        self, rna: Named, atac: Named, obs: dict[str, list[str]] | None = None, **options: Any
+        self, counts: Counts, obs: dict[str, list[str]] | None = None, **options: Any
     ) -> np.ndarray:
         """Doublet scores of cells, in their order; NaN where a modality has no counts."""
-        return self._model.doublet_scores(mudata_of(rna, atac, obs), **options).to_numpy()
+        return self._model.doublet_scores(mudata_of(counts, obs), **options).to_numpy()
 
     def motifs(
         self,
@@ -371,16 +362,15 @@ class Service:
         path: str,
         latent: np.ndarray,
         cells: list[str],
-        rna: Named | None = None,
-        atac: Named | None = None,
+        counts: Counts | None = None,
         obs: dict[str, list[Any]] | None = None,
         columns: list[str] | None = None,
         **options: Any,
     ) -> None:
         """The fit as an HTML page, `columns` of `obs` on it; without counts, what there is then."""
         model = self._model
-        if rna is not None and atac is not None:
-            data = mudata_of(rna, atac, obs)
+        if counts:
+            data = mudata_of(counts, obs)
             model.report(path, data, columns=columns, progress=self._progress, **options)
             return
         table = pd.DataFrame(dict(obs or {}), index=list(cells))
@@ -396,8 +386,8 @@ class Service:
 
     def _features(self) -> dict[str, Any]:
         model = self._model
-        found = {"genes": model.genes, "peaks": model.peaks, "batch": model.batch_levels}
-        return found | {"proteins": model.features.get("protein")}
+        found = {of.features: model.features.get(name) for name, of in MODALITIES.items()}
+        return found | {"batch": model.batch_levels}
 
     def _course(self) -> dict[str, Any]:
         history = {name: column(values) for name, values in self._model.history.items()}

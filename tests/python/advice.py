@@ -357,7 +357,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "objects": {
         "is not counts": "case written_for_r",
-        "use 'rna' and 'atac'": STATES,
+        "imputed has values of": STATES,
         "must be an AnnData or a DataFrame": "case written_for_r",
         "give values for all of them": "case written_for_r",
     },
@@ -427,7 +427,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "the same cells in the same order": "case odd_kinds",
     },
     "rbridge": {
-        "only RNA and ATAC are written": NOTE,
+        "are written, and not": NOTE,
         "as_ must be": STATES,
         "write_rds takes a MuData": "case written_for_r",
         "obs_names of the MuData are not": "case update",
@@ -487,7 +487,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "scope": {
         "the counts of a file are chosen": "case on_disk",
         "too few to fit a model": STATES,
-        "counts in {which}": STATES,
+        "too few to learn how they are related": STATES,
         "use one of": STATES,
         "modality '{modality}' is unknown": STATES,
         "leave batch out": "case levels",

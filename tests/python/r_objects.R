@@ -62,6 +62,14 @@ v3 <- with_features(CreateAssayObject(counts = rna))
 v3@data <- data
 keep(seurat(v3, CreateAssayObject(counts = peaks)), "v3")
 
+adt <- counts(paste0("CD", 1:8), cells)
+invisible(writeMM(adt, "protein.mtx"))
+three <- seurat(v3, CreateAssayObject(counts = peaks))
+three[["Prot"]] <- CreateAssayObject(counts = adt)
+keep(three, "v3_proteins")
+three[["peaks"]] <- NULL
+keep(three, "citeseq")
+
 two <- CreateSeuratObject(v3)
 two[["peaks"]] <- CreateAssayObject(counts = peaks)
 two[["again"]] <- CreateAssayObject(counts = rna)
@@ -98,6 +106,9 @@ if (requireNamespace("SingleCellExperiment", quietly = TRUE)) {
   )
   altExp(sce, "open") <- SingleCellExperiment(list(counts = peaks), rowRanges = parts)
   keep(sce, "sce")
+  altExp(sce, "ADT") <- SingleCellExperiment(list(counts = adt))
+  keep(sce, "sce_proteins")
+  altExp(sce, "ADT") <- NULL
   if (requireNamespace("MultiAssayExperiment", quietly = TRUE)) {
     open <- altExp(sce, "open")[, 30:1]
     colnames(open) <- paste0("atac_", colnames(open))

@@ -195,6 +195,36 @@ def test_object_to_mudata_and_back(kind, object_of, objects, tmp_path, kept):
     scmvp.write_rds(filed, tmp_path / "filed.rds", mdata.uns["r_object"]["kind"], engine=kept)
 
 
+@pytest.mark.parametrize("kind", ["v3_proteins", "citeseq", "sce_proteins"])
+@pytest.mark.slow
+def test_proteins_of_an_object_to_mudata_and_back(kind, object_of, objects, tmp_path, kept):
+    path = object_of(kind)
+    mdata = scmvp.read_rds(path, layers=True, engine=kept)
+    others = ["rna"] if kind == "citeseq" else ["rna", "atac"]
+    assert [*mdata.mod] == [*others, "protein"]
+    written = sp.csr_matrix(scipy.io.mmread(objects / "protein.mtx").T)
+    assert (mdata["protein"].X != written).nnz == 0
+    assert list(mdata["protein"].var_names) == [f"CD{j}" for j in range(1, 9)]
+    as_ = mdata.uns["r_object"]["kind"]
+    scmvp.write_rds(mdata[::-1][::-1].copy(), tmp_path / "back.rds", as_, engine=kept)
+    assert compare(kept, path, tmp_path / "back.rds", "same") == ""
+    imputed = pd.DataFrame(
+        np.arange(60.0).reshape(30, 2)[::-1], index=mdata.obs_names[::-1], columns=["CD7", "CD2"]
+    )
+    out = tmp_path / "added.rds"
+    scmvp.add_to_rds(path, mdata, out, imputed={"protein": imputed}, engine=kept)
+    logged = rscript(
+        "-e",
+        f"""x <- readRDS("{out}"); suppressMessages(library(Matrix))
+        v <- if (inherits(x, "Seurat")) x@assays$scMVP_ADT@data else
+          SummarizedExperiment::assay(SingleCellExperiment::altExp(x, "scMVP_ADT"))
+        cat(v[c("CD2", "CD7"), "cell2"])""",
+    )
+    np.testing.assert_allclose([float(x) for x in logged.split()], np.log1p([3, 2]), rtol=1e-6)
+    again = scmvp.read_rds(out, engine=kept)  # imputed proteins are not taken for data
+    assert (again["protein"].X != written).nnz == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.slow
 def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path, kept):

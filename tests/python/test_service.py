@@ -80,7 +80,8 @@ def test_the_verbs_around_a_model(tmp_path):
     )
     assert made["truth"]["rna"].matrix.shape == (2, 40)
     rna, atac = made["rna"]["counts"], made["atac"]["counts"]
-    built = service.answer("build", {"rna": rna, "atac": atac, "n_clusters": 2})
+    counts = {"rna": rna, "atac": atac}
+    built = service.answer("build", {"counts": counts, "n_clusters": 2})
     assert built["account"]["n_cells"] == 80
     told = []
     service.answer(
@@ -96,16 +97,14 @@ def test_the_verbs_around_a_model(tmp_path):
     )
     assert decoded.shape == (3, 80)
     labels = ["a"] * 30 + ["b"] * 30 + [""] * 20
-    found = service.answer(
-        "differential", {"rna": rna, "atac": atac, "labels": labels, "modality": "rna"}
-    )
+    found = service.answer("differential", {"counts": counts, "labels": labels, "modality": "rna"})
     assert found["table"]["group"].unique().tolist() == ["a", "b"]
     turned = service.answer(
         "differential",
-        {"rna": rna, "atac": atac, "labels": labels, "levels": ["b", "a"], "modality": "rna"},
+        {"counts": counts, "labels": labels, "levels": ["b", "a"], "modality": "rna"},
     )
     assert turned["table"]["group"].unique().tolist() == ["b", "a"]
-    scores = service.answer("doublets", {"rna": rna, "atac": atac, "n_simulated": 100})
+    scores = service.answer("doublets", {"counts": counts, "n_simulated": 100})
     assert scores.shape == (80,) and ((scores >= 0) & (scores <= 1)).all()
     service.answer("save", {"folder": str(tmp_path / "model")})
     again = Service().answer("load", {"folder": str(tmp_path / "model")})

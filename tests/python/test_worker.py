@@ -59,7 +59,7 @@ def test_a_fit_in_the_worker_is_that_in_this_process(running, tmp_path):
         name: Named(cells[name].X.tocsr(), list(cells.obs_names), list(cells[name].var_names))
         for name in ("rna", "atac")
     }
-    ask(running, tmp_path, "build", **sent, n_clusters=2)
+    ask(running, tmp_path, "build", counts=sent, n_clusters=2)
     assert reply(running)["value"]["genes"] == list(scmvp.SCMVP(cells, n_clusters=2).genes)
     assert not list(tmp_path.glob("*.rds"))  # the copy of the counts is gone
     ask(running, tmp_path, "train", tell=True, max_epochs=2)

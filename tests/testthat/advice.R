@@ -6,10 +6,18 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 c(
   of(
     "test-proteins.R: proteins that are not there are refused",
-    "is also the {} of RNA or peaks", "but there are no proteins: name their",
-    "the model has no proteins"
+    "but there are no proteins: name their"
   ),
-  of("test-proteins.R: proteins of a file become an assay", "and R needs RNA and peaks"),
+  of(
+    "test-modalities.R: modalities that make no sense are refused",
+    "object is a matrix, but modalities has", "modalities must be some of",
+    "is given, but modalities has no"
+  ),
+  of(
+    "test-modalities.R: RNA and proteins are imputed, tested and reported without peaks",
+    "is given, but the model was fitted to", "the model has no {}, as it was fitted to",
+    "the model was fitted to {}: leave {} out"
+  ),
   of(
     "test-RunMotifSCMVP.R: what cannot be scored is refused",
     "the peaks have no motifs: give motifs", "motifs must be a matrix (peaks x motifs)",
@@ -50,7 +58,7 @@ c(
   ),
   of(
     "test-DoubletScoreSCMVP.R: what cannot be scored is refused",
-    "but the object has no counts of {genes|peaks}"
+    "but the object has no counts of {}: {}"
   ),
   of(
     "test-advice.R: a MultiAssayExperiment is cut as it is written, whatever its sample map",
@@ -78,7 +86,7 @@ c(
   ),
   of(
     "test-advice.R: assays that are named are taken",
-    "holds genomic ranges: name the {} with genes", "{} and {} are both '{}': name two",
+    "holds genomic ranges: name the {} with {}", "{} and {} are both '{}': name two",
     "the object has no {} '{}' ({}); its {}s are",
     "; add such an {}, or name it with", "}): name one with {} =."
   ),
@@ -90,7 +98,7 @@ c(
   of(
     "test-advice.R: counts that are not in the object: what is written",
     "of the fit ({}): give the counts of the same cells",
-    "the counts of the {genes|peaks} are not in the object", "with measured =.",
+    "the counts of the {} are not in the object: {}", "with measured =.",
     "by whose total they are compared: give all"
   ),
   of(
@@ -362,7 +370,7 @@ c(
     "column coaccess of connections must be numeric",
     "or a numeric matrix of coordinates (cells x dimensions), not",
     "object must be the result of RunSCMVP()", "measured must be a matrix of counts with the names",
-    "peaks must be a matrix of counts (peaks x cells)",
+    "{} must be a matrix of counts ({} x cells)",
     "give query (a matrix of genes x cells)", "bigwig must be paths of bigWig",
     "LinkPeaksLASSO() takes a Seurat", "gene.coords is needed: a data frame",
     "BPPARAM must be a BiocParallelParam", "must be a matrix of counts, features x cells, not",
@@ -393,10 +401,11 @@ c(
     "Installing PyTorch for the CPU", "using PyTorch from the package index",
     "Installing PyTorch{", "{} of {}", "{} of {} {} not in {} and {} left out",
     "the first place is taken", "{}are fewer: fdr is NA.",
-    "assay '{}' ({})", "is taken to hold", "modeling {} of {} and",
+    "assay '{}' ({})", "is taken to hold", "modeling {}{",
     "the ATAC counts are insertions", "without any {} count", "comparing {}: {}",
     "about {} of different kinds among {}",
-    "1 group of {} cells", "in common on average", "RNA {} '{}'", "{} with {}, {}", "{} in {}; {",
+    "1 group of {} cells", "in common on average", "has proteins, which are not modeled",
+    "{} with {}, {}", "{} in {}; {",
     "report: {}",
     "taken to start at the lower coordinate", "the fit was interrupted after"
   ),
@@ -452,7 +461,7 @@ c(
   ),
   of(
     "an object of another class says nothing of what was meant",
-    "a MultiAssayExperiment, the path of a file or two matrices",
+    "a MultiAssayExperiment, the path of a file or matrices",
     "{} takes the result of RunSCMVP(), with"
   ),
   of(

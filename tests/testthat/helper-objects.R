@@ -157,6 +157,6 @@ latent_of <- function(object, reduction = "scmvp") {
 
 # Names of the RNA and the peak assay that a verb would take.
 found_assays <- function(object, rna = NULL, peaks = NULL) {
-  pair <- find_pair(parts_of(object), about(object), list(rna = rna, peaks = peaks))
-  lapply(pair, `[[`, "name")
+  found <- find_parts(parts_of(object), about(object), list(rna = rna, peaks = peaks))
+  lapply(without_nulls(found), `[[`, "name")
 }

@@ -16,7 +16,7 @@ toy_methods <- list(
   about = function(object) {
     list(
       class = "a toy", part = "matrix of it", rna = "rna.assay", peaks = "peak.assay",
-      data = "its cells", main = "genes", takes = class_arguments,
+      protein = "protein.assay", data = "its cells", main = "genes", takes = class_arguments,
       reductions = names(object$reductions)
     )
   },

@@ -78,14 +78,14 @@ test_that("a model trained elsewhere is attached from its folder, whatever the s
 test_that("features are matched by name, then by what the name means, and never twice", {
   modelled <- c("chr1:100-200", "chrUn_X1:5-10", "chr2-7-9", "spike")
   expect_identical(
-    match_features(modelled, c("spike", "chr2-7-9", "chrUn-X1-5-10", "chr1_100_200"), "peak"),
+    match_features(modelled, c("spike", "chr2-7-9", "chrUn-X1-5-10", "chr1_100_200"), "peaks"),
     c(4L, 3L, 2L, 1L)
   )
   # two columns that mean the same peak: neither is taken for it
   expect_identical(
-    match_features("chr1:100-200", c("chr1-100-200", "chr1_100_200"), "peak"), NA_integer_
+    match_features("chr1:100-200", c("chr1-100-200", "chr1_100_200"), "peaks"), NA_integer_
   )
-  expect_identical(match_features(c("A_1", "B"), c("B", "A-1"), "gene"), c(2L, 1L))
+  expect_identical(match_features(c("A_1", "B"), c("B", "A-1"), "rna"), c(2L, 1L))
   counts <- rna_counts()[1:3, 1:4]
   moved <- rows_or_zero(counts, c(3L, NA, 1L))
   expect_equal(

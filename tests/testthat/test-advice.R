@@ -135,9 +135,10 @@ test_that("repeated names are told apart as it is said, each kind in its own way
   colnames(two) <- front(1:50)
   peaks <- cbind(once[, 50:1], once[, 1:50])
   colnames(peaks) <- front(50:1)
-  expect_identical(colnames(check_matrix_pair(two, peaks)), colnames(two))
+  in_order <- check_matrices(list(rna = two, peaks = peaks))$peaks
+  expect_identical(colnames(in_order), colnames(two))
   expect_equal(
-    as.matrix(check_matrix_pair(two, peaks))[, "a_cell7"], as.matrix(once)[, "cell7"]
+    as.matrix(in_order)[, "a_cell7"], as.matrix(once)[, "cell7"]
   )
 })
 
@@ -424,7 +425,7 @@ test_that("assays that are named are taken", {
 
   gene <- SeuratObject::CreateSeuratObject(rna_counts())
   said <- refusal(quick_fit(gene))
-  expect_match(said, "add such an assay, or name it with peak.assay =.$")
+  expect_match(said, "add such an assay, or name it with peak.assay =, or fit")
   gene[["ATAC"]] <- SeuratObject::CreateAssayObject(atac_counts())
   expect_s4_class(quick_fit(gene, impute = "none", max.epochs = 1), "Seurat")
 })

@@ -154,8 +154,8 @@ reaching_fit <- function(arguments) {
     unlockBinding("fit_core", place)
     assign("fit_core", f, place)
   }
-  put(function(rna, peaks, options, batch, ...) {
-    held <- list(rna = rna, peaks = peaks, batch = batch)
+  put(function(counts, options, batch, ...) {
+    held <- c(counts, list(batch = batch))
     rlang::abort("stop here", class = "caught", held = held)
   })
   on.exit(put(held))

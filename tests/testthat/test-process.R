@@ -250,10 +250,11 @@ test_that("a worker that is killed while it builds, imputes or reads is told, to
     verb(engine)
   }
   latent <- SeuratObject::Embeddings(object[["scmvp"]])
+  counts <- list(rna = rna_counts(), peaks = atac_counts())
   verbs <- list(
-    function(engine) engine$build(rna_counts(), atac_counts(), list(n_clusters = 3)),
+    function(engine) engine$build(counts, list(n_clusters = 3)),
     function(engine) engine$decode(latent, "rna", "Gene1", 1e4),
-    function(engine) engine$embed(rna_counts(), atac_counts(), "joint"),
+    function(engine) engine$embed(counts, "joint"),
     function(engine) engine$read(tempfile())
   )
   for (verb in verbs) {

@@ -64,7 +64,7 @@ def names_of_modalities(names: Iterable[str]) -> dict[str, str]:
 def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
     """Positions of the features of each modality, of genes and peaks at least.
 
-    Peaks may lack where there are proteins. A note has the number of other features.
+    One of these may lack where there are proteins. A note has the number of other features.
 
     Args:
         types: Type of each feature.
@@ -73,12 +73,13 @@ def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
     named = pd.Series(list(types), dtype=object).astype(str)
     kinds = named.map(modality_of)
     counted = named.value_counts(sort=False)
-    chosen = {}
+    chosen: dict[str, np.ndarray] = {}
+    there = {*kinds} - {None}
     for modality, feature_type in FEATURE_TYPES.items():
         at = np.flatnonzero(kinds == modality)
         if len(at):
             chosen[modality] = at
-        elif modality == "rna" or (modality == "atac" and not (kinds == "protein").any()):
+        elif modality in PAIR and not ("protein" in there and len(there) > 1):
             found = ", ".join(f"'{name}'" for name in counted.index) or "none"
             raise InputError(
                 f"{where} holds no features of type '{feature_type}' (types: {found}); paired "
@@ -285,7 +286,7 @@ def chosen_modalities(wanted: Any, has: Iterable[str]) -> list[str]:
 def modality_in(mdata: Any, modality: str | None) -> AnnData:
     """One modality of a MuData, under whatever name it has there."""
     named = names_of_modalities(mdata.mod)
-    if modality in PAIR and modality in named:
+    if modality in named:
         return mdata.mod[named[modality]]
     if not named:
         has = ", ".join(map(repr, mdata.mod)) or "none"

@@ -64,21 +64,17 @@ def refuse_layers(path: Path, layers: Mapping[str, str | None]) -> None:
 
 
 def pair_files(folder: Path) -> dict[str, Path] | None:
-    """The files of both modalities in a folder, and of further ones; None where it has neither.
+    """The files of the modalities in a folder; None where it has neither RNA nor ATAC.
 
     Raises:
-        InputError: There is only one of them.
+        InputError: There is only one of these, and nothing else.
     """
     for kind in _PAIR_KINDS:
-        pair = {modality: folder / f"{modality}{kind}" for modality in PAIR}
-        present = [modality for modality in PAIR if pair[modality].exists()]
-        if len(present) == 2:
-            more = {
-                modality: folder / f"{modality}{kind}"
-                for modality in MODALITIES
-                if modality not in PAIR and (folder / f"{modality}{kind}").exists()
-            }
-            return pair | more
+        files = {modality: folder / f"{modality}{kind}" for modality in MODALITIES}
+        found = {modality: file for modality, file in files.items() if file.exists()}
+        present = [modality for modality in PAIR if modality in found]
+        if present and len(found) > 1:
+            return found
         if present:
             missing = next(modality for modality in PAIR if modality not in present)
             raise InputError(

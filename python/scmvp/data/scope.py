@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import positions
 from ..errors import InputError
-from ..modalities import MODALITIES
+from ..modalities import MODALITIES, all_of
 from ..words import count_of
 from .checks import check_paired
 from .covariates import Batch, Covariates, column_names
@@ -156,10 +156,9 @@ def _refuse_few(n_cells: int, n_paired: int, n_modalities: int) -> None:
             f"a model; give at least {FEWEST_CELLS}"
         )
     if n_paired < FEWEST_CELLS:
-        which = "both modalities" if n_modalities == 2 else "all modalities"
         raise InputError(
-            f"{count_of(n_paired, 'cell', 'has', 'have')} counts in {which}, too few "
-            f"to learn how they are related; give at least {FEWEST_CELLS}"
+            f"{count_of(n_paired, 'cell', 'has', 'have')} counts in {all_of(n_modalities)}, "
+            f"too few to learn how they are related; give at least {FEWEST_CELLS}"
         )
 
 

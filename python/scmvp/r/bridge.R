@@ -8,7 +8,7 @@
 or_else <- function(x, y) if (is.null(x)) y else x
 
 shared_files <- c(
-  "checks", "ranges", "matrices", "covariates", "containers", "container-seurat",
+  "checks", "modalities", "ranges", "matrices", "covariates", "containers", "container-seurat",
   "container-experiment", "container-multiassay", "fits", "results"
 )
 

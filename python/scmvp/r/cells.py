@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..data import joining
 from ..data.matrices import entries_once
@@ -21,19 +23,17 @@ def cells_of(mdata: Any) -> dict[str, Any]:
     return parts
 
 
-def mudata_of(
-    rna: Named, atac: Named, obs: dict[str, list[str]] | None, protein: Named | None = None
-) -> Any:
-    """Counts of the same cells as a MuData; `obs` has the columns of their batches."""
-
-    def parts(one: Named) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return one.matrix.data, one.matrix.indices, one.matrix.indptr
-
-    return joining.from_parts(
-        rna=parts(rna), atac=parts(atac), cells=rna.cells, genes=rna.features,
-        peaks=atac.features, obs=obs, protein=None if protein is None else parts(protein),
-        proteins=() if protein is None else protein.features,
-    )  # fmt: skip
+def mudata_of(counts: Mapping[str, Named], obs: dict[str, list[str]] | None = None) -> Any:
+    """Counts of the same cells by modality as a MuData; `obs` has the columns of their batches."""
+    parts = {
+        modality: joining.modality_from_parts(
+            modality, (one.matrix.data, one.matrix.indices, one.matrix.indptr), one.cells,
+            one.features,
+        )
+        for modality, one in counts.items()
+    }  # fmt: skip
+    cells = next(iter(parts.values())).obs_names
+    return joining.join_all(parts, obs=None if obs is None else pd.DataFrame(dict(obs), cells))
 
 
 def points(latent: np.ndarray) -> np.ndarray:

@@ -84,23 +84,43 @@ plain_column <- function(x) {
 
 # ---- in ------------------------------------------------------------------------------------------
 
-call_read <- function(path, rna_assay, peak_assay, layers) {
+# The parts by kind: RNA and peaks, one of which may be absent where there are proteins.
+parts_for_python <- function(object, given) {
+  spelled$dotted <- c("rna.assay", "peak.assay", "protein.assay")
+  words <- utils::modifyList(
+    about(object), list(rna = "rna.assay", peaks = "peak.assay", protein = "protein.assay")
+  )
+  parts <- parts_of(object)
+  found <- without_nulls(find_parts(
+    parts, words, given,
+    wanted = all_kinds, needed = character()
+  ))
+  if (length(found) == 1 || is.null(found$protein)) {
+    found <- without_nulls(find_parts(parts, words, given))
+  }
+  found
+}
+
+call_read <- function(path, rna_assay, peak_assay, protein_assay, layers) {
   object <- read_object(path)
   class <- class_of(object)
   if (class == "Seurat") needs("SeuratObject")
-  spelled$dotted <- c("rna.assay", "peak.assay")
-  words <- utils::modifyList(about(object), list(rna = "rna.assay", peaks = "peak.assay"))
-  pair <- find_pair(parts_of(object), words, list(rna = rna_assay, peaks = peak_assay))
-  home <- pair$rna$name
-  rna <- part_for_python(pair$rna, home, layers, !is.null(pair$rna$ranges()))
-  cells <- colnames(rna$counts)
+  parts <- parts_for_python(
+    object, list(rna = rna_assay, peaks = peak_assay, protein = protein_assay)
+  )
+  home <- parts[[1]]$name
+  sent <- lapply(names(parts), function(kind) {
+    part <- parts[[kind]]
+    part_for_python(part, home, layers, kind == "peaks" || !is.null(part$ranges()))
+  })
+  names(sent) <- of_kind(names(parts), "core")
+  cells <- colnames(sent[[1]]$counts)
   data <- if (class == "Seurat") methods::slot(object, "meta.data") else cell_data(object, home)
   obs <- plain_frame(data[cells, , drop = FALSE], cells, "the cells")
   identity <- if (class == "Seurat") identity_of(object, obs)
   if (identical(identity$column, "ident")) obs$ident <- identity$values
   list(
-    kind = class, rna = rna, atac = part_for_python(pair$peaks, home, layers, TRUE), obs = obs,
-    identity = identity$column,
+    kind = class, modalities = sent, obs = obs, identity = identity$column,
     reductions = if (class == "Seurat") {
       lapply(methods::slot(object, "reductions"), seurat_reduction, cells)
     } else {

@@ -160,12 +160,13 @@ peak_ranges <- function(table) {
   )
 }
 
-to_seurat <- function(rna, atac, obs, identity, reductions) {
+# `modalities`: parts by the core's name of each.
+to_seurat <- function(modalities, obs, identity, reductions) {
   seurat <- needs("SeuratObject")
-  object <- seurat("CreateSeuratObject")(
-    seurat_assay(rna, FALSE), assay = rna$name, project = "scMVP"
-  )
-  object[[atac$name]] <- seurat_assay(atac, TRUE)
+  assays <- Map(seurat_assay, modalities, names(modalities) == "atac")
+  titles <- vapply(modalities, `[[`, "", "name")
+  object <- seurat("CreateSeuratObject")(assays[[1]], assay = titles[[1]], project = "scMVP")
+  for (i in seq_along(assays)[-1]) object[[titles[[i]]]] <- assays[[i]]
   object <- add_to_seurat(object, obs, reductions, list(), identity)
   # in the order of obs, not after what CreateSeuratObject() has computed itself
   columns <- attr(object, "meta.data")
@@ -273,12 +274,15 @@ experiment_of <- function(part) {
   summarized("rowData<-")(x, value = frame)
 }
 
-to_experiment <- function(rna, atac, obs, identity, reductions) {
+to_experiment <- function(modalities, obs, identity, reductions) {
   experiment <- needs("SingleCellExperiment")
-  object <- experiment_of(rna)
-  object <- experiment("altExp<-")(object, atac$name, value = experiment_of(atac))
-  if (rna$name != "the main experiment") {
-    object <- experiment("mainExpName<-")(object, value = rna$name)
+  main <- modalities[[1]]
+  object <- experiment_of(main)
+  for (part in modalities[-1]) {
+    object <- experiment("altExp<-")(object, part$name, value = experiment_of(part))
+  }
+  if (main$name != "the main experiment") {
+    object <- experiment("mainExpName<-")(object, value = main$name)
   }
   add_to_experiment(object, obs[colnames(object), , drop = FALSE], reductions, list())
 }

@@ -17,11 +17,11 @@ from anndata import AnnData
 from ..data.checks import check_names
 from ..data.containers import as_names
 from ..data.formats import in_file
-from ..data.joining import join, same_column
+from ..data.joining import join_all, same_column
 from ..data.matrices import entries_once, holds_counts, plain_numbers
 from ..data.places import place_in_memory, places_of, raw_in_place, remedy
 from ..errors import InputError
-from ..modalities import PAIR, label_of
+from ..modalities import MODALITIES, label_of
 from ..words import count_of
 from .rserial import Named
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 RECORD = "r_object"
 PREFIX = "X_"  # of reductions in obsm
-IMPUTED = {"rna": "scMVP_RNA", "atac": "scMVP_ATAC"}
+ASSAYS = {"rna": "RNA", "atac": "ATAC", "protein": "ADT"}
+IMPUTED = {modality: f"scMVP_{name}" for modality, name in ASSAYS.items()}
 # Columns of an embedding's record that are arrays of R, as they are named there.
 _REDUCTION_RECORD = (
     "key",
@@ -57,8 +58,7 @@ def mudata_of(parts: dict[str, Any], path: Path) -> MuData:
     if parts.get("identity"):
         record["identity"] = parts["identity"][0]
     modalities = {}
-    for modality in PAIR:
-        part = parts[modality]
+    for modality, part in parts["modalities"].items():
         counts: Named = part["counts"]
         cells, features = as_names(counts.cells), as_names(counts.features)
         with in_file(path):
@@ -75,10 +75,10 @@ def mudata_of(parts: dict[str, Any], path: Path) -> MuData:
         record[modality] = {name: text[0] for name, text in about.items() if text}
         if part.get("added"):
             record[modality]["added"] = np.array(part["added"], dtype=object)
-    rna = modalities["rna"]
-    rna.obs = parts["obs"].set_axis(rna.obs_names)
+    first = next(iter(modalities.values()))
+    first.obs = parts["obs"].set_axis(first.obs_names)
     with in_file(path):
-        mdata = join(rna, modalities["atac"])
+        mdata = join_all(modalities)
     record["reductions"] = {}
     for name, one in as_dict(parts["reductions"]).items():
         mdata.obsm[PREFIX + name] = np.ascontiguousarray(one["values"])
@@ -132,7 +132,7 @@ def features_part(
 
     Args:
         adata: The modality.
-        modality: 'rna' or 'atac'.
+        modality: Its name.
         layer: With the counts; X when None.
         spelling: What R calls layers.
 
@@ -164,13 +164,13 @@ def features_part(
     }
 
 
-def cells_table(mdata: MuData, pair: dict[str, AnnData]) -> pd.DataFrame:
+def cells_table(mdata: MuData, parts: Mapping[str, AnnData]) -> pd.DataFrame:
     """Columns of all obs, once each; a modality's own column of a taken name gets its prefix."""
     cells = mdata.obs_names
-    prefixed = tuple(f"{modality}:" for modality in PAIR)
+    prefixed = tuple(f"{modality}:" for modality in MODALITIES)
     own = [name for name in mdata.obs if not str(name).startswith(prefixed)]
     table = mdata.obs[own].copy()
-    for modality, adata in pair.items():
+    for modality, adata in parts.items():
         columns = adata.obs.reindex(cells)
         for name in columns:
             if name not in table:
@@ -181,7 +181,7 @@ def cells_table(mdata: MuData, pair: dict[str, AnnData]) -> pd.DataFrame:
 
 
 def reductions_of(
-    mdata: MuData, pair: Mapping[str, AnnData], everywhere: bool = True
+    mdata: MuData, parts: Mapping[str, AnnData], everywhere: bool = True
 ) -> dict[str, dict[str, Any]]:
     """Embeddings by name, those of the MuData first; a taken name gets its modality before it."""
     record = as_dict(mdata.uns.get(RECORD, {})).get("reductions", {})
@@ -196,7 +196,7 @@ def reductions_of(
                 "values": _matrix(values),
                 **{key: of_record(known, key) for key in known},
             }
-    for modality, adata in pair.items() if everywhere else ():
+    for modality, adata in parts.items() if everywhere else ():
         for name, values in adata.obsm.items():
             if str(name).startswith(PREFIX):
                 short = str(name)[len(PREFIX) :]
@@ -221,13 +221,14 @@ def of_record(record: Mapping[str, Any], key: str) -> Any:
 
 
 def imputed_part(values: Any, modality: str, cells: np.ndarray) -> dict[str, Any]:
-    """Imputed values, features x `cells`; those of the RNA logged.
+    """Imputed values, features x `cells`; those of RNA and proteins logged.
 
     Raises:
         InputError: They have no names, or lack cells.
     """
     if modality not in IMPUTED:
-        raise InputError(f"imputed has values of '{modality}'; use 'rna' and 'atac'")
+        known = " or ".join(map(repr, IMPUTED))
+        raise InputError(f"imputed has values of '{modality}'; use {known}")
     if isinstance(values, pd.DataFrame):
         rows, features, matrix = values.index, values.columns, values.to_numpy()
     elif hasattr(values, "obs_names"):
@@ -245,7 +246,7 @@ def imputed_part(values: Any, modality: str, cells: np.ndarray) -> dict[str, Any
         )
     matrix = matrix[at] if not np.array_equal(at, np.arange(len(rows))) else matrix
     dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
-    log = modality == "rna"
+    log = modality != "atac"
     return {
         "values": (np.log1p(dense) if log else dense).T.astype(np.float64),
         "features": as_names(features).tolist(),

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..data.checks import check_names, match_cells, writable
-from ..data.containers import as_names, is_mudata, modality_pair, note
+from ..data.containers import as_names, is_mudata, modality_parts, names_of_modalities, note
 from ..errors import InputError, RError
 from ..files import as_path, whole_file
-from ..modalities import PAIR, modality_of
+from ..modalities import listed, modality_of
 from ..words import name_some
 from .objects import (
+    ASSAYS,
     IMPUTED,
     RECORD,
     as_dict,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["Seurat", "SingleCellExperiment"]
 
-_ASSAYS = {"rna": "RNA", "atac": "ATAC"}
 # What the two call normalized values.
 _LAYERS = {"Seurat": {"logcounts": "data"}, "SingleCellExperiment": {"data": "logcounts"}}
 
@@ -50,28 +50,33 @@ def read_rds(
     rna_assay: str | None = None,
     peak_assay: str | None = None,
     *,
+    protein_assay: str | None = None,
     layers: bool | Iterable[str] = False,
     engine: str = "auto",
 ) -> MuData:
     """Read a Seurat, SingleCellExperiment or MultiAssayExperiment object from an .rds file.
 
-    Seurat: the assay with genes and the one with peaks, of any version of assay; layers that are
-    split by sample are joined. SingleCellExperiment: the main experiment is the RNA, an altExp the
-    peaks. MultiAssayExperiment: one experiment each, cells matched by the sample map.
+    Seurat: the assay with genes, the one with peaks and, if there is one, that with proteins
+    ('ADT', 'Protein', 'Antibody Capture'), of any version of assay; layers that are split by sample
+    are joined. SingleCellExperiment: the main experiment is the RNA, altExps are the others.
+    MultiAssayExperiment: one experiment each, cells matched by the sample map. Where there are
+    proteins, RNA or peaks may be absent.
 
     Args:
         path: The .rds file.
         rna_assay: Name of the RNA assay; the only candidate when None.
         peak_assay: Name of the peak assay, or of the altExp; the only candidate when None.
+        protein_assay: Name of the protein assay, or of the altExp; the only candidate when None.
         layers: Further layers to read into `layers` ('data', 'logcounts', ...): their names, or
             True for all.
         engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first of these that is
             available.
 
     Returns:
-        MuData with modalities 'rna' and 'atac', X the counts as stored (float64). obs: metadata of
-        the cells; factors become categoricals with the same levels, NA stays missing, and 'ident'
-        has the identities of a Seurat object if no other column has them. obsm: 'X_<reduction>'.
+        MuData with modalities 'rna', 'atac' and 'protein', X the counts as stored (float64). obs:
+        metadata of the cells; factors become categoricals with the same levels, NA stays missing,
+        and 'ident' has the identities of a Seurat object if no other column has them. obsm:
+        'X_<reduction>'.
         var of the modalities: metadata of the features, 'highly_variable' and
         'highly_variable_rank' of the variable features, and for peaks 'chrom', 'start', 'end', as
         the object has them (1-based, end included). uns['r_object']: names of assays, keys,
@@ -92,6 +97,7 @@ def read_rds(
             "path": str(path.resolve()),
             "rna_assay": rna_assay,
             "peak_assay": peak_assay,
+            "protein_assay": protein_assay,
             "layers": wanted,
         },
         engine,
@@ -106,6 +112,7 @@ def write_rds(
     *,
     rna_layer: str | None = None,
     atac_layer: str | None = None,
+    protein_layer: str | None = None,
     engine: str = "auto",
 ) -> None:
     """Write paired cells as a Seurat or SingleCellExperiment object that `readRDS()` reads.
@@ -120,11 +127,12 @@ def write_rds(
     results to the file of the object with `add_to_rds`.
 
     Args:
-        mdata: Modalities 'rna' and 'atac'.
+        mdata: Modalities 'rna' and 'atac', and 'protein', with which one of these may be absent.
         path: File to write or replace; an existing file is replaced only by a complete one.
         as_: Class of the object.
         rna_layer: Layer with the RNA counts, or 'raw'; X when None.
         atac_layer: Layer with the ATAC counts, or 'raw'; X when None.
+        protein_layer: Layer with the protein counts, or 'raw'; X when None.
         engine: As for `read_rds`.
 
     Raises:
@@ -138,41 +146,59 @@ def write_rds(
         raise InputError(f"write_rds takes a MuData, not {type(mdata).__name__}")
     record = mdata.uns.get(RECORD, {})
     same = record.get("kind") == as_
-    pair = dict(zip(PAIR, modality_pair(mdata), strict=True))
-    if more := [str(name) for name in mdata.mod if modality_of(name) not in PAIR]:
-        note(f"only RNA and ATAC are written, and not {name_some(more)}")
-    match_cells(as_names(pair["rna"].obs_names), as_names(pair["atac"].obs_names))
-    if {*as_names(mdata.obs_names)} != {*as_names(pair["rna"].obs_names)}:
-        raise InputError(
-            "obs_names of the MuData are not the cells of its RNA and ATAC; call update() of the "
-            "MuData after a modality was changed, or take mdata[mdata['rna'].obs_names]"
-        )
-    for modality in PAIR:
-        order = match_cells(as_names(mdata.obs_names), as_names(pair[modality].obs_names))
-        if order is not None:
-            pair[modality] = pair[modality][order]
-    names = dict(_ASSAYS)
-    if record:
-        names = {modality: str(record[modality]["name"]) for modality in PAIR}
-    layers = {"rna": rna_layer, "atac": atac_layer}
-    obs = cells_table(mdata, pair)
+    parts = _parts_to_write(mdata)
+    names = ASSAYS | {m: str(record[m]["name"]) for m in ASSAYS if m in record}
+    layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
+    obs = cells_table(mdata, parts)
     identity = record.get("identity") if same else None
+    kept = {
+        modality: {key: of_record(record[modality], key) for key in ("class", "key")}
+        for modality in (parts if same else ())
+        if modality in record
+    }
     arguments: dict[str, Any] = {
         "kind": as_,
-        **{
+        "modalities": {
             modality: {
-                **features_part(pair[modality], modality, layers[modality], _LAYERS[as_]),
+                **features_part(adata, modality, layers[modality], _LAYERS[as_]),
                 "name": names[modality],
-                **({k: of_record(record[modality], k) for k in ("class", "key")} if same else {}),
+                **kept.get(modality, {}),
                 "added": of_record(record.get(modality, {}), "added"),
             }
-            for modality in PAIR
+            for modality, adata in parts.items()
         },
         "obs": obs,
         "identity": identity if identity in obs else None,
-        "reductions": reductions_of(mdata, pair),
+        "reductions": reductions_of(mdata, parts),
     }
     _written(out, lambda partial: call("write", {"path": str(partial), **arguments}, engine))
+
+
+def _parts_to_write(mdata: MuData) -> dict[str, AnnData]:
+    """The modalities that R has a place for, with the cells in the order of the MuData.
+
+    Raises:
+        InputError: RNA or ATAC is missing, or the modalities and the whole have other cells.
+    """
+    known = names_of_modalities(mdata.mod)
+    found = modality_parts(mdata, one_is_enough="protein" in known and len(known) > 1)
+    parts = {modality: adata for modality, adata in found.items() if adata is not None}
+    if more := [str(name) for name in mdata.mod if modality_of(name) is None]:
+        note(f"only {listed(parts)} are written, and not {name_some(more)}")
+    (first, one), *others = parts.items()
+    for other, adata in others:
+        cells = as_names(one.obs_names), as_names(adata.obs_names)
+        match_cells(*cells, modalities=(first, other))
+    if {*as_names(mdata.obs_names)} != {*as_names(one.obs_names)}:
+        raise InputError(
+            f"obs_names of the MuData are not the cells of its {listed(parts)}; call update() of "
+            f"the MuData after a modality was changed, or take mdata[mdata['{first}'].obs_names]"
+        )
+    for modality, adata in parts.items():
+        order = match_cells(as_names(mdata.obs_names), as_names(adata.obs_names))
+        if order is not None:
+            parts[modality] = adata[order]
+    return parts
 
 
 def add_to_rds(
@@ -193,9 +219,9 @@ def add_to_rds(
         path: File with the object; it is not changed, unless `out` is the same.
         mdata: The results.
         out: File to write or replace; an existing file is replaced only by a complete one.
-        imputed: Imputed values by modality ('rna', 'atac'), cells x features, as the model returns
-            them. They become the assay (altExp) scMVP_RNA or scMVP_ATAC; RNA values are transformed
-            to log(1 + x), as in RunSCMVP().
+        imputed: Imputed values by modality ('rna', 'atac', 'protein'), cells x features, as the
+            model returns them. They become the assay (altExp) scMVP_RNA, scMVP_ATAC or scMVP_ADT;
+            values of RNA and proteins are transformed to log(1 + x), as in RunSCMVP().
         cells: 'all': every cell of the object must have results. 'shared': the copy contains only
             the cells with results.
         engine: As for `read_rds`.
@@ -212,8 +238,8 @@ def add_to_rds(
     target = writable(out)
     names = as_names(mdata.obs_names)
     check_names("rna", names, np.array(["any"]))
-    pair = dict(mdata.mod) if is_mudata(mdata) else {}
-    obs = cells_table(mdata, pair) if pair else mdata.obs.set_axis(names)
+    parts = dict(mdata.mod) if is_mudata(mdata) else {}
+    obs = cells_table(mdata, parts) if parts else mdata.obs.set_axis(names)
     if as_dict(mdata.uns.get(RECORD, {})).get("identity") == "ident":
         obs = obs.drop(columns="ident", errors="ignore")  # it stands for what the object has
     arguments = {
@@ -221,7 +247,7 @@ def add_to_rds(
         "cells": names.tolist(),
         "only_these": cells == "shared",
         "obs": obs,
-        "reductions": reductions_of(mdata, pair, everywhere=False),
+        "reductions": reductions_of(mdata, parts, everywhere=False),
         "assays": {
             IMPUTED[modality]: imputed_part(values, modality, names)
             for modality, values in (imputed or {}).items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -146,19 +146,15 @@ def _add_markers(
     labels = pd.Series(found.cells.cluster.astype(str), dtype=object, index=found.cells.names)
     if labels.nunique() < 2:
         return
-    tests: dict[str, Callable[..., pd.DataFrame]] = {
-        "rna": model.differential_expression,
-        "atac": model.differential_accessibility,
-        "protein": model.differential_protein,
-    }
     for modality in model.features:
-        test = tests[modality]
         word = MODALITIES[modality].features
         with stages.stage(f"testing {word}"):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", LeftOut)  # the page tells it
-                    table = test(paired, groupby=labels, only_pos=True, n_samples=1, seed=seed)
+                    table = model.differential(
+                        modality, paired, groupby=labels, only_pos=True, n_samples=1, seed=seed
+                    )
             except NothingToTest as error:
                 found.left_out[modality] = error.left_out
                 continue

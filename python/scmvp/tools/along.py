@@ -72,7 +72,7 @@ def features_along(
     Args:
         data: MuData (or two AnnData behind it) with raw counts, or a CSR matrix or `DiskRows` of
             cells x features.
-        modality: 'rna' or 'atac', of a MuData.
+        modality: 'rna', 'atac' or 'protein', of a MuData.
         pseudotime: Column of obs, or (cells,); cells in which it is not finite are left out.
         cells: Boolean mask, positions or names of the cells to use, such as those of trunk and one
             branch.

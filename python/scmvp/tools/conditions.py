@@ -89,7 +89,7 @@ def differential_conditions(
         sample: Column of obs, or a value for each cell: the sample of the cell.
         groupby: Column of obs, or a value for each cell: the groups (clusters, cell types) within
             which conditions are compared. Cells with a missing value are left out.
-        modality: 'rna' or 'atac'.
+        modality: 'rna', 'atac' or 'protein'.
         reference: The condition with which the others are compared; the first category when
             None.
         covariates: Columns of obs that are the same in all cells of a sample. Text, categories and

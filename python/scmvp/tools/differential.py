@@ -16,7 +16,7 @@ import torch
 
 from ..arguments import flag, number, positive, whole_number
 from ..data.covariates import distinct
-from ..data.matrices import Matrix, entries_of_cells
+from ..data.matrices import Matrix, entries_of_cells, in_memory
 from ..data.paired import Paired
 from ..data.scope import Scope
 from ..errors import InputError
@@ -26,7 +26,16 @@ from ..nn.batches import Cells
 from ..nn.module import PairedMixtureVAE
 from ..nn.networks import Gaussian
 from . import forms, impute
-from .effects import STEP, Sums, evidence_of, posterior_of, q_values, sums_by_batch, together
+from .effects import (
+    STEP,
+    Evidence,
+    Sums,
+    evidence_of,
+    posterior_of,
+    q_values,
+    sums_by_batch,
+    together,
+)
 from .groups import FEWEST_CELLS, Comparison, Groups
 
 MODEL_CELLS = 1000  # of a group that are decoded for its mean
@@ -116,10 +125,15 @@ def compare_groups(
     means = model_means(
         fit.module, q, groups, settings.modality, settings.n_samples, settings.seed, row
     )
+    backgrounds = fit.module.backgrounds
+    limit = None
+    if settings.modality in backgrounds:
+        limit = backgrounds[settings.modality].limit.cpu().numpy()
     table = compare(
         counts, scope.names(settings.modality), groups, means,
         delta=settings.delta, fdr=settings.fdr, library_size=settings.library_size,
         wanted=settings.wanted, batch=batch, seed=settings.seed, only_pos=settings.only_pos,
+        limit=limit,
     )  # fmt: skip
     return forms.in_form(table, settings.form)
 
@@ -194,6 +208,7 @@ def compare(
     batch: np.ndarray | None = None,
     seed: int = 0,
     only_pos: bool = False,
+    limit: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Test every comparison.
 
@@ -212,19 +227,23 @@ def compare(
         seed: Seed of the folds of features.
         only_pos: Only features that are counted in the group and higher in it (`lfc` above 0);
             a call is one of a fold change above delta, and the rate is that of these features.
+        limit: The largest count of each feature that is background, (f,); None where there is none.
 
     Returns:
         `COLUMNS`, one line per feature and comparison; within each those that are higher in the
         group come first, of these and of the others the most probable.
     """
     batches = sums_by_batch(counts, groups.unit, groups.n_units, batch)
+    above = None
+    if limit is not None:
+        above = sums_by_batch(_above(counts, limit), groups.unit, groups.n_units, batch)
     n_cells = np.sum([part.n for part in batches], axis=0)
     wanted = np.arange(len(names)) if wanted is None else wanted
     tables, shifts = [], {}
     for comparison in groups.comparisons:
         pairs = sums_of_sides(batches, comparison)
         sides = [together(side) for side in zip(*pairs, strict=True)]
-        evidence, centre = evidence_of(shared_batches(pairs))
+        evidence, centre = _evidence(pairs, above, comparison)
         posterior = posterior_of(evidence, delta, seed, only_pos)
         lfc_model, lfc_model_sd = _model_effect(means, n_cells, comparison, centre)
         kept = wanted
@@ -264,6 +283,28 @@ def sums_of_sides(batches: list[Sums], comparison: Comparison) -> list[tuple[Sum
     return [(part.of(group), part.of(reference)) for part in batches]
 
 
-def shared_batches(pairs: list[tuple[Sums, Sums]]) -> list[tuple[Sums, Sums]]:
-    """Those of the batches that both groups have cells of."""
-    return [pair for pair in pairs if min(side.n for side in pair) >= FEWEST_CELLS]
+def _evidence(
+    pairs: list[tuple[Sums, Sums]], above: list[Sums] | None, comparison: Comparison
+) -> tuple[Evidence, float]:
+    """`evidence_of` the batches that both groups have cells of."""
+    shared = shared_batches(pairs)
+    higher = None if above is None else sums_of_sides(above, comparison)
+    return evidence_of(
+        [pairs[number] for number in shared],
+        None if higher is None else [higher[number] for number in shared],
+    )
+
+
+def shared_batches(pairs: list[tuple[Sums, Sums]]) -> list[int]:
+    """Numbers of the batches that both groups have cells of."""
+    return [
+        number for number, pair in enumerate(pairs) if min(side.n for side in pair) >= FEWEST_CELLS
+    ]
+
+
+def _above(counts: Matrix, limit: np.ndarray) -> sp.csr_matrix:
+    """The counts above a limit of their feature; of few features, so in memory."""
+    found = in_memory(counts).copy()
+    found.data[found.data <= limit[found.indices]] = 0
+    found.eliminate_zeros()
+    return found

@@ -22,6 +22,7 @@ from ..data.paired import Paired
 from ..data.scope import Scope
 from ..errors import InputError
 from ..fit.fitted import Fitted
+from ..modalities import all_of
 from ..words import count_of
 
 COLUMN = "scmvp_doublet_score"
@@ -64,8 +65,8 @@ def place(
     rows = np.flatnonzero(~np.logical_or.reduce([*empty_cells(paired).values()]))
     if len(rows) < FEWEST_CELLS:
         raise InputError(
-            f"{count_of(len(rows), 'cell', 'has', 'have')} counts in both modalities, too few to "
-            f"score doublets; give at least {FEWEST_CELLS}"
+            f"{count_of(len(rows), 'cell', 'has', 'have')} counts in {all_of(len(paired.counts))}, "
+            f"too few to score doublets; give at least {FEWEST_CELLS}"
         )
     if n_simulated is None:
         n_simulated = min(2 * len(rows), MOST_SIMULATED)

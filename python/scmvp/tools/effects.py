@@ -196,24 +196,35 @@ def _log_likelihood(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> 
     return -half_deviance / dispersion - 0.5 * np.log(dispersion)
 
 
-def evidence_of(batches: list[tuple[Sums, Sums]]) -> tuple[Evidence, float]:
+def evidence_of(
+    batches: list[tuple[Sums, Sums]], above: list[tuple[Sums, Sums]] | None = None
+) -> tuple[Evidence, float]:
     """Evidence of a comparison, and the log fold change of the typical feature (natural log).
 
     Proportions sum to one: features that gain leave less to all others. The difference of the
-    typical feature is therefore subtracted from all, as size factors do in bulk data.
+    typical feature is therefore subtracted from all, as size factors do in bulk data. Of a few
+    features that were chosen because they differ, none is typical; where they have a background,
+    that is what both groups have in common, and its difference is subtracted.
 
     Args:
         batches: Sums of both groups in each batch.
+        above: The same of the counts above the background, where there is one.
 
     Returns:
-        The evidence, and the log fold change of the typical feature, a mean over the batches.
+        The evidence, and the log fold change of the typical feature, or of the background, a mean
+        over the batches.
     """
-    parts = [_of_batch(group, reference) for group, reference in batches]
+    parts = [
+        _of_batch(*pair, None if above is None else above[number])
+        for number, pair in enumerate(batches)
+    ]
     count, log_ratio, spread, centre = (np.stack(part) for part in zip(*parts, strict=True))
     return Evidence(count, log_ratio, spread), float(np.average(centre, weights=count.sum((1, 2))))
 
 
-def _of_batch(group: Sums, reference: Sums) -> tuple[np.ndarray, float, np.ndarray, float]:
+def _of_batch(
+    group: Sums, reference: Sums, above: tuple[Sums, Sums] | None
+) -> tuple[np.ndarray, float, np.ndarray, float]:
     """`count`, `log_ratio` and `spread` of `Evidence`, and what the typical feature differs by."""
     count = np.stack([group.count, reference.count])
     spread = sum(
@@ -222,8 +233,29 @@ def _of_batch(group: Sums, reference: Sums) -> tuple[np.ndarray, float, np.ndarr
     log_ratio = float(np.log(group.size[0] / reference.size[0]))
     rough = np.log((count[0] + 0.5) / (count[1] + 0.5)) - log_ratio
     variance = (1 / (count + 0.5)).sum(0) + spread
-    centre = _centre(rough, variance, seen=count.sum(0) > 0)
+    if above is None:
+        centre = _centre(rough, variance, seen=count.sum(0) > 0)
+    else:
+        per_cell = float(np.log(group.n / reference.n))
+        centre = _of_background((group, reference), above) + per_cell - log_ratio
     return count, log_ratio + centre, spread, centre
+
+
+def _of_background(both: tuple[Sums, Sums], above: tuple[Sums, Sums]) -> float:
+    """Log fold change of the background, per cell: the median of the features.
+
+    A feature counts by the proportion of cells that have its background alone, in the group where
+    they are fewer.
+    """
+    mean, share = [], []
+    for all_counts, higher in zip(both, above, strict=True):
+        n_cells = all_counts.n - higher.seen
+        mean.append((all_counts.count - higher.count + 0.5) / np.maximum(n_cells, 1))
+        share.append(n_cells / all_counts.n)
+    effect, weight = np.log(mean[0] / mean[1]), np.minimum(*share)
+    order = np.argsort(effect)
+    cumulative = np.cumsum(weight[order])
+    return float(effect[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
 
 
 def _centre(effect: np.ndarray, variance: np.ndarray, seen: np.ndarray) -> float:

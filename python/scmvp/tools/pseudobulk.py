@@ -28,7 +28,7 @@ from ..data.labels import level_codes
 from ..data.matrices import Matrix, entries_of_cells, pieces_of, rows_of
 from ..data.paired import PairedData
 from ..errors import InputError
-from ..modalities import PAIR
+from ..modalities import MODALITIES
 from ..words import count_of, name_some
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def pseudobulk(
         sample: Column of obs, or a value for each cell: the sample of the cell.
         groupby: Column of obs, or a value for each cell. Cells with a missing value and cells
             without counts are left out.
-        modality: 'rna' or 'atac'.
+        modality: 'rna', 'atac' or 'protein'.
         layer: Layer with raw counts; X when None.
         min_cells: Samples with fewer cells in a group are left out; a warning reports their
             number.
@@ -136,7 +136,7 @@ def counted_cells(data: Any, given: Mapping[str, Any], modality: str, layer: str
         data: As for `pseudobulk`.
         given: 'groupby', 'sample' and what else is a label of each cell, by argument: columns of
             obs, or values.
-        modality: 'rna' or 'atac'.
+        modality: 'rna', 'atac' or 'protein'.
         layer: With raw counts; X when None.
     """
     adata, names = _modality_and_cells(data, modality)
@@ -246,8 +246,8 @@ def _modality_and_cells(data: Any, modality: str) -> tuple[AnnData, np.ndarray]:
     """The modality, and the names of all cells in the order of values without names."""
     if is_mudata(data):
         return modality_in(data, modality), as_names(data.obs_names)
-    if modality not in PAIR:
-        raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, PAIR))}")
+    if modality not in MODALITIES:
+        raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, MODALITIES))}")
     if hasattr(data, "obs_names") and hasattr(data, "X") and not holds_both(data.var):
         return data, as_names(data.obs_names)
     parts = modality_parts(data)
@@ -255,7 +255,9 @@ def _modality_and_cells(data: Any, modality: str) -> tuple[AnnData, np.ndarray]:
     for key, part in parts.items():
         if part is not None:
             check_names(key, names[key], as_names(part.var_names))
-    found: Any = parts[modality]
+    found: Any = parts.get(modality)
+    if found is None:
+        raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, names))}")
     return found, all_cells(names)[0]
 
 
