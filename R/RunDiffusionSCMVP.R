@@ -20,7 +20,8 @@
 #' @param group.by Name of a column of the cell metadata; for a matrix, one value per cell.
 #' @param reduction Name of the reduction.
 #' @param dims Dimensions of the reduction to use; `NULL` for all.
-#' @param n.neighbors Number of neighbors of a cell in the graph.
+#' @param n.neighbors Number of neighbors of a cell in the graph. `NULL`: a 25th of the cells, at
+#'   least 30 and at most 60; with fewer, a graph of more cells may have a bottleneck at a branch.
 #' @param n.components Components of the diffusion map.
 #' @param reduction.name,reduction.key Name and key of the diffusion map; `NULL`: `scmvp_diffusion`
 #'   for reduction `scmvp`.
@@ -45,7 +46,7 @@
 #' }
 #' @export
 RunDiffusionSCMVP <- function(object, root, group.by = NULL, reduction = "scmvp", dims = NULL,
-                              n.neighbors = 30, n.components = 10, reduction.name = NULL,
+                              n.neighbors = NULL, n.components = 10, reduction.name = NULL,
                               reduction.key = NULL, seed.use = 0, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   refuse_for_matrix(
@@ -101,6 +102,7 @@ diffusion_order <- function(coordinates, root, groups, n.neighbors, n.components
       fewest_ordered, "."
     )
   }
+  if (is.null(n.neighbors)) n.neighbors <- min(max(n %/% 25, 30), 60, n - 1)
   n.neighbors <- check_number(n.neighbors, "n.neighbors", min = 2, whole = TRUE)
   n.components <- check_number(n.components, "n.components", min = 1, whole = TRUE)
   seed.use <- check_number(seed.use, "seed.use", min = 0, whole = TRUE)

@@ -106,6 +106,15 @@ def test_a_simulated_fork_is_ordered_by_either_modality():
     assert spearmanr(result.pseudotime, time)[0] > 0.9
 
 
+@pytest.mark.parametrize(("n_cells", "wanted"), [(25, 24), (300, 30), (1000, 40), (2000, 60)])
+def test_the_default_number_of_neighbors_grows_with_the_cells(n_cells, wanted):
+    points, place = line()
+    many = np.random.default_rng(0).normal(np.resize(points, (n_cells, points.shape[1])), 0.01)
+    adata = AnnData(obsm={"X_scmvp": many}, shape=(n_cells, 0))
+    scmvp.diffusion(adata, root="0")
+    assert adata.uns["scmvp_diffusion"]["n_neighbors"] == wanted
+
+
 def test_what_has_no_order_is_refused(refused):
     points, place = line()
     apart = points + np.where(place < 5, 0, 1000)[:, None]

@@ -21,6 +21,18 @@ test_that("points on a line have their order back, and a group's root is its tip
   }
 })
 
+test_that("few cells are ordered with fewer neighbors", {
+  line <- line_points(25)
+  found <- RunDiffusionSCMVP(line$points, root = rownames(line$points)[which.min(line$place)])
+  expect_gt(spearman(found$pseudotime, line$place), 0.95)
+  expect_identical(
+    found$pseudotime,
+    RunDiffusionSCMVP(
+      line$points, root = rownames(line$points)[which.min(line$place)], n.neighbors = 24
+    )$pseudotime
+  )
+})
+
 test_that("pseudotime is destiny's own", {
   line <- line_points(100)
   found <- RunDiffusionSCMVP(line$points, root = "cell7", n.neighbors = 20)

@@ -50,7 +50,7 @@ def diffusion(
     root: str | int,
     groupby: str | Sequence[Any] | None = None,
     use_rep: str = LATENT,
-    n_neighbors: int = 30,
+    n_neighbors: int | None = None,
     n_components: int = 10,
     branches: bool = False,
     key_added: str = "scmvp",
@@ -71,7 +71,8 @@ def diffusion(
             same distance, from the cells outside the group.
         groupby: Column of obs, or one label per cell.
         use_rep: Key of the latent in obsm.
-        n_neighbors: Number of neighbors of a cell in the graph.
+        n_neighbors: Number of neighbors of a cell in the graph. None: a 25th of the cells, at least
+            30 and at most 60; with fewer, a graph of more cells may have a bottleneck at a branch.
         n_components: Components of the diffusion map.
         branches: Also search for one fork of the path, as scanpy's `dpt` does.
         key_added: Prefix of the results' names.
@@ -91,6 +92,8 @@ def diffusion(
             f"to order; give at least {FEWEST_CELLS}"
         )
     n_components = whole_number("n_components", n_components, 1, len(latent) - 3)
+    if n_neighbors is None:
+        n_neighbors = min(_neighbors_by_default(len(latent)), len(latent) - 1)
     n_neighbors = whole_number("n_neighbors", n_neighbors, 2, len(latent) - 1)
     labels = None if groupby is None else labels_of(data, groupby, names, "groupby")
     group = _root_cells(root, names, labels)
@@ -105,6 +108,10 @@ def diffusion(
     if hasattr(data, "obsm"):
         _add(data, result, key_added, str(names[result.root]), use_rep, n_neighbors, seed)
     return result
+
+
+def _neighbors_by_default(n_cells: int) -> int:
+    return min(max(n_cells // 25, 30), 60)
 
 
 def order_graph(
