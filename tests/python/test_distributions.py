@@ -7,6 +7,7 @@ import torch
 from scipy import integrate, special, stats
 
 from scmvp.nn import distributions as dist
+from scmvp.nn.prior import MixturePrior
 from scmvp.nn.sparse import SparseRows
 
 N_CELLS, N_FEATURES = 4, 7
@@ -168,6 +169,20 @@ def test_responsibilities_are_bayes_rule(rng):
     )
     found = dist.responsibilities(*map(as_tensor, (z, np.log(weight), mean, log_var)))
     np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), rtol=1e-9)
+
+
+def test_responsibilities_of_a_prior_do_not_depend_on_how_many_points_there_are(rng, monkeypatch):
+    prior = MixturePrior(3, 4)
+    with torch.no_grad():
+        prior.mean.copy_(as_tensor(rng.normal(size=(3, 4))))
+        prior.logit.copy_(as_tensor(rng.normal(size=3)))
+    points = as_tensor(rng.normal(size=(23, 4)), torch.float32)
+    density = [stats.multivariate_normal.pdf(points, one) for one in prior.mean.detach()]
+    joint = np.array(density).T * prior.logit.softmax(0).detach().numpy()
+    monkeypatch.setattr("scmvp.nn.prior._POINTS", 7)
+    found = prior.responsibilities(points).detach().numpy()
+    np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), rtol=1e-5)
+    assert prior.responsibilities(points[:0]).shape == (0, 3)
 
 
 def test_responsibilities_at_50_dimensions_with_far_components_are_exact(rng):

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from . import distributions as dist
 from .networks import Gaussian
 
+_POINTS = 8_192  # of which responsibilities are computed at a time
+
 
 class MixturePrior(nn.Module):
     """p(z, c); K diagonal Gaussians that all start as N(0, I).
@@ -69,7 +71,8 @@ class MixturePrior(nn.Module):
 
     def responsibilities(self, u: Tensor) -> Tensor:
         """p(c|z) at points of the whitened latent, (B, K)."""
-        return dist.responsibilities(u, *self.parts())
+        parts = self.parts()  # (points, K, D) of all cells would be the most memory of a fit
+        return torch.cat([dist.responsibilities(some, *parts) for some in u.split(_POINTS)])
 
     def kl(self, q: Gaussian, z: Tensor) -> Tensor:
         """KL(q(z,c|x,y) || p(z,c)) at a sample z of q, (B,).
