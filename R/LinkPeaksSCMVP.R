@@ -150,7 +150,7 @@ link_options <- function(distance, decay, fdr, n.cells, seed.use, as) {
 check_contacts <- function(contacts) {
   if (is.null(contacts)) return(NULL)
   if (is.data.frame(contacts)) {
-    return(lapply(contacts, function(x) list_of(if (is.factor(x)) as.character(x) else x)))
+    return(vectors_of(contacts))
   }
   if (!is.character(contacts) || length(contacts) != 1 || is.na(contacts)) {
     refuse(

@@ -130,21 +130,21 @@ result_verbs <- function(ask, ask_with) {
       file <- is.character(motifs)
       ask_with(
         "regulons", c(options, from),
-        links = lapply(links, function(x) list_of(if (is.factor(x)) as.character(x) else x)),
+        links = vectors_of(links),
         motifs = if (file) motifs else motifs$matches,
         motif_genes = if (!file) list_of(motifs$genes), cells = list_of(cells)
       )
     },
     # of it: values (genes x cells), genes
     gene_activity = function(from, places, options) {
-      ask_with("gene_activity", c(options, from), places = lapply(as.list(places), list_of))
+      ask_with("gene_activity", c(options, from), places = vectors_of(places))
     },
     # data frame, as LinkPeaksSCMVP() has it. `from`: of with_accessibility(); `groups`: NULL or a
     # factor; `spelling`: of a fit
     links = function(from, places, groups, spelling, options) {
       ask_with(
         "links", c(options, from),
-        places = lapply(as.list(places), list_of), labels = labels_of(groups)$labels,
+        places = vectors_of(places), labels = labels_of(groups)$labels,
         levels = labels_of(groups)$levels, genes = list_of(spelling$rna),
         peaks = list_of(spelling$atac)
       )
@@ -179,6 +179,11 @@ result_verbs <- function(ask, ask_with) {
 
 # A vector as a list, which also one element arrives as.
 list_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
+
+# A data frame as lists by column, of text where it has factors.
+vectors_of <- function(table) {
+  lapply(as.list(table), function(x) list_of(if (is.factor(x)) as.character(x) else x))
+}
 
 # Counts by kind as counts by the core's modalities; NULL for none.
 as_sent <- function(counts) {

@@ -148,16 +148,9 @@ def measured(name: str, seed: int, folder: Path):
     rng = np.random.default_rng(seed)
     held_out = rng.random(paired.x.shape[0]) < HELD_OUT
 
-    def mdata_of(cells: np.ndarray):
-        rows = [f"cell{i}" for i in np.flatnonzero(cells)]
-        x, y = (
-            (part.data, part.indices, part.indptr) for part in (paired.x[cells], paired.y[cells])
-        )
-        return scmvp.from_parts(x, y, rows, paired.genes.index, paired.peaks.index)
-
-    model = scmvp.SCMVP(mdata_of(~held_out))
+    model = scmvp.SCMVP(data.to_mudata(paired, ~held_out))
     model.train(seed=seed, progress=False)
-    others = mdata_of(held_out)
+    others = data.to_mudata(paired, held_out)
     decoded = {
         "genes": model.get_normalized_expression(others),
         "peaks": model.get_accessibility_estimates(others),

@@ -102,10 +102,7 @@ def reader_for(peaks: np.ndarray, n: int, kind: str, seed: int) -> Callable:
 
 def measured(paired: data.Paired, n: int, kind: str, seed: int) -> dict[str, float]:
     """Scores of one fit."""
-    rows = [f"cell{i}" for i in range(paired.x.shape[0])]
-    x, y = ((part.data, part.indices, part.indptr) for part in (paired.x, paired.y))
-    cells = scmvp.from_parts(x, y, rows, paired.genes.index, paired.peaks.index)
-    model = scmvp.SCMVP(cells, n_clusters=paired.n_labels)
+    model = scmvp.SCMVP(data.to_mudata(paired), n_clusters=paired.n_labels)
     build.SpectralScores = reader_for(model.peaks, n, kind, seed)
     try:
         model.train(seed=seed, threads=1, progress=False)

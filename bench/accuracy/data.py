@@ -231,6 +231,13 @@ def thin(
     )
 
 
+def to_mudata(paired: Paired, cells: np.ndarray | slice = slice(None)):
+    """The counts of some of the cells, by position, under the names of their features."""
+    parts = [(m.data, m.indices, m.indptr) for m in (paired.x[cells], paired.y[cells])]
+    names = [f"cell{i}" for i in np.arange(paired.x.shape[0])[cells]]
+    return scmvp.from_parts(*parts, names, paired.genes.index, paired.peaks.index)
+
+
 def of_mudata(name: str, mdata) -> Paired:
     """Counts of paired cells, ATAC as fragments, and their labels."""
     x, y = (sp.csr_matrix(mdata[m].X, dtype=np.float32) for m in ("rna", "atac"))

@@ -100,7 +100,7 @@ class ContactMap:
 
     def _add(self, table: pd.DataFrame, reach: int, parts: dict[str, list[np.ndarray]]) -> None:
         table = _named(table, self.where)
-        chroms = [bare_chromosome(table[name]) for name in ("chrom1", "chrom2")]
+        chroms = [_bare(table[name]) for name in ("chrom1", "chrom2")]
         start, end = (table[[f"{side}1", f"{side}2"]].to_numpy().T for side in ("start", "end"))
         if len(table):
             self.width = self.width or int(np.median(end - start))
@@ -116,6 +116,12 @@ class ContactMap:
         for chrom in pd.unique(chroms[0][same]):
             kept = same & (chroms[0] == chrom)
             parts.setdefault(chrom, []).append(np.stack([*bins[:, kept], values[kept]]))
+
+
+def _bare(column: pd.Series) -> np.ndarray:
+    """`bare_chromosome` of each of millions of rows, of which few differ."""
+    code, names = pd.factorize(column, use_na_sentinel=False)
+    return bare_chromosome(np.asarray(names, dtype=object))[code]
 
 
 def _named(table: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -93,7 +93,7 @@ def diffusion(
         )
     n_components = whole_number("n_components", n_components, 1, len(latent) - 3)
     if n_neighbors is None:
-        n_neighbors = min(_neighbors_by_default(len(latent)), len(latent) - 1)
+        n_neighbors = min(max(len(latent) // 25, 30), 60, len(latent) - 1)
     n_neighbors = whole_number("n_neighbors", n_neighbors, 2, len(latent) - 1)
     labels = None if groupby is None else labels_of(data, groupby, names, "groupby")
     group = _root_cells(root, names, labels)
@@ -108,10 +108,6 @@ def diffusion(
     if hasattr(data, "obsm"):
         _add(data, result, key_added, str(names[result.root]), use_rep, n_neighbors, seed)
     return result
-
-
-def _neighbors_by_default(n_cells: int) -> int:
-    return min(max(n_cells // 25, 30), 60)
 
 
 def order_graph(
