@@ -204,9 +204,10 @@ def test_pieces_of_simulated_gradients_merge():
         counts = csr_matrix(rng.poisson(6000 * weights @ adata.varm["true_profile"].T))
         names = pd.DataFrame(index=[f"cell{number}" for number in range(400)])
         pair.append(AnnData(counts.astype(np.float32), obs=names, var=adata.var[[]]))
-    model = scmvp.SCMVP(tuple(pair)).train(threads=1, progress=False)
-    components = model.predict(n_clusters=len(model.tree.n_cells))
-    of_components, of_clusters = (
-        adjusted_rand_score(truth, found) for found in (components, model.predict())
-    )
+    found = []
+    for seed in (0, 1):  # rounding, by the kind of processor, moves one fit by several hundredths
+        model = scmvp.SCMVP(tuple(pair)).train(seed=seed, threads=1, progress=False)
+        levels = model.predict(n_clusters=len(model.tree.n_cells)), model.predict()
+        found.append([adjusted_rand_score(truth, level) for level in levels])
+    of_components, of_clusters = np.mean(found, axis=0)
     assert of_components < 0.9 < of_clusters
