@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from data import DATA, NULL_FOLD, Comparison, cells, comparisons
 
-from scmvp.tools import differential, effects, groups
+from scmvp.tools import compared, effects, groups
 
 FDR = 0.05
 MIN_CELLS = 5
@@ -47,8 +47,8 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     batch = mdata.obs["batch"].factorize()[0] if "batch" in mdata.obs else None
     sums = effects.sums_by_batch(counts[:, kept], unit, 2, batch)
     named = groups.Comparison(comparison.name, "reference", ([0], [1]))
-    pairs = differential.sums_of_sides(sums, named)
-    evidence, centre = effects.evidence_of(differential.shared_batches(pairs))
+    pairs = compared.sums_of_sides(sums, named)
+    evidence, centre = effects.evidence_of([pairs[i] for i in compared.shared_batches(pairs)])
     fold = comparison.log2_fold[modality][kept]
     differs = np.abs(fold) > NULL_FOLD
     learned = effects.posterior_of(evidence, NULL_FOLD)

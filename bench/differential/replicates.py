@@ -26,7 +26,7 @@ from anndata import AnnData
 from scipy.stats import mannwhitneyu
 
 import scmvp
-from scmvp.tools import differential, effects, groups
+from scmvp.tools import compared, effects, groups
 
 LEVEL = 0.05
 CHANGED = 0.05
@@ -81,8 +81,8 @@ def of_cells(adata: AnnData) -> dict[str, pd.DataFrame]:
     q[order] = np.minimum.accumulate(steps[::-1])[::-1]
     sums = effects.sums_by_batch(adata.X, treated.astype(np.int64), 2, None)
     named = groups.Comparison("treated", "control", ([1], [0]))
-    pairs = differential.sums_of_sides(sums, named)
-    evidence, _ = effects.evidence_of(differential.shared_batches(pairs))
+    pairs = compared.sums_of_sides(sums, named)
+    evidence, _ = effects.evidence_of([pairs[i] for i in compared.shared_batches(pairs)])
     posterior = effects.q_values(effects.posterior_of(evidence, 0.25).prob)
     return {
         "Wilcoxon": pd.DataFrame({"p": p, "q": q}),
