@@ -199,7 +199,8 @@ class Clustered(State):
         """Which features of a modality differ between groups of cells.
 
         For 'rna', this is `differential_expression`, where the arguments and the table are
-        explained; for 'atac' `differential_accessibility`, for 'protein' `differential_protein`.
+        explained; for 'atac' `differential_accessibility`, for 'protein' `differential_protein`,
+        for 'methylation' `differential_methylation`.
         """
         fit, scope = self._fitted(), self._plan.scope
         with fit.on_its_threads():

@@ -24,6 +24,11 @@ class Modality:
     group: str  # its features as the subject of a stage: "correspondence analysis of peaks"
     spellings: tuple[str, ...]  # names that people give to it, small letters only
     is_panel: bool = False  # chosen before the experiment: no feature is left out for being rare
+    is_level: bool = False  # two counts per feature, of which one is a part (module `levels`)
+
+    def n_columns(self, n_features: int) -> int:
+        """Columns of the matrix of counts of so many features."""
+        return 2 * n_features if self.is_level else n_features
 
     @property
     def features(self) -> str:
@@ -72,8 +77,23 @@ PROTEIN = Modality(
     is_panel=True,
 )  # fmt: skip
 
+METHYLATION = Modality(
+    name="methylation",
+    label="methylation",
+    feature="region",
+    likelihood="beta-binomial",
+    attention="mask",
+    paper_input="",  # the published model has no part for it
+    group="methylation",
+    spellings=(
+        "methylation", "dnamethylation", "methylome", "methyl", "meth", "met", "mc", "mcg", "mch",
+        "cpg", "snmc", "snmcseq", "scbs", "scbsseq", "wgbs",
+    ),
+    is_level=True,
+)  # fmt: skip
+
 PAIR = (RNA.name, ATAC.name)  # what every paired cell has
-MODALITIES = {modality.name: modality for modality in (RNA, ATAC, PROTEIN)}
+MODALITIES = {modality.name: modality for modality in (RNA, ATAC, PROTEIN, METHYLATION)}
 
 
 def label_of(modality: str) -> str:
@@ -98,7 +118,7 @@ def all_of(n: int) -> str:
 
 
 def modality_of(name: object) -> str | None:
-    """'rna', 'atac' or 'protein' for a name such as 'GEX', 'peaks' or 'ADT'; else None."""
+    """'rna', 'atac', 'protein' or 'methylation' for a name such as 'GEX' or 'ADT'; else None."""
     letters = re.sub("[^a-z]", "", str(name).lower())
     known = (of.name for of in MODALITIES.values() if letters in of.spellings)
     return next(known, None)

@@ -17,15 +17,15 @@ from .data.paired import PairedData
 from .errors import InputError
 from .fit.course import course_of, trained
 from .fit.training import Callback
+from .methylation import WithMethylation
 from .plan import plan_of
 from .presets import preset_of
 from .progress import Listener, followed
-from .proteins import WithProteins
 from .report.write import obs_of, write_report
 from .tools import impute
 
 
-class SCMVP(WithProteins):
+class SCMVP(WithMethylation):
     """A Gaussian-mixture variational auto-encoder of paired RNA and open-chromatin counts.
 
     Example:
@@ -56,7 +56,9 @@ class SCMVP(WithProteins):
             data: MuData with modalities 'rna' and 'atac' (or 'GEX', 'peaks' and the like), (RNA
                 AnnData, ATAC AnnData), or one AnnData with `var['feature_types']`, holding raw
                 counts of the same cells. Surface proteins ('protein', 'ADT', 'Antibody Capture';
-                the last of a triple), if present, are a third modality.
+                the last of a triple), if present, are a third modality; so is DNA methylation
+                ('methylation', 'mCG', ...), with the layers 'methylated' and 'covered' (or 'mc' and
+                'cov'), counts of cells x regions.
             n_latent: D, dimensions of the latent. None: 20, or 10 with preset 'paper'.
             n_clusters: K, components of the mixture. None estimates K from the latent of the
                 first epochs by the Bayesian information criterion and merges components without
@@ -70,9 +72,9 @@ class SCMVP(WithProteins):
             batch: Column of obs, or several (donor, replicate, chemistry), whose differences are
                 removed from the latent. Each batch should contain several cell types.
             mosaic: Also use cells with one modality only; some cells must have both.
-            modalities: Modalities to model, of 'rna', 'atac' and 'protein'. None: all that are
-                there, which must include RNA and ATAC. ('rna', 'protein') is CITE-seq; a single
-                one is possible, too.
+            modalities: Modalities to model, of 'rna', 'atac', 'protein' and 'methylation'. None:
+                all that are there, which must include RNA and ATAC. ('rna', 'protein') is
+                CITE-seq, ('rna', 'methylation') scM&T-seq; a single one is possible, too.
             protein_layer: Layer with the protein counts, in the same way.
             options: Fields of `scmvp.options.ModelOptions` to change.
 
@@ -220,7 +222,7 @@ class SCMVP(WithProteins):
         Args:
             path: File to write. `anndata.read_h5ad` and any HDF5 library read it: `X` is
                 (cells, features), and `obs` and `var` have the names.
-            modality: 'rna', 'atac' or 'protein'.
+            modality: 'rna', 'atac', 'protein' or 'methylation', whose values are levels.
             data: Other cells; the fitted ones when None.
             features: Names of the features; all modeled features when None.
             cells: Names of the cells; all when None.

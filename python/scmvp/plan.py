@@ -10,7 +10,7 @@ from .arguments import options_from, whole_number
 from .data.paired import Paired, PairedData
 from .data.scope import Scope, choose
 from .errors import InputError
-from .modalities import PAIR, listed
+from .modalities import MODALITIES, PAIR, listed
 from .options import ModelOptions
 from .presets import preset_of
 from .words import count_of
@@ -67,6 +67,12 @@ def plan_of(
         raise InputError(
             f"preset 'paper' needs RNA and ATAC, and the data are {listed(cells.counts)}; give the "
             "other one, too, or leave preset out"
+        )
+    of_levels = [name for name in cells.counts if MODALITIES[name].is_level]
+    if of_levels and chosen_options.encoder_input == "counts":
+        raise InputError(
+            f"encoders that read counts, as those of preset 'paper' do, cannot read "
+            f"{listed(of_levels)}; leave preset out, or name the other modalities in modalities"
         )
     account["n_clusters_estimated"] = n_clusters is None
     if n_clusters is None and changes.n_clusters is not None:

@@ -118,7 +118,10 @@ def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
             sizes.append((options.n_components, len(names)))
     storage.check_sizes(directory, weights, *sizes)
     scope = Scope(features, layers, covariates, insertions)
-    blank = {name: sp.csr_matrix((1, len(names))) for name, names in features.items()}
+    blank = {
+        name: sp.csr_matrix((1, MODALITIES[name].n_columns(len(names))))
+        for name, names in features.items()
+    }
     average = scope.row()
     module = untrained(options, n_components, blank, None if average is None else average[None], 0)
     storage.fill(module, weights, directory)

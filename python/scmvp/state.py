@@ -81,6 +81,11 @@ class State:
         return self._plan.scope.names("protein")
 
     @property
+    def regions(self) -> np.ndarray:
+        """Names of the modeled regions of methylation."""
+        return self._plan.scope.names("methylation")
+
+    @property
     def covariates(self) -> Covariates | None:
         """Batches whose differences are removed from the latent."""
         return self._plan.scope.covariates

@@ -313,6 +313,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "{what} has entries for": DAMAGE,
         "is not a valid sparse matrix": DAMAGE,
     },
+    "levels": {
+        "has no layers 'methylated' and": "test_methylation::test_other_names_of_layers_are_known",
+        "more methylated than covered": STATES,
+    },
     "matrices": {
         "cannot be read any more": DAMAGE,
         "does not hold numbers": DAMAGE,
@@ -406,6 +410,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "adata.raw.to_adata()": "case query_counts",
     },
     "plan": {
+        "cannot read {listed": "test_methylation::test_what_cannot_be_modeled_is_refused",
         "preset 'paper' needs": "test_protein::test_cells_without_chromatin_need_to_be_asked_for",
         "one cluster for two cells": "case options",
     },
@@ -471,7 +476,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "samples": {
         "has no ATAC": "test_protein::test_proteins_stay_with_their_cells",
-        "proteins are left out": NOTE,
+        "as not all samples have them": NOTE,
         "of the cells was renamed to": NOTE,
         "combine to the same name twice": "case samples",
         "hold the same cells with the same counts": "case samples",

@@ -14,7 +14,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from ..errors import InputError
-from ..modalities import label_of, modality_of
+from ..modalities import MODALITIES, label_of, modality_of
 from .checks import columns_of, paired_of
 from .claims import check_zarr, open_hdf5
 from .containers import (
@@ -34,6 +34,7 @@ from .formats import (
     names_in_mudata,
     pair_files,
 )
+from .levels import Covered, places_of_levels
 from .matrices import DiskRows, StoredCsr, StoredDense
 from .paired import Paired
 from .places import Place, place_in_file, remedy
@@ -43,7 +44,7 @@ from .tenx import names_of_10x
 class Opened(NamedTuple):
     """One modality of a file."""
 
-    counts: DiskRows
+    counts: DiskRows | Covered
     cells: np.ndarray
     features: np.ndarray
     obs: pd.DataFrame
@@ -94,9 +95,10 @@ def bytes_in_memory(path: Path) -> int | None:
             opened, _ = _open(inside_outs(path), None)
     except Exception:  # reading it into memory will raise with what is wrong
         return None
+    found = [one.counts for one in opened.values()]
+    parts = [part for one in found for part in (one if isinstance(one, Covered) else [one])]
     # all modalities may be in one matrix
-    stored = [one.counts.stored for one in opened.values()]
-    return sum({id(matrix): matrix.n_bytes for matrix in stored}.values())
+    return sum({id(part.stored): part.stored.n_bytes for part in parts}.values())
 
 
 def _open(
@@ -196,6 +198,10 @@ def _open_anndata(
     places = _places(
         group, modality, path, part or (lambda table: (None, as_names(_table(group, table).index)))
     )
+    if MODALITIES[modality].is_level:  # few enough to be read into memory
+        levels = places_of_levels(places, f"{path}: the {label_of(modality)} modality")
+        names = as_names(_table(group, "var").index)
+        return Opened(levels, as_names(obs.index), names, obs, str)
     if layers is None:
         place = places[0]
     else:

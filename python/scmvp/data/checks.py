@@ -19,7 +19,7 @@ import scipy.sparse as sp
 
 from ..errors import InputError
 from ..files import as_path, refuse_no_file
-from ..modalities import PAIR, feature_of, label_of
+from ..modalities import MODALITIES, PAIR, feature_of, label_of
 from ..words import count_of, name_some
 from . import matrices
 from .claims import check_structure
@@ -32,6 +32,7 @@ from .containers import (
     modality_parts,
     type_name,
 )
+from .levels import Covered, places_of_levels, stacked
 from .matrices import (
     LARGEST_COUNT,
     DiskRows,
@@ -90,7 +91,8 @@ def check_paired(
         refuse_empty_cells(counts, data.cells)
         of_chosen = {modality: data.features[modality] for modality in chosen}
         return replace(data, counts=counts, features=of_chosen)
-    values, cells, features, advice = {}, {}, {}, {}
+    values: dict[str, Any] = {}
+    cells, features, advice = {}, {}, {}
     layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     query, known = absent is not None, absent or {}
     given = modality_parts(data, one_is_enough=query or modalities is not None)
@@ -102,6 +104,12 @@ def check_paired(
         if adata is None or modality not in wanted:
             continue
         places = places_of(adata)
+        cells[modality] = as_names(adata.obs_names)
+        if MODALITIES[modality].is_level:
+            where = f"the {label_of(modality)} modality"
+            values[modality] = places_of_levels(places, where)
+            features[modality] = as_names(adata.var_names)
+            continue
         place = place_in_memory(places, modality, layers.get(modality), query)
         values[modality], features[modality] = place.values(), place.features()
         var = adata.raw.var if place.is_raw else adata.var
@@ -110,14 +118,12 @@ def check_paired(
             numbers = _numbers(values[modality], modality)
             values[modality] = matrices.columns_of(numbers, columns_wanted)
             features[modality] = features[modality][columns_wanted]
-        cells[modality] = as_names(adata.obs_names)
         advice[modality] = partial(remedy, places, modality, query)
     for modality in set(wanted) - set(values):
         cells[modality] = next(iter(cells.values()))
         features[modality] = known[modality]
-        values[modality] = sp.csr_matrix(
-            (len(cells[modality]), len(features[modality])), dtype=np.float32
-        )
+        empty = sp.csr_matrix((len(cells[modality]), len(features[modality])), dtype=np.float32)
+        values[modality] = Covered(empty, empty) if MODALITIES[modality].is_level else empty
     values, cells, features = (
         {modality: part[modality] for modality in wanted} for part in (values, cells, features)
     )
@@ -193,13 +199,13 @@ def paired_of(
         orders = {modality: pd.Index(own).get_indexer(names) for modality, own in cells.items()}
     found = {}
     for modality, order in orders.items():
-        counts = count_matrix(
-            values[modality],
-            modality,
-            cells[modality],
-            features[modality],
-            None if advice is None else advice.get(modality),
-        )
+        names_here = cells[modality], features[modality]
+        how = None if advice is None else advice.get(modality)
+        if isinstance(values[modality], Covered):
+            m, n = (count_matrix(part, modality, *names_here) for part in values[modality])
+            counts: Matrix = stacked(m, n, *names_here)
+        else:
+            counts = count_matrix(values[modality], modality, *names_here, how)
         found[modality] = counts if order is None else rows_of(counts, order)
     refuse_empty_cells(found, names)
     return Paired(found, {modality: features[modality] for modality in found}, names)

@@ -14,6 +14,7 @@ from ..errors import InputError, InputNote
 from ..modalities import MODALITIES, feature_of, label_of
 from ..words import count_of, name_some
 from .containers import RANGE
+from .levels import both_columns, covered_cells
 from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
 from .paired import Paired
 from .preprocess import insertions_to_fragments, looks_like_insertions
@@ -38,14 +39,16 @@ def modeled_features(given: Paired, min_cells: int) -> Paired:
     for modality, matrix in given.counts.items():
         names = given.features[modality]
         least = min(min_cells, 1) if MODALITIES[modality].is_panel else min_cells
-        kept = np.flatnonzero(feature_cells(matrix) >= least)
+        is_level = MODALITIES[modality].is_level
+        seen = covered_cells(matrix) if is_level else feature_cells(matrix)
+        kept = np.flatnonzero(seen >= least)
         word = feature_of(modality)
         if not len(kept):
             raise InputError(
                 f"none of the {count_of(len(names), word)} is seen in at least {least:,} of "
                 f"the {count_of(len(given.cells), 'cell')}; give more cells or a smaller min_cells"
             )
-        modeled = _columns(matrix, kept)
+        modeled = _columns(matrix, kept, is_level)
         if modeled is matrix and not isinstance(matrix, DiskRows):
             # ours: the caller may go on to normalize theirs in place, before or after the fit
             modeled = sp.csr_matrix(
@@ -68,7 +71,8 @@ def in_features(paired: Paired, modeled: dict[str, np.ndarray]) -> Paired:
     counts = {}
     for modality, names in modeled.items():
         _tell_missing(at[modality], names, paired.features[modality], modality)
-        counts[modality] = _columns(paired.counts[modality], at[modality])
+        is_level = MODALITIES[modality].is_level
+        counts[modality] = _columns(paired.counts[modality], at[modality], is_level)
     return Paired(counts, dict(modeled), paired.cells, paired.obs)
 
 
@@ -85,7 +89,8 @@ def match_features(modeled: np.ndarray, have: np.ndarray, modality: str) -> np.n
     at = others.get_indexer(modeled)
     if (at >= 0).all():
         return at
-    meaning = range_meaning if modality == "atac" else gene_meaning
+    # regions may be intervals or genes
+    meaning = gene_meaning if modality in ("rna", "protein") else range_meaning
     missing = at < 0
     sought = pd.Series([meaning(name) for name in modeled[missing]])
     found = pd.Series([meaning(name) for name in others])
@@ -181,8 +186,9 @@ def empty_cells(paired: Paired) -> dict[str, np.ndarray]:
     return empty
 
 
-def _columns(matrix: Matrix, columns: np.ndarray) -> Matrix:
-    """Columns in the order asked for; the matrix itself where that changes nothing."""
+def _columns(matrix: Matrix, features: np.ndarray, is_level: bool) -> Matrix:
+    """Features in the order asked for; the matrix itself where that changes nothing."""
+    columns = both_columns(features, matrix.shape[1] // 2) if is_level else features
     if len(columns) == matrix.shape[1] and (columns == np.arange(len(columns))).all():
         return matrix
     return columns_of(matrix, columns)

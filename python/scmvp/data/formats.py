@@ -98,12 +98,12 @@ def holds_mudata(path: Path) -> bool:
 
 
 def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
-    """The names that a MuData file has for 'rna' and 'atac', or one and 'protein', by modality."""
+    """The names that a MuData file has for 'rna' and 'atac', or for one and others, by modality."""
     names = list(names)
     with in_file(path):
         found = names_of_modalities(names)
     for modality in PAIR:
-        if modality not in found and not ("protein" in found and len(found) > 1):
+        if modality not in found and len(found) < 2:
             has = ", ".join(repr(name) for name in names) or "none"
             raise InputError(
                 f"{path} has no modality '{modality}' (modalities: {has}); rename its two "

@@ -17,6 +17,7 @@ from mudata import MuData, read_h5mu, read_zarr
 
 from ..errors import InputError
 from ..files import WatchedFile
+from ..modalities import MODALITIES, label_of
 from ..progress import Report, part_of
 from .claims import check_structure
 from .containers import columns_of_modality, split
@@ -32,6 +33,7 @@ from .formats import (
     plain_or_gzipped,
 )
 from .joining import join_all
+from .levels import places_of_levels
 from .places import place_in_file, places_of
 from .tenx import read_matrix_market
 
@@ -128,7 +130,13 @@ def _check_matrices(adata: AnnData, where: str) -> None:
 
 
 def _with_counts(adata: AnnData, modality: str, path: Path, layer: str | None) -> AnnData:
-    """The same cells with counts in X, and nothing beside it that could be meant instead."""
+    """The same cells with counts in X, and nothing beside it that could be meant instead.
+
+    Levels need two layers of counts, and stay as they are.
+    """
+    if MODALITIES[modality].is_level:
+        places_of_levels(places_of(adata), f"{path}: the {label_of(modality)} modality")
+        return adata
     adata = _of_place(adata, modality, path, layer)
     columns = columns_of_modality(adata.var, modality, str(path))
     return adata if columns is None else adata[:, columns].copy()

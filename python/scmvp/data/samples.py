@@ -17,13 +17,15 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..errors import InputError
-from ..modalities import PAIR
+from ..modalities import METHYLATION, PAIR, PROTEIN
 from ..progress import Stages
 from ..words import count_of, name_some
 from .containers import as_names, note
 from .fragments import counts_of_fragments
 from .joining import adata_of, join_all, same_column
+from .levels import Covered, places_of_levels
 from .peaks import Peaks, Union, peaks_of, refuse_other_genome, union_of
+from .places import places_of
 from .preprocess import insertions_to_fragments, looks_like_insertions
 
 if TYPE_CHECKING:
@@ -67,13 +69,17 @@ def join_samples(
     joined["atac"] = _join_peaks(
         {name: mdata["atac"] for name, mdata in samples.items()}, peaks, fragments, stages
     )
-    having = [name for name, mdata in samples.items() if "protein" in mdata.mod]
-    if len(having) == len(samples):
-        of_samples = {name: mdata["protein"] for name, mdata in samples.items()}
-        joined["protein"] = _join_shared(of_samples, "protein")
-        cells["protein"] = {name: adata.obs_names for name, adata in of_samples.items()}
-    elif having:
-        note(f"proteins are left out, as not all samples have them (only {name_some(having)})")
+    for of in (PROTEIN, METHYLATION):
+        having = [name for name, mdata in samples.items() if of.name in mdata.mod]
+        if len(having) == len(samples):
+            of_samples = {name: mdata[of.name] for name, mdata in samples.items()}
+            joined[of.name] = _join_shared(of_samples, of.feature)
+            cells[of.name] = {name: adata.obs_names for name, adata in of_samples.items()}
+        elif having:
+            note(
+                f"{of.features} are left out, as not all samples have them (only "
+                f"{name_some(having)})"
+            )
     for modality, adata in joined.items():
         adata.obs_names = _cell_names(cells[modality])
         adata.obs = _columns_of_samples({n: m[modality].obs for n, m in samples.items()})
@@ -162,10 +168,29 @@ def _join_shared(samples: Mapping[str, AnnData], word: str = "gene") -> AnnData:
             f"out, as other samples did not measure them: {', '.join(more)}"
         )
     parts = {sample: adata[:, shared] for sample, adata in samples.items()}
-    counts = sp.vstack([sp.csr_matrix(part.X) for part in parts.values()], format="csr")
-    joined = adata_of(counts, np.arange(counts.shape[0]).astype(str), shared.to_numpy())
+    if word == METHYLATION.feature:
+        joined = _of_both_layers(parts, shared)
+    else:
+        counts = sp.vstack([sp.csr_matrix(part.X) for part in parts.values()], format="csr")
+        joined = adata_of(counts, np.arange(counts.shape[0]).astype(str), shared.to_numpy())
     joined.var = _columns_that_agree([part.var for part in parts.values()])
     return joined
+
+
+def _of_both_layers(parts: Mapping[str, AnnData], shared: pd.Index) -> AnnData:
+    """Methylated and covered counts of all samples, as layers."""
+    from anndata import AnnData
+
+    both = [
+        places_of_levels(places_of(adata), f"the {METHYLATION.label} modality of {sample}")
+        for sample, adata in parts.items()
+    ]
+    layers = {
+        name: sp.vstack([sp.csr_matrix(getattr(one, name)) for one in both], format="csr")
+        for name in Covered._fields
+    }
+    cells = pd.RangeIndex(layers["covered"].shape[0]).astype(str)
+    return AnnData(obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=shared), layers=layers)
 
 
 def _without_other_ids(samples: Mapping[str, AnnData], shared: pd.Index) -> pd.Index:

@@ -84,11 +84,7 @@ def fit_correspondence(
     rng = np.random.default_rng(seed)
     prepared = _prepared(counts, rng, batches)
     proportion, size = prepared.proportion, prepared.size
-    tenths = _tenths(len(size), rng) if shrink else []
-    step = _counted(report, (1 + len(tenths)) * (_KRYLOV_STEPS + 1))
-    right = _directions(prepared, n_components, rng, step=step)
-    if shrink:
-        right = right * _shrinkage(prepared, right, tenths, rng, step)
+    right = shrunken_directions(prepared, n_components, rng, shrink, report)
     unit = np.sqrt(size.mean())
     inverse = np.divide(
         unit, np.sqrt(proportion), out=np.zeros_like(proportion), where=proportion > 0
@@ -96,6 +92,29 @@ def fit_correspondence(
     centre = unit * (prepared.mean @ right) / np.sqrt(max(size.sum(), 1))
     parts = (right * inverse[:, None], centre, proportion, log_factor)
     return CorrespondenceAnalysis(*(part.astype(np.float32) for part in parts))
+
+
+def shrunken_directions(
+    prepared: Prepared,
+    n_components: int,
+    rng: np.random.Generator,
+    shrink: bool,
+    report: Report | None,
+) -> np.ndarray:
+    """Leading right vectors of the residuals, each times its shrinkage; (F, n_components)."""
+    tenths = _tenths(prepared.scaled.shape[0], rng) if shrink else []
+    step = _counted(report, (1 + len(tenths)) * (_KRYLOV_STEPS + 1))
+    right = _directions(prepared, n_components, rng, step=step)
+    if shrink:
+        right = right * _shrinkage(prepared, right, tenths, rng, step)
+    return right
+
+
+def without_depth(scaled: sp.csr_matrix) -> Prepared:
+    """Residuals that are sparse themselves, of which depth explains nothing."""
+    n_cells, n_features = scaled.shape
+    nothing = np.zeros((n_cells, 1), np.float32), np.zeros(n_features, np.float32)
+    return Prepared(scaled, Products(scaled), *nothing, np.ones(n_cells), np.ones(n_features))
 
 
 def _counted(report: Report | None, n_steps: int) -> Callable[[], None]:
@@ -111,7 +130,7 @@ def _counted(report: Report | None, n_steps: int) -> Callable[[], None]:
     return step
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
     """Cells as correspondence analysis reads them."""
 
     scaled: sp.csr_matrix  # `scaled_counts`, cut off at CLIP
@@ -122,8 +141,8 @@ class _Prepared(NamedTuple):
     proportion: np.ndarray  # (F,), p
 
 
-def _prepared(counts: Matrix, rng: np.random.Generator, batches: Batches | None) -> _Prepared:
-    counts, rows = _sampled(counts, rng)
+def _prepared(counts: Matrix, rng: np.random.Generator, batches: Batches | None) -> Prepared:
+    counts, rows = sampled(counts, rng)
     if batches is not None:
         counts = without_batches(counts, Batches(batches.design[rows], batches.log_factor))
     size = np.asarray(counts.sum(1), dtype=np.float64).ravel()
@@ -132,11 +151,11 @@ def _prepared(counts: Matrix, rng: np.random.Generator, batches: Batches | None)
     scaled = scaled_counts(counts)
     np.minimum(scaled.data, CLIP, out=scaled.data)
     depth = np.sqrt(size / total)[:, None].astype(np.float32)
-    return _Prepared(scaled, Products(scaled), depth, (scaled.T @ depth)[:, 0], size, proportion)
+    return Prepared(scaled, Products(scaled), depth, (scaled.T @ depth)[:, 0], size, proportion)
 
 
 def _directions(
-    prepared: _Prepared,
+    prepared: Prepared,
     n_components: int,
     rng: np.random.Generator,
     without: np.ndarray | slice = _NO_ROWS,
@@ -172,7 +191,7 @@ def _tenths(n_cells: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def _shrinkage(
-    prepared: _Prepared,
+    prepared: Prepared,
     right: np.ndarray,
     tenths: list[np.ndarray],
     rng: np.random.Generator,
@@ -231,7 +250,7 @@ def without_batches(counts: sp.csr_matrix, batches: Batches) -> sp.csr_matrix:
     return sp.csr_matrix(parts, shape=counts.shape)
 
 
-def _sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, np.ndarray | slice]:
+def sampled(counts: Matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, np.ndarray | slice]:
     """All cells, or as many of them as bounds time and memory; and which these are."""
     n_cells = counts.shape[0]
     n = min(n_cells, _ANALYZED_CELLS)

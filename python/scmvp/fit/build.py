@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
+from ..data.levels import covered_cells, fit_levels
 from ..data.matrices import Matrix, feature_totals
 from ..data.spectral import batches_of, fit_correspondence
 from ..modalities import MODALITIES
@@ -12,6 +15,7 @@ from ..nn import paper
 from ..nn.background import Background
 from ..nn.families import FAMILIES
 from ..nn.inputs import Reader, SpectralScores
+from ..nn.levels import LevelScores
 from ..nn.module import Features, PairedMixtureVAE
 from ..options import ModelOptions
 from ..progress import SILENT, Stages
@@ -37,6 +41,9 @@ def untrained(
     """
     o, features = options, {}
     for name, matrix in counts.items():
+        if MODALITIES[name].is_level:
+            features[name] = _of_levels(o, name, matrix, design, seed, stages)
+            continue
         of, factor = MODALITIES[name], None
         part = None if design is None else batches_of(matrix, design)
         if part is not None:
@@ -54,3 +61,26 @@ def untrained(
             background, logit, above = Background.of(matrix, seed)
             features[name] = Features(above, reader, factor, background, logit)
     return PairedMixtureVAE(o, n_clusters, features)
+
+
+def _of_levels(
+    options: ModelOptions,
+    name: str,
+    matrix: Matrix,
+    design: np.ndarray | None,
+    seed: int,
+    stages: Stages,
+) -> Features:
+    """The part of a modality with two counts per feature."""
+    with stages.stage(f"loadings of {MODALITIES[name].group}") as report:
+        found = fit_levels(matrix, options.n_components, seed, design, options.shrink, report)
+    covered = torch.from_numpy(covered_cells(matrix).astype(np.float32))
+    factor = None if design is None else torch.from_numpy(found.log_factor)
+    rho = float(found.likeness[0])
+    return Features(
+        totals=covered,
+        reader=LevelScores(found),
+        log_factor=factor,
+        levels=torch.from_numpy(found.logit),
+        start_dispersion=math.log((1 - rho) / rho),
+    )

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..nn.batches import Cells, PairedBatch, Part, even_chunks, n_chunks
 from ..nn.device import seeded
 from ..nn.distributed import from_first, summed
+from ..nn.levels import set_prior
 from ..nn.likelihood import Pool
 from ..nn.module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from ..nn.networks import start_epoch
@@ -187,6 +188,7 @@ class Trainer:
             self._start_mixture()
             self.best = None  # an ELBO under N(0, I) is no rival of one under the mixture
         self._objective, self.module.zeros = self._wrapped(), self._sampled_zeros(phase)
+        set_prior(self.optimizer.param_groups, phase.name)
         for step in range(self.progress.step, phase.epochs):
             waited = self.result.epochs - max(self.result.best_epoch, self.progress.epochs_before)
             # the falling rate pays at the end of the annealing, not in its first epochs

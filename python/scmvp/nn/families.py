@@ -30,6 +30,7 @@ _ROUNDS = 16  # counts up to it are products, of larger ones the gamma function 
 START_LOG_THETA = 1.5  # inverse dispersion of the NB: variance m + m^2 / 4.5
 NO_DISPERSION = -20.0  # linear dispersion of the NB1: the Poisson
 START_LOG_DISPERSION = -2.0  # the same when learning begins: variance 1.14 m
+START_LOG_CONCENTRATION = 1.5  # of the beta-binomial, where nothing is known of it
 START_ZERO_LOGIT = -3.0  # 5 % structural zeros
 
 
@@ -268,6 +269,7 @@ class CountModel(NamedTuple):
     undispersed: type[Family] | None = None  # the fast form at NO_DISPERSION
     zero_inflated: bool = False  # with a probability of structural zeros from the decoder
     background: bool = False  # which is known (module `background`); the zeros are of the rest
+    levels: bool = False  # of two counts per feature: `plain(m, n, logit, parameter)`
 
     def fast(self, undispersed: bool) -> type[Family]:
         """The family to compute with.
@@ -314,5 +316,8 @@ FAMILIES = {
     "zip": CountModel(_zero_inflated_poisson, None, NO_DISPERSION, zero_inflated=True),
     "background": CountModel(
         _above_background, None, START_LOG_THETA, learned=True, zero_inflated=True, background=True
+    ),
+    "beta-binomial": CountModel(
+        plain.beta_binomial, None, START_LOG_CONCENTRATION, learned=True, levels=True
     ),
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +12,37 @@ from torch import Tensor, nn
 from ..data.spectral import CLIP, CorrespondenceAnalysis
 from .likelihood import Scoring
 from .sparse import SparseRows
+
+
+class Inputs(NamedTuple):
+    """Inputs of the encoders, observed or reconstructed."""
+
+    parts: Mapping[str, SparseRows | Tensor]  # by modality: (B, F) sparse, or (B, d)
+    # (B, modalities) bool, observed modalities of each cell; None: all cells have all
+    present: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """With `change` applied to every part."""
+        parts = {name: change(part) for name, part in self.tensors().items()}
+        return Inputs(parts, None if self.present is None else change(self.present))
+
+    def rows(self, cells: Tensor) -> Inputs:
+        """The inputs of some of the cells, by their numbers."""
+        return self.each(lambda part: part.index_select(0, cells))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parts, where these are scores and not counts."""
+        parts = {name: part for name, part in self.parts.items() if isinstance(part, Tensor)}
+        assert len(parts) == len(self.parts), "sparse inputs are not changed"
+        return parts
+
+    @classmethod
+    def joined(cls, some: list[Inputs]) -> Inputs:
+        """The inputs of several groups of cells, one after the other."""
+        tensors = [inputs.tensors() for inputs in some]
+        parts = {name: torch.cat([part[name] for part in tensors]) for name in some[0].parts}
+        present = [inputs.present for inputs in some if inputs.present is not None]
+        return cls(parts, torch.cat(present) if present else None)
 
 
 class Reader(nn.Module):

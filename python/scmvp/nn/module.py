@@ -13,7 +13,7 @@ are softmax outputs of decoders gated by p(c|z). The parts of each modality are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,42 +26,12 @@ from . import likelihood, zeros
 from .background import Background
 from .batches import PairedBatch
 from .families import FAMILIES, NO_DISPERSION, SMALLEST, START_ZERO_LOGIT
-from .inputs import Reader, SpectralScores
+from .inputs import Inputs, Reader, SpectralScores
+from .levels import Levels
 from .networks import BRANCHES, Decoder, Encoder, Gaussian, Modules, keep_first, pooled, spread
 from .prior import MixturePrior
-from .sparse import SparseRows, rows_of_mask
+from .sparse import rows_of_mask
 from .zeros import SampledZeros
-
-
-class Inputs(NamedTuple):
-    """Inputs of the encoders, observed or reconstructed."""
-
-    parts: Mapping[str, SparseRows | Tensor]  # by modality: (B, F) sparse, or (B, d)
-    # (B, modalities) bool, observed modalities of each cell; None: all cells have all
-    present: Tensor | None = None
-
-    def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
-        """With `change` applied to every part."""
-        parts = {name: change(part) for name, part in self.tensors().items()}
-        return Inputs(parts, None if self.present is None else change(self.present))
-
-    def rows(self, cells: Tensor) -> Inputs:
-        """The inputs of some of the cells, by their numbers."""
-        return self.each(lambda part: part.index_select(0, cells))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The parts, where these are scores and not counts."""
-        parts = {name: part for name, part in self.parts.items() if isinstance(part, Tensor)}
-        assert len(parts) == len(self.parts), "sparse inputs are not changed"
-        return parts
-
-    @classmethod
-    def joined(cls, some: list[Inputs]) -> Inputs:
-        """The inputs of several groups of cells, one after the other."""
-        tensors = [inputs.tensors() for inputs in some]
-        parts = {name: torch.cat([part[name] for part in tensors]) for name in some[0].parts}
-        present = [inputs.present for inputs in some if inputs.present is not None]
-        return cls(parts, torch.cat(present) if present else None)
 
 
 class Posteriors(NamedTuple):
@@ -128,6 +98,8 @@ class Features(NamedTuple):
     log_factor: Tensor | None = None  # (S, F), log factors of the batches
     background: Background | None = None  # where the likelihood has one
     start_logit: Tensor | float = START_ZERO_LOGIT  # of a zero, or of no foreground, (F,)
+    levels: Tensor | None = None  # (F,), log odds of the features' levels, where these have such
+    start_dispersion: float | None = None  # logarithm; None: that of the likelihood
 
 
 class PairedMixtureVAE(nn.Module):
@@ -165,15 +137,15 @@ class PairedMixtureVAE(nn.Module):
         self.decoders: Modules[Decoder] = Modules()
         for name, of in features.items():
             first = branch(name, nn.Linear(o.n_latent, h))
+            bias = log_proportions(of.totals) if of.levels is None else of.levels
             self.decoders[name] = Decoder(
-                first, h, n_clusters, log_proportions(of.totals), of.log_factor
+                first, h, n_clusters, bias, of.log_factor, levels=of.levels is not None
             )
-        self.dispersions = nn.ParameterDict(
-            {
-                name: nn.Parameter(torch.full((len(totals),), self.count_models[name].start))
-                for name, totals in self.totals.items()
-            }
-        )
+        self.dispersions = nn.ParameterDict()
+        for name, of in features.items():
+            known = of.start_dispersion
+            start = self.count_models[name].start if known is None else known
+            self.dispersions[name] = nn.Parameter(torch.full((len(of.totals),), start))
         self.dispersions.requires_grad_(False)  # until `learn_dispersions`
         self.undispersed: dict[str, bool] = {}  # whose features all have NO_DISPERSION
         self._read_dispersions()
@@ -256,7 +228,7 @@ class PairedMixtureVAE(nn.Module):
         return Decoded(proportions, zero_logit)
 
     def expected(self, name: str, z: Tensor, design: Tensor | None = None) -> Tensor:
-        """Mean counts of a cell of library size 1, (B, F), without background."""
+        """Mean counts of a cell of library size 1, without background, or levels, (B, F)."""
         decoder = self.decoders[name]
         h = decoder.hidden(z, self.gate_input(z))
         f = decoder.proportions(h, design)
@@ -314,6 +286,8 @@ class PairedMixtureVAE(nn.Module):
         for name, decoder in self.decoders.items():
             h = decoder.hidden(z, p_c)
             way = self._in_one_pass if self.is_in_one_pass(name) else self._of_proportions
+            if self.count_models[name].levels:
+                way = self._of_levels
             log_lik[name], parts[name] = way(name, h, batch)
         return log_lik, Inputs(parts)
 
@@ -346,6 +320,14 @@ class PairedMixtureVAE(nn.Module):
             expected = expected / expected.sum(1, keepdim=True)
         of_cells = model.plain(counts, f * size, self.dispersions[name], logit, *of_background)
         return of_cells.mean(), reader.reconstructed(expected, counts.sums()[:, None], batch.design)
+
+    def _of_levels(self, name: str, h: Tensor, batch: PairedBatch) -> tuple[Tensor, Tensor]:
+        """The same of a modality whose features have levels."""
+        logits = self.decoders[name].logits(h, batch.design)
+        counts = Levels.of(batch.counts[name], logits.shape[1])
+        of_cells = self.count_models[name].plain(*counts, logits, self.dispersions[name])
+        level, size = logits.detach().sigmoid(), counts.covered.sum(1, keepdim=True)
+        return of_cells.mean(), self.readers[name].reconstructed(level, size, batch.design)
 
     def is_in_one_pass(self, name: str) -> bool:
         """Whether a modality's likelihood and gradients are computed block by block."""
@@ -390,15 +372,16 @@ class PairedMixtureVAE(nn.Module):
     def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
         """The parameters to learn from `n_cells` cells, as groups of an optimizer.
 
-        The group of the dispersions is marked by "dispersions".
+        The group of the dispersions is marked by "dispersions", that of levels by "levels".
 
         The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
         gradient precision W: per cell, that is a weight decay.
         """
         decoders = self.decoders.values()
-        of_latent = [decoder.output.weight for decoder in decoders]
+        of_latent = [decoder.output.weight for decoder in decoders if not decoder.levels]
+        of_levels = [decoder.output.weight for decoder in decoders if decoder.levels]
         of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
-        known = set(map(id, [*of_latent, *of_batches]))
+        known = set(map(id, [*of_latent, *of_levels, *of_batches]))
         learned = [part for part in self.parameters() if part.requires_grad]
         o = self.options
         groups: list[dict[str, Any]] = [
@@ -406,6 +389,9 @@ class PairedMixtureVAE(nn.Module):
             {"params": [part for part in learned if id(part) not in known]},
             {"params": [*self._learned_dispersions().values()], "dispersions": True},
         ]
+        if of_levels:
+            decay = o.decoder_precision / n_cells
+            groups.append({"params": of_levels, "weight_decay": decay, "levels": decay})
         if of_batches:
             groups.append({"params": of_batches, "weight_decay": o.batch_precision / n_cells})
         return groups

@@ -259,16 +259,28 @@ class Decoder(nn.Module):
         branch: nn.Module,
         n_hidden: int,
         n_clusters: int,
-        log_proportions: Tensor,
+        bias: Tensor,
         log_factor: Tensor | None = None,
+        levels: bool = False,
     ):
+        """Start at what is known of all cells.
+
+        Args:
+            branch: z to the hidden layer.
+            n_hidden: H.
+            n_clusters: K.
+            bias: (F,), log proportions of the features, or log odds of their levels.
+            log_factor: (S, F), what batches add to these.
+            levels: Whether features have levels between 0 and 1 each, and not proportions.
+        """
         super().__init__()
+        self.levels = levels
         self.branch = branch
         self.gate = ClusterGate(n_clusters, n_hidden)
-        self.output = nn.Linear(n_hidden, len(log_proportions))
+        self.output = nn.Linear(n_hidden, len(bias))
         with torch.no_grad():
             # mean proportions are known before training starts; only differences are to be learned
-            self.output.bias.copy_(log_proportions)
+            self.output.bias.copy_(bias)
             nn.init.normal_(self.output.weight, std=0.01)
         self.of_level: nn.Parameter | None = None  # (F, S)
         if log_factor is not None:
@@ -286,9 +298,14 @@ class Decoder(nn.Module):
             return h, self.output.weight
         return torch.cat([h, design], 1), torch.cat([self.output.weight, self.of_level], 1)
 
+    def logits(self, h: Tensor, design: Tensor | None = None) -> Tensor:
+        """Log proportions, up to a constant of each cell, or log odds of levels, (B, F)."""
+        return F.linear(*self.with_design(h, design), self.output.bias)
+
     def proportions(self, h: Tensor, design: Tensor | None = None) -> Tensor:
-        """Expected proportions f, (B, F)."""
-        return F.linear(*self.with_design(h, design), self.output.bias).softmax(-1)
+        """Expected proportions f, or levels, (B, F)."""
+        logits = self.logits(h, design)
+        return logits.sigmoid() if self.levels else logits.softmax(-1)
 
     def forward(self, z: Tensor, p_c: Tensor | None, design: Tensor | None = None) -> Tensor:
         return self.proportions(self.hidden(z, p_c), design)

@@ -8,8 +8,8 @@
 or_else <- function(x, y) if (is.null(x)) y else x
 
 shared_files <- c(
-  "checks", "modalities", "ranges", "matrices", "covariates", "containers", "container-seurat",
-  "container-experiment", "container-multiassay", "fits", "results"
+  "checks", "modalities", "ranges", "matrices", "covariates", "containers", "levels",
+  "container-seurat", "container-experiment", "container-multiassay", "fits", "results"
 )
 
 share <- function(folder, room) {

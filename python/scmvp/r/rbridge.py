@@ -18,7 +18,7 @@ from ..data.checks import check_names, match_cells, writable
 from ..data.containers import as_names, is_mudata, modality_parts, names_of_modalities, note
 from ..errors import InputError, RError
 from ..files import as_path, whole_file
-from ..modalities import listed, modality_of
+from ..modalities import listed
 from ..words import name_some
 from .objects import (
     ASSAYS,
@@ -181,9 +181,10 @@ def _parts_to_write(mdata: MuData) -> dict[str, AnnData]:
         InputError: RNA or ATAC is missing, or the modalities and the whole have other cells.
     """
     known = names_of_modalities(mdata.mod)
-    found = modality_parts(mdata, one_is_enough="protein" in known and len(known) > 1)
-    parts = {modality: adata for modality, adata in found.items() if adata is not None}
-    if more := [str(name) for name in mdata.mod if modality_of(name) is None]:
+    known = {modality: name for modality, name in known.items() if modality in ASSAYS}
+    found = modality_parts(mdata, one_is_enough=len(known) > 1)
+    parts = {name: adata for name, adata in found.items() if adata is not None and name in known}
+    if more := [str(name) for name in mdata.mod if name not in known.values()]:
         note(f"only {listed(parts)} are written, and not {name_some(more)}")
     (first, one), *others = parts.items()
     for other, adata in others:

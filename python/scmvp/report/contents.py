@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
+from ..data.levels import both_columns
 from ..data.matrices import cell_totals, columns_of, in_memory
 from ..data.paired import Paired
 from ..errors import InputError, LeftOut
@@ -172,19 +173,34 @@ def _add_markers(
 def _means(
     found: Contents, model: SCMVP, paired: Paired, modality: str, features: list[str]
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Mean of measured (per 10,000 counts) and imputed values in each cluster, (f, C)."""
+    """Mean of measured (per 10,000 counts, or levels) and imputed values by cluster, (f, C)."""
     cluster, n = found.cells.cluster, found.cells.probabilities.shape[1]
     at = pd.Index(paired.features[modality]).get_indexer(features)
-    counts = in_memory(columns_of(paired.counts[modality], at))
-    scale = 1e4 / np.maximum(found.depth[modality], 1)
-    measured = counts.multiply(scale[:, None]).tocsr()
-    imputed = model.decode(found.cells.latent, modality, features)
     by_cluster = [np.flatnonzero(cluster == one) for one in range(n)]
+    counts = paired.counts[modality]
+    if MODALITIES[modality].is_level:
+        columns = both_columns(at, counts.shape[1] // 2)
+        measured = _levels(in_memory(columns_of(counts, columns)), by_cluster)
+    else:
+        counts = in_memory(columns_of(counts, at))
+        scale = 1e4 / np.maximum(found.depth[modality], 1)
+        scaled = counts.multiply(scale[:, None]).tocsr()
+        measured = [np.asarray(scaled[rows].mean(0)).ravel() for rows in by_cluster]
+    imputed = model.decode(found.cells.latent, modality, features)
     return (
         features,
-        np.column_stack([np.asarray(measured[rows].mean(0)).ravel() for rows in by_cluster]),
+        np.column_stack(measured),
         np.column_stack([imputed[rows].mean(0) for rows in by_cluster]),
     )
+
+
+def _levels(counts: Any, by_cluster: list[np.ndarray]) -> list[np.ndarray]:
+    """Methylated by covered positions of each cluster, (f,)."""
+    found = []
+    for rows in by_cluster:
+        m, u = np.split(np.asarray(counts[rows].sum(0, dtype=np.float64)).ravel(), 2)
+        found.append(np.divide(m, m + u, out=np.zeros_like(m), where=m + u > 0))
+    return found
 
 
 def _agreement(found: Contents, model: SCMVP, paired: Paired) -> dict[str, float]:

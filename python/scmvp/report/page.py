@@ -160,6 +160,8 @@ def _markers(found: Contents) -> str:
         "calls down to this line; detected: cells with a count in the cluster and in the others. "
         "The clusters were found in the same counts, so that q is a rank rather than a proof.</p>"
     ]
+    if any(MODALITIES[name].is_level for name in found.markers):
+        parts.append("<p>Of methylation, lfc is the log2 odds ratio of the levels.</p>")
     for name, table in found.markers.items():
         of, number = MODALITIES[name], found.n_markers[name]
         called = ", ".join(f"{cluster}: {n:,}" for cluster, n in number.items())

@@ -16,7 +16,7 @@ import torch
 
 from ..arguments import flag, number, positive, whole_number
 from ..data.covariates import distinct
-from ..data.matrices import Matrix, entries_of_cells, in_memory
+from ..data.matrices import Matrix, entries_of_cells
 from ..data.paired import Paired
 from ..data.scope import Scope
 from ..errors import InputError
@@ -26,17 +26,9 @@ from ..nn.batches import Cells
 from ..nn.module import PairedMixtureVAE
 from ..nn.networks import Gaussian
 from . import forms, impute
-from .effects import (
-    STEP,
-    Evidence,
-    Sums,
-    evidence_of,
-    posterior_of,
-    q_values,
-    sums_by_batch,
-    together,
-)
-from .groups import FEWEST_CELLS, Comparison, Groups
+from .compared import CountTest, LevelTest, Test
+from .effects import STEP, posterior_of, q_values
+from .groups import Comparison, Groups
 
 MODEL_CELLS = 1000  # of a group that are decoded for its mean
 
@@ -133,7 +125,7 @@ def compare_groups(
         counts, scope.names(settings.modality), groups, means,
         delta=settings.delta, fdr=settings.fdr, library_size=settings.library_size,
         wanted=settings.wanted, batch=batch, seed=settings.seed, only_pos=settings.only_pos,
-        limit=limit,
+        limit=limit, levels=fit.module.decoders[settings.modality].levels,
     )  # fmt: skip
     return forms.in_form(table, settings.form)
 
@@ -183,10 +175,13 @@ def model_means(
     return np.array(found)
 
 
-def _model_effect(means: np.ndarray, n: np.ndarray, comparison: Comparison, centre: float):
+def _model_effect(
+    means: np.ndarray, n: np.ndarray, comparison: Comparison, centre: float, levels: bool
+):
     def of(units: list[int]) -> np.ndarray:
         weight = (n[units] / n[units].sum()).astype(np.float32)
-        return np.log2(np.einsum("suf,u->sf", means[:, units], weight).astype(np.float64))
+        mean = np.einsum("suf,u->sf", means[:, units], weight).astype(np.float64)
+        return np.log2(mean) - (np.log2(np.maximum(1 - mean, 1e-12)) if levels else 0)
 
     effect = of(comparison.units[0]) - of(comparison.units[1]) - centre / np.log(2)
     return effect.mean(0), effect.std(0)
@@ -209,6 +204,7 @@ def compare(
     seed: int = 0,
     only_pos: bool = False,
     limit: np.ndarray | None = None,
+    levels: bool = False,
 ) -> pd.DataFrame:
     """Test every comparison.
 
@@ -228,39 +224,36 @@ def compare(
         only_pos: Only features that are counted in the group and higher in it (`lfc` above 0);
             a call is one of a fold change above delta, and the rate is that of these features.
         limit: The largest count of each feature that is background, (f,); None where there is none.
+        levels: Whether the counts are of two kinds (`data.levels.stacked`), the features have
+            levels, and effects are differences of their log odds.
 
     Returns:
         `COLUMNS`, one line per feature and comparison; within each those that are higher in the
         group come first, of these and of the others the most probable.
     """
-    batches = sums_by_batch(counts, groups.unit, groups.n_units, batch)
-    above = None
-    if limit is not None:
-        above = sums_by_batch(_above(counts, limit), groups.unit, groups.n_units, batch)
-    n_cells = np.sum([part.n for part in batches], axis=0)
+    test: Test
+    if levels:
+        test = LevelTest.of_counts(counts, groups, batch)
+    else:
+        test = CountTest.of_counts(counts, groups, batch, limit, library_size)
     wanted = np.arange(len(names)) if wanted is None else wanted
     tables, shifts = [], {}
     for comparison in groups.comparisons:
-        pairs = sums_of_sides(batches, comparison)
-        sides = [together(side) for side in zip(*pairs, strict=True)]
-        evidence, centre = _evidence(pairs, above, comparison)
+        evidence, centre, mean, detected = test.of(comparison)
         posterior = posterior_of(evidence, delta, seed, only_pos)
-        lfc_model, lfc_model_sd = _model_effect(means, n_cells, comparison, centre)
+        lfc_model, lfc_model_sd = _model_effect(means, test.n_cells, comparison, centre, levels)
         kept = wanted
         if only_pos:
-            kept = wanted[(posterior.mean[wanted] > 0) & (sides[0].count[wanted] > 0)]
+            kept = wanted[(posterior.mean[wanted] > 0) & (mean[0][wanted] > 0)]
         q = q_values(posterior.prob[kept])
-        of_group, of_reference = (
-            (side.count / side.size[0] * library_size, side.seen / side.n) for side in sides
-        )
         table = pd.DataFrame(
             {
                 "feature": names, "group": comparison.group, "reference": comparison.reference,
                 "lfc": posterior.mean, "lfc_sd": posterior.sd,
                 "lfc_low": posterior.low, "lfc_high": posterior.high,
                 "lfc_model": lfc_model, "lfc_model_sd": lfc_model_sd,
-                "mean_group": of_group[0], "mean_reference": of_reference[0],
-                "detected_group": of_group[1], "detected_reference": of_reference[1],
+                "mean_group": mean[0], "mean_reference": mean[1],
+                "detected_group": detected[0], "detected_reference": detected[1],
                 "prob_de": posterior.prob, "log_bayes_factor": posterior.log_bayes_factor,
             }
         ).iloc[kept]  # fmt: skip
@@ -275,36 +268,3 @@ def compare(
         "left_out": groups.left_out,
     }  # fmt: skip
     return table
-
-
-def sums_of_sides(batches: list[Sums], comparison: Comparison) -> list[tuple[Sums, Sums]]:
-    """Sums of both groups of a comparison in each batch."""
-    group, reference = comparison.units
-    return [(part.of(group), part.of(reference)) for part in batches]
-
-
-def _evidence(
-    pairs: list[tuple[Sums, Sums]], above: list[Sums] | None, comparison: Comparison
-) -> tuple[Evidence, float]:
-    """`evidence_of` the batches that both groups have cells of."""
-    shared = shared_batches(pairs)
-    higher = None if above is None else sums_of_sides(above, comparison)
-    return evidence_of(
-        [pairs[number] for number in shared],
-        None if higher is None else [higher[number] for number in shared],
-    )
-
-
-def shared_batches(pairs: list[tuple[Sums, Sums]]) -> list[int]:
-    """Numbers of the batches that both groups have cells of."""
-    return [
-        number for number, pair in enumerate(pairs) if min(side.n for side in pair) >= FEWEST_CELLS
-    ]
-
-
-def _above(counts: Matrix, limit: np.ndarray) -> sp.csr_matrix:
-    """The counts above a limit of their feature; of few features, so in memory."""
-    found = in_memory(counts).copy()
-    found.data[found.data <= limit[found.indices]] = 0
-    found.eliminate_zeros()
-    return found

@@ -18,8 +18,9 @@ features other than the one it is used for. All numbers of a feature follow from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -114,10 +115,11 @@ def sums_by_batch(
     ]  # fmt: skip
 
 
-def together(batches: Sequence[Sums]) -> Sums:
-    """Sums over all batches."""
-    names = [field.name for field in fields(Sums)]
-    return Sums(*(np.sum([getattr(part, name) for part in batches], axis=0) for name in names))
+def together(batches: Sequence[Any]) -> Any:
+    """Sums over all batches, of `Sums` or the like."""
+    kind = type(batches[0])
+    names = [field.name for field in fields(kind)]
+    return kind(*(np.sum([getattr(part, name) for part in batches], axis=0) for name in names))
 
 
 def overdispersion(sums: Sums) -> np.ndarray:
@@ -137,15 +139,32 @@ def overdispersion(sums: Sums) -> np.ndarray:
     residual = sums.square - 2 * f * sums.sized + f**2 * sums.size[1]
     excess = residual * sums.n / (sums.n - 1) - sums.count
     m1, m2, m3, m4 = (f ** (power + 1) * sums.size[power] for power in range(4))
-    known = m2 > 0
+
+    def noise(phi: float) -> np.ndarray:
+        # the fourth central moment of NB of variance s is s^2 (3 + 6 phi) + s
+        return (2 + 6 * phi) * (m2 + 2 * phi * m3 + phi**2 * m4) + m1 + phi * m2
+
+    return np.maximum(shrunken(excess, m2, noise, m2 > 0), 0)
+
+
+def shrunken(
+    excess: np.ndarray, unit: np.ndarray, noise_of: Callable[[float], np.ndarray], known: np.ndarray
+) -> np.ndarray:
+    """Estimates excess / unit of each feature, shrunk to their weighted mean; (features,).
+
+    Args:
+        excess: (features,), sums whose mean is the number to be estimated times `unit`.
+        unit: (features,).
+        noise_of: Gives the variance of `excess`, (features,), if all features have this number.
+        known: Which features tell something; the others get the mean, or 0 where none does.
+    """
     if not known.any():
-        return np.zeros_like(f)
-    estimate = np.divide(excess, m2, out=np.zeros_like(f), where=known)
+        return np.zeros_like(excess)
+    estimate = np.divide(excess, unit, out=np.zeros_like(excess), where=known)
     centre, between = 0.1, 0.1
     for _ in range(50):
-        # the fourth central moment of NB of variance s is s^2 (3 + 6 phi) + s
-        noise = (2 + 6 * centre) * (m2 + 2 * centre * m3 + centre**2 * m4) + m1 + centre * m2
-        noise = np.divide(noise, m2**2, out=np.full_like(f, np.inf), where=known)
+        noise = noise_of(centre)
+        noise = np.divide(noise, unit**2, out=np.full_like(excess, np.inf), where=known)
         weight = 1 / (noise + between)
         before = centre, between
         centre = max(float(weight @ estimate / weight.sum()), 0.0)
@@ -154,7 +173,7 @@ def overdispersion(sums: Sums) -> np.ndarray:
         if np.allclose(before, (centre, between), rtol=1e-4):
             break
     own = between / (noise + between)
-    return np.maximum(own * estimate + (1 - own) * centre, 0)
+    return own * estimate + (1 - own) * centre
 
 
 # ---- the likelihood of the effects
@@ -173,6 +192,11 @@ class Evidence:
     count: np.ndarray
     log_ratio: np.ndarray
     spread: np.ndarray
+
+    @property
+    def informative(self) -> np.ndarray:
+        """Which features have counts, (features,) bool."""
+        return self.count.sum((0, 1)) > 0
 
     def likelihood(self, features: slice | np.ndarray) -> np.ndarray:
         """L on the grid, (features, grid), the largest of each feature being 1."""
@@ -345,8 +369,19 @@ class Posterior:
     log_bayes_factor: np.ndarray
 
 
+class Likelihood(Protocol):
+    """What `posterior_of` needs of evidence."""
+
+    @property
+    def informative(self) -> np.ndarray:
+        """Which features tell something of an effect, (features,) bool."""
+
+    def likelihood(self, features: slice | np.ndarray) -> np.ndarray:
+        """L on the grid, (features, grid), the largest of each feature being 1."""
+
+
 def posterior_of(
-    evidence: Evidence, delta: float, seed: int = 0, only_pos: bool = False
+    evidence: Likelihood, delta: float, seed: int = 0, only_pos: bool = False
 ) -> Posterior:
     """Learn the prior and apply it, in blocks of features.
 
@@ -361,12 +396,11 @@ def posterior_of(
         only_pos: `prob` and `log_bayes_factor` refer to an effect above delta, not to one beyond
             it on either side.
     """
-    total = evidence.count.sum((0, 1))
-    n, shapes = len(total), components()
+    informative, shapes = evidence.informative, components()
+    n = len(informative)
     rng = np.random.default_rng(seed)
     fold = rng.permutation(n) % FOLDS
-    # features without a count have no information
-    seen = np.flatnonzero(total > 0)
+    seen = np.flatnonzero(informative)
     used = seen if len(seen) <= PRIOR_FEATURES else rng.choice(seen, PRIOR_FEATURES, replace=False)
     blocks = [used[start : start + _BLOCK] for start in range(0, len(used), _BLOCK)]
     marginals = [evidence.likelihood(block) @ shapes.T for block in blocks]

@@ -76,7 +76,9 @@ def to_file(
     if log:
         blocks = map(np.log1p, blocks)
     names = scope.names(modality) if features is None else features
-    about = {"scmvp_modality": modality, "scmvp_library_size": float(library_size)}
+    about: dict[str, object] = {"scmvp_modality": modality}
+    if not MODALITIES[modality].is_level:
+        about["scmvp_library_size"] = float(library_size)
     if log:
         about["scmvp_log"] = True
     if batch is not None:
@@ -98,14 +100,15 @@ def decode_blocks(
     library_size: float,
     design: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
-    """Mean counts at a stated library size, without background, block of cells by block of cells.
+    """Mean counts at a stated library size, without background, or levels, in blocks of cells.
 
     Args:
         module: A fitted module, in evaluation mode.
         latent: (n, D), whitened.
         modality: 'rna' or 'atac'.
         features: Column numbers wanted, or None for all.
-        library_size: Counts per cell that the means of all modeled features sum to.
+        library_size: Counts per cell that the means of all modeled features sum to; levels have
+            none.
         design: Batch of all cells, (S,), where the model has batches.
 
     Yields:
@@ -122,7 +125,8 @@ def decode_blocks(
         proportions = module.expected(modality, z, batch)
         if columns is not None:
             proportions = proportions[:, columns]
-        yield (proportions * library_size).cpu().numpy()
+        values = proportions if decoder.levels else proportions * library_size
+        yield values.cpu().numpy()
 
 
 @torch.no_grad()

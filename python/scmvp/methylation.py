@@ -1,0 +1,61 @@
+"""What a model says of DNA methylation: levels of regions, and how they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .data.covariates import Batch
+from .data.paired import PairedData
+from .proteins import WithProteins
+
+
+class WithMethylation(WithProteins):
+    """A model that may have methylation."""
+
+    def get_methylation(
+        self,
+        data: PairedData | None = None,
+        *,
+        regions: Sequence[str] | None = None,
+        cells: Sequence[str] | None = None,
+        batch: Batch = None,
+    ) -> np.ndarray:
+        """Imputed methylation levels at the posterior mean of z; nothing is sampled.
+
+        A level is the expected proportion of methylated positions of a region in cells like this
+        one (docs/MODEL.md, M3). It needs no coverage of the region in the cell itself.
+
+        Args:
+            data: Other cells; the fitted ones when None.
+            regions: Names wanted, in the order wanted; all modeled ones when None.
+            cells: Names wanted, in the order wanted; all when None.
+            batch: As in `get_normalized_expression`.
+
+        Returns:
+            (cells, regions) float32, from 0 to 1.
+        """
+        latent, _ = self._latent_of(data, cells)
+        return self.decode(latent, "methylation", regions, batch=batch)
+
+    def differential_methylation(
+        self, data: PairedData | None = None, *, groupby: str | Sequence | None = None,
+        group1: Any = None, group2: Any = None, regions: Sequence[str] | None = None,
+        delta: float = 0.25, fdr: float = 0.05, n_samples: int = 10, latent: str = "joint",
+        seed: int = 0, only_pos: bool = False, form: str = "table",
+    ) -> pd.DataFrame:  # fmt: skip
+        """Which regions differ in methylation between groups of cells.
+
+        See `differential_expression`. The effect (`lfc` and the columns after it, `delta`) is the
+        log2 odds ratio of the levels. `mean_*` are levels, methylated by covered positions, and
+        `detected_*` the proportion of cells in which the region is covered. No typical effect is
+        subtracted.
+        """
+        return self.differential(
+            "methylation", data, groupby=groupby, group1=group1, group2=group2, features=regions,
+            delta=delta, fdr=fdr, n_samples=n_samples, latent=latent, seed=seed,
+            only_pos=only_pos, form=form,
+        )  # fmt: skip

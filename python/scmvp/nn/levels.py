@@ -1,0 +1,93 @@
+"""Methylation inside the network: counts of a minibatch, and the inputs of its encoders.
+
+Two counts per region come in one sparse block, (B, 2F): methylated, then unmethylated (module
+`data.levels`, where the scores are explained; docs/MODEL.md, M1 to M3).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..data.levels import LevelAnalysis
+from .inputs import Reader
+from .sparse import SparseRows
+
+# By which the precision of the prior of their output weights is multiplied before the annealing.
+_WEAK_PRIOR = {"warm-up": 0.01, "mixture": 0.1}
+
+
+class Levels(NamedTuple):
+    """Counts of cells by region."""
+
+    methylated: Tensor  # (B, F)
+    covered: Tensor  # (B, F)
+
+    @classmethod
+    def of(cls, counts: SparseRows, n_regions: int) -> Levels:
+        """Those of a minibatch."""
+        both = counts.value.new_zeros(counts.n_rows, 2 * n_regions)
+        both[counts.row, counts.column] = counts.value
+        methylated, rest = both.split(n_regions, 1)
+        return cls(methylated, methylated + rest)
+
+
+class LevelScores(Reader):
+    """Scores of cells: residuals of their effective counts, on loadings that stay fixed."""
+
+    loading: Tensor
+    logit: Tensor
+    share: Tensor
+    likeness: Tensor
+    log_factor: Tensor
+
+    def __init__(self, analysis: LevelAnalysis):
+        super().__init__()
+        for name, value in analysis._asdict().items():
+            self.register_buffer(name, torch.from_numpy(value))
+
+    def layer(self, n_out: int) -> nn.Module:
+        """A first layer of an encoder."""
+        return nn.Linear(self.n_scores, n_out)
+
+    @property
+    def n_scores(self) -> int:
+        """How many there are, d."""
+        return self.loading.shape[1]
+
+    def forward(self, x: SparseRows, design: Tensor | None = None) -> Tensor:
+        """Scores of counts, (B, d); zero for a cell in which nothing is covered."""
+        methylated, covered = Levels.of(x, len(self.logit))
+        weight = 1 / (1 + (covered - 1).clamp_min(0) * self.likeness)
+        residual = weight * (methylated - covered * self._mean(design))
+        size = (weight * covered).sum(1, keepdim=True).clamp_min(1e-6)
+        return (residual @ self.loading) / size
+
+    def reconstructed(
+        self, proportions: Tensor, size: Tensor, design: Tensor | None = None
+    ) -> Tensor:
+        """Scores of expected levels, (B, d), at the mean coverage of all cells."""
+        return ((proportions - self._mean(design)) * self.share) @ self.loading
+
+    def _mean(self, design: Tensor | None) -> Tensor:
+        """Levels of the mean cell of each batch."""
+        if design is None:
+            return self.logit.sigmoid()
+        return (self.logit + design @ self.log_factor).sigmoid()
+
+
+def set_prior(groups: list[dict[str, Any]], phase: str) -> None:
+    """Make the prior of the output weights of levels as strong as a phase has it.
+
+    A cell tells little of each region, so that weights start to grow only where hardly anything
+    holds them; once they have, the prior of all weights does no harm (docs/decisions, D31).
+
+    Args:
+        groups: Of the optimizer; those of levels have "levels", their weight decay in the end.
+        phase: Name of the phase of the training.
+    """
+    for group in groups:
+        if "levels" in group:
+            group["weight_decay"] = group["levels"] * _WEAK_PRIOR.get(phase, 1.0)
