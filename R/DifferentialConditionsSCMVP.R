@@ -105,8 +105,8 @@ DifferentialConditionsSCMVP <- function(object, condition = NULL, sample = NULL,
   method <- check_choice(method, c("edgeR", "DESeq2"), "method")
   check_installed(method, paste0("method = \"", method, "\""))
   cells <- cells_to_sum(
-    object, check_modality(modality), c(assay, experiment), assay.type, group.by, match.call(),
-    environment()
+    object, check_modality(modality, counted_kinds), c(assay, experiment), assay.type, group.by,
+    match.call(), environment()
   )
   min.cells <- check_number(min.cells, "min.cells", min = 1, whole = TRUE)
   min.count <- check_number(min.count, "min.count", min = 0)

@@ -65,7 +65,9 @@
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
 #' @param ... Not used; an unknown argument causes an error that names it.
-#' @param modality `"rna"` for genes, `"peaks"` or `"protein"`.
+#' @param modality `"rna"` for genes, `"peaks"`, `"protein"` or `"methylation"`: then fold changes
+#'   are log2 odds ratios, means are levels, and `detected_*` is the proportion of cells in which a
+#'   region is covered.
 #' @param group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat object)
 #'   or one value per cell; `NULL` for the clusters of the fit. Cells with `NA` are left out.
 #' @param ident.1 Group to test, as in `FindMarkers()`: a label, several labels (combined into one
@@ -78,9 +80,9 @@
 #'   features that are called.
 #' @param library.size Library size to which `mean_group` and `mean_reference` refer.
 #' @param n.samples Number of samples of the latent from which `lfc_model` is computed.
-#' @param rna,peaks,proteins Counts, features x cells (for `peaks` also an experiment), if the
-#'   object does not contain them: for a fit of matrices, and for peaks that were passed separately
-#'   from the object.
+#' @param rna,peaks,proteins,methylation Counts, features x cells (for `peaks` also an experiment,
+#'   for `methylation` a list of two), if the object does not contain them: for a fit of matrices,
+#'   and for peaks that were passed separately from the object.
 #' @param reduction Name of the reduction with the model.
 #' @param seed.use Seed; R's own random numbers are not changed.
 #' @param backend Where Python runs; see [RunSCMVP()].
@@ -121,13 +123,14 @@
 #'   sum(peaks$is_de)
 #' }
 #' @export
-DifferentialSCMVP <- function(object, modality = c("rna", "peaks", "protein"), rna = NULL,
+DifferentialSCMVP <- function(object, modality = c("rna", "peaks", "protein", "methylation"),
+                              rna = NULL,
                               peaks = NULL, group.by = NULL, ident.1 = NULL, ident.2 = NULL,
                               features = NULL, logfc.threshold = 0.25, fdr = 0.05,
                               library.size = 1e4, n.samples = 10, reduction = "scmvp",
                               seed.use = 0, backend = c("auto", "reticulate", "process"),
                               verbose = TRUE, only.pos = FALSE, as = c("data.frame", "seurat"),
-                              proteins = NULL, ...) {
+                              proteins = NULL, methylation = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   as <- check_choice(as, c("data.frame", "seurat"), "as")
   request <- differential_request(
@@ -138,7 +141,10 @@ DifferentialSCMVP <- function(object, modality = c("rna", "peaks", "protein"), r
   record <- stored_results(object, reduction)
   home <- home_of(object, reduction)
   latent <- latent_of(object, reduction)
-  counts <- counts_of_fit(object, record, reduction, home, rownames(latent), rna, peaks, proteins)
+  counts <- counts_of_fit(
+    object, record, reduction, home, rownames(latent), rna, peaks, proteins,
+    methylation
+  )
   by <- group_column(group.by, ident.1, rownames(latent), reduction)
   data <- grouping_columns(object, by, home)
   table <- compare_groups(record, counts, group.by, ident.1, ident.2, data, reduction, request)

@@ -20,9 +20,9 @@
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
 #' @param ... Not used; an unknown argument causes an error that names it.
-#' @param rna,peaks,proteins Counts, features x cells (for `peaks` also an experiment), if the
-#'   object does not contain them: for a fit of matrices, and for peaks that were passed separately
-#'   from the object.
+#' @param rna,peaks,proteins,methylation Counts, features x cells (for `peaks` also an experiment,
+#'   for `methylation` a list of two), if the object does not contain them: for a fit of matrices,
+#'   and for peaks that were passed separately from the object.
 #' @param n.simulated Number of simulated doublets, at least 50; `NULL` for twice the number of
 #'   cells, at most 20,000.
 #' @param reduction Name of the reduction with the model.
@@ -48,7 +48,7 @@
 DoubletScoreSCMVP <- function(object, rna = NULL, peaks = NULL, n.simulated = NULL,
                               reduction = "scmvp", seed.use = 0,
                               backend = c("auto", "reticulate", "process"), verbose = TRUE,
-                              proteins = NULL, ...) {
+                              proteins = NULL, methylation = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   options <- list(
     n_simulated = check_number(n.simulated, "n.simulated", min = 50, whole = TRUE, optional = TRUE),
@@ -60,7 +60,10 @@ DoubletScoreSCMVP <- function(object, rna = NULL, peaks = NULL, n.simulated = NU
   record <- stored_results(object, reduction)
   home <- home_of(object, reduction)
   cells <- rownames(latent_of(object, reduction))
-  counts <- counts_of_fit(object, record, reduction, home, cells, rna, peaks, proteins)
+  counts <- counts_of_fit(
+    object, record, reduction, home, cells, rna, peaks, proteins,
+    methylation
+  )
   refuse_missing_counts(counts, record)
   data <- cell_data(object, home)
   scores <- with_engine(backend, function(engine) {

@@ -14,7 +14,8 @@
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
 #' @param ... Not used; an unknown argument causes an error that names it.
-#' @param modality `"rna"` for genes, `"peaks"`, or `"protein"`: values without background.
+#' @param modality `"rna"` for genes, `"peaks"`, `"protein"`: values without background, or
+#'   `"methylation"`: levels from 0 to 1.
 #' @param features Names of the features; `NULL` for all modeled features.
 #' @param cells Names of the cells; `NULL` for all. Only with `as = "matrix"`.
 #' @param reduction Name of the reduction with the model.
@@ -62,7 +63,8 @@
 #'   object[["scMVP_RNA"]]
 #' }
 #' @export
-ImputeSCMVP <- function(object, modality = c("rna", "peaks", "protein"), features = NULL,
+ImputeSCMVP <- function(object, modality = c("rna", "peaks", "protein", "methylation"),
+                        features = NULL,
                         cells = NULL, reduction = "scmvp", library.size = 1e4, log = NULL,
                         assay.name = NULL, as = NULL, file = NULL, threshold = NULL, by = NULL,
                         batch = NULL, max.gb = 4, backend = c("auto", "reticulate", "process"),

@@ -28,7 +28,7 @@
 #' @param ... Not used; an unknown argument causes an error that names it.
 #' @param mosaic,rna.layer,peak.layer For a path: as in [ReadSCMVP()].
 #' @param modality Modality from which the cells are embedded: `"joint"` (all of the model),
-#'   `"rna"`, `"peaks"` or `"protein"`; `NULL`: those that the query has.
+#'   `"rna"`, `"peaks"`, `"protein"` or `"methylation"`; `NULL`: those that the query has.
 #' @param rna.assay,peak.assay,protein.assay Names of the assays of a Seurat object; `NULL` finds
 #'   them. Proteins are looked for if the model has them.
 #' @param rna.experiment,peak.experiment,protein.experiment,assay.type As for [RunSCMVP()].
@@ -36,6 +36,8 @@
 #'   NULL`); for a SingleCellExperiment, also another SingleCellExperiment.
 #' @param proteins A matrix of protein counts, proteins x cells, beside or instead of matrices of
 #'   RNA and peaks.
+#' @param methylation `list(methylated = , covered = )`, two matrices of counts, regions x cells,
+#'   in the same way.
 #' @param impute.genes,impute.peaks,impute.proteins Features to impute in the same call, as in
 #'   [RunSCMVP()].
 #' @param reduction.name,reduction.key Names of the result, as for [RunSCMVP()].
@@ -75,7 +77,7 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
                          backend = c("auto", "reticulate", "process"), verbose = TRUE,
                          mosaic = FALSE, rna.layer = NULL, peak.layer = NULL, proteins = NULL,
                          protein.assay = NULL, protein.experiment = NULL, impute.proteins = FALSE,
-                         ...) {
+                         methylation = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("model", "query", "...")))
   projection <- projection_settings(
     model, model.reduction, modality, min.shared, max.gb, backend, verbose,
@@ -85,7 +87,7 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
     )) TRUE)
   )
   query <- read_if_path(query, projection, rna.layer, peak.layer)
-  beside <- list(peaks = peaks, protein = proteins)
+  beside <- list(peaks = peaks, protein = proteins, methylation = levels_given(methylation))
   refuse_no_query(c(list(rna = query), beside))
   query <- as_container(query, beside, "ProjectSCMVP()")
   words <- about(query)
@@ -301,7 +303,8 @@ in_model_features <- function(counts, model, kind, cells, projection) {
     return(list(counts = NULL, shown = modelled))
   }
   word <- of_kind(kind, "feature")
-  at <- match_features(modelled, rownames(counts), kind)
+  have <- features_of_rows(counts, kind)
+  at <- match_features(modelled, have, kind)
   missing <- is.na(at)
   is_query <- !isTRUE(projection$fitted)
   whose <- if (is_query) "the query" else "the object"
@@ -309,7 +312,7 @@ in_model_features <- function(counts, model, kind, cells, projection) {
     refuse(
       whose, " has only ", format_count(sum(!missing)), " of the model's ",
       count_of(length(modelled), word), " (the model has ", some_names(modelled[missing], 2), "; ",
-      whose, " ", some_names(rownames(counts), 2), "): ",
+      whose, " ", some_names(have, 2), "): ",
       if (kind == "peaks") "count its fragments in the peaks of the model"
       else paste0("give it the ", word, "s of the model, with names of the same kind"),
       if (is_query) ", or lower min.shared", "."
@@ -323,9 +326,11 @@ in_model_features <- function(counts, model, kind, cells, projection) {
     )
   }
   shown <- modelled
-  shown[!missing] <- rownames(counts)[at[!missing]]
-  if (!identical(at, seq_len(nrow(counts)))) counts <- rows_or_zero(counts, at)
-  dimnames(counts) <- list(modelled, cells)
+  shown[!missing] <- have[at[!missing]]
+  if (!identical(at, seq_along(have))) {
+    counts <- rows_or_zero(counts, rows_of_features(at, length(have), kind))
+  }
+  dimnames(counts) <- list(row_names_of(modelled, kind), cells)
   list(counts = counts, shown = shown)
 }
 
@@ -357,7 +362,8 @@ match_features <- function(modelled, have, kind) {
   if (!anyNA(at)) {
     return(at)
   }
-  meaning <- if (kind == "peaks") range_meaning else seurat_spelling
+  # regions may be intervals or genes
+  meaning <- if (kind %in% c("peaks", "methylation")) range_meaning else seurat_spelling
   sought <- meaning(modelled[is.na(at)])
   found <- meaning(have)
   ambiguous <- found %in% found[duplicated(found)] # two names that mean the same: neither is taken

@@ -30,8 +30,8 @@ PseudobulkSCMVP <- function(object, sample = NULL, group.by = "scmvp_cluster",
                             verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   cells <- cells_to_sum(
-    object, check_modality(modality), c(assay, experiment), assay.type, group.by, match.call(),
-    environment()
+    object, check_modality(modality, counted_kinds), c(assay, experiment), assay.type, group.by,
+    match.call(), environment()
   )
   min.cells <- check_number(min.cells, "min.cells", min = 1, whole = TRUE)
   check_flag(verbose, "verbose")

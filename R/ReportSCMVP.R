@@ -15,9 +15,10 @@
 #' @param markers Number of genes, peaks and proteins to list for each cluster.
 #' @param title Title of the page.
 #' @param reduction Name of the reduction with the model.
-#' @param rna,peaks,proteins Counts, features x cells, if the object does not contain them: for a
-#'   fit of matrices, and for peaks that were passed separately from the object. Without the counts
-#'   of all modalities, the page omits the sections on depth, markers and modalities.
+#' @param rna,peaks,proteins,methylation Counts, features x cells (for `methylation` a list of two),
+#'   if the object does not contain them: for a fit of matrices, and for peaks that were passed
+#'   separately from the object. Without the counts of all modalities, the page omits the sections
+#'   on depth, markers and modalities.
 #' @param seed.use Seed of the cells drawn for the map (at most 3,000) and of their positions.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Show progress.
@@ -36,7 +37,7 @@
 ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NULL, markers = 5,
                         title = "scMVP report", reduction = "scmvp", rna = NULL, peaks = NULL,
                         seed.use = 0, backend = c("auto", "reticulate", "process"),
-                        verbose = TRUE, proteins = NULL) {
+                        verbose = TRUE, proteins = NULL, methylation = NULL) {
   file <- path.expand(check_string(file, "file"))
   check_string(title, "title")
   check_flag(verbose, "verbose")
@@ -52,7 +53,10 @@ ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NUL
   data <- cell_data(object, home)
   shown <- metadata_to_show(data, columns)
   options$coordinates <- map_of(object, umap, cells)
-  counts <- counts_of_fit(object, record, reduction, home, cells, rna, peaks, proteins)
+  counts <- counts_of_fit(
+    object, record, reduction, home, cells, rna, peaks, proteins,
+    methylation
+  )
   watched(verbose, function(watch) {
     with_engine(check_choice(backend, backends, "backend"), watch = watch, f = function(engine) {
       model <- restore_model(record$model, engine)

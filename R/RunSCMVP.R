@@ -86,10 +86,15 @@
 #'   a SingleCellExperiment or MultiAssayExperiment, another experiment that holds the peaks.
 #' @param proteins A matrix of protein counts, proteins x cells, with the same cells by name, where
 #'   `object` is a matrix.
-#' @param modalities Modalities to fit, some of `"rna"`, `"peaks"` and `"protein"`: for example
-#'   `c("rna", "protein")` for CITE-seq, `c("peaks", "protein")` for ASAP-seq, or a single one.
-#'   `NULL`: RNA and peaks, and proteins if they are named. For matrices without RNA, `object` is
-#'   `NULL`.
+#' @param modalities Modalities to fit, some of `"rna"`, `"peaks"`, `"protein"` and `"methylation"`:
+#'   for example `c("rna", "protein")` for CITE-seq, `c("peaks", "protein")` for ASAP-seq,
+#'   `c("rna", "methylation")` for scM&T-seq, or a single one. `NULL`: RNA and peaks, and proteins
+#'   if they are named. For matrices without RNA, `object` is `NULL`.
+#' @param methylation DNA methylation where `object` is a matrix: `list(methylated = , covered = )`,
+#'   the numbers of methylated and of all covered positions, regions x cells. A Seurat object has
+#'   them in two assays called `methylated` and `covered`, other objects in one experiment with two
+#'   assays of these names; `modalities` then includes `"methylation"`. Imputed values, by
+#'   [ImputeSCMVP()], are levels from 0 to 1.
 #' @param rna.layer,peak.layer For a path: layers with the counts, as in [ReadSCMVP()].
 #' @param rna.experiment,peak.experiment Names of the experiments of a SingleCellExperiment or
 #'   MultiAssayExperiment (`"main"` for an unnamed main one). `NULL`: the one experiment whose
@@ -166,13 +171,16 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
                      max.gb = 4, seed.use = 0, verbose = TRUE,
                      backend = c("auto", "reticulate", "process"), rna.layer = NULL,
                      peak.layer = NULL, protein.assay = NULL, protein.experiment = NULL,
-                     impute.proteins = FALSE, proteins = NULL, modalities = NULL, ...) {
+                     impute.proteins = FALSE, proteins = NULL, modalities = NULL,
+                     methylation = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   settings <- fit_settings(mget(fit_arguments, environment()))
   kinds <- modalities_to_fit(modalities, environment())
   object <- read_if_path(object, settings, rna.layer, peak.layer)
+  levels <- levels_given(methylation, "methylation" %in% kinds && !is_container(object))
   object <- as_container(
-    object, list(peaks = peaks, protein = proteins), "RunSCMVP()", kinds, settings$options$mosaic
+    object, list(peaks = peaks, protein = proteins, methylation = levels), "RunSCMVP()", kinds,
+    settings$options$mosaic
   )
   words <- about(object)
   refuse_other_class(object, match.call(), environment())
@@ -186,6 +194,7 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
       protein = check_flag(impute.proteins, "impute.proteins")
     )
   )
+  refuse_no_methylation(parts, words, kinds)
   used <- find_parts(parts, words, list(
     rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment),
     protein = c(protein.assay, protein.experiment)
@@ -315,7 +324,7 @@ counts_of_parts <- function(parts, home, mosaic, wanted, words) {
   by_kind(names(parts), function(kind) {
     counts <- parts[[kind]]$counts(home, mosaic)
     features <- check_wanted(
-      wanted[[kind]], rownames(counts), paste0(of_kind(kind, "prefix"), ".features"),
+      wanted[[kind]], features_of_rows(counts, kind), paste0(of_kind(kind, "prefix"), ".features"),
       in_part(parts[[kind]], words)
     )
     if (is.null(features)) counts else counts[features, , drop = FALSE]

@@ -32,7 +32,8 @@ about.SummarizedExperiment <- function(object) {
   experiments <- experiment_names(object)
   list(
     class = "a SingleCellExperiment", part = "experiment", rna = "rna.experiment",
-    peaks = "peak.experiment", protein = "protein.experiment", data = "colData",
+    peaks = "peak.experiment", protein = "protein.experiment",
+    methylation = "methylation.experiment", data = "colData",
     main = experiments[1],
     takes = experiment_arguments,
     reductions = if (is_sce(object)) bioc("SingleCellExperiment", "reducedDimNames")(object)
@@ -77,12 +78,19 @@ experiment_part <- function(experiment, name, assay.type, fitted, cells, under =
   available <- if (!is_matrix_like(experiment)) {
     bioc("SummarizedExperiment", "assayNames")(experiment)
   }
+  of_levels <- all(layers_of_levels %in% available)
   renamed <- function(home) if (is.null(under)) experiment else under(experiment, home)
   new_part(
     name, features,
-    kind = kind_of(features, name), own = !is.null(mark), mark = mark,
+    kind = if (of_levels) "methylation" else kind_of(features, name),
+    own = !is.null(mark), mark = mark,
     counts = function(home = NULL, mosaic = NULL) {
-      experiment_cells(renamed(home), assay.type, name, cells(home), fitted)
+      take <- function(assay) experiment_cells(renamed(home), assay, name, cells(home), fitted)
+      if (!of_levels) {
+        return(take(assay.type))
+      }
+      both <- lapply(layers_of_levels, take)
+      stack_levels(both[[1]], both[[2]], paste0("experiment '", name, "'"))
     },
     values = function(layer, argument, home = NULL) {
       experiment_values(renamed(home), layer, argument, name, cells(home))

@@ -7,7 +7,7 @@ matrices <- function(counts) structure(counts, class = "scMVP_matrices")
 about.scMVP_matrices <- function(object) {
   list(
     class = "matrices", part = "matrix", rna = "object", peaks = "peaks", protein = "proteins",
-    data = NULL, takes = c("peaks", "proteins")
+    methylation = "methylation", data = NULL, takes = c("peaks", "proteins", "methylation")
   )
 }
 
@@ -20,9 +20,8 @@ parts_of.scMVP_matrices <- function(object, peaks = NULL, assay.type = "counts",
 
 # `kind`: what the matrix was given as, whatever its features are called.
 matrix_part <- function(counts, kind, cells) {
-  new_part(kind, rownames(counts), kind, counts = function(home = NULL, mosaic = NULL) {
-    cells_or_empty(counts, cells)
-  })
+  counts_of <- function(home = NULL, mosaic = NULL) cells_or_empty(counts, cells)
+  new_part(kind, features_of_rows(counts, kind), kind, counts = counts_of)
 }
 
 #' @export
@@ -38,7 +37,8 @@ put_results.scMVP_matrices <- function(object, results) {
     list(
       latent = fit$latent, cluster = fit$cluster, cluster_prob = fit$cluster_prob,
       probabilities = fit$probabilities, rna = fit$imputed$rna, peaks = fit$imputed$peaks,
-      proteins = fit$imputed$protein, model = fit$staged$model, options = fit$options,
+      proteins = fit$imputed$protein, methylation = fit$imputed$methylation,
+      model = fit$staged$model, options = fit$options,
       history = fit$history,
       summary = fit$summary, tree = fit$tree, level = fit$level, spelling = fit$spelling,
       batch = fit$batch, fit = fit$id
@@ -53,7 +53,8 @@ put_results.scMVP_matrices <- function(object, results) {
 about.scMVPFit <- function(object) {
   list(
     class = "the result on matrices", part = "matrix", rna = "rna", peaks = "peaks",
-    protein = "proteins", data = NULL, takes = c("rna", "peaks", "proteins", "reduction"),
+    protein = "proteins", methylation = "methylation", data = NULL,
+    takes = c("rna", "peaks", "proteins", "methylation", "reduction"),
     reductions = "scmvp"
   )
 }

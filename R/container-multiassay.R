@@ -7,7 +7,8 @@ about.MultiAssayExperiment <- function(object) {
   check_installed("SingleCellExperiment", "results in this object")
   words <- list(
     class = "a MultiAssayExperiment", part = "experiment", rna = "rna.experiment",
-    peaks = "peak.experiment", protein = "protein.experiment", data = "colData", main = NULL,
+    peaks = "peak.experiment", protein = "protein.experiment",
+    methylation = "methylation.experiment", data = "colData", main = NULL,
     takes = experiment_arguments
   )
   words$reductions <- unique(unlist(lapply(names(object), function(name) {

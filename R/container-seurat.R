@@ -6,7 +6,7 @@ about.Seurat <- function(object) {
   reductions <- SeuratObject::Reductions(object)
   list(
     class = "a Seurat object", part = "assay", rna = "rna.assay", peaks = "peak.assay",
-    protein = "protein.assay",
+    protein = "protein.assay", methylation = "methylation.assay",
     data = "the metadata", main = SeuratObject::DefaultAssay(object),
     takes = c(
       "rna.assay", "peak.assay", "protein.assay", "assay", "reduction", "reduction.name",
@@ -31,7 +31,7 @@ keys_of <- function(object) {
 parts_of.Seurat <- function(object, peaks = NULL, assay.type = "counts", fitted = FALSE) {
   names <- SeuratObject::Assays(object)
   if (!fitted) for (name in names) refuse_layers_of_modalities(object[[name]], name)
-  stats::setNames(lapply(names, function(name) seurat_part(object, name)), names)
+  with_levels(stats::setNames(lapply(names, function(name) seurat_part(object, name)), names))
 }
 
 seurat_part <- function(object, name) {
@@ -90,9 +90,11 @@ put_results.Seurat <- function(object, results) {
     colnames(new$values) <- paste0(new$key, seq_len(ncol(new$values)))
     object[[new$name]] <- SeuratObject::CreateDimReducObject(
       embeddings = new$values, key = new$key, global = TRUE, misc = new$misc,
-      assay = if (is.null(new$made_from)) new$part else SeuratObject::DefaultAssay(
-        object[[new$made_from]]
-      ),
+      assay = if (is.null(new$made_from)) {
+        assay_named(object, new$part)
+      } else {
+        SeuratObject::DefaultAssay(object[[new$made_from]])
+      },
       stdev = if (is.null(new$made_from)) apply(new$values, 2, stats::sd) else numeric()
     )
   }
@@ -108,9 +110,16 @@ put_results.Seurat <- function(object, results) {
   if (!is.null(results$links)) object <- keep_links(object, results$links)
   if (!is.null(results$command)) {
     command <- results$command()
+    used <- methods::slot(command, "assay.used")
+    methods::slot(command, "assay.used") <- assay_named(object, used)
     object[[methods::slot(command, "name")]] <- command
   }
   object
+}
+
+# The assay that a part is, or the second of the two that make it (see with_levels()).
+assay_named <- function(object, part) {
+  if (part %in% SeuratObject::Assays(object)) part else layers_of_levels[2]
 }
 
 # ---- assays --------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@
 # `home` is the part whose cells are those of the results: it matters where each part has cells of
 # its own (MultiAssayExperiment), and only such a class has a method of home_of().
 
-# A list of class, part, rna, peaks, protein, data, takes, main, reductions, others, keys, default,
-# on_disk: what the class and its parts are called ("assay"), the arguments that name its parts with
-# RNA, peaks and proteins, what its cell metadata is called, which of class_arguments it takes, its
-# main part, names in use, and whether it can hold values on disk (where not, FALSE).
+# A list of class, part, rna, peaks, protein, methylation, data, takes, main, reductions, others,
+# keys, default, on_disk: what the class and its parts are called ("assay"), the arguments that name
+# its parts with RNA, peaks and proteins (for methylation, under which name a fit records it), what
+# its cell metadata is called, which of class_arguments it takes, its main part, names in use, and
+# whether it can hold values on disk (where not, FALSE).
 about <- function(object) UseMethod("about")
 
 # Named list of parts. `peaks`: a part given beside the object. `assay.type`: which assay of an
@@ -47,9 +48,9 @@ is_container <- function(object) !is.null(fits_of(object))
 
 # Arguments that only some classes take.
 class_arguments <- c(
-  "peaks", "proteins", "rna", "rna.assay", "peak.assay", "protein.assay", "rna.experiment",
-  "peak.experiment", "protein.experiment", "assay.type", "reduction.name", "reduction.key", "assay",
-  "experiment", "reduction", "assay.name"
+  "peaks", "proteins", "methylation", "rna", "rna.assay", "peak.assay", "protein.assay",
+  "rna.experiment", "peak.experiment", "protein.experiment", "assay.type", "reduction.name",
+  "reduction.key", "assay", "experiment", "reduction", "assay.name"
 )
 
 # Those of `arguments` that a call gives. `frame`: of the verb that was called.
@@ -105,7 +106,7 @@ check_peaks_beside <- function(peaks) {
 # read the names of 100,000 peaks as ranges takes a second.
 #   name, features
 #   has_counts   whether there are raw counts
-#   kind         "rna", "peaks", "protein" or "other": values that are modelled as none (SCT)
+#   kind         one of all_kinds, or "other": values that are modelled as none (SCT)
 #   own          whether scMVP imputed it; `mark` says how (see request_mark())
 #   counts       function(home, mosaic): features x cells of the object, dgCMatrix; with mosaic,
 #                cells that the part lacks have none

@@ -145,14 +145,14 @@ duration <- function(seconds) {
 }
 
 tell_account <- function(account) {
-  modeled <- unlist(lapply(c("rna", "peaks"), function(kind) {
+  modeled <- unlist(lapply(setdiff(all_kinds, "protein"), function(kind) {
     n <- account[[paste0("n_", features_of_kind(kind))]]
     of <- account[[paste0("n_", features_of_kind(kind), "_in")]]
     if (!is.null(n)) paste(format_count(n), "of", count_of(of, of_kind(kind, "feature")))
   }))
   seen <- paste0(" (seen in at least ", count_of(account$min_cells, "cell"), "), ")
   message(
-    if (length(modeled) > 0) paste0("modeling ", paste(modeled, collapse = " and "), seen),
+    if (length(modeled) > 0) paste0("modeling ", in_a_row(modeled), seen),
     if (is.null(account$n_clusters)) {
       "clusters to be found"
     } else {
@@ -173,7 +173,9 @@ tell_account <- function(account) {
   }
   for (kind in all_kinds) {
     n <- account[[paste0("cells_without_", of_kind(kind, "core"))]]
-    label <- c(rna = "RNA", peaks = "ATAC", protein = "protein")[[kind]]
+    label <- c(
+      rna = "RNA", peaks = "ATAC", protein = "protein", methylation = "methylation"
+    )[[kind]]
     if (!is.null(n) && n > 0) message(count_of(n, "cell"), " without any ", label, " count")
   }
 }

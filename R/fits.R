@@ -145,10 +145,12 @@ cells_of_other_clusters <- function(data, column, probabilities) {
 # ---- counts of a fit -----------------------------------------------------------------------------
 
 # Counts of the modalities of a fit by kind, features x cells of the latent; NULL where they are not
-# in the object. `rna`, `peaks`, `protein`: given beside it.
+# in the object. `rna`, `peaks`, `protein`, `methylation`: given beside it.
 counts_of_fit <- function(object, record, reduction, home, cells, rna = NULL, peaks = NULL,
-                          protein = NULL) {
-  given <- list(rna = rna, peaks = peaks, protein = protein)
+                          protein = NULL, methylation = NULL) {
+  given <- list(
+    rna = rna, peaks = peaks, protein = protein, methylation = levels_given(methylation)
+  )
   kinds <- kinds_of_model(record$model)
   useless <- setdiff(names(without_nulls(given)), kinds)
   if (length(useless) > 0) {

@@ -124,13 +124,14 @@ new_assay <- function(counts, version5 = TRUE) {
   }
 }
 
-# Cells as Seurat object with an assay for each modality (RNA, ATAC, ADT); cells that have no counts
-# of one have none in its assay.
+# Cells as Seurat object with an assay for each modality (RNA, ATAC, ADT), for methylation with two;
+# cells that have no counts of one have none in its assay.
 seurat_of <- function(paired) {
   kinds <- all_kinds[of_kind(all_kinds, "core") %in% names(paired)]
-  parts <- paired[of_kind(kinds, "core")]
+  levels <- intersect(layers_of_levels, names(paired))
+  parts <- paired[c(of_kind(kinds, "core"), levels)]
   names <- unique(unlist(lapply(parts, function(part) colnames(part$counts))))
-  titles <- of_kind(kinds, "assay")
+  titles <- c(of_kind(kinds, "assay"), levels)
   assays <- Map(function(part, title) {
     part$counts <- cells_or_empty(part$counts, names)
     assay_of(part, paste0(tolower(title), "_"))
@@ -139,7 +140,7 @@ seurat_of <- function(paired) {
   object <- SeuratObject::CreateSeuratObject(assays[[1]], assay = titles[1], project = "scMVP")
   for (i in seq_along(titles)[-1]) object[[titles[i]]] <- assays[[i]]
   # ':' is for Python; Seurat warns of it
-  names(cells) <- make.unique(sub("^(atac|protein):", "\\1_", names(cells)))
+  names(cells) <- make.unique(sub("^(atac|protein|methylation):", "\\1_", names(cells)))
   # what Seurat counts itself (nCount_RNA, ...) stays: it is of these counts
   counted <- setdiff(names(object[[]]), "orig.ident")
   cells <- cells[colnames(object), setdiff(names(cells), counted), drop = FALSE]

@@ -26,10 +26,18 @@ modality_table <- list(
     core = "protein", label = "protein", feature = "protein", needed = "proteins",
     argument = "proteins", prefix = "protein", assay = "ADT", log = TRUE,
     of_it = c("proteins", "protein.assay", "protein.experiment", "impute.proteins")
+  ),
+  methylation = list(
+    core = "methylation", label = "methylation", feature = "region",
+    needed = "methylated and covered positions", argument = "methylation", prefix = "methylation",
+    assay = "Methylation", log = FALSE, of_it = "methylation"
   )
 )
 
 all_kinds <- names(modality_table)
+
+# Those with one count per feature.
+counted_kinds <- setdiff(all_kinds, "methylation")
 
 # A property of one kind, or of several.
 of_kind <- function(kind, what) unname(vapply(modality_table[kind], `[[`, "", what))
@@ -97,7 +105,7 @@ modalities_to_fit <- function(modalities, frame) {
   intersect(all_kinds, modalities)
 }
 
-# RNA and peaks, and proteins where they are named.
+# RNA and peaks, and proteins and methylation where they are named.
 modalities_by_default <- function(frame) {
   named <- given_of(setdiff(modality_table$protein$of_it, "impute.proteins"), frame)
   if (length(named) == 0 && isTRUE(frame$impute.proteins)) {
@@ -106,7 +114,10 @@ modalities_by_default <- function(frame) {
       "or experiment (protein.experiment =), or give their matrix (proteins =)."
     )
   }
-  c("rna", "peaks", if (length(named) > 0) "protein")
+  c(
+    "rna", "peaks", if (length(named) > 0) "protein",
+    if (!is.null(frame$methylation)) "methylation"
+  )
 }
 
 # Those of some arguments that say anything: that are not NULL, FALSE or "none".

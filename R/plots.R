@@ -73,7 +73,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks", "
                                 group.by = NULL, reduction = "scmvp", ncol = NULL,
                                 measured = NULL) {
   check_installed("ggplot2", "a plot of scMVP")
-  kind <- part_kind(check_modality(modality))
+  kind <- part_kind(check_modality(modality, counted_kinds))
   record <- record_of(object, reduction)
   latent <- latent_of(object, reduction)
   home <- home_of(object, reduction)

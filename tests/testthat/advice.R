@@ -5,6 +5,12 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-methylation.R: methylation that makes no sense is refused, and what is advised works",
+    "no methylation found: {} needs two assays", "methylation must be a list of two matrices",
+    "of methylation needs row names (regions)", "are not of the same regions and cells",
+    "has more methylated than covered positions"
+  ),
+  of(
     "test-proteins.R: proteins that are not there are refused",
     "but there are no proteins: name their"
   ),
