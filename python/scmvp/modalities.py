@@ -86,8 +86,8 @@ METHYLATION = Modality(
     paper_input="",  # the published model has no part for it
     group="methylation",
     spellings=(
-        "methylation", "dnamethylation", "methylome", "methyl", "meth", "met", "mc", "mcg", "mch",
-        "cpg", "snmc", "snmcseq", "scbs", "scbsseq", "wgbs",
+        "methylation", "dnamethylation", "methylome", "methyl", "meth", "mc", "mcg", "mch", "snmc",
+        "snmcseq", "scbs", "scbsseq",
     ),
     is_level=True,
 )  # fmt: skip

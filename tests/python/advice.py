@@ -360,6 +360,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "missing (NaN)": NOTE,
     },
     "objects": {
+        "methylation is left out": NOTE,
         "is not counts": "case written_for_r",
         "imputed has values of": STATES,
         "must be an AnnData or a DataFrame": "case written_for_r",

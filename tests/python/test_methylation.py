@@ -201,7 +201,7 @@ def test_methylation_tells_types_apart_and_levels_are_imputed(cells, model, kind
 def test_the_concentration_is_learned(truth):
     kind = np.repeat([0, 1, 2], 200)
     part = part_of(*counts_of(truth[kind], 20.0, 15, 3), [f"c{i}" for i in range(600)])
-    model = scmvp.SCMVP(MuData({"met": part}), n_clusters=3, modalities="methylation")
+    model = scmvp.SCMVP(MuData({"meth": part}), n_clusters=3, modalities="methylation")
     model.train(max_epochs=25, progress=False)
     found = model._fit.module.dispersions["methylation"].detach().exp().median()
     assert float(found) == pytest.approx(15, rel=0.15)
@@ -316,7 +316,7 @@ def test_differences_are_called_at_the_rate_that_is_promised(coverage):
     truth = levels_of_types(3, 0.2, seed=4)
     kind = np.repeat([0, 1, 2], 120)
     part = part_of(*counts_of(truth[kind], coverage, 15, 3), [f"c{i}" for i in range(360)])
-    model = scmvp.SCMVP(MuData({"met": part}), n_clusters=3, modalities="methylation")
+    model = scmvp.SCMVP(MuData({"meth": part}), n_clusters=3, modalities="methylation")
     model.train(max_epochs=2, progress=False)
     labels = kind.astype(str)
     table = model.differential_methylation(groupby=labels, group1="0", group2="1")
@@ -388,7 +388,7 @@ def test_a_region_that_few_cells_cover_is_left_out(cells):
     covered[:9, 5] = 3  # in nine cells, nowhere methylated
     covered[:, 6], methylated[:, 6] = 2, 0  # covered in all, methylated in none
     part.layers["covered"], part.layers["methylated"] = covered.tocsr(), methylated.tocsr()
-    model = scmvp.SCMVP(MuData({"met": part}), modalities="methylation")
+    model = scmvp.SCMVP(MuData({"meth": part}), modalities="methylation")
     assert part.var_names[5] not in model.regions and part.var_names[6] in model.regions
 
 

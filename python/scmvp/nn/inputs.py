@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.levels import LevelAnalysis
 from ..data.spectral import CLIP, CorrespondenceAnalysis
 from .likelihood import Scoring
 from .sparse import SparseRows
@@ -68,15 +69,13 @@ class Reader(nn.Module):
         raise NotImplementedError
 
 
-class SpectralScores(Reader):
-    """Scores of cells on the loadings of correspondence analysis, which stay fixed."""
+class Scores(Reader):
+    """Scores of cells on loadings, which stay fixed."""
 
     loading: Tensor
-    centre: Tensor
-    share: Tensor
-    log_factor: Tensor
 
-    def __init__(self, analysis: CorrespondenceAnalysis):
+    def __init__(self, analysis: CorrespondenceAnalysis | LevelAnalysis):
+        """Keep the arrays of an analysis under their names."""
         super().__init__()
         for name, value in analysis._asdict().items():
             self.register_buffer(name, torch.from_numpy(value))
@@ -89,6 +88,14 @@ class SpectralScores(Reader):
     def n_scores(self) -> int:
         """How many there are, d."""
         return self.loading.shape[1]
+
+
+class SpectralScores(Scores):
+    """Scores of cells on the loadings of correspondence analysis."""
+
+    centre: Tensor
+    share: Tensor
+    log_factor: Tensor
 
     def forward(self, x: SparseRows, design: Tensor | None = None) -> Tensor:
         """Scores of counts, (B, d); zero up to the centre for a cell without counts."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..data.levels import LevelAnalysis
-from .inputs import Reader
+from .inputs import Scores
 from .sparse import SparseRows
 
 # By which the precision of the prior of their output weights is multiplied before the annealing.
@@ -34,28 +32,13 @@ class Levels(NamedTuple):
         return cls(methylated, methylated + rest)
 
 
-class LevelScores(Reader):
-    """Scores of cells: residuals of their effective counts, on loadings that stay fixed."""
+class LevelScores(Scores):
+    """Scores of cells: residuals of their effective counts, on loadings of regions."""
 
-    loading: Tensor
     logit: Tensor
     share: Tensor
     likeness: Tensor
     log_factor: Tensor
-
-    def __init__(self, analysis: LevelAnalysis):
-        super().__init__()
-        for name, value in analysis._asdict().items():
-            self.register_buffer(name, torch.from_numpy(value))
-
-    def layer(self, n_out: int) -> nn.Module:
-        """A first layer of an encoder."""
-        return nn.Linear(self.n_scores, n_out)
-
-    @property
-    def n_scores(self) -> int:
-        """How many there are, d."""
-        return self.loading.shape[1]
 
     def forward(self, x: SparseRows, design: Tensor | None = None) -> Tensor:
         """Scores of counts, (B, d); zero for a cell in which nothing is covered."""

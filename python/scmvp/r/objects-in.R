@@ -93,7 +93,7 @@ parts_for_python <- function(object, given) {
   parts <- parts_of(object)
   found <- without_nulls(find_parts(
     parts, words, given,
-    wanted = all_kinds, needed = character()
+    wanted = counted_kinds, needed = character()
   ))
   if (length(found) == 1 || is.null(found$protein)) {
     found <- without_nulls(find_parts(parts, words, given))
@@ -121,6 +121,7 @@ call_read <- function(path, rna_assay, peak_assay, protein_assay, layers) {
   if (identical(identity$column, "ident")) obs$ident <- identity$values
   list(
     kind = class, modalities = sent, obs = obs, identity = identity$column,
+    methylation = length(candidates_of(parts_of(object), "methylation")) > 0,
     reductions = if (class == "Seurat") {
       lapply(methods::slot(object, "reductions"), seurat_reduction, cells)
     } else {

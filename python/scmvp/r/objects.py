@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from ..data.checks import check_names
-from ..data.containers import as_names
+from ..data.containers import as_names, note
 from ..data.formats import in_file
 from ..data.joining import join_all, same_column
 from ..data.matrices import entries_once, holds_counts, plain_numbers
@@ -54,6 +54,8 @@ def mudata_of(parts: dict[str, Any], path: Path) -> MuData:
     Raises:
         InputError: Names are missing or given twice, or the modalities have other cells.
     """
+    if parts["methylation"][0]:
+        note(f"{path}: methylation is left out; RunSCMVP() of the R package fits it")
     record: dict[str, Any] = {"kind": parts["kind"][0]}
     if parts.get("identity"):
         record["identity"] = parts["identity"][0]
