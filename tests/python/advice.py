@@ -316,6 +316,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "levels": {
         "has no layers 'methylated' and": "test_methylation::test_other_names_of_layers_are_known",
         "more methylated than covered": STATES,
+        "and this test compares counts": "test_methylation::test_levels_are_not_compared_as_counts",
     },
     "matrices": {
         "cannot be read any more": DAMAGE,

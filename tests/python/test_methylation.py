@@ -408,6 +408,21 @@ def test_imputed_levels_go_to_files(cells, model, tmp_path):
 # ---- refusals
 
 
+def test_levels_are_not_compared_as_counts(cells, model, kind, refused):
+    half = np.repeat(["a", "b"], 150)
+    where = {"modality": "methylation", "layer": "methylated"}
+    sample, condition = np.tile(["x", "y", "z", "w"], 75), np.tile(["p", "p", "q", "q"], 75)
+    named = MuData({"methylation": cells["mCG"]})
+    for call in (
+        lambda: scmvp.differential_conditions(named, condition, sample, half, **where),
+        lambda: scmvp.features_along(named, pseudotime=np.linspace(0, 1, 300), **where),
+    ):
+        refused(call, "this test compares counts", "differential_methylation()")
+    assert len(model.differential_methylation(groupby=half)) == 2 * N_REGIONS
+    sums = scmvp.pseudobulk(named, sample, half, **where)  # of one layer, which is counts
+    assert sums.X.sum() == cells["mCG"].layers["methylated"].sum()
+
+
 def test_what_cannot_be_modeled_is_refused(cells, refused):
     def with_layers(**layers) -> MuData:
         part = cells["mCG"].copy()

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from scipy.special import expit
 
 from ..errors import InputError
-from ..modalities import label_of
+from ..modalities import MODALITIES, label_of
 from ..progress import Report
 from . import spectral
 from .covariates import distinct
@@ -65,6 +65,15 @@ def places_of_levels(places: Iterable[Place], where: str) -> Covered:
         f"{where} has no layers 'methylated' and 'covered' (layers: {has}); put the numbers of "
         "methylated and of covered positions of each region into layers of these names"
     )
+
+
+def refuse_levels(modality: str | None) -> None:
+    """Where features are compared by their counts, and levels would give a wrong result."""
+    if modality in MODALITIES and MODALITIES[modality].is_level:
+        raise InputError(
+            f"features of modality '{modality}' have levels, and this test compares counts; "
+            "compare groups of cells with differential_methylation() of a model"
+        )
 
 
 def stacked(

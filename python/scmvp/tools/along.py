@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from ..arguments import positions, whole_number
 from ..data.annotated import counts_in, in_order_of
 from ..data.containers import as_names, is_mudata, modality_in, type_name
+from ..data.levels import refuse_levels
 from ..data.matrices import Matrix, cell_totals, matrix_of, pieces_of, rows_of
 from ..errors import InputError
 from ..threads import limited_threads
@@ -300,6 +301,7 @@ def _input_of(
         if isinstance(pseudotime, str):
             raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
         return _Input(counts, names, np.arange(counts.shape[0]), pseudotime)
+    refuse_levels(modality)
     counts, names, own_cells = counts_in(modality_in(data, modality), str(modality), layer)
     if features is not None:
         known = set(names)

@@ -16,6 +16,7 @@ from ..arguments import number, whole_number
 from ..data.annotated import column_of
 from ..data.containers import note
 from ..data.labels import level_codes, level_name, level_names
+from ..data.levels import refuse_levels
 from ..data.paired import PairedData
 from ..errors import InputError, first_line
 from ..threads import limited_threads
@@ -117,6 +118,7 @@ def differential_conditions(
     min_cells = whole_number("min_cells", min_cells)
     if number("min_count", min_count) < 0:
         raise InputError(f"min_count is {min_count!r}; give a number of at least 0")
+    refuse_levels(modality)
     given = {"groupby": groupby, "sample": sample, "condition": condition}
     counted = counted_cells(data, given, modality, layer)
     samples = _samples(counted, covariates, reference)
