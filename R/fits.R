@@ -39,7 +39,7 @@ fitted_names <- function(object, reduction = NULL, parts = parts_of(object, fitt
   fits <- fits_of(object)
   words <- about(object)
   if (any(names(fits) == reduction)) fits <- fits[names(fits) == reduction]
-  without_nulls(by_kind(all_kinds, function(kind) {
+  without_nulls(by_kind(intersect(all_kinds, names(words)), function(kind) {
     names <- unlist(lapply(fits, function(fit) fit$options[[words[[kind]]]]))
     names <- intersect(names, names(parts))
     if (length(names) == 1) names

@@ -42,8 +42,8 @@ levels_given <- function(methylation, needed = FALSE) {
     all(vapply(methylation[layers_of_levels], is_matrix_like, NA))
   if (!usable) {
     refuse(
-      "methylation must be a list of two matrices of counts (regions x cells), called 'methylated' ",
-      "and 'covered', not ", in_words(methylation), "."
+      "methylation must be a list of two matrices of counts (regions x cells), called ",
+      "'methylated' and 'covered', not ", in_words(methylation), "."
     )
   }
   for (name in layers_of_levels) {

@@ -56,7 +56,7 @@ test_that("any modalities are a whole data set, of an object and of matrices", {
     options <- results_of(fit)$options
     expect_identical(
       lengths(options[c("rna.assay", "peak.assay", "protein.assay")]) > 0,
-      stats::setNames(all_kinds %in% kinds, c("rna.assay", "peak.assay", "protein.assay")),
+      counted_kinds %in% kinds,
       ignore_attr = TRUE
     )
     latent <- latent_of(fit)
