@@ -72,7 +72,7 @@ def refuse_levels(modality: str | None) -> None:
     if modality in MODALITIES and MODALITIES[modality].is_level:
         raise InputError(
             f"features of modality '{modality}' have levels, and this test compares counts; "
-            "compare groups of cells with differential_methylation() of a model"
+            "compare groups of cells by the differential test of a fitted model"
         )
 
 

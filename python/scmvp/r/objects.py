@@ -55,7 +55,7 @@ def mudata_of(parts: dict[str, Any], path: Path) -> MuData:
         InputError: Names are missing or given twice, or the modalities have other cells.
     """
     if parts["methylation"][0]:
-        note(f"{path}: methylation is left out; RunSCMVP() of the R package fits it")
+        note(f"{path}: methylation is left out, which is only read from MuData files")
     record: dict[str, Any] = {"kind": parts["kind"][0]}
     if parts.get("identity"):
         record["identity"] = parts["identity"][0]
