@@ -39,16 +39,15 @@ def modeled_features(given: Paired, min_cells: int) -> Paired:
     for modality, matrix in given.counts.items():
         names = given.features[modality]
         least = min(min_cells, 1) if MODALITIES[modality].is_panel else min_cells
-        is_level = MODALITIES[modality].is_level
-        seen = covered_cells(matrix) if is_level else feature_cells(matrix)
-        kept = np.flatnonzero(seen >= least)
+        cells_with = covered_cells if MODALITIES[modality].is_level else feature_cells
+        kept = np.flatnonzero(cells_with(matrix) >= least)
         word = feature_of(modality)
         if not len(kept):
             raise InputError(
                 f"none of the {count_of(len(names), word)} is seen in at least {least:,} of "
                 f"the {count_of(len(given.cells), 'cell')}; give more cells or a smaller min_cells"
             )
-        modeled = _columns(matrix, kept, is_level)
+        modeled = _columns(matrix, kept, modality)
         if modeled is matrix and not isinstance(matrix, DiskRows):
             # ours: the caller may go on to normalize theirs in place, before or after the fit
             modeled = sp.csr_matrix(
@@ -71,8 +70,7 @@ def in_features(paired: Paired, modeled: dict[str, np.ndarray]) -> Paired:
     counts = {}
     for modality, names in modeled.items():
         _tell_missing(at[modality], names, paired.features[modality], modality)
-        is_level = MODALITIES[modality].is_level
-        counts[modality] = _columns(paired.counts[modality], at[modality], is_level)
+        counts[modality] = _columns(paired.counts[modality], at[modality], modality)
     return Paired(counts, dict(modeled), paired.cells, paired.obs)
 
 
@@ -186,9 +184,11 @@ def empty_cells(paired: Paired) -> dict[str, np.ndarray]:
     return empty
 
 
-def _columns(matrix: Matrix, features: np.ndarray, is_level: bool) -> Matrix:
+def _columns(matrix: Matrix, features: np.ndarray, modality: str) -> Matrix:
     """Features in the order asked for; the matrix itself where that changes nothing."""
-    columns = both_columns(features, matrix.shape[1] // 2) if is_level else features
+    columns = features
+    if MODALITIES[modality].is_level:
+        columns = both_columns(features, matrix.shape[1] // 2)
     if len(columns) == matrix.shape[1] and (columns == np.arange(len(columns))).all():
         return matrix
     return columns_of(matrix, columns)

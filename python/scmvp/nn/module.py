@@ -326,7 +326,7 @@ class PairedMixtureVAE(nn.Module):
         logits = self.decoders[name].logits(h, batch.design)
         counts = Levels.of(batch.counts[name], logits.shape[1])
         of_cells = self.count_models[name].plain(*counts, logits, self.dispersions[name])
-        level, size = logits.detach().sigmoid(), counts.covered.sum(1, keepdim=True)
+        level, size = logits.detach().sigmoid(), batch.counts[name].sums()[:, None]
         return of_cells.mean(), self.readers[name].reconstructed(level, size, batch.design)
 
     def is_in_one_pass(self, name: str) -> bool:

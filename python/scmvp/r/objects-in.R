@@ -85,12 +85,10 @@ plain_column <- function(x) {
 # ---- in ------------------------------------------------------------------------------------------
 
 # The parts by kind: RNA and peaks, one of which may be absent where there are proteins.
-parts_for_python <- function(object, given) {
-  spelled$dotted <- c("rna.assay", "peak.assay", "protein.assay")
+parts_for_python <- function(object, parts, given) {
   words <- utils::modifyList(
     about(object), list(rna = "rna.assay", peaks = "peak.assay", protein = "protein.assay")
   )
-  parts <- parts_of(object)
   found <- without_nulls(find_parts(
     parts, words, given,
     wanted = counted_kinds, needed = character()
@@ -105,8 +103,10 @@ call_read <- function(path, rna_assay, peak_assay, protein_assay, layers) {
   object <- read_object(path)
   class <- class_of(object)
   if (class == "Seurat") needs("SeuratObject")
+  spelled$dotted <- c("rna.assay", "peak.assay", "protein.assay")
+  all_parts <- parts_of(object)
   parts <- parts_for_python(
-    object, list(rna = rna_assay, peaks = peak_assay, protein = protein_assay)
+    object, all_parts, list(rna = rna_assay, peaks = peak_assay, protein = protein_assay)
   )
   home <- parts[[1]]$name
   sent <- lapply(names(parts), function(kind) {
@@ -121,7 +121,7 @@ call_read <- function(path, rna_assay, peak_assay, protein_assay, layers) {
   if (identical(identity$column, "ident")) obs$ident <- identity$values
   list(
     kind = class, modalities = sent, obs = obs, identity = identity$column,
-    methylation = length(candidates_of(parts_of(object), "methylation")) > 0,
+    methylation = length(candidates_of(all_parts, "methylation")) > 0,
     reductions = if (class == "Seurat") {
       lapply(methods::slot(object, "reductions"), seurat_reduction, cells)
     } else {

@@ -6,7 +6,7 @@ Proportions of counts (module `effects`), or levels of two counts (module `level
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,22 +28,26 @@ class Tested(NamedTuple):
     detected: list[np.ndarray]  # proportion of cells with a count, alike
 
 
-class Test(Protocol):
-    """Sums of the cells, from which any of the comparisons follows."""
+@dataclass
+class Test(Generic[AnySums]):
+    """Sums of the cells of each batch, from which any of the comparisons follows."""
+
+    batches: list[AnySums]
 
     @property
     def n_cells(self) -> np.ndarray:
         """Number of cells of each unit, (units,)."""
+        return np.sum([part.n for part in self.batches], axis=0)
 
     def of(self, comparison: Comparison) -> Tested:
         """One comparison."""
+        raise NotImplementedError
 
 
 @dataclass
-class CountTest:
+class CountTest(Test[Sums]):
     """Counts of features, compared by their proportions."""
 
-    batches: list[Sums]
     above: list[Sums] | None  # the same of the counts above the background
     library_size: float
 
@@ -72,11 +76,6 @@ class CountTest:
         batches = sums_by_batch(counts, groups.unit, groups.n_units, batch)
         return cls(batches, above, library_size)
 
-    @property
-    def n_cells(self) -> np.ndarray:
-        """Number of cells of each unit."""
-        return np.sum([part.n for part in self.batches], axis=0)
-
     def of(self, comparison: Comparison) -> Tested:
         """One comparison."""
         pairs = sums_of_sides(self.batches, comparison)
@@ -91,21 +90,13 @@ class CountTest:
         return Tested(evidence, centre, mean, [side.seen / side.n for side in sides])
 
 
-@dataclass
-class LevelTest:
+class LevelTest(Test[LevelSums]):
     """Two counts of features, compared by the log odds of their levels."""
-
-    batches: list[LevelSums]
 
     @classmethod
     def of_counts(cls, counts: Matrix, groups: Groups, batch: np.ndarray | None) -> LevelTest:
         """The arguments are those of `CountTest.of_counts`."""
         return cls(level_sums(counts, groups.unit, groups.n_units, batch))
-
-    @property
-    def n_cells(self) -> np.ndarray:
-        """Number of cells of each unit."""
-        return np.sum([part.n for part in self.batches], axis=0)
 
     def of(self, comparison: Comparison) -> Tested:
         """One comparison."""
