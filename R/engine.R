@@ -149,6 +149,15 @@ result_verbs <- function(ask, ask_with) {
         peaks = list_of(spelling$atac)
       )
     },
+    # of it: calibrated (a probability per link), weights. Data frames, or NULL; weights: those of
+    # an earlier call
+    calibrate = function(links, known, weights) {
+      ask(
+        "calibrate",
+        links = vectors_of(links), known = if (!is.null(known)) vectors_of(known),
+        weights = weights
+      )
+    },
     # data frame, as FeaturesAlongSCMVP() has it
     along = function(counts, time, options) {
       ask_with("along", options, counts = counts, time = time)
@@ -177,8 +186,11 @@ result_verbs <- function(ask, ask_with) {
   )
 }
 
-# A vector as a list, which also one element arrives as.
-list_of <- function(x) if (is.null(x)) NULL else as.list(unname(x))
+# A vector as what arrives as a list: one of length 1 as a list, or it would be a single value; a
+# longer one as it is, because a list takes ten times as long.
+list_of <- function(x) {
+  if (length(x) > 1 && is.atomic(x)) unname(x) else if (!is.null(x)) as.list(unname(x))
+}
 
 # A data frame as lists by column, of text where it has factors.
 vectors_of <- function(table) {

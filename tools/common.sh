@@ -65,8 +65,9 @@ apt_install() {
     as_root apt-get update -qq >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "apt-get update failed."; }
   fi
   note "apt-get install $*"
+  # another suite may be installing, too
   as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "$@" >"$log" 2>&1 ||
+    apt-get install -y -qq -o DPkg::Lock::Timeout=600 --no-install-recommends "$@" >"$log" 2>&1 ||
     { tail -n 15 "$log" >&2; fail "apt-get install failed."; }
   rm -f "$log"
 }

@@ -18,9 +18,14 @@ intervals over genes (bootstrap), and its ratio to that of the distance alone, d
     LASSO, Cicero          LinkPeaksLASSO(), RunCicero() (with the peak at the start of the gene),
                            of counts and of imputed values
     scMVP                  `link_peaks`, and the same without one of its factors
+    scMVP, known links     `calibrate_links` with the truth itself, each chromosome with the weights
+                           of the others; `weights of NAME` with those learned from another truth
 
-Then calls at a false discovery rate, with and without links, and agreement between two halves of
-the cells.
+Each truth is also counted without the peaks at the start of any gene (`distal`): a list of contacts
+cannot contain those at the start of the gene itself.
+
+`--weights FILE.csv` keeps the weights that were learned. Then calls at a false discovery rate, with
+and without links, and agreement between two halves of the cells.
 """
 
 from __future__ import annotations
@@ -48,6 +53,7 @@ SIMULATED = {
 TRUTHS = {"EnhancerAtlas": "enhanceratlas.combined", "4DGenome": "four.d.genome"}
 DRAWS = 200
 Scores = dict[str, np.ndarray]
+Truth = tuple[str, np.ndarray, np.ndarray]  # its name, which pairs it is about, which it links
 
 
 def simulated(name: str, seed: int):
@@ -57,7 +63,7 @@ def simulated(name: str, seed: int):
     known = mdata.uns["links"]
     known = pd.MultiIndex.from_arrays([known["gene"], known["peak"]])
 
-    def truth(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    def truth(table: pd.DataFrame) -> Iterator[Truth]:
         yield "simulated", np.ones(len(table), bool), pairs_of(table).isin(known)
 
     return mdata, places, truth
@@ -70,7 +76,7 @@ def blood(folder: Path):
     places["start"] += 1
     lists = {name: read_list(folder / "links" / f"{file}.grl.rds") for name, file in TRUTHS.items()}
 
-    def truth(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    def truth(table: pd.DataFrame) -> Iterator[Truth]:
         peaks, at = peaks_of(table["peak"].to_numpy(), "the table")
         of_row = pd.DataFrame({"chrom": peaks.chrom, "start": peaks.start, "end": peaks.end}, at)
         for name, regions in lists.items():
@@ -256,6 +262,46 @@ def precision_rows(scores: Scores, genes: np.ndarray, linked: np.ndarray, seed: 
         }  # fmt: skip
 
 
+def learned_from(table: pd.DataFrame, truths: list[Truth]) -> dict[str, pd.DataFrame]:
+    """The pairs of each truth, calibrated with it."""
+    return {
+        of: scmvp.calibrate_links(
+            table[use], table.loc[use, ["gene", "peak"]].assign(linked=on[use])
+        )
+        for of, use, on in truths
+    }
+
+
+def truth_rows(table, scores: Scores, truths: list[Truth], learned, before, seed: int):
+    """Average precision with each truth, of all pairs and of distal ones.
+
+    `learned`: of `learned_from`; `before`: weights learned from other cells, by name.
+    """
+    distal = (table["kind"] == "distal").to_numpy()
+    for of, use, linked in truths:
+        some = {method: score[use] for method, score in scores.items()}
+        some["scMVP, known links"] = learned[of]["calibrated"].to_numpy()
+        others = {name: each.attrs["weights"] for name, each in learned.items() if name != of}
+        for name, weights in (before | others).items():
+            applied = scmvp.calibrate_links(table[use], weights=weights)
+            some[f"scMVP, weights of {name}"] = applied["calibrated"].to_numpy()
+        genes = table["gene"].to_numpy()[use]
+        for name, part in ((of, np.ones(len(genes), bool)), (f"{of}, distal", distal[use])):
+            of_part = {method: score[part] for method, score in some.items()}
+            for row in precision_rows(of_part, genes[part], linked[use][part], seed):
+                yield {"truth": name} | row
+
+
+def weight_rows(learned: dict[str, pd.DataFrame]):
+    for of, table in learned.items():
+        found = table.attrs["weights"]
+        for term, weight in ({"intercept": found["intercept"]} | found["weights"]).items():
+            yield {
+                "truth": of, "pairs": found["pairs"], "linked": found["linked"], "term": term,
+                "weight": weight,
+            }  # fmt: skip
+
+
 def call_rows(model, mdata, places, truth, table, seed: int):
     """Calls by rate, and how many of them are not linked; with the places of genes exchanged."""
     _, _, linked = next(truth(table))
@@ -294,21 +340,26 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=[*SIMULATED, "blood"])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--results", type=Path, default=Path("bench/output/link_scores.csv"))
+    parser.add_argument("--weights", type=Path, help="file for the weights of known links")
     parser.add_argument("--no-r", action="store_true", help="without LASSO and Cicero")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    rows = []
+    rows, weights = [], []
     for seed in options.seeds:
+        before: dict[str, dict] = {}
         for name in options.sets:
             if name == "blood" and options.data is None:
                 continue
             mdata, places, truth = blood(options.data) if name == "blood" else simulated(name, seed)
             model = fitted(mdata, seed)
             table, scores = scores_of(model, mdata, places, seed, not options.no_r)
-            for of, use, linked in truth(table):
-                some = {method: score[use] for method, score in scores.items()}
-                found = precision_rows(some, table["gene"].to_numpy()[use], linked[use], seed)
-                rows += [{"data": name, "truth": of, "seed": seed} | row for row in found]
+            truths = list(truth(table))
+            learned = learned_from(table, truths)
+            found = truth_rows(table, scores, truths, learned, before, seed)
+            rows += [{"data": name, "seed": seed} | row for row in found]
+            weights += [{"data": name, "seed": seed} | row for row in weight_rows(learned)]
+            if name != "blood":
+                before[name] = learned["simulated"].attrs["weights"]
             if name != "blood":
                 calls = call_rows(model, mdata, places, truth, table, seed)
                 rows += [{"data": name, "truth": "calls", "seed": seed} | row for row in calls]
@@ -316,6 +367,8 @@ def main() -> None:
             rows += [{"data": name, "truth": "halves", "seed": seed} | row for row in halves]
             options.results.parent.mkdir(parents=True, exist_ok=True)
             pd.DataFrame(rows).to_csv(options.results, index=False, float_format="%.4g")
+            if options.weights is not None:
+                pd.DataFrame(weights).to_csv(options.weights, index=False, float_format="%.4g")
             print(name, seed, "done", flush=True)
     show(pd.DataFrame(rows))
 

@@ -20,6 +20,7 @@ from .reading import read
 from .several import count_fragments, read_samples
 from .tools.activity import gene_activity
 from .tools.along import features_along, trends_along
+from .tools.calibration import calibrate_links
 from .tools.conditions import differential_conditions
 from .tools.forms import add_rank_genes_groups
 from .tools.motifs import motif_activity
@@ -43,6 +44,7 @@ __all__ = [
     "add_rank_genes_groups",
     "add_to_rds",
     "aggregate_cells",
+    "calibrate_links",
     "count_fragments",
     "estimate_n_clusters",
     "features_along",

@@ -28,6 +28,7 @@ from .report.write import write_report
 from .tools.activity import activity_in as gene_activity_in
 from .tools.activity import weights_of
 from .tools.along import features_along, trends_along
+from .tools.calibration import calibrate_links
 from .tools.links import near_pairs
 from .tools.motifs import P_VALUE
 from .tools.motifs import activity_in as motif_activity_in
@@ -337,6 +338,18 @@ class Service:
             return counted(entries_once(atac.matrix))
         return self._model.decoded_profiles(points(latent), **options)
 
+    def calibrate(
+        self,
+        links: dict[str, Any],
+        known: dict[str, Any] | None = None,
+        weights: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Probabilities of links, and the weights behind them, as `calibrate_links` has them."""
+        found = calibrate_links(
+            pd.DataFrame(dict(links)), None if known is None else pd.DataFrame(dict(known)), weights
+        )
+        return {"calibrated": column(found["calibrated"]), "weights": found.attrs["weights"]}
+
     def along(self, counts: Named, time: np.ndarray, **options: Any) -> pd.DataFrame:
         """Features that change along a pseudotime."""
         table = features_along(
@@ -401,8 +414,8 @@ VERBS: dict[str, Callable[..., Any]] = {
         Service.train, Service.fitted, Service.embed, Service.responsibilities, Service.tree,
         Service.decode, Service.decode_to_file, Service.differential, Service.doublets,
         Service.motifs, Service.rank_motifs, Service.motif_expression, Service.regulons,
-        Service.gene_activity, Service.links, Service.along, Service.trends, Service.transfer,
-        Service.report, Service.save,
+        Service.gene_activity, Service.links, Service.calibrate, Service.along, Service.trends,
+        Service.transfer, Service.report, Service.save,
     )
 }  # fmt: skip
 

@@ -66,6 +66,24 @@ ADVICE: dict[str, dict[str, str]] = {
         "is a damaged checkpoint": "case checkpoints",
         "belongs to another training": "case checkpoints",
     },
+    "calibration": {
+        text: "test_calibration::test_refusals"
+        for text in (
+            "and not both",
+            "must be a data frame",
+            "give the whole table of the scored links",
+            "needs the columns 'gene' and 'peak'",
+            "has no rows",
+            "has no column 'group'",
+            "by the same names and genome",
+            "of each",
+            "give one of these",
+            "give base pairs",
+            "of at least two chromosomes",
+            "on more",
+            "that was calibrated before",
+        )
+    },
     "checks": {
         "there is no column": "case batches",
         "call update() of the MuData": "case update",
@@ -204,9 +222,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "meanwhile another program": "tells where the result is",
     },
     "filtering": {
-        "lower min_genes or min_peaks": "case rare_features",
+        "lower {' or '.join": "case rare_features",
         "lower min_cells": "case rare_features",
-        "cells: {": NOTE,
+        "of them with both": NOTE,
+        "leave this step out": "test_preprocess::test_filter_of_one_modality_beside_another",
     },
     "fitted": {
         "give one of them": "test_tree::test_levels_of_a_model",

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
+from anndata import AnnData
+from mudata import MuData
 
 import scmvp
 from scmvp.data.matrices import feature_cells
@@ -52,6 +55,39 @@ def test_filter_is_silent_when_asked_and_takes_a_shuffled_pair(simulated, capsys
     assert capsys.readouterr().out == ""
     assert list(kept["atac"].obs_names) == list(straight["atac"].obs_names)
     assert (kept["atac"].X != straight["atac"].X).nnz == 0
+
+
+@pytest.mark.parametrize(("name", "word"), [("rna", "gene"), ("atac", "peak")])
+def test_filter_of_one_modality_beside_another(simulated, refused, capsys, name, word):
+    adata = simulated[name]
+    proteins = AnnData(
+        sp.csr_matrix(np.arange(720.0).reshape(240, 3)),
+        obs=pd.DataFrame(index=adata.obs_names[::-1]),
+        var=pd.DataFrame(index=["CD3", "CD4", "CD8"]),
+    )
+    mdata = MuData({name: adata, "protein": proteins})
+    detected = adata.X.toarray() > 0
+    least = int(np.median(detected.sum(1)))
+    kept = scmvp.filter_paired(mdata, min_genes=least, min_peaks=least, min_cells=60)
+    cells = detected.sum(1) >= least
+    assert 0 < cells.sum() < 240 and set(kept.mod) == {name, "protein"}
+    assert list(kept[name].obs_names) == list(adata.obs_names[cells])
+    assert list(kept[name].var_names) == list(adata.var_names[detected[cells].sum(0) >= 60])
+    wanted = proteins[kept["protein"].obs_names].X.toarray()
+    np.testing.assert_array_equal(kept["protein"].X.toarray(), wanted)
+    assert set(kept["protein"].obs_names) == set(kept[name].obs_names)
+    printed = capsys.readouterr().out
+    assert f"cells: {cells.sum()} of 240 kept ({240 - cells.sum()} with fewer than" in printed
+    assert f"{word}s: " in printed and printed.count("\n") == 2
+    assert kept.uns["scmvp_filter"][f"n_{word}s"] == kept[name].n_vars
+    refused(
+        lambda: scmvp.filter_paired(mdata, 10_000, 10_000, verbose=False),
+        f"no cell has at least 10,000 {word}s (median: ", f"lower min_{word}s",
+    )  # fmt: skip
+    refused(
+        lambda: scmvp.filter_paired(MuData({"protein": proteins})), "neither RNA nor ATAC",
+        "(modalities: protein)", "leave this step out",
+    )  # fmt: skip
 
 
 def test_filter_that_would_leave_nothing(simulated, refused):

@@ -331,6 +331,11 @@ c(
     "give the path of a contact map"
   ),
   of(
+    "test-CalibrateLinksSCMVP.R: what cannot be calibrated is refused",
+    "links must be the data frame of LinkPeaksSCMVP()", "known must be a data frame or a GRanges",
+    "known needs a column gene", "known has missing values"
+  ),
+  of(
     "tells what is modeled",
     "without their background"
   ),

@@ -95,7 +95,8 @@ def check_paired(
     cells, features, advice = {}, {}, {}
     layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     query, known = absent is not None, absent or {}
-    given = modality_parts(data, one_is_enough=query or modalities is not None)
+    one_is_enough = query or modalities is not None
+    given = modality_parts(data, one_is_enough, may_choose=True)
     if modalities is not None:
         there = {name: adata for name, adata in given.items() if adata is not None}
         given = {name: there[name] for name in chosen_modalities(modalities, there)}

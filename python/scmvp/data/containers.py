@@ -243,13 +243,18 @@ def modality_pair(data: Any, one_is_enough: bool = False) -> Any:
     return parts.get("rna"), parts.get("atac")
 
 
-def modality_parts(data: Any, one_is_enough: bool = False) -> dict[str, AnnData | None]:
+def modality_parts(
+    data: Any, one_is_enough: bool = False, may_choose: bool = False
+) -> dict[str, AnnData | None]:
     """The AnnData of each known modality that there is; None in the place of a missing RNA or ATAC.
 
-    The arguments are those of `modality_pair`; of a triple, the last is the protein AnnData.
+    Args:
+        data: As for `modality_pair`; of a triple, the last is the protein AnnData.
+        one_is_enough: As there.
+        may_choose: Whether the message may advise the argument `modalities`.
     """
     if is_mudata(data):
-        return _of_mudata(data.mod, one_is_enough)
+        return _of_mudata(data.mod, one_is_enough, may_choose)
     if hasattr(data, "obs_names") and hasattr(data, "X"):
         if one_is_enough and not holds_both(data.var):
             raise InputError(
@@ -312,11 +317,13 @@ def peaks_in(data: Any) -> AnnData:
     return atac
 
 
-def _of_mudata(mod: Mapping[str, AnnData], one_is_enough: bool) -> dict[str, AnnData | None]:
+def _of_mudata(
+    mod: Mapping[str, AnnData], one_is_enough: bool, may_choose: bool
+) -> dict[str, AnnData | None]:
     names = names_of_modalities(mod)
     missing = [modality for modality in PAIR if modality not in names]
     if missing and not (one_is_enough and names):
-        _refuse_missing(missing[0], mod, known=tuple(names))
+        _refuse_missing(missing[0], mod, known=tuple(names) if may_choose else ())
     return dict.fromkeys(PAIR) | {modality: mod[name] for modality, name in names.items()}
 
 

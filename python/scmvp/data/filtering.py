@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..modalities import PAIR, feature_of, label_of
 from ..words import count_of
 from .checks import check_names, count_matrix, match_cells
-from .containers import as_names, is_mudata, modality_pair, modality_parts
+from .containers import as_names, is_mudata, modality_parts
 from .joining import join_all
 from .matrices import feature_cells, in_memory
 from .places import Place, place_in_memory, places_of, raw_in_place, remedy
@@ -41,7 +41,8 @@ def filter_paired(
 
     Args:
         mdata: Paired cells, as for `SCMVP`; X, or the named layers, must contain raw counts. The
-            object is not changed.
+            object is not changed. Of RNA and ATAC, a MuData may lack one; other modalities keep
+            all their features.
         min_genes: Cells with fewer detected genes are removed.
         min_peaks: Cells with fewer detected peaks are removed.
         min_cells: Genes and peaks with counts in fewer of the remaining cells are removed.
@@ -55,31 +56,40 @@ def filter_paired(
     Raises:
         InputError: The input is not paired counts, or nothing would remain.
     """
-    min_genes, min_peaks, min_cells = (
-        whole_number(name, value, at_least=0)
-        for name, value in (
-            ("min_genes", min_genes), ("min_peaks", min_peaks), ("min_cells", min_cells)
+    least = {
+        "rna": whole_number("min_genes", min_genes, at_least=0),
+        "atac": whole_number("min_peaks", min_peaks, at_least=0),
+    }
+    min_cells = whole_number("min_cells", min_cells, at_least=0)
+    parts = modality_parts(mdata, one_is_enough=is_mudata(mdata))
+    filtered, places = {}, {}
+    for modality, layer in zip(PAIR, (rna_layer, atac_layer), strict=True):
+        adata = parts.pop(modality)
+        if adata is not None:
+            filtered[modality], layer = raw_in_place(adata, layer)
+            places[modality] = place_in_memory(places_of(filtered[modality]), modality, layer)
+    if not filtered:
+        raise InputError(
+            f"filter_paired counts genes and peaks, but the MuData has neither RNA nor ATAC "
+            f"(modalities: {', '.join(mdata.mod)}); leave this step out"
         )
-    )  # fmt: skip
-    pair, places = {}, {}
-    layers = (rna_layer, atac_layer)
-    for modality, adata, layer in zip(PAIR, modality_pair(mdata), layers, strict=True):
-        pair[modality], layer = raw_in_place(adata, layer)
-        places[modality] = place_in_memory(places_of(pair[modality]), modality, layer)
-    counts, order = _counted(pair, places)
-    keep, account = _cells_to_keep(counts, order, min_genes, min_peaks, min_cells)
-    rows = {"rna": np.flatnonzero(keep), "atac": order[keep]}
+    counts, orders = _counted(filtered, places)
+    detected = {name: np.diff(counts[name].indptr)[orders[name]] for name in counts}
+    keep, account = _cells_to_keep(detected, least)
+    account["min_cells"] = min_cells
     kept = {}
     for modality, matrix in counts.items():
-        seen = _features_to_keep(matrix[rows[modality]], modality, min_cells)
+        rows = orders[modality][keep]
+        seen = _features_to_keep(matrix[rows], modality, min_cells)
         word = feature_of(modality)
         account |= {f"n_{word}s_in": len(seen), f"n_{word}s": int(seen.sum())}
-        kept[modality] = pair[modality][rows[modality]][:, seen].copy()
-    others, cells = {}, as_names(pair["rna"].obs_names)
-    for modality, adata in modality_parts(mdata).items():
-        if modality not in PAIR and adata is not None:  # of the same cells, as it is
-            at = match_cells(cells, as_names(adata.obs_names), modalities=("rna", modality))
-            others[modality] = adata[rows["rna"] if at is None else at[rows["rna"]]].copy()
+        kept[modality] = filtered[modality][rows][:, seen].copy()
+    first, others = next(iter(filtered)), {}
+    cells = as_names(filtered[first].obs_names)
+    for modality, adata in parts.items():
+        if adata is not None:  # of the same cells, as it is
+            at = match_cells(cells, as_names(adata.obs_names), modalities=(first, modality))
+            others[modality] = adata[np.flatnonzero(keep) if at is None else at[keep]].copy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         whole: Any = mdata if is_mudata(mdata) else None
@@ -93,49 +103,51 @@ def filter_paired(
 
 
 def _counted(
-    pair: dict[str, AnnData], places: dict[str, Place]
-) -> tuple[dict[str, sp.csr_matrix], np.ndarray]:
-    """Checked counts by modality, and where each cell of the RNA is among those of the ATAC."""
-    cells = {}
-    for modality, adata in pair.items():
+    filtered: dict[str, AnnData], places: dict[str, Place]
+) -> tuple[dict[str, sp.csr_matrix], dict[str, np.ndarray]]:
+    """Checked counts by modality, and where in each the cells of the first are."""
+    cells, counts = {}, {}
+    for modality, adata in filtered.items():
         cells[modality] = as_names(adata.obs_names)
         check_names(modality, cells[modality], as_names(adata.var_names))
-    order = match_cells(cells["rna"], cells["atac"])
-    counts = {}
+    first, *rest = cells
+    orders = {first: np.arange(len(cells[first]))}
+    for modality in rest:
+        at = match_cells(cells[first], cells[modality])
+        orders[modality] = orders[first] if at is None else at
     for modality, place in places.items():
-        advice = partial(remedy, places_of(pair[modality]), modality)
+        advice = partial(remedy, places_of(filtered[modality]), modality)
         matrix = count_matrix(place.values(), modality, cells[modality], place.features(), advice)
         counts[modality] = in_memory(matrix)
-    return counts, np.arange(len(cells["rna"])) if order is None else order
+    return counts, orders
 
 
 def _cells_to_keep(
-    counts: dict[str, sp.csr_matrix],
-    order: np.ndarray,
-    min_genes: int,
-    min_peaks: int,
-    min_cells: int,
+    detected: dict[str, np.ndarray], least: dict[str, int]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Which cells of the RNA stay, (n,) bool, and the account of it; some do, or a refusal."""
-    n_genes, n_peaks = np.diff(counts["rna"].indptr), np.diff(counts["atac"].indptr)[order]
-    few_genes, few_peaks = n_genes < min_genes, n_peaks < min_peaks
-    keep = ~(few_genes | few_peaks)
+    """Which cells stay, (n,) bool, and the account of it; some do, or a refusal.
+
+    Args:
+        detected: Number of detected features of each cell, (n,), by modality.
+        least: That a cell needs, by modality.
+    """
+    few = {modality: number < least[modality] for modality, number in detected.items()}
+    keep = ~np.logical_or.reduce([*few.values()])
     if not keep.any():
+        needed = [count_of(least[name], feature_of(name)) for name in detected]
+        medians = [f"{np.median(number):,.0f}" for number in detected.values()]
+        options = [f"min_{feature_of(name)}s" for name in detected]
         raise InputError(
-            f"no cell has at least {count_of(min_genes, 'gene')} and "
-            f"{count_of(min_peaks, 'peak')} (medians: {np.median(n_genes):,.0f} and "
-            f"{np.median(n_peaks):,.0f}); lower min_genes or min_peaks"
+            f"no cell has at least {' and '.join(needed)} (median{'s' * (len(few) > 1)}: "
+            f"{' and '.join(medians)}); lower {' or '.join(options)}"
         )
-    return keep, {
-        "min_genes": min_genes,
-        "min_peaks": min_peaks,
-        "min_cells": min_cells,
-        "n_cells_in": len(keep),
-        "n_cells": int(keep.sum()),
-        "cells_with_few_genes": int(few_genes.sum()),
-        "cells_with_few_peaks": int(few_peaks.sum()),
-        "cells_with_few_of_both": int((few_genes & few_peaks).sum()),
-    }
+    account = {"n_cells_in": len(keep), "n_cells": int(keep.sum())}
+    for modality, cells in few.items():
+        word = feature_of(modality)
+        account |= {f"min_{word}s": least[modality], f"cells_with_few_{word}s": int(cells.sum())}
+    if len(few) > 1:
+        account["cells_with_few_of_both"] = int(np.logical_and.reduce([*few.values()]).sum())
+    return keep, account
 
 
 def _features_to_keep(counts: sp.csr_matrix, modality: str, min_cells: int) -> np.ndarray:
@@ -150,15 +162,19 @@ def _features_to_keep(counts: sp.csr_matrix, modality: str, min_cells: int) -> n
 
 
 def describe_filter(account: dict[str, Any]) -> str:
-    """The numbers of `filter_paired` in three lines."""
-    return (
-        f"cells: {account['n_cells']:,} of {account['n_cells_in']:,} kept "
-        f"({account['cells_with_few_genes']:,} with fewer than "
-        f"{count_of(account['min_genes'], 'gene')}, {account['cells_with_few_peaks']:,} with fewer "
-        f"than {count_of(account['min_peaks'], 'peak')}, "
-        f"{account['cells_with_few_of_both']:,} of them with both)\n"
-        f"genes: {account['n_genes']:,} of {account['n_genes_in']:,} kept "
-        f"(seen in at least {count_of(account['min_cells'], 'cell')})\n"
-        f"peaks: {account['n_peaks']:,} of {account['n_peaks_in']:,} kept "
+    """The numbers of `filter_paired` in a line for the cells and one for each modality."""
+    words = [word for word in map(feature_of, PAIR) if f"n_{word}s" in account]
+    few = [
+        f"{account[f'cells_with_few_{word}s']:,} with fewer than "
+        f"{count_of(account[f'min_{word}s'], word)}"
+        for word in words
+    ]
+    if "cells_with_few_of_both" in account:
+        few.append(f"{account['cells_with_few_of_both']:,} of them with both")
+    lines = [f"cells: {account['n_cells']:,} of {account['n_cells_in']:,} kept ({', '.join(few)})"]
+    lines += [
+        f"{word}s: {account[f'n_{word}s']:,} of {account[f'n_{word}s_in']:,} kept "
         f"(seen in at least {count_of(account['min_cells'], 'cell')})"
-    )
+        for word in words
+    ]
+    return "\n".join(lines)
