@@ -21,8 +21,8 @@ intervals over genes (bootstrap), and its ratio to that of the distance alone, d
     scMVP, known links     `calibrate_links` with the truth itself, each chromosome with the weights
                            of the others; `weights of NAME` with those learned from another truth
 
-Each truth is also counted without the peaks at the start of any gene (`distal`): a list of contacts
-cannot contain those at the start of the gene itself.
+The lists of blood are also counted without the peaks at the start of any gene (`distal`): contacts
+within a promoter cannot be on a list of contacts.
 
 `--weights FILE.csv` keeps the weights that were learned. Then calls at a false discovery rate, with
 and without links, and agreement between two halves of the cells.
@@ -273,7 +273,7 @@ def learned_from(table: pd.DataFrame, truths: list[Truth]) -> dict[str, pd.DataF
 
 
 def truth_rows(table, scores: Scores, truths: list[Truth], learned, before, seed: int):
-    """Average precision with each truth, of all pairs and of distal ones.
+    """Average precision with each truth; of the lists of blood, that of distal pairs as well.
 
     `learned`: of `learned_from`; `before`: weights learned from other cells, by name.
     """
@@ -286,7 +286,10 @@ def truth_rows(table, scores: Scores, truths: list[Truth], learned, before, seed
             applied = scmvp.calibrate_links(table[use], weights=weights)
             some[f"scMVP, weights of {name}"] = applied["calibrated"].to_numpy()
         genes = table["gene"].to_numpy()[use]
-        for name, part in ((of, np.ones(len(genes), bool)), (f"{of}, distal", distal[use])):
+        parts = {of: np.ones(len(genes), bool)}
+        if of in TRUTHS:
+            parts[f"{of}, distal"] = distal[use]
+        for name, part in parts.items():
             of_part = {method: score[part] for method, score in some.items()}
             for row in precision_rows(of_part, genes[part], linked[use][part], seed):
                 yield {"truth": name} | row
