@@ -564,9 +564,10 @@ def test_the_walk_through_runs(tmp_path, monkeypatch, kept):
     bed = pd.DataFrame({"chrom": var["chrom"], "start": var["tss"] - 1, "end": var["tss"]})
     bed = bed.assign(gene=var.index, score=0, strand=var["strand"])
     bed[::7].to_csv(tmp_path / "genes.bed", sep="\t", header=False, index=False)
+    mdata.uns["links"][["gene", "peak"]].to_csv(tmp_path / "known_links.csv", index=False)
     text = (HERE.parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     monkeypatch.chdir(tmp_path)
     if kept == "rpy2":  # which is what is taken where there is no Rscript
         monkeypatch.setenv("SCMVP_RSCRIPT", "/nowhere/Rscript")
