@@ -138,10 +138,13 @@ system_reason <- function(value) {
 interruptible <- function(expr) {
   restore <- give_interrupts_to_python()
   on.exit(restore())
+  # with the older reticulate R does not learn that Python has dealt with an interrupt, and would take
+  # it once more on the way back, before there is a value
+  uninterrupted <- if (is.null(reticulate_signals())) force else suspendInterrupts
   seen <- tryCatch(
     {
-      force(expr)
-      Sys.sleep(0.001) # R looks for a waiting interrupt here, not at some later place
+      uninterrupted(expr)
+      Sys.sleep(0.001) # R looks for a waiting interrupt here, not at some other place
       FALSE
     },
     interrupt = function(i) TRUE

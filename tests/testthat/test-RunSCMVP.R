@@ -270,6 +270,29 @@ test_that("two matrices give the same fit as the Seurat object of them", {
   expect_output(print(fit), "90 cells")
 })
 
+test_that("what Python returns after an interrupt is not lost on its way to R", {
+  skip_without_core()
+  skip_on_os("windows")
+  lines <- in_new_session(c(
+    "invisible(scMVP:::core())",
+    "reticulate::py_run_string(paste(",
+    "  'import os, signal, time', 'def heard():', '  try:',",
+    "  '    os.kill(os.getpid(), signal.SIGINT)', '    time.sleep(5)',",
+    "  '  except KeyboardInterrupt:', '    return 42', sep = '\n'))",
+    "value <- NULL",
+    # R looks for interrupts now and then while it evaluates
+    "seen <- scMVP:::interruptible({",
+    "  found <- reticulate::py$heard()",
+    "  for (i in 1:1e5) sqrt(i)",
+    "  value <- found",
+    "})",
+    "Sys.sleep(0.1)",
+    "cat('VALUE', value, seen, '\n')"
+  ))
+  # that R has seen it, too, is so with older versions of reticulate alone
+  expect_match(lines, "^VALUE 42 ", all = FALSE)
+})
+
 test_that("an interrupt keeps the best state and R goes on", {
   skip_slow()
   skip_without_core()
