@@ -251,7 +251,9 @@ LINK_SETS = {
     ("decay, sparse", "simulated"): "the same, 700 fragments",
     ("uniform", "simulated"): "simulated, any distance",
     ("blood", "EnhancerAtlas"): "blood, EnhancerAtlas",
+    ("blood", "EnhancerAtlas, distal"): "blood, EnhancerAtlas, distal pairs",
     ("blood", "4DGenome"): "blood, 4DGenome",
+    ("blood", "4DGenome, distal"): "blood, 4DGenome, distal pairs",
 }
 LINK_METHODS = {
     "scMVP": BLUE, "distance": GRAY, "activity by contact": GREEN, "Signac": ORANGE,
