@@ -77,7 +77,7 @@
 #'   features are (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and
 #'   the assays of scMVP are ignored.
 #' @param protein.assay,protein.experiment Name of the assay (experiment) with raw counts of surface
-#'   proteins, such as `"ADT"` of TEA-seq or DOGMA-seq, a third modality. `NULL`: no proteins, or
+#'   proteins, such as `"ADT"` of TEA-seq or DOGMA-seq. `NULL`: no proteins, or
 #'   with `modalities` the one assay with a name such as ADT, Protein or Antibody Capture. The fit
 #'   takes the background of each protein into account.
 #' @param impute.proteins `TRUE` adds the assay `scMVP_ADT`, all proteins without background,

@@ -120,7 +120,7 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         choices=tuple(MODALITIES),
         metavar="NAME",
-        help="modalities to model: rna, atac, protein (default: all in the input, rna and atac at "
+        help="modalities to model: rna, atac, protein, methylation (default: all in the input, rna and atac at "
         "least)",
     )
 
