@@ -248,7 +248,6 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
     levels <- c(together, setdiff(levels, ident.1))
     ident.1 <- together
   }
-  labels[is.na(labels)] <- ""
   list(
     labels = labels, levels = levels, group1 = if (!is.null(ident.1)) list(ident.1),
     group2 = if (!is.null(ident.2)) as.list(as.character(ident.2))
@@ -317,7 +316,7 @@ check_idents <- function(given, ident.1, ident.2, labels) {
 }
 
 tell_groups <- function(groups, tested, n) {
-  n_groups <- length(setdiff(groups$labels, ""))
+  n_groups <- length(setdiff(groups$labels, NA))
   what <- if (is.null(groups$group1)) {
     paste(count_of(n_groups, "group"), "in turn")
   } else {

@@ -60,6 +60,7 @@ GeneActivitySCMVP <- function(object, gene.coords = NULL, method = c("body", "de
   if (request$values == "imputed") options$library_size <- library.size
   check_fitted(object, "GeneActivitySCMVP()", "its model and the latent of its cells")
   record <- stored_results(object, reduction)
+  refuse_other_model("peaks", kinds_of_model(record$model))
   as <- activity_kind(object, as)
   if (as == "object") check_activity_name(object, assay.name, reduction, record)
   places <- places_of_activity(object, record, reduction, gene.coords, verbose)

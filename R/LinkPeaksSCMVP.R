@@ -118,7 +118,7 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
     object, "LinkPeaksSCMVP()", reduction, NULL, request,
     function(engine, from) engine$links(from, places, groups, record$spelling, options)
   )
-  links <- links_table(found$result)
+  links <- links_table(found$result, levels(groups))
   if (nrow(links) == 0 && request$verbose) {
     message(
       "no pair has fdr up to ", options$fdr, ": raise fdr, or rank all pairs by their score ",
@@ -150,7 +150,11 @@ link_options <- function(distance, decay, fdr, n.cells, seed.use, as) {
 check_contacts <- function(contacts) {
   if (is.null(contacts)) return(NULL)
   if (is.data.frame(contacts)) {
-    return(vectors_of(contacts))
+    # what no contact map has stays here
+    kept <- names(contacts) %in% c(
+      "chrom1", "start1", "end1", "chrom2", "start2", "end2", "balanced", "count", "value", "score"
+    )
+    return(vectors_of(as.list(contacts)[kept]))
   }
   if (!is.character(contacts) || length(contacts) != 1 || is.na(contacts)) {
     refuse(
@@ -161,8 +165,9 @@ check_contacts <- function(contacts) {
   path.expand(contacts)
 }
 
-# The table of the engine with text instead of factors; groups stay in their order.
-links_table <- function(table) {
+# The table of the engine with text instead of factors; `levels`: of the groups.
+links_table <- function(table, levels) {
+  if (!is.null(table$group)) table$group <- factor(table$group, levels)
   for (name in intersect(c("gene", "peak", "kind", "seqnames"), names(table))) {
     table[[name]] <- as.character(table[[name]])
   }

@@ -188,8 +188,20 @@ result_verbs <- function(ask, ask_with) {
 
 # A vector as what arrives as a list: one of length 1 as a list, or it would be a single value; a
 # longer one as it is, because a list takes ten times as long.
+# Missing text and logical values are NULL there, missing whole numbers NaN: reticulate makes "NA", TRUE
+# and -2147483648 of them.
 list_of <- function(x) {
-  if (length(x) > 1 && is.atomic(x)) unname(x) else if (!is.null(x)) as.list(unname(x))
+  if (is.null(x)) return(NULL)
+  x <- unname(x)
+  if (inherits(x, "integer64")) {
+    check_installed("bit64", "columns of class integer64")
+    x <- getExportedValue("bit64", "as.double.integer64")(x)
+  }
+  if (is.atomic(x) && anyNA(x)) {
+    if (is.integer(x)) x <- as.double(x)
+    if (!is.double(x)) x <- lapply(x, function(value) if (!is.na(value)) value)
+  }
+  if (length(x) == 1) as.list(x) else x
 }
 
 # A data frame as lists by column, of text where it has factors.
@@ -203,15 +215,12 @@ as_sent <- function(counts) {
   if (length(there) > 0) stats::setNames(there, of_kind(names(there), "core"))
 }
 
-# The groups of cells, "" for none, and what there are; `groups`: NULL or a factor.
+# The groups of cells, missing for none, and what there are; `groups`: NULL or a factor.
 labels_of <- function(groups) {
   if (is.null(groups)) {
     return(NULL)
   }
-  list(
-    labels = list_of(ifelse(is.na(groups), "", as.character(groups))),
-    levels = list_of(levels(groups))
-  )
+  list(labels = list_of(as.character(groups)), levels = list_of(levels(groups)))
 }
 
 # z-scores as the verbs take them.

@@ -120,8 +120,8 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         choices=tuple(MODALITIES),
         metavar="NAME",
-        help="modalities to model: rna, atac, protein, methylation (default: all in the input, rna and atac at "
-        "least)",
+        help="modalities to model: rna, atac, protein, methylation (default: all in the input, rna "
+        "and atac at least)",
     )
 
 

@@ -142,13 +142,13 @@ class Service:
         levels: list[str] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Differential features between groups; the label of a cell in no group is ''.
+        """Differential features between groups; the label of a cell in no group is missing.
 
         Groups come in the order of `levels`, or, without these, sorted.
 
         The table, and the log2 fold change of the typical feature by comparison.
         """
-        groups = pd.Series(list(labels), dtype=object).replace({"": None})
+        groups = pd.Series(list(labels), dtype=object)
         if levels is not None:
             groups = groups.astype(pd.CategoricalDtype(list(levels)))
         cells = mudata_of(counts, obs)
@@ -205,7 +205,7 @@ class Service:
         levels: list[str],
         motif_genes: list[str] | None = None,
     ) -> pd.DataFrame:
-        """Motifs by group; z is (motifs, cells), and the label of a cell in no group is ''."""
+        """Motifs by group; z is (motifs, cells), the label of a cell in no group is missing."""
         groups = pd.Categorical(list(labels), categories=list(levels))
         table = rank_motifs(
             _activity_of(z, motifs, motif_genes, cells), pd.Series(groups, index=list(cells))
@@ -309,7 +309,7 @@ class Service:
         contacts: dict[str, list[Any]] | str | None = None,
         **options: Any,
     ) -> pd.DataFrame:
-        """Scored pairs of a gene and a peak; the label of a cell in no group is ''.
+        """Scored pairs of a gene and a peak; the label of a cell in no group is missing.
 
         `contacts`: the path of a contact map, or its columns. `genes` and `peaks`: what those of
         the model are called in R, where this differs.

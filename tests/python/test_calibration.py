@@ -160,6 +160,32 @@ def test_ranges_stand_for_the_peaks_that_they_overlap(case):
     assert 100 < len(of_link) < len(tested) < len(links)
 
 
+def test_a_gene_whose_known_range_is_on_no_peak_is_learned_from_as_by_name(case):
+    links, linked, _ = case
+    listed = links.loc[linked & (links.index < 8000), ["gene", "peak"]]
+    parts = listed["peak"].str.extract(r"(\w+):(\d+)-(\d+)").astype({1: int, 2: int})
+    ranges = listed[["gene"]].assign(chrom=parts[0], start=parts[1], end=parts[2])
+    far = links["gene"].iloc[[-1]]
+    by_name = pd.concat([listed, pd.DataFrame({"gene": far, "peak": "chr1:1-2"})])
+    by_range = pd.concat([ranges, pd.DataFrame({"gene": far, "chrom": "1", "start": 1, "end": 2})])
+    found = [scmvp.calibrate_links(links, known).attrs["weights"] for known in (by_name, by_range)]
+    assert found[0] == found[1]
+
+
+def test_the_index_and_the_type_of_columns_make_no_difference(case):
+    links, linked, _ = case
+    known = known_of(links, linked)
+    wanted = scmvp.calibrate_links(links, known)
+    shuffled = links.sample(frac=1, random_state=0).set_index("gene", drop=False)
+    text = shuffled.astype({"contact": str, "kind": "category", "seqnames": "category"})
+    found = scmvp.calibrate_links(text, known.astype("category"))
+    assert found.index.equals(shuffled.index)
+    merged = found.reset_index(drop=True).merge(wanted, on=["gene", "peak"])
+    np.testing.assert_allclose(merged["calibrated_x"], merged["calibrated_y"], rtol=1e-5)
+    numbered = scmvp.calibrate_links(links.assign(group=1), known.assign(group=1.0))
+    np.testing.assert_array_equal(numbered["calibrated"], wanted["calibrated"])
+
+
 def test_groups_have_factors_of_their_own(case):
     links, linked, _ = case
     both = pd.concat(
@@ -188,10 +214,28 @@ def test_groups_have_factors_of_their_own(case):
         (lambda a: a.update(links=a["links"][:0]), ["links has no rows"]),
         (lambda a: a.update(links=a["links"].assign(contact=np.nan)), ["'contact' of links"]),
         (lambda a: a.update(links=a["links"].assign(group="a")), ["no column 'group'"]),
+        (
+            lambda a: a.update(
+                links=a["links"].assign(gene=a["links"]["gene"].where(a["links"].index > 3))
+            ),
+            ["'gene' of links has missing values (4 rows)"],
+        ),
+        (
+            lambda a: a.update(known=a["known"].assign(gene=None)),
+            ["'gene' of known has missing values"],
+        ),
+        (lambda a: a.update(links=a["links"].assign(score=np.nan)), ["'score' of links"]),
+        (
+            lambda a: a.update(links=pd.concat([a["links"], a["links"][["contact"]]], axis=1)),
+            ["several columns 'contact'"],
+        ),
         (lambda a: a.update(known=[1]), ["known must be a data frame"]),
         (lambda a: a.update(known=a["known"].drop(columns="peak")), ["known needs the columns"]),
         (lambda a: a.update(known=a["known"][:0]), ["known has no rows"]),
-        (lambda a: a.update(known=a["known"].assign(gene="x")), ["no known pair (genes 'x')"]),
+        (
+            lambda a: a.update(known=a["known"].assign(gene="x")),
+            ["none of the known pairs (genes 'x')"],
+        ),
         (lambda a: a.update(known=a["known"].assign(linked=2)), ["other values than 0 and 1"]),
         (lambda a: a.update(known=a["known"].assign(linked=True)), ["give at least 10 of each"]),
         (lambda a: a.update(links=a["links"].assign(seqnames="chr1")), ["are on chr1", "two"]),

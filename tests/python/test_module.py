@@ -15,6 +15,7 @@ from scmvp.nn.batches import Cells, PairedBatch, ResidentRows, even_chunks, take
 from scmvp.nn.inputs import SpectralScores
 from scmvp.nn.module import Features, PairedMixtureVAE
 from scmvp.nn.networks import BatchNorm, ClusterGate, Gaussian, SelfAttention
+from scmvp.nn.optimizer import set_prior
 from scmvp.nn.paper import InputLinear, LogCounts, TfIdf
 from scmvp.nn.prior import MixturePrior
 from scmvp.nn.sparse import SparseRows
@@ -202,6 +203,18 @@ def test_without_distillation_consistency_moves_the_joint_encoder_too(batch):
     module = build(distil=False).train()
     parts = {"encoders joint", "encoders rna", "encoders atac"}
     assert reached(module.loss(batch).consistency, module) == parts
+
+
+def test_the_prior_of_output_weights_is_weak_until_the_annealing():
+    decay = {"outputs": 4.0, "levels": 2.0}
+    groups = [{"weight_decay": 7.0}, *({"weight_decay": x, name: x} for name, x in decay.items())]
+    found = {}
+    for phase in ("warm-up", "mixture", "annealing"):
+        set_prior(groups, phase)
+        found[phase] = [group["weight_decay"] for group in groups]
+    assert found["annealing"] == [7.0, 4.0, 2.0]
+    for phase, (of_outputs, of_levels) in {"warm-up": (0.1, 0.01), "mixture": (0.3, 0.1)}.items():
+        np.testing.assert_allclose(found[phase], [7.0, 4.0 * of_outputs, 2.0 * of_levels])
 
 
 def test_weight_decay_is_the_gradient_of_a_gaussian_prior():

@@ -85,7 +85,7 @@ test_that("ranges of known links are 1-based", {
   }
   # the first base pair of a peak that is named chr1-1000-1500 is 1001
   expect_equal(touching(1), attr(by_name, "weights"))
-  expect_error(touching(0), "no known pair", class = "scmvp_error_input")
+  expect_error(touching(0), "none of the known pairs", class = "scmvp_error_input")
 })
 
 test_that("what cannot be calibrated is refused", {

@@ -59,7 +59,8 @@ class ContactMap:
             self.where = path
             file = Path(path)
             if not file.is_file():
-                raise InputError(f"{path} does not exist; check the path")
+                what = "is a folder" if file.is_dir() else "does not exist"
+                raise InputError(f"{path} {what}; give the path of a contact map")
             cooler = file.suffix in (".cool", ".mcool")
             tables = _cooler(file, group, reach) if cooler else _text(file)
         parts: dict[str, list[np.ndarray]] = {}
@@ -127,15 +128,20 @@ def _bare(column: pd.Series) -> np.ndarray:
 def _named(table: pd.DataFrame, where: str) -> pd.DataFrame:
     """The columns in use, checked, as numbers."""
     value = next((name for name in _VALUES if name in table), None)
+    if twice := [name for name in (*_SIDES, value) if list(table.columns).count(name) > 1]:
+        raise InputError(f"{where} has several columns '{twice[0]}'; give one of them")
+    table = table.reset_index(drop=True)
     if missing := [name for name in _SIDES if name not in table] or (["count"] * (value is None)):
         raise InputError(
-            f"{where} has no column '{missing[0]}', only {name_some(list(table.columns))}; "
-            f"{_FORMATS}"
+            f"{where} has no column '{missing[0]}' (its columns: "
+            f"{name_some(list(table.columns)) or 'none'}); {_FORMATS}"
         )
     places = [name for name in _SIDES if not name.startswith("chrom")]
     numbers = table[[*places, value]].apply(pd.to_numeric, errors="coerce")
     odd = numbers[places].isna().any(axis=1) | (numbers[value] < 0)
     odd |= ~np.isfinite(numbers[value]) & table[value].notna()
+    for side in ("1", "2"):
+        odd |= (numbers[f"start{side}"] < 0) | (numbers[f"end{side}"] <= numbers[f"start{side}"])
     if odd.any():
         row = int(np.flatnonzero(odd)[0])
         raise InputError(
@@ -188,7 +194,9 @@ def _cooler(path: Path, group: str, reach: int) -> Iterator[pd.DataFrame]:
             lowest, highest = first_bin[number : number + 2]
             rows = slice(first_pixel[lowest], first_pixel[highest])
             one, other = pixels["bin1_id"][rows], pixels["bin2_id"][rows]
-            near = (other < highest) & (start[other] - start[one] <= reach + width)
+            # a square matrix has contacts with the chromosomes before it, too
+            near = (lowest <= other) & (other < highest)
+            near &= np.abs(start[other] - start[one]) <= reach + width
             one, other = one[near], other[near]
             yield pd.DataFrame(
                 {

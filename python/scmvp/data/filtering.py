@@ -10,14 +10,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from ..arguments import whole_number
 from ..errors import InputError
 from ..modalities import PAIR, feature_of, label_of
-from ..words import count_of
+from ..words import count_of, name_some
 from .checks import check_names, count_matrix, match_cells
-from .containers import as_names, is_mudata, modality_parts
+from .containers import as_names, is_mudata, modality_parts, names_of_modalities, note
 from .joining import join_all
 from .matrices import feature_cells, in_memory
 from .places import Place, place_in_memory, places_of, raw_in_place, remedy
@@ -41,8 +42,8 @@ def filter_paired(
 
     Args:
         mdata: Paired cells, as for `SCMVP`; X, or the named layers, must contain raw counts. The
-            object is not changed. Of RNA and ATAC, a MuData may lack one; other modalities keep
-            all their features.
+            object is not changed. Of RNA and ATAC, a MuData may lack one; proteins and methylation
+            keep all their features.
         min_genes: Cells with fewer detected genes are removed.
         min_peaks: Cells with fewer detected peaks are removed.
         min_cells: Genes and peaks with counts in fewer of the remaining cells are removed.
@@ -68,6 +69,11 @@ def filter_paired(
         if adata is not None:
             filtered[modality], layer = raw_in_place(adata, layer)
             places[modality] = place_in_memory(places_of(filtered[modality]), modality, layer)
+        elif layer is not None:
+            raise InputError(
+                f"{modality}_layer is {layer!r}, but the MuData has no {label_of(modality)}; leave "
+                f"{modality}_layer out"
+            )
     if not filtered:
         raise InputError(
             f"filter_paired counts genes and peaks, but the MuData has neither RNA nor ATAC "
@@ -83,23 +89,35 @@ def filter_paired(
         seen = _features_to_keep(matrix[rows], modality, min_cells)
         word = feature_of(modality)
         account |= {f"n_{word}s_in": len(seen), f"n_{word}s": int(seen.sum())}
-        kept[modality] = filtered[modality][rows][:, seen].copy()
+        kept[modality] = _in_memory(filtered[modality][rows, seen])
     first, others = next(iter(filtered)), {}
     cells = as_names(filtered[first].obs_names)
     for modality, adata in parts.items():
         if adata is not None:  # of the same cells, as it is
             at = match_cells(cells, as_names(adata.obs_names), modalities=(first, modality))
-            others[modality] = adata[np.flatnonzero(keep) if at is None else at[keep]].copy()
+            others[modality] = _in_memory(adata[np.flatnonzero(keep) if at is None else at[keep]])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         whole: Any = mdata if is_mudata(mdata) else None
         result = join_all(kept | others, obs=None if whole is None else whole.obs)
     if whole is not None:
         result.uns.update(whole.uns)
+        at = pd.Index(as_names(whole.obs_names)).get_indexer(as_names(result.obs_names))
+        for name, values in whole.obsm.items():
+            if name not in whole.mod:  # where a MuData keeps which cells a modality has
+                result.obsm[name] = values.iloc[at] if hasattr(values, "iloc") else values[at]
+        if left := [
+            name for name in whole.mod if name not in names_of_modalities(whole.mod).values()
+        ]:
+            note(f"modalities that are not modeled are left out: {name_some(left)}")
     result.uns["scmvp_filter"] = account
     if verbose:
         print(describe_filter(account))
     return result
+
+
+def _in_memory(view: AnnData) -> AnnData:
+    return view.to_memory() if view.isbacked else view.copy()
 
 
 def _counted(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.containers import as_names, type_name
+from ..data.labels import batch_name, level_names
 from ..data.peaks import peaks_of
 from ..errors import InputError
 from ..words import count_of, name_some
@@ -67,9 +68,9 @@ def calibrate_links(
     """
     if (known is None) == (weights is None):
         raise InputError("give known links or weights, and not both")
-    check_table(links, _NEEDED, "links")
+    result = check_table(links, _NEEDED, "links").copy()
+    links = result.reset_index(drop=True)
     terms = _terms(links)
-    result = links.copy()
     if weights is not None:
         given = _checked_weights(weights)
         result["calibrated"] = _probability(terms, given)
@@ -86,9 +87,9 @@ def calibrate_links(
         held_out[here] = _probability(terms[tested][here], of_others)
     probability[tested] = held_out
     result["calibrated"] = probability
-    rankings = {"calibrated": held_out, "contact": links["contact"].to_numpy()[tested]}
+    rankings = {"calibrated": held_out, "contact": terms[tested, 0]}
     if "score" in links:
-        rankings["score"] = links["score"].to_numpy()[tested]
+        rankings["score"] = _numbers(links, "score")[tested]
     found |= {
         "pairs": len(linked),
         "linked": int(linked.sum()),
@@ -100,34 +101,41 @@ def calibrate_links(
     return result
 
 
-def check_table(table: Any, columns: tuple[str, ...], name: str) -> None:
-    """Refuse what is no data frame with these columns and at least one row."""
+def check_table(table: Any, columns: tuple[str, ...], name: str) -> pd.DataFrame:
+    """A data frame that has these columns, once each and with names in all rows of the text ones.
+
+    Raises:
+        InputError: It is none.
+    """
     if not isinstance(table, pd.DataFrame):
         raise InputError(f"{name} must be a data frame, not {type_name(table)}")
-    has = ", ".join(map(str, table.columns))
-    if lacking := [column for column in columns if column not in table]:
+    has = list(map(str, table.columns))
+    if lacking := [column for column in columns if column not in has]:
         raise InputError(
-            f"{name} lacks {name_some(lacking)} (it has {has}); give the "
-            "whole table of the scored links"
+            f"{name} lacks {name_some(lacking)} (it has {', '.join(has)}); give the whole table of "
+            "the scored links"
             if name == "links"
             else f"{name} needs the columns 'gene' and 'peak', or 'gene', 'chrom', 'start' and "
-            f"'end'; it has {has}"
+            f"'end'; it has {', '.join(has)}"
         )
     if not len(table):
         raise InputError(f"{name} has no rows; give at least {_FEWEST} pairs")
+    if twice := [column for column in (*columns, "group") if has.count(column) > 1]:
+        raise InputError(f"{name} has several columns '{twice[0]}'; give one of them")
+    for column in ("group", "gene", "peak", "seqnames", "kind", "chrom"):
+        if column in has and table[column].isna().any():
+            raise InputError(
+                f"column '{column}' of {name} has missing values "
+                f"({count_of(int(table[column].isna().sum()), 'row')}); leave these rows out"
+            )
+    return table
 
 
 def _terms(links: pd.DataFrame) -> np.ndarray:
     """What the log odds are a weighted sum of, (n, terms)."""
-    numbers = {}
-    for name in ("contact", "accessibility", "support"):
-        values = pd.to_numeric(links[name], errors="coerce").to_numpy(np.float64)
-        if not (np.isfinite(values) & (values >= 0)).all():
-            raise InputError(
-                f"column '{name}' of links has values that are no numbers of at least 0; give the "
-                "whole table of the scored links"
-            )
-        numbers[name] = values
+    numbers = {
+        name: _numbers(links, name, least=0) for name in ("contact", "accessibility", "support")
+    }
     pairs = links.groupby([*_key(links)[:-1]], observed=True, sort=False)["peak"].transform("size")
     kind = as_names(links["kind"])
     columns = [
@@ -138,6 +146,17 @@ def _terms(links: pd.DataFrame) -> np.ndarray:
         *(kind == name for name in _KINDS),
     ]
     return np.column_stack(columns).astype(np.float64)
+
+
+def _numbers(links: pd.DataFrame, name: str, least: float = -np.inf) -> np.ndarray:
+    values = pd.to_numeric(links[name], errors="coerce").to_numpy(np.float64)
+    if not (np.isfinite(values) & (values >= least)).all():
+        kind = "numbers" if least < 0 else f"numbers of at least {least:g}"
+        raise InputError(
+            f"column '{name}' of links has values that are no {kind}; give the whole table of the "
+            "scored links"
+        )
+    return values
 
 
 def _key(table: pd.DataFrame) -> list[str]:
@@ -152,21 +171,21 @@ def _known_pairs(links: pd.DataFrame, known: Any) -> tuple[np.ndarray, np.ndarra
     key = _key(links)
     if "group" in links and "group" not in known:
         raise InputError("links are of groups of cells, but known has no column 'group'; add it")
-    numbered = links[key].astype(str).assign(row=np.arange(len(links)))
-    rows = known[[*key[:-1], *(["peak"] if by_name else [])]].astype(str)
-    rows["linked"] = _linked(known)
+    numbered = _names(links, key).assign(row=np.arange(len(links)))
+    rows = _names(known, key if by_name else key[:-1]).assign(linked=_linked(known))
+    of_genes = rows[key[:-1]].drop_duplicates()
     if not by_name:
         rows = _with_peaks(rows, known, pd.unique(numbered["peak"]))
     found = numbered.merge(rows, on=key)
     if not len(found):
+        names = "groups, genes and peaks" if "group" in links else "genes and peaks"
         raise InputError(
-            f"no known pair (genes {name_some(pd.unique(rows['gene']))}) is among the links "
-            f"(genes {name_some(pd.unique(numbered['gene']))}); give genes and peaks by the same "
-            "names and genome"
+            f"none of the known pairs ({_first(of_genes)}) is among the links "
+            f"({_first(numbered)}); give {names} by the same names, and of the same genome"
         )
     linked = found.groupby("row")["linked"].max()
     if "linked" not in known:  # what else the genes have is not linked
-        genes = numbered.merge(rows[key[:-1]].drop_duplicates(), on=key[:-1])["row"]
+        genes = numbered.merge(of_genes, on=key[:-1])["row"]
         linked = linked.reindex(np.sort(genes), fill_value=False)
     tested, values = linked.index.to_numpy(), linked.to_numpy(bool)
     if min(n := (int(values.sum()), int((~values).sum()))) < _FEWEST:
@@ -175,6 +194,18 @@ def _known_pairs(links: pd.DataFrame, known: Any) -> tuple[np.ndarray, np.ndarra
             f"{'is' if n[1] == 1 else 'are'} not; give at least {_FEWEST} of each"
         )
     return tested, values
+
+
+def _names(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Columns as text, numbers and logical values as the project names them."""
+    names = {name: level_names(table[name], batch_name) for name in columns}
+    return pd.DataFrame(names).astype(object)
+
+
+def _first(names: pd.DataFrame) -> str:
+    """The first rows, for a message."""
+    columns = [name for name in ("group", "gene") if name in names]
+    return "; ".join(f"{name}s {name_some(pd.unique(names[name]))}" for name in columns)
 
 
 def _linked(known: pd.DataFrame) -> np.ndarray:
