@@ -89,6 +89,24 @@ def test_every_kind_of_map_is_the_same(table, tmp_path):
     np.testing.assert_array_equal(named.frequencies("1", one, other)[near], expected[near])
 
 
+@pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
+def test_a_square_map_and_a_repeated_index_make_no_difference(table, tmp_path):
+    sides = {f"{name}{i}": f"{name}{3 - i}" for name in ("chrom", "start", "end") for i in (1, 2)}
+    mirrored = table[(table["chrom1"] != table["chrom2"]) | (table["start1"] != table["start2"])]
+    square = pd.concat([table, mirrored.rename(columns=sides)], ignore_index=True)
+    with h5py.File(tmp_path / "square.cool", "w") as file:
+        write_cool(file, square)
+    by_chromosome = [part for _, part in table.groupby(["chrom1", "chrom2"])]
+    repeated = pd.concat([part.reset_index(drop=True) for part in by_chromosome])
+    assert not repeated.index.is_unique
+    one, other = np.random.default_rng(1).integers(1, 40 * WIDTH, (2, 300))
+    for source in (tmp_path / "square.cool", repeated, repeated.set_index("chrom1", drop=False)):
+        for chrom in ("1", "2"):
+            found = ContactMap(source, 700_000).frequencies(chrom, one, other)
+            wanted = ContactMap(table, 700_000).frequencies(chrom, one, other)
+            np.testing.assert_array_equal(found, wanted)
+
+
 def test_weights_balance_the_counts_and_mask_bins(table, tmp_path):
     weight = np.random.default_rng(1).uniform(0.5, 2, 100)
     weight[11] = np.nan
@@ -154,7 +172,16 @@ def test_maps_that_cannot_be_used(table, tmp_path, refused):
     refused(read(tmp_path / "damaged.cool"), "damaged.cool is not a readable contact map")
     refused(read(tmp_path / "other.cool"), "is no .cool file")
     refused(read(f"{tmp_path}/maps.mcool::/resolutions/7"), "the resolutions '10000'")
+    refused(read(tmp_path), "is a folder", "give the path of a contact map")
     refused(read(3), "3 is not a path")
+    refused(read(pd.DataFrame()), "no column 'chrom1' (its columns: none)")
+    refused(read(pd.concat([table, table["count"]], axis=1)), "several columns 'count'")
+    refused(
+        read(table.assign(end1=table["start1"])), "row 1 of the table of contacts is no contact"
+    )
+    refused(
+        read(table.assign(start1=-WIDTH, end1=0)), "row 1 of the table of contacts is no contact"
+    )
     refused(read(table.drop(columns="count")), "no column 'count'", "cool file")
     refused(read(table.assign(start1="x")), "row 1 of the table of contacts", "chrom1")
     refused(read(table.assign(count=-1.0)), "row 1 of the table of contacts")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from scmvp.data.preprocess import (
     insertions_to_fragments,
     inverse_document_frequency,
 )
+from scmvp.errors import InputNote
 
 
 def test_feature_cells_and_idf():
@@ -88,6 +90,30 @@ def test_filter_of_one_modality_beside_another(simulated, refused, capsys, name,
         lambda: scmvp.filter_paired(MuData({"protein": proteins})), "neither RNA nor ATAC",
         "(modalities: protein)", "leave this step out",
     )  # fmt: skip
+
+
+def test_filter_keeps_what_it_does_not_filter(simulated, refused, tmp_path):
+    order = np.random.default_rng(0).permutation(240)
+    receptors = AnnData(np.ones((240, 2)), obs=pd.DataFrame(index=simulated.obs_names))
+    mdata = MuData({"rna": simulated["rna"][order].copy(), "tcr": receptors})
+    mdata.obsm["X_umap"] = np.column_stack([np.arange(240)] * 2)
+    place = dict(zip(mdata.obs_names, range(240), strict=True))
+    with pytest.warns(InputNote, match="left out: 'tcr'"):
+        kept = scmvp.filter_paired(mdata, min_genes=180, verbose=False)
+    assert set(kept.mod) == {"rna"} and 0 < kept.n_obs < 240
+    assert list(kept.obsm["X_umap"][:, 0]) == [place[name] for name in kept.obs_names]
+    refused(
+        lambda: scmvp.filter_paired(mdata, atac_layer="counts"), "the MuData has no ATAC",
+        "leave atac_layer out",
+    )  # fmt: skip
+    simulated.write(tmp_path / "cells.h5mu")
+    backed = mudata.read_h5mu(tmp_path / "cells.h5mu", backed=True)
+    found, wanted = (
+        scmvp.filter_paired(cells, 180, 280, 60, verbose=False) for cells in (backed, simulated)
+    )
+    for name in ("rna", "atac"):
+        assert list(found[name].var_names) == list(wanted[name].var_names)
+        assert (found[name].X != wanted[name].X).nnz == 0
 
 
 def test_filter_that_would_leave_nothing(simulated, refused):

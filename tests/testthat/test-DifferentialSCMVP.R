@@ -274,3 +274,19 @@ test_that("R's random stream is left alone", {
   DifferentialSCMVP(object, group.by = "type", ident.1 = "t1", verbose = FALSE)
   expect_identical(.Random.seed, before)
 })
+
+test_that("a group may have no name, and cells with NA are in none", {
+  skip_without_core()
+  object <- fitted_object()
+  object$own <- rep_len(c("a", "", "b", NA), n_cells)
+  object$named <- ifelse(object$own == "", "none", object$own)
+  tables <- lapply(c("own", "named"), function(column) {
+    DifferentialSCMVP(object, "rna", group.by = column, verbose = FALSE)
+  })
+  expect_setequal(tables[[1]]$group, c("a", "", "b"))
+  of_a <- lapply(tables, function(table) {
+    table <- table[table$group == "a", ]
+    table[order(table$feature), c("feature", "detected_group", "detected_reference")]
+  })
+  expect_equal(of_a[[1]], of_a[[2]], ignore_attr = TRUE)
+})

@@ -110,6 +110,22 @@ test_that("links become a GRanges, and PlotLinks() draws the table", {
   expect_s3_class(PlotLinks(links, region, starts_of_genes()), "ggplot")
 })
 
+test_that("groups keep the order of their levels, and cells without a group are in none", {
+  object <- fitted_object()
+  groups <- factor(rep_len(c("low", "", NA, "high"), n_cells), levels = c("low", "high", ""))
+  object$own <- groups
+  links <- score_links(object, group.by = "own")
+  expect_identical(levels(links$group), levels(groups))
+  for (level in levels(groups)) {
+    object$one <- ifelse(!is.na(groups) & groups == level, "one", NA)
+    alone <- score_links(object, group.by = "one")
+    own <- links[links$group == level, ]
+    expect_equal(own$accessibility, alone$accessibility, tolerance = 1e-6)
+  }
+  object$number <- rep_len(1:12, n_cells)
+  expect_identical(levels(score_links(object, group.by = "number")$group), as.character(1:12))
+})
+
 test_that("what cannot be linked is refused", {
   object <- fitted_object()
   expect_input <- function(words, ...) {

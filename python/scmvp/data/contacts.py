@@ -194,9 +194,9 @@ def _cooler(path: Path, group: str, reach: int) -> Iterator[pd.DataFrame]:
             lowest, highest = first_bin[number : number + 2]
             rows = slice(first_pixel[lowest], first_pixel[highest])
             one, other = pixels["bin1_id"][rows], pixels["bin2_id"][rows]
-            # a square matrix has contacts with the chromosomes before it, too
-            near = (lowest <= other) & (other < highest)
-            near &= np.abs(start[other] - start[one]) <= reach + width
+            # a square matrix has each contact twice, those with chromosomes before it among them
+            near = (one <= other) & (other < highest)
+            near &= start[other] - start[one] <= reach + width
             one, other = one[near], other[near]
             yield pd.DataFrame(
                 {
