@@ -222,7 +222,12 @@ where_counts_are <- function(options, tested) {
     other <- names(without_nulls(names))[1]
     return(paste0("its cells were embedded without them, so take modality = \"", other, "\"."))
   }
-  paste0("put ", part, " '", names[[tested]], "' back, or give its counts with ", argument, " =.")
+  both <- tested == "methylation" && part == "assay" # which has two, read as one
+  named <- if (both) layers_of_levels else names[[tested]]
+  paste0(
+    "put ", part, if (both) "s", " '", paste(named, collapse = "' and '"), "' back, or give ",
+    if (both) "their" else "its", " counts with ", argument, " =."
+  )
 }
 
 # list(labels, levels, group1, group2): a label per cell, "" for none, the labels in the order of

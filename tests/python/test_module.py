@@ -213,7 +213,7 @@ def test_the_prior_of_output_weights_is_weak_until_the_annealing():
         set_prior(groups, phase)
         found[phase] = [group["weight_decay"] for group in groups]
     assert found["annealing"] == [7.0, 4.0, 2.0]
-    for phase, (of_outputs, of_levels) in {"warm-up": (0.1, 0.01), "mixture": (0.3, 0.1)}.items():
+    for phase, (of_outputs, of_levels) in {"warm-up": (0.3, 0.01), "mixture": (1.0, 0.1)}.items():
         np.testing.assert_allclose(found[phase], [7.0, 4.0 * of_outputs, 2.0 * of_levels])
 
 

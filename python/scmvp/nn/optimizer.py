@@ -15,7 +15,7 @@ from .kernels import Update
 # By which the precision of the prior of output weights is multiplied before the annealing, those of
 # methylation levels apart.
 EARLY_PRIOR = {
-    "outputs": {"warm-up": 0.1, "mixture": 0.3},
+    "outputs": {"warm-up": 0.3},
     "levels": {"warm-up": 0.01, "mixture": 0.1},
 }
 
@@ -23,8 +23,8 @@ EARLY_PRIOR = {
 def set_prior(groups: list[dict[str, Any]], phase: str) -> None:
     """Make the prior of the output weights as strong as a phase of the training has it.
 
-    A cell tells little of each feature, so that weights start to grow only where hardly anything
-    holds them; once they have, the whole prior does no harm (docs/decisions, D13 and D31).
+    A cell tells little of each feature, so that weights start to grow only where little holds
+    them; once they have, the whole prior does no harm (docs/decisions, D13 and D31).
 
     Args:
         groups: Of the optimizer; those of output weights have "outputs" or "levels", their weight
