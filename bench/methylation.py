@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.prior:
-        EARLY_PRIOR["levels"].update(zip(("warm-up", "mixture"), given.prior, strict=True))
+        EARLY_PRIOR.update(zip(("warm-up", "mixture"), given.prior, strict=True))
     warnings.simplefilter("ignore")
     rows = []
     for setting in given.settings:

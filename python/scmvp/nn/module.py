@@ -372,8 +372,8 @@ class PairedMixtureVAE(nn.Module):
     def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
         """The parameters to learn from `n_cells` cells, as groups of an optimizer.
 
-        The group of the dispersions is marked by "dispersions", those of output weights by
-        "outputs" and, for levels, by "levels" (`optimizer.set_prior`).
+        The group of the dispersions is marked by "dispersions", that of the output weights of
+        levels by "levels" (`optimizer.set_prior`).
 
         The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
         gradient precision W: per cell, that is a weight decay.
@@ -387,7 +387,7 @@ class PairedMixtureVAE(nn.Module):
         o = self.options
         decay = o.decoder_precision / n_cells
         groups: list[dict[str, Any]] = [
-            {"params": of_latent, "weight_decay": decay, "outputs": decay},
+            {"params": of_latent, "weight_decay": decay},
             {"params": [part for part in learned if id(part) not in known]},
             {"params": [*self._learned_dispersions().values()], "dispersions": True},
         ]
