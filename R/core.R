@@ -138,8 +138,8 @@ system_reason <- function(value) {
 interruptible <- function(expr) {
   restore <- give_interrupts_to_python()
   on.exit(restore())
-  # with the older reticulate R does not learn that Python has dealt with an interrupt, and would take
-  # it once more on the way back, before there is a value
+  # with the older reticulate R does not learn that Python has dealt with an interrupt, and would
+  # take it once more on the way back, before there is a value
   uninterrupted <- if (is.null(reticulate_signals())) force else suspendInterrupts
   seen <- tryCatch(
     {

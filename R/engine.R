@@ -188,8 +188,8 @@ result_verbs <- function(ask, ask_with) {
 
 # A vector as what arrives as a list: one of length 1 as a list, or it would be a single value; a
 # longer one as it is, because a list takes ten times as long.
-# Missing text and logical values are NULL there, missing whole numbers NaN: reticulate makes "NA", TRUE
-# and -2147483648 of them.
+# Missing text and logical values are NULL there, missing whole numbers NaN: reticulate makes "NA",
+# TRUE and -2147483648 of them.
 list_of <- function(x) {
   if (is.null(x)) return(NULL)
   x <- unname(x)

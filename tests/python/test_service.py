@@ -96,7 +96,7 @@ def test_the_verbs_around_a_model(tmp_path):
         "decode", {"latent": fitted["latent"], "modality": "rna", "features": features}
     )
     assert decoded.shape == (3, 80)
-    labels = ["a"] * 30 + ["b"] * 30 + [""] * 20
+    labels = ["a"] * 30 + ["b"] * 30 + [None] * 20
     found = service.answer("differential", {"counts": counts, "labels": labels, "modality": "rna"})
     assert found["table"]["group"].unique().tolist() == ["a", "b"]
     turned = service.answer(

@@ -74,10 +74,11 @@ def filter_paired(
                 f"{modality}_layer is {layer!r}, but the MuData has no {label_of(modality)}; leave "
                 f"{modality}_layer out"
             )
+    whole: Any = mdata if is_mudata(mdata) else None
     if not filtered:
         raise InputError(
             f"filter_paired counts genes and peaks, but the MuData has neither RNA nor ATAC "
-            f"(modalities: {', '.join(mdata.mod)}); leave this step out"
+            f"(modalities: {', '.join(whole.mod)}); leave this step out"
         )
     counts, orders = _counted(filtered, places)
     detected = {name: np.diff(counts[name].indptr)[orders[name]] for name in counts}
@@ -98,7 +99,6 @@ def filter_paired(
             others[modality] = _in_memory(adata[np.flatnonzero(keep) if at is None else at[keep]])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        whole: Any = mdata if is_mudata(mdata) else None
         result = join_all(kept | others, obs=None if whole is None else whole.obs)
     if whole is not None:
         result.uns.update(whole.uns)
