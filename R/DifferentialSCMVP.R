@@ -230,7 +230,7 @@ where_counts_are <- function(options, tested) {
   )
 }
 
-# list(labels, levels, group1, group2): a label per cell, "" for none, the labels in the order of
+# list(labels, levels, group1, group2): a label per cell, NA for none, the labels in the order of
 # the factor, and which are compared.
 groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction) {
   if (is.null(ident.1) && !is.null(ident.2)) {

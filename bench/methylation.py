@@ -38,7 +38,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 import scmvp
-from scmvp.nn.optimizer import EARLY_PRIOR
+from scmvp.nn import levels
 
 N_TYPES, N_REGIONS = 8, 2000
 ALL = (0, 1, 2)
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.prior:
-        EARLY_PRIOR.update(zip(("warm-up", "mixture"), given.prior, strict=True))
+        levels._WEAK_PRIOR.update(zip(("warm-up", "mixture"), given.prior, strict=True))
     warnings.simplefilter("ignore")
     rows = []
     for setting in given.settings:

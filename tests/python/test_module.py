@@ -13,9 +13,9 @@ from scmvp.data.spectral import fit_correspondence
 from scmvp.nn import distributions as dist
 from scmvp.nn.batches import Cells, PairedBatch, ResidentRows, even_chunks, take
 from scmvp.nn.inputs import SpectralScores
+from scmvp.nn.levels import set_prior
 from scmvp.nn.module import Features, PairedMixtureVAE
 from scmvp.nn.networks import BatchNorm, ClusterGate, Gaussian, SelfAttention
-from scmvp.nn.optimizer import set_prior
 from scmvp.nn.paper import InputLinear, LogCounts, TfIdf
 from scmvp.nn.prior import MixturePrior
 from scmvp.nn.sparse import SparseRows

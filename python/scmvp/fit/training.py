@@ -19,10 +19,11 @@ from ..errors import InputError
 from ..nn.batches import Cells, PairedBatch, Part, even_chunks, n_chunks
 from ..nn.device import seeded
 from ..nn.distributed import from_first, summed
+from ..nn.levels import set_prior
 from ..nn.likelihood import Pool
 from ..nn.module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from ..nn.networks import start_epoch
-from ..nn.optimizer import Adam, set_prior
+from ..nn.optimizer import Adam
 from ..nn.zeros import EARLY_EXTENT, SampledZeros
 from ..options import Phase, TrainingOptions
 from ..progress import SILENT, Report, Stages, no_report

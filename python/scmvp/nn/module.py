@@ -372,8 +372,7 @@ class PairedMixtureVAE(nn.Module):
     def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
         """The parameters to learn from `n_cells` cells, as groups of an optimizer.
 
-        The group of the dispersions is marked by "dispersions", that of the output weights of
-        levels by "levels" (`optimizer.set_prior`).
+        The group of the dispersions is marked by "dispersions", that of levels by "levels".
 
         The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
         gradient precision W: per cell, that is a weight decay.
@@ -385,13 +384,13 @@ class PairedMixtureVAE(nn.Module):
         known = set(map(id, [*of_latent, *of_levels, *of_batches]))
         learned = [part for part in self.parameters() if part.requires_grad]
         o = self.options
-        decay = o.decoder_precision / n_cells
         groups: list[dict[str, Any]] = [
-            {"params": of_latent, "weight_decay": decay},
+            {"params": of_latent, "weight_decay": o.decoder_precision / n_cells},
             {"params": [part for part in learned if id(part) not in known]},
             {"params": [*self._learned_dispersions().values()], "dispersions": True},
         ]
         if of_levels:
+            decay = o.decoder_precision / n_cells
             groups.append({"params": of_levels, "weight_decay": decay, "levels": decay})
         if of_batches:
             groups.append({"params": of_batches, "weight_decay": o.batch_precision / n_cells})

@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import math
 from inspect import unwrap
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from .kernels import Update
-
-# By which the precision of the prior of the output weights of methylation levels is multiplied
-# before the annealing.
-EARLY_PRIOR = {"warm-up": 0.01, "mixture": 0.1}
-
-
-def set_prior(groups: list[dict[str, Any]], phase: str) -> None:
-    """Make the prior of the output weights of levels as strong as a phase has it.
-
-    A cell tells little of each region, so that weights start to grow only where hardly anything
-    holds them; once they have, the prior of all weights does no harm (docs/decisions, D31; for
-    other weights, D13).
-
-    Args:
-        groups: Of the optimizer; those of levels have "levels", their weight decay in the end.
-        phase: Name of the phase of the training.
-    """
-    for group in groups:
-        if "levels" in group:
-            group["weight_decay"] = group["levels"] * EARLY_PRIOR.get(phase, 1.0)
 
 
 class Adam(torch.optim.Adam):

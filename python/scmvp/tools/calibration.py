@@ -68,7 +68,7 @@ def calibrate_links(
     """
     if (known is None) == (weights is None):
         raise InputError("give known links or weights, and not both")
-    result = check_table(links, _NEEDED, "links").copy()
+    result = _check_table(links, _NEEDED, "links").copy()
     links = result.reset_index(drop=True)
     terms = _terms(links)
     if weights is not None:
@@ -77,17 +77,17 @@ def calibrate_links(
         result.attrs["weights"] = given
         return result
     tested, linked = _known_pairs(links, known)
-    fold = _folds(as_names(links["seqnames"])[tested])
-    found = _fitted(terms[tested], linked)
+    fold, of_tested = _folds(as_names(links["seqnames"])[tested]), terms[tested]
+    found = _fitted(of_tested, linked)
     probability = _probability(terms, found)
     held_out = np.empty(len(linked))
     for one in range(fold.max() + 1):
         here = fold == one
-        of_others = _fitted(terms[tested][~here], linked[~here])
-        held_out[here] = _probability(terms[tested][here], of_others)
+        of_others = _fitted(of_tested[~here], linked[~here])
+        held_out[here] = _probability(of_tested[here], of_others)
     probability[tested] = held_out
     result["calibrated"] = probability
-    rankings = {"calibrated": held_out, "contact": terms[tested, 0]}
+    rankings = {"calibrated": held_out, "contact": of_tested[:, 0]}
     if "score" in links:
         rankings["score"] = _numbers(links, "score")[tested]
     found |= {
@@ -101,7 +101,7 @@ def calibrate_links(
     return result
 
 
-def check_table(table: Any, columns: tuple[str, ...], name: str) -> pd.DataFrame:
+def _check_table(table: Any, columns: tuple[str, ...], name: str) -> pd.DataFrame:
     """A data frame that has these columns, once each and with names in all rows of the text ones.
 
     Raises:
@@ -167,7 +167,7 @@ def _key(table: pd.DataFrame) -> list[str]:
 def _known_pairs(links: pd.DataFrame, known: Any) -> tuple[np.ndarray, np.ndarray]:
     """Rows of links that are learned from, and whether they are linked."""
     by_name = isinstance(known, pd.DataFrame) and "peak" in known
-    check_table(known, ("gene", "peak") if by_name else ("gene", "chrom", "start", "end"), "known")
+    _check_table(known, ("gene", "peak") if by_name else ("gene", "chrom", "start", "end"), "known")
     key = _key(links)
     if "group" in links and "group" not in known:
         raise InputError("links are of groups of cells, but known has no column 'group'; add it")
