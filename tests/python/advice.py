@@ -216,6 +216,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "ATAC counts look like": NOTE,
         "latent of such cells has no meaning": NOTE,
         "no count in any modeled feature": "case empty_cells",
+        "give cells in which": "test_differential::test_cells_without_the_modality_are_refused",
         "a smaller min_cells": "case rare_features",
     },
     "files": {

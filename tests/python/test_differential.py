@@ -242,6 +242,16 @@ def test_bad_input_is_refused(fitted, simulated, refused):
     refused(lambda: test(form="seurat"), "form is 'seurat'; give 'table' or 'scanpy'")
 
 
+def test_cells_without_the_modality_are_refused(fitted, simulated, refused):
+    half = simulated[:120].copy()
+    genes = half["rna"].copy()
+    test = partial(fitted.differential_accessibility, (genes, None), groupby="cell_type")
+    refused(test, "none of 120 cells has ATAC counts", "give cells in which ATAC was measured")
+    half["atac"].X = half["atac"].X * 0
+    whole = partial(scmvp.pseudobulk, half, "cell_type", "cell_type", "atac")
+    refused(whole, "none of 120 cells has ATAC counts")
+
+
 def test_small_groups_are_left_out_with_one_warning(fitted, simulated, refused):
     """The others are tested as by themselves, with the small ones among the rest."""
     test = partial(fitted.differential_accessibility, simulated, n_samples=1)

@@ -172,6 +172,18 @@ def warn_of_empty_rows(paired: Paired, modality: str) -> None:
         )
 
 
+def cells_with_counts(counts: Matrix, modality: str) -> np.ndarray:
+    """Which cells have counts in a modality, (n,) bool; it is refused where none has."""
+    counted = entries_of_cells(counts) > 0
+    if not counted.any():
+        label = label_of(modality)
+        raise InputError(
+            f"none of {count_of(len(counted), 'cell')} has {label} counts; give cells in which "
+            f"{label} was measured"
+        )
+    return counted
+
+
 def empty_cells(paired: Paired) -> dict[str, np.ndarray]:
     """Which cells have no count in each modality, (n,) bool; those with none at all are refused."""
     empty = {modality: entries_of_cells(part) == 0 for modality, part in paired.counts.items()}

@@ -16,7 +16,8 @@ import torch
 
 from ..arguments import flag, number, positive, whole_number
 from ..data.covariates import distinct
-from ..data.matrices import Matrix, entries_of_cells
+from ..data.features import cells_with_counts
+from ..data.matrices import Matrix
 from ..data.paired import Paired
 from ..data.scope import Scope
 from ..errors import InputError
@@ -111,7 +112,7 @@ def compare_groups(
     if scope.covariates is not None and design is not None:
         row = scope.covariates.row(None)
         _, batch = distinct(design)
-    groups = groups.testable(entries_of_cells(counts) > 0, batch)
+    groups = groups.testable(cells_with_counts(counts, settings.modality), batch)
     cells = Cells(paired.counts, fit.device, design=design)
     q = embed(fit.module, cells, modality=settings.latent)
     means = model_means(

@@ -24,8 +24,9 @@ from ..data.containers import (
     modality_parts,
     note,
 )
+from ..data.features import cells_with_counts
 from ..data.labels import level_codes
-from ..data.matrices import Matrix, entries_of_cells, pieces_of, rows_of
+from ..data.matrices import Matrix, pieces_of, rows_of
 from ..data.paired import PairedData
 from ..errors import InputError
 from ..modalities import MODALITIES
@@ -155,7 +156,7 @@ def counted_cells(data: Any, given: Mapping[str, Any], modality: str, layer: str
     group = labels["groupby"].code
     if (group < 0).all():
         raise InputError("groupby has no value for any cell; give the group of each cell")
-    use = np.flatnonzero((group >= 0) & (entries_of_cells(counts) > 0))
+    use = np.flatnonzero((group >= 0) & cells_with_counts(counts, modality))
     for argument in given:
         if argument != "groupby":
             refuse_missing(labels[argument].code[use] < 0, argument, names[use])
