@@ -231,7 +231,7 @@ scores_of <- function(scores) {
   )
 }
 
-columns_of <- function(batch) if (!is.null(batch)) lapply(as.list(batch), list_of)
+columns_of <- function(batch) if (!is.null(batch)) vectors_of(batch)
 
 # Runs `f` on an engine and closes it, whatever happens. `watch`: of watched().
 with_engine <- function(backend, f, torch = TRUE, watch = NULL) {

@@ -200,7 +200,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.prior:
-        levels._WEAK_PRIOR.update(zip(("warm-up", "mixture"), given.prior, strict=True))
+        warm_up, of_mixture = given.prior
+        stages = {"KL warm-up": warm_up, "warm-up": warm_up, "mixture": of_mixture}
+        levels.EARLY_PRIOR.update(stages)
     warnings.simplefilter("ignore")
     rows = []
     for setting in given.settings:

@@ -13,9 +13,9 @@ from scmvp.data.spectral import fit_correspondence
 from scmvp.nn import distributions as dist
 from scmvp.nn.batches import Cells, PairedBatch, ResidentRows, even_chunks, take
 from scmvp.nn.inputs import SpectralScores
-from scmvp.nn.levels import set_prior
 from scmvp.nn.module import Features, PairedMixtureVAE
 from scmvp.nn.networks import BatchNorm, ClusterGate, Gaussian, SelfAttention
+from scmvp.nn.optimizer import set_prior
 from scmvp.nn.paper import InputLinear, LogCounts, TfIdf
 from scmvp.nn.prior import MixturePrior
 from scmvp.nn.sparse import SparseRows
@@ -205,27 +205,28 @@ def test_without_distillation_consistency_moves_the_joint_encoder_too(batch):
     assert reached(module.loss(batch).consistency, module) == parts
 
 
-def test_the_prior_of_levels_is_weak_until_the_annealing():
-    groups = [{"weight_decay": 7.0}, {"weight_decay": 2.0, "levels": 2.0}]
-    for phase, factor in {"warm-up": 0.01, "mixture": 0.1, "annealing": 1.0}.items():
-        set_prior(groups, phase)
+def test_the_prior_of_output_weights_is_weak_in_the_stages_it_is_to_be():
+    early = {"KL warm-up": 0.2, "mixture": 0.5}
+    groups = [{"weight_decay": 7.0}, {"weight_decay": 2.0, "prior": 2.0, "early": early}]
+    for stage, factor in {"KL warm-up": 0.2, "warm-up": 1, "mixture": 0.5, "annealing": 1}.items():
+        set_prior(groups, stage)
         assert groups[0]["weight_decay"] == 7.0
         assert groups[1]["weight_decay"] == pytest.approx(2.0 * factor)
 
 
 def test_weight_decay_is_the_gradient_of_a_gaussian_prior():
     module = build(decoder_precision=50.0)
-    outputs, others, dispersions = module.parameter_groups(n_cells=20)
+    *outputs, others, dispersions = module.parameter_groups(n_cells=20)
     prior = torch.distributions.Normal(0, 50.0**-0.5)
-    per_cell = -sum(prior.log_prob(weight).sum() for weight in outputs["params"]) / 20
-    for weight, gradient in zip(
-        outputs["params"], torch.autograd.grad(per_cell, outputs["params"]), strict=True
-    ):
-        torch.testing.assert_close(gradient, outputs["weight_decay"] * weight)
+    for decoder, group in zip(module.decoders.values(), outputs, strict=True):
+        weight = decoder.output.weight
+        assert group["params"] == [weight]
+        (gradient,) = torch.autograd.grad(-prior.log_prob(weight).sum() / 20, weight)
+        torch.testing.assert_close(gradient, group["weight_decay"] * weight)
     assert "weight_decay" not in others | dispersions
     module.learn_dispersions()
     learned = [part for part in module.parameters() if part.requires_grad]
-    assert sum(len(group["params"]) for group in (outputs, others, dispersions)) == len(learned)
+    assert sum(len(group["params"]) for group in (*outputs, others, dispersions)) == len(learned)
 
 
 def test_until_dispersions_are_learned_no_gradient_reaches_them(batch):

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from ..data.levels import covered_cells, fit_levels
 from ..data.matrices import Matrix, feature_totals
-from ..data.spectral import batches_of, fit_correspondence
+from ..data.overdispersion import excess_variance
+from ..data.spectral import (
+    Batches,
+    CorrespondenceAnalysis,
+    batches_of,
+    fit_correspondence,
+)
 from ..modalities import MODALITIES
 from ..nn import paper
 from ..nn.background import Background
-from ..nn.families import FAMILIES
+from ..nn.families import FAMILIES, CountModel
 from ..nn.inputs import Reader, SpectralScores
-from ..nn.levels import LevelScores
+from ..nn.levels import EARLY_PRIOR, LevelScores
 from ..nn.module import Features, PairedMixtureVAE
 from ..options import ModelOptions
 from ..progress import SILENT, Stages
+
+# By what the precision of the prior of output weights is multiplied in the KL warm-up, where the
+# likelihood allows for the variance of the counts; and what is added for variance that it does not
+# allow for, in units of the mean (docs/decisions, D13).
+_EARLY_PRIOR, _PER_EXCESS = 0.2, 2.0
 
 
 def untrained(
@@ -48,19 +60,36 @@ def untrained(
         part = None if design is None else batches_of(matrix, design)
         if part is not None:
             factor = torch.from_numpy(part.log_factor)
+        model = FAMILIES[o.likelihood(name)]
         reader: Reader
+        early: Mapping[str, float] = {}
         if o.encoder_input == "counts":
             reader = paper.READERS[of.paper_input].of(matrix)
         else:
             with stages.stage(f"correspondence analysis of {of.group}") as report:
                 found = fit_correspondence(matrix, o.n_components, seed, part, o.shrink, report)
+                early = _early_prior(model, matrix, found, seed, part)
             reader = SpectralScores(found)
         totals = torch.from_numpy(feature_totals(matrix).astype(np.float32))
-        features[name] = Features(totals, reader, factor)
-        if FAMILIES[o.likelihood(name)].background:
+        features[name] = Features(totals, reader, factor, early_prior=early)
+        if model.background:
             background, logit, above = Background.of(matrix, seed)
             features[name] = Features(above, reader, factor, background, logit)
     return PairedMixtureVAE(o, n_clusters, features)
+
+
+def _early_prior(
+    model: CountModel,
+    matrix: Matrix,
+    found: CorrespondenceAnalysis,
+    seed: int,
+    batches: Batches | None,
+) -> Mapping[str, float]:
+    """By what the precision of the prior of the output weights is multiplied at first."""
+    if model.family is None:
+        return {}
+    excess = excess_variance(matrix, found, seed, batches) if model.undispersed else 0.0
+    return {"KL warm-up": min(1.0, _EARLY_PRIOR + _PER_EXCESS * excess)}
 
 
 def _of_levels(
@@ -83,4 +112,5 @@ def _of_levels(
         log_factor=factor,
         levels=torch.from_numpy(found.logit),
         start_dispersion=math.log((1 - rho) / rho),
+        early_prior=EARLY_PRIOR,
     )

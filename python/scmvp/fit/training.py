@@ -19,11 +19,10 @@ from ..errors import InputError
 from ..nn.batches import Cells, PairedBatch, Part, even_chunks, n_chunks
 from ..nn.device import seeded
 from ..nn.distributed import from_first, summed
-from ..nn.levels import set_prior
 from ..nn.likelihood import Pool
 from ..nn.module import Inputs, LossTerms, Noise, PairedMixtureVAE
 from ..nn.networks import start_epoch
-from ..nn.optimizer import Adam
+from ..nn.optimizer import Adam, set_prior
 from ..nn.zeros import EARLY_EXTENT, SampledZeros
 from ..options import Phase, TrainingOptions
 from ..progress import SILENT, Report, Stages, no_report
@@ -188,7 +187,6 @@ class Trainer:
             self._start_mixture()
             self.best = None  # an ELBO under N(0, I) is no rival of one under the mixture
         self._objective, self.module.zeros = self._wrapped(), self._sampled_zeros(phase)
-        set_prior(self.optimizer.param_groups, phase.name)
         for step in range(self.progress.step, phase.epochs):
             waited = self.result.epochs - max(self.result.best_epoch, self.progress.epochs_before)
             # the falling rate pays at the end of the annealing, not in its first epochs
@@ -221,6 +219,8 @@ class Trainer:
     def _epoch(self, phase: Phase, step: int, started: float, callback: Callback | None) -> None:
         epoch = self.result.epochs + 1
         warm_up_weight = self._warm_up_weight(phase, step)
+        stage = "KL warm-up" if warm_up_weight < 1 else phase.name
+        set_prior(self.optimizer.param_groups, stage)
         # before the first epoch is reported, its stage is shown instead
         stages, self._of_first = self._of_first, SILENT
         with stages.stage(f"epoch {epoch}") as report:

@@ -6,15 +6,17 @@ Two counts per region come in one sparse block, (B, 2F): methylated, then unmeth
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from .inputs import Scores
 from .sparse import SparseRows
 
-# By which the precision of the prior of their output weights is multiplied before the annealing.
-_WEAK_PRIOR = {"warm-up": 0.01, "mixture": 0.1}
+# By which the precision of the prior of their output weights is multiplied before the annealing: a
+# cell tells little of each region, so that weights start to grow only where hardly anything holds
+# them (docs/decisions, D31).
+EARLY_PRIOR = {"KL warm-up": 0.01, "warm-up": 0.01, "mixture": 0.1}
 
 
 class Levels(NamedTuple):
@@ -59,18 +61,3 @@ class LevelScores(Scores):
         if design is None:
             return self.logit.sigmoid()
         return (self.logit + design @ self.log_factor).sigmoid()
-
-
-def set_prior(groups: list[dict[str, Any]], phase: str) -> None:
-    """Make the prior of the output weights of levels as strong as a phase has it.
-
-    A cell tells little of each region, so that weights start to grow only where hardly anything
-    holds them; once they have, the prior of all weights does no harm (docs/decisions, D31).
-
-    Args:
-        groups: Of the optimizer; those of levels have "levels", their weight decay in the end.
-        phase: Name of the phase of the training.
-    """
-    for group in groups:
-        if "levels" in group:
-            group["weight_decay"] = group["levels"] * _WEAK_PRIOR.get(phase, 1.0)

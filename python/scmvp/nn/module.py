@@ -13,7 +13,8 @@ are softmax outputs of decoders gated by p(c|z). The parts of each modality are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -100,6 +101,8 @@ class Features(NamedTuple):
     start_logit: Tensor | float = START_ZERO_LOGIT  # of a zero, or of no foreground, (F,)
     levels: Tensor | None = None  # (F,), log odds of the features' levels, where these have such
     start_dispersion: float | None = None  # logarithm; None: that of the likelihood
+    # by what the precision of the prior of the output weights is multiplied in early stages
+    early_prior: Mapping[str, float] = MappingProxyType({})
 
 
 class PairedMixtureVAE(nn.Module):
@@ -122,6 +125,7 @@ class PairedMixtureVAE(nn.Module):
         n_clusters = n_clusters or MAX_CLUSTERS
         self.count_models = {name: FAMILIES[o.likelihood(name)] for name in features}
         self.totals = {name: of.totals for name, of in features.items()}
+        self.early_prior = {name: of.early_prior for name, of in features.items()}
         self.readers: Modules[Reader] = Modules({name: of.reader for name, of in features.items()})
 
         def branch(name: str, first: nn.Module) -> nn.Module:
@@ -372,26 +376,25 @@ class PairedMixtureVAE(nn.Module):
     def parameter_groups(self, n_cells: int) -> list[dict[str, Any]]:
         """The parameters to learn from `n_cells` cells, as groups of an optimizer.
 
-        The group of the dispersions is marked by "dispersions", that of levels by "levels".
+        The group of the dispersions is marked by "dispersions", those of output weights by "prior"
+        (`optimizer.set_prior`).
 
         The Gaussian prior of the output weights, -log N(W; 0, 1 / precision) of all cells, has the
         gradient precision W: per cell, that is a weight decay.
         """
         decoders = self.decoders.values()
-        of_latent = [decoder.output.weight for decoder in decoders if not decoder.levels]
-        of_levels = [decoder.output.weight for decoder in decoders if decoder.levels]
+        of_latent = [decoder.output.weight for decoder in decoders]
         of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
-        known = set(map(id, [*of_latent, *of_levels, *of_batches]))
+        known = set(map(id, [*of_latent, *of_batches]))
         learned = [part for part in self.parameters() if part.requires_grad]
         o = self.options
+        decay = o.decoder_precision / n_cells
         groups: list[dict[str, Any]] = [
-            {"params": of_latent, "weight_decay": o.decoder_precision / n_cells},
-            {"params": [part for part in learned if id(part) not in known]},
-            {"params": [*self._learned_dispersions().values()], "dispersions": True},
+            {"params": [weight], "weight_decay": decay, "prior": decay, "early": early}
+            for weight, early in zip(of_latent, self.early_prior.values(), strict=True)
         ]
-        if of_levels:
-            decay = o.decoder_precision / n_cells
-            groups.append({"params": of_levels, "weight_decay": decay, "levels": decay})
+        groups.append({"params": [part for part in learned if id(part) not in known]})
+        groups.append({"params": [*self._learned_dispersions().values()], "dispersions": True})
         if of_batches:
             groups.append({"params": of_batches, "weight_decay": o.batch_precision / n_cells})
         return groups

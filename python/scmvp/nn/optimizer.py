@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import math
 from inspect import unwrap
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from .kernels import Update
+
+
+def set_prior(groups: list[dict[str, Any]], stage: str) -> None:
+    """Make the prior of output weights as strong as a stage of the training has it.
+
+    Args:
+        groups: Of the optimizer; those of output weights have "prior", their weight decay in the
+            end, and "early", by what it is multiplied in the stages before, by name.
+        stage: 'KL warm-up', and then the name of the phase.
+    """
+    for group in groups:
+        if "prior" in group:
+            group["weight_decay"] = group["prior"] * group["early"].get(stage, 1.0)
 
 
 class Adam(torch.optim.Adam):
