@@ -97,7 +97,11 @@ def assigned(name: str) -> list[Message]:
     return [m for m in messages() if entry_of(m) == f"case {name}"]
 
 
-SLOW = ("checkpoints", "counts_in_file", "groups", "kinds_of_files", "on_the_command_line")
+SLOW = (
+    "checkpoints", "counts_in_file", "files_of_fragments", "groups", "kinds_of_files",
+    "links_of_peaks", "memory", "model_states", "motifs_of_peaks", "odd_kinds", "on_disk",
+    "on_the_command_line", "options", "samples", "saved_models", "simulated_cells",
+)  # fmt: skip
 
 
 def entry_of(message: Message) -> str | None:

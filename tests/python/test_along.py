@@ -86,6 +86,7 @@ def test_courses_are_distinguished_and_described(course):
     assert np.corrcoef(trends.loc["rising"], truth)[0, 1] > 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [0.03, 0.3, 3.0, 30.0])
 def test_p_values_of_nothing_are_uniform_or_larger(mean):
     """Also where size and pseudotime go together, and for counts far from Poisson."""

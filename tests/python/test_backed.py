@@ -71,6 +71,7 @@ def test_cells_are_matched_and_counts_found_as_in_memory(simulated, tmp_path):
     same_counts(read_backed(tmp_path, rna_layer="counts", atac_layer="other"), simulated)
 
 
+@pytest.mark.slow
 def test_what_cannot_stay_on_disk_is_refused(simulated, ten_x, tmp_path, refused):
     folder = ten_x.write_folder(tmp_path / "matrix")
     refused(lambda: scmvp.read(folder, backed=True), "cannot stay on disk", "leave out backed=True")
@@ -161,6 +162,7 @@ def test_layers_of_a_backed_file_are_named_when_it_is_read(pair_folder, refused)
     refused(lambda: scmvp.SCMVP(backed, rna_layer="counts"), "when it is read")
 
 
+@pytest.mark.slow
 def test_the_file_may_go_after_the_fit(pair_folder, tmp_path):
     shutil.copytree(pair_folder, tmp_path / "copy")
     model = scmvp.SCMVP(scmvp.read(tmp_path / "copy", backed=True), n_clusters=3)

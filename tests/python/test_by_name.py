@@ -209,6 +209,7 @@ def test_functions_of_a_fitted_model(verb, form, cells, forms, model, tmp_path):
     equal(verb(model, forms[form], tmp_path), verb(model, cells, tmp_path), cells.obs_names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", some_slow)
 def test_the_lines_of_the_readme_put_results_on_their_cells(form, cells, forms):
     mdata = forms[form].copy()
@@ -223,6 +224,7 @@ def test_the_lines_of_the_readme_put_results_on_their_cells(form, cells, forms):
     np.testing.assert_array_equal(model.cells, mdata.obs_names)
 
 
+@pytest.mark.slow
 def test_a_permuted_modality_does_not_change_a_fit(cells, forms):
     first, second = (
         scmvp.SCMVP(mdata, n_clusters=3).train(max_epochs=2, threads=1)
@@ -233,6 +235,7 @@ def test_a_permuted_modality_does_not_change_a_fit(cells, forms):
     )
 
 
+@pytest.mark.slow
 def test_a_mosaic_goes_by_name(cells, model):
     rng = np.random.default_rng(2)
     mosaic = reordered(
@@ -336,6 +339,7 @@ def test_regulation_goes_by_name(forms, kept):
     pd.testing.assert_frame_equal(found, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [pytest.param("view", marks=pytest.mark.slow), "atac first"])
 def test_objects_of_r_go_by_name(form, cells, forms, tmp_path, kept):
     if not r_has("SeuratObject"):

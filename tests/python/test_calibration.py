@@ -91,6 +91,7 @@ def test_weights_are_those_of_a_general_minimizer_and_near_the_true_ones(case):
     assert precision["calibrated"] > max(precision["contact"], precision["score"]) + 0.1
 
 
+@pytest.mark.slow
 def test_probabilities_are_calibrated_and_of_other_chromosomes(case):
     links, linked, odds = case
     result = scmvp.calibrate_links(links, known_of(links, linked))
@@ -135,6 +136,7 @@ def test_a_list_of_links_makes_the_other_pairs_of_its_genes_unlinked(case):
     assert result["linked"] == (linked & first).sum()
 
 
+@pytest.mark.slow
 def test_ranges_stand_for_the_peaks_that_they_overlap(case):
     links, linked, _ = case
     parts = links["peak"].str.extract(r"(\w+):(\d+)-(\d+)").astype({1: int, 2: int})
@@ -172,6 +174,7 @@ def test_a_gene_whose_known_range_is_on_no_peak_is_learned_from_as_by_name(case)
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_the_index_and_the_type_of_columns_make_no_difference(case):
     links, linked, _ = case
     known = known_of(links, linked)
@@ -186,6 +189,7 @@ def test_the_index_and_the_type_of_columns_make_no_difference(case):
     np.testing.assert_array_equal(numbered["calibrated"], wanted["calibrated"])
 
 
+@pytest.mark.slow
 def test_groups_have_factors_of_their_own(case):
     links, linked, _ = case
     both = pd.concat(

@@ -42,6 +42,7 @@ def whole(cells, request) -> SCMVP:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 3, 4, 8])  # within and between the phases
 def test_going_on_gives_the_same_model(cells, whole, tmp_path, epoch):
     file = tmp_path / "state"
@@ -57,6 +58,7 @@ def test_going_on_gives_the_same_model(cells, whole, tmp_path, epoch):
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(kernels.compiled() is None, reason="Numba is not installed")
 @pytest.mark.parametrize("batch", [None, "batch"])
 def test_going_on_with_zeros_from_a_sample_gives_the_same_model(tmp_path, monkeypatch, batch):

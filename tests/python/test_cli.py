@@ -150,6 +150,7 @@ def test_fit_says_what_it_reads_and_how_far_it_is(cells, tmp_path, capsys):
     assert "clusters used" in printed.err and "peak memory" in printed.err
 
 
+@pytest.mark.slow
 def test_fit_replaces_only_its_own_results(fitted, cells, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -165,6 +166,7 @@ def test_fit_replaces_only_its_own_results(fitted, cells, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_leaves_nothing(cells, tmp_path, monkeypatch, capsys):
     pytest.importorskip("torch")
 
@@ -177,6 +179,7 @@ def test_a_fit_that_fails_leaves_nothing(cells, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_training_outlives_a_full_disk(fitted, cells, tmp_path, monkeypatch):
     """The checkpoint is there until the results are; they then come without training."""
     out, state = tmp_path / "out", tmp_path / "state"
@@ -324,6 +327,7 @@ def test_input_the_model_refuses(fitted, cells, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_notes_about_the_input_are_shown(cells, tmp_path, capsys):
     pytest.importorskip("torch")
     folder = tmp_path / "cells"
@@ -368,11 +372,13 @@ def without_torch(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_import_needs_no_torch():
     result = without_torch("import scmvp; scmvp.simulate(20, 60, 60, 2); print(scmvp.__version__)")
     assert result.stdout.strip() == scmvp.__version__, result.stderr
 
 
+@pytest.mark.slow
 def test_torch_is_not_imported_before_it_is_used():
     source = Path(scmvp.__file__).parents[1]
     code = (
@@ -383,6 +389,7 @@ def test_torch_is_not_imported_before_it_is_used():
     assert result.stdout.strip() == "False False", result.stderr
 
 
+@pytest.mark.slow
 def test_missing_torch_is_said_in_one_sentence(cells, tmp_path):
     result = without_torch(
         f"from scmvp.cli import main; sys.exit(main(['fit', {str(cells)!r}, '--out', "

@@ -87,6 +87,7 @@ def test_the_table_is_that_of_pydeseq2_on_sums_made_by_hand(paired):
         assert (mine[["n_condition", "n_reference"]] == (8 if paired else 4)).to_numpy().all()
 
 
+@pytest.mark.slow
 def test_the_other_reference_and_means_of_counts():
     cells = donor_cells()
     table = compare(cells).set_index(["group", "feature"])
@@ -110,6 +111,7 @@ def test_without_a_difference_p_is_below_5_percent_in_one_case_of_twenty():
     assert 0.02 < np.mean(p < 0.05) < 0.11
 
 
+@pytest.mark.slow
 def test_groups_without_replicates_are_left_out():
     cells = donor_cells()
     lacks = (cells.obs["type"] == "B") & cells.obs["donor"].isin([1, 3, 5])
@@ -128,6 +130,7 @@ def test_groups_without_replicates_are_left_out():
     assert list(table["group"].unique()) == ["T"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_genes", [1, 2, 3])
 def test_few_features_are_compared_as_well(n_genes):
     table = compare(donor_cells(n_genes, n_changed=0))
@@ -135,6 +138,7 @@ def test_few_features_are_compared_as_well(n_genes):
     assert np.isfinite(table["p_value"]).all()
 
 
+@pytest.mark.slow
 def test_refusals(refused):
     """Each is followed by what it advises."""
     cells = donor_cells(20, 6, paired=True)

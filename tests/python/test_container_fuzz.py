@@ -272,6 +272,7 @@ def test_in_memory(rna, atac, kind, lane):
     compare(data, names)
 
 
+@pytest.mark.slow
 @examples(8)
 @given(
     rna=stored, atac=stored, kind=st.sampled_from(("mudata", "pair")), lane=st.sampled_from(LANES)

@@ -62,6 +62,7 @@ def corrected(counts: np.ndarray) -> np.ndarray:
 # ---- an X of whole numbers that is not the counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["layer", "raw"])
 @pytest.mark.parametrize("change", [lambda x: (x > 0).astype(np.float32), corrected])
 def test_files_give_the_counts_and_not_other_whole_numbers(
@@ -153,6 +154,7 @@ def test_nothing_is_advised_where_there_are_no_counts(simulated, refused):
     assert "layer" not in said and "raw counts" in said
 
 
+@pytest.mark.slow
 def test_the_command_line_says_which_flag_takes_the_counts(
     pair_folder, simulated, tmp_path, capsys
 ):
@@ -170,6 +172,7 @@ def test_the_command_line_says_which_flag_takes_the_counts(
     assert model.get_latent_representation(simulated).shape == (240, 20)
 
 
+@pytest.mark.slow
 def test_the_command_line_names_its_other_flags_too(pair_folder, simulated, tmp_path, capsys):
     simulated["atac"][5:].write_h5ad(pair_folder / "atac.h5ad")
     fit = ["fit", pair_folder, "--out", tmp_path / "out", "--max-epochs", 1, "--n-clusters", 3]
@@ -197,6 +200,7 @@ def test_a_query_is_refused_with_how_to_get_its_counts(simulated, refused, model
     np.testing.assert_allclose(latent, model.get_latent_representation(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_query_without_the_layer_of_the_fitted_cells_is_read_from_x(simulated):
     rna = normalized(simulated, "counts")
     pair = rna, simulated["atac"]
@@ -206,6 +210,7 @@ def test_a_query_without_the_layer_of_the_fitted_cells_is_read_from_x(simulated)
         np.testing.assert_allclose(model.get_latent_representation(query), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_layers_are_refused_where_there_can_be_none(ten_x, tmp_path, refused):
     path = ten_x.write_h5(tmp_path / "x.h5")
     folder = ten_x.write_folder(tmp_path / "matrix")
@@ -230,6 +235,7 @@ def test_names_of_modalities(name, modality):
     assert modality_of(name) == modality
 
 
+@pytest.mark.slow
 def test_mudata_with_other_names(simulated, tmp_path, refused):
     mdata = MuData({"Peaks": simulated["atac"].copy(), "GEX": simulated["rna"].copy()})
     paired = check_paired(mdata)
@@ -267,6 +273,7 @@ def assert_both(paired, simulated):
     assert list(paired.cells) == list(simulated.obs_names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["memory", "h5ad", "zarr", "backed h5ad", "backed zarr", "on disk"]
 )
@@ -289,6 +296,7 @@ def test_one_anndata_of_both_modalities(both, simulated, tmp_path, kind):
     assert list(paired.obs["cell_type"]) == list(simulated.obs["cell_type"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
 def test_counts_of_both_in_raw_and_names_that_repeat(both, simulated, tmp_path):
     names = both.var_names.to_numpy().astype(object)
@@ -312,6 +320,7 @@ def test_counts_of_both_in_raw_and_names_that_repeat(both, simulated, tmp_path):
         assert [*paired.genes[:2], paired.peaks[0]] == ["A.1", "A.2", "A"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
 def test_a_model_of_one_anndata(both, simulated, model, tmp_path):
     latent = model.get_latent_representation(both)
@@ -337,6 +346,7 @@ def test_one_anndata_that_does_not_say_what_features_are(simulated, tmp_path, re
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", [None, "filtered_feature_bc_matrix.h5"])
 def test_the_outs_folder_of_cell_ranger_arc(ten_x, simulated, tmp_path, lacking):
     outs = tmp_path / "outs"
@@ -362,6 +372,7 @@ def test_extra_feature_types_are_counted(ten_x, tmp_path):
         assert "2 features of type Multiplexing Capture and 1 feature of type CRISPR Guide" in note
 
 
+@pytest.mark.slow
 def test_features_of_other_types_in_a_file_of_one_modality(pair_folder, simulated, refused):
     rna = simulated["rna"].copy()
     rna.var["feature_types"] = ["Antibody Capture"] * 3 + ["Gene Expression"] * 297

@@ -152,6 +152,7 @@ KINDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_files_cut_and_with_flipped_bits(name, root, small, model, tmp_path):
     kind = kinds(root, small, model)[name]
@@ -595,6 +596,7 @@ def test_an_answer_of_r_that_is_none(tmp_path, monkeypatch, content):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("Rscript") is None, reason="R is not installed")
 @pytest.mark.parametrize(
     "content",

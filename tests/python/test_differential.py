@@ -28,6 +28,7 @@ def table_of(matrix, group, **options):
     return table.set_index("feature").reindex(names)
 
 
+@pytest.mark.slow
 def test_no_difference_gives_hardly_a_discovery():
     calls = []
     for seed in range(8):
@@ -37,6 +38,7 @@ def test_no_difference_gives_hardly_a_discovery():
     assert np.sum(calls) <= 3
 
 
+@pytest.mark.slow
 def test_error_rate_and_effects_of_known_differences():
     wrong = called = right = covered = 0
     for seed in range(6):
@@ -55,6 +57,7 @@ def test_error_rate_and_effects_of_known_differences():
     assert covered > 0.93
 
 
+@pytest.mark.slow
 def test_rate_of_features_that_are_higher_is_their_own():
     """Many sure losses beside a few weak gains: a filter of all calls borrows their certainty."""
     first = np.log(np.r_[np.full(300, 1 / 4), np.full(60, 1.7)])
@@ -87,6 +90,7 @@ def test_rate_of_features_that_are_higher_is_their_own():
     assert called[1] > 60
 
 
+@pytest.mark.slow
 def test_cells_are_compared_within_their_batch():
     """Batches that change every feature, and of which the groups have other shares."""
     rng = np.random.default_rng(7)
@@ -300,6 +304,7 @@ def test_each_reason_to_leave_a_group_out(refused):
     )
 
 
+@pytest.mark.slow
 def test_command_line(fitted, simulated, pair_folder, tmp_path, capsys):
     fitted.save(tmp_path / "model")
     call = ["differential", str(tmp_path / "model"), str(pair_folder), "--modality", "rna"]
@@ -334,6 +339,7 @@ def test_command_line(fitted, simulated, pair_folder, tmp_path, capsys):
     assert "none of the cells" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_command_line_knows_metadata_on_disk_and_the_clusters_by_their_labels(
     fitted, simulated, pair_folder, tmp_path
 ):

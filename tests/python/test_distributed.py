@@ -61,6 +61,7 @@ def _statistics(rank: int, folder: Path, h: torch.Tensor) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="this PyTorch has no gloo")
 def test_batch_norm_sees_the_cells_of_all_processes(tmp_path):
     torch.manual_seed(0)

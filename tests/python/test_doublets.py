@@ -65,6 +65,7 @@ def test_scores_are_better_than_scrublet_on_the_rna(mixed):
     assert precision(mixed, mixed.scores) > precision(mixed, rna.obs["doublet_score"])
 
 
+@pytest.mark.slow
 def test_cells_without_doublets_score_low():
     pair, _ = with_doublets(0, n_cells=300)
     model = scmvp.SCMVP(pair, n_clusters=4).train(seed=0, **QUICK)
@@ -107,6 +108,7 @@ def test_cells_of_one_modality_have_no_score(mixed, refused):
     refused(lambda: mixed.model.doublet_scores((rna, None)), "0 cells have counts in both")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_scored_is_refused(mixed, refused):
     few = tuple(part[:49].copy() for part in mixed.pair)
     refused(lambda: mixed.model.doublet_scores(few), "49 cells have", "give at least 50")
@@ -158,6 +160,7 @@ def test_thinning_keeps_the_part_of_each_cell():
     assert (found > counts).nnz == 0 and found.data.all() and (found[2] != counts[2]).nnz == 0
 
 
+@pytest.mark.slow
 def test_batches_are_those_of_the_model(mixed):
     pair = tuple(part.copy() for part in mixed.pair)
     for part in pair:

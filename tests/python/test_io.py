@@ -76,6 +76,7 @@ def test_10x_features_in_any_order_and_of_other_types(ten_x, simulated, tmp_path
     assert_same(mdata, simulated, obs=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gzipped", [True, False])
 def test_matrix_market_folder(ten_x, simulated, tmp_path, gzipped):
     mdata = scmvp.read(ten_x.write_folder(tmp_path / "matrix", gzipped))
@@ -182,6 +183,7 @@ def test_h5mu_with_other_modalities(simulated, tmp_path, refused):
     refused(lambda: scmvp.read(tmp_path / "cells.h5mu"), "no modality 'atac'", "'crispr'", "rename")
 
 
+@pytest.mark.slow
 def test_10x_without_peaks(simulated, tmp_path, refused):
     ten_x = TenX(simulated, ("Gene Expression", "CRISPR Guide Capture"))
     ten_x.write_h5(tmp_path / "x.h5")
@@ -195,6 +197,7 @@ def test_h5_that_is_not_10x(simulated, tmp_path, refused):
     refused(lambda: scmvp.read(tmp_path / "x.h5"), "not a 10x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.99])
 def test_truncated_files(simulated, ten_x, pair_folder, tmp_path, refused, share):
     simulated.write(tmp_path / "cells.h5mu")

@@ -37,6 +37,7 @@ EARLIER = 5 if os.environ.get("SCMVP_FUZZ", "1") == "1" else 1000  # steps befor
 QUICK = ("save", "write_rds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in JOBS],
@@ -105,6 +106,7 @@ def test_a_full_disk(all_jobs, tmp_path, name):
     assert said == "status 2" if name.startswith("scmvp") else "File too large" in said, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [None, 1.0])
 def test_a_disk_that_fills_at_any_moment_of_an_imputation(all_jobs, tmp_path, threshold):
     """HDF5 reads again what it has written, and crashed where that was lost."""
@@ -152,6 +154,7 @@ def test_a_folder_one_may_not_write_to(all_jobs, tmp_path, name):
     ), said
 
 
+@pytest.mark.slow
 def test_a_small_disk(all_jobs, tmp_path):
     """A disk of 64 kB; HDF5 and safetensors meet its end in their own ways."""
     place = tmp_path / "disk"

@@ -54,6 +54,7 @@ def by_shares(family, parameter, h, output, counts) -> torch.Tensor:
     return FAMILIES[family](counts, mean, parameter).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("pool", [None, Pool()])
 def test_value_and_gradients_are_those_of_the_shares(family, pool, counts):

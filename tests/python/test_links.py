@@ -123,6 +123,7 @@ def test_without_links_nearly_nothing_is_called():
     assert (found.fdr <= 0.2).sum() < 30
 
 
+@pytest.mark.slow
 def test_scores_find_the_links_of_a_simulation(cells, table):
     linked = is_linked(table, cells)
     precision = average_precision_score(linked, table["score"])
@@ -135,6 +136,7 @@ def test_scores_find_the_links_of_a_simulation(cells, table):
     assert (~linked[called]).mean() < 0.35
 
 
+@pytest.mark.slow
 def test_factors_make_up_the_score(cells, model, table):
     expression = model.get_normalized_expression()
     accessible = model.get_accessibility_estimates()
@@ -158,6 +160,7 @@ def test_factors_make_up_the_score(cells, model, table):
     assert (nearest["rank"] == 1).all()
 
 
+@pytest.mark.slow
 @QUIET
 def test_the_order_of_places_and_cells_does_not_matter(cells, model, table):
     places = places_of(cells).sample(frac=1, random_state=1)
@@ -167,6 +170,7 @@ def test_the_order_of_places_and_cells_does_not_matter(cells, model, table):
     assert again["score"].to_numpy() == pytest.approx(table["score"].to_numpy(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_groups_have_the_accessibility_of_their_cells(cells, model, table):
     kinds = cells.obs["cell_type"].astype(object).copy()
     kinds.iloc[:10] = None
@@ -181,6 +185,7 @@ def test_groups_have_the_accessibility_of_their_cells(cells, model, table):
         pd.testing.assert_series_equal(part[column], table[column])
 
 
+@pytest.mark.slow
 def test_a_contact_map_takes_the_place_of_the_distance(cells, model, table):
     """One in which linked pairs touch ten times as often: links come first."""
     linked, width = is_linked(table, cells), 1_000
@@ -200,12 +205,14 @@ def test_a_contact_map_takes_the_place_of_the_distance(cells, model, table):
     assert precision[1] > 1.2 * precision[0]
 
 
+@pytest.mark.slow
 def test_only_pairs_up_to_a_rate_are_returned(cells, model, table):
     found = model.link_peaks(places_of(cells), fdr=0.2)
     wanted = table[table["fdr"] <= 0.2].reset_index(drop=True)
     pd.testing.assert_frame_equal(found, wanted)
 
 
+@pytest.mark.slow
 def test_peaks_of_one_chromosome_are_scored_without_association(cells, model):
     places = places_of(cells)
     peaks = np.array([name.replace(name.split("-")[0], "chr1") for name in model.peaks])
@@ -216,6 +223,7 @@ def test_peaks_of_one_chromosome_are_scored_without_association(cells, model):
     assert table["fdr"].isna().all()
 
 
+@pytest.mark.slow
 @QUIET
 def test_refusals(cells, model):
     places = places_of(cells)

@@ -104,6 +104,7 @@ def test_the_likelihood_is_that_of_scipy():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_of_the_likelihood_are_finite_differences():
     methylated, covered, *learned = parameters(1)
     learned = [part.requires_grad_() for part in learned]
@@ -179,6 +180,7 @@ def test_reconstructed_scores_are_those_of_many_counts(truth):
 # ---- a fit
 
 
+@pytest.mark.slow
 def test_methylation_tells_types_apart_and_levels_are_imputed(cells, model, kind, truth):
     assert repr(model).startswith("SCMVP(200 genes, 400 peaks, 400 regions, ")
     table = np.zeros((3, 3))
@@ -198,6 +200,7 @@ def test_methylation_tells_types_apart_and_levels_are_imputed(cells, model, kind
     np.testing.assert_array_equal(model.decode(latent, "methylation", library_size=3.0), imputed)
 
 
+@pytest.mark.slow
 def test_the_concentration_is_learned(truth):
     kind = np.repeat([0, 1, 2], 200)
     part = part_of(*counts_of(truth[kind], 20.0, 15, 3), [f"c{i}" for i in range(600)])
@@ -207,6 +210,7 @@ def test_the_concentration_is_learned(truth):
     assert float(found) == pytest.approx(15, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_model_of_methylation_is_saved_loaded_and_embeds_other_cells(cells, model, tmp_path):
     model.save(tmp_path / "model")
     loaded = scmvp.SCMVP.load(tmp_path / "model")
@@ -228,6 +232,7 @@ def test_a_model_of_methylation_is_saved_loaded_and_embeds_other_cells(cells, mo
     np.testing.assert_allclose(again, imputed, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_cells_of_one_modality_are_placed_with_the_others(cells, kind):
     lacking = MuData({"rna": cells["rna"], "mCG": cells["mCG"][:200].copy()})
     model = scmvp.SCMVP(lacking, n_clusters=3, mosaic=True, modalities=("rna", "methylation"))
@@ -236,6 +241,7 @@ def test_cells_of_one_modality_are_placed_with_the_others(cells, kind):
     assert np.isfinite(model.get_methylation()).all()
 
 
+@pytest.mark.slow
 def test_batches_are_removed_from_the_levels(truth):
     """A batch adds 1 to the log odds of half of the regions: a protocol's bias."""
     rng = np.random.default_rng(0)
@@ -311,6 +317,7 @@ def test_effective_counts_have_the_variance_of_the_proportion():
     assert ratio.mean() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coverage", [0.5, 5.0])
 def test_differences_are_called_at_the_rate_that_is_promised(coverage):
     truth = levels_of_types(3, 0.2, seed=4)
@@ -345,6 +352,7 @@ def test_differences_are_called_at_the_rate_that_is_promised(coverage):
 # ---- files and other tools
 
 
+@pytest.mark.slow
 def test_every_kind_of_file_has_its_methylation(cells, tmp_path):
     cells.write(tmp_path / "cells.h5mu")
     (tmp_path / "folder").mkdir()
@@ -392,12 +400,14 @@ def test_a_region_that_few_cells_cover_is_left_out(cells):
     assert part.var_names[5] not in model.regions and part.var_names[6] in model.regions
 
 
+@pytest.mark.slow
 def test_a_report_shows_levels(cells, model, tmp_path):
     model.report(tmp_path / "report.html", cells, progress=False)
     text = (tmp_path / "report.html").read_text()
     assert "log2 odds ratio" in text and "Regions" in text
 
 
+@pytest.mark.slow
 def test_imputed_levels_go_to_files(cells, model, tmp_path):
     model.impute_to_file(tmp_path / "levels.h5ad", "methylation")
     found = ad.read_h5ad(tmp_path / "levels.h5ad")
@@ -408,6 +418,7 @@ def test_imputed_levels_go_to_files(cells, model, tmp_path):
 # ---- refusals
 
 
+@pytest.mark.slow
 def test_levels_are_not_compared_as_counts(cells, model, kind, refused):
     half = np.repeat(["a", "b"], 150)
     where = {"modality": "methylation", "layer": "methylated"}

@@ -41,6 +41,7 @@ def cells(tags) -> MuData:
     return MuData({"rna": pair["rna"], "atac": pair["atac"], "HTO": part[::-1].copy()})
 
 
+@pytest.mark.slow
 def test_a_third_modality_is_fitted_imputed_saved_and_loaded(cells, tmp_path):
     model = scmvp.SCMVP(cells, n_clusters=3).train(max_epochs=30, seed=0, progress=False)
     assert repr(model).startswith("SCMVP(200 genes, 400 peaks, 40 tags, ")

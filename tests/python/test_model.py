@@ -128,6 +128,7 @@ def test_more_or_deeper_cells_need_fewer_epochs():
     assert default_epochs(200, 50_000) == 60  # six steps each
 
 
+@pytest.mark.slow
 def test_kl_warm_up_rises(mdata):
     """The published weight was 1 from the first step."""
     weights = SCMVP(mdata, n_clusters=3).train(max_epochs=15, threads=1).history["warm_up_weight"]
@@ -166,6 +167,7 @@ def test_the_same_seed_gives_the_same_latent(mdata, model):
     assert not np.allclose(other.get_latent_representation(), model.get_latent_representation())
 
 
+@pytest.mark.slow
 def test_training_twice_starts_anew(mdata, model):
     twice = SCMVP(mdata, n_clusters=3).train(**QUICK, seed=9).train(**QUICK)
     np.testing.assert_array_equal(
@@ -173,6 +175,7 @@ def test_training_twice_starts_anew(mdata, model):
     )
 
 
+@pytest.mark.slow
 def test_the_callers_random_streams_are_untouched(mdata):
     torch.manual_seed(5)
     np.random.seed(5)
@@ -350,6 +353,7 @@ def interrupt_at(epoch):
     return callback
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_interrupt_keeps_the_best_state(mdata, epoch):
     """In the warm-up (epoch 1) and in the mixture phase (epoch 3) alike."""
@@ -361,6 +365,7 @@ def test_interrupt_keeps_the_best_state(mdata, epoch):
     assert model.summary()["interrupted"] is True
 
 
+@pytest.mark.slow
 def test_interrupt_before_the_first_epoch_keeps_the_earlier_fit(mdata, monkeypatch):
     model = SCMVP(mdata, n_clusters=3).train(**QUICK)
     before = model.get_latent_representation()
@@ -389,6 +394,7 @@ def test_the_best_epoch_is_the_one_kept(mdata):
     assert summary["best_epoch"] <= summary["epochs"] < 40
 
 
+@pytest.mark.slow
 def test_callback_tells_where_training_is(mdata):
     states = []
     SCMVP(mdata, n_clusters=3).train(**QUICK, callback=states.append)
@@ -421,6 +427,7 @@ def test_dispersions_are_those_of_the_counts(theta, of_peaks):
 # ---- what may look like trouble and is none
 
 
+@pytest.mark.slow
 def test_every_cell_comes_back(mdata):
     rna, atac = mdata["rna"].copy(), mdata["atac"].copy()
     atac.X = without_row(atac.X, 3)
@@ -438,6 +445,7 @@ def test_rare_features_are_left_out_and_counted(mdata):
     assert model.genes.tolist() == mdata["rna"].var_names[seen >= 40].tolist()
 
 
+@pytest.mark.slow
 def test_both_presets_fit(mdata):
     model = SCMVP(mdata, n_clusters=3, preset="paper").train(**QUICK)
     assert model.summary()["options"]["preset"] == "paper"
@@ -496,6 +504,7 @@ def test_a_model_of_another_kind_is_refused(saved, change, sentence):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_are_refused(saved, mdata):
     """What is left when a crash hits between the two files."""
     other = SCMVP(mdata, n_clusters=3).train(**QUICK, seed=7)
@@ -505,6 +514,7 @@ def test_weights_of_another_model_are_refused(saved, mdata):
         SCMVP.load(saved)
 
 
+@pytest.mark.slow
 def test_a_loaded_model_reads_the_layers_it_was_fitted_on(mdata, tmp_path):
     rna, atac = mdata["rna"].copy(), mdata["atac"].copy()
     rna.layers["counts"] = rna.X.copy()
@@ -517,6 +527,7 @@ def test_a_loaded_model_reads_the_layers_it_was_fitted_on(mdata, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_what_the_caller_does_to_the_matrix_later_changes_nothing(mdata):
     """scanpy normalizes in place."""
     rna, atac = mdata["rna"].copy(), mdata["atac"].copy()
@@ -637,6 +648,7 @@ def test_a_cell_with_counts_only_in_rare_genes_is_named(mdata):
         SCMVP((rna, atac), n_clusters=3)
 
 
+@pytest.mark.slow
 def test_without_torch_the_class_says_what_to_install():
     script = """
         import sys
@@ -656,6 +668,7 @@ def test_without_torch_the_class_says_what_to_install():
     assert done.stdout.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_insertions_are_read_as_fragments(mdata):
     """10x pipelines count both ends of a fragment; the model must not see each one twice."""
     doubled = mdata["atac"].copy()
@@ -704,6 +717,7 @@ def test_what_a_query_counts_is_found_rightly_or_not_at_all(rate):
     assert min(decided.values()) >= 2
 
 
+@pytest.mark.slow
 def test_shrunk_scores_depend_on_the_seed_alone_and_are_saved(tmp_path):
     """Batches and a cell without ATAC included."""
     mdata = scmvp.simulate(n_cells=120, n_genes=200, n_peaks=300, n_types=3, n_batches=2, seed=1)

@@ -55,6 +55,7 @@ def dense_of(rows: SparseRows, n_columns: int) -> torch.Tensor:
     return dense
 
 
+@pytest.mark.slow
 def test_sparse_and_dense_input_give_the_same_hidden_layer(batch):
     layer = InputLinear(G, 5)
     torch.testing.assert_close(layer(batch.counts["rna"]), layer(dense_of(batch.counts["rna"], G)))

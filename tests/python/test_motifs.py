@@ -134,6 +134,7 @@ def test_background_is_drawn_with_the_density_of_the_kernel():
     assert not (background[:50] >= 200).any()
 
 
+@pytest.mark.slow
 @QUIET
 def test_random_motifs_have_standard_normal_z_scores():
     rng = np.random.default_rng(5)

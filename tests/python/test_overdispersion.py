@@ -29,6 +29,7 @@ def test_excess_variance_is_the_one_counts_are_drawn_with(alpha):
     assert found == pytest.approx(alpha, rel=0.1, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 1.5])
 def test_effects_of_batches_are_no_excess_variance(alpha):
     rng = np.random.default_rng(2)
@@ -51,6 +52,7 @@ def test_cells_and_features_without_counts():
     assert excess_variance(nothing, fit_correspondence(nothing, 3, 0), 0) == 0
 
 
+@pytest.mark.slow
 def test_dispersed_peaks_keep_the_prior_of_their_weights():
     rng = np.random.default_rng(4)
     plain, dispersed = drawn(0.0, rng), drawn(1.5, rng)

@@ -130,6 +130,7 @@ def test_filter_refuses_what_is_not_counts(simulated, refused):
     scmvp.filter_paired(pair, 1, 1, 1, verbose=False, rna_layer="counts")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_types, n_cells", [(3, 1000), (8, 1000), (14, 1000), (25, 3000)])
 def test_number_of_clusters_of_simulated_types(n_types, n_cells):
     mdata = scmvp.simulate(n_types=n_types, n_cells=n_cells, seed=1)
@@ -137,6 +138,7 @@ def test_number_of_clusters_of_simulated_types(n_types, n_cells):
     assert abs(found - n_types) <= 0.2 * n_types
 
 
+@pytest.mark.slow
 def test_number_of_clusters_that_only_both_modalities_show():
     mdata = scmvp.simulate(n_types=8, separated_by="together", seed=0)
     found = scmvp.estimate_n_clusters(mdata["rna"].X, mdata["atac"].X)
@@ -155,6 +157,7 @@ def test_number_of_clusters_does_not_follow_depth():
     assert scmvp.estimate_n_clusters(*counts) == 2
 
 
+@pytest.mark.slow
 def test_number_of_clusters_is_reproducible_and_within_bounds():
     one = scmvp.simulate(n_cells=300, n_types=1, n_genes=300, n_peaks=500)
     counts = one["rna"].X, one["atac"].X

@@ -92,6 +92,7 @@ def test_events_come_apart():
     assert len(events) < 10
 
 
+@pytest.mark.slow
 def test_a_training_tells_its_stages_in_order_and_epochs_go_to_the_callback(simulated, every_event):
     events, epochs = [], []
     model = SCMVP(simulated).train(**QUICK, progress=events.append, callback=epochs.append)
@@ -123,6 +124,7 @@ def test_correspondence_analysis_reports_after_every_product(monkeypatch):
     assert len(reported) == len(products) > 100
 
 
+@pytest.mark.slow
 def test_other_cells_and_imputation_tell_theirs(simulated, tmp_path, every_event, monkeypatch):
     monkeypatch.setattr("scmvp.tools.impute.BLOCK_BYTES", 1 << 16)
     model = SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
@@ -151,6 +153,7 @@ def files(simulated, pair_folder, ten_x, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pair", "h5mu", "10x", "gzipped", "plain"])
 def test_a_file_is_read_whole_whoever_watches_and_an_interrupt_ends_it(
     files, kind, every_event, interrupts, simulated
@@ -181,6 +184,7 @@ def test_a_folder_of_zarr_has_one_stage_too(simulated, tmp_path, every_event):
 # ---- interrupts
 
 
+@pytest.mark.slow
 def test_an_interrupt_before_an_epoch_is_complete_says_where_and_changes_nothing(
     simulated, every_event, interrupts, tmp_path
 ):
@@ -199,12 +203,14 @@ def test_an_interrupt_before_an_epoch_is_complete_says_where_and_changes_nothing
     np.testing.assert_array_equal(again, before)
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_clusters_are_found_keeps_what_was_learned(simulated, interrupts):
     model = SCMVP(simulated).train(**QUICK, progress=once("finding the clusters", 0))
     assert model.interrupted and len(model.history["epoch"]) == 1
     assert np.isfinite(model.get_latent_representation()).all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_imputation_leaves_no_file(simulated, tmp_path, interrupts):
     model = SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
     for stage in ("embedding the cells", "imputing peaks"):
@@ -214,6 +220,7 @@ def test_an_interrupted_imputation_leaves_no_file(simulated, tmp_path, interrupt
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_the_command_line_hears_an_interrupt_in_a_correspondence_analysis(pair_folder, tmp_path):
     out = tmp_path / "out"
@@ -322,6 +329,7 @@ def test_an_interrupted_stage_is_not_drawn_any_more(capsys, monkeypatch):
     assert capsys.readouterr().err.endswith("\r")
 
 
+@pytest.mark.slow
 def test_epochs_are_shown_by_default_and_not_when_turned_off(simulated, capsys):
     SCMVP(simulated, n_clusters=3).train(**QUICK)
     assert len(re.findall(r"^epoch \d/3 ", capsys.readouterr().err, re.M)) == 3

@@ -110,6 +110,7 @@ def test_a_protein_of_one_kind_of_counts_has_a_background(counts):
     assert background_limit(np.array(counts)) in counts
 
 
+@pytest.mark.slow
 def test_proteins_tell_types_apart_and_are_imputed_without_background(cells, model):
     assert repr(model).startswith("SCMVP(200 genes, 400 peaks, 24 proteins, ")
     kind = cells["rna"].obs["cell_type"].cat.codes.to_numpy()
@@ -127,6 +128,7 @@ def test_proteins_tell_types_apart_and_are_imputed_without_background(cells, mod
     assert ((probability > 0.5) == on[:, [3, 0]]).mean() > 0.97
 
 
+@pytest.mark.slow
 def test_a_model_of_proteins_is_saved_loaded_and_embeds_other_cells(cells, model, tmp_path):
     model.save(tmp_path / "model")
     loaded = scmvp.SCMVP.load(tmp_path / "model")
@@ -141,6 +143,7 @@ def test_a_model_of_proteins_is_saved_loaded_and_embeds_other_cells(cells, model
     )
 
 
+@pytest.mark.slow
 def test_proteins_of_a_type_are_called(cells, model):
     kind = cells["rna"].obs["cell_type"].astype(str)
     table = model.differential_protein(groupby=kind.to_numpy(), only_pos=True)
@@ -234,6 +237,7 @@ def matrix_market(path, h5):
     return path
 
 
+@pytest.mark.slow
 def test_every_kind_of_file_has_its_proteins(cells, tmp_path):
     h5 = ten_x(cells, tmp_path / "cells.h5", ("rna", "atac", "ADT"))
     cells.write(tmp_path / "cells.h5mu")
@@ -268,6 +272,7 @@ def test_files_of_proteins_and_one_other_modality_are_read(cells, has, tmp_path)
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
 def test_proteins_stay_with_their_cells(cells, tmp_path, refused):
     kept = scmvp.filter_paired(cells, min_genes=100, min_peaks=0, verbose=False)
     assert 20 < kept.n_obs < cells.n_obs
@@ -304,6 +309,7 @@ def test_a_protein_that_few_cells_have_is_modeled(cells):
     assert list(scmvp.SCMVP(more).proteins[-2:]) == ["CD23", "rare"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "modalities,names",
     [
@@ -339,6 +345,7 @@ def test_cells_without_chromatin_need_to_be_asked_for(cells, refused):
     )
 
 
+@pytest.mark.slow
 def test_the_command_line_has_proteins(cells, tmp_path, capsys):
     path = ten_x(cells, tmp_path / "cells.h5", ("rna", "ADT"))
     out = ["--out", str(tmp_path / "fit"), "--n-clusters", "3", "--max-epochs", "2"]

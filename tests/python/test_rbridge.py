@@ -78,6 +78,7 @@ def awkward_values() -> dict:
     }
 
 
+@pytest.mark.slow
 @needs_r
 def test_r_reads_what_is_written_and_writes_it_again(tmp_path):
     values = awkward_values()
@@ -278,6 +279,7 @@ def test_cells_of_results_and_of_the_object(object_of, tmp_path, refused, kept):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "as_", ["Seurat", pytest.param("SingleCellExperiment", marks=pytest.mark.slow)]
 )
@@ -424,6 +426,7 @@ def test_groups_are_made_on_the_way_and_progress_is_shown(with_latent, capfd):
     assert "distance parameter" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_refusals_of_regulation(with_latent, refused, kept):
     mdata, quiet = with_latent, {"verbose": False, "engine": kept}
     refused(lambda: scmvp.run_cicero(mdata, reduction="X_other"), "X_other", "'X_scmvp'")
@@ -489,6 +492,7 @@ def test_without_the_r_package(simulated, monkeypatch, tmp_path, refused):
     refused(lambda: scmvp.run_cicero(mdata, verbose=False), "R package scMVP", "R CMD INSTALL")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_an_interrupt_ends_r(tmp_path):
     marker = tmp_path / "alive"

@@ -86,6 +86,7 @@ def page(model, cells, tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_is_sound(page, model, cells):
     text = page.read_text()
     parsed = Page(text)
@@ -105,6 +106,7 @@ def test_the_page_stands_alone_and_is_sound(page, model, cells):
         assert f"<h2>{section}</h2>" in text
 
 
+@pytest.mark.slow
 def test_markers_are_those_of_the_test(found, model, cells):
     labels = model.predict().astype(str)
     table = model.differential_expression(cells, groupby=labels, only_pos=True, n_samples=1)
@@ -115,6 +117,7 @@ def test_markers_are_those_of_the_test(found, model, cells):
         assert list(shown["feature"]) == list(part["feature"][:5])
 
 
+@pytest.mark.slow
 def test_clusters_of_too_few_cells_are_told(model, cells):
     paired, latent = model._matched(cells), model.get_latent_representation()
 
@@ -136,6 +139,7 @@ def test_clusters_of_too_few_cells_are_told(model, cells):
     assert "not two clusters large enough" in page_of(none, "")
 
 
+@pytest.mark.slow
 def test_means_of_markers_are_per_ten_thousand(found, model, cells):
     features, measured, imputed = found.means["rna"]
     counts = cells["rna"][:, list(model.genes)].X.toarray()
@@ -193,6 +197,7 @@ def test_the_map_keeps_groups_apart():
     np.testing.assert_array_equal(same, places)
 
 
+@pytest.mark.slow
 def test_agreement_is_the_kappa_of_neighbors_in_one_modality(found, model, cells):
     clusters = model.predict()
     for modality in ("rna", "atac"):
@@ -205,6 +210,7 @@ def test_agreement_is_the_kappa_of_neighbors_in_one_modality(found, model, cells
         assert found.agreement[modality] == pytest.approx(kappa, abs=0.01)
 
 
+@pytest.mark.slow
 def test_mixing_counts_neighbors_of_the_same_batch(found, model, cells):
     batch = cells.obs["batch"].astype(str).to_numpy()
     z = model.get_latent_representation().astype(float)
@@ -217,6 +223,7 @@ def test_mixing_counts_neighbors_of_the_same_batch(found, model, cells):
     assert row["by chance"] == pytest.approx((part**2).sum())
 
 
+@pytest.mark.slow
 def test_a_modality_without_signal_is_said(cells):
     """The ATAC of other cells: its clusters come from the RNA alone."""
     rng = np.random.default_rng(0)
@@ -235,6 +242,7 @@ def test_a_modality_without_signal_is_said(cells):
     assert "ATAC alone hardly" in page_of(found, "noise")
 
 
+@pytest.mark.slow
 def test_what_a_reader_should_beware_of(found):
     """Warnings for made-up clusters: one of a single batch, one unsure, one shallow."""
     n = len(found.cells.names)
@@ -263,6 +271,7 @@ def test_what_a_reader_should_beware_of(found):
     assert "Cluster 0 is" not in said
 
 
+@pytest.mark.slow
 def test_refusals_write_nothing(model, cells, tmp_path):
     file = tmp_path / "report.html"
     for arguments, sentence in (
@@ -278,6 +287,7 @@ def test_refusals_write_nothing(model, cells, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_on_the_command_line_with_and_without_counts(cells, tmp_path, capsys):
     cells.write_h5mu(tmp_path / "cells.h5mu")
     out, file = tmp_path / "result", tmp_path / "report.html"
@@ -301,6 +311,7 @@ def browsed(page, *flags: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")
 def test_a_browser_draws_the_map_and_needs_no_script(page, tmp_path):
     text = browsed(page)
@@ -316,6 +327,7 @@ def test_a_browser_draws_the_map_and_needs_no_script(page, tmp_path):
     assert plain.count("<svg") == page.read_text().count("<svg")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")
 @pytest.mark.parametrize("width", [1200, 480])
 def test_nothing_is_wider_than_the_window(page, width, tmp_path):

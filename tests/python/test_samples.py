@@ -189,6 +189,7 @@ def test_the_lines_of_the_walk_through(runs, tmp_path, monkeypatch):
     assert (back["atac"].X != found["mdata"]["atac"].X).nnz == 0
 
 
+@pytest.mark.slow
 def test_samples_on_the_command_line(paths, runs, tmp_path, capsys):
     out = tmp_path / "cells.h5mu"
     named = [f"{name}={path}" for name, path in paths.items()]

@@ -57,6 +57,7 @@ def test_the_seed_decides_everything():
     assert first.obs_names.is_unique
 
 
+@pytest.mark.slow
 def test_library_sizes_have_the_medians_asked_for():
     mdata = scmvp.simulate(2000, 300, 500, 2, median_umi=800, median_fragments=1200, seed=1)
     for modality, median in (("rna", 800), ("atac", 1200)):
@@ -84,6 +85,7 @@ def test_counts_are_negative_binomial():
     )
 
 
+@pytest.mark.slow
 def test_means_rebuild_from_the_stored_truth():
     mdata = scmvp.simulate(3000, 60, 80, 2, ambient=0.3, seed=2)
     for modality in ("rna", "atac"):
@@ -143,6 +145,7 @@ def test_a_path_with_branches_parts_at_the_end_of_its_trunk(refused):
     refused(lambda: scmvp.simulate(ordered=True, atac_lead=1), "atac_lead")
 
 
+@pytest.mark.slow
 def test_chromatin_can_be_ahead_of_expression():
     plain, ahead = (
         scmvp.simulate(400, 300, 500, 4, ordered=True, atac_lead=lead, ambient=0, seed=4)
@@ -155,6 +158,7 @@ def test_chromatin_can_be_ahead_of_expression():
     assert share[1] > 1.1 * share[0]
 
 
+@pytest.mark.slow
 def test_default_types_can_be_separated():
     from sklearn.cluster import KMeans
     from sklearn.decomposition import TruncatedSVD

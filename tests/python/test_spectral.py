@@ -112,6 +112,7 @@ def test_shrunk_noise_is_no_more_in_fitted_cells_than_in_others():
     assert scores(noise, noise, 10, shrink=True).var(0).max() < 1.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_cells", [160, 600])
 def test_shrunk_scores_of_fitted_cells_are_as_large_as_those_of_new_ones(n_cells):
     """However many cells made the directions, and lean on them."""

@@ -78,6 +78,7 @@ def test_every_pool_is_set_inside():
         assert pools["blas"] == 1
 
 
+@pytest.mark.slow
 def test_the_summary_says_how_many(simulated):
     model = scmvp.SCMVP(simulated, n_clusters=2).train(max_epochs=1, threads=1)
     assert model.summary()["options"]["threads"] == 1

@@ -93,6 +93,7 @@ def test_results_are_added_to_the_cells_and_depend_on_the_seed_alone():
     np.testing.assert_array_equal(again.pseudotime, first.pseudotime)
 
 
+@pytest.mark.slow
 def test_a_simulated_fork_is_ordered_by_either_modality():
     """The counts themselves; the models are for the bench."""
     mdata = scmvp.simulate(
@@ -106,6 +107,7 @@ def test_a_simulated_fork_is_ordered_by_either_modality():
     assert spearmanr(result.pseudotime, time)[0] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_cells", "wanted"), [(25, 24), (300, 30), (1000, 40), (2000, 60)])
 def test_the_default_number_of_neighbors_grows_with_the_cells(n_cells, wanted):
     points, place = line()

@@ -101,6 +101,7 @@ def model(cells):
     return scmvp.SCMVP(cells).train(max_epochs=25, threads=1, progress=False)
 
 
+@pytest.mark.slow
 def test_levels_of_a_model(model, cells, tmp_path):
     most = len(model.tree.n_cells)
     components = model.responsibilities(model.get_latent_representation(), n_clusters=most)
@@ -132,6 +133,7 @@ def test_levels_of_a_model(model, cells, tmp_path):
         np.testing.assert_array_equal(loaded.predict(cells, **level), model.predict(**level))
 
 
+@pytest.mark.slow
 def test_clusters_of_a_given_number_are_components(cells):
     model = scmvp.SCMVP(cells, n_clusters=3).train(max_epochs=15, threads=1, progress=False)
     assert model.n_clusters == model.n_components == 3
@@ -139,6 +141,7 @@ def test_clusters_of_a_given_number_are_components(cells):
     assert set(model.predict(n_clusters=2)) == {0, 1}
 
 
+@pytest.mark.slow
 def test_models_of_before_keep_their_components(model, cells, tmp_path):
     model.save(tmp_path)
     info = json.loads((tmp_path / "model.json").read_text())
@@ -152,6 +155,7 @@ def test_models_of_before_keep_their_components(model, cells, tmp_path):
         loaded.predict(cells, resolution=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -173,6 +177,7 @@ def test_a_changed_tree_is_refused(change, model, tmp_path):
         scmvp.SCMVP.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_clusters_of_a_result_on_the_command_line(cells, tmp_path, capsys):
     cells.write_h5mu(tmp_path / "cells.h5mu")
     out, file = tmp_path / "result", tmp_path / "two.csv"

@@ -53,6 +53,7 @@ def reply(process):
         return rserial.load(file)
 
 
+@pytest.mark.slow
 def test_a_fit_in_the_worker_is_that_in_this_process(running, tmp_path):
     cells = scmvp.simulate(n_cells=60, n_genes=50, n_peaks=60, n_types=2, seed=1)
     sent = {

@@ -88,6 +88,7 @@ def test_the_level_of_the_logits_does_not_matter(shift):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_samples_are_right_on_average(family):
     """Over all starts of the systematic sample, but for the bias of a ratio."""

@@ -14,6 +14,7 @@ made_track <- function() {
 }
 
 test_that("means, background and profiles are the track's", {
+  skip_slow()
   skip_if_not_installed("rtracklayer")
   skip_if_not_installed("ggplot2")
   skip_on_os("windows")

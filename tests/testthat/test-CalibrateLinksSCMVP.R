@@ -42,6 +42,7 @@ weights_by_optim <- function(links, linked) {
 }
 
 test_that("weights are those of the regression, and can be used again", {
+  skip_slow()
   skip_without_core()
   case <- calibrated_case()
   found <- CalibrateLinksSCMVP(case$links, case$known[sample.int(nrow(case$known)), ])

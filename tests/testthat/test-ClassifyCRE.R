@@ -26,6 +26,7 @@ test_that("the window is upstream to downstream of the start on the gene's stran
 })
 
 test_that("nearest genes and classes are those of brute force", {
+  skip_slow()
   draw <- function() {
     at <- sort(sample(1e6, 80))
     list(

@@ -1,6 +1,7 @@
 skip_without_core()
 
 test_that("other levels are unions of the components, in the object and in what follows", {
+  skip_slow()
   object <- fitted_object()
   whole <- results_of(object)$probabilities
   two <- ClusterSCMVP(object, n.clusters = 2, verbose = FALSE)

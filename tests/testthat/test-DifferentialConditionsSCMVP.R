@@ -41,6 +41,7 @@ expect_table <- function(table, truth, group) {
 }
 
 test_that("the table is that of edgeR on sums made by hand", {
+  skip_slow()
   skip_if_not_installed("edgeR")
   made <- donor_cells()
   table <- compare(donor_object(made))
@@ -77,6 +78,7 @@ test_that("the table is that of edgeR on sums made by hand", {
 })
 
 test_that("donors under both conditions are compared with themselves", {
+  skip_slow()
   skip_if_not_installed("edgeR")
   made <- donor_cells(n_donors = 5, paired = TRUE)
   # donors by number are levels, no numbers
@@ -90,6 +92,7 @@ test_that("donors under both conditions are compared with themselves", {
 })
 
 test_that("three conditions and covariates of both kinds", {
+  skip_slow()
   skip_if_not_installed("edgeR")
   made <- donor_cells(n_donors = 10)
   number <- as.integer(sub("d", "", made$cells$donor))
@@ -137,6 +140,7 @@ test_that("the table is that of DESeq2 on sums made by hand", {
 })
 
 test_that("without a difference between conditions p < 0.05 in one case of twenty", {
+  skip_slow()
   skip_if_not_installed("edgeR")
   p <- unlist(lapply(1:3, function(seed) {
     made <- donor_cells(n_genes = 300, n_changed = 0, n_each = 30, seed = seed)
@@ -154,6 +158,7 @@ test_that("without a difference between conditions p < 0.05 in one case of twent
 })
 
 test_that("groups without replicates are left out, and how many is said", {
+  skip_slow()
   skip_if_not_installed("edgeR")
   made <- donor_cells()
   object <- donor_object(made)
@@ -191,6 +196,7 @@ test_that("groups without replicates are left out, and how many is said", {
 })
 
 test_that("what cannot be compared is refused; as is said, it can", {
+  skip_slow()
   skip_if_not_installed("edgeR")
   made <- donor_cells(n_genes = 40, n_donors = 6, paired = TRUE)
   object <- donor_object(made)

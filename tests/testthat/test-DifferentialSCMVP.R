@@ -79,6 +79,7 @@ test_that("groups of numbers come in the order of the numbers", {
 })
 
 test_that("markers in the form of Seurat go where those of FindAllMarkers go", {
+  skip_slow()
   skip_if_not_installed("Seurat")
   skip_if_not_installed("dplyr")
   object <- typed_object()
@@ -143,6 +144,7 @@ test_that("one comparison in the form of Seurat is that of FindMarkers", {
 })
 
 test_that("small groups are left out with one warning by either engine", {
+  skip_slow()
   object <- typed_object()
   type <- replace(as.character(object$type), c(4, 8), "few")
   inside <- type == "t2"
@@ -178,6 +180,7 @@ test_that("both engines give the same table", {
 })
 
 test_that("groups may be given in any way", {
+  skip_slow()
   object <- typed_object()
   run <- function(...) DifferentialSCMVP(object, ..., n.samples = 1, verbose = FALSE)
   numbers <- c("lfc", "q_value", "mean_group", "mean_reference")
@@ -232,6 +235,7 @@ test_that("Bioconductor objects and matrices give the table of the Seurat object
 })
 
 test_that("cells with RNA alone are compared in their genes", {
+  skip_slow()
   object <- typed_object()
   query <- object
   query[["ATAC"]] <- NULL
@@ -253,6 +257,7 @@ test_that("imputed assays work with FindMarkers", {
 })
 
 test_that("wrong groups are refused", {
+  skip_slow()
   object <- typed_object()
   run <- function(...) DifferentialSCMVP(object, ..., verbose = FALSE)
   expect_refused(run(group.by = "nothing"), "no cell metadata 'nothing'")

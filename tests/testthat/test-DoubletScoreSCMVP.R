@@ -25,6 +25,7 @@ scored <- local({
 })
 
 test_that("doublets have higher scores, and scores go with the name of a cell", {
+  skip_slow()
   object <- scored()
   scores <- stats::setNames(object$scmvp_doublet_score, colnames(object))
   expect_true(all(scores >= 0 & scores <= 1))
@@ -79,6 +80,7 @@ test_that("cells of one modality have no score", {
 })
 
 test_that("what cannot be scored is refused", {
+  skip_slow()
   object <- scored()
   expect_refused(DoubletScoreSCMVP(1), "takes the result of RunSCMVP\\(\\)")
   expect_refused(DoubletScoreSCMVP(paired_object()), "no reduction 'scmvp'", "scmvp_error")

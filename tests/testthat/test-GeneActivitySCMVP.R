@@ -41,6 +41,7 @@ activity_matrix <- function(object, ...) {
 }
 
 test_that("activities are sums over the peaks of a gene", {
+  skip_slow()
   object <- fitted_object()
   counts <- as.matrix(atac_counts())[, colnames(object)]
   imputed <- ImputeSCMVP(
@@ -60,6 +61,7 @@ test_that("activities are sums over the peaks of a gene", {
 })
 
 test_that("the result is an assay of a Seurat object, and an alternative experiment", {
+  skip_slow()
   object <- fitted_object()
   activity <- activity_matrix(object)
   with_assay <- GeneActivitySCMVP(object, some_genes(), verbose = FALSE)

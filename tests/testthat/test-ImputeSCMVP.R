@@ -122,6 +122,7 @@ test_that("a threshold leaves out small values and nothing else", {
 })
 
 test_that("means of groups are those of the values", {
+  skip_slow()
   object <- fitted_object()
   dense <- ImputeSCMVP(object, "rna", as = "matrix")
   group <- factor(rep(c("b", "a"), length.out = n_cells))

@@ -236,6 +236,7 @@ test_that("nearest starts count, on the gene's strand, with both ends of the dis
 })
 
 test_that("Seurat objects and SingleCellExperiments give what their matrices give", {
+  skip_slow()
   case <- lasso_case()
   expected <- link_case(case)
   object <- SeuratObject::CreateSeuratObject(methods::as(case$rna, "CsparseMatrix"))

@@ -15,6 +15,7 @@ score_links <- function(object, ...) {
 }
 
 test_that("factors are those of the imputed values", {
+  skip_slow()
   object <- fitted_object()
   links <- score_links(object, distance = 1e5)
   rna <- as.matrix(ImputeSCMVP(object, "rna", as = "matrix", verbose = FALSE))
@@ -37,6 +38,7 @@ test_that("factors are those of the imputed values", {
 })
 
 test_that("both backends and shuffled coordinates give the same links", {
+  skip_slow()
   object <- fitted_object()
   links <- score_links(object, backend = "process")
   expect_equal(score_links(object, backend = "reticulate"), links, tolerance = 1e-5)
@@ -46,6 +48,7 @@ test_that("both backends and shuffled coordinates give the same links", {
 })
 
 test_that("a contact map is read from a file and from a data frame", {
+  skip_slow()
   object <- fitted_object()
   links <- score_links(object, distance = 1e5)
   bins <- (cbind(links$tss, links$center) - 1) %/% 1000 * 1000
@@ -73,6 +76,7 @@ test_that("a contact map is read from a file and from a data frame", {
 })
 
 test_that("groups are scored by the accessibility of their cells", {
+  skip_slow()
   object <- fitted_object()
   group <- stats::setNames(rep_len(c("b", "a"), ncol(object)), colnames(object))
   group[1:3] <- NA
@@ -93,6 +97,7 @@ test_that("groups are scored by the accessibility of their cells", {
 })
 
 test_that("links become a GRanges, and PlotLinks() draws the table", {
+  skip_slow()
   skip_if_not_installed("GenomicRanges")
   object <- fitted_object()
   links <- score_links(object, fdr = 1)
@@ -111,6 +116,7 @@ test_that("links become a GRanges, and PlotLinks() draws the table", {
 })
 
 test_that("groups keep the order of their levels, and cells without a group are in none", {
+  skip_slow()
   object <- fitted_object()
   groups <- factor(rep_len(c("low", "", NA, "high"), n_cells), levels = c("low", "high", ""))
   object$own <- groups

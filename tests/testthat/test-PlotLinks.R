@@ -77,6 +77,7 @@ drawn_genes <- function(plot) {
 }
 
 test_that("arrows point along the strand, whether bodies or starts are known", {
+  skip_slow()
   skip_if_not_installed("ggplot2")
   links <- data.frame(gene = "A", peak = "chr1-7000-7200", coefficient = 0.2, tss = 2000)
   region <- "chr1:1-10000"

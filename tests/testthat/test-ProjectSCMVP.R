@@ -95,6 +95,7 @@ test_that("features are matched by name, then by what the name means, and never 
 })
 
 test_that("features that the query lacks count as zero, up to a limit", {
+  skip_slow()
   object <- fitted_object()
   few <- paired_object()
   some <- SeuratObject::CreateSeuratObject(rna_counts()[1:55, ])
@@ -144,6 +145,7 @@ test_that("what cannot be projected is refused in one sentence", {
 })
 
 test_that("R and Python embed the same query in the same place", {
+  skip_slow()
   object <- fitted_object()
   folder <- tempfile("model")
   SaveSCMVP(object, folder)

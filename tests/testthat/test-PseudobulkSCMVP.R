@@ -68,6 +68,7 @@ test_that("columns that are the same in a sample come along", {
 })
 
 test_that("every kind of object gives the sums of its matrices, of genes and of peaks", {
+  skip_slow()
   made <- donor_cells()
   peaks <- as_peaks(made$counts)
   turned <- peaks[, rev(colnames(peaks))]

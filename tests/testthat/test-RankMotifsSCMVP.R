@@ -122,6 +122,7 @@ test_that("cells and groups are matched by name, and clusters are the default", 
 })
 
 test_that("genes of Signac's motifs go with them", {
+  skip_slow()
   matches <- factor_motifs()
   colnames(matches) <- paste0("MA000", 1:4, ".1")
   genes <- stats::setNames(c("GENE1", "Gene2::GENE3", "Gene4", "absent"), colnames(matches))
@@ -194,6 +195,7 @@ test_that("activity is correlated with measured expression of the genes of the m
 })
 
 test_that("activity is correlated with imputed expression, in either backend", {
+  skip_slow()
   object <- with_motifs()
   z <- z_of(object)
   found <- MotifExpressionSCMVP(object, verbose = FALSE)
@@ -207,6 +209,7 @@ test_that("activity is correlated with imputed expression, in either backend", {
 })
 
 test_that("cells without counts of genes have no measured expression", {
+  skip_slow()
   rna <- rna_counts()
   rna[, 1:20] <- 0
   seurat <- SeuratObject::CreateSeuratObject(as_dgc(rna), assay = "RNA")
@@ -225,6 +228,7 @@ test_that("cells without counts of genes have no measured expression", {
 # ---- targets -------------------------------------------------------------------------------------
 
 test_that("targets are the links of the peaks with a motif", {
+  skip_slow()
   object <- fitted_object()
   links <- some_links()
   rna <- measured_rna()
@@ -257,6 +261,7 @@ test_that("targets are the links of the peaks with a motif", {
 })
 
 test_that("tables of both functions that link peaks are taken", {
+  skip_slow()
   object <- fitted_object()
   starts <- data.frame(
     gene = gene_names[1:24], seqnames = "chr1", tss = 1000 * 1:24 + 700, strand = "+"
@@ -304,6 +309,7 @@ test_that("what cannot be ranked is refused, and what is advised works", {
 })
 
 test_that("what cannot be correlated is refused, and what is advised works", {
+  skip_slow()
   object <- with_motifs()
   z <- z_of(object)
   run <- function(object, ...) MotifExpressionSCMVP(object, ..., verbose = FALSE)

@@ -112,6 +112,7 @@ test_that("a path with cells of one modality is fitted and embedded", {
 })
 
 test_that("one h5ad of both modalities, and the outs folder of Cell Ranger ARC", {
+  skip_slow()
   skip_without_core()
   outs <- tempfile("outs")
   dir.create(outs)

@@ -7,6 +7,7 @@ cells_of_report <- function(file) {
 }
 
 test_that("a report has the clusters, the metadata and the map of the object", {
+  skip_slow()
   object <- fitted_object()
   object$score <- seq_len(ncol(object)) / 2
   object$half <- factor(rep(c("left", "right"), length.out = ncol(object)))

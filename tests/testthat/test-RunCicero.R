@@ -301,6 +301,7 @@ test_that("Seurat objects, plain or imputed, give what their matrices give", {
 })
 
 test_that("a SingleCellExperiment gives them too, from rows or an alternative experiment", {
+  skip_slow()
   skip_if_not_installed("SingleCellExperiment")
   case <- cicero_case("raw")
   expected <- run_case(case, distance.parameter = 0.2)

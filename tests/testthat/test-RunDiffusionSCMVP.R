@@ -54,6 +54,7 @@ test_that("the branches of a fork are found", {
 })
 
 test_that("destiny and scanpy agree on the order", {
+  skip_slow()
   skip_without_core()
   invisible(core())
   skip_if_not(reticulate::py_module_available("scanpy"), "scanpy is not installed")
@@ -65,6 +66,7 @@ test_that("destiny and scanpy agree on the order", {
 })
 
 test_that("Seurat objects and SingleCellExperiments come back with it, and random numbers stay", {
+  skip_slow()
   object <- line_object()
   set.seed(11)
   expected <- stats::runif(1)

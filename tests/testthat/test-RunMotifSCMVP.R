@@ -17,6 +17,7 @@ motif_matrix <- function(object, motifs = block_motifs(), ...) {
 }
 
 test_that("z-scores are motifs x cells, and go with the names of peaks and cells", {
+  skip_slow()
   object <- fitted_object()
   z <- motif_matrix(object)
   expect_identical(dimnames(z), list(colnames(block_motifs()), colnames(object)))
@@ -45,6 +46,7 @@ test_that("a motif is highest in the cells in which its peaks are open", {
 })
 
 test_that("the result is an assay of a Seurat object, and an alternative experiment", {
+  skip_slow()
   object <- fitted_object()
   z <- motif_matrix(object)
   expect_message(
@@ -75,6 +77,7 @@ test_that("the result is an assay of a Seurat object, and an alternative experim
 })
 
 test_that("a new fit says which activities were of the one before", {
+  skip_slow()
   object <- RunMotifSCMVP(fitted_object(), block_motifs(), gc = gc, verbose = FALSE)
   refit <- function(...) quick_fit(object, ..., max.epochs = 1, impute = "none")
   expect_message(refit(verbose = TRUE), "'motif': activities of the model that this one replaces")
@@ -82,6 +85,7 @@ test_that("a new fit says which activities were of the one before", {
 })
 
 test_that("Signac's motifs and GC content of the peaks are found", {
+  skip_slow()
   object <- fitted_object()
   motifs <- like_signac(block_motifs(), c(TF1 = "SPI1", TF2 = "PAX5"))
   expect_equal(motif_matrix(object, motifs), motif_matrix(object))
@@ -151,6 +155,7 @@ test_that("motifs of a file are searched in the sequences of the peaks", {
 })
 
 test_that("what cannot be scored is refused", {
+  skip_slow()
   object <- fitted_object()
   motifs <- block_motifs()
   expect_refused(RunMotifSCMVP(object), "the peaks have no motifs: give motifs")

@@ -154,6 +154,7 @@ test_that("cells keep their names when the order changes", {
 })
 
 test_that("impute: none, all, and all modeled genes when there are no variable features", {
+  skip_slow()
   skip_without_core()
   object <- paired_object()
   none <- quick_fit(object, impute = "none", max.epochs = 1)
@@ -165,6 +166,7 @@ test_that("impute: none, all, and all modeled genes when there are no variable f
 })
 
 test_that("only the features asked for and seen in min.cells cells are modeled", {
+  skip_slow()
   skip_without_core()
   rare <- rna_counts()
   rare["Gene60", ] <- 0
@@ -183,6 +185,7 @@ test_that("only the features asked for and seen in min.cells cells are modeled",
 })
 
 test_that("another reduction.name gives other names throughout", {
+  skip_slow()
   skip_without_core()
   object <- quick_fit(
     fitted_object(), reduction.name = "joint.2", impute.peaks = peak_names[1:2], max.epochs = 1
@@ -195,6 +198,7 @@ test_that("another reduction.name gives other names throughout", {
 })
 
 test_that("a second fit under the same name replaces the first, imputed assays included", {
+  skip_slow()
   skip_without_core()
   expect_silent(other <- quick_fit(fitted_object(), impute = "all", max.epochs = 1))
   expect_identical(nrow(other[["scMVP_RNA"]]), 60L)
@@ -271,6 +275,7 @@ test_that("two matrices give the same fit as the Seurat object of them", {
 })
 
 test_that("what Python returns after an interrupt is not lost on its way to R", {
+  skip_slow()
   skip_without_core()
   skip_on_os("windows")
   lines <- in_new_session(c(

@@ -67,6 +67,7 @@ test_that("Seurat objects and SingleCellExperiments, cells without a label, anot
 })
 
 test_that("after ProjectSCMVP(), with RNA alone; latents of two models are refused", {
+  skip_slow()
   reference <- fitted_object()
   reference$type <- rep(c("one", "two", "three"), length.out = n_cells)
   query <- reference

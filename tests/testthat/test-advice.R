@@ -46,6 +46,7 @@ test_that("a refusal is a sentence, in R's words", {
 })
 
 test_that("a make command that a message gives is in the Makefile", {
+  skip_slow()
   makefile <- testthat::test_path("..", "..", "Makefile")
   skip_if_not(file.exists(makefile), "the Makefile is not at hand")
   targets <- sub(":.*", "", grep("^[a-z0-9-]+:", readLines(makefile), value = TRUE))
@@ -100,6 +101,7 @@ test_that("shared cells, or all of them with mosaic = TRUE", {
 })
 
 test_that("matrices of cells x features are turned by the function that is named", {
+  skip_slow()
   skip_without_core()
   turned <- list(cells_first(rna_counts()), cells_first(atac_counts()))
   said <- refusal(fit_pair(turned[[1]], turned[[2]]))
@@ -165,6 +167,7 @@ test_that("an assay without some cells: the subset that is written", {
 })
 
 test_that("experiments with other cells: those that both have", {
+  skip_slow()
   skip_without_core()
   skip_if_not_installed("SingleCellExperiment")
   rna <- sce_with(rna_counts())
@@ -181,6 +184,7 @@ test_that("experiments with other cells: those that both have", {
 })
 
 test_that("a MultiAssayExperiment is cut as it is written, whatever its sample map", {
+  skip_slow()
   skip_without_core()
   skip_if_not_installed("MultiAssayExperiment")
   make <- MultiAssayExperiment::MultiAssayExperiment
@@ -256,6 +260,7 @@ test_that("a reduction that is not there is made, or another one is named", {
 })
 
 test_that("a query of another model is embedded by the call that is written", {
+  skip_slow()
   fitted <- fitted_object()
   reference <- quick_fit(paired_object(), reduction.name = "joint", impute = "none", seed.use = 4)
   query <- fitted
@@ -408,6 +413,7 @@ test_that("names and keys that are taken: another one will do", {
 })
 
 test_that("assays that are named are taken", {
+  skip_slow()
   skip_without_core()
   object <- paired_object()
   object[["SPLICED"]] <- SeuratObject::CreateAssayObject(rna_counts())
@@ -488,6 +494,7 @@ test_that("an argument that was meant is the one that is offered", {
 # ---- batches -------------------------------------------------------------------------------------
 
 test_that("batches of a query and of every cell are given as it is written", {
+  skip_slow()
   skip_without_core()
   donor <- rep(c("A", "B"), 45)
   run <- function(batch) fit_pair(rna_counts(), atac_counts(), batch = batch)
@@ -518,6 +525,7 @@ test_that("batches of a query and of every cell are given as it is written", {
 # ---- groups, trends and labels -------------------------------------------------------------------
 
 test_that("groups are named by the argument that the function has", {
+  skip_slow()
   fitted <- fitted_object()
   for (f in list(
     function(x) DifferentialSCMVP(fitted, group.by = x, verbose = FALSE),
@@ -584,6 +592,7 @@ test_that("counts that are not in the object: what is written", {
 })
 
 test_that("a query is given what it lacks, or less is asked of it", {
+  skip_slow()
   fitted <- fitted_object()
   few <- SeuratObject::CreateSeuratObject(rna_counts()[1:30, ])
   embed <- function(...) ProjectSCMVP(fitted, few, verbose = FALSE, ...)
@@ -654,6 +663,7 @@ test_that("groups: a smaller k, more cells", {
 })
 
 test_that("genomes and ranges: what is asked for is taken", {
+  skip_slow()
   case <- cicero_case("raw")
   groups <- AggregateCells(case$latent, k = 20, verbose = FALSE)
   run <- function(counts = case$counts, genome = case$genome, ...) {
@@ -896,6 +906,7 @@ test_that("the command that installs a package is one, from where it is", {
 })
 
 test_that("files and folders that are in the way or missing", {
+  skip_slow()
   fitted <- fitted_object()
   file <- file.path(tempfile("folder"), "model")
   expect_match(refusal(SaveSCMVP(fitted, file)), "there is no folder .*: make it first.$")

@@ -21,6 +21,7 @@ fitted_sce <- function() {
 }
 
 test_that("a SingleCellExperiment comes back with what the Seurat object of it has", {
+  skip_slow()
   sce <- fitted_sce()
   object <- fitted_object()
   expect_equal(
@@ -45,6 +46,7 @@ test_that("a SingleCellExperiment comes back with what the Seurat object of it h
 })
 
 test_that("imputation extends the altExp, saves, loads and survives readRDS()", {
+  skip_slow()
   sce <- fitted_sce()
   more <- ImputeSCMVP(sce, "peaks", features = peak_names[9])
   expect_identical(
@@ -191,6 +193,7 @@ test_that("matrices on disk or delayed become the same dgCMatrix, block by block
 })
 
 test_that("experiments that cannot be told apart, or are missing, are refused", {
+  skip_slow()
   expect_refused(
     RunSCMVP(SingleCellExperiment::SingleCellExperiment(list(counts = rna_counts()))),
     "no peak experiment found"

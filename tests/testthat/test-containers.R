@@ -199,6 +199,7 @@ test_that("what reaches the core is the same, however the counts are stored", {
 })
 
 test_that("an altExp with its cells in another order is read by name", {
+  skip_slow()
   skip_if_not_installed("SingleCellExperiment")
   counts <- fuzz_counts()
   # which Bioconductor up to 3.16 lets be made, with a warning, and shows under the object's names

@@ -7,6 +7,7 @@ batched_object <- function() {
 }
 
 test_that("batches are columns of the metadata, and the model knows them", {
+  skip_slow()
   skip_without_core()
   object <- batched_object()
   fitted <- quick_fit(object, batch = "donor")
@@ -86,6 +87,7 @@ test_that("matrices and experiments take batches, too", {
 })
 
 test_that("what is no batch is refused before anything is computed", {
+  skip_slow()
   object <- batched_object()
   object$depth <- NA
   object$depth[3] <- 1
@@ -103,6 +105,7 @@ test_that("what is no batch is refused before anything is computed", {
 })
 
 test_that("cells of one modality are embedded, and the other is imputed", {
+  skip_slow()
   skip_without_core()
   rna <- rna_counts()[, 1:75]
   peaks <- atac_counts()[, c(90:30, 20:1)]

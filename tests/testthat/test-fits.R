@@ -40,6 +40,7 @@ test_that("verbs use the assays that the fit was named", {
 })
 
 test_that("a query with the assays of the model's object needs no names for them", {
+  skip_slow()
   fit <- fitted_to_second()
   query <- two_of_each()
   projected <- ProjectSCMVP(fit, query, verbose = FALSE)
@@ -74,6 +75,7 @@ test_that("an experiment that was named at the fit is used later", {
 })
 
 test_that("an assay that was renamed or taken away after the fit is found or named", {
+  skip_slow()
   fit <- fitted_object()
   expected <- DifferentialSCMVP(fit, ident.1 = "0", verbose = FALSE)
   renamed <- fit

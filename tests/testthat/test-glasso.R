@@ -132,6 +132,7 @@ test_that("pairs in both directions are in order", {
 })
 
 test_that("a window has the same values whichever windows are computed with it", {
+  skip_slow()
   case <- cicero_case("multi")
   groups <- AggregateCells(case$latent, k = case$k, seed.use = case$seed, verbose = FALSE)
   grouped <- grouped_accessibility(case$counts, groups)

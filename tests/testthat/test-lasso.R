@@ -33,6 +33,7 @@ expect_cv_glmnet <- function(data, fit, ...) {
 }
 
 test_that("cross-validation is cv.glmnet's: errors, penalties, coefficients", {
+  skip_slow()
   skip_if_not_installed("glmnet")
   for (p in c(2, 5, 20)) {
     data <- lasso_data(300, p, seed = p)
@@ -69,6 +70,7 @@ test_that("a peak constant in a fold's cells, and copies of a peak, are no obsta
 })
 
 test_that("the paths solve the LASSO, where peaks leave again too", {
+  skip_slow()
   gram <- matrix(c(1, .9, .6, .9, 1, .8, .6, .8, 1), 3)
   for (seed in 1:20) {
     moment <- with_seed(seed, as.vector(gram %*% stats::rnorm(3)))

@@ -13,6 +13,7 @@ test_that("methylation of a Seurat object is a modality, and its levels are impu
 })
 
 test_that("the fit says what is modeled", {
+  skip_slow()
   skip_without_core()
   object <- with_methylation_assays(cells_with_methylation())
   said <- capture.output(
@@ -25,6 +26,7 @@ test_that("the fit says what is modeled", {
 })
 
 test_that("the class of the object makes no difference, nor the order of its cells", {
+  skip_slow()
   skip_without_core()
   skip_if_not_installed("SingleCellExperiment")
   given <- cells_with_methylation()
@@ -91,6 +93,7 @@ test_that("cells are embedded from their methylation, with regions by name", {
 })
 
 test_that("a report and doublet scores have methylation", {
+  skip_slow()
   given <- fitted_with_methylation()
   file <- withr::local_tempfile(fileext = ".html")
   ReportSCMVP(given$object, file, verbose = FALSE)
@@ -100,6 +103,7 @@ test_that("a report and doublet scores have methylation", {
 })
 
 test_that("methylation that makes no sense is refused, and what is advised works", {
+  skip_slow()
   skip_without_core()
   given <- cells_with_methylation()
   rna <- layer_data(given$object, "RNA", "counts")
@@ -153,6 +157,7 @@ test_that("methylation that makes no sense is refused, and what is advised works
 })
 
 test_that("files with methylation become two assays", {
+  skip_slow()
   skip_without_core()
   file <- in_python(c(
     "import sys, numpy as np, scmvp, anndata, mudata, scipy.sparse as sp",

@@ -100,6 +100,7 @@ test_that("means of one group are means", {
 })
 
 test_that("an object without a fit is refused by every verb", {
+  skip_slow()
   skip_if_not_installed("MultiAssayExperiment")
   skip_if_not_installed("SingleCellExperiment")
   mae <- MultiAssayExperiment::MultiAssayExperiment(list(rna = rna_counts(), atac = atac_counts()))

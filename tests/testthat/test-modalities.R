@@ -45,6 +45,7 @@ latent_in_python <- function(counts) {
 }
 
 test_that("any modalities are a whole data set, of an object and of matrices", {
+  skip_slow()
   skip_without_core()
   given <- three_modalities()
   of_matrices <- function(kinds) {
@@ -68,6 +69,7 @@ test_that("any modalities are a whole data set, of an object and of matrices", {
 })
 
 test_that("the fit of some modalities is that of Python", {
+  skip_slow()
   skip_without_core()
   given <- three_modalities()
   kinds <- c("rna", "protein")

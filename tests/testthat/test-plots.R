@@ -40,6 +40,7 @@ test_that("measured and imputed values are on one scale", {
 })
 
 test_that("with chosen features, too: both are proportions of the modeled ones", {
+  skip_slow()
   skip_without_core()
   some <- gene_names[1:15]
   object <- quick_fit(paired_object(), rna.features = some, max.epochs = 8)

@@ -3,6 +3,7 @@ process_fit <- function(..., max.epochs = 3) {
 }
 
 test_that("a process of its own gives the very result of reticulate, messages included", {
+  skip_slow()
   skip_without_core()
   said <- testthat::capture_messages(
     object <- process_fit(impute.peaks = peak_names[1:4], verbose = TRUE)

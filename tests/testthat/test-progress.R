@@ -76,6 +76,7 @@ test_that("a console that can has one line, drawn again and cleared", {
 })
 
 test_that("reading, projecting and imputing are silent when told so, by both backends", {
+  skip_slow()
   object <- fitted_object()
   folder <- tempfile("pair")
   dir.create(folder)
@@ -110,6 +111,7 @@ slow_searches <- c(
 )
 
 test_that("an interrupt in a correspondence analysis is heard, and R goes on", {
+  skip_slow()
   skip_without_core()
   skip_on_os("windows")
   # what a worker's Python runs first

@@ -22,6 +22,7 @@ test_that("proteins of a Seurat object are a third modality, imputed without bac
 })
 
 test_that("proteins of an alternative experiment are one, too", {
+  skip_slow()
   skip_without_core()
   skip_if_not_installed("SingleCellExperiment")
   given <- cells_with_proteins()
@@ -75,6 +76,7 @@ test_that("the class of the object makes no difference, nor the order of its cel
 })
 
 test_that("cells are embedded from their proteins, too, or from what else they have", {
+  skip_slow()
   given <- fitted_with_proteins()
   latent <- SeuratObject::Embeddings(given$object[["scmvp"]])
   project <- function(query, ...) ProjectSCMVP(given$object, query, verbose = FALSE, ...)
@@ -109,6 +111,7 @@ test_that("cells are embedded from their proteins, too, or from what else they h
 })
 
 test_that("proteins that differ between types are called, on the right side", {
+  skip_slow()
   given <- fitted_with_proteins()
   kind <- factor(given$object$cell_type)
   for (type in 1:3) {
@@ -166,6 +169,7 @@ test_that("proteins are summed, compared and followed as other features are", {
 })
 
 test_that("doublets, the report and the plot of imputed values have proteins", {
+  skip_slow()
   given <- fitted_with_proteins()
   object <- DoubletScoreSCMVP(given$object, verbose = FALSE)
   expect_false(anyNA(object$scmvp_doublet_score))
@@ -204,6 +208,7 @@ test_that("proteins that are not there are refused", {
 })
 
 test_that("proteins of a file become an assay", {
+  skip_slow()
   skip_without_core()
   given <- cells_with_proteins()
   parts <- list(
