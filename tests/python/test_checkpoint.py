@@ -2,9 +2,11 @@
 
 from functools import partial
 
+import anndata as ad
 import numpy as np
 import pytest
 import torch
+from mudata import MuData
 
 import scmvp
 from scmvp import SCMVP
@@ -78,6 +80,25 @@ def test_going_on_with_zeros_from_a_sample_gives_the_same_model(tmp_path, monkey
         np.testing.assert_array_equal(
             model.get_latent_representation(), whole.get_latent_representation()
         )
+        assert model.history["elbo_validation"] == whole.history["elbo_validation"]
+
+
+@pytest.mark.slow
+def test_going_on_with_four_modalities_gives_the_same_model(cells, tmp_path):
+    """The prior of their output weights is another one in each phase."""
+    rng, n = np.random.default_rng(0), cells.n_obs
+    proteins = ad.AnnData(rng.poisson(4.0, (n, 12)).astype(np.float32))
+    covered = rng.poisson(2.0, (n, 60)).astype(np.float32)
+    layers = {"covered": covered, "methylated": rng.binomial(covered.astype(int), 0.6)}
+    levels = ad.AnnData(shape=(n, 60), layers={k: v.astype(float) for k, v in layers.items()})
+    parts = {"rna": cells["rna"], "atac": cells["atac"], "protein": proteins, "mCG": levels}
+    for part in (proteins, levels):
+        part.obs_names = cells.obs_names
+    make = partial(SCMVP, MuData(parts), n_clusters=3)
+    whole = make().train(**OPTIONS)
+    for epoch in (1, 4, 8):
+        cut_after(make(), epoch, tmp_path / "state")
+        model = make().train(checkpoint=tmp_path / "state", **OPTIONS)
         assert model.history["elbo_validation"] == whole.history["elbo_validation"]
 
 

@@ -330,7 +330,7 @@ test_that("each way out of max.gb is one", {
   embed <- function(n) {
     ProjectSCMVP(fitted, object, impute.genes = gene_names[1:n], max.gb = small, verbose = FALSE)
   }
-  expect_match(refusal(embed(60)), "ask for fewer impute.genes or impute.peaks, or raise max.gb")
+  expect_match(refusal(embed(60)), ": ask for fewer impute.genes, or raise max.gb")
   expect_s4_class(embed(10), "Seurat")
 
   impute <- function(...) ImputeSCMVP(fitted, ..., max.gb = small, verbose = FALSE)

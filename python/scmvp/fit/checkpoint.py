@@ -20,7 +20,7 @@ from ..files import whole_file
 if TYPE_CHECKING:
     from .training import Trainer
 
-FORMAT = "scmvp-checkpoint-3"
+FORMAT = "scmvp-checkpoint-4"
 _RESPONSIBILITIES = "shares"  # the name of their tensor in a checkpoint
 
 

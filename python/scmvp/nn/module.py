@@ -390,7 +390,7 @@ class PairedMixtureVAE(nn.Module):
         o = self.options
         decay = o.decoder_precision / n_cells
         groups: list[dict[str, Any]] = [
-            {"params": [weight], "weight_decay": decay, "prior": decay, "early": early}
+            {"params": [weight], "weight_decay": decay, "prior": decay, "early": dict(early)}
             for weight, early in zip(of_latent, self.early_prior.values(), strict=True)
         ]
         groups.append({"params": [part for part in learned if id(part) not in known]})
