@@ -15,8 +15,8 @@
 #' @section Weights of another list:
 #' Weights describe the list that they were learned from: what it counts as a link, and which pairs
 #' it could find at all. A list of contacts, for instance, has no links within a promoter. Weights
-#' of one list can be worse than no weights for another. For two published lists and blood cells
-#' they were: `docs/decisions/D28-links.md` in the sources has the weights and the measurements.
+#' of one list can be worse than no weights for another. This was so for two published lists and
+#' blood cells; `docs/decisions/D28-links.md` in the sources has the weights and the measurements.
 #'
 #' @param links All pairs, the data frame of [LinkPeaksSCMVP()].
 #' @param known A data frame or GRanges with one row for each known pair: the columns `gene` and

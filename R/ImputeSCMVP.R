@@ -1,4 +1,4 @@
-#' Impute genes, peaks or proteins from a fitted model
+#' Impute genes, peaks, proteins or methylation from a fitted model
 #'
 #' Computes the expected expression or accessibility of any modeled feature from the latent that
 #' [RunSCMVP()] or [ProjectSCMVP()] stored. The counts are not needed, so this also works for a
@@ -19,11 +19,14 @@
 #' @param features Names of the features; `NULL` for all modeled features.
 #' @param cells Names of the cells; `NULL` for all. Only with `as = "matrix"`.
 #' @param reduction Name of the reduction with the model.
-#' @param library.size Sum of the imputed values of a cell over all modeled features.
+#' @param library.size Sum of the imputed values of a cell over all modeled genes or peaks. For
+#'   proteins, the sum without the probability that a cell has the protein, by which each value is
+#'   multiplied. Levels of methylation have none.
 #' @param log Return log(1 + x); `NULL`: for genes and proteins yes (the scale of `NormalizeData()`
-#'   when `library.size` is 10,000 and all genes are modeled), for peaks no.
+#'   when `library.size` is 10,000 and all genes are modeled), for peaks and methylation no.
 #' @param assay.name Name of the assay (altExp) for the values; `NULL` for `scMVP_RNA`,
-#'   `scMVP_ATAC` or `scMVP_ADT`. An assay that an earlier call created is extended.
+#'   `scMVP_ATAC`, `scMVP_ADT` or `scMVP_Methylation`. An assay that an earlier call created is
+#'   extended.
 #' @param as `"object"` or `"matrix"`. The default is the object, and the matrix with `cells`, `by`
 #'   or `file`.
 #' @param file Path of an HDF5 file to write (must not exist): the values are written in blocks and
@@ -44,10 +47,10 @@
 #' @param verbose Show progress of long computations.
 #' @return The object with the imputed assay, its default assay unchanged; or features x cells: a
 #'   dense matrix, a dgCMatrix with `threshold`, a matrix on disk with `file`; or features x groups
-#'   with `by`. Both assays contain the same feature names, so plots of Seurat need the key of the
-#'   imputed assay in front of the name: `scmvprna_MS4A1`, `scmvpatac_chr1-100-200`. For a
-#'   ChromatinAssay, the imputed assay is also a ChromatinAssay, with ranges, annotation, fragments,
-#'   motifs and the measured counts of these peaks.
+#'   with `by`. The imputed assay has the feature names of the measured one, so plots of Seurat need
+#'   the key of the imputed assay in front of the name: `scmvprna_MS4A1`,
+#'   `scmvpatac_chr1-100-200`. For a ChromatinAssay, the imputed assay is one, too, with ranges,
+#'   annotation, fragments, motifs and the measured counts of these peaks.
 #' @section Errors: `scmvp_error_model` if there is no stored model or it cannot be read;
 #' `scmvp_error_input` for unknown features or cells, and if `file` exists or its folder does not;
 #' `scmvp_error_memory` above `max.gb`; `scmvp_error_file` when writing `file` fails (no part of the

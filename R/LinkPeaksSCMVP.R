@@ -69,8 +69,10 @@
 #'   `abc`, contact x accessibility as a proportion of its sum over the peaks of the gene; `kind`,
 #'   `"promoter"` if the peak is within 1 kb of a start of the gene, `"promoter of another gene"` or
 #'   `"distal"`; `rank`, 1 for the nearest peak of the gene; `tss`, `seqnames`, `center`. With
-#'   `group.by` the first column is `group`. The GRanges goes from the start to the center of the
-#'   peak and has `score`, `gene`, `peak`, `probability`, `fdr`, `correlation`.
+#'   `group.by` the first column is `group`. If all peaks are on one chromosome, there are no pairs
+#'   to compare with: `support` is 1, `probability` and `fdr` are missing, and no pair passes an
+#'   `fdr`; rank by `score`. The GRanges goes from the start to the center of the peak and has
+#'   `score`, `gene`, `peak`, `probability`, `fdr`, `correlation`.
 #' @section Errors:
 #' `scmvp_error_input` if no gene has a peak near it or `gene.coords` cannot be read;
 #' `scmvp_error_model` if there is no stored model.

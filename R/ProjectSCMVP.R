@@ -44,8 +44,8 @@
 #' @param model.reduction Name of the reduction that holds the model, when `model` is an object.
 #' @param batch For matrices and a model fitted with batches: the batches of the query cells, as for
 #'   [RunSCMVP()].
-#' @param min.shared Smallest proportion of the model's genes, of its peaks and of its proteins that
-#'   the query must contain.
+#' @param min.shared Smallest proportion of the model's features of each modality that the query
+#'   must contain.
 #' @param max.gb Largest imputed result in GB.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Show which assays and features were used.
@@ -54,7 +54,8 @@
 #'   `scMVPFit`. See [RunSCMVP()].
 #' @section Errors:
 #' `scmvp_error_input` if the query lacks the modality or too many features, or has cells without
-#' any count in it; `scmvp_error_model` when the model cannot be read.
+#' any count in it; `scmvp_error_memory` if the imputed values would exceed `max.gb`;
+#' `scmvp_error_model` when the model cannot be read.
 #' @examples
 #' if (scMVP_available()) {
 #'   object <- SimulateSCMVP(n.cells = 200, n.genes = 200, n.peaks = 300, n.types = 3)

@@ -1,13 +1,16 @@
 #' Read paired cells from a file
 #'
 #' Reads cells into a Seurat object with assays `RNA` and `ATAC`, and `ADT` for surface proteins
-#' (Antibody Capture). Where there are proteins, RNA or ATAC may be absent. Several samples, each
-#' with its own peaks, are joined into one object.
+#' (Antibody Capture); DNA methylation becomes the assays `methylated` and `covered`. In a single
+#' sample with proteins or methylation, RNA or ATAC may be absent. Several samples of RNA and ATAC,
+#' each with its own peaks, are joined into one object.
 #'
 #' @param path For several samples, a vector of paths named by the samples, such as `c(donor1 =
-#'   "run1/outs", donor2 = "run2/outs")`; without names, samples are named after their folders.
+#'   "run1/outs", donor2 = "run2/outs")`; without names, a sample is named after its file or
+#'   folder, and an output of Cell Ranger after the folder of the run.
 #'   For one sample, the path (without a name) of one of
-#'   * a folder with `rna.h5ad` and `atac.h5ad`, and `protein.h5ad` for proteins;
+#'   * a folder with `rna.h5ad` and `atac.h5ad` (or `.zarr`), and `protein.h5ad` or
+#'     `methylation.h5ad` if there are any;
 #'   * a `.h5mu` file with modalities `rna` and `atac` (or names such as `GEX` and `peaks`), and
 #'     `protein` (or `ADT`) for proteins;
 #'   * an `.h5ad` file of both modalities, with a column `feature_types` in `var`;
@@ -39,7 +42,10 @@
 #'   `_` in feature names by `-`, which a message reports.
 #' @section Several samples:
 #' Cells are named `<sample>_<barcode>`, and the column `sample` contains their sample. Genes are
-#' matched by name; a gene that is missing from a sample was not measured there and is left out.
+#' matched by name; a gene that is missing from a sample was not measured there and is left out, and
+#' so is a gene that has other ids in other samples. Samples must share at least half of the genes.
+#' Proteins and methylation are kept if all samples have them, and of these the features that all
+#' samples have.
 #'
 #' Peaks that overlap by at least one base pair are merged into one peak from the first start to
 #' the last end. This is `GenomicRanges::reduce()` of all peaks with `min.gapwidth = 0`, with the

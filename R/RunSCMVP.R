@@ -39,8 +39,8 @@
 #' @section Memory and size:
 #' The fit never holds a dense matrix of all cells and features. Imputed assays are dense and take
 #' 8 bytes per value. Their size is estimated before the fit, and the call stops if it exceeds
-#' `max.gb`. The stored model takes about 5 kB per modeled feature inside the object; `model.file`
-#' stores it on disk instead.
+#' `max.gb`. The stored model takes about 1 MB and 0.7 kB per modeled feature inside the object
+#' (100 MB for 140,000 features); `model.file` stores it on disk instead.
 #'
 #' @section Errors:
 #' Each error is one sentence, and the object is unchanged. `scmvp_error_input`: an argument is out
@@ -48,7 +48,8 @@
 #' integer, or not finite; a cell without any count; names duplicated or not shared; fewer than 20
 #' cells, or fewer than two for each cluster. `scmvp_error_memory`: the imputed values would
 #' exceed `max.gb`. `scmvp_error_python`: no usable Python. `scmvp_error_file`: `model.file`
-#' cannot be written. All inherit from `scmvp_error`.
+#' cannot be written; if it exists already, the error is `scmvp_error_input`. All inherit from
+#' `scmvp_error`.
 #'
 #' @section Progress and interrupts:
 #' With `verbose`, messages name the current stage: reading, checking, the correspondence analysis
@@ -120,7 +121,8 @@
 #' @param impute.peaks Names of peaks to impute, or `NULL` for none. [ImputeSCMVP()] imputes more
 #'   later.
 #' @param rna.features,peak.features Names of the features to model; `NULL` for all.
-#' @param min.cells Features with counts in fewer cells are excluded from the model.
+#' @param min.cells Genes and peaks with counts in fewer cells, and regions covered in fewer cells,
+#'   are excluded from the model; of the proteins, only those without any count.
 #' @param batch Batches of the cells, such as donor, replicate or chemistry. Their differences are
 #'   removed from the latent and from imputed values. Give names of columns of the metadata or
 #'   `colData`; for two matrices, a vector or a data frame. Each batch should contain several cell

@@ -43,7 +43,8 @@ class Clustered(State):
             data: Cells to embed; the fitted cells when None. Genes and peaks are matched by name,
                 peaks in any spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may be
                 missing and counts as zero. To give one modality only: (rna, None).
-            modality: 'joint' for q(z|x,y), 'rna' for q(z|x), 'atac' for q(z|y).
+            modality: 'joint' for q(z|x,y), or the one modality of the model that cells are embedded
+                from: 'rna' for q(z|x), 'atac' for q(z|y), 'protein' or 'methylation'.
             progress: As in `train`.
 
         Returns:
@@ -162,7 +163,7 @@ class Clustered(State):
         """Probability that a cell is a doublet (two cells of different types in one droplet).
 
         Doublets are simulated: the counts of two cells from different components of the mixture
-        (and from the same batch, if the model has batches) are added in both modalities, and 60 to
+        (and from the same batch, if the model has batches) are added in all modalities, and 60 to
         100 % of the counts are kept. A cell has a high score if many of its neighbors in the
         latent are simulated doublets and its depth is similar to theirs. The proportion of
         doublets is estimated as well (docs/decisions, D27). No cell is removed.
@@ -180,10 +181,10 @@ class Clustered(State):
         Returns:
             Scores by cell name, 'scmvp_doublet_score', from 0 to 1; their sum estimates the number
             of such doublets. It is too high if many single cells resemble them (cells along a
-            gradient or with few counts). NaN for cells without counts in one of the modalities.
+            gradient or with few counts). NaN for cells without counts in any of the modalities.
 
         Raises:
-            InputError: All cells belong to one component, or fewer than 50 have counts in both
+            InputError: All cells belong to one component, or fewer than 50 have counts in all
                 modalities.
         """
         fit, paired = self._fitted(), self._matched(data)

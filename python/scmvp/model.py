@@ -68,7 +68,8 @@ class SCMVP(WithMethylation):
             rna_layer: Layer with the RNA counts, or 'raw' for `.raw`; X when None. A warning is
                 given if X has whole numbers that differ from the layer 'counts' (or `.raw`).
             atac_layer: Layer with the ATAC counts, in the same way.
-            min_cells: Genes and peaks with counts in fewer cells are excluded from the model.
+            min_cells: Genes and peaks with counts in fewer cells, and regions covered in fewer
+                cells, are excluded from the model; of the proteins, only those without any count.
             batch: Column of obs, or several (donor, replicate, chemistry), whose differences are
                 removed from the latent. Each batch should contain several cell types.
             mosaic: Also use cells with one modality only; some cells must have both.
@@ -285,7 +286,8 @@ class SCMVP(WithMethylation):
             groupby: Labels of the cells: a column of `data.obs`, or one value per cell (missing
                 ones are left out).
             group1: With `groupby`, the label or labels to test one after the other; all when
-                None. Without `groupby`, the cells of the group: a mask, or their names.
+                None. Without `groupby`, a cluster of the model (`group1='3'`), or the cells of the
+                group: a mask, or their names.
             group2: Reference group: labels (combined into one group), mask or names; all other
                 cells when None.
             genes: Genes to report, over which the error rate is controlled; all when None.

@@ -35,7 +35,8 @@ class WithProteins(Active):
             data: Other cells; the fitted ones when None.
             proteins: Names wanted, in the order wanted; all modeled ones when None.
             cells: Names wanted, in the order wanted; all when None.
-            library_size: Counts above the background per cell, over all modeled proteins.
+            library_size: Counts above the background per cell over all modeled proteins, if the
+                cell has them all: each value is multiplied by the probability that it has.
             batch: As in `get_normalized_expression`.
 
         Returns:

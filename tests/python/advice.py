@@ -502,7 +502,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "take fewer cells or features": "needs two billion values",
     },
     "samples": {
-        "has no ATAC": "test_protein::test_proteins_stay_with_their_cells",
+        "give samples of RNA and ATAC": "test_protein::test_proteins_stay_with_their_cells",
         "as not all samples have them": NOTE,
         "of the cells was renamed to": NOTE,
         "combine to the same name twice": "case samples",

@@ -289,14 +289,12 @@ def test_proteins_stay_with_their_cells(cells, tmp_path, refused):
     joined = scmvp.read_samples(paths)["protein"]
     barcodes = joined.obs_names.str[2:]
     np.testing.assert_array_equal(joined.X.toarray(), cells["ADT"][barcodes].X.toarray())
-    for name, left in (("rna", ["rna", "atac"]), ("ADT", ["rna", "ADT"])):  # what b has
-        part = MuData({name: cells[name][some].copy() for name in left})
-        part.write(tmp_path / "b.h5mu")
-        if name == "ADT":
-            refused(lambda: scmvp.read_samples(paths), "'b' has no ATAC")
-        else:
-            with pytest.warns(scmvp.errors.InputNote, match="proteins are left out"):
-                assert [*scmvp.read_samples(paths).mod] == ["rna", "atac"]
+    for lacking, left in (("RNA", "atac"), ("ATAC", "rna")):  # what b has besides
+        MuData({name: cells[name][some].copy() for name in (left, "ADT")}).write(paths["b"])
+        refused(lambda: scmvp.read_samples(paths), f"'b' has no {lacking}")
+    MuData({name: cells[name][some].copy() for name in ("rna", "atac")}).write(paths["b"])
+    with pytest.warns(scmvp.errors.InputNote, match="proteins are left out"):
+        assert [*scmvp.read_samples(paths).mod] == ["rna", "atac"]
 
 
 def test_a_protein_that_few_cells_have_is_modeled(cells):

@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..errors import InputError
-from ..modalities import METHYLATION, PAIR, PROTEIN
+from ..modalities import METHYLATION, PAIR, PROTEIN, label_of
 from ..progress import Stages
 from ..words import count_of, name_some
 from .containers import as_names, note
@@ -58,8 +58,11 @@ def join_samples(
         mosaic: Cells may lack one modality.
         stages: Stages of the counting.
     """
-    if lacking := [name for name, mdata in samples.items() if "atac" not in mdata.mod]:
-        raise InputError(f"{name_some(lacking)} has no ATAC; give samples of RNA and ATAC")
+    for modality in PAIR:
+        if lacking := [name for name, mdata in samples.items() if modality not in mdata.mod]:
+            raise InputError(
+                f"{name_some(lacking)} has no {label_of(modality)}; give samples of RNA and ATAC"
+            )
     cells = {
         modality: {name: mdata[modality].obs_names for name, mdata in samples.items()}
         for modality in PAIR
