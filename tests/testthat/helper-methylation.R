@@ -33,7 +33,7 @@ fitted_with_methylation <- function() {
     plain <- with_methylation_assays(given)
     fit <- RunSCMVP(
       plain,
-      modalities = c("rna", "methylation"), n.clusters = 3, max.epochs = 12, impute = "none",
+      modalities = c("rna", "methylation"), n.clusters = 3, max.epochs = 20, impute = "none",
       verbose = FALSE
     )
     remembered$methylation <- list(object = fit, plain = plain, given = given)

@@ -151,9 +151,9 @@ test_that("probabilities and their entropy, of the cells that are there", {
 
 test_that("the tree has the numbers of cells and the clusters of the object", {
   skip_without_core()
-  object <- quick_fit(paired_object(), n.clusters = NULL, impute = "none", max.epochs = 12)
+  object <- quick_fit(paired_object(), n.clusters = NULL, impute = "none", max.epochs = 20)
   tree <- results_of(object)$tree
-  skip_if(length(tree$n_cells) < 3, "too few components")
+  expect_length(tree$n_cells, 3)
   for (n in c(1, 2, length(tree$n_cells))) {
     cut <- ClusterSCMVP(object, n.clusters = n, verbose = FALSE)
     expect_identical(nlevels(cut$scmvp_cluster), as.integer(n))
