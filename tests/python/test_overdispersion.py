@@ -48,6 +48,8 @@ def test_cells_and_features_without_counts():
     counts = counts.tocsr()
     found = excess_variance(counts, fit_correspondence(counts, 30, 0), 0)
     assert found == pytest.approx(0.3, rel=0.1)
+    few = counts[:40, 5:8]
+    assert np.isfinite(excess_variance(few, fit_correspondence(few, 3, 0), 0))
     nothing = sp.csr_matrix((4, 6), dtype=np.float32)
     assert excess_variance(nothing, fit_correspondence(nothing, 3, 0), 0) == 0
 

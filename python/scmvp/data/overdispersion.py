@@ -50,7 +50,8 @@ def excess_variance(
     of_features = np.hstack([share, np.sqrt(share) * direction])
     squares = np.square(x.data).sum() - 2 * ((x @ of_features) * of_cells).sum()
     squares += ((of_cells.T @ of_cells) * (of_features.T @ of_features)).sum()
-    left = 1 - share[:, 0] - np.square(direction).sum(1)
+    # a few features may lie within the directions as a whole
+    left = (1 - share[:, 0] - np.square(direction).sum(1)).clip(1e-3)
     # the variance of a Poisson count that is divided by a factor is its mean divided by it
     counted = own.data > 0
     of_poisson = np.square(x.data[counted]) / own.data[counted] * left[x.indices[counted]]
