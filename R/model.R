@@ -47,7 +47,8 @@ keep_model <- function(staged) {
     discard_model(staged)
     refuse(
       "the model cannot be written to '", staged$model$path, "': check the folder, and that ",
-      "nothing else has been written there meanwhile."
+      "nothing else has been written there meanwhile.",
+      class = "file"
     )
   }
 }
@@ -123,7 +124,8 @@ write_model_files <- function(stored, folder) {
     if (made) unlink(folder, recursive = TRUE)
     refuse(
       "the model cannot be written to '", dirname(folder), "': check that the folder can be ",
-      "written to and that the disk is not full."
+      "written to and that the disk is not full.",
+      class = "file"
     )
   }
 }

@@ -51,7 +51,9 @@ test_that("a save that was ended between its two files leaves the new model", {
 test_that("a model that cannot be written whole is not there, and nothing is left", {
   model <- results_of(fitted_object())$model
   nowhere <- file.path(tempfile("none"), "model")
-  expect_refused(scMVP:::write_model_files(model, nowhere), "cannot be written")
+  expect_refused(
+    scMVP:::write_model_files(model, nowhere), "cannot be written", "scmvp_error_file"
+  )
   # another program was faster
   parent <- tempfile("models")
   dir.create(file.path(parent, "model"), recursive = TRUE)
@@ -60,6 +62,6 @@ test_that("a model that cannot be written whole is not there, and nothing is lef
     model = list(path = file.path(parent, "model")), staging = file.path(parent, "staging")
   )
   scMVP:::write_model_files(model, staged$staging)
-  expect_refused(scMVP:::keep_model(staged), "cannot be written")
+  expect_refused(scMVP:::keep_model(staged), "cannot be written", "scmvp_error_file")
   expect_identical(list.files(parent, recursive = TRUE, all.files = TRUE), "model/file")
 })
