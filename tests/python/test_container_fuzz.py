@@ -287,6 +287,7 @@ def test_a_fit_has_the_same_bits(rna, atac, kind, lane):
     )
 
 
+@pytest.mark.slow
 @examples(8)
 @given(
     rna=stored, atac=stored, layer=st.sampled_from(("counts", "spliced")),

@@ -99,6 +99,7 @@ def test_names_of_numbers():
     assert {value: batch_name(value) for value in names} == names
 
 
+@pytest.mark.slow
 def test_a_query_of_another_type_has_the_same_latent(batched):
     mdata = batched[:300].copy()
     number = mdata.obs["batch"].cat.codes.to_numpy()

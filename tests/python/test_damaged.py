@@ -454,6 +454,7 @@ def writing(content: dict) -> Callable[[Path], None]:
     return lambda path: path.write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_models_without_a_digest_are_still_read(root, small, model, tmp_path):
     """Format version 3 had none of the JSON."""
     info = json.loads((root / "model" / "model.json").read_text())
@@ -537,6 +538,7 @@ def saving(tensors: dict, sign: bool = False) -> Callable[[Path], None]:
 # ---- what R sends
 
 
+@pytest.mark.slow
 def test_an_answer_of_r_that_is_damaged(small, tmp_path):
     """A value or a ValueError; lengths that are not there ask for no memory."""
     answer = {

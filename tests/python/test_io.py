@@ -234,6 +234,7 @@ def test_matrix_market_parts_that_do_not_fit(ten_x, tmp_path, refused):
     refused(lambda: scmvp.read(folder), "no features.tsv")
 
 
+@pytest.mark.slow
 def test_truncated_names(ten_x, tmp_path, refused):
     folder = ten_x.write_folder(tmp_path / "folder")
     content = (folder / "barcodes.tsv.gz").read_bytes()

@@ -94,6 +94,7 @@ def failing(job: killed.Job, folder, prepare) -> str:
     return said.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_full_disk(all_jobs, tmp_path, name):
     """As the system says it: no file may become longer than a few bytes."""
@@ -178,6 +179,7 @@ def test_a_small_disk(all_jobs, tmp_path):
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["save", "impute_to_file", "write_rds", "scmvp fit"])
 def test_two_write_the_same_at_once(all_jobs, tmp_path, name):
     """One of the two results is there, and nothing else."""

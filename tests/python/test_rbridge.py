@@ -480,6 +480,7 @@ def test_r_that_dies_leaves_python_alive(tmp_path, monkeypatch):
             rengine.call("read", {}, "process")
 
 
+@pytest.mark.slow
 @needs_r
 def test_without_the_r_package(simulated, monkeypatch, tmp_path, refused):
     mdata = simulated.copy()

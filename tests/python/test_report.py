@@ -186,6 +186,7 @@ def test_edges_of_the_map_are_those_of_umap():
     assert abs(graph - fuzzy_graph(z)).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_map_keeps_groups_apart():
     places, name = layout(clouds(), 0)
     assert places.shape == (150, 2) and name in ("UMAP", "t-SNE")

@@ -53,6 +53,7 @@ def test_new_cells_are_scored_on_the_fitted_directions(counts):
     assert_same_up_to_signs(scores(new, fitted, 2), dense_scores(new, fitted, 2))
 
 
+@pytest.mark.slow
 def test_measured_and_imputed_scores_of_one_profile_agree(counts):
     reader = SpectralScores(fit_correspondence(sp.csr_matrix(counts), 5, seed=0))
     sparse = sp.csr_matrix(counts)

@@ -40,6 +40,7 @@ test_that("means, background and profiles are the track's", {
 })
 
 test_that("each bin is the mean of its bases, on any chromosome and in any order", {
+  skip_slow()
   skip_if_not_installed("rtracklayer")
   skip_if_not_installed("ggplot2")
   skip_on_os("windows")

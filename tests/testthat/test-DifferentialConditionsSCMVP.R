@@ -258,6 +258,7 @@ test_that("what cannot be compared is refused; as is said, it can", {
 })
 
 test_that("few features are compared as well", {
+  skip_slow()
   skip_if_not_installed("edgeR")
   made <- donor_cells(n_genes = 30, n_changed = 1)
   for (genes in list(1, 1:5)) {

@@ -122,6 +122,7 @@ test_that("markers in the form of Seurat go where those of FindAllMarkers go", {
 })
 
 test_that("one comparison in the form of Seurat is that of FindMarkers", {
+  skip_slow()
   skip_if_not_installed("Seurat")
   object <- typed_object()
   SeuratObject::Idents(object) <- "type"

@@ -87,6 +87,7 @@ test_that("the result is an assay of a Seurat object, and an alternative experim
 })
 
 test_that("what cannot be summed is refused", {
+  skip_slow()
   object <- fitted_object()
   run <- function(...) GeneActivitySCMVP(object, ..., verbose = FALSE)
   far <- some_genes()[25, ]

@@ -25,6 +25,7 @@ test_that("features, cells, library size and log are as asked for", {
 })
 
 test_that("an assay is extended and stays one assay of one model", {
+  skip_slow()
   object <- fitted_object()
   before <- layer_data(object, "scMVP_RNA", "data")
   expect_silent(more <- ImputeSCMVP(object, features = c("Gene1", "Gene40", "Gene41")))
@@ -43,6 +44,7 @@ test_that("an assay is extended and stays one assay of one model", {
 })
 
 test_that("a one-feature assay and a peaks assay can be made without any at the fit", {
+  skip_slow()
   object <- quick_fit_all()
   object <- ImputeSCMVP(object, "peaks", features = peak_names[7])
   expect_identical(rownames(object[["scMVP_ATAC"]]), peak_names[7])
@@ -76,6 +78,7 @@ test_that("everything survives saveRDS and a new session", {
 })
 
 test_that("what cannot be imputed is refused in one sentence", {
+  skip_slow()
   object <- fitted_object()
   expect_refused(
     ImputeSCMVP(object, features = c("Gene1", "SOX2")),

@@ -195,6 +195,7 @@ test_that("genes that cannot be fitted are told", {
 })
 
 test_that("gene coordinates come in any form", {
+  skip_slow()
   case <- lasso_case()
   expected <- link_case(case)
   tss <- case$coords

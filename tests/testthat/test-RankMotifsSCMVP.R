@@ -99,6 +99,7 @@ test_that("ranks are means, areas and tests of the z-scores", {
 })
 
 test_that("cells and groups are matched by name, and clusters are the default", {
+  skip_slow()
   object <- with_motifs()
   z <- z_of(object)
   ranks <- RankMotifsSCMVP(object, "type")
@@ -291,6 +292,7 @@ test_that("tables of both functions that link peaks are taken", {
 # ---- refusals ------------------------------------------------------------------------------------
 
 test_that("what cannot be ranked is refused, and what is advised works", {
+  skip_slow()
   object <- with_motifs()
   z <- z_of(object)
   expect_refused(RankMotifsSCMVP(fitted_object()), "no assay 'motif' .* run RunMotifSCMVP\\(\\)")

@@ -268,6 +268,7 @@ test_that("scaffolds, lone peaks and peaks without a neighbor are no obstacle", 
 })
 
 test_that("Seurat objects, plain or imputed, give what their matrices give", {
+  skip_slow()
   case <- cicero_case("raw")
   object <- peak_object(case)
   run <- function(object, ...) {

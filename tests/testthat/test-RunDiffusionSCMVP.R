@@ -44,6 +44,7 @@ test_that("pseudotime is destiny's own", {
 })
 
 test_that("the branches of a fork are found", {
+  skip_slow()
   fork <- fork_points()
   first <- rownames(fork$points)[which.min(fork$place)]
   found <- RunDiffusionSCMVP(fork$points, root = first)

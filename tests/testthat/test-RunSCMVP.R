@@ -53,6 +53,7 @@ test_that("parameters, history and the model are kept", {
 })
 
 test_that("the command log stays small, even when feature names or the object are in the call", {
+  skip_slow()
   skip_without_core()
   object <- paired_object()
   object <- do.call(RunSCMVP, list(
@@ -226,6 +227,7 @@ test_that("names and keys taken by something else are refused before the fit", {
 })
 
 test_that("a model.file is written in the end only, and used by ImputeSCMVP()", {
+  skip_slow()
   skip_without_core()
   folder <- tempfile("models")
   dir.create(folder)

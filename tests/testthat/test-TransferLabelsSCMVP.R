@@ -40,6 +40,7 @@ transfer_object <- function(cells, label = NULL) {
 }
 
 test_that("Seurat objects and SingleCellExperiments, cells without a label, another latent", {
+  skip_slow()
   known <- transfer_cells(300, 1)
   asked <- transfer_cells(50, 2)
   label <- replace(known$label, 1:100, NA)

@@ -6,6 +6,7 @@ fit_pair <- function(...) RunSCMVP(..., n.clusters = 3, max.epochs = 1, verbose 
 # ---- of all messages -----------------------------------------------------------------------------
 
 test_that("an argument that a message writes is one of a function that can say it", {
+  skip_slow()
   # columns of an example, and arguments of other functions, where they stand in a call of these
   of_others <- list(
     donor = NULL, lane = NULL,
@@ -113,6 +114,7 @@ test_that("matrices of cells x features are turned by the function that is named
 })
 
 test_that("repeated names are told apart as it is said, each kind in its own way", {
+  skip_slow()
   skip_without_core()
   rna <- rna_counts()
   rownames(rna)[2] <- "Gene1"
@@ -362,6 +364,7 @@ test_that("each way out of max.gb is one", {
 })
 
 test_that("means and plots of fewer features are made", {
+  skip_slow()
   fitted <- fitted_object()
   expect_match(refusal(check_plot_size(2e4, 1e5)), "give fewer features.$")
   expect_s3_class(PlotSCMVPImputation(fitted, "Gene1"), "ggplot")

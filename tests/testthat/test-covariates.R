@@ -132,6 +132,7 @@ test_that("an assay of Seurat 5 may lack cells", {
 })
 
 test_that("differential tests know of batches and of cells of one modality", {
+  skip_slow()
   skip_without_core()
   fit <- quick_fit(
     rna_counts()[, 1:75], atac_counts()[, 20:90],

@@ -52,6 +52,7 @@ test_that("a query with the assays of the model's object needs no names for them
 })
 
 test_that("two fits that were made on other assays do not speak for each other", {
+  skip_slow()
   fit <- fitted_to_second()
   fit <- quick_fit(
     fit,

@@ -41,6 +41,7 @@ test_that("cells of an altExp have the names of the object's, or are refused", {
 })
 
 test_that("features along a pseudotime are tested on raw counts only", {
+  skip_slow()
   counts <- rna_counts()
   time <- seq_len(n_cells)
   logged <- counts

@@ -145,6 +145,7 @@ test_that("modalities that make no sense are refused", {
 })
 
 test_that("proteins beside RNA and peaks that are not asked for are told", {
+  skip_slow()
   skip_without_core()
   given <- three_modalities()
   said <- capture.output(

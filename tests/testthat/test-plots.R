@@ -150,6 +150,7 @@ test_that("probabilities and their entropy, of the cells that are there", {
 })
 
 test_that("the tree has the numbers of cells and the clusters of the object", {
+  skip_slow()
   skip_without_core()
   object <- quick_fit(paired_object(), n.clusters = NULL, impute = "none", max.epochs = 20)
   tree <- results_of(object)$tree

@@ -140,6 +140,7 @@ test_that("proteins that differ between types are called, on the right side", {
 })
 
 test_that("proteins are summed, compared and followed as other features are", {
+  skip_slow()
   given <- fitted_with_proteins()
   object <- given$object
   counts <- as.matrix(layer_data(object, "ADT", "counts"))

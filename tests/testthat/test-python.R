@@ -35,6 +35,7 @@ test_that("SCMVP_PYTHON comes first, as interpreter or as environment", {
 })
 
 test_that("a Python that lacks torch is refused, and asking does not start it", {
+  skip_slow()
   skip_on_os("windows")
   python <- tempfile("python")
   writeLines(c("#!/bin/sh", "echo 3.11.2", "echo torch", "echo 1.26.4"), python)

@@ -1,6 +1,7 @@
 # Wrong input to RunSCMVP(): one clear sentence each. Those that need no Python come first.
 
 test_that("a missing or ambiguous assay is refused with the names and the argument", {
+  skip_slow()
   rna_only <- SeuratObject::CreateSeuratObject(rna_counts())
   expect_refused(RunSCMVP(rna_only), "no peak assay found: .*\\(RNA\\).*peak.assay =")
 
