@@ -46,7 +46,7 @@ model_verbs <- function(ask, ask_with) {
     build = function(counts, options, batch = NULL) {
       ask_with(
         "build", options,
-        counts = as_sent(counts), batch = as.list(names(batch)), obs = columns_of(batch)
+        counts = as_sent(counts), batch = as.list(names(batch)), obs = vectors_of(batch)
       )
     },
     # of a saved model: genes, peaks, proteins, batch, history, summary, tree
@@ -61,7 +61,7 @@ model_verbs <- function(ask, ask_with) {
     embed = function(counts, modality, batch = NULL, on_stage = NULL) {
       ask(
         "embed",
-        counts = as_sent(counts), modality = modality, obs = columns_of(batch), on_stage = on_stage
+        counts = as_sent(counts), modality = modality, obs = vectors_of(batch), on_stage = on_stage
       )
     },
     # cells x clusters. `level` of their tree: list(n_clusters) or list(resolution), or none
@@ -100,12 +100,12 @@ result_verbs <- function(ask, ask_with) {
         "differential", options,
         counts = as_sent(counts), labels = list_of(groups$labels), levels = list_of(groups$levels),
         group1 = groups$group1, group2 = groups$group2, modality = modality,
-        features = list_of(features), obs = columns_of(batch)
+        features = list_of(features), obs = vectors_of(batch)
       )
     },
     # a score per cell, NaN where a modality has no counts
     doublets = function(counts, options, batch = NULL) {
-      ask_with("doublets", options, counts = as_sent(counts), obs = columns_of(batch))
+      ask_with("doublets", options, counts = as_sent(counts), obs = vectors_of(batch))
     },
     # of it: z (motifs x cells), motifs, genes. `from` is that of with_accessibility(), and `motifs`
     # that of motifs_to_score()
@@ -154,7 +154,7 @@ result_verbs <- function(ask, ask_with) {
     calibrate = function(links, known, weights) {
       ask(
         "calibrate",
-        links = vectors_of(links), known = if (!is.null(known)) vectors_of(known),
+        links = vectors_of(links), known = vectors_of(known),
         weights = weights
       )
     },
@@ -178,7 +178,7 @@ result_verbs <- function(ask, ask_with) {
       ask_with(
         "report", options,
         path = path, latent = unname(latent), cells = list_of(rownames(latent)),
-        counts = as_sent(counts), obs = columns_of(data), columns = list_of(columns),
+        counts = as_sent(counts), obs = vectors_of(data), columns = list_of(columns),
         on_stage = on_stage
       )
     },
@@ -204,8 +204,9 @@ list_of <- function(x) {
   if (length(x) == 1) as.list(x) else x
 }
 
-# A data frame as lists by column, of text where it has factors.
+# A data frame as lists by column, of text where it has factors; NULL for none.
 vectors_of <- function(table) {
+  if (is.null(table)) return(NULL)
   lapply(as.list(table), function(x) list_of(if (is.factor(x)) as.character(x) else x))
 }
 
@@ -230,8 +231,6 @@ scores_of <- function(scores) {
     motif_genes = list_of(scores$genes)
   )
 }
-
-columns_of <- function(batch) if (!is.null(batch)) vectors_of(batch)
 
 # Runs `f` on an engine and closes it, whatever happens. `watch`: of watched().
 with_engine <- function(backend, f, torch = TRUE, watch = NULL) {

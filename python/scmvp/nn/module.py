@@ -383,15 +383,20 @@ class PairedMixtureVAE(nn.Module):
         gradient precision W: per cell, that is a weight decay.
         """
         decoders = self.decoders.values()
-        of_latent = [decoder.output.weight for decoder in decoders]
+        outputs = {name: decoder.output.weight for name, decoder in self.decoders.items()}
         of_batches = [decoder.of_level for decoder in decoders if decoder.of_level is not None]
-        known = set(map(id, [*of_latent, *of_batches]))
+        known = set(map(id, [*outputs.values(), *of_batches]))
         learned = [part for part in self.parameters() if part.requires_grad]
         o = self.options
         decay = o.decoder_precision / n_cells
         groups: list[dict[str, Any]] = [
-            {"params": [weight], "weight_decay": decay, "prior": decay, "early": dict(early)}
-            for weight, early in zip(of_latent, self.early_prior.values(), strict=True)
+            {
+                "params": [weight],
+                "weight_decay": decay,
+                "prior": decay,
+                "early": dict(self.early_prior[name]),
+            }
+            for name, weight in outputs.items()
         ]
         groups.append({"params": [part for part in learned if id(part) not in known]})
         groups.append({"params": [*self._learned_dispersions().values()], "dispersions": True})
