@@ -9,10 +9,17 @@ is_v5 <- function(assay) inherits(assay, "StdAssay")
 # Functions that exist from SeuratObject 5 on.
 from_v5 <- function(name) getExportedValue("SeuratObject", name)
 
+# Layers of a v5 assay: the one of this name, or those that it is split into. Not Layers(search =),
+# which warns where there is none.
+layers_of <- function(assay, layer) {
+  layers <- from_v5("Layers")(assay)
+  if (layer %in% layers) layer else layers[startsWith(layers, layer)]
+}
+
 # Whether an assay holds counts at all (integrated and imputed ones do not).
 has_counts <- function(assay) {
   if (is_v5(assay)) {
-    return(length(from_v5("Layers")(assay, search = "counts")) > 0)
+    return(length(layers_of(assay, "counts")) > 0)
   }
   all(dim(methods::slot(assay, "counts")) > 0)
 }
@@ -22,7 +29,7 @@ layers_of_same_cells <- function(assay) {
   if (!is_v5(assay)) {
     return(NULL)
   }
-  layers <- from_v5("Layers")(assay, search = "counts")
+  layers <- layers_of(assay, "counts")
   cells <- lapply(layers, function(layer) SeuratObject::Cells(assay, layer = layer))
   if (anyDuplicated(unlist(cells))) layers
 }
@@ -32,7 +39,7 @@ assay_counts <- function(assay) {
   if (!is_v5(assay)) {
     return(as_dgc(methods::slot(assay, "counts")))
   }
-  if (length(from_v5("Layers")(assay, search = "counts")) > 1) {
+  if (length(layers_of(assay, "counts")) > 1) {
     assay <- from_v5("JoinLayers")(assay, layers = "counts")
   }
   as_dgc(from_v5("LayerData")(assay, layer = "counts"))
@@ -182,7 +189,7 @@ assay_layer <- function(assay, layer, name) {
   if (layer == "counts" && has_counts(assay)) {
     return(assay_counts(assay))
   }
-  found <- if (is_v5(assay)) from_v5("Layers")(assay, search = layer)
+  found <- if (is_v5(assay)) layers_of(assay, layer)
   if (!layer %in% c(found, assay_layers(assay))) {
     available <- assay_layers(assay)
     refuse(

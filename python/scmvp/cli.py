@@ -268,6 +268,7 @@ def _info(arguments: argparse.Namespace, messages: _Messages) -> int:
         "genes",
         "peaks",
         "proteins",
+        "regions",
         "training",
         "account",
         "model_options",

@@ -58,8 +58,8 @@ def read(
 
     Returns:
         MuData with modalities 'rna' and 'atac' (and 'protein', if there are surface proteins)
-        holding the same cells in the order of the RNA; when `backed`, a `Paired`, which `SCMVP`
-        accepts instead.
+        holding the same cells in the order of the RNA, with `obsm`, `obsp` and `uns` of the file;
+        when `backed`, a `Paired`, which `SCMVP` accepts instead.
 
     Raises:
         InputError: The path does not exist, is damaged, or does not hold both modalities.

@@ -162,6 +162,7 @@ def _files_of_fragments(
     paths: Mapping[str, Path], fragments: bool | Mapping[str, str | Path]
 ) -> dict[str, Path] | None:
     if isinstance(fragments, Mapping):
+        fragments = {str(name): path for name, path in fragments.items()}
         if set(fragments) != set(paths):
             raise InputError(
                 f"fragments is of {', '.join(fragments) or 'none'}, but the samples are "

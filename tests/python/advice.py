@@ -26,7 +26,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "counts are {": "case matrix_along",
         "give one name for each feature": "case matrix_along",
         "give pseudotime as numbers": "case matrix_along",
-        "features that are not in": "case features_along",
+        "the matrix has values that are not counts": "case matrix_along",
+        "size has infinite values": "case cells_along",
         "there is no column '{pseudotime}'": "case column_along",
         "{name} has shape": "case matrix_along",
         "cells has shape": "case cells_along",
@@ -87,7 +88,7 @@ ADVICE: dict[str, dict[str, str]] = {
         )
     },
     "checks": {
-        "there is no column": "case batches",
+        "but the model has": "case query_counts",
         "call update() of the MuData": "case update",
         "has no cells": "nothing helps but cells",
         "has no {word}s": "nothing helps but features",
@@ -144,6 +145,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "nothing was written": NOTE,
     },
     "clusters": {"give an AnnData or a MuData": "case odd_kinds"},
+    "columns": {
+        "there is no column": "case batches",
+        "obs has several columns": "case batches",
+    },
     "conditions": {
         "give a number of at least 0": "test_conditions::test_refusals",
         "cells of several conditions": "test_conditions::test_refusals",
@@ -161,7 +166,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "containers": {
         "the data have {known}": "test_protein::test_cells_without_chromatin_need_to_be_asked_for",
-        "has no modality 'atac'": "case cicero",
+        "there is no modality 'atac'": "case cicero",
         "give a MuData or the AnnData of the peaks": "case cicero",
         "the MuData has neither": "case modality_along",
         "modality is {modality}; use": "case modality_along",
@@ -331,6 +336,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "there contacts follow from": NOTE,
     },
     "joining": {
+        "give one for each cell": "test_io::test_from_parts_that_do_not_fit",
         "{what} has {": "test_io::test_from_parts_that_do_not_fit",
         "is not given by its three vectors": "test_io::test_from_parts_that_do_not_fit",
         "index vectors are not whole numbers": DAMAGE,
@@ -457,6 +463,8 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "rank": {
         "the same cells in the same order": "case odd_kinds",
+        "design has": "case odd_kinds",
+        "give its matrix, adata.X": "case odd_kinds",
     },
     "rbridge": {
         "are written, and not": NOTE,
@@ -483,6 +491,9 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "regulators": {
         "expression must be an AnnData": "case factors",
+        "expression has several columns": "case factors",
+        "links must be a DataFrame": "case factors",
+        "the activity has no": "case factors",
         "groupby has {": "case factors",
         "none of the genes of the motifs": "case factors",
         "links needs columns": "case factors",

@@ -30,6 +30,7 @@ import scmvp
 from scmvp import cli, flags
 from scmvp.data.checks import count_matrix
 from scmvp.data.matrices import DiskRows, StoredCsr
+from scmvp.data.paired import Paired
 from scmvp.errors import InputError, InputNote
 from scmvp.r import regulation
 from scmvp.tools.groups import groups_of, labels_in
@@ -285,7 +286,9 @@ NOT_BY_OTHERS = {
     "progress": [""],
     "rbridge": [""],
     "rserial": [""],
+    "rank": ["adata.X"],
     "reading": ["several paths"],
+    "regulators": ["the activity has no", "links must be"],
     "scope": ["scmvp.read", "modality '{modality}'"],
     "several": ["paths is", "fragments is {fragments}", "cells"],
     "simulate": ["batch_effect", "separated_by"],
@@ -681,6 +684,9 @@ def query_counts(w):
         lambda: w.model.predict((raw, w.atac)),
         lambda: w.model.predict((raw.raw.to_adata(), w.atac)),
     )
+    protein = w.rna[:, :3]
+    other = Paired({"protein": protein.X.tocsr()}, {"protein": np.array(list("abc"))}, w.cells)
+    yield lambda: w.model.predict(other), lambda: w.model.predict((w.rna, None))
     for given in ((w.rna, None), (None, w.atac), (w.rna, w.atac)):
         one = given[0] or given[1]
         yield lambda one=one: w.model.predict(one), lambda given=given: w.model.predict(given)
@@ -1011,6 +1017,9 @@ def odd_kinds(w):
     yield lambda: model.train(**QUICK, progress=3), lambda: model.train(**QUICK, progress=False)
     number = scmvp.estimate_n_clusters
     yield lambda: number(rna[:9], atac), lambda: number(rna, atac)
+    yield lambda: number(w.rna, w.atac), lambda: number(w.rna.X, w.atac.X)
+    design = np.ones((len(t), 1))
+    yield lambda: number(rna, atac, design=design[:9]), lambda: number(rna, atac, design=design)
 
 
 @case
@@ -1040,6 +1049,14 @@ def batches(w):
     w.mdata.obs["lacking"] = ["a", None, *["b"] * 118]
     w.monkeypatch.setattr("scmvp.data.covariates.MOST_LEVELS", 100)
     yield model("dono"), model("donor")
+    twice = w.mdata.copy()
+    twice.obs = pd.concat([twice.obs, twice.obs[["donor"]]], axis=1)
+
+    def once():
+        twice.obs = twice.obs.loc[:, ~twice.obs.columns.duplicated()]
+        SCMVP(twice, batch="donor")
+
+    yield lambda: SCMVP(twice, batch="donor"), once
     yield model(3), model("donor")
     yield model([3]), model(["donor", "lane"])
     yield model(["donor", "donor"]), model(["donor"])
@@ -1227,6 +1244,7 @@ def matrix_along(w):
     yield along(pseudotime="scmvp_pseudotime"), along()
     yield along(pseudotime=time[:9]), along()
     yield along(size=time[:9]), along(size=time + 1)
+    yield along(counts.log1p()), along()
 
 
 @case
@@ -1242,15 +1260,6 @@ def modality_along(w):
         warnings.simplefilter("ignore")
         odd, right = MuData({"a": w.rna.copy()}), MuData({"rna": w.rna.copy()})
     yield along(odd, "rna"), along(right, "rna")
-
-
-@case
-def features_along(w):
-    def along(features):
-        time = np.linspace(0, 1, 120)
-        return lambda: scmvp.features_along(w.mdata, "rna", pseudotime=time, features=features)
-
-    yield along(["no gene"]), along(list(w.rna.var_names[:2]))
 
 
 @case
@@ -1276,6 +1285,12 @@ def cells_along(w):
     yield along(np.ones(7, bool)), along(np.ones(120, bool))
     yield along(np.ones(7, bool)), along(np.arange(50))
     yield along(np.arange(29)), along(np.arange(30))
+
+    def of_size(size):
+        time = np.linspace(0, 1, 120)
+        return lambda: scmvp.features_along(w.rna.X, pseudotime=time, size=size)
+
+    yield of_size(np.full(120, np.inf)), of_size(np.ones(120))
 
 
 @case
@@ -1547,8 +1562,13 @@ def factors(world):
         lambda: scmvp.rank_motifs(activity, halves * 0),
         lambda: scmvp.rank_motifs(activity, halves),
     )
-    for wrong in (z, expression.set_axis(["X", "Y"], axis=1), expression.iloc[1:]):
+    unnamed = activity.copy()
+    del unnamed.var["gene"]
+    yield lambda: scmvp.motif_expression(unnamed, expression), run(expression)
+    twice = expression.set_axis(["A", "A"], axis=1)
+    for wrong in (z, expression.set_axis(["X", "Y"], axis=1), expression.iloc[1:], twice):
         yield run(wrong), run(expression)
+    yield lambda: scmvp.regulons([links], table), lambda: scmvp.regulons(links, table)
     yield (
         lambda: scmvp.regulons(links.drop(columns="score"), table),
         lambda: scmvp.regulons(links, table),

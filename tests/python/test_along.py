@@ -1,6 +1,7 @@
 """Features along pseudotime, against regressions written out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from scipy.stats import f as f_distribution
@@ -135,3 +136,31 @@ def test_of_a_mudata_by_name(refused):
     refused(lambda: call(mdata, "rna", pseudotime=np.ones(300)), "same pseudotime")
     refused(lambda: call(mdata, "rna", pseudotime=time, df=2), "df")
     refused(lambda: call(mdata, "rna", pseudotime=np.round(time)), "too few different values")
+
+
+def test_features_are_named_in_any_kind_of_list(refused):
+    mdata = scmvp.simulate(n_cells=80, n_genes=40, n_peaks=60, n_types=2, seed=3)
+    t, names = np.linspace(0, 1, 80), list(mdata["rna"].var_names[:3])
+
+    def along(features, function=scmvp.features_along):
+        return function(mdata, "rna", pseudotime=t, features=features)
+
+    table, trends = along(names), along(names, scmvp.trends_along)
+    assert len(table) == 3
+    for kind in (pd.Index, pd.Series, np.array, tuple, iter):
+        pd.testing.assert_frame_equal(along(kind(names)), table)
+        pd.testing.assert_frame_equal(along(kind(names), scmvp.trends_along), trends)
+    refused(lambda: along("Gene0001"), "as a list of names")
+
+
+def test_a_matrix_is_of_counts(course, refused):
+    counts, t, size = course
+    # every entry in two parts
+    parts = (np.repeat(counts.data, 2), np.repeat(counts.indices, 2), 2 * counts.indptr)
+    twice = sp.csr_matrix(parts, shape=counts.shape)
+    pd.testing.assert_frame_equal(
+        scmvp.features_along(twice, pseudotime=t, size=size),
+        scmvp.features_along(2 * counts, pseudotime=t, size=size),
+    )
+    for odd in (-counts, counts * 0.3, counts.log1p()):
+        refused(lambda odd=odd: scmvp.features_along(odd, pseudotime=t), "not counts", "raw counts")

@@ -10,6 +10,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from mudata import MuData
 from test_rbridge import r_has
 
@@ -366,3 +367,104 @@ def test_old_and_new_mudata_options_give_the_same(cells, forms, model):
         mdata.obs["donor"] = cells.obs["donor"].loc[mdata.obs_names]
         found = named(model.get_latent_representation(mdata), mdata)
     equal(found, named(model.get_latent_representation(cells), cells), cells.obs_names)
+
+
+def test_a_label_that_the_whole_lacks_is_not_taken_from_a_modality(cells, model, tmp_path):
+    some = cells.copy()
+    levels = ["Type03", "Type02", "Type01"]
+    known = some.obs["cell_type"].astype(str).where(np.arange(cells.n_obs) % 2 == 0)
+    some.obs["cell_type"] = pd.Categorical(known, levels)
+    some.write_h5mu(tmp_path / "some.h5mu")
+    on_disk = scmvp.read(tmp_path / "some.h5mu", backed=True)
+    labels = some.obs["cell_type"]
+
+    def means(data, groupby):
+        table = model.differential_expression(data, groupby=groupby)
+        return table.sort_values(["group", "feature"])[["group", "lfc"]].reset_index(drop=True)
+
+    def sums(groupby):
+        return scmvp.pseudobulk(some, "donor", groupby, min_cells=1)
+
+    for data in (some, on_disk):
+        pd.testing.assert_frame_equal(means(data, "cell_type"), means(data, labels))
+    assert sums("cell_type").obs["n_cells"].sum() == labels.notna().sum()
+    assert list(sums("cell_type").obs["group"].cat.categories) == levels
+    np.testing.assert_array_equal(sums("cell_type").X.todense(), sums(labels).X.todense())
+
+
+def test_columns_of_several_tables():
+    from scmvp.data.columns import columns_of_cells
+
+    kinds = pd.CategoricalDtype(["z", "y"])
+    whole = pd.DataFrame({"kind": pd.Categorical(["y", None], dtype=kinds)}, index=["a", "b"])
+    part = pd.DataFrame({"kind": ["z", "z", "x"], "n": [1, 2, 3]}, index=["b", "a", "c"])
+    found = columns_of_cells([whole, part], ["kind", "n"], np.array(["c", "b", "a"]))
+    assert list(found["kind"].cat.categories) == ["z", "y", "x"]
+    assert found["kind"].isna().tolist() == [False, True, False]
+    assert found["kind"].dropna().tolist() == ["x", "y"]
+    assert found["n"].tolist() == [3, 1, 2]
+
+
+def test_a_latent_of_a_data_frame_has_names(cells):
+    latent = pd.DataFrame(cells.obsm["X_scmvp"], index=cells.obs_names)
+    labels = cells.obs["cell_type"]
+    truth = scmvp.transfer_labels(cells, "cell_type", cells)
+    mixed = np.random.default_rng(2).permutation(cells.n_obs)
+    found = scmvp.transfer_labels(latent, labels.iloc[mixed], latent, calibration=latent[::-1])
+    pd.testing.assert_frame_equal(found, truth)
+    numbered = latent.reset_index(drop=True)
+    found = scmvp.transfer_labels(numbered, labels.to_numpy(), numbered)
+    assert list(found.index) == list(range(cells.n_obs))
+    np.testing.assert_array_equal(found["p_value"], truth["p_value"])
+
+
+def one_adata(cells) -> ad.AnnData:
+    """RNA and ATAC side by side, as scanpy reads a 10x file."""
+    both = ad.concat([cells["rna"], cells["atac"]], axis=1, merge="first")
+    n_genes, n_peaks = cells["rna"].n_vars, cells["atac"].n_vars
+    both.var["feature_types"] = ["Gene Expression"] * n_genes + ["Peaks"] * n_peaks
+    return both
+
+
+def test_peaks_of_one_anndata_and_of_modalities_of_other_names(cells):
+    rng = np.random.default_rng(3)
+    peaks, genes = cells["atac"].var_names, cells["rna"].var_names
+    motifs = pd.DataFrame(rng.random((len(peaks), 3)) < 0.4, peaks, list("abc"))
+    places = pd.DataFrame({"gene": [f"N{name}" for name in genes], "gene_id": genes})
+    places["seqnames"] = [peak.split("-")[0].split(":")[0] for peak in peaks[: len(genes)]]
+    places["tss"] = [int(peak.replace(":", "-").split("-")[1]) + 9 for peak in peaks[: len(genes)]]
+    places["strand"] = "+"
+    both = one_adata(cells)
+    both.varm["motifs"] = motifs.reindex(both.var_names, fill_value=False)
+    renamed = MuData({"GEX": cells["rna"], "peaks": cells["atac"]})
+    truth = scmvp.motif_activity(cells, motifs, seed=1)
+    of_genes = scmvp.gene_activity(cells, places)
+    for data in (both, renamed):
+        found = scmvp.motif_activity(data, motifs, seed=1)
+        np.testing.assert_array_equal(found.X, truth.X)
+        activity = scmvp.gene_activity(data, places)
+        assert list(activity.var_names) == list(of_genes.var_names)
+        assert (activity.X != of_genes.X).nnz == 0
+    assert set(of_genes.var_names) <= set(genes)
+
+
+@pytest.mark.slow
+def test_what_add_to_adds_is_there_again_after_reading(cells, model, tmp_path):
+    whole = cells.copy()
+    model.add_to(whole)
+    whole.uns["note"], whole.obs["rna:mine"] = "kept", 1
+    whole.obsp["graph"] = scipy.sparse.eye(whole.n_obs).tocsr()
+    # the file of another order, under other names
+    other = reordered(whole, {"atac": np.arange(whole.n_obs)[::-1], "rna": np.arange(whole.n_obs)})
+    other.uns["note"] = "kept"
+    both = one_adata(whole)
+    both.obsm["X_scmvp"], both.uns["note"] = whole.obsm["X_scmvp"], "kept"
+    for name, written in (("a.h5mu", whole), ("b.h5mu", other), ("c.h5ad", both)):
+        written.write(tmp_path / name)
+        found = scmvp.read(tmp_path / name)
+        assert found.uns["note"] == "kept"
+        at = whole.obs_names.get_indexer(found.obs_names)
+        np.testing.assert_array_equal(found.obsm["X_scmvp"], whole.obsm["X_scmvp"][at])
+        if name == "a.h5mu":
+            assert (found.obs["rna:mine"] == 1).all()
+            assert (found.obsp["graph"] != whole.obsp["graph"]).nnz == 0

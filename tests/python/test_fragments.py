@@ -188,3 +188,20 @@ def test_progress_and_interrupts(run, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is left open
         counted(path, run)
+
+
+def test_barcodes_and_comments_may_contain_hashes(run, tmp_path):
+    truth = counted(write_fragments(tmp_path / "plain.tsv", run.fragments), run)
+    lines = (tmp_path / "plain.tsv").read_text().splitlines(keepends=True)
+    lines = [line for line in lines if not line.startswith("#")]
+    comments = ["# one\n", "# two\n"]
+    (tmp_path / "twice.tsv").write_text("".join(comments + lines[:9] + comments + lines[9:]))
+    np.testing.assert_array_equal(counted(tmp_path / "twice.tsv", run), truth)
+    # as ArchR names cells
+    fields = [line.split("\t") for line in lines]
+    renamed = ["\t".join([*part[:3], f"S#{part[3]}", *part[4:]]) for part in fields]
+    renamed = [line if line.endswith("\n") else f"{line}\n" for line in renamed]
+    (tmp_path / "archr.tsv").write_text("".join(comments + renamed))
+    cells = [f"S#{cell}" for cell in run.cells]
+    found = scmvp.count_fragments(tmp_path / "archr.tsv", run.names, cells)
+    np.testing.assert_array_equal(found.X.toarray(), truth)

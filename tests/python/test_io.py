@@ -4,6 +4,7 @@ import gzip
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata import AnnData
@@ -112,6 +113,29 @@ def test_from_parts_that_do_not_fit(simulated, refused):
     refused(lambda: build(rna, atac, ["x"] * 240, genes, peaks), "duplicated cell names")
     matrix = simulated["atac"].X
     refused(lambda: build(rna, matrix, cells, genes, peaks), "ATAC matrix", "three vectors")
+    for odd, n in (([1], "1 value"), ([1, 2], "2 values"), ("a", "1 value")):
+        obs = {"x": odd}
+        refused(lambda obs=obs: build(rna, atac, cells, genes, peaks, obs), f"['x'] has {n} for")
+
+
+def test_columns_of_from_parts_are_matched_by_name(simulated):
+    def parts(modality):
+        matrix = simulated[modality].X
+        return matrix.data, matrix.indices, matrix.indptr
+
+    kinds = simulated.obs["cell_type"]
+    obs = {
+        "named": kinds[::-1],
+        "numbered": pd.Series(range(240)),
+        "array": np.arange(240) % 2 == 0,
+        "categories": pd.Categorical(["a", "b"] * 120, ["b", "a"]),
+    }
+    names = (simulated.obs_names, simulated["rna"].var_names, simulated["atac"].var_names)
+    made = scmvp.from_parts(parts("rna"), parts("atac"), *names, obs=obs).obs
+    assert list(made["named"]) == list(kinds)
+    assert list(made["numbered"]) == list(range(240))
+    assert list(made["array"]) == [True, False] * 120
+    assert list(made["categories"].cat.categories) == ["b", "a"]
 
 
 # ---- counts kept elsewhere

@@ -12,6 +12,7 @@ from mudata import MuData
 
 import scmvp
 from scmvp import cli
+from scmvp.data.checks import check_paired
 from scmvp.data.matrices import in_memory
 from scmvp.nn import distributions as dist
 from scmvp.nn.background import Background, background_limit
@@ -361,3 +362,29 @@ def test_the_command_line_has_proteins(cells, tmp_path, capsys):
     assert ad.read_h5ad(tmp_path / "x.h5").shape == (300, N_PROTEINS)
     latent = ["embed", model, str(path), *of, "--out", str(tmp_path / "latent.csv")]
     assert cli.main(latent) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has", [("rna", "atac"), ("rna", "ADT"), ("atac",)])
+def test_a_query_that_lacks_a_modality_is_the_same_from_disk(cells, model, has, tmp_path, capsys):
+    query = MuData({name: cells[name].copy() for name in has})
+    query.write_h5mu(tmp_path / "query.h5mu")
+    model.save(tmp_path / "model")
+    truth = model.get_latent_representation(query)
+    on_disk = scmvp.read(tmp_path / "query.h5mu", backed=True) if len(has) > 1 else query
+    np.testing.assert_allclose(model.get_latent_representation(on_disk), truth, atol=1e-5)
+    if len(has) > 1:
+        arguments = ["embed", str(tmp_path / "model"), str(tmp_path / "query.h5mu")]
+        for backed in ("yes", "no"):
+            out = tmp_path / f"{backed}.csv"
+            assert cli.main([*arguments, "--out", str(out), "--backed", backed, "--quiet"]) == 0
+            found = pd.read_csv(out, index_col=0)
+            order = query.obs_names.get_indexer(found.index)
+            np.testing.assert_allclose(found, truth[order], atol=1e-4)
+
+
+def test_cells_that_share_no_modality_with_the_model_are_refused(cells, refused):
+    pair = MuData({"rna": cells["rna"], "atac": cells["atac"]})
+    model = scmvp.SCMVP(pair, n_clusters=2).train(max_epochs=2, threads=1, progress=False)
+    paired = check_paired(cells, modalities=["protein"])
+    refused(lambda: model.predict(paired), "the cells have protein, but the model has RNA and ATAC")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,6 +160,31 @@ def test_correlations_of_many_pairs_are_those_of_each(monkeypatch):
     for row in ranked.itertuples():
         z = activity[:, row.motif].X.ravel()
         assert row.correlation == pytest.approx(spearmanr(z, expression[row.gene]).statistic)
+
+
+def test_sparse_activity_and_expression_on_disk_are_the_same(tmp_path):
+    activity = activity_of()
+    activity.X[0, 1] = 0
+    rng = np.random.default_rng(4)
+    names = ["Gata3", "SPI1", "JUN", "twice", "twice", "FOS"]
+    expression = AnnData(rng.poisson(2.0, (60, 6)).astype(float), obs=activity.obs)
+    expression.var_names = names
+    sparse = activity.copy()
+    sparse.X = sp.csr_matrix(activity.X)
+    truth = scmvp.rank_motifs(activity, "kind")
+    pd.testing.assert_frame_equal(scmvp.rank_motifs(sparse, "kind"), truth)
+    found = scmvp.motif_expression(activity, expression)
+    pd.testing.assert_frame_equal(scmvp.motif_expression(sparse, expression), found)
+    row = found.set_index(["motif", "gene"]).loc[("M2", "FOS"), "correlation"]
+    assert row == pytest.approx(spearmanr(activity.X[:, 1], expression.X[:, 5])[0])
+    expression.var_names = [*names[:4], "other", "FOS"]
+    expression.write_h5ad(tmp_path / "expression.h5ad")
+    links = pd.DataFrame({"gene": ["JUN", "Gata3"], "peak": ["p", "p"], "score": [1.0, 2.0]})
+    motifs = pd.DataFrame([[1, 1]], ["p"], ["SPI1", "FOS"])
+    truth = scmvp.regulons(links, motifs, expression)
+    assert truth["correlation"].notna().all()
+    backed = anndata.read_h5ad(tmp_path / "expression.h5ad", backed="r")
+    pd.testing.assert_frame_equal(scmvp.regulons(links, motifs, backed), truth)
 
 
 def test_what_cannot_be_used_is_refused():

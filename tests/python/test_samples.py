@@ -430,6 +430,10 @@ def test_files_of_fragments(runs, paths, tmp_path, refused):
     refused(lambda: read(matrices, fragments=True), "no atac_fragments.tsv.gz beside", "donor1.h5")
     moved = read(matrices, fragments=files)
     assert (moved["atac"].X != whole["atac"].X).nnz == 0
+    numbers = [dict(enumerate(each.values())) for each in (paths, files)]
+    numbered = read(numbers[0], fragments=numbers[1])
+    assert (numbered["atac"].X != whole["atac"].X).nnz == 0
+    assert set(numbered.obs["sample"]) == {"0", "1"}
     refused(lambda: read(paths, fragments={"donor1": files["donor1"]}),
             "fragments is of donor1, but the samples are donor1, donor2")  # fmt: skip
     refused(lambda: read(paths, fragments="yes"), "give True, or a dict")

@@ -18,9 +18,15 @@ case <- function(object, counts, ..., arguments = list()) {
 }
 
 seurat_case <- function(make_rna, make_peaks, counts = named_counts()) {
-  object <- SeuratObject::CreateSeuratObject(make_rna(counts$rna), assay = "RNA")
+  object <- seurat_with(make_rna(counts$rna))
   object[["ATAC"]] <- make_peaks(counts$peaks)
   case(object, counts)
+}
+
+# CreateSeuratObject() warns about an assay without a key
+seurat_with <- function(rna) {
+  SeuratObject::Key(rna) <- "rna_"
+  SeuratObject::CreateSeuratObject(rna, assay = "RNA")
 }
 
 matrix_case <- function(as_kind, first = ":", second = "-") {

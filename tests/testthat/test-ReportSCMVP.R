@@ -12,7 +12,7 @@ test_that("a report has the clusters, the metadata and the map of the object", {
   object$score <- seq_len(ncol(object)) / 2
   object$half <- factor(rep(c("left", "right"), length.out = ncol(object)))
   places <- matrix(stats::rnorm(2 * ncol(object)), ncol = 2)
-  rownames(places) <- colnames(object)
+  dimnames(places) <- list(colnames(object), c("UMAP_1", "UMAP_2"))
   object[["umap"]] <- SeuratObject::CreateDimReducObject(places, key = "UMAP_", assay = "RNA")
   file <- tempfile(fileext = ".html")
   expect_identical(suppressMessages(ReportSCMVP(object, file, markers = 2)), file)

@@ -280,7 +280,10 @@ test_that("a query of another model is embedded by the call that is written", {
 test_that("objects whose fit is lost are fitted", {
   skip_slow()
   fitted <- fitted_object()
-  merged <- merge(fitted, SeuratObject::RenameCells(fitted, add.cell.id = "b"), merge.dr = "scmvp")
+  # Seurat 5 warns that it merges all reductions
+  merged <- suppressWarnings(
+    merge(fitted, SeuratObject::RenameCells(fitted, add.cell.id = "b"), merge.dr = "scmvp")
+  )
   read <- function(object) {
     all_said(ImputeSCMVP(object, features = "Gene1", as = "matrix", verbose = FALSE))
   }
@@ -612,7 +615,10 @@ test_that("pseudotime: made first, or its column named", {
   expect_match(refusal(along(object)), "run RunDiffusionSCMVP\\(\\) first, or name the column with")
   expect_s3_class(along(object, pseudotime = "place"), "data.frame")
   values <- as.matrix(assay_counts(object[["RNA"]]))
-  object[["none"]] <- SeuratObject::CreateAssayObject(data = values)
+  # Seurat 5 warns that it has no counts
+  suppressWarnings({
+    object[["none"]] <- SeuratObject::CreateAssayObject(data = values)
+  })
   SeuratObject::DefaultAssay(object) <- "none"
   object[["none"]]@counts <- new("dgCMatrix")
   expect_match(refusal(along(object, "place")), "choose one that has them with assay =.$")

@@ -134,7 +134,7 @@ test_that("cells in an assay in another order than the object's get there in the
   counts <- named_counts()
   order <- with_seed(5, sample(cell_names))
   objects <- list()
-  objects$v3 <- SeuratObject::CreateSeuratObject(v3_assay(counts$rna), assay = "RNA")
+  objects$v3 <- seurat_with(v3_assay(counts$rna))
   objects$v3[["ATAC"]] <- suppressWarnings(v3_assay(counts$peaks[, order]))
   if (is.null(seurat_5())) {
     objects$v5 <- SeuratObject::CreateSeuratObject(v5_assay(counts$rna), assay = "RNA")

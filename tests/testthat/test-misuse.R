@@ -36,7 +36,8 @@ test_that("cells of an altExp have the names of the object's, or are refused", {
   skip_if_not_installed("SingleCellExperiment")
   peaks <- atac_counts()
   colnames(peaks) <- paste0("other", seq_len(n_cells))
-  object <- sce_with(rna_counts(), altExps = list(peaks = sce_with(peaks)))
+  # Bioconductor warns, too
+  object <- suppressWarnings(sce_with(rna_counts(), altExps = list(peaks = sce_with(peaks))))
   expect_refused(RunSCMVP(object), "has other cells .* under the same names")
 })
 

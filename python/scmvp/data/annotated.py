@@ -10,7 +10,8 @@ import pandas as pd
 
 from ..errors import InputError
 from ..words import count_of, name_some
-from .checks import columns_of, count_matrix
+from .checks import count_matrix
+from .columns import columns_of_cells
 from .containers import as_names, is_mudata
 from .labels import level_names
 from .matrices import Matrix
@@ -24,7 +25,10 @@ LATENT = "X_scmvp"
 
 
 def latent_of(data: Any, use_rep: str, what: str = "the latent") -> tuple[np.ndarray, np.ndarray]:
-    """Latent (n, D) and names of its cells: obsm[use_rep], or an array as it is.
+    """Latent (n, D) and names of its cells: obsm[use_rep], or an array or data frame as it is.
+
+    Cells of an array have no names but numbers; so have those of a data frame whose rows are
+    numbered.
 
     Raises:
         InputError: It is not there, has another shape, or values that are not finite.
@@ -41,6 +45,8 @@ def latent_of(data: Any, use_rep: str, what: str = "the latent") -> tuple[np.nda
     else:
         latent = np.asarray(data)
         names = np.arange(len(latent) if latent.ndim else 0)
+        if isinstance(data, pd.DataFrame) and data.index.dtype.kind not in "iu":
+            names = as_names(data.index)
     if latent.ndim != 2 or latent.dtype.kind not in "fiu":
         raise InputError(f"{what} has shape {latent.shape}; give numbers, (cells, dimensions)")
     if not np.isfinite(latent).all():
@@ -94,7 +100,7 @@ def labels_of(data: Any, labels: Any, names: np.ndarray, argument: str) -> np.nd
 def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
     """A column of obs, of the whole or of the modalities, in the order of the model's cells."""
     if isinstance(data, Paired) and data.obs is not None:
-        return columns_of([data.obs], [name], cells)[name]
+        return columns_of_cells([data.obs], [name], cells)[name]
     if data is None or isinstance(data, Paired):
         raise InputError(
             f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
@@ -103,7 +109,7 @@ def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
     parts = list(data) if isinstance(data, tuple) else [data]
     if is_mudata(data):
         parts += data.mod.values()
-    return columns_of([part.obs for part in parts if part is not None], [name], cells)[name]
+    return columns_of_cells([part.obs for part in parts if part is not None], [name], cells)[name]
 
 
 def in_order_of(names: np.ndarray, values: Any, argument: str) -> Any:

@@ -15,8 +15,9 @@ from anndata.io import read_elem
 
 from ..errors import InputError
 from ..modalities import MODALITIES, label_of, modality_of
-from .checks import columns_of, paired_of
+from .checks import paired_of
 from .claims import check_zarr, open_hdf5
+from .columns import columns_of_cells
 from .containers import (
     as_names,
     columns_by_type,
@@ -81,7 +82,7 @@ def read_backed(
         paired = paired_of(values, cells, features, mosaic, advice)
         of_cells = [whole, *tables.values()]
         columns = list(dict.fromkeys(name for table in of_cells for name in table))
-        return replace(paired, obs=columns_of(of_cells, columns, paired.cells))
+        return replace(paired, obs=columns_of_cells(of_cells, columns, paired.cells))
 
 
 def bytes_in_memory(path: Path) -> int | None:

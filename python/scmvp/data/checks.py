@@ -7,7 +7,7 @@ canonical float32 CSR matrix comes back as itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,11 @@ import scipy.sparse as sp
 
 from ..errors import InputError
 from ..files import as_path, refuse_no_file
-from ..modalities import MODALITIES, PAIR, feature_of, label_of
+from ..modalities import MODALITIES, PAIR, feature_of, label_of, listed
 from ..words import count_of, name_some
 from . import matrices
 from .claims import check_structure
+from .columns import columns_of_cells, refuse_missing_columns
 from .containers import (
     are_ranges,
     as_names,
@@ -83,9 +84,9 @@ def check_paired(
             are negative, not integer, NaN or infinite; a cell has no count in either modality.
     """
     if isinstance(data, Paired):
-        _refuse_missing_columns(columns, () if data.obs is None else data.obs)
+        refuse_missing_columns(columns, () if data.obs is None else data.obs)
         if modalities is None:
-            return data
+            return data if absent is None else _with_absent(data, absent)
         chosen = chosen_modalities(modalities, data.counts)
         counts = {modality: data.counts[modality] for modality in chosen}
         refuse_empty_cells(counts, data.cells)
@@ -123,7 +124,7 @@ def check_paired(
     for modality in set(wanted) - set(values):
         cells[modality] = next(iter(cells.values()))
         features[modality] = known[modality]
-        empty = sp.csr_matrix((len(cells[modality]), len(features[modality])), dtype=np.float32)
+        empty = _empty(cells[modality], features[modality])
         values[modality] = Covered(empty, empty) if MODALITIES[modality].is_level else empty
     values, cells, features = (
         {modality: part[modality] for modality in wanted} for part in (values, cells, features)
@@ -134,36 +135,29 @@ def check_paired(
     whole: Any = data
     tables = [whole.obs] if is_mudata(data) else []
     tables += [adata.obs for adata in given.values() if adata is not None]
-    return replace(paired, obs=columns_of(tables, columns, paired.cells))
+    return replace(paired, obs=columns_of_cells(tables, columns, paired.cells))
 
 
-def columns_of(
-    tables: Sequence[pd.DataFrame], columns: Sequence[str], cells: np.ndarray
-) -> pd.DataFrame:
-    """Columns of the first tables that have them; a cell that one lacks is looked up in the next.
+def _with_absent(paired: Paired, known: dict[str, np.ndarray]) -> Paired:
+    """The same cells, without any count in the modalities of a model that they lack.
 
     Raises:
-        InputError: No table has a column.
+        InputError: They lack all of them.
     """
-    _refuse_missing_columns(columns, [name for table in tables for name in table])
-    found = pd.DataFrame(index=pd.Index(cells, dtype=str))
-    for name in columns:
-        parts = [table[name] for table in tables if name in table]
-        parts = [part.set_axis(as_names(part.index)).reindex(cells) for part in parts]
-        found[name] = parts[0]
-        for part in parts[1:]:
-            if found[name].isna().any():
-                column = found[name].astype(object)
-                found[name] = column.where(column.notna(), part.astype(object))
-    return found
+    lacking = {
+        modality: names for modality, names in known.items() if modality not in paired.counts
+    }
+    if len(lacking) == len(known):
+        raise InputError(
+            f"the cells have {listed(paired.counts)}, but the model has {listed(known)}; give "
+            "cells in which one of these was measured"
+        )
+    empty = {modality: _empty(paired.cells, names) for modality, names in lacking.items()}
+    return replace(paired, counts=paired.counts | empty, features=paired.features | lacking)
 
 
-def _refuse_missing_columns(columns: Sequence[str], has: Iterable[str]) -> None:
-    has = list(has)
-    for name in columns:
-        if name not in has:
-            known = name_some(has) if has else "none"
-            raise InputError(f"there is no column '{name}' in obs (columns: {known})")
+def _empty(cells: np.ndarray, features: np.ndarray) -> sp.csr_matrix:
+    return sp.csr_matrix((len(cells), len(features)), dtype=np.float32)
 
 
 def paired_of(

@@ -171,6 +171,10 @@ def split(adata: AnnData, where: str) -> dict[str, AnnData]:
             obs=adata.obs.copy(),
             var=adata.var.iloc[at].set_axis(names[at], axis=0),
             layers={name: values[:, at] for name, values in adata.layers.items()},
+            varm={
+                name: values.iloc[at].set_axis(names[at]) if hasattr(values, "iloc") else values[at]
+                for name, values in adata.varm.items()
+            },
         )
         if raw_columns:
             at = raw_columns[modality]
@@ -258,8 +262,8 @@ def modality_parts(
     if hasattr(data, "obs_names") and hasattr(data, "X"):
         if one_is_enough and not holds_both(data.var):
             raise InputError(
-                "the query is one AnnData that does not hold both modalities; give (rna, None), "
-                "(None, atac) or (rna, atac)"
+                "the query is one AnnData that does not hold both modalities; give (rna, atac) or "
+                "(rna, atac, protein), with None for each that was not measured"
             )
         return split(data, "the AnnData")
     if isinstance(data, Sequence) and 2 <= len(data) <= len(FEATURE_TYPES):
@@ -302,19 +306,17 @@ def modality_in(mdata: Any, modality: str | None) -> AnnData:
     raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, named))}")
 
 
-def peaks_in(data: Any) -> AnnData:
-    """The peaks of a MuData, or the AnnData of the peaks itself."""
-    if not is_mudata(data):
-        if hasattr(data, "obs_names") and hasattr(data, "X"):
-            return data
+def peaks_in(data: Any) -> tuple[AnnData, AnnData | None]:
+    """The peaks of a MuData or of one AnnData, which may be the peaks itself; RNA beside them."""
+    if not is_mudata(data) and not (hasattr(data, "obs_names") and hasattr(data, "X")):
         raise InputError(f"give a MuData or the AnnData of the peaks, not {type(data).__name__}")
-    atac = modality_pair(data, one_is_enough=True)[1]
+    if not is_mudata(data) and not holds_both(data.var):
+        return data, None
+    rna, atac = modality_pair(data, one_is_enough=True)
     if atac is None:
-        raise InputError(
-            f"the MuData has no modality 'atac' (modalities: {', '.join(data.mod)}); rename the "
-            "one with the peaks"
-        )
-    return atac
+        has = f" (modalities: {', '.join(data.mod)})" if is_mudata(data) else ""
+        raise InputError(f"there is no modality 'atac'{has}; rename the one with the peaks")
+    return atac, rna
 
 
 def _of_mudata(

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 from ..arguments import whole_number
@@ -19,7 +18,7 @@ from ..modalities import PAIR, feature_of, label_of
 from ..words import count_of, name_some
 from .checks import check_names, count_matrix, match_cells
 from .containers import as_names, is_mudata, modality_parts, names_of_modalities, note
-from .joining import join_all
+from .joining import add_the_rest, join_all
 from .matrices import feature_cells, in_memory
 from .places import Place, place_in_memory, places_of, raw_in_place, remedy
 
@@ -101,11 +100,7 @@ def filter_paired(
         warnings.simplefilter("ignore", FutureWarning)
         result = join_all(kept | others, obs=None if whole is None else whole.obs)
     if whole is not None:
-        result.uns.update(whole.uns)
-        at = pd.Index(as_names(whole.obs_names)).get_indexer(as_names(result.obs_names))
-        for name, values in whole.obsm.items():
-            if name not in whole.mod:  # where a MuData keeps which cells a modality has
-                result.obsm[name] = values.iloc[at] if hasattr(values, "iloc") else values[at]
+        add_the_rest(result, whole)
         if left := [
             name for name in whole.mod if name not in names_of_modalities(whole.mod).values()
         ]:

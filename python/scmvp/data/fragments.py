@@ -119,8 +119,10 @@ class _Sum:
 def _pieces(path: Path, report: Report) -> Iterator[pd.DataFrame]:
     """Lines of the file as tables of chrom, start, end and barcode."""
     with damage_reported(path, "file of fragments"), _open(path, report) as text:
+        # a barcode may contain '#'; else lines of comments are left out wherever they are
+        comment = None if b"#" in text.first_line() else "#"
         pieces = pd.read_csv(
-            text, sep="\t", header=None, comment="#", usecols=[0, 1, 2, 3], names=[*_COLUMNS],
+            text, sep="\t", header=None, comment=comment, usecols=[0, 1, 2, 3], names=[*_COLUMNS],
             dtype=_COLUMNS, chunksize=_AT_ONCE, low_memory=False, na_filter=False,
             quoting=csv.QUOTE_NONE,
         )  # fmt: skip
@@ -160,17 +162,25 @@ def _open(path: Path, report: Report) -> Iterator[_LastByte]:
 
 
 class _LastByte(io.RawIOBase):
-    """Bytes of a file, of which the last one is remembered."""
+    """Bytes of a file without the comments before its first line; the last byte is remembered."""
 
     def __init__(self, file: io.BufferedIOBase):
         super().__init__()
-        self._file, self.last = file, b""
+        self._file, self.last, self._first = file, b"", b""
+
+    def first_line(self) -> bytes:
+        """The first line that is no comment, with which the next read begins."""
+        self._first = self._file.readline()
+        while self._first.startswith(b"#"):
+            self._first = self._file.readline()
+        return self._first
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int | None = -1) -> bytes:
-        content = self._file.read(-1 if size is None else size)
+        content = self._first + self._file.read(-1 if size is None else size)
+        self._first = b""
         self.last = content[-1:] or self.last
         return content
 

@@ -32,7 +32,7 @@ from .formats import (
     pair_files,
     plain_or_gzipped,
 )
-from .joining import join_all
+from .joining import add_the_rest, join_all
 from .levels import places_of_levels
 from .places import place_in_file, places_of
 from .tenx import read_matrix_market
@@ -69,12 +69,17 @@ def read_one_file(
     adata = _read_anndata(path, report)
     with modalities_expected(path):
         parts = split(adata, str(path))
-    del adata
+    rest = AnnData(
+        obs=adata.obs[[]], obsm=dict(adata.obsm), obsp=dict(adata.obsp), uns=dict(adata.uns)
+    )
+    del adata  # the counts, which the parts have
     chosen = {
         name: _with_counts(part, name, path, layers.get(name)) for name, part in parts.items()
     }
     with in_file(path):
-        return join_all(chosen)
+        mdata = join_all(chosen)
+    add_the_rest(mdata, rest)
+    return mdata
 
 
 def _read_anndata(path: Path, report: Report) -> AnnData:
@@ -106,10 +111,12 @@ def _read_mudata(
         modality: _with_counts(mdata.mod[name], modality, path, layers.get(modality))
         for modality, name in names.items()
     }
-    prefixes = tuple(f"{name}:" for name in mdata.mod)
-    own = [name for name in mdata.obs if not str(name).startswith(prefixes)]
+    copied = {f"{name}:{column}" for name, adata in mdata.mod.items() for column in adata.obs}
+    own = [name for name in mdata.obs if name not in copied]
     with in_file(path):
-        return join_all(chosen, obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
+        joined = join_all(chosen, obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
+    add_the_rest(joined, mdata)
+    return joined
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from ..arguments import Names
 from ..errors import InputError
 from ..modalities import feature_of, label_of
 from ..words import count_of
+from .annotated import in_order_of
 from .checks import check_names, match_cells
+from .columns import one_column, same_column
 from .containers import as_names
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -27,7 +30,7 @@ def from_parts(
     cells: Names,
     genes: Names,
     peaks: Names,
-    obs: Mapping[str, Sequence[str]] | None = None,
+    obs: Mapping[str, Sequence | np.ndarray | pd.Series] | None = None,
     protein: Parts | None = None,
     proteins: Names = (),
 ) -> MuData:
@@ -40,7 +43,8 @@ def from_parts(
         cells: Cell names, length n_cells.
         genes: Gene names, length n_genes.
         peaks: Peak names, length n_peaks.
-        obs: Columns for `mdata.obs`, n_cells values each.
+        obs: Columns for `mdata.obs`, n_cells values each; pandas Series with names of cells are
+            matched by them.
         protein: The same of a cells x proteins matrix, where there is one.
         proteins: Protein names, length n_proteins.
 
@@ -54,10 +58,22 @@ def from_parts(
     }
     if protein is not None:
         parts["protein"] = modality_from_parts("protein", protein, named, proteins)
-    return join_all(
-        parts,
-        obs=None if obs is None else pd.DataFrame(dict(obs), index=named),
-    )
+    return join_all(parts, obs=None if obs is None else _columns(obs, named))
+
+
+def _columns(obs: Mapping[str, Any], cells: np.ndarray) -> pd.DataFrame:
+    """Columns of the cells; categories stay categories."""
+    columns = {}
+    for name, values in obs.items():
+        values = in_order_of(cells, values, f"obs['{name}']")
+        n = 1 if isinstance(values, str) or not hasattr(values, "__len__") else len(values)
+        if n != len(cells):
+            raise InputError(
+                f"obs['{name}'] has {count_of(n, 'value')} for {count_of(len(cells), 'cell')}; "
+                "give one for each cell"
+            )
+        columns[name] = pd.Series(getattr(values, "array", values), index=cells)
+    return pd.DataFrame(columns, index=cells)
 
 
 def modality_from_parts(modality: str, parts: Parts, cells: Names, features: Names) -> AnnData:
@@ -113,6 +129,19 @@ def join_all(
     return mdata
 
 
+def add_the_rest(mdata: MuData, whole: MuData | AnnData) -> None:
+    """Add what the container of these cells has beside counts and columns: obsm, obsp and uns."""
+    mdata.uns.update(whole.uns)
+    at = pd.Index(as_names(whole.obs_names)).get_indexer(as_names(mdata.obs_names))
+    masks = getattr(whole, "mod", {})  # a MuData keeps there which cells a modality has
+    for name, values in whole.obsm.items():
+        if name not in masks:
+            mdata.obsm[name] = values.iloc[at] if hasattr(values, "iloc") else values[at]
+    for name, values in whole.obsp.items():
+        if name not in masks:
+            mdata.obsp[name] = values[at][:, at]
+
+
 def _columns_of_all(cells: pd.Index, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Columns of the whole, then of the modalities; one with other values gets its prefix."""
     columns = pd.DataFrame(index=cells)
@@ -128,24 +157,9 @@ def _columns_of_all(cells: pd.Index, tables: Mapping[str, pd.DataFrame]) -> pd.D
             if not same_column(columns[name][shared], column[shared]):
                 columns[prefix + name] = column
             elif len(more):
-                columns[name] = _extended(columns[name][known[name]], column[more], cells)
+                columns[name] = one_column(columns[name][known[name]], column[more]).reindex(cells)
                 known[name] = cells
     return columns
-
-
-def _extended(one: pd.Series, other: pd.Series, cells: pd.Index) -> pd.Series:
-    """Two columns of different cells as one; categories stay categories."""
-    joined = pd.concat([one, other]).reindex(cells)
-    if isinstance(one.dtype, pd.CategoricalDtype):
-        levels = pd.unique(pd.Series([*one.cat.categories, *other.dropna()], dtype=object))
-        return joined.astype(pd.CategoricalDtype(levels))
-    return joined
-
-
-def same_column(one: pd.Series, other: pd.Series) -> bool:
-    """Whether two columns hold the same values in the same order, whatever their types."""
-    one, other = (part.astype(object).reset_index(drop=True) for part in (one, other))
-    return bool(((one == other) | (one.isna() & other.isna())).fillna(False).all())
 
 
 def csr_from_parts(parts: Parts, shape: tuple[int, int], modality: str | None) -> sp.csr_matrix:

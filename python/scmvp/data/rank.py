@@ -9,11 +9,13 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
 
+from ..arguments import whole_number
 from ..errors import InputError
 from ..options import MAX_CLUSTERS
 from ..threads import limited_threads
 from ..words import count_of
 from .checks import count_matrix
+from .containers import type_name
 from .matrices import Matrix, entries_of_cells, feature_cells, in_memory
 from .products import Products
 from .spectral import (
@@ -59,12 +61,17 @@ def estimate_n_clusters(
     Returns:
         K between 2 and 50, and never more than the number of cells minus one (at least 1).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(whole_number("seed", seed, at_least=0))
     rna, atac = (_counts_of(values, name) for name, values in (("rna", rna), ("atac", atac)))
     if rna.shape[0] != atac.shape[0]:
         raise InputError(
             f"the RNA matrix has {count_of(rna.shape[0], 'cell')} and the ATAC matrix "
             f"{atac.shape[0]:,}; give the same cells in the same order, cells x features"
+        )
+    if design is not None and len(design) != rna.shape[0]:
+        raise InputError(
+            f"design has {count_of(len(design), 'row')} for {count_of(rna.shape[0], 'cell')}; give "
+            "one for each cell"
         )
     has_rna, has_atac = entries_of_cells(rna) > 0, entries_of_cells(atac) > 0
     paired = has_rna & has_atac
@@ -93,6 +100,8 @@ def estimate_n_clusters(
 
 def _counts_of(values: Any, modality: str) -> Matrix:
     """`count_matrix` of cells and features that have no names."""
+    if hasattr(values, "obs_names"):
+        raise InputError(f"{modality} is {type_name(values)}; give its matrix, adata.X")
     shape = getattr(values, "shape", (0, 0))
     cells, features = (np.arange(n).astype(str) for n in (shape if len(shape) == 2 else (0, 0)))
     return count_matrix(values, modality, cells, features)

@@ -20,9 +20,10 @@ from ..errors import InputError
 from ..modalities import METHYLATION, PAIR, PROTEIN, label_of
 from ..progress import Stages
 from ..words import count_of, name_some
+from .columns import same_column
 from .containers import as_names, note
 from .fragments import counts_of_fragments
-from .joining import adata_of, join_all, same_column
+from .joining import adata_of, join_all
 from .levels import Covered, places_of_levels
 from .peaks import Peaks, Union, peaks_of, refuse_other_genome, union_of
 from .places import places_of

@@ -120,7 +120,7 @@ def run_cicero(
     """
     if genome is None:
         genome = options.pop("genomic_coords", None)
-    adata = peaks_in(data)
+    adata, _ = peaks_in(data)
     if layer not in (None, "counts"):
         options.setdefault("scale", "relative")
     values = _in_order(_values(adata, "atac", layer, argument="layer"), as_names(data.obs_names))

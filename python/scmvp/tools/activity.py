@@ -58,9 +58,8 @@ def gene_activity(
     Raises:
         InputError: No gene has a peak; `genes` or the names of the peaks cannot be read.
     """
-    adata = peaks_in(data)
+    adata, rna = peaks_in(data)
     counts, peaks, cells = counts_in(adata, "atac", layer)
-    rna = getattr(data, "mod", {}).get("rna")
     known = None if rna is None else as_names(rna.var_names)
     weights = weights_of(peaks, genes, known, method, upstream, decay, distance)
     return activity_in(counted(counts), weights, cells)

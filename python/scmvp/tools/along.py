@@ -16,10 +16,10 @@ from ..arguments import positions, whole_number
 from ..data.annotated import counts_in, in_order_of
 from ..data.containers import as_names, is_mudata, modality_in, type_name
 from ..data.levels import refuse_levels
-from ..data.matrices import Matrix, cell_totals, matrix_of, pieces_of, rows_of
+from ..data.matrices import Matrix, cell_totals, matrix_of, not_a_count, pieces_of, rows_of
 from ..errors import InputError
 from ..threads import limited_threads
-from ..words import count_of, name_some
+from ..words import count_of
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -97,7 +97,7 @@ def features_along(
     from scipy.stats import f as f_distribution
 
     given = _input_of(data, modality, pseudotime, features, layer)
-    counts, names = given.counts, given.features
+    counts = given.counts
     use, t, s = _cells_to_use(given, cells, size)
     df = whole_number("df", df, 3, max(3, len(use) // 10))
     min_cells = whole_number("min_cells", min_cells)
@@ -111,9 +111,8 @@ def features_along(
     trend = _trend(sums, kernel, s)
     table["log2_fold_change"] = np.log2(trend.max(1) / trend.min(1))
     table["peak"] = np.where(np.isnan(table["f"]), np.nan, grid[trend.argmax(1)])
-    table.index = pd.Index(names, name="feature")
-    if isinstance(features, Sequence | np.ndarray) and modality is not None:
-        table = table.loc[list(features)]
+    table.index = pd.Index(given.features, name="feature")
+    table = table.iloc[given.wanted].copy()
     table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy())
     columns = ["n_cells", "mean", "log2_fold_change", "peak", "f", "p_value", "q_value"]
     return table[columns].sort_values(["p_value", "f"], ascending=[True, False], kind="stable")
@@ -148,12 +147,11 @@ def trends_along(
         (features, 50); the columns are pseudotimes with equal numbers of cells between them.
     """
     given = _input_of(data, modality, pseudotime, features, layer)
-    counts, names = given.counts, given.features
     use, t, s = _cells_to_use(given, cells, size)
     grid, kernel = _smoother(t)
-    sums = _sums(counts, use, s, kernel)
-    table = pd.DataFrame(_trend(sums, kernel, s), index=pd.Index(names), columns=grid)
-    return table if modality is None or features is None else table.loc[list(features)]
+    sums = _sums(given.counts, use, s, kernel)
+    table = pd.DataFrame(_trend(sums, kernel, s), index=pd.Index(given.features), columns=grid)
+    return table.iloc[given.wanted]
 
 
 def spline_basis(t: np.ndarray, df: int) -> np.ndarray:
@@ -281,6 +279,7 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 class _Input(NamedTuple):
     counts: Matrix  # cells x features
     features: np.ndarray  # names
+    wanted: np.ndarray | slice  # positions of the features that were asked for
     cells: np.ndarray  # names, or numbers where there are none
     pseudotime: Any  # as given: one number per cell
 
@@ -292,7 +291,7 @@ def _input_of(
         counts = None if hasattr(data, "obs_names") else matrix_of(data)
         if counts is None:
             raise InputError(f"counts are {type_name(data)}; give a MuData, or cells x features")
-        names = np.arange(counts.shape[1]) if features is None else np.asarray(features)
+        names = np.arange(counts.shape[1]) if features is None else np.asarray(list(features))
         if len(names) != counts.shape[1]:
             raise InputError(
                 f"there are {count_of(len(names), 'name')} for "
@@ -300,17 +299,13 @@ def _input_of(
             )
         if isinstance(pseudotime, str):
             raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
-        return _Input(counts, names, np.arange(counts.shape[0]), pseudotime)
+        cells = np.arange(counts.shape[0])
+        return _Input(_raw_counts(counts), names, slice(None), cells, pseudotime)
     refuse_levels(modality)
     counts, names, own_cells = counts_in(modality_in(data, modality), str(modality), layer)
+    wanted: np.ndarray | slice = slice(None)
     if features is not None:
-        known = set(names)
-        unknown = [str(name) for name in features if name not in known]
-        if unknown:
-            raise InputError(
-                f"features that are not in '{modality}': {name_some(unknown)}; give names that are "
-                "there, spelled the same way"
-            )
+        wanted = positions(names, features, "feature", f"'{modality}'")
     if isinstance(pseudotime, str):
         if pseudotime not in data.obs:
             raise InputError(
@@ -321,7 +316,22 @@ def _input_of(
     order = pd.Index(own_cells).get_indexer(as_names(data.obs_names))
     if not np.array_equal(order, np.arange(counts.shape[0])):
         counts = rows_of(counts, order)  # a cell that the modality lacks has no counts
-    return _Input(counts, names, as_names(data.obs_names), pseudotime)
+    return _Input(counts, names, wanted, as_names(data.obs_names), pseudotime)
+
+
+def _raw_counts(counts: Matrix) -> Matrix:
+    """Counts of features of any kind, each entry once."""
+    for block in pieces_of(counts):
+        bad = not_a_count(block.data)
+        if bad.any():
+            raise InputError(
+                f"the matrix has values that are not counts, such as {block.data[bad][0]:g}; give "
+                "raw counts"
+            )
+    if isinstance(counts, sp.csr_matrix) and not counts.has_canonical_format:
+        counts = counts.copy()
+        counts.sum_duplicates()
+    return counts
 
 
 def _numbers(name: str, values: Any, cells: np.ndarray) -> np.ndarray:
@@ -363,6 +373,8 @@ def _cells_to_use(
     if size is None:
         size = cell_totals(given.counts)
     size = _numbers("size", size, given.cells)
+    if np.isinf(size).any():
+        raise InputError("size has infinite values; give the size of each cell")
     usable = np.isfinite(t) & (size > 0)
     if cells is not None:
         chosen = np.zeros(n, dtype=bool)

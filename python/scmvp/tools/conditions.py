@@ -66,7 +66,7 @@ def differential_conditions(
     modality: str = "rna",
     *,
     reference: str | None = None,
-    covariates: Sequence[str] = (),
+    covariates: Sequence[str] | None = (),
     layer: str | None = None,
     min_cells: int = 10,
     min_count: float = 10,
@@ -150,12 +150,12 @@ def differential_conditions(
 # ---- samples
 
 
-def _samples(counted: Counted, covariates: Sequence[str], reference: Any) -> Samples:
+def _samples(counted: Counted, covariates: Sequence[str] | None, reference: Any) -> Samples:
     sample, condition = counted.labels["sample"], counted.labels["condition"]
     first = np.unique(sample.code, return_index=True)[1]
     _refuse_varying(pd.Series(condition.code), None, sample, first)
-    if isinstance(covariates, str):
-        covariates = [covariates]
+    if covariates is None or isinstance(covariates, str):
+        covariates = [] if covariates is None else [covariates]
     found: dict[str, np.ndarray | Labels] = {}
     for name in covariates:
         column = column_of(counted.data, name, counted.cells)

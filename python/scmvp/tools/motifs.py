@@ -75,7 +75,7 @@ def motif_activity(
         InputError: The table has other peaks or values that are not finite, a file cannot be read,
             or there are no counts.
     """
-    adata = peaks_in(data)
+    adata, _ = peaks_in(data)
     counts, peaks, cells = counts_in(adata, "atac", layer)
     found = motifs_of(
         motifs, peaks, gc=gc, fasta=fasta, p_value=p_value,

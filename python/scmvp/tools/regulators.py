@@ -32,10 +32,14 @@ class Expression(NamedTuple):
 
     def table(self, names: Sequence[str] | np.ndarray) -> pd.DataFrame:
         """Some genes, cells x genes."""
-        at = pd.Index(self.genes).get_indexer(list(names))
-        values = self.values(at)
-        values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
-        return pd.DataFrame(values.astype(np.float64), index=self.cells, columns=list(names))
+        genes = pd.Index(self.genes)
+        if (repeated := genes[genes.duplicated()].intersection(list(names))).size:
+            raise InputError(
+                f"expression has several columns {name_some(repeated)}; give each gene once"
+            )
+        at = np.flatnonzero(genes.isin(list(names)))  # in their order, as files need it
+        values = _dense(self.values(at)).astype(np.float64)
+        return pd.DataFrame(values, index=self.cells, columns=genes[at])[list(names)]
 
 
 def rank_motifs(
@@ -73,7 +77,7 @@ def rank_motifs(
         raise InputError(
             f"groupby has {count_of(len(levels), 'group')}; give groups of cells to compare"
         )
-    z = np.asarray(activity.X)
+    z, genes = _dense(activity.X), _genes_of(activity)
     known = np.isfinite(z)
     tables = []
     for level, name in enumerate(levels):
@@ -90,7 +94,7 @@ def rank_motifs(
         table = pd.DataFrame(rows, columns=["mean", "mean_rest", "auroc", "p_value"])
         table.insert(0, "group", name)
         table.insert(1, "motif", as_names(activity.var_names).astype(object))
-        table.insert(2, "gene", as_names(activity.var["gene"]).astype(object))
+        table.insert(2, "gene", genes.astype(object))
         table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy())
         # of an array: argsort of a Series gives -1 for NaN, which is the last row
         order = np.argsort((table["mean_rest"] - table["mean"]).to_numpy(), kind="stable")
@@ -119,7 +123,7 @@ def motif_expression(
             all motifs.
     """
     expression = expression_of(expression)
-    genes, cells = as_names(activity.var["gene"]), as_names(activity.obs_names)
+    genes, cells = _genes_of(activity), as_names(activity.obs_names)
     pairs = _genes_there(as_names(activity.var_names), genes, expression.genes)
     if not len(pairs):
         raise InputError(
@@ -132,7 +136,7 @@ def motif_expression(
             f"expression lacks {count_of(int(missing.sum()), 'cell')} of the activity "
             f"({name_some(cells[missing])}), or names a cell twice; give one row for each cell"
         )
-    z = pd.DataFrame(np.asarray(activity.X), columns=as_names(activity.var_names))
+    z = pd.DataFrame(_dense(activity.X), columns=as_names(activity.var_names))
     pairs["correlation"] = np.nan
     for names in _blocks(pairs["gene"].unique()):
         values = expression.table(names).loc[cells]
@@ -167,6 +171,8 @@ def regulons(
         InputError: `links` lacks a column, none of its peaks is in the table of motifs, or a factor
             has no motif in them.
     """
+    if not isinstance(links, pd.DataFrame):
+        raise InputError(f"links must be a DataFrame, as of link_peaks(), not {type_name(links)}")
     score = next((name for name in ("score", "coefficient") if name in links), None)
     if score is None or not {"peak", "gene"} <= set(links):
         raise InputError(
@@ -194,6 +200,20 @@ def regulons(
     if expression is not None:
         joined["correlation"] = _of_pairs(joined, expression_of(expression))
     return joined
+
+
+def _genes_of(activity: Any) -> np.ndarray:
+    """Names of the factors that bind the motifs."""
+    if not hasattr(activity, "var") or "gene" not in activity.var:
+        raise InputError(
+            "the activity has no var['gene'], the factors of the motifs; give what "
+            "motif_activity() returned"
+        )
+    return as_names(activity.var["gene"])
+
+
+def _dense(values: Any) -> np.ndarray:
+    return values.toarray() if hasattr(values, "toarray") else np.asarray(values)
 
 
 # ---- names of factors ----------------------------------------------------------------------------

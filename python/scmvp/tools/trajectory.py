@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from ..arguments import whole_number
+from ..arguments import flag, whole_number
 from ..data.annotated import LATENT, labels_of, latent_of
 from ..data.labels import level_name
 from ..errors import InputError
@@ -91,6 +91,8 @@ def diffusion(
             f"there {'is' if len(latent) == 1 else 'are'} {count_of(len(latent), 'cell')}, too few "
             f"to order; give at least {FEWEST_CELLS}"
         )
+    branches = flag("branches", branches)
+    seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     n_components = whole_number("n_components", n_components, 1, len(latent) - 3)
     if n_neighbors is None:
         n_neighbors = min(max(len(latent) // 25, 30), 60, len(latent) - 1)

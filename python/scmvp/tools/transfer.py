@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..arguments import whole_number
+from ..arguments import number, whole_number
 from ..data.annotated import LATENT, in_order_of, labels_of, latent_of
 from ..errors import InputError
 from ..threads import limited_threads
@@ -82,7 +82,8 @@ def transfer_labels(
     target, names = latent_of(query, use_rep, "the query's latent")
     own = z if calibration is None else _calibration(calibration, use_rep, cells)
     _refuse_shapes(z, target, own)
-    if not isinstance(unassigned_below, int | float) or not 0 <= unassigned_below < 1:
+    unassigned_below = number("unassigned_below", unassigned_below)
+    if not 0 <= unassigned_below < 1:
         raise InputError(
             f"unassigned_below is {unassigned_below!r}; give a proportion from 0 to below 1"
         )
@@ -114,7 +115,7 @@ def transfer_labels(
 def _calibration(data: Any, use_rep: str, cells: np.ndarray) -> np.ndarray:
     """Its latent, in the order of the reference's cells where it has their names."""
     latent, names = latent_of(data, use_rep, "calibration")
-    if hasattr(data, "obsm"):
+    if names.dtype.kind == "U":
         return in_order_of(cells, pd.DataFrame(latent, index=names), "calibration").to_numpy()
     return latent
 
