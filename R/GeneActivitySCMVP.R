@@ -65,7 +65,7 @@ GeneActivitySCMVP <- function(object, gene.coords = NULL, method = c("body", "de
   if (as == "object") check_activity_name(object, assay.name, reduction, record)
   places <- places_of_activity(object, record, reduction, gene.coords, verbose)
   found <- with_accessibility(
-    object, "GeneActivitySCMVP()", reduction, peaks, request,
+    object, record, reduction, peaks, request,
     function(engine, from) engine$gene_activity(from, places, options)
   )
   activity <- found$result$values

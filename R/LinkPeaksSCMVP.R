@@ -117,7 +117,7 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
     groups_of(group.by, cells, grouping_columns(object, group.by, home), "group.by")
   }
   found <- with_accessibility(
-    object, "LinkPeaksSCMVP()", reduction, NULL, request,
+    object, record, reduction, NULL, request,
     function(engine, from) engine$links(from, places, groups, record$spelling, options)
   )
   links <- links_table(found$result, levels(groups))

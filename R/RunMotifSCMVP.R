@@ -87,7 +87,7 @@ RunMotifSCMVP <- function(object, motifs = NULL, gc = NULL, fasta = NULL,
   motifs <- motifs_to_score(motifs, part)
   gc <- gc_of_peaks(gc, part, !is.null(fasta), verbose)
   found <- with_accessibility(
-    object, "RunMotifSCMVP()", reduction, peaks, request,
+    object, record, reduction, peaks, request,
     function(engine, from) engine$motifs(from, motifs, gc, Filter(Negate(is.null), options))
   )
   z <- found$result$z

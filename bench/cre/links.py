@@ -319,16 +319,21 @@ def call_rows(model, mdata, places, truth, table, seed: int):
         }  # fmt: skip
 
 
-def agreement_rows(mdata, places, seed: int):
-    """Scores of two halves of the cells: rank correlation, and the best 1,000 that they share."""
+def agreement_rows(mdata, places, seed: int, with_r: bool):
+    """Scores of two halves of the cells: rank correlation, and the best 1,000 that they share.
+
+    Pairs of the same score are in random order.
+    """
     order = np.random.default_rng(seed).permutation(mdata.n_obs)
     halves = []
     for part in np.array_split(order, 2):
         cells = mdata[np.sort(part)].copy()
-        table, scores = scores_of(fitted(cells, seed), cells, places, seed, with_r=False)
+        table, scores = scores_of(fitted(cells, seed), cells, places, seed, with_r)
         halves.append(pd.DataFrame(scores, index=pairs_of(table)))
     shared = halves[0].index.intersection(halves[1].index)
-    one, other = (half.loc[shared] for half in halves)
+    one, other = (
+        half.loc[shared].sample(frac=1, random_state=part) for part, half in enumerate(halves)
+    )
     for name in one:
         best = [set(half[name].nlargest(1000).index) for half in (one, other)]
         yield {
@@ -366,7 +371,7 @@ def main() -> None:
             if name != "blood":
                 calls = call_rows(model, mdata, places, truth, table, seed)
                 rows += [{"data": name, "truth": "calls", "seed": seed} | row for row in calls]
-            halves = agreement_rows(mdata, places, seed)
+            halves = agreement_rows(mdata, places, seed, not options.no_r)
             rows += [{"data": name, "truth": "halves", "seed": seed} | row for row in halves]
             options.results.parent.mkdir(parents=True, exist_ok=True)
             pd.DataFrame(rows).to_csv(options.results, index=False, float_format="%.4g")
