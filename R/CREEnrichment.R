@@ -9,13 +9,14 @@
 #' set by the quantile of `match.on` (for example, mean accessibility) or, if it is not given, of
 #' the peak width, so that these do not explain a difference in signal.
 #'
-#' @param links A table of links ([RunCicero()], [LinkPeaksLASSO()]), a GRanges or names of peaks;
-#'   or a named list of these.
+#' @param links A table of links ([RunCicero()], [LinkPeaksSCMVP()], [LinkPeaksLASSO()]), a GRanges
+#'   or names of peaks; or a named list of these.
 #' @param bigwig Paths of bigWig files; their names are used as labels.
 #' @param background Names of all peaks (or a GRanges) to draw the background from.
 #' @param match.on A named number for each peak of `background`, by which the background is matched;
 #'   `NULL` for the widths of the peaks.
-#' @param threshold Connections with a score above it count as links.
+#' @param threshold Pairs of a table count as links if their `coaccess`, their `score` or the
+#'   absolute value of their `coefficient` is above it.
 #' @param flank Base pairs on each side of a peak's center.
 #' @param bins Number of bins of the profile.
 #' @param max.peaks Maximum number of peaks of a set; more are sampled at random.
@@ -61,6 +62,7 @@ CREEnrichment <- function(links, bigwig, background, match.on = NULL, threshold 
   sets <- linked_peaks(links, threshold)
   all <- if (is.character(background)) background else range_names(background, "background")
   table <- ranges_table(if (!is.character(background)) background, all)
+  table <- table[!duplicated(table$name), ]
   match.on <- check_match(match.on, table)
   groups <- seeded(seed.use, lapply(sets, function(peaks) {
     set_and_background(peaks, table, match.on, unique(unlist(sets)), max.peaks)
@@ -95,12 +97,18 @@ check_tracks <- function(bigwig) {
   stats::setNames(bigwig, make.unique(labels))
 }
 
+# Sets of links have a name each, by which they are told apart.
+check_set_names <- function(links) {
+  names <- names(links)
+  if (is.null(names) || anyNA(names) || !all(nzchar(names)) || anyDuplicated(names)) {
+    refuse("links must be a list with names: name each set of links, with names that differ.")
+  }
+}
+
 # Names of the peaks of each set of links.
 linked_peaks <- function(links, threshold) {
   if (!is.list(links) || is.data.frame(links)) links <- list(links = links)
-  if (is.null(names(links)) || !all(nzchar(names(links)))) {
-    refuse("links must be a list with names: name each set of links.")
-  }
+  check_set_names(links)
   sets <- lapply(links, peaks_of_set, threshold = threshold)
   empty <- lengths(sets) == 0
   if (any(empty)) {
@@ -118,7 +126,13 @@ peaks_of_set <- function(set, threshold) {
     return(unique(c(as.character(set$Peak1)[kept], as.character(set$Peak2)[kept])))
   }
   if (is.data.frame(set) && "peak" %in% names(set)) {
-    return(unique(as.character(set$peak)))
+    score <- if ("score" %in% names(set)) {
+      set$score
+    } else if ("coefficient" %in% names(set)) {
+      abs(set$coefficient)
+    }
+    kept <- if (is.null(score)) seq_len(nrow(set)) else which(score > threshold)
+    return(unique(as.character(set$peak)[kept]))
   }
   if (is.character(set)) unique(set) else unique(range_names(set, "links"))
 }
@@ -127,8 +141,9 @@ check_match <- function(match.on, table) {
   if (is.null(match.on)) {
     return(table$end - table$start)
   }
-  if (!is.numeric(match.on) || is.null(names(match.on)) || !all(table$name %in% names(match.on))) {
-    refuse("match.on must be numbers named by the peaks of background.")
+  if (!is.numeric(match.on) || is.null(names(match.on)) || !all(table$name %in% names(match.on)) ||
+    !all(is.finite(match.on[table$name]))) {
+    refuse("match.on must be numbers named by the peaks of background, none of them missing.")
   }
   unname(match.on[table$name])
 }
@@ -183,7 +198,11 @@ track_signal <- function(path, ranges, flank, bins) {
   inside <- which(!is.na(known) & center - flank >= 1 & center + flank <= info$lengths[known])
   signal <- matrix(NA_real_, nrow(ranges), bins)
   if (length(inside) == 0) {
-    return(signal)
+    refuse(
+      "none of ", count_of(nrow(ranges), "peak"), " (", some_names(ranges$name), ") lies, with ",
+      "flank = ", format_count(flank), " base pairs on both sides, within a chromosome of '", path,
+      "': lower flank."
+    )
   }
   # base by base: what the file's summaries say of a bin is of the bases with a value, and rounded
   bin <- ((seq_len(2 * flank + 1) - 1) * bins) %/% (2 * flank + 1) + 1

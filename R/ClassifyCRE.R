@@ -42,6 +42,7 @@ ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream 
     object <- ranges_table(part$ranges(), part$features)
   }
   if (is.null(gene.coords)) refuse("gene.coords is needed to know where genes start.")
+  if (methods::is(object, "GRanges")) object <- pairs_of_links(object)
   has <- function(columns) is.data.frame(object) && all(columns %in% names(object))
   linked <- if (has(c("gene", "peak"))) object$gene
   starts <- gene_starts(gene.coords, genes = linked)
@@ -53,12 +54,44 @@ ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream 
     of_peak <- classify(ranges_table(NULL, as.character(object$peak)))
     object$class <- of_peak$class
     object$nearest.gene <- of_peak$gene
-    object$is.nearest <- of_peak$gene == object$gene
+    near <- distance_to_gene(object, starts) <= abs(of_peak$distance)
+    object$is.nearest <- near %in% TRUE # not on another chromosome
     return(object)
   }
   if (is.factor(object)) object <- as.character(object)
   names <- if (is.character(object)) object else range_names(object)
   classify(ranges_table(if (!is.character(object)) object, names))
+}
+
+# Links of CiceroLinks() as the pairs that they are of; other ranges as they are.
+pairs_of_links <- function(ranges) {
+  columns <- S4Vectors::mcols(ranges)
+  if (!all(c("peak1", "peak2") %in% names(columns))) {
+    return(ranges)
+  }
+  data.frame(
+    Peak1 = as.character(columns$peak1), Peak2 = as.character(columns$peak2),
+    coaccess = columns$score
+  )
+}
+
+# Base pairs from each peak to the nearest start of the gene that it is linked to; NA where that is
+# on another chromosome.
+distance_to_gene <- function(links, starts) {
+  ranges <- ranges_table(NULL, as.character(links$peak))
+  of_gene <- split(seq_len(nrow(starts)), factor(starts$gene, unique(starts$gene)))
+  at <- of_gene[match(as.character(links$gene), names(of_gene))]
+  row <- rep(seq_len(nrow(links)), lengths(at))
+  near <- starts[unlist(at, use.names = FALSE), ]
+  same <- bare_chromosome(near$seqnames) == bare_chromosome(ranges$seqnames[row])
+  row <- row[same]
+  tss <- near$tss[same]
+  away <- pmax(ranges$start[row] - tss, tss - ranges$end[row], 0)
+  closest <- order(row, away)
+  closest <- closest[!duplicated(row[closest])]
+  found <- rep(NA_real_, nrow(links))
+  found[row[closest]] <- away[closest]
+  found
 }
 
 range_names <- function(ranges, argument = "object") {

@@ -90,6 +90,9 @@ PlotSCMVPTree <- function(object, reduction = "scmvp") {
       class = "model"
     )
   }
+  if (length(tree$n_cells) < 2) {
+    refuse("the mixture has one component, so there is no tree to draw.")
+  }
   drawn <- drawn_tree(tree)
   ggplot2::ggplot() +
     ggplot2::geom_segment(

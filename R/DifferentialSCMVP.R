@@ -250,6 +250,7 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
   check_idents(ident.1, as.character(ident.1), as.character(ident.2), labels)
   if (!is.null(ident.1)) {
     together <- paste(ident.1, collapse = "+")
+    if (length(ident.1) > 1) together <- utils::tail(make.unique(c(levels, together)), 1)
     labels[labels %in% as.character(ident.1)] <- together
     levels <- c(together, setdiff(levels, ident.1))
     ident.1 <- together

@@ -62,7 +62,7 @@ GeneActivitySCMVP <- function(object, gene.coords = NULL, method = c("body", "de
   record <- stored_results(object, reduction)
   refuse_other_model("peaks", kinds_of_model(record$model))
   as <- activity_kind(object, as)
-  if (as == "object") check_activity_name(object, assay.name, reduction, record)
+  if (as == "object") check_activity_name(object, assay.name, reduction, record, "gene")
   places <- places_of_activity(object, record, reduction, gene.coords, verbose)
   found <- with_accessibility(
     object, record, reduction, peaks, request,

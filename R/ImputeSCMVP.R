@@ -186,10 +186,10 @@ existing_imputation <- function(parts, words, name, mark) {
   if (!name %in% c(names(parts), words$others)) {
     return(NULL)
   }
-  if (!made_from(parts, name, mark$reduction)) {
+  if (!made_from(parts, name, mark$reduction, mark$modality)) {
     refuse(
       "the object already has a '", name, "' that was not imputed from reduction '", mark$reduction,
-      "': choose another assay.name."
+      "' in the same way: choose another assay.name."
     )
   }
   refuse_other_imputation(name, parts[[name]]$mark, mark)

@@ -260,7 +260,7 @@ stored_genes <- function(peak_part, rna_part, word) {
 
 lasso_links <- function(input, options, genes, folds, groups, covariates, workers, BPPARAM,
                         verbose) {
-  rna <- as_values(input$rna, "object")
+  rna <- check_accessibility(as_values(input$rna, "object"), "genes")
   peaks <- check_accessibility(as_values(input$peaks, "peaks"))
   peaks <- check_matrices(list(rna = rna, peaks = peaks))$peaks
   if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")

@@ -20,8 +20,9 @@
 #'
 #' @section Contact maps:
 #' As in the activity-by-contact model, the frequencies of a map are scaled, here to the sum
-#' expected from the distances of all pairs, and what is expected at 1 Mb is added to each. Within a
-#' bin, and where a bin or a chromosome has no contacts at all, contacts follow from the distance.
+#' expected from the distances of all pairs, and what is expected at 1 Mb is added to each. Where
+#' gene and peak are closer than the width of a bin, and where a bin or a chromosome has no contacts
+#' at all, contacts follow from the distance.
 #'
 #' @section Probability and false discovery rate:
 #' The score is for ranking. `probability` is the probability that the pair is linked and that its
@@ -49,7 +50,9 @@
 #' @param decay Exponent of the contacts; 0 gives all distances the same weight.
 #' @param fdr Return only pairs with at most this `fdr`; `NULL` for all pairs, and for 0.1 where
 #'   `as` is `"links"` or `"object"`.
-#' @param n.cells Number of cells, drawn at random, whose imputed values are correlated.
+#' @param n.cells Number of cells, drawn at random, whose imputed values are correlated and averaged.
+#'   With `group.by`, accessibility in a group is the mean of at most `n.cells` divided by the number
+#'   of groups, but not fewer than 200, of its cells.
 #' @param contacts A contact map of Hi-C or the like, in place of the distance: the path of a
 #'   `.cool` or `.mcool` file (`"file.mcool::/resolutions/10000"`) or of a text file, or a data
 #'   frame, with the columns `chrom1`, `start1`, `end1`, `chrom2`, `start2`, `end2` (0-based,

@@ -41,6 +41,7 @@ PlotLinks <- function(links, region, gene.coords = NULL, threshold = 0, extend =
   if (is.null(names(links))) {
     names(links) <- if (length(links) == 1) "links" else paste("links", seq_along(links))
   }
+  check_set_names(links)
   genes <- if (!is.null(gene.coords)) gene_spans(gene.coords, genes_named(links, region))
   region <- find_region(region, genes, extend)
   arcs <- do.call(rbind, lapply(names(links), function(name) {

@@ -219,6 +219,7 @@ motif_scores <- function(object, assay.name, genes, reduction = NULL) {
     )
   }
   z <- as.matrix(z)
+  if (!is.numeric(z)) refuse("the matrix of activities must be numeric, not ", typeof(z), ".")
   list(
     z = z, genes = genes_of_motifs(genes, rownames(z), mark$genes), reduction = reduction,
     fit = mark$fit, home = home

@@ -350,18 +350,22 @@ check_cicero_options <- function(window, n.windows, maxit, s, distance.constrain
   options
 }
 
-# Accessibility has no negative and no missing values.
-check_accessibility <- function(values) {
-  if (is.null(rownames(values))) refuse("the matrix of peaks needs row names (peaks).")
-  check_unique(rownames(values), "names of peaks")
+# Counts and imputed values of peaks (or genes) are not negative and not missing.
+check_accessibility <- function(values, what = "peaks") {
+  if (is.null(rownames(values))) {
+    refuse("the matrix of ", what, " needs row names (", what, ").")
+  }
+  if (nrow(values) == 0) refuse("the matrix of ", what, " has no rows.")
+  check_unique(rownames(values), paste("names of", what))
   x <- if (is.matrix(values)) values else values@x
   if (length(x) > 0 && !all(is.finite(range(x)))) {
-    refuse("the matrix of peaks holds missing or infinite values: remove them.")
+    refuse("the matrix of ", what, " holds missing or infinite values: remove them.")
   }
   if (length(x) > 0 && min(x) < 0) {
     refuse(
-      "the matrix of peaks holds negative values, so it is not accessibility: give counts, or ",
-      "imputed values that are not centered."
+      "the matrix of ", what, " holds negative values, so it is not ",
+      if (what == "peaks") "accessibility" else "expression", ": give counts, or imputed values ",
+      "that are not centered."
     )
   }
   values
@@ -384,6 +388,7 @@ groups_for <- function(values, groups, coordinates = NULL, k = 50, seed.use = 0,
     )
   }
   groups <- as_dgc(groups)
+  if (!all(is.finite(groups@x))) refuse("groups has missing values: give 0 or 1 for each cell.")
   if (!is.null(rownames(groups)) && !is.null(cells)) {
     check_same_cells(rownames(groups), cells, "groups")
     if (!identical(rownames(groups), cells)) groups <- groups[cells, , drop = FALSE]

@@ -65,7 +65,7 @@ RunDiffusionSCMVP <- function(object, root, group.by = NULL, reduction = "scmvp"
     return(order())
   }
   refuse_other_class(object, match.call(), environment())
-  name <- diffusion_name(reduction, reduction.name, about(object))
+  name <- diffusion_name(object, reduction, reduction.name)
   key <- check_string(reduction.key, "reduction.key", optional = TRUE)
   if (is.null(key)) key <- key_for(if (reduction == "scmvp") "scMVPDC" else paste0(name, "DC"))
   refuse_key_of_another(object, key, name, "reduction.key")
@@ -76,19 +76,23 @@ RunDiffusionSCMVP <- function(object, root, group.by = NULL, reduction = "scmvp"
       name = name, key = key, values = found$components, made_from = reduction,
       misc = found[c("eigenvalues", "root")]
     ),
-    columns = stats::setNames(columns, paste0(reduction, c("_pseudotime", "_branch"))),
+    columns = stats::setNames(columns, c(pseudotime_column(reduction), paste0(reduction, "_branch"))),
     home = home
   ))
 }
 
-diffusion_name <- function(reduction, reduction.name, words) {
+diffusion_name <- function(object, reduction, reduction.name) {
+  words <- about(object)
   name <- check_string(reduction.name, "reduction.name", optional = TRUE)
   if (is.null(name)) name <- paste0(reduction, "_diffusion")
-  if (name == reduction || name %in% words$others) {
+  others <- setdiff(c(words$others, words$reductions), names(fits_of(object, only_diffusions)))
+  if (name == reduction || name %in% others) {
     refuse("reduction.name '", name, "' is the name of something else: choose another.")
   }
   name
 }
+
+pseudotime_column <- function(reduction) paste0(reduction, "_pseudotime")
 
 # ---- the order -----------------------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ RunMotifSCMVP <- function(object, motifs = NULL, gc = NULL, fasta = NULL,
   check_fitted(object, "RunMotifSCMVP()", "its model and the latent of its cells")
   record <- stored_results(object, reduction)
   as <- activity_kind(object, as)
-  if (as == "object") check_activity_name(object, assay.name, reduction, record)
+  if (as == "object") check_activity_name(object, assay.name, reduction, record, "motif")
   part <- peaks_of_fit(object, record, reduction)
   motifs <- motifs_to_score(motifs, part)
   gc <- gc_of_peaks(gc, part, !is.null(fasta), verbose)

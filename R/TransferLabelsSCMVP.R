@@ -76,12 +76,7 @@ TransferLabelsSCMVP <- function(reference, query, labels, reduction = "scmvp",
 
 # A latent of another model looks the same, and its labels would mean nothing.
 refuse_two_models <- function(reference, query, reduction, query.reduction) {
-  model <- function(object, name) {
-    stored <- fits_of(object)[[name]]$model
-    if (!is.null(stored)) weights_digest(stored)
-  }
-  models <- list(model(reference, reduction), model(query, query.reduction))
-  if (!any(lengths(models) == 0) && !identical(models[[1]], models[[2]])) {
+  if (of_two_models(reference, query, reduction, query.reduction)) {
     refuse(
       "reference and query were embedded by different models: embed the query with ",
       "ProjectSCMVP(reference, query",
@@ -89,6 +84,16 @@ refuse_two_models <- function(reference, query, reduction, query.reduction) {
       if (query.reduction != "scmvp") paste0(", reduction.name = \"", query.reduction, "\""), ")."
     )
   }
+}
+
+# Whether two reductions are known to be of different models.
+of_two_models <- function(one, other, reduction, other.reduction) {
+  model <- function(object, name) {
+    stored <- fits_of(object)[[name]]$model
+    if (!is.null(stored)) weights_digest(stored)
+  }
+  models <- list(model(one, reduction), model(other, other.reduction))
+  all(lengths(models) > 0) && !identical(models[[1]], models[[2]])
 }
 
 # ---- the transfer --------------------------------------------------------------------------------
@@ -131,6 +136,12 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
   own <- if (is.null(calibration)) {
     latent
   } else if (is.character(calibration) && is_container(reference)) {
+    if (of_two_models(reference, reference, reduction, calibration)) {
+      refuse(
+        "calibration = \"", calibration, "\" is the latent of another model than reduction '",
+        reduction, "': embed the cells of the reference with the same model, by ProjectSCMVP()."
+      )
+    }
     coordinates_of(
       reference, calibration, NULL, "calibration", reduction_role("reference", "calibration")
     )

@@ -67,11 +67,11 @@ activity_kind <- function(object, as) {
   as
 }
 
-# The name of an assay of activities, refused where something else has it.
-check_activity_name <- function(object, name, reduction, record) {
+# The name of an assay of activities of a kind, refused where something else has it.
+check_activity_name <- function(object, name, reduction, record, kind) {
   check_column_name(name, "assay.name")
   parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
-  refuse_foreign_part(parts, about(object), name, reduction, "assay.name")
+  refuse_foreign_part(parts, about(object), name, reduction, kind, "assay.name")
   refuse_key_of_another(object, tolower(key_for(name)), name, "assay.name")
 }
 

@@ -120,8 +120,8 @@ latent_of.SummarizedExperiment <- function(object, reduction) {
 }
 
 #' @export
-fits_of.SummarizedExperiment <- function(object) {
-  only_records(bioc("S4Vectors", "metadata")(object))
+fits_of.SummarizedExperiment <- function(object, keep = only_records) {
+  keep(bioc("S4Vectors", "metadata")(object))
 }
 
 #' @export
@@ -180,7 +180,9 @@ alt_exp <- function(object, name) {
     refuse(
       "alternative experiment '", name, "' has other cells than the object (", some_names(differ),
       " ", is_are(length(differ)), " not in ", if (length(strange) > 0) "the object" else "it",
-      "): give both the same cells, under the same names."
+      "): give both the same cells, under the same names; where the cells of the object were ",
+      "renamed, put it back with SingleCellExperiment::altExp(object, \"", name, "\") <- ",
+      "SingleCellExperiment::altExp(object, \"", name, "\")."
     )
   }
   if (identical(own, cells)) experiment else experiment[, cells]

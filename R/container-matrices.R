@@ -28,7 +28,7 @@ matrix_part <- function(counts, kind, cells) {
 cell_data.scMVP_matrices <- function(object, home = NULL) NULL
 
 #' @export
-fits_of.scMVP_matrices <- function(object) list()
+fits_of.scMVP_matrices <- function(object, keep = only_records) list()
 
 #' @export
 put_results.scMVP_matrices <- function(object, results) {
@@ -73,7 +73,7 @@ cell_data.scMVPFit <- function(object, home = NULL) {
 latent_of.scMVPFit <- function(object, reduction) object$latent
 
 #' @export
-fits_of.scMVPFit <- function(object) list(scmvp = object)
+fits_of.scMVPFit <- function(object, keep = only_records) list(scmvp = object)
 
 #' @export
 put_results.scMVPFit <- function(object, results) {

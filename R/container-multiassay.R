@@ -65,10 +65,10 @@ latent_of.MultiAssayExperiment <- function(object, reduction) {
 }
 
 #' @export
-fits_of.MultiAssayExperiment <- function(object) {
+fits_of.MultiAssayExperiment <- function(object, keep = only_records) {
   fits <- list()
   for (name in names(object)) {
-    new <- if (is_sce(object[[name]])) fits_of(object[[name]])
+    new <- if (is_sce(object[[name]])) fits_of(object[[name]], keep)
     fits <- c(fits, new[!names(new) %in% names(fits)])
   }
   fits

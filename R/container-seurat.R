@@ -66,7 +66,7 @@ slot_if_any <- function(assay, slot, length = NULL) {
 #' @export
 cell_data.Seurat <- function(object, home = NULL) {
   data <- object[[]]
-  if (is.null(data$ident)) data$ident <- unname(SeuratObject::Idents(object))
+  if (is.null(data[["ident"]])) data$ident <- unname(SeuratObject::Idents(object))
   data
 }
 
@@ -74,12 +74,12 @@ cell_data.Seurat <- function(object, home = NULL) {
 latent_of.Seurat <- function(object, reduction) SeuratObject::Embeddings(object[[reduction]])
 
 #' @export
-fits_of.Seurat <- function(object) {
+fits_of.Seurat <- function(object, keep = only_records) {
   reductions <- SeuratObject::Reductions(object)
   records <- lapply(stats::setNames(reductions, reductions), function(name) {
     SeuratObject::Misc(object[[name]])
   })
-  only_records(records)
+  keep(records)
 }
 
 #' @export
@@ -211,11 +211,19 @@ imputed_assay <- function(values, parent, key, mark) {
   } else {
     # Assay5 would turn dense values into a sparse matrix, larger than the dense one; only it takes
     # values on disk
-    assay <- if (inherits(values, "DelayedMatrix")) {
+    spelled <- seurat_spelling(rownames(values))
+    if (anyDuplicated(spelled)) {
+      same <- spelled == spelled[anyDuplicated(spelled)]
+      refuse(
+        some_names(rownames(values)[same]), " are one name in a Seurat object, which turns '_' ",
+        "and '|' into '-': rename one of them, or take as = \"matrix\"."
+      )
+    }
+    assay <- with_renamed_features(if (inherits(values, "DelayedMatrix")) {
       from_v5("CreateAssay5Object")(data = values)
     } else {
       SeuratObject::CreateAssayObject(data = values)
-    }
+    })
   }
   SeuratObject::Key(assay) <- key
   mark_assay(assay, mark)

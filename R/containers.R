@@ -29,13 +29,14 @@ cell_data <- function(object, home = NULL) UseMethod("cell_data")
 
 latent_of <- function(object, reduction) UseMethod("latent_of")
 
-fits_of <- function(object) UseMethod("fits_of")
+# `keep`: of all records of reductions.
+fits_of <- function(object, keep = only_records) UseMethod("fits_of")
 
 # `results`: what new_results() makes.
 put_results <- function(object, results) UseMethod("put_results")
 
 #' @export
-fits_of.default <- function(object) NULL
+fits_of.default <- function(object, keep = only_records) NULL
 
 # The part whose cells have a reduction; NULL where all parts have the same cells.
 home_of <- function(object, reduction) UseMethod("home_of")

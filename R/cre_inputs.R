@@ -81,14 +81,41 @@ as_ranges <- function(x, argument) {
       names(x)[match(there[1], names(x))] <- column
     }
     x$seqnames <- as.character(x$seqnames)
-    x$start <- as.numeric(x$start)
-    x$end <- as.numeric(x$end)
+    for (column in c("start", "end")) {
+      x[[column]] <- as_positions(x[[column]], paste0("column ", column, " of ", argument))
+    }
+    refuse_reversed(x, argument)
     return(x)
   }
   refuse(
     argument, " must be a GRanges, a data frame with seqnames, start and end, or names such as ",
     "'chr1-100-200', not ", in_words(x), "."
   )
+}
+
+# Numbers, also those that a factor or text spells out.
+as_positions <- function(x, what) {
+  if (is.factor(x)) x <- as.character(x)
+  found <- suppressWarnings(as.numeric(x))
+  strange <- which(is.na(found) & !is.na(x) & nzchar(x))
+  if (length(strange) > 0) {
+    refuse(what, " must hold base pairs as numbers, not ", some_names(unique(x[strange])), ".")
+  }
+  found
+}
+
+refuse_reversed <- function(table, argument) {
+  reversed <- which(table$start > table$end)
+  if (length(reversed) > 0) {
+    first <- reversed[1]
+    refuse(
+      argument, ": ", count_of(length(reversed), "row"), " ",
+      one_or_many(length(reversed), "begins", "begin"), " after ",
+      one_or_many(length(reversed), "its", "their"), " end (row ", first, ": ",
+      format_count(table$start[first]), " to ", format_count(table$end[first]), "): the start is ",
+      "the smaller coordinate on both strands."
+    )
+  }
 }
 
 # A matrix that can be multiplied: sparse as dgCMatrix, dense as it is.

@@ -33,12 +33,13 @@ start_worker <- function(choice) {
   worker$requests <- 0
   places <- c(core_source(), Filter(nzchar, Sys.getenv("PYTHONPATH")))
   worker$process <- tryCatch(
-    processx::process$new(
+    # which draws a name for the process
+    with_own_random_numbers(processx::process$new(
       choice$python, c("-m", "scmvp.worker"),
       stdin = "|", stdout = "|", stderr = file.path(folder, "stderr"), encoding = "UTF-8",
       env = c("current", PYTHONPATH = paste(places, collapse = .Platform$path.sep)),
       cleanup_tree = TRUE
-    ),
+    )),
     error = function(e) {
       unlink(folder, recursive = TRUE)
       refuse(

@@ -2,8 +2,13 @@
 # more: merge() of Seurat keeps their columns and assays but drops reductions, models and marks;
 # cbind() of SingleCellExperiments keeps all of both under the same names.
 
+# What fits_of() keeps of the records of reductions.
 only_records <- function(records) {
   Filter(function(x) is.list(x) && inherits(x$model, "scMVPModel"), records)
+}
+
+only_diffusions <- function(records) {
+  Filter(function(x) is.list(x) && all(c("eigenvalues", "root") %in% names(x)), records)
 }
 
 # The record of a fit (see fit_record()). `argument`: by which the user names the reduction.
@@ -176,6 +181,13 @@ kept_counts <- function(object, record, reduction, home, kind) {
   parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
   part <- part_of_fit(object, parts, reduction, kind)
   if (!is.null(part) && part$has_counts) {
+    fitted <- record$options[[about(object)[[kind]]]]
+    if (!identical(part$name, fitted)) {
+      message(
+        about(object)$part, " '", fitted, "', which the model was fitted to, is not in the object: ",
+        "the counts of '", part$name, "' are taken"
+      )
+    }
     part$counts(home, if (isTRUE(record$options$mosaic)) TRUE)
   }
 }

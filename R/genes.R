@@ -97,11 +97,15 @@ places_of_table <- function(table, argument, genes, verbose) {
   gene <- gene_labels(table, genes, argument, verbose)
   strand <- if ("strand" %in% names(table)) table$strand else rep("*", nrow(table))
   at_tss <- "tss" %in% names(table)
-  tss <- if (at_tss) as.numeric(table$tss) else rep(NA_real_, nrow(table))
+  tss <- if (at_tss) {
+    as_positions(table$tss, paste("column tss of", argument))
+  } else {
+    rep(NA_real_, nrow(table))
+  }
   bodies <- all(vapply(range_columns[c("start", "end")], function(spelled) {
     any(spelled %in% names(table))
   }, logical(1)))
-  if (at_tss && !bodies) table$start <- table$end <- table$tss
+  if (at_tss && !bodies) table$start <- table$end <- tss
   kind <- row_kinds(table)
   id <- if ("gene_id" %in% names(table)) as.character(table$gene_id) else gene
   table <- as_ranges(table, argument)
@@ -307,7 +311,7 @@ locate_genes <- function(genes, starts, where) {
 }
 
 # Pairs of a gene and a peak whose center is at most `distance` from the gene's nearest start:
-# gene, peak (row of `ranges`), distance (negative upstream).
+# gene, peak (row of `ranges`), distance (negative upstream), tss (that start).
 nearby_peaks <- function(starts, ranges, distance) {
   center <- (ranges$start + ranges$end) / 2
   peak_chromosome <- bare_chromosome(ranges$seqnames)
@@ -327,9 +331,10 @@ nearby_peaks <- function(starts, ranges, distance) {
   offset <- center[pairs$peak] - starts$tss[pairs$row]
   pairs$distance <- ifelse(starts$strand[pairs$row] == "-", -offset, offset)
   pairs$gene <- starts$gene[pairs$row]
+  pairs$tss <- starts$tss[pairs$row]
   pairs <- pairs[order(abs(pairs$distance)), ]
   pairs <- pairs[!duplicated(pairs[c("gene", "peak")]), ]
   pairs <- pairs[order(match(pairs$gene, starts$gene), pairs$peak), ]
   rownames(pairs) <- NULL
-  pairs[c("gene", "peak", "distance")]
+  pairs[c("gene", "peak", "distance", "tss")]
 }

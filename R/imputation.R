@@ -260,7 +260,8 @@ groups_of <- function(by, cells, data, argument = "by") {
 
 # The values themselves.
 values_by <- function(by, cells, data, argument) {
-  is_column <- is.character(by) && length(by) == 1 && length(cells) != 1 && ncol(data) > 0
+  is_column <- is.character(by) && length(by) == 1 && ncol(data) > 0 &&
+    (length(cells) != 1 || by %in% colnames(data))
   if (is_column) grouping_column(by, data, argument) else values_of_cells(by, cells, data, argument)
 }
 

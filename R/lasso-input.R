@@ -37,8 +37,6 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
   pairs <- pairs[order(match(pairs$gene, wanted), pairs$peak), ]
   pairs$seqnames <- ranges$seqnames[pairs$peak]
   pairs$center <- (ranges$start[pairs$peak] + ranges$end[pairs$peak]) / 2
-  strand <- starts$strand[match(pairs$gene, starts$gene)]
-  pairs$tss <- pairs$center - ifelse(strand == "-", -pairs$distance, pairs$distance)
   pairs
 }
 
@@ -95,6 +93,13 @@ check_covariates <- function(covariates, rna, peaks, smooth) {
     refuse(
       "covariates must be \"depth\", \"none\" or a numeric matrix with one row for each of the ",
       count_of(ncol(peaks), "cell"), " and no missing value."
+    )
+  }
+  varying <- covariates[, apply(covariates, 2, stats::sd) > 0, drop = FALSE]
+  if (ncol(varying) > 0 && qr(scale(varying))$rank < ncol(varying)) {
+    refuse(
+      "columns of covariates follow from each other (are collinear): leave out those that add ",
+      "nothing."
     )
   }
   if (!is.null(rownames(covariates))) {

@@ -33,9 +33,23 @@ CiceroLinks <- function(connections, ccans = NULL, threshold = 0) {
   one <- pairs$one
   other <- pairs$other
   table <- ranges_table(NULL, peaks)
+  apart <- which(table$seqnames[one] != table$seqnames[other])
+  if (length(apart) > 0) {
+    refuse(
+      count_of(length(apart), "pair"), " of connections ", is_are(length(apart)), " of peaks on ",
+      "two chromosomes (", peaks[one[apart[1]]], " and ", peaks[other[apart[1]]], "): leave ",
+      one_or_many(length(apart), "it", "them"), " out."
+    )
+  }
   center <- floor((table$start + table$end) / 2)
   group <- rep(NA_integer_, length(one))
   if (!is.null(ccans)) {
+    if (!is.data.frame(ccans) || !all(c("Peak", "CCAN") %in% names(ccans))) {
+      refuse(
+        "ccans must be a data frame with columns Peak and CCAN, as FindCCANs() returns, not ",
+        in_words(ccans), "."
+      )
+    }
     of_peak <- ccans$CCAN[match(peaks, ccans$Peak)]
     group <- ifelse(is.na(of_peak[one]), of_peak[other], of_peak[one])
   }
@@ -70,7 +84,9 @@ check_connections <- function(connections) {
       "returns, not ", in_words(connections), "."
     )
   }
-  if (!is.numeric(connections$coaccess)) refuse("column coaccess of connections must be numeric.")
+  if (!is.numeric(connections$coaccess) || any(is.infinite(connections$coaccess))) {
+    refuse("column coaccess of connections must be numbers that are finite or missing.")
+  }
 }
 
 # A sorted GRanges of links.
@@ -84,6 +100,7 @@ make_links <- function(seqnames, start, end, ...) {
     return(links)
   }
   table <- table[order(seqnames, start, end, method = "radix"), ]
+  rownames(table) <- NULL # which would become names of the links
   GenomicRanges::makeGRangesFromDataFrame(table, keep.extra.columns = TRUE)
 }
 

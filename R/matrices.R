@@ -51,6 +51,12 @@ as_dgc <- function(x) {
     return(x)
   }
   if (is.data.frame(x)) x <- as.matrix(x)
+  if (is.matrix(x) && !is.numeric(x) && !is.logical(x)) {
+    refuse(
+      "a matrix holds text (such as ", some_names(x[which(!is.na(x))[1]]), ") where numbers are ",
+      "needed: leave out columns of names."
+    )
+  }
   # base matrices and Matrix classes go one step at a time; others (on disk) know dgCMatrix only
   if (is.matrix(x) || methods::is(x, "Matrix")) {
     x <- methods::as(x, "CsparseMatrix")
@@ -170,13 +176,15 @@ assay_of <- function(modality, key) {
   counts <- modality$counts
   features <- modality$features
   renamed <- grep("[_|]", rownames(counts))
-  assay <- with_renamed_features(new_assay(counts))
   if (length(renamed) > 0) {
     message(
       "Seurat does not allow '_' or '|' in feature names: ", count_of(length(renamed), "name"),
       " changed to '-' (first: '", rownames(counts)[renamed[1]], "')"
     )
+    # two of them may become one name
+    rownames(counts) <- make.unique(seurat_spelling(rownames(counts)))
   }
+  assay <- new_assay(counts)
   rownames(features) <- rownames(assay)
   if (ncol(features) > 0) assay <- SeuratObject::AddMetaData(assay, features)
   SeuratObject::Key(assay) <- key

@@ -85,7 +85,7 @@ model_text <- function(stored) {
     file <- file.path(stored$path, model_files[["json"]])
     json <- if (file.exists(file)) readBin(file, "raw", file.size(file))
   }
-  rawToChar(json[json > 0])
+  if (is.null(json)) "" else rawToChar(json[json > 0])
 }
 
 # ---- back into Python ----------------------------------------------------------------------------

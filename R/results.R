@@ -45,26 +45,31 @@ result_names <- function(object, parts, reduction.name, reduction.key, new) {
   refuse_key_of_another(object, names$key, reduction.name, "reduction.key")
   for (kind in names(names$assays)) {
     name <- names$assays[[kind]]
+    holds <- of_kind(kind, "core")
     if (isTRUE(unname(new[kind]))) {
-      refuse_foreign_part(parts, words, name, reduction.name)
+      refuse_foreign_part(parts, words, name, reduction.name, holds)
       refuse_key_of_another(object, names$assay_keys[[kind]], name, "reduction.name")
-    } else if (identical(words$default, name) && made_from(parts, name, reduction.name)) {
+    } else if (
+      identical(words$default, name) && made_from(parts, name, reduction.name, holds)
+    ) {
       refuse(
         "the default assay '", name, "' was imputed from the model that this fit would replace: ",
         "set DefaultAssay(object) to another assay first."
       )
     }
   }
+  names$present <- columns
   names
 }
 
-# `argument`: that names it.
-refuse_foreign_part <- function(parts, words, name, reduction.name, argument = "reduction.name") {
+# `holds`: as for made_from(); `argument`: that names it.
+refuse_foreign_part <- function(parts, words, name, reduction.name, holds,
+                                argument = "reduction.name") {
   taken <- name %in% c(names(parts), words$others, words$reductions)
-  if (taken && !made_from(parts, name, reduction.name)) {
+  if (taken && !made_from(parts, name, reduction.name, holds)) {
     refuse(
       "the object already has a '", name, "' that was not made from reduction '", reduction.name,
-      "': rename or remove it, or choose another ", argument, "."
+      "' in the same way: rename or remove it, or choose another ", argument, "."
     )
   }
 }
@@ -105,9 +110,9 @@ key_for <- function(name) {
   paste0(sub("^[0-9]+", "", gsub("[^A-Za-z0-9]", "", name)), "_")
 }
 
-# Whether a part was imputed from a reduction. One that has lost its mark in a merge has the name
-# that says from which.
-made_from <- function(parts, name, reduction) {
+# Whether a part was made from a reduction and holds a modality, or the activity of motifs ("motif")
+# or genes ("gene"). One that has lost its mark in a merge has the name that says from which.
+made_from <- function(parts, name, reduction, holds) {
   part <- parts[[name]]
   if (is.null(part) || !part$own) {
     return(FALSE)
@@ -115,7 +120,7 @@ made_from <- function(parts, name, reduction) {
   if (is.null(part$mark)) {
     return(name %in% names_for(reduction)$assays)
   }
-  part$mark$reduction == reduction
+  part$mark$reduction == reduction && part$mark$modality == holds
 }
 
 # What is kept of a fit beside latent and clusters.
@@ -172,19 +177,21 @@ parts_to_drop <- function(parts, names, kept, verbose) {
   dropped <- character()
   for (kind in names(names$assays)) {
     name <- names$assays[[kind]]
-    if (!isTRUE(unname(kept[kind])) && made_from(parts, name, names$reduction)) {
+    ours <- made_from(parts, name, names$reduction, of_kind(kind, "core"))
+    if (!isTRUE(unname(kept[kind])) && ours) {
       if (verbose) {
         message("removing assay '", name, "', which was imputed from the model this one replaces")
       }
       dropped <- c(dropped, name)
     }
   }
-  if (verbose) tell_stale_activities(parts, names$reduction)
+  if (verbose) tell_stale(parts, names$present, names$reduction)
   dropped
 }
 
-# Activities of motifs and genes stay, under names that the user has chosen.
-tell_stale_activities <- function(parts, reduction) {
+# What else was made from a model that is replaced stays: parts under names that the user has chosen,
+# columns of the cells.
+tell_stale <- function(parts, columns, reduction) {
   stale <- Filter(function(part) {
     isTRUE(part$mark$reduction == reduction) && part$mark$modality %in% c("motif", "gene")
   }, parts)
@@ -192,6 +199,15 @@ tell_stale_activities <- function(parts, reduction) {
     message(
       some_names(vapply(stale, `[[`, "", "name")), ": activities of the model that this one ",
       "replaces; run RunMotifSCMVP() or GeneActivitySCMVP() again"
+    )
+  }
+  makers <- c(RunDiffusionSCMVP = pseudotime_column(reduction),
+    DoubletScoreSCMVP = doublet_column(reduction))
+  makers <- makers[makers %in% columns]
+  if (length(makers) > 0) {
+    message(
+      some_names(makers), ": of the latent that this one replaces; run ",
+      paste0(names(makers), "()", collapse = " and "), " again"
     )
   }
 }

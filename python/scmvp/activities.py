@@ -121,13 +121,16 @@ class Active(Clustered):
             distance: Largest distance of a peak's center from a start of the gene, base pairs.
             decay: Exponent of the contacts; 0 gives all distances the same weight.
             fdr: Return only pairs with at most this `fdr`.
-            n_cells: Number of cells, drawn at random, whose imputed values are correlated.
+            n_cells: Number of cells, drawn at random, whose imputed values are correlated and
+                averaged. With `groupby`, accessibility in a group is the mean of at most `n_cells`
+                divided by the number of groups, but not fewer than 200, of its cells.
             contacts: A contact map of Hi-C or the like, in place of the distance: a `.cool` or
                 `.mcool` file (`file.mcool::/resolutions/10000`), or a table or text file of pairs
                 of bins ('chrom1', 'start1', 'end1', 'chrom2', 'start2', 'end2', 'count'), as
                 `cooler dump --join` writes it. Its frequencies are scaled to the sum expected from
-                the distances, and what is expected at 1 Mb is added. Within a bin, and where a bin
-                has no contacts at all, contacts follow from the distance.
+                the distances, and what is expected at 1 Mb is added. Where gene and peak are
+                closer than the width of a bin, and where a bin has no contacts at all, contacts
+                follow from the distance.
             batch: Batch for which values are imputed, as in `get_normalized_expression`.
             seed: Seed of the drawn cells and background pairs.
             progress: As in `train`.

@@ -288,6 +288,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "without the name or the coordinates": NOTE,
         "has no gene with a name": STATES,
         "the strand of": NOTE,
+        "the start is the smaller coordinate": STATES,
         "has no column of gene names": STATES,
     },
     "groups": {

@@ -164,3 +164,16 @@ def test_a_matrix_is_of_counts(course, refused):
     )
     for odd in (-counts, counts * 0.3, counts.log1p()):
         refused(lambda odd=odd: scmvp.features_along(odd, pseudotime=t), "not counts", "raw counts")
+
+
+def test_cells_of_one_pseudotime_may_be_in_any_order(course):
+    counts, t, size = course
+    hours = np.round(3 * t)
+    order = np.lexsort([size, hours])
+    given = {"pseudotime": hours, "size": size, "features": NAMES}
+    mixed = {"pseudotime": hours[order], "size": size[order], "features": NAMES}
+    pd.testing.assert_frame_equal(
+        scmvp.features_along(counts[order], **mixed), scmvp.features_along(counts, **given)
+    )
+    trends = scmvp.trends_along(counts, **given)
+    pd.testing.assert_frame_equal(scmvp.trends_along(counts[order], **mixed), trends)

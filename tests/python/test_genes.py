@@ -117,6 +117,14 @@ def test_chromosomes_are_compared_without_their_prefix():
     assert list(bare_chromosome(spelled)) == ["1", "1", "X", "M", "M", "chr"]
 
 
+def test_genes_begin_before_they_end():
+    places = pd.DataFrame(
+        {"gene": ["a", "b"], "seqnames": "1", "start": [5, 90], "end": [10, 50], "strand": "-"}
+    )
+    with pytest.raises(InputError, match="1 row begins after the end .gene 'b': 90 to 50"):
+        read_genes(places)
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [

@@ -5,6 +5,46 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-FeaturesAlongSCMVP.R: cells of one pseudotime may be in any order", "holds text (such as"
+  ),
+  of(
+    "test-ClassifyCRE.R: coordinates may be factors, and begin before they end",
+    "must hold base pairs as numbers, not", "is the smaller coordinate on both strands"
+  ),
+  of(
+    "test-ClassifyCRE.R: links are classified by the peaks at their ends",
+    "of peaks on two chromosomes", "ccans must be a data frame with columns Peak"
+  ),
+  of(
+    "test-LinkPeaksLASSO.R: a gene with starts on both strands has the nearest one",
+    "(are collinear): leave out"
+  ),
+  of(
+    "test-matrices.R: features that become one name in Seurat are told apart, or refused",
+    "are one name in a Seurat object"
+  ),
+  of(
+    "test-TransferLabelsSCMVP.R: the latent of another model does not calibrate",
+    "is the latent of another model than reduction"
+  ),
+  of(
+    "test-CREEnrichment.R: wrong input is refused in one sentence", "none of {} ({}) lies, with flank"
+  ),
+  of(
+    "tells what was done; there is nothing to do",
+    "which the model was fitted to, is not in the object: the counts of"
+  ),
+  of(
+    "test-fits.R: what is left of the latent that a fit replaces is told",
+    "of the latent that this one replaces; run"
+  ),
+  of(
+    "nothing helps but other values",
+    "the matrix of {} has no rows", "column coaccess of connections must be numbers",
+    "groups has missing values", "the matrix of activities must be numeric",
+    "has one component, so there is no tree"
+  ),
+  of(
     "test-methylation.R: methylation that makes no sense is refused, and what is advised works",
     "no methylation found: {} needs two assays", "methylation must be a list of two matrices",
     "of methylation needs row names (regions)", "are not of the same regions and cells",
@@ -375,10 +415,9 @@ c(
     "path must be one path, or a vector of paths, not",
     "fragments must be TRUE, FALSE or a vector of paths",
     "object must be a Seurat object, a SingleCellExperiment, a MultiAssay",
-    "must be a GRanges, a data frame with seqnames", "must be numeric, not",
+    "must be a GRanges, a data frame with seqnames", "{} must be numeric, not {}.",
     "give counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
     "connections must be a data frame with columns",
-    "column coaccess of connections must be numeric",
     "or a numeric matrix of coordinates (cells x dimensions), not",
     "object must be the result of RunSCMVP()", "measured must be a matrix of counts with the names",
     "{} must be a matrix of counts ({} x cells)",
@@ -433,7 +472,7 @@ c(
     "gene.coords is needed to know", "coaccess_cutoff_override must be between",
     "the matrix of counts needs row names, its", "a pseudotime and counts: give at least",
     "must be one number per cell", "(seqnames, start, end); it has", "with values; it has",
-    "batch must be the name of a column of", "needs row names (peaks)",
+    "batch must be the name of a column of", "the matrix of {} needs row names ({}).",
     "batch must be a level of the model's",
     "must be one of \"{}\"", "s must be below 1", ") must be below window (",
     "covariates must be \"depth\"", "must be TRUE or FALSE",

@@ -42,7 +42,7 @@ toy_methods <- list(
   },
   cell_data = function(object, home = NULL) object$cells,
   latent_of = function(object, reduction) object$reductions[[reduction]],
-  fits_of = function(object) only_records(object$records),
+  fits_of = function(object, keep = only_records) keep(object$records),
   put_results = function(object, results) {
     new <- results$reduction
     if (!is.null(new)) {

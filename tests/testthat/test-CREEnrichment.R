@@ -106,4 +106,27 @@ test_that("wrong input is refused in one sentence", {
   other <- sub("chr1", "chr5", made$peaks)
   expect_refused(run(other[1:5], background = other), "share no chromosome")
   expect_refused(run(match.on = 1:3), "match.on must be numbers named")
+  unknown <- stats::setNames(rep(c(1, NA), 30), made$peaks)
+  expect_refused(run(match.on = unknown), "none of them missing")
+  twice <- list(a = made$peaks[1:3], a = made$peaks[4:6])
+  expect_refused(CREEnrichment(twice, made$file, made$peaks), "with names that differ")
+  expect_refused(run(flank = 6e5), "with flank = 600,000 base pairs on both sides, within")
+})
+
+test_that("tables of links have a threshold, and each peak counts once", {
+  peaks <- paste0("chr1-", 1:10, "000-", 1:10, "500")
+  of_set <- function(..., threshold = 0.5) {
+    linked_peaks(list(a = data.frame(gene = "A", peak = peaks, ...)), threshold)$a
+  }
+  expect_identical(of_set(score = rep(c(1, 0), 5)), peaks[seq(1, 9, 2)])
+  expect_identical(of_set(coefficient = rep(c(-1, 0.2), 5)), peaks[seq(1, 9, 2)])
+  expect_identical(of_set(), peaks)
+  skip_if_not_installed("rtracklayer")
+  skip_if_not_installed("ggplot2")
+  skip_on_os("windows")
+  made <- made_track()
+  run <- function(background) {
+    CREEnrichment(list(a = made$peaks[1:3]), made$file, background, verbose = FALSE)$summary
+  }
+  expect_equal(run(made$peaks[c(1:60, 1)]), run(made$peaks))
 })

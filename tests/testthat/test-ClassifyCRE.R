@@ -69,6 +69,56 @@ test_that("tables of pairs and of links keep their rows", {
   expect_identical(ClassifyCRE(links, starts)$is.nearest, c(TRUE, FALSE))
 })
 
+test_that("a gene whose start is as near as the nearest is the nearest", {
+  places <- data.frame(
+    gene = c("A", "B", "C", "C", "D"), seqnames = c(rep("chr1", 4), "chr2"),
+    start = c(1000, 1400, 2000, 1700, 1200), end = 3000, strand = "+"
+  )
+  links <- data.frame(gene = c("A", "B", "C", "D"), peak = "chr1-900-1500")
+  expect_identical(ClassifyCRE(links, places)$is.nearest, c(TRUE, TRUE, FALSE, FALSE))
+  links$peak <- "chr1-1600-1900"
+  expect_identical(ClassifyCRE(links, places)$is.nearest, c(FALSE, FALSE, TRUE, FALSE))
+})
+
+test_that("links are classified by the peaks at their ends", {
+  skip_if_not_installed("GenomicRanges")
+  pairs <- data.frame(
+    Peak1 = c("chr1-30000-30500", "chr1-9000-9500"), Peak2 = "chr1-60000-60400",
+    coaccess = c(.1, .2)
+  )
+  found <- ClassifyCRE(CiceroLinks(pairs), starts)
+  columns <- c("Peak1", "Peak2", "coaccess", "type")
+  by_peak <- function(x) x[order(x$Peak1), columns]
+  expect_equal(by_peak(found), by_peak(ClassifyCRE(pairs, starts)), ignore_attr = TRUE)
+  expect_null(names(CiceroLinks(pairs)))
+  pairs$Peak2[1] <- "chr2-1-500"
+  expect_refused(CiceroLinks(pairs), "1 pair of connections is of peaks on two chromosomes")
+  expect_refused(CiceroLinks(pairs[2, ], ccans = pairs), "ccans must be a data frame with columns")
+})
+
+test_that("coordinates may be factors, and begin before they end", {
+  peak <- "chr1-50000-50500"
+  places <- data.frame(
+    gene = c("A", "B"), seqnames = "chr1", start = c(50000, 90000), end = c(60000, 95000),
+    strand = "+"
+  )
+  truth <- ClassifyCRE(peak, places)
+  expect_identical(truth$distance, 0)
+  spelled <- transform(places, start = factor(start), end = factor(end))
+  expect_identical(ClassifyCRE(peak, spelled), truth)
+  starts <- data.frame(gene = places$gene, seqnames = "chr1", strand = "+")
+  starts$tss <- factor(places$start)
+  expect_identical(ClassifyCRE(peak, starts), truth)
+  starts$tss <- c("x", "1")
+  expect_refused(ClassifyCRE(peak, starts), "column tss of gene.coords must hold base pairs")
+  reversed <- transform(places, start = end, end = start)
+  expect_refused(ClassifyCRE(peak, reversed), "2 rows begin after their end \\(row 1: 60,000 to")
+  named <- transform(places, name = "x")[c("seqnames", "start", "end")]
+  expect_identical(
+    ranges_table(transform(named, start = factor(start)), c("a", "b"))$start, places$start
+  )
+})
+
 test_that("ranges come in any form, and strangers are refused", {
   skip_if_not_installed("GenomicRanges")
   ranges <- GenomicRanges::GRanges(c("chr1:9000-9500", "chr2:1-100"))

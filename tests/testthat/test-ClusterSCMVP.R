@@ -1,5 +1,13 @@
 skip_without_core()
 
+test_that("a mixture of one component has no tree", {
+  skip_slow()
+  skip_without_core()
+  skip_if_not_installed("ggplot2")
+  one <- quick_fit(paired_object(), n.clusters = 1, max.epochs = 1, impute = "none")
+  expect_refused(PlotSCMVPTree(one), "one component, so there is no tree")
+})
+
 test_that("other levels are unions of the components, in the object and in what follows", {
   skip_slow()
   object <- fitted_object()

@@ -296,3 +296,15 @@ test_that("a group may have no name, and cells with NA are in none", {
   })
   expect_equal(of_a[[1]], of_a[[2]], ignore_attr = TRUE)
 })
+
+test_that("groups taken together have a name of their own", {
+  object <- fitted_object()
+  kinds <- rep(c("A", "B", "A+B"), length.out = ncol(object))
+  found <- DifferentialSCMVP(
+    object, group.by = kinds, ident.1 = c("A", "B"), verbose = FALSE
+  )
+  both <- ifelse(kinds == "A+B", "rest", "both")
+  truth <- DifferentialSCMVP(object, group.by = both, ident.1 = "both", verbose = FALSE)
+  expect_equal(found$lfc, truth$lfc)
+  expect_identical(unique(as.character(found$group)), "A+B.1")
+})

@@ -90,3 +90,21 @@ test_that("trends are drawn as curves and as a heat map", {
   # the one that is highest first is on top
   expect_identical(map$fill[map$y == 2 & map$x == min(map$x)], "#08306B")
 })
+
+test_that("cells of one pseudotime may be in any order", {
+  hour <- rep(c(0, 3, 6, 9, 12, 24), each = 40)
+  donor <- rep(1:2, 120)
+  counts <- with_seed(1, rbind(
+    flat = stats::rpois(240, c(2, 8)[donor]), other = stats::rpois(240, 50)
+  ))
+  order <- order(donor)
+  along <- FeaturesAlongSCMVP(counts, pseudotime = hour)
+  expect_equal(FeaturesAlongSCMVP(counts[, order], pseudotime = hour[order]), along)
+  colnames(counts) <- paste0("c", seq_len(240))
+  expect_equal(FeaturesAlongSCMVP(counts, pseudotime = hour), along)
+  expect_refused(
+    FeaturesAlongSCMVP(counts[c(1, 1), ], pseudotime = hour), "duplicated names of features: 'flat'"
+  )
+  table <- data.frame(name = rownames(counts), counts)
+  expect_refused(FeaturesAlongSCMVP(table, pseudotime = c(0, hour)), "holds text \\(such as 'flat'\\)")
+})

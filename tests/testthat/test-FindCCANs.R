@@ -13,6 +13,11 @@ planted <- function() {
   )
 }
 
+test_that("connections are finite", {
+  connections <- data.frame(Peak1 = "chr1-1-2", Peak2 = "chr1-5-6", coaccess = Inf)
+  expect_refused(FindCCANs(connections), "numbers that are finite or missing")
+})
+
 test_that("planted networks are found, with and without a cutoff", {
   skip_if_not_installed("igraph")
   connections <- planted()

@@ -95,6 +95,19 @@ test_that("what cannot be summed is refused", {
   expect_refused(run(), "give gene.coords")
   expect_refused(run(some_genes(), assay.name = "ATAC"), "was not made from reduction 'scmvp'")
   expect_refused(run(some_genes(), method = "sum"), "method")
+  # what the same model gave otherwise is not replaced either
+  table <- matrix(seq_len(2 * length(peak_names)) %% 3 == 0, length(peak_names))
+  dimnames(table) <- list(peak_names, c("A", "B"))
+  motifs <- suppressMessages(RunMotifSCMVP(object, table, verbose = FALSE))
+  expect_refused(
+    GeneActivitySCMVP(motifs, some_genes(), assay.name = "motif", verbose = FALSE),
+    "was not made from reduction 'scmvp' in the same way"
+  )
+  expect_refused(run(some_genes(), assay.name = "scMVP_ATAC"), "in the same way")
+  expect_refused(
+    ImputeSCMVP(motifs, "rna", assay.name = "motif", verbose = FALSE),
+    "was not imputed from reduction 'scmvp' in the same way"
+  )
   alone <- quick_fit(rna_counts(), peaks = atac_counts(), max.epochs = 1)
   expect_refused(GeneActivitySCMVP(alone), "gene.coords is needed for a scMVPFit")
   expect_refused(

@@ -376,3 +376,30 @@ test_that("cells of covariates, folds, coordinates and groups are matched by nam
     expect_refused(do.call(run, given), "lacks 500 cells of the matrix")
   }
 })
+
+test_that("a gene with starts on both strands has the nearest one", {
+  opened <- with_seed(1, matrix(stats::rpois(1200, .5), 3))
+  dimnames(opened) <- list(
+    paste0("chr1-", c(1, 30, 60), "000-", c(1, 30, 60), "500"), paste0("c", 1:400)
+  )
+  rna <- with_seed(2, rbind(
+    G = stats::rpois(400, 1 + 8 * opened[3, ]), other = stats::rpois(400, 20)
+  ))
+  colnames(rna) <- colnames(opened)
+  places <- data.frame(
+    gene = "G", seqnames = "chr1", start = c(2000, 50000), end = c(3000, 55000),
+    strand = c("+", "-")
+  )
+  link <- function(rna, ...) {
+    LinkPeaksLASSO(
+      rna, opened, gene.coords = places, genes = "G", n.permutations = 0, verbose = FALSE, ...
+    )
+  }
+  links <- link(rna)
+  expect_identical(links$tss[links$peak == rownames(opened)[3]], 55000)
+  expect_identical(links$distance[links$peak == rownames(opened)[3]], 55000 - 60250)
+  expect_refused(link(replace(rna, 1, NA)), "the matrix of genes holds missing")
+  expect_refused(link(replace(rna, 1, -1)), "genes holds negative values, so it is not expression")
+  covariate <- seq_len(400)
+  expect_refused(link(rna, covariates = cbind(covariate, 2 * covariate)), "are collinear")
+})

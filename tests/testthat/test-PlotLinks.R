@@ -2,6 +2,14 @@
 
 plot_data <- function(plot, layer) ggplot2::layer_data(plot, layer)
 
+test_that("sets of links have names that differ", {
+  skip_if_not_installed("ggplot2")
+  pairs <- data.frame(Peak1 = "chr1-1-9", Peak2 = "chr1-50-60", coaccess = 0.5)
+  draw <- function(links) PlotLinks(links, "chr1-1-100")
+  expect_refused(draw(list(a = pairs, a = pairs)), "with names that differ")
+  expect_refused(draw(list(a = pairs, pairs)), "name each set of links")
+})
+
 test_that("links of a region are arcs from center to center, as high as their score", {
   skip_if_not_installed("ggplot2")
   connections <- data.frame(

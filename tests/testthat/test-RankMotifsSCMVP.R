@@ -300,6 +300,8 @@ test_that("what cannot be ranked is refused, and what is advised works", {
   skip_slow()
   object <- with_motifs()
   z <- z_of(object)
+  text <- array(as.character(z), dim(z), dimnames(z))
+  expect_refused(RankMotifsSCMVP(text, object$type), "must be numeric, not character")
   expect_refused(RankMotifsSCMVP(fitted_object()), "no assay 'motif' .* run RunMotifSCMVP\\(\\)")
   expect_refused(RankMotifsSCMVP(object, assay.name = "RNA"), "'RNA' does not hold the activity")
   expect_refused(RankMotifsSCMVP(z), "group.by is needed for a matrix")

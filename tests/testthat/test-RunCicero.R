@@ -367,6 +367,9 @@ test_that("wrong input is refused in one sentence", {
     RunCicero(counts, groups = "none", verbose = FALSE, ...)
   }
   expect_refused(run(s = 1), "s must be below 1")
+  expect_refused(run(case$counts[0, ]), "the matrix of peaks has no rows")
+  groups <- matrix(NA_real_, ncol(case$counts), 2)
+  expect_refused(RunCicero(case$counts, groups = groups), "groups has missing values")
   expect_refused(run(distance.constraint = 6e5), "distance.constraint .* must be below window")
   expect_refused(run(search = "binary"), "search must be one of \"cicero\", \"extended\"")
   expect_refused(run(BPPARAM = 2), "BPPARAM must be")

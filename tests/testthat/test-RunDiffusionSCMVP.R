@@ -118,3 +118,15 @@ test_that("what has no order is refused", {
     RunDiffusionSCMVP(object, root = "cell1", reduction.name = "RNA"), "something else"
   )
 })
+
+test_that("a reduction of another kind is not replaced", {
+  object <- line_object()
+  points <- SeuratObject::Embeddings(object, "scmvp")[, 1:2]
+  colnames(points) <- c("UMAP_1", "UMAP_2")
+  object[["umap"]] <- SeuratObject::CreateDimReducObject(points, key = "UMAP_", assay = "RNA")
+  run <- function(object, ...) RunDiffusionSCMVP(object, root = "cell1", ...)
+  expect_refused(run(object, reduction.name = "umap"), "the name of something else")
+  twice <- run(run(object, reduction.name = "dm"), reduction.name = "dm")
+  expect_setequal(SeuratObject::Reductions(twice), c("scmvp", "umap", "dm"))
+  expect_refused(run(twice, reduction = "umap", reduction.name = "scmvp"), "something else")
+})

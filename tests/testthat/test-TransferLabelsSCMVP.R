@@ -98,3 +98,12 @@ test_that("what cannot be transferred is refused", {
   expect_refused(TransferLabelsSCMVP(z, z * NA, labels = known$label), "not finite")
   expect_refused(TransferLabelsSCMVP(z, z, labels = known$label, label = 1), "unknown argument")
 })
+
+test_that("the latent of another model does not calibrate", {
+  object <- fitted_object()
+  object$kind <- rep(c("a", "b", "c"), length.out = ncol(object))
+  both <- quick_fit(object, reduction.name = "other", impute = "none", max.epochs = 1)
+  transfer <- function(...) TransferLabelsSCMVP(both, object, "kind", ...)
+  expect_refused(transfer(calibration = "other"), "is the latent of another model than reduction")
+  expect_s4_class(transfer(calibration = "scmvp"), "Seurat")
+})

@@ -222,3 +222,46 @@ test_that("layers of Seurat 5 are joined where a merge has split them", {
   expect_refused(DifferentialSCMVP(merged), "whose reduction was dropped", "scmvp_error_model")
   expect_identical(found_assays(merged, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
 })
+
+test_that("what is left of the latent that a fit replaces is told", {
+  object <- fitted_object()
+  object$scmvp_pseudotime <- object$scmvp_doublet_score <- 0
+  again <- function(object) {
+    quick_fit(object, max.epochs = 1, impute = "none", verbose = TRUE)
+  }
+  expect_message(
+    again(object), "'scmvp_pseudotime', 'scmvp_doublet_score': of the latent that this one replaces"
+  )
+  object$scmvp_pseudotime <- NULL
+  expect_message(again(object), "run DoubletScoreSCMVP\\(\\) again")
+})
+
+test_that("counts of another assay than that of the fit are told", {
+  object <- fitted_object()
+  test <- function(object) {
+    DifferentialSCMVP(object, group.by = "half", ident.1 = "a", verbose = FALSE)
+  }
+  object$half <- rep(c("a", "b"), length.out = ncol(object))
+  truth <- expect_no_message(test(object))
+  object[["renamed"]] <- SeuratObject::CreateAssayObject(rna_counts())
+  SeuratObject::DefaultAssay(object) <- "renamed"
+  object[["RNA"]] <- NULL
+  expect_message(found <- test(object), "assay 'RNA', which the model was fitted to, is not")
+  expect_equal(found, truth)
+})
+
+test_that("in an object of one cell a column is a column", {
+  object <- fitted_object()
+  one <- object[, colnames(object)[1]]
+  means <- ImputeSCMVP(one, "rna", gene_names[1:2], by = "scmvp_cluster", verbose = FALSE)
+  expect_identical(colnames(means), as.character(one$scmvp_cluster[[1]]))
+  given <- ImputeSCMVP(one, "rna", gene_names[1:2], by = "other", verbose = FALSE)
+  expect_identical(colnames(given), "other")
+})
+
+test_that("identities are a column whatever else begins with their name", {
+  object <- fitted_object()
+  object$identity <- "x"
+  data <- cell_data(object)
+  expect_identical(data[["ident"]], unname(SeuratObject::Idents(object)))
+})

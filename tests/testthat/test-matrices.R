@@ -103,3 +103,17 @@ test_that("pandas columns become R vectors of their kind, missing values include
   expect_identical(got$text, c("x", "y"))
   expect_identical(got$kind, factor(c("b", NA), levels = c("b", "a")))
 })
+
+test_that("features that become one name in Seurat are told apart, or refused", {
+  counts <- rna_counts()[1:3, ]
+  rownames(counts) <- c("A_B", "A-B", "C")
+  table <- data.frame(row.names = rownames(counts))
+  expect_message(
+    assay <- assay_of(list(counts = counts, features = table), "rna_"), "2 names|1 name changed"
+  )
+  expect_identical(rownames(assay), c("A-B", "A-B.1", "C"))
+  expect_equal(unname(as.matrix(assay_counts(assay))), unname(as.matrix(counts)))
+  expect_refused(
+    imputed_assay(as.matrix(counts), NULL, "x_", list()), "'A_B', 'A-B' are one name in a Seurat"
+  )
+})

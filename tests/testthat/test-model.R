@@ -65,3 +65,13 @@ test_that("a model that cannot be written whole is not there, and nothing is lef
   expect_refused(scMVP:::keep_model(staged), "cannot be written", "scmvp_error_file")
   expect_identical(list.files(parent, recursive = TRUE, all.files = TRUE), "model/file")
 })
+
+test_that("functions say that the folder of a model is gone", {
+  skip_without_core()
+  file <- tempfile()
+  fit <- quick_fit(paired_object(), max.epochs = 1, impute = "none", model.file = file)
+  unlink(file, recursive = TRUE)
+  for (run in c(DifferentialSCMVP, DoubletScoreSCMVP, ImputeSCMVP)) {
+    expect_refused(run(fit), "no longer exists: put it back, or fit again", "scmvp_error_model")
+  }
+})

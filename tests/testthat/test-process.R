@@ -326,3 +326,13 @@ test_that("a second interrupt ends the worker, and R goes on with the object as 
   expect_length(grep("^LEFT 0", lines), 1)
   expect_length(grep("^NEXT 100 20", lines), 1)
 })
+
+test_that("the first call of a process leaves random numbers as they were", {
+  skip_without_core()
+  choice <- choose_python()
+  with_seed(1, {
+    before <- .Random.seed
+    stop_worker(start_worker(choice))
+    expect_identical(.Random.seed, before)
+  })
+})

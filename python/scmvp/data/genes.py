@@ -176,6 +176,7 @@ def _places(
         found = found[~lacking].reset_index(drop=True)
     if not len(found):
         raise InputError(f"{where} has no gene with a name and coordinates; give one that does")
+    _refuse_reversed(found, where)
     found["strand"] = _strands(found["strand"])
     if at_tss:  # a window around the start is no body
         window = ~(found["tss"].eq(found["start"]) | found["tss"].eq(found["end"]))
@@ -186,6 +187,17 @@ def _places(
         spans = found.groupby(key, sort=False, dropna=False)
         found = spans.agg(start=("start", "min"), end=("end", "max")).reset_index()
     return _finished(found, at_tss, where)
+
+
+def _refuse_reversed(found: pd.DataFrame, where: str) -> None:
+    odd = found[found["start"] > found["end"]]
+    if len(odd):
+        row = odd.iloc[0]
+        raise InputError(
+            f"{where}: {count_of(len(odd), 'row', 'begins', 'begin')} after the end (gene "
+            f"'{row['gene']}': {row['start']:,.0f} to {row['end']:,.0f}); the start is the smaller "
+            "coordinate on both strands"
+        )
 
 
 def _finished(found: pd.DataFrame, at_tss: bool, where: str) -> pd.DataFrame:

@@ -180,7 +180,9 @@ def _whitened(basis: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def _smoother(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The grid, (GRID,), and the weight of each cell at each of its points, (cells, GRID)."""
-    rank = (t.argsort(kind="stable").argsort(kind="stable") + 0.5) / len(t)
+    from scipy.stats import rankdata
+
+    rank = (rankdata(t) - 0.5) / len(t)  # cells of one pseudotime share a rank
     places = (np.arange(GRID) + 0.5) / GRID
     kernel = np.exp(-0.5 * ((rank[:, None] - places) / _BANDWIDTH) ** 2)
     return np.quantile(t, places), kernel

@@ -25,7 +25,7 @@ VARYING = 0.5  # proportion of links whose gene and peak vary between the cells 
 PROMOTER = 1_000  # base pairs from a start
 N_CELLS = 2_000
 BLOCK = 128  # cells decoded at a time
-_OF_GROUP = 200  # cells decoded for the mean of a group, and to find background pairs
+_OF_GROUP = 200  # cells decoded at least for the mean of a group, and to find background pairs
 _BACKGROUND = (20_000, 200_000)  # pairs, at least and at most
 _LIKE = 0.02  # how far in rank a background peak is from the peak that it stands for
 
@@ -200,7 +200,7 @@ def links_of(
     with stages.stage("accessibility in the groups") as report:
         for group in counted(groups, len(groups), report):
             own = np.flatnonzero(labels == group)
-            own = np.sort(rng.permutation(own)[:_OF_GROUP])
+            own = np.sort(rng.permutation(own)[: max(_OF_GROUP, n_cells // len(groups))])
             mean = _mean_accessibility(decode, latent[own])
             table = _table(near, contact, mean, evidence, correlation)
             table.insert(0, "group", group)
