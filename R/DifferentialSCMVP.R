@@ -249,8 +249,7 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
   labels <- as.character(labels)
   check_idents(ident.1, as.character(ident.1), as.character(ident.2), labels)
   if (!is.null(ident.1)) {
-    together <- paste(ident.1, collapse = "+")
-    if (length(ident.1) > 1) together <- utils::tail(make.unique(c(levels, together)), 1)
+    together <- name_together(ident.1, levels)
     labels[labels %in% as.character(ident.1)] <- together
     levels <- c(together, setdiff(levels, ident.1))
     ident.1 <- together
@@ -259,6 +258,14 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
     labels = labels, levels = levels, group1 = if (!is.null(ident.1)) list(ident.1),
     group2 = if (!is.null(ident.2)) as.list(as.character(ident.2))
   )
+}
+
+# The name of groups that are taken together, which no other group has.
+name_together <- function(groups, levels) {
+  if (length(groups) == 1) {
+    return(as.character(groups))
+  }
+  utils::tail(make.unique(c(levels, paste(groups, collapse = "+"))), 1)
 }
 
 # The column (or the values) to group by; NULL where groups are given as cells.

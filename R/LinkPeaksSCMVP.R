@@ -50,9 +50,9 @@
 #' @param decay Exponent of the contacts; 0 gives all distances the same weight.
 #' @param fdr Return only pairs with at most this `fdr`; `NULL` for all pairs, and for 0.1 where
 #'   `as` is `"links"` or `"object"`.
-#' @param n.cells Number of cells, drawn at random, whose imputed values are correlated and averaged.
-#'   With `group.by`, accessibility in a group is the mean of at most `n.cells` divided by the number
-#'   of groups, but not fewer than 200, of its cells.
+#' @param n.cells Number of cells, drawn at random, whose imputed values are correlated and
+#'   averaged. With `group.by`, accessibility in a group is the mean of at most `n.cells` divided by
+#'   the number of groups, but not fewer than 200, of its cells.
 #' @param contacts A contact map of Hi-C or the like, in place of the distance: the path of a
 #'   `.cool` or `.mcool` file (`"file.mcool::/resolutions/10000"`) or of a text file, or a data
 #'   frame, with the columns `chrom1`, `start1`, `end1`, `chrom2`, `start2`, `end2` (0-based,

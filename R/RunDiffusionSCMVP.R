@@ -76,7 +76,9 @@ RunDiffusionSCMVP <- function(object, root, group.by = NULL, reduction = "scmvp"
       name = name, key = key, values = found$components, made_from = reduction,
       misc = found[c("eigenvalues", "root")]
     ),
-    columns = stats::setNames(columns, c(pseudotime_column(reduction), paste0(reduction, "_branch"))),
+    columns = stats::setNames(
+      columns, c(pseudotime_column(reduction), paste0(reduction, "_branch"))
+    ),
     home = home
   ))
 }

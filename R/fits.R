@@ -184,8 +184,8 @@ kept_counts <- function(object, record, reduction, home, kind) {
     fitted <- record$options[[about(object)[[kind]]]]
     if (!identical(part$name, fitted)) {
       message(
-        about(object)$part, " '", fitted, "', which the model was fitted to, is not in the object: ",
-        "the counts of '", part$name, "' are taken"
+        about(object)$part, " '", fitted, "', which the model was fitted to, is not in the ",
+        "object: the counts of '", part$name, "' are taken"
       )
     }
     part$counts(home, if (isTRUE(record$options$mosaic)) TRUE)

@@ -45,18 +45,22 @@ assay_counts <- function(assay) {
   as_dgc(from_v5("LayerData")(assay, layer = "counts"))
 }
 
-# Any matrix R knows (dense, sparse of another kind, on disk) as dgCMatrix.
-as_dgc <- function(x) {
-  if (inherits(x, "dgCMatrix")) {
-    return(x)
-  }
-  if (is.data.frame(x)) x <- as.matrix(x)
+refuse_text <- function(x) {
   if (is.matrix(x) && !is.numeric(x) && !is.logical(x)) {
     refuse(
       "a matrix holds text (such as ", some_names(x[which(!is.na(x))[1]]), ") where numbers are ",
       "needed: leave out columns of names."
     )
   }
+}
+
+# Any matrix R knows (dense, sparse of another kind, on disk) as dgCMatrix.
+as_dgc <- function(x) {
+  if (inherits(x, "dgCMatrix")) {
+    return(x)
+  }
+  if (is.data.frame(x)) x <- as.matrix(x)
+  refuse_text(x)
   # base matrices and Matrix classes go one step at a time; others (on disk) know dgCMatrix only
   if (is.matrix(x) || methods::is(x, "Matrix")) {
     x <- methods::as(x, "CsparseMatrix")

@@ -189,8 +189,8 @@ parts_to_drop <- function(parts, names, kept, verbose) {
   dropped
 }
 
-# What else was made from a model that is replaced stays: parts under names that the user has chosen,
-# columns of the cells.
+# What else was made from a model that is replaced stays: parts under names that the user has
+# chosen, columns of the cells.
 tell_stale <- function(parts, columns, reduction) {
   stale <- Filter(function(part) {
     isTRUE(part$mark$reduction == reduction) && part$mark$modality %in% c("motif", "gene")

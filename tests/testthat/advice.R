@@ -28,7 +28,8 @@ c(
     "is the latent of another model than reduction"
   ),
   of(
-    "test-CREEnrichment.R: wrong input is refused in one sentence", "none of {} ({}) lies, with flank"
+    "test-CREEnrichment.R: wrong input is refused in one sentence",
+    "none of {} ({}) lies, with flank"
   ),
   of(
     "tells what was done; there is nothing to do",

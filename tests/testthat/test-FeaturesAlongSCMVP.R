@@ -106,5 +106,7 @@ test_that("cells of one pseudotime may be in any order", {
     FeaturesAlongSCMVP(counts[c(1, 1), ], pseudotime = hour), "duplicated names of features: 'flat'"
   )
   table <- data.frame(name = rownames(counts), counts)
-  expect_refused(FeaturesAlongSCMVP(table, pseudotime = c(0, hour)), "holds text \\(such as 'flat'\\)")
+  expect_refused(
+    FeaturesAlongSCMVP(table, pseudotime = c(0, hour)), "holds text \\(such as 'flat'\\)"
+  )
 })
