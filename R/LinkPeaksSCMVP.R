@@ -28,8 +28,8 @@
 #' The score is for ranking. `probability` is the probability that the pair is linked and that its
 #' correlation is due to this link, given the correlations of pairs on different chromosomes. `fdr`
 #' is the expected proportion of pairs without such a link among all pairs with at least this
-#' probability. In simulations with known links, 5 to 8 % of the pairs with `fdr` up to 0.1 and 14
-#' to 17 % of those up to 0.2 were not linked, and with genes at random places there were almost no
+#' probability. In simulations with known links, 5 to 16 % of the pairs with `fdr` up to 0.1 and 14
+#' to 19 % of those up to 0.2 were not linked, and with genes at random places there were almost no
 #' calls. Both columns miss a peak that acts on its gene equally in all cells; the score includes
 #' it.
 #'

@@ -247,8 +247,8 @@ def links(rows: pd.DataFrame, folder: Path) -> None:
 
 
 LINK_SETS = {
-    ("decay", "simulated"): "simulated, rarer with distance",
-    ("decay, sparse", "simulated"): "the same, 700 fragments",
+    ("decay", "simulated"): "simulated, near more often",
+    ("decay, sparse", "simulated"): "the same, 700 counts",
     ("uniform", "simulated"): "simulated, any distance",
     ("blood", "EnhancerAtlas"): "blood, EnhancerAtlas",
     ("blood", "EnhancerAtlas, distal"): "blood, EnhancerAtlas, distal pairs",
