@@ -66,6 +66,7 @@ link_ends <- function(links) {
     return(ends_of_ranges(links))
   }
   if (all(c("Peak1", "Peak2", "coaccess") %in% names(links))) {
+    check_connections(links)
     one <- as.character(links$Peak1)
     other <- as.character(links$Peak2)
     kept <- which(!is.na(links$coaccess) & !duplicated(paste(pmin(one, other), pmax(one, other))))

@@ -230,6 +230,13 @@ def test_a_model_of_methylation_is_saved_loaded_and_embeds_other_cells(cells, mo
     imputed = model.get_methylation(regions=list(model.regions[:2]))
     again = loaded.get_methylation(cells, regions=list(model.regions[:2]))
     np.testing.assert_allclose(again, imputed, rtol=1e-3)
+    # cells in which it was not measured, in memory and on disk
+    pair = MuData({"rna": cells["rna"], "atac": cells["atac"]})
+    pair.write_h5mu(tmp_path / "pair.h5mu")
+    on_disk = scmvp.read(tmp_path / "pair.h5mu", backed=True)
+    np.testing.assert_allclose(
+        loaded.get_latent_representation(on_disk), loaded.get_latent_representation(pair), atol=1e-4
+    )
 
 
 @pytest.mark.slow

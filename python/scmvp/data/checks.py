@@ -152,7 +152,11 @@ def _with_absent(paired: Paired, known: dict[str, np.ndarray]) -> Paired:
             f"the cells have {listed(paired.counts)}, but the model has {listed(known)}; give "
             "cells in which one of these was measured"
         )
-    empty = {modality: _empty(paired.cells, names) for modality, names in lacking.items()}
+    empty = {}
+    for modality, names in lacking.items():
+        empty[modality] = _empty(paired.cells, names)
+        if MODALITIES[modality].is_level:
+            empty[modality] = stacked(empty[modality], empty[modality], paired.cells, names)
     return replace(paired, counts=paired.counts | empty, features=paired.features | lacking)
 
 

@@ -248,7 +248,7 @@ def _root_cells(root: Any, names: np.ndarray, labels: np.ndarray | None) -> np.n
                 "without groupby"
             )
         return group
-    found = np.flatnonzero(names == root)
+    found = np.flatnonzero((names == root) & (not isinstance(root, bool)))
     if not len(found):
         raise InputError(
             f"root '{root}' is not the name of a cell (cells are named like {_some(names)}); give "
