@@ -8,7 +8,8 @@ test_that("sets of links have names that differ", {
   draw <- function(links) PlotLinks(links, "chr1-1-100")
   expect_refused(draw(list(a = pairs, a = pairs)), "with names that differ")
   expect_refused(draw(list(a = pairs, pairs)), "name each set of links")
-  expect_refused(draw(transform(pairs, coaccess = "high")), "coaccess of connections must be numbers")
+  pairs$coaccess <- "high"
+  expect_refused(draw(pairs), "column coaccess of connections must be numbers")
 })
 
 test_that("links of a region are arcs from center to center, as high as their score", {

@@ -248,7 +248,8 @@ def _root_cells(root: Any, names: np.ndarray, labels: np.ndarray | None) -> np.n
                 "without groupby"
             )
         return group
-    found = np.flatnonzero((names == root) & (not isinstance(root, bool)))
+    is_name = not isinstance(root, bool)  # True == 1, the second row of an array
+    found = np.flatnonzero((names == root) & is_name)
     if not len(found):
         raise InputError(
             f"root '{root}' is not the name of a cell (cells are named like {_some(names)}); give "
