@@ -315,6 +315,15 @@ def test_imputed_file_is_the_imputed_matrix(model, tmp_path, threshold, monkeypa
         assert file.attrs["scmvp_modality"] == "atac"
 
 
+def test_features_of_a_file_may_come_one_by_one(model, tmp_path):
+    some = list(model.genes[:3])
+    model.impute_to_file(tmp_path / "a.h5ad", "rna", features=some)
+    model.impute_to_file(tmp_path / "b.h5ad", "rna", features=(name for name in some))
+    one, other = (ad.read_h5ad(tmp_path / name) for name in ("a.h5ad", "b.h5ad"))
+    assert list(other.var_names) == some
+    np.testing.assert_array_equal(other.X, one.X)
+
+
 @pytest.mark.parametrize(
     ("path", "arguments", "sentence"),
     [

@@ -72,7 +72,7 @@ def to_file(
     progress: bool | Listener,
 ) -> None:
     """Write `imputed` profiles to HDF5; the other arguments are those of `SCMVP.decode_to_file`."""
-    if not (features is None or isinstance(features, str)):
+    if isinstance(features, Iterator):
         features = list(features)  # it is read twice
     blocks = imputed(fit, scope, latent, modality, features, library_size, batch)
     if log:
