@@ -352,10 +352,10 @@ check_cicero_options <- function(window, n.windows, maxit, s, distance.constrain
 
 # Counts and imputed values of peaks (or genes) are not negative and not missing.
 check_accessibility <- function(values, what = "peaks") {
+  if (nrow(values) == 0) refuse("the matrix of ", what, " has no rows.")
   if (is.null(rownames(values))) {
     refuse("the matrix of ", what, " needs row names (", what, ").")
   }
-  if (nrow(values) == 0) refuse("the matrix of ", what, " has no rows.")
   check_unique(rownames(values), paste("names of", what))
   x <- if (is.matrix(values)) values else values@x
   if (length(x) > 0 && !all(is.finite(range(x)))) {
