@@ -51,10 +51,11 @@ ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream 
     return(classify_pairs(object, classify))
   }
   if (!is.null(linked)) {
-    of_peak <- classify(ranges_table(NULL, as.character(object$peak)))
+    ranges <- ranges_table(NULL, as.character(object$peak))
+    of_peak <- classify(ranges)
     object$class <- of_peak$class
     object$nearest.gene <- of_peak$gene
-    near <- distance_to_gene(object, starts) <= abs(of_peak$distance)
+    near <- distance_to_gene(ranges, object$gene, starts) <= abs(of_peak$distance)
     object$is.nearest <- near %in% TRUE # not on another chromosome
     return(object)
   }
@@ -76,12 +77,11 @@ pairs_of_links <- function(ranges) {
 }
 
 # Base pairs from each peak to the nearest start of the gene that it is linked to; NA where that is
-# on another chromosome.
-distance_to_gene <- function(links, starts) {
-  ranges <- ranges_table(NULL, as.character(links$peak))
+# on another chromosome. `ranges`: of the peaks; `genes`: a name for each.
+distance_to_gene <- function(ranges, genes, starts) {
   of_gene <- split(seq_len(nrow(starts)), factor(starts$gene, unique(starts$gene)))
-  at <- of_gene[match(as.character(links$gene), names(of_gene))]
-  row <- rep(seq_len(nrow(links)), lengths(at))
+  at <- of_gene[match(as.character(genes), names(of_gene))]
+  row <- rep(seq_len(nrow(ranges)), lengths(at))
   near <- starts[unlist(at, use.names = FALSE), ]
   same <- bare_chromosome(near$seqnames) == bare_chromosome(ranges$seqnames[row])
   row <- row[same]
@@ -89,7 +89,7 @@ distance_to_gene <- function(links, starts) {
   away <- pmax(ranges$start[row] - tss, tss - ranges$end[row], 0)
   closest <- order(row, away)
   closest <- closest[!duplicated(row[closest])]
-  found <- rep(NA_real_, nrow(links))
+  found <- rep(NA_real_, nrow(ranges))
   found[row[closest]] <- away[closest]
   found
 }

@@ -308,10 +308,12 @@ def modality_in(mdata: Any, modality: str | None) -> AnnData:
 
 def peaks_in(data: Any) -> tuple[AnnData, AnnData | None]:
     """The peaks of a MuData or of one AnnData, which may be the peaks itself; RNA beside them."""
-    if not is_mudata(data) and not (hasattr(data, "obs_names") and hasattr(data, "X")):
-        raise InputError(f"give a MuData or the AnnData of the peaks, not {type(data).__name__}")
-    if not is_mudata(data) and not holds_both(data.var):
-        return data, None
+    if not is_mudata(data):
+        if not (hasattr(data, "obs_names") and hasattr(data, "X")):
+            kind = type(data).__name__
+            raise InputError(f"give a MuData or the AnnData of the peaks, not {kind}")
+        if not holds_both(data.var):
+            return data, None
     rna, atac = modality_pair(data, one_is_enough=True)
     if atac is None:
         has = f" (modalities: {', '.join(data.mod)})" if is_mudata(data) else ""

@@ -154,8 +154,10 @@ def _samples(counted: Counted, covariates: Sequence[str] | None, reference: Any)
     sample, condition = counted.labels["sample"], counted.labels["condition"]
     first = np.unique(sample.code, return_index=True)[1]
     _refuse_varying(pd.Series(condition.code), None, sample, first)
-    if covariates is None or isinstance(covariates, str):
-        covariates = [] if covariates is None else [covariates]
+    if covariates is None:
+        covariates = ()
+    elif isinstance(covariates, str):
+        covariates = [covariates]
     found: dict[str, np.ndarray | Labels] = {}
     for name in covariates:
         column = column_of(counted.data, name, counted.cells)
