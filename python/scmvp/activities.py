@@ -140,7 +140,7 @@ class Active(Clustered):
             'gene', 'peak'; 'distance' of the peak's center from the nearest start, base pairs,
             negative upstream; 'score'; 'probability' that the pair is linked and that its
             correlation is due to this; 'fdr', the expected proportion of pairs without such a link
-            among those of at least this probability; 'contact', 1 within 5 kb; 'accessibility',
+            among those of at least this probability, from pairs on different chromosomes; 'contact', 1 within 5 kb; 'accessibility',
             mean imputed, in units of the average peak; 'correlation'; 'support'; 'abc', contact x
             accessibility as a proportion of its sum over the peaks of the gene; 'kind', 'promoter'
             if the peak is within 1 kb of a start of the gene, 'promoter of another gene' or

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 
 import scmvp
 from scmvp.errors import InputError, InputNote
-from scmvp.tools.association import correlations, evidence_of
+from scmvp.tools.association import _rate, correlations, evidence_of
 from scmvp.tools.links import contact_of, near_pairs
 
 QUIET = pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
@@ -114,6 +114,29 @@ def test_the_mixture_finds_known_densities():
         near = np.abs(x - value) < 0.02
         true = stats.norm(0.7, 0.12).pdf(value) / null.pdf(value)
         assert np.median(found.ratio[near]) == pytest.approx(true, rel=0.35)
+
+
+@pytest.mark.parametrize("reach", [500_000, 100_000, 5_000])
+def test_the_rate_holds_where_links_do_not_follow_the_contacts(reach):
+    rng = np.random.default_rng(4)
+    n = 100_000
+    distance = rng.uniform(0, 500_000, n)
+    linked = (distance < reach) & (rng.random(n) < 0.01 * 500_000 / reach)
+    x = rng.normal(np.where(linked, 0.8, 0), 0.2)
+    found = evidence_of(x, rng.normal(0, 0.2, 100_000), contact_of(distance, 0.87))
+    for level in (0.1, 0.2):
+        called = found.fdr <= level
+        assert called.sum() > 300
+        assert (~linked[called]).mean() == pytest.approx(level, abs=0.04)
+
+
+def test_the_rate_is_expected_over_found():
+    rng = np.random.default_rng(5)
+    found, of_null = (np.round(rng.random(n), 2) for n in (300, 500))  # with ties
+    expected = rng.random(500)
+    ratio = {v: expected[of_null >= v].sum() / (found >= v).sum() for v in np.unique(found)}
+    wanted = [min(1, *(rate for at, rate in ratio.items() if at <= v)) for v in found]
+    np.testing.assert_allclose(_rate(found, of_null, expected), wanted)
 
 
 def test_without_links_nearly_nothing_is_called():

@@ -12,6 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 _PAIRS = 8_192  # of which the values are gathered at a time, in the processor's cache
 _MOST_ITERATIONS = 500
 _BINS_OF_PRIOR = 64
+_PARTS = 1_000  # of the pairs by their contact, for the probabilities of background pairs
 _START = 0.05  # proportion of linked pairs at contact 1
 
 
@@ -22,7 +23,8 @@ class Evidence(NamedTuple):
         ratio: Density of its correlation among linked pairs over that among background pairs.
         probability: Probability that it is linked and that its correlation is due to this.
         fdr: Expected proportion of pairs without such a link among those of at least its
-            probability.
+            probability: the number expected if all pairs had correlations of the background, over
+            the number that there are.
     """
 
     ratio: np.ndarray
@@ -111,12 +113,37 @@ def evidence_of(correlation: np.ndarray, background: np.ndarray, contact: np.nda
     # the lower half of the background is not evidence of links, only of what both have in common
     lower = np.cumsum(null) - null / 2 <= 0.5
     shared = min(1.0, float(np.average(ratio[lower], weights=null[lower]))) if lower.any() else 0.0
-    density = 1 - prior + prior * ratio[at]
-    probability = prior * np.maximum(ratio[at] - shared, 0) / density
-    order = np.argsort(-probability, kind="stable")
-    fdr = np.empty(len(order))
-    fdr[order] = np.cumsum(1 - probability[order]) / np.arange(1, len(order) + 1)
-    return Evidence(ratio[at], probability, fdr)
+    probability = _posterior(prior, ratio[at], shared)
+    # the highest prior of each part, so that none of its background pairs is counted too late
+    parts = [part for part in np.array_split(np.sort(prior), _PARTS) if len(part)]
+    of_null = _posterior(np.array([part[-1] for part in parts])[:, None], ratio, shared)
+    expected = np.outer([len(part) for part in parts], null)
+    return Evidence(ratio[at], probability, _rate(probability, of_null.ravel(), expected.ravel()))
+
+
+def _posterior(prior: np.ndarray, ratio: np.ndarray, shared: float) -> np.ndarray:
+    """Probability of a link, counting only what of the ratio exceeds the part shared by all."""
+    return prior * np.maximum(ratio - shared, 0) / (1 - prior + prior * ratio)
+
+
+def _rate(found: np.ndarray, of_null: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The number expected at no less than each value over the number found, never falling.
+
+    Unlike the mean of 1 - `found`, it does not rely on the prior odds: these only order the pairs.
+
+    Args:
+        found: Values, (n,), of which the largest are called first.
+        of_null: Values of the background, (m,).
+        expected: Number of pairs with each of these if all are of the background, (m,).
+    """
+    order, null_order = np.argsort(found), np.argsort(of_null)
+    at_least = np.append(np.cumsum(expected[null_order][::-1])[::-1], 0)
+    rising = found[order]
+    false = at_least[np.searchsorted(of_null[null_order], rising)]
+    called = len(rising) - np.searchsorted(rising, rising)
+    rate = np.empty(len(order))
+    rate[order] = np.minimum(1, np.minimum.accumulate(false / called))
+    return rate
 
 
 def _edges(background: np.ndarray) -> np.ndarray:
