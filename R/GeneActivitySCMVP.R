@@ -11,6 +11,7 @@
 #' @param ... Not used; an unknown argument causes an error that names it.
 #' @param method `"body"`: peaks that overlap the gene or the `upstream` base pairs before it, each
 #'   with weight 1 (the rule of `Signac::GeneActivity()`, for peaks instead of fragments).
+#'   Names of peaks are read as in BED files, with a start that counts from 0.
 #'   `"decay"`: peaks at most `distance` base pairs from the start, with weight exp(-d / `decay`),
 #'   where d is the distance from the start to the nearest base of the peak.
 #' @param upstream,decay,distance Distances in base pairs; see `method`.

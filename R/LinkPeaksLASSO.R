@@ -104,7 +104,7 @@
 #' @param folds `"random"`, `"block"`, or the fold of each cell. `NULL`: `"random"`, or `"block"` if
 #'   both sides are smoothed.
 #' @param groups Groups of [AggregateCells()], cells x groups; RNA and accessibility are summed
-#'   over each group.
+#'   over each group, and covariates (also `"depth"`) are averaged.
 #' @param min.cells Genes and peaks with counts in fewer cells are excluded.
 #' @param min.correlation Peaks with a smaller correlation with the gene are excluded.
 #' @param covariates `"depth"` for the log totals of both modalities, `"none"`, or a numeric matrix,

@@ -28,10 +28,9 @@
 #' The score is for ranking. `probability` is the probability that the pair is linked and that its
 #' correlation is due to this link, given the correlations of pairs on different chromosomes. `fdr`
 #' is the expected proportion of pairs without such a link among all pairs with at least this
-#' probability. In simulations with known links, 5 to 16 % of the pairs with `fdr` up to 0.1 and 14
-#' to 19 % of those up to 0.2 were not linked, and with genes at random places there were almost no
-#' calls. Both columns miss a peak that acts on its gene equally in all cells; the score includes
-#' it.
+#' probability: the number of pairs that would have it if all correlations were those of pairs on
+#' different chromosomes, over the number that have it. Both columns miss a peak that acts on its
+#' gene equally in all cells; the score includes it.
 #'
 #' @section Several samples:
 #' Imputed values are those of the average batch. Differences between the batches of the fit
@@ -68,8 +67,9 @@
 #' @param verbose Show messages.
 #' @return A data frame with one row per pair, by gene and then by peak: `gene`, `peak`; `distance`
 #'   (negative upstream of the nearest start); `score`, `probability`, `fdr`; the factors `contact`,
-#'   `accessibility` (mean imputed, in units of the average peak), `correlation` and `support`;
-#'   `abc`, contact x accessibility as a proportion of its sum over the peaks of the gene; `kind`,
+#'   `accessibility` (mean imputed, in units of the average peak), `correlation` (of imputed
+#'   accessibility and log1p of imputed expression, 10,000 counts per cell) and `support`; `abc`,
+#'   contact x accessibility as a proportion of its sum over the peaks of the gene; `kind`,
 #'   `"promoter"` if the peak is within 1 kb of a start of the gene, `"promoter of another gene"` or
 #'   `"distal"`; `rank`, 1 for the nearest peak of the gene; `tss`, `seqnames`, `center`. With
 #'   `group.by` the first column is `group`. If all peaks are on one chromosome, there are no pairs

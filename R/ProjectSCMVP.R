@@ -159,7 +159,10 @@ batches_of_query <- function(batch, names, cells, data, words) {
     )
   }
   found <- batch_columns(batch, cells)
-  if (length(names) == 1 && ncol(found) == 1) stats::setNames(found, names) else found
+  if (length(names) == 1 && ncol(found) == 1) {
+    return(stats::setNames(found, names))
+  }
+  batches_of_model(names, cells, found, "batch")
 }
 
 # `imputed`: what to impute by kind, NULL for none: names of features, or TRUE for all.

@@ -7,16 +7,17 @@
 #'
 #' @section Confidence:
 #' The probability of a label is its proportion among the nearest reference cells, weighted by a
-#' Gaussian kernel of their distance. A single kernel width is sufficient, because a cluster has
-#' variance 1 in every direction of the latent. The width maximizes the probability of the labels of
-#' the reference cells when each is left out in turn; this calibrates the probabilities.
+#' Gaussian kernel of their distance, where the nearest cell has weight 1; the proportions in the
+#' reference are added with a weight of 0.1. A single kernel width is sufficient, because a cluster
+#' has variance 1 in every direction of the latent. The width maximizes the probability of the
+#' labels of the reference cells when each is left out in turn; this calibrates the probabilities.
 #'
 #' @section Cells unlike the reference:
 #' The p-value of a query cell is the proportion of reference cells whose mean distance to their 15
-#' nearest reference cells is at least as large as that of the query cell. It is small for cells
-#' that resemble no reference cells. Cells with a p-value below `unassigned.below` are
-#' `"unassigned"`; about the same proportion of the cells that do resemble the reference is also
-#' unassigned.
+#' (at most `n.neighbors`) nearest reference cells is at least as large as that of the query cell.
+#' It is small for cells that resemble no reference cells. Cells with a p-value below
+#' `unassigned.below` are `"unassigned"`; about the same proportion of the cells that do resemble
+#' the reference is also unassigned.
 #'
 #' @param reference Labeled cells: a result of [RunSCMVP()], another object with a reduction, or a
 #'   numeric matrix, cells x dimensions.

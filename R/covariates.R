@@ -69,7 +69,19 @@ as_batch_frame <- function(batch) {
   if (is.data.frame(batch)) {
     return(batch)
   }
-  data.frame(batch = unname(batch), row.names = names(batch))
+  if (!(is.atomic(batch) || is.factor(batch)) || !is.null(dim(batch))) {
+    refuse(
+      "batch must be a vector or factor with one value per cell, or a data frame of such columns, ",
+      "not ", in_words(batch), "."
+    )
+  }
+  cells <- names(batch)
+  if (anyNA(cells)) refuse("some names of batch are missing: name the cell of each value.")
+  twice <- unique(cells[duplicated(cells)])
+  if (length(twice) > 0) {
+    refuse("batch names some cells twice (", some_names(twice), "): name each cell once.")
+  }
+  data.frame(batch = unname(batch), row.names = cells)
 }
 
 # The batch to impute to, as the core takes it: NULL, a level, or a list of column and level.

@@ -109,7 +109,7 @@ fit_on <- function(engine, counts, options, batch, plan, model.file, verbose, wa
       summary = fitted$summary,
       tree = fitted$tree,
       interrupted = ended$interrupted,
-      staged = stage_model(engine, model.file)
+      staged = stage_fit(engine, model.file)
     )
   )
 }

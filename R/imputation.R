@@ -43,6 +43,10 @@ impute_values <- function(record, latent, request, already = character(), groups
   if (nrow(latent) == 0) refuse("the object has no cells: there is nothing to impute.")
   if (!is.null(request$cells)) {
     cells <- check_names_known(request$cells, rownames(latent), "cells", "in the object")
+    twice <- request$cells[duplicated(request$cells)]
+    if (length(twice) > 0) {
+      refuse("cells: ", some_names(unique(twice)), " given more than once: name each cell once.")
+    }
     groups <- groups[match(cells, rownames(latent))]
     latent <- latent[cells, , drop = FALSE]
   }

@@ -4,8 +4,12 @@
 
 model_files <- c(json = "model.json", weights = "weights.safetensors")
 
-new_model <- function(json = NULL, weights = NULL, path = NULL) {
-  structure(list(json = json, weights = weights, path = path), class = "scMVPModel")
+# `digest`: of the weights in the folder `path`, by which another model there is recognized.
+new_model <- function(json = NULL, weights = NULL, path = NULL, digest = NULL) {
+  structure(
+    c(list(json = json, weights = weights, path = path), if (!is.null(path)) list(digest = digest)),
+    class = "scMVPModel"
+  )
 }
 
 # ---- out of Python -------------------------------------------------------------------------------
@@ -29,14 +33,32 @@ check_model_file <- function(path, argument = "model.file") {
 # keep_model(), so that an error on the way leaves nothing behind.
 stage_model <- function(engine, path = NULL) {
   staging <- tempfile("scmvp-model-", if (is.null(path)) tempdir() else dirname(path))
+  waits <- FALSE
+  on.exit(if (!waits) unlink(staging, recursive = TRUE))
   engine$save(staging)
-  stored <- if (is.null(path)) {
-    on.exit(unlink(staging, recursive = TRUE))
-    read_model_files(staging)
-  } else {
-    new_model(path = path)
+  if (is.null(path)) {
+    return(list(model = read_model_files(staging), staging = NULL))
   }
-  list(model = stored, staging = if (!is.null(path)) staging)
+  waits <- TRUE
+  digest <- weights_digest(new_model(path = staging))
+  list(model = new_model(path = path, digest = digest), staging = staging)
+}
+
+# The same at the end of a fit, which is not lost where the file cannot be written.
+stage_fit <- function(engine, path) {
+  if (is.null(path)) {
+    return(stage_model(engine))
+  }
+  tryCatch(
+    stage_model(engine, path),
+    scmvp_error_file = function(e) {
+      warn_of(
+        "file", "model.file '", path, "' cannot be written, so the model is kept in the object: ",
+        "save it elsewhere with SaveSCMVP()."
+      )
+      stage_model(engine)
+    }
+  )
 }
 
 keep_model <- function(staged) {
@@ -96,6 +118,14 @@ restore_model <- function(stored, engine) {
     if (!dir.exists(stored$path)) {
       refuse(
         "the model file '", stored$path, "' no longer exists: put it back, or fit again.",
+        class = "model"
+      )
+    }
+    found <- weights_digest(stored)
+    if (!is.null(stored$digest) && !identical(found, stored$digest)) {
+      refuse(
+        "the model file '", stored$path, "' now holds another model than the object was fitted ",
+        "with: put the first one back, or fit again.",
         class = "model"
       )
     }
@@ -178,6 +208,7 @@ SaveSCMVP <- function(object, path, reduction = "scmvp") {
   }
   stored <- model_of(object, reduction)
   path <- check_model_file(check_string(path, "path"), "path")
+  if (is_container(object)) tell_level(stored_results(object, reduction)$level)
   if (is.null(stored$path)) {
     # beside its place first: a folder of that name is always a whole model
     staged <- list(
@@ -192,6 +223,16 @@ SaveSCMVP <- function(object, path, reduction = "scmvp") {
     })
   }
   invisible(path)
+}
+
+# Clusters of ClusterSCMVP() are those of an object, not of its model.
+tell_level <- function(level) {
+  if (!is.null(level)) {
+    message(
+      "the saved model has the clusters of the fit, not the ", level$n_clusters,
+      " of ClusterSCMVP(): call it again on cells that you project"
+    )
+  }
 }
 
 #' @rdname SaveSCMVP

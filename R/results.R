@@ -75,8 +75,13 @@ refuse_foreign_part <- function(parts, words, name, reduction.name, holds,
 }
 
 refuse_key_of_another <- function(object, key, owner, argument) {
-  keys <- about(object)$keys
+  words <- about(object)
+  keys <- words$keys
   others <- setdiff(names(keys)[keys == key], owner)
+  # of Seurat, where assays and reductions share their names
+  if (argument == "assay.name" && owner %in% setdiff(names(keys), words$others)) {
+    refuse("assay.name '", owner, "' is the name of a reduction: choose another.")
+  }
   if (length(others) > 0) {
     refuse(
       "the key '", key, "' already belongs to '", others[1], "': choose another ", argument, "."

@@ -140,12 +140,14 @@ class Active(Clustered):
             'gene', 'peak'; 'distance' of the peak's center from the nearest start, base pairs,
             negative upstream; 'score'; 'probability' that the pair is linked and that its
             correlation is due to this; 'fdr', the expected proportion of pairs without such a link
-            among those of at least this probability, from pairs on different chromosomes; 'contact', 1 within 5 kb; 'accessibility',
-            mean imputed, in units of the average peak; 'correlation'; 'support'; 'abc', contact x
-            accessibility as a proportion of its sum over the peaks of the gene; 'kind', 'promoter'
-            if the peak is within 1 kb of a start of the gene, 'promoter of another gene' or
-            'distal'; 'rank', 1 for the nearest peak of the gene; 'tss', the nearest start;
-            'seqnames' and 'center' of the peak. With `groupby` the first column is 'group'.
+            among those of at least this probability, from pairs on different chromosomes;
+            'contact', 1 within 5 kb; 'accessibility', mean imputed, in units of the average peak;
+            'correlation' of imputed accessibility and log1p of imputed expression (10,000 counts
+            per cell); 'support'; 'abc', contact x accessibility as a proportion of its sum over the
+            peaks of the gene; 'kind', 'promoter' if the peak is within 1 kb of a start of the gene,
+            'promoter of another gene' or 'distal'; 'rank', 1 for the nearest peak of the gene;
+            'tss', the nearest start; 'seqnames' and 'center' of the peak. With `groupby` the first
+            column is 'group'.
 
         Raises:
             InputError: No modeled gene has coordinates or a peak near it; an argument is out of

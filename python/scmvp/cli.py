@@ -25,7 +25,7 @@ from .data.checks import check_paired, writable
 from .data.containers import names_of_modalities
 from .data.paired import Paired
 from .errors import InputError, InputNote
-from .files import json_text, whole_file, whole_folder
+from .files import as_path, json_text, whole_file, whole_folder
 from .flags import in_flags, parser
 from .modalities import feature_of
 from .outputs import (
@@ -111,7 +111,7 @@ def _fit_and_write(
     SCMVP: type[scmvp.SCMVP], arguments: argparse.Namespace, messages: _Messages, writes: bool
 ) -> int:
     started = time.perf_counter()
-    out = Path(arguments.out).resolve()
+    out = as_path(arguments.out).resolve()
     refuse_output_folder(out, arguments.overwrite)
     cells = _cells(arguments, messages)
     with messages.stages.stage("checking the counts"):
@@ -150,19 +150,27 @@ def _fit_and_write(
         write_clusters(folder / "clusters.csv", model.cells, model.predict_proba())
         write_history(folder / "history.csv", model.history)
         model.save(folder / "model")
+        failed = None
         if arguments.report:
-            model.report(folder / "report.html", cells, title=out.name, progress=messages.progress)
+            place = folder / "report.html"
+            try:
+                model.report(place, cells, title=out.name, progress=messages.progress)
+            except (Exception, KeyboardInterrupt) as error:  # the fit is worth more than its page
+                failed = error
         summary = dict(model.summary())
         summary["seconds_total"] = round(time.perf_counter() - started, 3)
         summary["peak_memory_mb"] = peak_memory_mb()
         write_json(folder / "summary.json", summary)
     if arguments.checkpoint is not None and not model.interrupted:
-        Path(arguments.checkpoint).unlink(missing_ok=True)
+        as_path(arguments.checkpoint).unlink(missing_ok=True)
     messages.show(
         f"{out}: {_of_latent(latent)}, {_of_clusters(summary)}, "
         f"{count_of(summary['epochs'], 'epoch')} in {summary['seconds_fit']:.1f} s, "
         f"peak memory {summary['peak_memory_mb']:,.0f} MB"
     )
+    if failed is not None:
+        messages.show(f"{out} has all results but the report; make it with scmvp report")
+        raise failed
     if model.interrupted:
         messages.show("interrupted: the best state so far was written")
         return 130
@@ -181,7 +189,7 @@ def _embed(arguments: argparse.Namespace, messages: _Messages) -> int:
 
 
 def _clusters(arguments: argparse.Namespace, messages: _Messages) -> int:
-    result = Path(arguments.result)
+    result = as_path(arguments.result)
     model = _load(result / "model", messages)
     out = _output_file(arguments.out)
     cells, latent = read_latent(result / "latent.csv")
@@ -197,7 +205,7 @@ def _clusters(arguments: argparse.Namespace, messages: _Messages) -> int:
 def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
     from .report.write import write_report
 
-    result, out = Path(arguments.result), _output_file(arguments.out)
+    result, out = as_path(arguments.result), _output_file(arguments.out)
     model = _load(result / "model", messages)
     how = {name: getattr(arguments, name) for name in ("n_clusters", "resolution", "title", "seed")}
     how |= {"markers": arguments.markers, "columns": arguments.columns}
@@ -376,7 +384,7 @@ def _names_in(path: str | None) -> list[str] | None:
         return None
     try:
         # not splitlines(): names may hold other characters that it takes for ends of lines
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+        lines = as_path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a list of names, one per line") from error
     names = [line.strip() for line in lines if line.strip()]
@@ -386,7 +394,7 @@ def _names_in(path: str | None) -> list[str] | None:
 
 
 def _output_file(path: str) -> Path:
-    out = Path(path)
+    out = as_path(path)
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name a file")
     return writable(out)

@@ -30,9 +30,11 @@ _PIECE = 16 << 20  # bytes read at a time
 
 
 def as_path(path: str | os.PathLike) -> Path:
-    """What a caller gives as a path; InputError when it is none."""
+    """What a caller gives as a path, with ~ as the home folder; InputError when it is none."""
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"{path!r} is not a path; give the path of a file or folder as text")
+    with suppress(RuntimeError):  # a name that begins with ~ and is no user's
+        return Path(path).expanduser()
     return Path(path)
 
 

@@ -147,11 +147,11 @@ class SCMVP(WithMethylation):
             preset_of(plan.preset).training, max_epochs, batch_size, lr, seed, device, threads,
             callback, checkpoint, training_options,
         )  # fmt: skip
-        design = plan.scope.design(data)
+        design, identity = plan.scope.design(data), plan.scope.identity(data)
         with followed(progress) as (stages, show_epoch):
             # assigned as a whole, so that a failed second training leaves the first one
             self._fit = trained(
-                course, plan.options, plan.n_clusters, data.counts, design, plan.account,
+                course, plan.options, plan.n_clusters, data.counts, design, identity, plan.account,
                 show_epoch, stages,
             )  # fmt: skip
         if not (keep_checkpoint or self.interrupted):
@@ -308,7 +308,8 @@ class SCMVP(WithMethylation):
             `feature`; `group`, `reference`; `lfc`, `lfc_sd`, `lfc_low`, `lfc_high`, the posterior
             log2 fold change, its sd and its 95 % interval; `lfc_model`, `lfc_model_sd`, the same of
             the decoded values over samples of z; `mean_*`, normalized counts, and `detected_*`,
-            proportion of cells with a count, of both groups; `prob_de`, posterior probability of a
+            proportion with a count of the feature among cells that have counts in the modality, of
+            both groups; `prob_de`, posterior probability of a
             fold change beyond delta; `log_bayes_factor`, natural; `q_value`; `is_de`. `attrs` has
             the log2 fold change of the typical gene, which was subtracted.
 

@@ -88,7 +88,8 @@ class TrainingOptions:
     # likelihood of the zeros: "exact" or, where that is faster, from a sample of features ("auto")
     zeros: str = "auto"
     mixture_update: str = "refit"  # the components are refitted once per epoch; or "gradient" steps
-    max_mixture_cells: int = 20_000  # largest number of cells to which the mixture is fitted
+    # largest number of cells to which the mixture is fitted
+    max_mixture_cells: int = field(default=20_000, metadata={"at_least": 20})
 
     def __post_init__(self) -> None:
         if self.mixture_update not in ("refit", "gradient"):
@@ -97,7 +98,7 @@ class TrainingOptions:
             )
         if self.zeros not in ("auto", "exact"):
             raise InputError(f"zeros is {self.zeros!r}; use 'auto' or 'exact'")
-        for name in ("warm_up_fraction", "annealing_fraction", "validation_fraction"):
+        for name in ("warm_up_fraction", "annealing_fraction"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise InputError(f"{name} is {value!r}; give a number from 0 to less than 1")
@@ -105,10 +106,10 @@ class TrainingOptions:
             raise InputError(
                 f"kl_warm_up_fraction is {self.kl_warm_up_fraction!r}; give a number from 0 to 1"
             )
-        if self.validation_fraction == 0:
+        if not 0 < self.validation_fraction <= 0.5:
             raise InputError(
-                "validation_fraction is 0, but held-out cells are needed for early stopping; give "
-                "a number above 0"
+                f"validation_fraction is {self.validation_fraction!r}; give a number above 0, as "
+                "held-out cells are needed for early stopping, and at most 0.5"
             )
 
     def phases(self, steps_per_epoch: int) -> list[Phase]:

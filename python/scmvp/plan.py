@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .arguments import options_from, whole_number
+from .arguments import flag, options_from, whole_number
 from .data.paired import Paired, PairedData
 from .data.scope import Scope, choose
 from .errors import InputError
@@ -56,8 +56,14 @@ def plan_of(
     """
     changes = preset_of(preset)
     min_cells = whole_number("min_cells", min_cells, at_least=0)
+    mosaic = flag("mosaic", mosaic)
     defaults = changes.model
     if n_latent is not None:
+        if isinstance(options, dict) and "n_latent" in options:
+            raise InputError(
+                f"n_latent is given twice, as {n_latent!r} and as {options['n_latent']!r} in "
+                "options; give it once"
+            )
         defaults = defaults | {"n_latent": whole_number("n_latent", n_latent)}
     chosen_options = options_from(ModelOptions, {} if options is None else options, defaults)
     scope, cells, account = choose(

@@ -61,7 +61,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "whose rows cannot be read": "case on_disk",
     },
     "checkpoint": {
-        "cannot be written": "says what the system says",
+        "cannot be written": NOTE,
         "that can be read": "case checkpoints",
         "of this version of scmvp": "case checkpoints",
         "is a damaged checkpoint": "case checkpoints",
@@ -130,6 +130,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "were never written": WHERE,
     },
     "cli": {
+        "has all results but the report": NOTE,
         "name a file that does": "test_samples::test_samples_on_the_command_line",
         "has files without names": "test_samples::test_samples_on_the_command_line",
         "peak memory": NOTE,
@@ -407,7 +408,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "mixture_update is": STATES,
         "from 0 to less than 1": STATES,
         "kl_warm_up_fraction": STATES,
-        "validation_fraction is 0": "case options",
+        "validation_fraction is": "case options",
     },
     "outputs": {
         "ATAC counts are of insertions": NOTE,
@@ -444,6 +445,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "adata.raw.to_adata()": "case query_counts",
     },
     "plan": {
+        "n_latent is given twice": STATES,
         "cannot read {listed": "test_methylation::test_what_cannot_be_modeled_is_refused",
         "preset 'paper' needs": "test_protein::test_cells_without_chromatin_need_to_be_asked_for",
         "one cluster for two cells": "case options",

@@ -162,6 +162,13 @@ def test_a_matrix_is_of_counts(course, refused):
         scmvp.features_along(twice, pseudotime=t, size=size),
         scmvp.features_along(2 * counts, pseudotime=t, size=size),
     )
+    # two entries of a place whose sum is beyond their type
+    small = sp.csr_matrix(
+        (np.full(80, 200, np.uint8), np.repeat(np.arange(40) % 2, 2), 2 * np.arange(41)),
+        shape=(40, 2),
+    )
+    table = scmvp.features_along(small, pseudotime=np.arange(40), size=np.ones(40))
+    assert table["mean"].tolist() == [200, 200]
     for odd in (-counts, counts * 0.3, counts.log1p()):
         refused(lambda odd=odd: scmvp.features_along(odd, pseudotime=t), "not counts", "raw counts")
 

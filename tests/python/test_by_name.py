@@ -338,6 +338,12 @@ def test_regulation_goes_by_name(forms, kept):
     found, wanted = (scmvp.link_peaks_lasso(each, **options) for each in (mdata, plain(mdata)))
     assert len(wanted)
     pd.testing.assert_frame_equal(found, wanted)
+    folds = pd.Series(np.resize([1, 2, 3, 4], mdata.n_obs), mdata.obs_names)
+    for given in (folds[::-1], list(folds)):
+        found = scmvp.link_peaks_lasso(mdata, folds=given, **options)
+        pd.testing.assert_frame_equal(
+            found, scmvp.link_peaks_lasso(mdata, folds=folds.to_numpy(), **options)
+        )
 
 
 @pytest.mark.slow

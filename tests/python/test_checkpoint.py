@@ -10,6 +10,7 @@ from mudata import MuData
 
 import scmvp
 from scmvp import SCMVP
+from scmvp.errors import InputNote
 from scmvp.nn import kernels, zeros
 
 OPTIONS = {"max_epochs": 9, "patience": 5, "threads": 1}  # all nine epochs
@@ -117,7 +118,46 @@ def test_the_checkpoint_of_another_training_is_refused(cells, tmp_path, refused)
     refused(
         lambda: SCMVP(others, n_clusters=3).train(checkpoint=file, **OPTIONS), "number of cells"
     )
+    renamed, cycled = cells.copy(), np.roll(np.arange(cells["rna"].n_vars), 1)
+    renamed["rna"].var_names = cells["rna"].var_names[cycled]
+    for other, what in (
+        (cells[::-1].copy(), "(cells differ)"),
+        (renamed, "(genes differ)"),
+        (MuData({"rna": cells["rna"][:, cycled].copy(), "atac": cells["atac"]}), "(genes differ)"),
+    ):
+        refused(lambda other=other: SCMVP(other, n_clusters=3).train(checkpoint=file, **OPTIONS),
+                "another training", what)  # fmt: skip
     assert file.read_bytes() == state
+
+
+def test_the_checkpoint_of_other_batches_is_refused(cells, tmp_path, refused):
+    file, cells = tmp_path / "state", cells.copy()
+    donor = np.resize(["a", "b"], cells.n_obs)
+    columns = {"donor": donor, "swap": np.where(donor == "a", "b", "a"), "half": np.sort(donor)}
+    for name, values in columns.items():
+        cells.obs[name] = values
+    cut_after(SCMVP(cells, n_clusters=3, batch="donor"), 1, file)
+    swapped = cells.copy()
+    swapped.obs["donor"] = cells.obs["swap"]
+    for other, batch in ((cells, "half"), (cells, "swap"), (swapped, "donor"), (cells, None)):
+        refused(
+            lambda o=other, b=batch: SCMVP(o, n_clusters=3, batch=b).train(
+                checkpoint=file, **OPTIONS
+            ),
+            "another training", "batch",
+        )  # fmt: skip
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(cells, tmp_path, whole):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.warns(InputNote, match="No space") as said:
+        patch.setattr("scmvp.fit.checkpoint.save_file", full)
+        model = SCMVP(cells, n_clusters=whole.given)
+        model.train(checkpoint=tmp_path / "state", **OPTIONS)
+    assert len([one for one in said if "No space" in str(one.message)]) == 1
+    assert model.history["elbo_validation"] == whole.history["elbo_validation"]
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of ours", b"\x08\0\0\0\0\0\0\0{}      "])

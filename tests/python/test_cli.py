@@ -180,6 +180,18 @@ def test_a_fit_that_fails_leaves_nothing(cells, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_a_report_that_fails_does_not_cost_the_fit(cells, tmp_path, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(scmvp.SCMVP, "report", fails)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["fit", str(cells), "--out", str(tmp_path / "out"), *FIT, "--report"])
+    assert "all results but the report" in capsys.readouterr().err
+    assert {"latent.csv", "summary.json", "model"} <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.slow
 def test_a_training_outlives_a_full_disk(fitted, cells, tmp_path, monkeypatch):
     """The checkpoint is there until the results are; they then come without training."""
     out, state = tmp_path / "out", tmp_path / "state"

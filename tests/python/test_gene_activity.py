@@ -95,6 +95,15 @@ def test_several_rows_of_a_gene_count_each_peak_once():
         scmvp.gene_activity(adata, rows)
 
 
+def test_genes_are_in_their_order_whichever_of_their_rows_has_a_peak():
+    adata, _ = peaks_and_genes()
+    on, start, end = adata.var_names[0].split("-")
+    middle = (int(start) + int(end)) // 2
+    rows = pd.DataFrame({"gene": ["A", "B", "A"], "chr": on, "tss": [10**8, middle, middle]})
+    found = scmvp.gene_activity(adata, rows, method="decay", distance=1)
+    assert list(found.var_names) == ["A", "B"]
+
+
 def test_a_gene_on_two_chromosomes_is_at_the_first():
     adata, genes = peaks_and_genes()
     first = genes.iloc[[0]].assign(seqnames="1", start=1, end=200_000)

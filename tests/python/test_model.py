@@ -598,6 +598,8 @@ def test_wrong_arguments_are_refused(mdata, arguments, sentence):
         ({"mixture_update": "x"}, "mixture_update is 'x'"),
         ({"zeros": "x"}, "zeros is 'x'"),
         ({"validation_fraction": 0}, "validation_fraction is 0"),
+        ({"validation_fraction": 0.99}, "validation_fraction is 0.99"),
+        ({"max_mixture_cells": 1}, "max_mixture_cells is 1; give a whole number of at least 20"),
         ({"kl_warm_up_fraction": 1.5}, "kl_warm_up_fraction is 1.5; give a number from 0 to 1"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"batch_size": 1}, "batch_size is 1"),

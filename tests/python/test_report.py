@@ -140,8 +140,18 @@ def test_clusters_of_too_few_cells_are_told(model, cells):
 
 
 @pytest.mark.slow
+def test_a_cluster_without_cells_is_left_out(model, cells, tmp_path):
+    some = cells[model.predict() != 1].copy()
+    model.report(tmp_path / "some.html", some)
+    text = (tmp_path / "some.html").read_text()
+    section = re.search(r"<h2>Markers</h2>.*?<h2>", text, re.S)[0]
+    assert "cluster 2: " in section and "cluster 1: " not in section
+
+
+@pytest.mark.slow
 def test_means_of_markers_are_per_ten_thousand(found, model, cells):
-    features, measured, imputed = found.means["rna"]
+    features, clusters, measured, imputed = found.means["rna"]
+    assert list(clusters) == [0, 1, 2, 3]
     counts = cells["rna"][:, list(model.genes)].X.toarray()
     scaled = pd.DataFrame(counts / counts.sum(1, keepdims=True) * 1e4, columns=model.genes)
     decoded = model.get_normalized_expression(genes=features)

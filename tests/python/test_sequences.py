@@ -12,7 +12,7 @@ from anndata import AnnData
 
 import scmvp
 from scmvp.data.peaks import peaks_of
-from scmvp.data.sequences import gc_content, matches_in, read_motifs, sequences_of
+from scmvp.data.sequences import Motif, gc_content, matches_in, read_motifs, sequences_of
 from scmvp.errors import InputError
 
 JASPAR = """>MA0001.1\tONE
@@ -142,6 +142,15 @@ def test_matches_are_those_of_a_plain_scan_at_an_exact_threshold(tmp_path):
         assert clear.mean() > 0.9
         assert np.array_equal(found[clear], best[clear] >= threshold)
         assert 0 < found.sum() < len(found)
+
+
+def test_any_composition_of_bases_can_be_scanned():
+    pytest.importorskip("lightmotif")
+    rng = np.random.default_rng(0)
+    motif = [Motif("m", "m", rng.dirichlet([0.3] * 4, 5) * 40)]
+    for _ in range(200):
+        sequence = "".join(rng.permutation(list("A" * rng.integers(1, 99) + "CG" * 20)))
+        assert matches_in([sequence], motif, 0.01).shape == (1, 1)
 
 
 @pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")

@@ -5,6 +5,27 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-model.R: a folder that holds another model by now is not taken for that of the object",
+    "now holds another model than the object"
+  ),
+  of(
+    "test-model.R: a fit whose model.file cannot be written keeps its model",
+    "so the model is kept in the object"
+  ),
+  of(
+    "tells what was done; there is nothing to do",
+    "the saved model has the clusters of the fit"
+  ),
+  of(
+    "test-covariates.R: what is no batch is refused before anything is computed",
+    "batch must be a vector or factor with one value", "some names of batch are missing",
+    "batch names some cells twice"
+  ),
+  of(
+    "nothing helps but other values",
+    "given more than once: name each cell once", "is the name of a reduction: choose"
+  ),
+  of(
     "test-FeaturesAlongSCMVP.R: cells of one pseudotime may be in any order", "holds text (such as"
   ),
   of(

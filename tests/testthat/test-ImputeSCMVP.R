@@ -86,6 +86,11 @@ test_that("what cannot be imputed is refused in one sentence", {
   )
   expect_refused(ImputeSCMVP(object, cells = "cell1", as = "object"), "as = \"matrix\"")
   expect_refused(ImputeSCMVP(object, cells = "nobody", as = "matrix"), "not in the object")
+  expect_refused(
+    ImputeSCMVP(object, cells = c("cell2", "cell1", "cell2"), as = "matrix"),
+    "'cell2' given more than once"
+  )
+  expect_refused(ImputeSCMVP(object, assay.name = "scmvp"), "'scmvp' is the name of a reduction")
   expect_refused(ImputeSCMVP(object, "proteins"), "modality must be one of \"rna\", \"peaks\"")
   expect_refused(ImputeSCMVP(object, "protein"), "the model has no proteins")
   expect_refused(ImputeSCMVP(object, library.size = 0), "library.size must be a number above 0")

@@ -99,6 +99,14 @@ test_that("what is no batch is refused before anything is computed", {
     quick_fit(rna_counts(), atac_counts(), batch = c("a", "b")), "batch has no value for 90 cells",
     class = "scmvp_error_input"
   )
+  of_matrices <- function(batch) quick_fit(rna_counts(), atac_counts(), batch = batch)
+  for (odd in list(list(donor = 1:90), mean, matrix(1:90))) {
+    expect_refused(of_matrices(odd), "batch must be a vector or factor with one value per cell")
+  }
+  values <- rep(c("a", "b"), 45)
+  of_names <- function(names) of_matrices(stats::setNames(values, names))
+  expect_refused(of_names(rep("cell1", 90)), "some cells twice \\('cell1'\\)")
+  expect_refused(of_names(c(NA, cell_names[-1])), "some names of batch are missing")
   skip_without_core()
   object$lane <- "one"
   expect_match(conditionMessage(refused(batch = "lane")), "all cells have 'one'")

@@ -66,6 +66,52 @@ test_that("a model that cannot be written whole is not there, and nothing is lef
   expect_identical(list.files(parent, recursive = TRUE, all.files = TRUE), "model/file")
 })
 
+test_that("a folder that holds another model by now is not taken for that of the object", {
+  skip_without_core()
+  file <- tempfile()
+  fit <- function(seed) {
+    quick_fit(
+      paired_object(), max.epochs = 1, impute = "none", model.file = file, seed.use = seed
+    )
+  }
+  first <- fit(1)
+  unlink(file, recursive = TRUE)
+  second <- fit(2)
+  runs <- list(
+    DifferentialSCMVP, DoubletScoreSCMVP, ClusterSCMVP, function(x) SaveSCMVP(x, tempfile()),
+    function(x) ImputeSCMVP(x, features = "Gene1", as = "matrix"),
+    function(x) ProjectSCMVP(x, paired_object(), verbose = FALSE)
+  )
+  for (run in runs) {
+    expect_refused(run(first), "now holds another model than the object", "scmvp_error_model")
+  }
+  expect_identical(dim(runs[[5]](second)), c(1L, 90L))
+})
+
+test_that("a fit whose model.file cannot be written keeps its model", {
+  engine <- list(save = function(folder) {
+    dir.create(folder)
+    writeLines("half", file.path(folder, "weights"))
+    if (startsWith(folder, full)) scMVP:::refuse("no space left", class = "file")
+    file.create(file.path(folder, scMVP:::model_files))
+  })
+  full <- file.path(tempfile("full"))
+  dir.create(full)
+  expect_warning(
+    staged <- scMVP:::stage_fit(engine, file.path(full, "model")), "kept in the object",
+    class = "scmvp_warning_file"
+  )
+  expect_null(staged$staging)
+  expect_type(staged$model$weights, "raw")
+  expect_identical(list.files(full, all.files = TRUE, no.. = TRUE), character())
+})
+
+test_that("saving says that the clusters of another level are not in the model", {
+  object <- suppressMessages(ClusterSCMVP(fitted_object(), n.clusters = 2))
+  expect_message(SaveSCMVP(object, tempfile()), "not the 2 of ClusterSCMVP\\(\\)")
+  expect_silent(SaveSCMVP(fitted_object(), tempfile()))
+})
+
 test_that("functions say that the folder of a model is gone", {
   skip_without_core()
   file <- tempfile()

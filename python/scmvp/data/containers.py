@@ -284,7 +284,7 @@ def chosen_modalities(wanted: Any, has: Iterable[str]) -> list[str]:
         InputError: A name is unknown, or one is not there.
     """
     has = list(has)
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    names = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else [*wanted]
     chosen = {modality_of(name) for name in names}
     if not names or None in chosen or not chosen <= set(has):
         known = " or ".join(map(repr, has)) or "none"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,6 +61,19 @@ class Scope:
     def design(self, paired: Paired) -> np.ndarray | None:
         """Batches of the cells, (n, S)."""
         return None if self.covariates is None else self.covariates.design(paired.obs)
+
+    def identity(self, paired: Paired) -> dict[str, str]:
+        """Digests of the names of the cells and features, and of the cells' batches."""
+        names: dict[str, Iterable[str]] = {"cells": paired.cells}
+        names |= {MODALITIES[of].features: features for of, features in paired.features.items()}
+        if self.covariates is not None and paired.obs is not None:
+            columns = self.covariates.names
+            rows = paired.obs[columns].astype(str).itertuples(index=False)
+            names["batch"] = [*columns, *("\t".join(row) for row in rows)]
+        return {
+            of: hashlib.sha256("\n".join(map(str, own)).encode()).hexdigest()
+            for of, own in names.items()
+        }
 
     def row(self, batch: Batch = None) -> np.ndarray | None:
         """Design of one batch, (S,); of the average batch when None."""

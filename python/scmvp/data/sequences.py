@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..errors import InputError
+from ..files import as_path
 from ..words import count_of, name_some
 from .claims import open_text
 from .containers import note
@@ -106,7 +107,7 @@ def read_motifs(path: str | os.PathLike) -> list[Motif]:
     Raises:
         InputError: There is no such file, or it is in another format.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise InputError(f"there is no file '{path}' of motifs; give one in MEME or JASPAR format")
     with damage_reported(path, "file of motifs"), open_text(path) as content:
@@ -169,6 +170,9 @@ def matches_in(sequences: list[str], motifs: list[Motif], p_value: float) -> sp.
     if not counted.sum():
         raise InputError("the sequences of the peaks have no known base; give another fasta")
     frequency = (counted + counted[::-1]) / (2 * counted.sum())  # the same on both strands
+    # multiples of 2^-20: lightmotif adds them in single precision and wants exactly 1
+    frequency[[0, 3]] = np.round(frequency[0] * 2**20) / 2**20
+    frequency[[1, 2]] = 0.5 - frequency[0]
     background = dict(zip(_BASES, frequency.tolist(), strict=True))
     scanned = []
     for motif in motifs:

@@ -14,18 +14,69 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..data.containers import note
 from ..errors import InputError, first_line
 from ..files import whole_file
 
 if TYPE_CHECKING:
     from .training import Trainer
 
-FORMAT = "scmvp-checkpoint-4"
+FORMAT = "scmvp-checkpoint-5"
 _RESPONSIBILITIES = "shares"  # the name of their tensor in a checkpoint
 
 
-def save(path: Path, trainer: Trainer) -> None:
-    """Write the state after an epoch; an earlier checkpoint is replaced as a whole."""
+class Checkpoint:
+    """The file of one training."""
+
+    def __init__(self, path: Path, identity: dict[str, str]):
+        """Name it.
+
+        Args:
+            path: Where it is, or will be.
+            identity: By which it can be told that it is of these cells, features and batches.
+        """
+        self.path, self.identity = path, identity
+        self._failed = False
+
+    def load(self, trainer: Trainer) -> None:
+        """Put a trainer where the one was that wrote the file, if it is there.
+
+        Raises:
+            InputError: Not a checkpoint, damaged, or of a training on other cells or with other
+                options.
+        """
+        if self.path.exists():
+            _load(self.path, trainer, self._identity(trainer))
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the state after an epoch; an earlier one is replaced as a whole.
+
+        Where it cannot be written, that is said once and training goes on.
+        """
+        try:
+            _save(self.path, trainer, self._identity(trainer))
+        except OSError as error:
+            if not self._failed:
+                why = error.strerror or first_line(error)
+                note(
+                    f"checkpoint '{self.path}' cannot be written ({why}); training goes on, and "
+                    "each further epoch tries again"
+                )
+            self._failed = True
+
+    def _identity(self, trainer: Trainer) -> dict[str, Any]:
+        """What must be the same for a training to go on."""
+        cells = self.identity | {
+            "number of cells": len(trainer.cells),
+            "number of features": [len(layer.bias) for layer in trainer.module.outputs()],
+            "counts": trainer.fingerprint,
+            "number of clusters": trainer.module.n_clusters_given,
+        }
+        options = dataclasses.asdict(trainer.module.options) | dataclasses.asdict(trainer.options)
+        return json.loads(json.dumps(cells | options, default=_plain))
+
+
+def _save(path: Path, trainer: Trainer, identity: dict[str, Any]) -> None:
     tensors = {f"module.{name}": value for name, value in trainer.module.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in (trainer.best or {}).items()}
     for i, state in trainer.optimizer.state_dict()["state"].items():
@@ -37,7 +88,7 @@ def save(path: Path, trainer: Trainer) -> None:
         tensors["random.cuda"] = torch.cuda.get_rng_state(trainer.device)
     about = {
         "format": FORMAT,
-        "training": _identity(trainer),
+        "training": identity,
         "result": dataclasses.asdict(trainer.result),
         "progress": list(trainer.progress),
         "shuffler": trainer.shuffler.bit_generator.state,
@@ -48,16 +99,10 @@ def save(path: Path, trainer: Trainer) -> None:
         try:
             save_file(tensors, partial, {"scmvp": text, "sha256": _digest(text, tensors)})
         except SafetensorError as error:
-            raise OSError(f"'{path}' cannot be written: {error}") from error
+            raise OSError(first_line(error)) from error
 
 
-def load(path: Path, trainer: Trainer) -> None:
-    """Put a trainer where the one was that wrote the file.
-
-    Raises:
-        InputError: Not a checkpoint, damaged, or of a training on other cells or with other
-            options.
-    """
+def _load(path: Path, trainer: Trainer, ours: dict[str, Any]) -> None:
     try:
         with safe_open(path, "pt") as file:
             known = file.metadata() or {}
@@ -76,7 +121,7 @@ def load(path: Path, trainer: Trainer) -> None:
     if known["sha256"] != _digest(text, tensors):
         raise InputError(f"'{path}' is a damaged checkpoint; delete it to train anew")
     about = json.loads(text)
-    ours, theirs = _identity(trainer), about["training"]
+    theirs = about["training"]
     if odd := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
         raise InputError(
             f"'{path}' belongs to another training ({', '.join(odd)} differ); repeat the call of "
@@ -117,18 +162,6 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _identity(trainer: Trainer) -> dict[str, Any]:
-    """What must be the same for a training to go on."""
-    cells = {
-        "number of cells": len(trainer.cells),
-        "number of features": [len(layer.bias) for layer in trainer.module.outputs()],
-        "counts": trainer.fingerprint,
-        "number of clusters": trainer.module.n_clusters_given,
-    }
-    options = dataclasses.asdict(trainer.module.options) | dataclasses.asdict(trainer.options)
-    return json.loads(json.dumps(cells | options, default=_plain))
 
 
 def _plain(value: Any) -> Any:

@@ -23,6 +23,7 @@ from ..options import ModelOptions, TrainingOptions, default_epochs
 from ..progress import Stages
 from ..threads import default_threads, limited_threads
 from .build import untrained
+from .checkpoint import Checkpoint
 from .fitted import Fitted
 from .training import Callback, Trainer
 from .tree import RESOLUTION, ClusterTree, cluster_tree
@@ -97,6 +98,7 @@ def trained(
     n_clusters: int | None,
     counts: dict[str, Matrix],
     design: np.ndarray | None,
+    identity: dict[str, str],
     account: dict[str, Any],
     show_epoch: Callback | None,
     stages: Stages,
@@ -109,6 +111,7 @@ def trained(
         n_clusters: K; None: to be found.
         counts: Counts of the cells, by modality.
         design: Their batches, (n, S).
+        identity: By which a checkpoint can tell that it is of these cells, features and batches.
         account: Numbers of cells and features, and of cells that lack a modality.
         show_epoch: Called after each epoch, before the caller's callback.
         stages: For the work before the first epoch.
@@ -127,7 +130,9 @@ def trained(
             part_paired = 1 - account["cells_incomplete"] / n_cells
             cells = Cells(counts, course.device, ranks(), design, part_paired)
             trainer = Trainer(module, cells, training)
-        result = trainer.run(_both(show_epoch, course.callback), course.checkpoint, stages)
+            file = course.checkpoint
+            checkpoint = None if file is None else Checkpoint(file, identity)
+        result = trainer.run(_both(show_epoch, course.callback), checkpoint, stages)
         latent = trainer.latent()
         tree = _tree_of(module, latent)
     level = tree.n_clusters_at(RESOLUTION) if n_clusters is None else None

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +25,8 @@ from ..nn.optimizer import Adam, set_prior
 from ..nn.zeros import EARLY_EXTENT, SampledZeros
 from ..options import Phase, TrainingOptions
 from ..progress import SILENT, Report, Stages, no_report
-from . import checkpoint, mixture
+from . import mixture
+from .checkpoint import Checkpoint
 from .embedding import all_inputs, embed, whitened_means
 
 Callback = Callable[[dict], None]
@@ -110,7 +110,7 @@ class Trainer:
     def run(
         self,
         callback: Callback | None = None,
-        checkpoint_file: Path | None = None,
+        checkpoint: Checkpoint | None = None,
         stages: Stages = SILENT,
     ) -> TrainingResult:
         """Train; afterwards the module holds the best weights seen and is in evaluation mode.
@@ -120,12 +120,12 @@ class Trainer:
 
         Args:
             callback: Called after each epoch.
-            checkpoint_file: Written after each epoch; where it exists, training goes on from it.
+            checkpoint: Written after each epoch; where it exists, training goes on from it.
             stages: What comes before the end of the first epoch, and the start of the mixture.
         """
         self.stages = self._of_first = stages
-        if checkpoint_file is not None and checkpoint_file.exists():
-            checkpoint.load(checkpoint_file, self)
+        if checkpoint is not None:
+            checkpoint.load(self)
         started = time.monotonic() - self.result.seconds
         self.module.pool = Pool()
         try:
@@ -138,7 +138,7 @@ class Trainer:
                 if phases[i].name == "annealing" or not phases[-1].epochs:
                     # before, they would take types not yet found for noise (docs/decisions, D23)
                     self.module.learn_dispersions()
-                self._run_phase(phases[i], started, callback, checkpoint_file)
+                self._run_phase(phases[i], started, callback, checkpoint)
         except KeyboardInterrupt:
             if self.result.epochs == 0 or self.ranks.world > 1:
                 raise
@@ -181,7 +181,7 @@ class Trainer:
         phase: Phase,
         started: float,
         callback: Callback | None,
-        checkpoint_file: Path | None,
+        checkpoint: Checkpoint | None,
     ) -> None:
         if phase.name == "mixture" and self.progress.step == 0:
             self._start_mixture()
@@ -196,8 +196,8 @@ class Trainer:
                 self._refit_mixture(reassign=phase.name == "annealing" and step == 0)
             self._epoch(phase, step, started, callback)
             self.progress = self.progress._replace(step=step + 1)
-            if checkpoint_file is not None and self.ranks.rank == 0:
-                checkpoint.save(checkpoint_file, self)
+            if checkpoint is not None and self.ranks.rank == 0:
+                checkpoint.save(self)
         self._restore_best()
 
     def _wrapped(self) -> nn.Module:

@@ -18,9 +18,9 @@ def pick_device(device: str) -> torch.device:
     try:
         picked = torch.device(device)
         torch.empty(0, device=picked)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(
-            f"device '{device}' cannot be used by this PyTorch; use 'auto', 'cpu', or 'cuda' where "
+            f"device {device!r} cannot be used by this PyTorch; use 'auto', 'cpu', or 'cuda' where "
             "there is a GPU"
         ) from error
     return picked

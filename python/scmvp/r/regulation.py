@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from ..data.annotated import in_order_of
 from ..data.checks import check_names, match_cells
 from ..data.containers import as_names, is_mudata, modality_pair, peaks_in
 from ..data.matrices import holds_counts
@@ -201,7 +202,8 @@ def link_peaks_lasso(
             treated as imputed, unless `peaks_imputed` is given.
         reduction: Coordinates in `mdata.obsm` for blocks of similar cells, if present.
         dims: Dimensions to use, counted from 0; all when None.
-        groups: Groups of `aggregate_cells`, over which RNA and accessibility are summed.
+        groups: Groups of `aggregate_cells`, over which RNA and accessibility are summed and
+            covariates averaged.
         verbose: Show progress, on standard error.
         engine: 'process' (Rscript), 'rpy2' (R inside Python), or 'auto', the first available.
         **options: Further arguments of LinkPeaksLASSO(), with '_' for '.': distance, `lambda_`
@@ -234,6 +236,9 @@ def link_peaks_lasso(
     match_cells(as_names(rna.obs_names), as_names(atac.obs_names))
     cells = as_names(data.obs_names if is_mudata(data) else rna.obs_names)
     values = {modality: _in_order(named, cells) for modality, named in values.items()}
+    if not isinstance(options.get("folds"), str | None):
+        of = cells if groups is None else np.arange(0)  # of groups: in their order
+        options["folds"] = np.asarray(in_order_of(of, options["folds"], "folds"))
     arguments = {
         "rna": values["rna"],
         "peaks": values["atac"],

@@ -82,7 +82,8 @@ class Contents:
     depth: dict[str, np.ndarray] = field(default_factory=dict)  # by modality, (n,)
     markers: dict[str, pd.DataFrame] = field(default_factory=dict)
     n_markers: dict[str, pd.Series] = field(default_factory=dict)  # called ones, by cluster
-    means: dict[str, tuple] = field(default_factory=dict)  # features, measured, imputed (f, C)
+    # features, clusters that have cells, measured, imputed (f, clusters)
+    means: dict[str, tuple] = field(default_factory=dict)
     agreement: dict[str, float] = field(default_factory=dict)
     doublets: np.ndarray | None = None  # scores, (n,)
     mixing: pd.DataFrame | None = None
@@ -172,11 +173,12 @@ def _add_markers(
 
 def _means(
     found: Contents, model: SCMVP, paired: Paired, modality: str, features: list[str]
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Mean of measured (per 10,000 counts, or levels) and imputed values by cluster, (f, C)."""
-    cluster, n = found.cells.cluster, found.cells.probabilities.shape[1]
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Mean of measured (per 10,000 counts, or levels) and imputed values by cluster with cells."""
+    cluster = found.cells.cluster
+    used = np.unique(cluster)
     at = pd.Index(paired.features[modality]).get_indexer(features)
-    by_cluster = [np.flatnonzero(cluster == one) for one in range(n)]
+    by_cluster = [np.flatnonzero(cluster == one) for one in used]
     counts = paired.counts[modality]
     if MODALITIES[modality].is_level:
         columns = both_columns(at, counts.shape[1] // 2)
@@ -189,6 +191,7 @@ def _means(
     imputed = model.decode(found.cells.latent, modality, features)
     return (
         features,
+        used,
         np.column_stack(measured),
         np.column_stack([imputed[rows].mean(0) for rows in by_cluster]),
     )

@@ -175,8 +175,8 @@ def _markers(found: Contents) -> str:
 
 
 def _heats(found: Contents, modality: str) -> str:
-    features, *both = found.means[modality]
-    clusters = [str(one) for one in range(both[0].shape[1])]
+    features, used, *both = found.means[modality]
+    clusters = [str(one) for one in used]
     pictures = [
         _figure(figures.heat(values, features, clusters, kind), f"{kind}, mean per cluster", "heat")
         for kind, values in zip(("Measured", "Imputed"), both, strict=True)

@@ -137,7 +137,10 @@ def weights_of(
             f"no gene has a peak (genes are on {name_some(pd.unique(places['seqnames']))}; peaks "
             f"are {name_some(peaks)}); give genes of the same genome"
         )
-    return found.groupby(["gene", "peak"], sort=False, as_index=False)["weight"].max()
+    found = found.groupby(["gene", "peak"], sort=False, as_index=False)["weight"].max()
+    # a gene's first row may have no peak
+    order = pd.Index(pd.unique(places["gene"])).get_indexer(found["gene"])
+    return found.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 
 def on_one_chromosome(places: pd.DataFrame) -> pd.DataFrame:

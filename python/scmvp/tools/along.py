@@ -16,7 +16,15 @@ from ..arguments import positions, whole_number
 from ..data.annotated import counts_in, in_order_of
 from ..data.containers import as_names, is_mudata, modality_in, type_name
 from ..data.levels import refuse_levels
-from ..data.matrices import Matrix, cell_totals, matrix_of, not_a_count, pieces_of, rows_of
+from ..data.matrices import (
+    Matrix,
+    cell_totals,
+    entries_once,
+    matrix_of,
+    not_a_count,
+    pieces_of,
+    rows_of,
+)
 from ..errors import InputError
 from ..threads import limited_threads
 from ..words import count_of
@@ -331,8 +339,7 @@ def _raw_counts(counts: Matrix) -> Matrix:
                 "raw counts"
             )
     if isinstance(counts, sp.csr_matrix) and not counts.has_canonical_format:
-        counts = counts.copy()
-        counts.sum_duplicates()
+        return entries_once(counts)
     return counts
 
 

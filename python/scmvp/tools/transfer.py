@@ -42,13 +42,15 @@ def transfer_labels(
     """Give query cells the most probable label of the labeled cells near them in the latent.
 
     The probability of a label is its proportion among the nearest reference cells, weighted by a
-    Gaussian kernel of their distance. A single kernel width is sufficient, because a cluster has
-    variance 1 in every direction of the whitened latent. The width maximizes the probability of the
-    labels of the reference cells when each is left out in turn; this calibrates the probabilities.
+    Gaussian kernel of their distance, where the nearest cell has weight 1; the proportions in the
+    reference are added with a weight of 0.1. A single kernel width is sufficient, because a cluster
+    has variance 1 in every direction of the whitened latent. The width maximizes the probability of
+    the labels of the reference cells when each is left out in turn; this calibrates the
+    probabilities.
 
     Cells that resemble no reference cells have a small out-of-reference p-value: the proportion of
-    reference cells whose mean distance to their 15 nearest reference cells is at least as large as
-    that of the query cell.
+    reference cells whose mean distance to their 15 (at most `n_neighbors`) nearest reference cells
+    is at least as large as that of the query cell.
 
     Args:
         reference: Latent of labeled cells: MuData or AnnData with obsm[use_rep], or (n, D).
