@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.io
 import scipy.sparse as sp
+from kept_r import KeptR
 
 import scmvp
 from scmvp.errors import InputError, RError
@@ -117,12 +119,22 @@ def ten_x(simulated) -> TenX:
 
 @pytest.fixture(scope="session")
 def kept():
-    """The engine for calls that another test makes in an R of their own.
+    """The engine for calls that another test makes in an R of their own: one R for all tests.
 
-    Packages of R load for seconds: with rpy2 all tests have them in one R.
+    rpy2 where it is installed, else a process that goes on.
     """
     try:
         rengine._start_rpy2()
     except RError:
-        return "process"
-    return "rpy2"
+        if shutil.which("Rscript") is None:
+            pytest.skip("R is not installed")
+        process, engine_of = KeptR(), rengine._engine
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                rengine, "_engine", lambda name: process.run if name == "kept" else engine_of(name)
+            )
+            patch.setattr(rengine, "kept", process, raising=False)
+            yield "kept"
+        process.close()
+    else:
+        yield "rpy2"

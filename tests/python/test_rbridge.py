@@ -117,16 +117,15 @@ def test_r_reads_what_is_written_and_writes_it_again(tmp_path):
 
 def compare(kept: str, *arguments: object) -> str:
     """What r_compare.R prints."""
-    if kept == "process":
-        return rscript(HERE / "r_compare.R", *arguments)
+    given = ", ".join(f'"{argument}"' for argument in arguments)
+    code = (
+        f"local({{ commandArgs <- function(...) c({given}); printed <- utils::capture.output("
+        f'source("{HERE}/r_compare.R", local = TRUE)); paste(printed, collapse = "\\n") }})'
+    )
+    if kept == "kept":
+        return rengine.kept.eval(f"cat({code})")
     from rpy2 import rinterface
 
-    given = ", ".join(f'"{argument}"' for argument in arguments)
-    code = f"""local({{
-      commandArgs <- function(...) c({given})
-      printed <- utils::capture.output(source("{HERE}/r_compare.R", local = TRUE))
-      paste(printed, collapse = "\n")
-    }})"""
     return rinterface.evalr(code)[0]
 
 
@@ -164,7 +163,7 @@ def object_of(objects):
 @pytest.mark.slow
 def test_object_to_mudata_and_back(kind, object_of, objects, tmp_path, kept):
     path = object_of(kind)
-    mdata = scmvp.read_rds(path, layers=True, engine="process")
+    mdata = scmvp.read_rds(path, layers=True, engine="process" if kind == "v3" else kept)
     for modality in ("rna", "atac"):
         written = sp.csr_matrix(scipy.io.mmread(objects / f"{modality}.mtx").T)
         assert (mdata[modality].X != written).nnz == 0
@@ -242,7 +241,7 @@ def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path, kept):
         with pytest.raises(scmvp.InputError, match="MultiAssayExperiment"):
             scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", engine=kept)
         return
-    scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", imputed={"rna": rna}, engine="process")
+    scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", imputed={"rna": rna}, engine=kept)
     assert path.read_bytes() == before
     *differences, logged = compare(
         kept, path, tmp_path / "new.rds", "added", "Gene2", "Gene5"
@@ -283,14 +282,14 @@ def test_cells_of_results_and_of_the_object(object_of, tmp_path, refused, kept):
 @pytest.mark.parametrize(
     "as_", ["Seurat", pytest.param("SingleCellExperiment", marks=pytest.mark.slow)]
 )
-def test_cells_that_never_were_in_r(as_, simulated, tmp_path):
+def test_cells_that_never_were_in_r(as_, simulated, tmp_path, kept):
     if not r_has("SeuratObject" if as_ == "Seurat" else "SingleCellExperiment"):
         pytest.skip(f"R packages for {as_} are not installed")
     mdata = simulated.copy()
     mdata.obsm["X_scmvp"] = np.random.default_rng(1).normal(size=(240, 3)).astype(np.float32)
     mdata["rna"].obsm["X_pca"] = np.ones((240, 2))
-    scmvp.write_rds(mdata, tmp_path / "new.rds", as_)
-    back = scmvp.read(tmp_path / "new.rds")
+    scmvp.write_rds(mdata, tmp_path / "new.rds", as_, engine=kept)
+    back = scmvp.read_rds(tmp_path / "new.rds", engine=kept)
     for modality in ("rna", "atac"):
         assert (back[modality].X != mdata[modality].X).nnz == 0
         assert list(back[modality].var["chrom"]) == list(mdata[modality].var["chrom"])
@@ -576,6 +575,8 @@ def test_the_walk_through_runs(tmp_path, monkeypatch, kept):
     monkeypatch.chdir(tmp_path)
     if kept == "rpy2":  # which is what is taken where there is no Rscript
         monkeypatch.setenv("SCMVP_RSCRIPT", "/nowhere/Rscript")
+    else:
+        monkeypatch.setattr(rengine, "_process", rengine.kept.run)
     names: dict = {}
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
