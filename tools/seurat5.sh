@@ -2,6 +2,7 @@
 # testthat, and the bridge from Python, with Seurat 5 and R 4.5, in a Debian trixie root that is made
 # once and kept:
 #   sudo tools/seurat5.sh RESULTS.tsv
+#   sudo tools/seurat5.sh root           only makes the root
 # Exit status 3 and one line on standard output: it cannot be done here, and why.
 # The Python side is this checkout's .venv, seen in the root at the same place.
 # Environment: SCMVP_TRIXIE_ROOT   the root (/var/cache/scmvp/trixie; 2.5 GB)
@@ -31,6 +32,8 @@ if [ "$(cat "$trixie/.scmvp-packages" 2>/dev/null)" != "$packages" ]; then
     >"$trixie.log" 2>&1 || cannot "apt-get install in the trixie root failed (see $trixie.log)"
   echo "$packages" >"$trixie/.scmvp-packages"
 fi
+
+[ "$results" != root ] || exit 0
 
 # A root of another release has another Python: show it the one behind .venv, with its library.
 read -r interpreter python_files < <("$venv/bin/python" - <<'PY'

@@ -103,6 +103,7 @@ def test_going_on_with_four_modalities_gives_the_same_model(cells, tmp_path):
         assert model.history["elbo_validation"] == whole.history["elbo_validation"]
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_another_training_is_refused(cells, tmp_path, refused):
     file = tmp_path / "state"
     cut_after(SCMVP(cells, n_clusters=3), 1, file)

@@ -130,6 +130,7 @@ def test_fit_writes_what_other_programs_read(fitted, cells):
     assert [p.name for p in fitted.parent.iterdir()] == ["result"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_files(fitted, cells, tmp_path):
     again, other = tmp_path / "again", tmp_path / "other"
     assert cli.main(["fit", str(cells), "--out", str(again), *FIT, "--quiet"]) == 0

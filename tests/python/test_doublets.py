@@ -46,6 +46,7 @@ def precision(mixed, scores):
     return average_precision_score(mixed.kind[told] == "hetero", np.asarray(scores)[told])
 
 
+@pytest.mark.slow
 def test_doublets_score_above_single_cells(mixed):
     assert list(mixed.scores.index) == list(mixed.model.cells)
     assert mixed.scores.name == "scmvp_doublet_score" and mixed.scores.between(0, 1).all()

@@ -87,6 +87,7 @@ def test_posteriors_given_some_modalities_are_their_logarithmic_pool():
         torch.testing.assert_close(found.log_var[i, 0].exp().double(), variance, rtol=1e-3, atol=0)
 
 
+@pytest.mark.slow
 def test_a_likelihood_is_an_entry_of_the_table(cells, tags, monkeypatch):
     """Geometric counts, from torch's own distribution: slow, but nothing else has to be written."""
 

@@ -56,6 +56,7 @@ test_that("groups come from the seed alone and leave R's random numbers alone", 
 })
 
 test_that("a Seurat object and a SingleCellExperiment give the groups of their reduction", {
+  skip_slow()
   case <- cicero_case("raw")
   object <- peak_object(case)
   groups <- AggregateCells(object, reduction = "latent", k = 20, verbose = FALSE)

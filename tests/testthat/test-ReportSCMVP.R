@@ -36,6 +36,7 @@ test_that("a report has the clusters, the metadata and the map of the object", {
 })
 
 test_that("without the counts there is what the fit has", {
+  skip_slow()
   counts <- named_counts()
   fit <- suppressMessages(RunSCMVP(
     counts$rna, counts$peaks,

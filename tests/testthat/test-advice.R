@@ -653,6 +653,7 @@ test_that("pseudotime: made first, or its column named", {
 # ---- regulatory elements -------------------------------------------------------------------------
 
 test_that("groups: a smaller k, more cells", {
+  skip_slow()
   latent <- latent_of(fitted_object())
   expect_match(refusal(AggregateCells(latent, k = 91)), "choose a smaller k.$")
   expect_s4_class(AggregateCells(latent, k = 10, verbose = FALSE), "dgCMatrix")
