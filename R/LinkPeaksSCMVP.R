@@ -29,9 +29,9 @@
 #' correlation is due to this link, given the correlations of pairs on different chromosomes. `fdr`
 #' is the expected proportion of pairs without such a link among all pairs with at least this
 #' probability: the number of pairs that would have it if all correlations were those of pairs on
-#' different chromosomes, over the number that have it. In simulations with known links, 0 to 11 % of
-#' the pairs with `fdr` up to 0.1 and 12 to 17 % of those up to 0.2 were not linked, and with genes
-#' at random places there were almost no calls. Both columns miss a peak that acts on its gene
+#' different chromosomes, over the number that have it. In simulations with known links, 0 to 11 %
+#' of the pairs with `fdr` up to 0.1 and 12 to 17 % of those up to 0.2 were not linked, and with
+#' genes at random places there were almost no calls. Both columns miss a peak that acts on its gene
 #' equally in all cells; the score includes it.
 #'
 #' @section Several samples:
