@@ -260,8 +260,8 @@ stored_genes <- function(peak_part, rna_part, word) {
 
 lasso_links <- function(input, options, genes, folds, groups, covariates, workers, BPPARAM,
                         verbose) {
-  rna <- check_accessibility(as_values(input$rna, "object"), "genes")
-  peaks <- check_accessibility(as_values(input$peaks, "peaks"))
+  rna <- check_nonnegative(as_values(input$rna, "object"), "genes")
+  peaks <- check_nonnegative(as_values(input$peaks, "peaks"))
   peaks <- check_matrices(list(rna = rna, peaks = peaks))$peaks
   if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")
   ranges <- ranges_table(

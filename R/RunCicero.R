@@ -143,7 +143,7 @@ RunCicero <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", d
   )
   check_flags(c("verbose", "size.factors", "binarize"), environment())
   workers <- check_workers(workers, BPPARAM)
-  values <- check_accessibility(as_values(input$values, "object"))
+  values <- check_nonnegative(as_values(input$values, "object"))
   ranges <- ranges_table(
     input$ranges, rownames(values),
     argument = if (!is_container(object)) "ranges"
@@ -348,27 +348,6 @@ check_cicero_options <- function(window, n.windows, maxit, s, distance.constrain
     check_number(distance.parameter, "distance.parameter", 0, optional = TRUE)
   )
   options
-}
-
-# Counts and imputed values of peaks (or genes) are not negative and not missing.
-check_accessibility <- function(values, what = "peaks") {
-  if (nrow(values) == 0) refuse("the matrix of ", what, " has no rows.")
-  if (is.null(rownames(values))) {
-    refuse("the matrix of ", what, " needs row names (", what, ").")
-  }
-  check_unique(rownames(values), paste("names of", what))
-  x <- if (is.matrix(values)) values else values@x
-  if (length(x) > 0 && !all(is.finite(range(x)))) {
-    refuse("the matrix of ", what, " holds missing or infinite values: remove them.")
-  }
-  if (length(x) > 0 && min(x) < 0) {
-    refuse(
-      "the matrix of ", what, " holds negative values, so it is not ",
-      if (what == "peaks") "accessibility" else "expression", ": give counts, or imputed values ",
-      "that are not centered."
-    )
-  }
-  values
 }
 
 # Groups in the order of the matrix's cells; NULL where each column is a group.

@@ -22,7 +22,7 @@ as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize =
   check_installed("cicero", "as_cicero_cds()")
   check_installed("monocle", "as_cicero_cds()")
   check_flag(size_factor_normalize, "size_factor_normalize")
-  values <- check_accessibility(as_values(values, "values"))
+  values <- check_nonnegative(as_values(values, "values"))
   ranges <- ranges_table(ranges, rownames(values), argument = "ranges")
   groups <- groups_for(values, groups)
   sums <- aggregate_groups(values, groups, FALSE)

@@ -130,3 +130,24 @@ as_values <- function(x, what) {
   }
   as_dgc(x)
 }
+
+# Counts and imputed values of peaks (or genes) are not negative and not missing.
+check_nonnegative <- function(values, what = "peaks") {
+  if (nrow(values) == 0) refuse("the matrix of ", what, " has no rows.")
+  if (is.null(rownames(values))) {
+    refuse("the matrix of ", what, " needs row names (", what, ").")
+  }
+  check_unique(rownames(values), paste("names of", what))
+  x <- if (is.matrix(values)) values else values@x
+  if (length(x) > 0 && !all(is.finite(range(x)))) {
+    refuse("the matrix of ", what, " holds missing or infinite values: remove them.")
+  }
+  if (length(x) > 0 && min(x) < 0) {
+    refuse(
+      "the matrix of ", what, " holds negative values, so it is not ",
+      if (what == "peaks") "accessibility" else "expression", ": give counts, or imputed values ",
+      "that are not centered."
+    )
+  }
+  values
+}

@@ -129,8 +129,8 @@ test_that("repeated names are told apart as it is said, each kind in its own way
   once <- eval(code_in(said, "x\\[!duplicated.*, \\]"))
   expect_identical(rownames(once), peak_names[-2])
   expect_s3_class(fit_pair(rna, once), "scMVPFit")
-  expect_match(refusal(check_accessibility(x)), "keep each range once")
-  expect_silent(ranges_table(NULL, rownames(check_accessibility(once))))
+  expect_match(refusal(check_nonnegative(x)), "keep each range once")
+  expect_silent(ranges_table(NULL, rownames(check_nonnegative(once))))
 
   two <- cbind(rna[, 1:50], rna[, 1:50])
   said <- refusal(fit_pair(two, cbind(once[, 50:1], once[, 1:50])))
