@@ -161,7 +161,10 @@ seurat_of <- function(paired) {
   # what Seurat counts itself (nCount_RNA, ...) stays: it is of these counts
   counted <- setdiff(names(object[[]]), "orig.ident")
   cells <- cells[colnames(object), setdiff(names(cells), counted), drop = FALSE]
-  if (ncol(cells) > 0) object <- SeuratObject::AddMetaData(object, cells)
+  # not by AddMetaData(), which makes 'leiden 1' and 'leiden-1' the column 'leiden.1'
+  columns <- methods::slot(object, "meta.data")
+  columns[names(cells)] <- cells
+  methods::slot(object, "meta.data") <- columns
   if ("orig.ident" %in% names(cells) && !anyNA(cells$orig.ident)) {
     SeuratObject::Idents(object) <- "orig.ident"
   }

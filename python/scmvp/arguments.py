@@ -74,8 +74,18 @@ def positive(name: str, value: Any, at_most: float = 1e12) -> float:
     return float(value)
 
 
+def once(names: Any) -> Any:
+    """A list of names with each of them once; anything else as it is."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        return names
+    return list(dict.fromkeys(names))
+
+
 def positions(have: Names, wanted: Names, what: str, where: str) -> np.ndarray:
-    """Index of each wanted name, or a refusal that names the first ones missing."""
+    """Index of each wanted name, or a refusal that names the first ones missing.
+
+    A name that is given twice has two.
+    """
     if isinstance(wanted, str) or not isinstance(wanted, Iterable):
         raise InputError(f"{what}s must be given as a list of names, not as {wanted!r}")
     wanted = list(wanted)

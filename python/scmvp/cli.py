@@ -21,6 +21,7 @@ import numpy as np
 
 import scmvp
 
+from .arguments import once
 from .data.checks import check_paired, writable
 from .data.containers import names_of_modalities
 from .data.paired import Paired
@@ -390,7 +391,7 @@ def _names_in(path: str | None) -> list[str] | None:
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise InputError(f"{path} holds no names; write one per line")
-    return names
+    return once(names)
 
 
 def _output_file(path: str) -> Path:

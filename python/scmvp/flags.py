@@ -215,8 +215,8 @@ def _add_differential(commands: argparse._SubParsersAction) -> None:
     by.add_argument(
         "--labels",
         metavar="FILE",
-        help="CSV with a header and with cell and label as first columns, such as clusters.csv "
-        "(default: the clusters of the model)",
+        help="CSV with a header and with cell and label as first columns, such as clusters.csv; "
+        "empty or NA is no label (default: the clusters of the model)",
     )
     differential.add_argument(
         "--group1",

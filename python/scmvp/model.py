@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from . import saved, storage
-from .arguments import Names
+from .arguments import Names, once
 from .data.checks import writable
 from .data.covariates import Batch
 from .data.paired import PairedData
@@ -225,8 +225,9 @@ class SCMVP(WithMethylation):
                 (cells, features), and `obs` and `var` have the names.
             modality: 'rna', 'atac', 'protein' or 'methylation', whose values are levels.
             data: Other cells; the fitted ones when None.
-            features: Names of the features; all modeled features when None.
-            cells: Names of the cells; all when None.
+            features: Names of the features, each of which is written once; all modeled features
+                when None.
+            cells: Names of the cells, likewise; all when None.
             library_size: Counts per cell over all modeled features.
             threshold: Keep only values of at least this, as a sparse matrix; dense when None.
             batch: As in `get_normalized_expression`.
@@ -234,9 +235,9 @@ class SCMVP(WithMethylation):
         """
         path = writable(path)
         with followed(progress) as (stages, _):
-            latent, names = self._latent_of(data, cells, stages)
+            latent, names = self._latent_of(data, once(cells), stages)
             self.decode_to_file(
-                path, latent, modality, names, features, library_size, threshold, batch=batch,
+                path, latent, modality, names, once(features), library_size, threshold, batch=batch,
                 progress=stages.listener or False,
             )  # fmt: skip
 

@@ -192,7 +192,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "few counts and few markers": NOTE,
         "more epochs may fit better": NOTE,
         "hardly separates the clusters": NOTE,
-        "no {label} counts": NOTE,
+        "no {modality.label} counts": NOTE,
         "is higher in {_named(without)} than in all others": NOTE,
         "of which all cells have": NOTE,
     },

@@ -147,6 +147,7 @@ def test_features_are_named_in_any_kind_of_list(refused):
 
     table, trends = along(names), along(names, scmvp.trends_along)
     assert len(table) == 3
+    pd.testing.assert_frame_equal(along([*names, names[1], names[1]]), table)
     for kind in (pd.Index, pd.Series, np.array, tuple, iter):
         pd.testing.assert_frame_equal(along(kind(names)), table)
         pd.testing.assert_frame_equal(along(kind(names), scmvp.trends_along), trends)

@@ -11,9 +11,9 @@ from populations import counts, population
 
 import scmvp
 from scmvp import cli
-from scmvp.errors import LeftOut
+from scmvp.errors import InputNote, LeftOut
 from scmvp.tools import differential
-from scmvp.tools.groups import Comparison, Groups, groups_of
+from scmvp.tools.groups import Comparison, Groups, groups_of, labels_in
 
 
 def two(group):
@@ -194,6 +194,21 @@ def test_groups_may_be_given_in_any_way(fitted, simulated):
             by_mask.set_index("feature")[numbers], other.set_index("feature").loc[
                 by_mask["feature"]][numbers]
         )  # fmt: skip
+
+
+def test_features_that_are_named_twice_are_tested_once(fitted):
+    names = list(fitted.genes[:20])
+    table = fitted.differential_expression(genes=names)
+    again = fitted.differential_expression(genes=names + names[:3] * 4)
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_labels_of_a_file_are_text(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("cell,label\na,01\nb,None\nc,NA\nd,\ne,null\n")
+    with pytest.warns(InputNote, match="2 of the 5 cells"):
+        found = labels_in(str(file), list("edcba"))
+    assert found.dropna().to_dict() == {"a": "01", "b": "None", "e": "null"}
 
 
 def test_clusters_are_compared_without_arguments(fitted):

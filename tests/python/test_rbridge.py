@@ -258,6 +258,27 @@ def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path, kept):
     np.testing.assert_allclose(values, np.log1p([3, 2]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["v3", "sce"])
+@pytest.mark.slow
+def test_columns_keep_their_names(kind, object_of, tmp_path, kept):
+    """Three that one name of R's would stand for, of which the object has one."""
+    path = object_of(kind)
+    mdata = scmvp.read_rds(path, engine=kept)
+    columns = {
+        name: np.arange(30.0) + 100 * i for i, name in enumerate(["x.1", "x 1", "x-1", "é 2"])
+    }
+    mdata.obs["x.1"] = columns["x.1"]
+    scmvp.write_rds(mdata, tmp_path / "one.rds", mdata.uns["r_object"]["kind"], engine=kept)
+    for name, values in columns.items():
+        mdata.obs[name] = values
+    scmvp.write_rds(mdata, tmp_path / "all.rds", mdata.uns["r_object"]["kind"], engine=kept)
+    scmvp.add_to_rds(tmp_path / "one.rds", mdata[::-1].copy(), tmp_path / "added.rds", engine=kept)
+    for file in ("all.rds", "added.rds"):
+        back = scmvp.read_rds(tmp_path / file, engine=kept)
+        for name, values in columns.items():
+            np.testing.assert_array_equal(back.obs[name].loc[mdata.obs_names], values)
+
+
 @pytest.mark.slow
 def test_cells_of_results_and_of_the_object(object_of, tmp_path, refused, kept):
     path = object_of("v3")

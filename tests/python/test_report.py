@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import mudata
@@ -251,6 +252,18 @@ def test_a_modality_without_signal_is_said(cells):
     assert any("ATAC alone hardly" in one for one in found.warnings)
     assert found.agreement["rna"] > 0.8
     assert "ATAC alone hardly" in page_of(found, "noise")
+
+
+@pytest.mark.slow
+def test_cells_without_counts_are_those_of_the_page(found):
+    missing = found.depth["rna"].copy()
+    missing[:7] = 0
+    of_fit = {"account": found.account | {"cells_without_rna": 40, "cells_without_atac": 30}}
+    shown = replace(found, **of_fit, depth=found.depth | {"rna": missing})
+    assert contents.without_counts(shown) == ["7 cells have no RNA counts."]
+    unknown = replace(found, **of_fit, depth={})
+    assert len(contents.without_counts(unknown)) == 2
+    assert contents.without_counts(found) == []
 
 
 @pytest.mark.slow

@@ -23,6 +23,21 @@ test_that("a folder of h5ad files becomes a Seurat object with its metadata", {
   expect_identical(found_assays(object, NULL, NULL), list(rna = "RNA", peaks = "ATAC"))
 })
 
+test_that("columns keep their names, also those that are not R's", {
+  skip_slow()
+  skip_without_core()
+  file <- tempfile(fileext = ".h5mu")
+  in_python(c(
+    "import sys, scmvp",
+    "cells = scmvp.simulate(60, 80, 120, 2, seed=1)",
+    "for i, name in enumerate(['x.1', 'x 1', 'x-1']): cells.obs[name] = i",
+    "cells.write_h5mu(sys.argv[1])"
+  ), file)
+  columns <- ReadSCMVP(file)[[c("x.1", "x 1", "x-1")]]
+  expect_identical(names(columns), c("x.1", "x 1", "x-1"))
+  expect_true(all(columns[[1]] == 0 & columns[[2]] == 1 & columns[[3]] == 2))
+})
+
 test_that("names that Seurat cannot hold are told once", {
   skip_without_core()
   folder <- tempfile("pair")

@@ -176,7 +176,10 @@ to_seurat <- function(modalities, obs, identity, reductions) {
 
 add_to_seurat <- function(object, obs, reductions, assays, identity = NULL) {
   seurat <- needs("SeuratObject")
-  if (ncol(obs) > 0) object <- seurat("AddMetaData")(object, obs)
+  # not by AddMetaData(), which makes 'leiden 1' and 'leiden-1' the column 'leiden.1'
+  columns <- attr(object, "meta.data")
+  columns[names(obs)] <- obs[match(rownames(columns), rownames(obs)), , drop = FALSE]
+  attr(object, "meta.data") <- columns
   if (!is.null(identity)) {
     object <- seurat("Idents<-")(
       object, value = stats::setNames(obs[[identity]], rownames(obs))

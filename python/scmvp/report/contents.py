@@ -276,10 +276,18 @@ def _of_modalities(found: Contents) -> list[str]:
                 f"{label} alone hardly separates the clusters (agreement {kappa:.2f}); they are "
                 "based on the other modality."
             )
-    for modality in MODALITIES:
-        if n := found.account.get(f"cells_without_{modality}", 0):
-            label = MODALITIES[modality].label
-            said.append(f"{count_of(n, 'cell', 'has', 'have')} no {label} counts.")
+    return [*said, *without_counts(found)]
+
+
+def without_counts(found: Contents) -> list[str]:
+    """Of each modality that cells of the page lack, how many; of the fit where it has no counts."""
+    said = []
+    for modality in MODALITIES.values():
+        n = found.account.get(f"cells_without_{modality.name}", 0)
+        if found.depth:
+            n = int((found.depth.get(modality.name, np.ones(1)) == 0).sum())
+        if n:
+            said.append(f"{count_of(n, 'cell', 'has', 'have')} no {modality.label} counts.")
     return said
 
 

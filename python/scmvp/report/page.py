@@ -16,7 +16,7 @@ from ..modalities import MODALITIES
 from ..version import __version__
 from ..words import count_of
 from . import figures
-from .contents import Contents
+from .contents import Contents, without_counts
 
 CITATION = (
     "Li G, Fu S, Wang S, et al. A deep generative model for multi-view profiling of single-cell "
@@ -112,11 +112,7 @@ def _depths(found: Contents) -> str:
         said = f"{of.label}: median {np.median(depth):,.0f} counts per cell"
         picture = figures.histogram(depth, f"{of.label} counts", "cells", figures.color_of(number))
         pictures.append(f"<figure>{picture}<figcaption>{said}</figcaption></figure>")
-    lacking = "".join(
-        f"<p>{count_of(n, 'cell', 'has', 'have')} no {of.label} count.</p>"
-        for of in MODALITIES.values()
-        if (n := found.account.get(f"cells_without_{of.name}", 0))
-    )
+    lacking = "".join(f"<p>{sentence}</p>" for sentence in without_counts(found))
     return _section("Depth", f'<div class="row">{"".join(pictures)}</div>{lacking}')
 
 

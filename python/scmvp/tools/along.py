@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from ..arguments import positions, whole_number
+from ..arguments import once, positions, whole_number
 from ..data.annotated import counts_in, in_order_of
 from ..data.containers import as_names, is_mudata, modality_in, type_name
 from ..data.levels import refuse_levels
@@ -315,7 +315,7 @@ def _input_of(
     counts, names, own_cells = counts_in(modality_in(data, modality), str(modality), layer)
     wanted: np.ndarray | slice = slice(None)
     if features is not None:
-        wanted = positions(names, features, "feature", f"'{modality}'")
+        wanted = positions(names, once(features), "feature", f"'{modality}'")
     if isinstance(pseudotime, str):
         if pseudotime not in data.obs:
             raise InputError(

@@ -14,7 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from ..arguments import flag, number, positive, whole_number
+from ..arguments import flag, number, once, positive, whole_number
 from ..data.covariates import distinct
 from ..data.features import cells_with_counts
 from ..data.matrices import Matrix
@@ -97,7 +97,8 @@ def settings_of(
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     only_pos = flag("only_pos", only_pos)
     forms.refuse_unknown(form)
-    wanted = scope.columns(modality, features)
+    # the rate is that of different features
+    wanted = scope.columns(modality, features if features is None else once(features))
     return Settings(
         modality, wanted, delta, fdr, library_size, n_samples, latent, seed, only_pos, form
     )

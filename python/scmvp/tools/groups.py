@@ -185,10 +185,11 @@ def _labeled(cells, labels, group1, group2, name: str) -> Groups:
 def labels_in(path: str, cells: Names) -> pd.Series:
     """Labels of cells from a CSV with a header, its first columns cell and label.
 
-    Cells that the file lacks get none.
+    Cells that the file lacks get none, nor do those whose label is empty or NA, as R writes it.
     """
     try:
-        table = pd.read_csv(path, dtype=str)
+        # 'None' and 'null' may be the names of groups
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=["", "NA"])
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read as CSV with a header: {first_line(error)}"
