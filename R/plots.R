@@ -232,15 +232,33 @@ plot_entropy <- function(probabilities, cluster) {
 cluster_probabilities <- function(object, reduction) {
   record <- record_of(object, reduction)
   latent <- latent_of(object, reduction)
+  cells <- rownames(latent)
   kept <- record$probabilities
-  if (!is.null(kept) && all(rownames(latent) %in% rownames(kept))) {
-    return(kept[rownames(latent), , drop = FALSE])
+  if (!is.null(kept) && all(cells %in% rownames(kept))) {
+    kept <- kept[cells, , drop = FALSE]
+    if (about(object)$part == "matrix" || are_columns_of(object, reduction, kept)) {
+      return(kept)
+    }
   }
   with_engine("auto", function(engine) {
     restore_model(record$model, engine)
     found <- engine$responsibilities(latent, record$level)
-    name_cells(latent, found, rownames(latent))$probabilities
+    name_cells(latent, found, cells)$probabilities
   })
+}
+
+# Whether the clusters in the metadata are those of these probabilities: cells that have exchanged
+# their names still have their own.
+are_columns_of <- function(object, reduction, probabilities) {
+  data <- cell_data(object, home_of(object, reduction))
+  columns <- unlist(names_for(reduction)[c("cluster", "cluster_prob")])
+  if (!all(columns %in% names(data))) {
+    return(FALSE)
+  }
+  own <- data[rownames(probabilities), columns]
+  label <- colnames(probabilities)[max.col(probabilities, ties.method = "first")]
+  identical(as.character(own[[1]]), label) &&
+    isTRUE(all.equal(own[[2]], unname(apply(probabilities, 1, max))))
 }
 
 record_of <- function(object, reduction) {

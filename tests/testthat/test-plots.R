@@ -143,6 +143,11 @@ test_that("probabilities and their entropy, of the cells that are there", {
     cluster_probabilities(renamed, "scmvp"), kept,
     tolerance = 1e-4, ignore_attr = TRUE
   )
+  exchanged <- SeuratObject::RenameCells(half, new.names = rev(cell_names[1:40]))
+  expect_equal(
+    cluster_probabilities(exchanged, "scmvp"), kept,
+    tolerance = 1e-4, ignore_attr = TRUE
+  )
   even <- plot_entropy(
     rbind(c("0" = 1, "1" = 0), c(0.5, 0.5), c(0.5, 0.5)), factor(c("0", "1", "1"))
   )
