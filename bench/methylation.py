@@ -19,23 +19,18 @@ more than 1 the proportion that is called. Runs in the environment of `requireme
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
-import time
-import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData
-from protein import pair_of, pattern
+from protein import measure, pair_of, parser_of, pattern
 from scipy.special import expit, logit
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from sklearn.metrics import adjusted_rand_score
 
 import scmvp
 from scmvp.nn import levels
@@ -188,40 +183,24 @@ def correlation(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.corrcoef(*(part.ravel() for part in parts))[0, 1])
 
 
+def scores(found: dict, kind: np.ndarray, level: np.ndarray) -> dict[str, float]:
+    row = {"level_correlation": correlation(found["level"], level)}
+    if "model" in found:
+        row |= {"elbo": found["model"].summary()["elbo"]} | calls_of(found["model"], kind, level)
+    return row
+
+
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--cells", type=int, default=600)
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser = parser_of(__doc__, SETTINGS, METHODS, [0, 1, 2])
     # strength of the prior of scMVP's output weights in these phases
     parser.add_argument("--prior", type=float, nargs=2, metavar=("WARM-UP", "MIXTURE"))
-    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.prior:
         warm_up, of_mixture = given.prior
         stages = {"KL warm-up": warm_up, "warm-up": warm_up, "mixture": of_mixture}
         levels.EARLY_PRIOR.update(stages)
-    warnings.simplefilter("ignore")
-    rows = []
-    for setting in given.settings:
-        for seed in given.seeds:
-            mdata, kind, level = cells_of(setting, given.cells, seed)
-            for method in given.methods:
-                started = time.perf_counter()
-                found = METHODS[method](mdata, seed)
-                row = {"setting": setting, "method": method, "seed": seed, "cells": given.cells}
-                row["ari"] = adjusted_rand_score(kind, found["clusters"])
-                row["level_correlation"] = correlation(found["level"], level)
-                row["seconds"] = time.perf_counter() - started
-                if method == "scmvp":
-                    row["elbo"] = found["model"].summary()["elbo"]
-                    row |= calls_of(found["model"], kind, level)
-                rows.append(row)
-                print(pd.DataFrame([row]).round(3).to_string(index=False, header=False), flush=True)
-                if given.out:
-                    pd.DataFrame(rows).round(3).to_csv(given.out, index=False)
+    measure(given, METHODS, cells_of, scores)
 
 
 if __name__ == "__main__":

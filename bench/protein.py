@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -185,40 +186,52 @@ def correlation(found: np.ndarray, truth: np.ndarray) -> float:
     return float((a * b).mean(0).mean())
 
 
-def main() -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+def scores(found: dict[str, np.ndarray], _: np.ndarray, foreground: np.ndarray) -> dict[str, float]:
+    known = "protein" in found
+    return {"protein_correlation": correlation(found["protein"], foreground) if known else np.nan}
+
+
+def parser_of(about: str, settings: Iterable[str], methods: Iterable[str], seeds: Sequence[int]):
+    """The arguments of `measure`."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--seeds", type=int, nargs="+", default=seeds)
     parser.add_argument("--cells", type=int, default=600)
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--settings", nargs="+", choices=settings, default=list(settings))
+    parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    return parser
+
+
+def measure(given: argparse.Namespace, methods: dict, cells_of: Callable, scores: Callable) -> None:
+    """Run every method on the cells of every setting and seed; print and write a row for each.
+
+    Args:
+        given: What `parser_of` has read.
+        methods: From cells and a seed to what was found, of which `clusters` are scored here.
+        cells_of: From setting, number of cells and seed to cells, their types and the truth.
+        scores: From what was found, the types and the truth to further columns.
+    """
     warnings.simplefilter("ignore")
     rows = []
     for setting in given.settings:
         for seed in given.seeds:
-            mdata, kind, foreground = cells_of(setting, given.cells, seed)
+            mdata, kind, truth = cells_of(setting, given.cells, seed)
             for method in given.methods:
                 started = time.perf_counter()
-                found = METHODS[method](mdata, seed)
+                found = methods[method](mdata, seed)
+                seconds = time.perf_counter() - started
                 row = {"setting": setting, "method": method, "seed": seed, "cells": given.cells}
                 row["ari"] = adjusted_rand_score(kind, found["clusters"])
-                row["protein_correlation"] = (
-                    correlation(found["protein"], foreground) if "protein" in found else np.nan
-                )
-                row["seconds"] = time.perf_counter() - started
-                rows.append(row)
-                print(
-                    *(
-                        f"{value:.3f}" if isinstance(value, float) else value
-                        for value in row.values()
-                    ),
-                    sep="\t",
-                    flush=True,
-                )  # noqa: E501
+                rows.append(row | scores(found, kind, truth) | {"seconds": seconds})
+                table = pd.DataFrame(rows).round(3)
+                print(table.tail(1).to_string(index=False, header=len(rows) == 1), flush=True)
                 if given.out:
-                    pd.DataFrame(rows).round(3).to_csv(given.out, index=False)
+                    table.to_csv(given.out, index=False)
+
+
+def main() -> None:
+    """See the module."""
+    measure(parser_of(__doc__, SETTINGS, METHODS, [0]).parse_args(), METHODS, cells_of, scores)
 
 
 if __name__ == "__main__":
