@@ -161,13 +161,19 @@ seurat_of <- function(paired) {
   # what Seurat counts itself (nCount_RNA, ...) stays: it is of these counts
   counted <- setdiff(names(object[[]]), "orig.ident")
   cells <- cells[colnames(object), setdiff(names(cells), counted), drop = FALSE]
-  # not by AddMetaData(), which makes 'leiden 1' and 'leiden-1' the column 'leiden.1'
-  columns <- methods::slot(object, "meta.data")
-  columns[names(cells)] <- cells
-  methods::slot(object, "meta.data") <- columns
+  object <- with_cell_columns(object, cells)
   if ("orig.ident" %in% names(cells) && !anyNA(cells$orig.ident)) {
     SeuratObject::Idents(object) <- "orig.ident"
   }
+  object
+}
+
+# A Seurat object with columns of a data frame as metadata of its cells, under their names:
+# AddMetaData() makes 'leiden 1' and 'leiden-1' the column 'leiden.1'.
+with_cell_columns <- function(object, table) {
+  columns <- attr(object, "meta.data")
+  columns[names(table)] <- table[match(rownames(columns), rownames(table)), , drop = FALSE]
+  attr(object, "meta.data") <- columns
   object
 }
 

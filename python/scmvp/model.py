@@ -15,6 +15,7 @@ from .data.checks import writable
 from .data.covariates import Batch
 from .data.paired import PairedData
 from .errors import InputError
+from .fit.checkpoint import Checkpoint
 from .fit.course import course_of, trained
 from .fit.training import Callback
 from .methylation import WithMethylation
@@ -147,12 +148,13 @@ class SCMVP(WithMethylation):
             preset_of(plan.preset).training, max_epochs, batch_size, lr, seed, device, threads,
             callback, checkpoint, training_options,
         )  # fmt: skip
-        design, identity = plan.scope.design(data), plan.scope.identity(data)
+        design, file = plan.scope.design(data), course.checkpoint
+        state = None if file is None else Checkpoint(file, plan.scope.identity(data))
         with followed(progress) as (stages, show_epoch):
             # assigned as a whole, so that a failed second training leaves the first one
             self._fit = trained(
-                course, plan.options, plan.n_clusters, data.counts, design, identity, plan.account,
-                show_epoch, stages,
+                course, plan.options, plan.n_clusters, data.counts, design, plan.account,
+                show_epoch, stages, state,
             )  # fmt: skip
         if not (keep_checkpoint or self.interrupted):
             course.forget_checkpoint()

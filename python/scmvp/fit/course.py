@@ -98,10 +98,10 @@ def trained(
     n_clusters: int | None,
     counts: dict[str, Matrix],
     design: np.ndarray | None,
-    identity: dict[str, str],
     account: dict[str, Any],
     show_epoch: Callback | None,
     stages: Stages,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
     """Train a new module.
 
@@ -111,10 +111,10 @@ def trained(
         n_clusters: K; None: to be found.
         counts: Counts of the cells, by modality.
         design: Their batches, (n, S).
-        identity: By which a checkpoint can tell that it is of these cells, features and batches.
         account: Numbers of cells and features, and of cells that lack a modality.
         show_epoch: Called after each epoch, before the caller's callback.
         stages: For the work before the first epoch.
+        checkpoint: Where the state of the training is kept.
 
     Raises:
         InputError: The training diverged.
@@ -130,8 +130,6 @@ def trained(
             part_paired = 1 - account["cells_incomplete"] / n_cells
             cells = Cells(counts, course.device, ranks(), design, part_paired)
             trainer = Trainer(module, cells, training)
-            file = course.checkpoint
-            checkpoint = None if file is None else Checkpoint(file, identity)
         result = trainer.run(_both(show_epoch, course.callback), checkpoint, stages)
         latent = trainer.latent()
         tree = _tree_of(module, latent)

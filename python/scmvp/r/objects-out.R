@@ -176,10 +176,7 @@ to_seurat <- function(modalities, obs, identity, reductions) {
 
 add_to_seurat <- function(object, obs, reductions, assays, identity = NULL) {
   seurat <- needs("SeuratObject")
-  # not by AddMetaData(), which makes 'leiden 1' and 'leiden-1' the column 'leiden.1'
-  columns <- attr(object, "meta.data")
-  columns[names(obs)] <- obs[match(rownames(columns), rownames(obs)), , drop = FALSE]
-  attr(object, "meta.data") <- columns
+  object <- with_cell_columns(object, obs)
   if (!is.null(identity)) {
     object <- seurat("Idents<-")(
       object, value = stats::setNames(obs[[identity]], rownames(obs))
