@@ -81,7 +81,13 @@ def once(names: Any) -> Any:
     return list(dict.fromkeys(names))
 
 
-def positions(have: Names, wanted: Names, what: str, where: str) -> np.ndarray:
+def positions(
+    have: Names,
+    wanted: Names,
+    what: str,
+    where: str,
+    advice: str = "give names that are there, spelled the same way",
+) -> np.ndarray:
     """Index of each wanted name, or a refusal that names the first ones missing.
 
     A name that is given twice has two.
@@ -92,10 +98,7 @@ def positions(have: Names, wanted: Names, what: str, where: str) -> np.ndarray:
     position = {name: i for i, name in enumerate(have)}
     missing = [str(name) for name in wanted if str(name) not in position]
     if missing:
-        raise InputError(
-            f"{what}s that are not in {where}: {name_some(missing)}; "
-            "give names that are there, spelled the same way"
-        )
+        raise InputError(f"{what}s that are not in {where}: {name_some(missing)}; {advice}")
     if not len(wanted):
         raise InputError(
             f"no {what} is named; give at least one name, or leave the list out for all"

@@ -121,10 +121,18 @@ def test_the_checkpoint_of_another_training_is_refused(cells, tmp_path, refused)
     )
     renamed, cycled = cells.copy(), np.roll(np.arange(cells["rna"].n_vars), 1)
     renamed["rna"].var_names = cells["rna"].var_names[cycled]
+    rna = cells["rna"]
+
+    def with_rna(other):
+        return MuData({"rna": other, "atac": cells["atac"]})
+
     for other, what in (
-        (cells[::-1].copy(), "(cells differ)"),
+        (cells[::-1].copy(), "(ATAC counts, RNA counts, cells differ)"),
         (renamed, "(genes differ)"),
-        (MuData({"rna": cells["rna"][:, cycled].copy(), "atac": cells["atac"]}), "(genes differ)"),
+        (with_rna(cells["rna"][:, cycled].copy()), "(RNA counts, genes differ)"),
+        # the same names and sums, with counts of other cells and of other features
+        (with_rna(ad.AnnData(rna.X[::-1], rna.obs, rna.var)), "(RNA counts differ)"),
+        (with_rna(ad.AnnData(rna.X[:, cycled], rna.obs, rna.var)), "(RNA counts differ)"),
     ):
         refused(lambda other=other: SCMVP(other, n_clusters=3).train(checkpoint=file, **OPTIONS),
                 "another training", what)  # fmt: skip

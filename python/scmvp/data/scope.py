@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import positions
+from ..arguments import Names, positions
 from ..errors import InputError
 from ..modalities import MODALITIES, all_of
 from ..words import count_of
@@ -22,6 +22,7 @@ from .features import (
     in_fragments,
     modeled_features,
 )
+from .matrices import Matrix, pieces_of
 from .paired import Paired, PairedData
 from .preprocess import counts_insertions
 
@@ -63,17 +64,23 @@ class Scope:
         return None if self.covariates is None else self.covariates.design(paired.obs)
 
     def identity(self, paired: Paired) -> dict[str, str]:
-        """Digests of the names of the cells and features, and of the cells' batches."""
+        """Digests of the names of cells and features, the counts, and the cells' batches.
+
+        Those of the counts are of one sum per cell, weighted by random whole numbers: they differ
+        if a count, a cell or a feature is another one. One pass over the counts.
+        """
         names: dict[str, Iterable[str]] = {"cells": paired.cells}
         names |= {MODALITIES[of].features: features for of, features in paired.features.items()}
         if self.covariates is not None and paired.obs is not None:
             columns = self.covariates.names
             rows = paired.obs[columns].astype(str).itertuples(index=False)
             names["batch"] = [*columns, *("\t".join(row) for row in rows)]
-        return {
+        found = {
             of: hashlib.sha256("\n".join(map(str, own)).encode()).hexdigest()
             for of, own in names.items()
         }
+        counts = paired.counts.items()
+        return found | {f"{MODALITIES[of].label} counts": _digest(part) for of, part in counts}
 
     def row(self, batch: Batch = None) -> np.ndarray | None:
         """Design of one batch, (S,); of the average batch when None."""
@@ -89,21 +96,38 @@ class Scope:
         """The features of a modality, or a refusal of one that is unknown."""
         if modality not in self.features:
             known = " or ".join(f"'{name}'" for name in self.features)
+            if modality in MODALITIES:
+                raise InputError(
+                    f"the model was fitted without {MODALITIES[modality].group}; use {known}, or "
+                    f"fit it again to cells with {MODALITIES[modality].group}"
+                )
             raise InputError(f"modality '{modality}' is unknown; use {known}")
         return self.features[modality]
 
-    def columns(self, modality: str, wanted: Sequence[str] | None) -> np.ndarray | None:
+    def columns(self, modality: str, wanted: Names | None) -> np.ndarray | None:
         """Numbers of the features asked for; None for all."""
         names, of = self.names(modality), MODALITIES[modality]
         if wanted is None:
             return None
-        return positions(names, wanted, of.feature, f"the {of.label} model")
+        advice = "give names that are there, spelled the same way"
+        if not of.is_panel:
+            advice += f" ({of.features} seen in too few of the fitted cells are not modeled)"
+        return positions(names, wanted, of.feature, f"the {of.label} model", advice)
 
     def refuse_latent(self, argument: str, given: Any) -> None:
         """Unless it is 'joint' or a modality."""
         known = ["joint", *self.features]
         if given not in known:
             raise InputError(f"{argument} '{given}' is unknown; use one of {', '.join(known)}")
+
+
+def _digest(counts: Matrix) -> str:
+    """Of counts, whose weighted sums are whole numbers and therefore exact."""
+    weights = np.random.default_rng(0).integers(1, 1 << 20, counts.shape[1]).astype(np.float64)
+    found = hashlib.sha256()
+    for piece in pieces_of(counts):
+        found.update((piece @ weights).tobytes())
+    return found.hexdigest()
 
 
 class Chosen(NamedTuple):

@@ -21,7 +21,7 @@ from ..files import whole_file
 if TYPE_CHECKING:
     from .training import Trainer
 
-FORMAT = "scmvp-checkpoint-5"
+FORMAT = "scmvp-checkpoint-6"
 _RESPONSIBILITIES = "shares"  # the name of their tensor in a checkpoint
 
 
@@ -69,7 +69,6 @@ class Checkpoint:
         cells = self.identity | {
             "number of cells": len(trainer.cells),
             "number of features": [len(layer.bias) for layer in trainer.module.outputs()],
-            "counts": trainer.fingerprint,
             "number of clusters": trainer.module.n_clusters_given,
         }
         options = dataclasses.asdict(trainer.module.options) | dataclasses.asdict(trainer.options)

@@ -94,8 +94,6 @@ class Trainer:
         self.best: dict[str, torch.Tensor] | None = None  # weights of the best epoch of the phase
         self.responsibilities: np.ndarray | None = None  # of `mixture_cells`, (n, K)
         self.progress = Progress()
-        # the biases start as the log of p_j, the proportions of the features in all counts
-        self.fingerprint = [float(layer.bias.detach().double().sum()) for layer in module.outputs()]
 
     def _batch_size(self, n_cells: int) -> int:
         """Cells of a minibatch, so many of which have both modalities as the options say.
