@@ -23,8 +23,9 @@
 #'   `peak`, or `gene` and a range (`seqnames`, `start`, `end`; 1-based, as in a GRanges), which is
 #'   every peak that overlaps. With a column `linked` (`TRUE` or `FALSE`), these pairs alone are
 #'   learned from; a pair with rows of both kinds is linked. Without it, the rows are links, and the
-#'   other pairs of their genes are not. In both cases pairs that are not in `links` are ignored.
-#'   With a column `group` in `links`, `known` needs it, too.
+#'   other pairs of their genes are not. In both cases a message says how many pairs are not in
+#'   `links`, and they are left out. Peaks are matched in any spelling. With a column `group` in
+#'   `links`, `known` needs it, too.
 #' @param weights The attribute `weights` of a table that was calibrated before, instead of `known`.
 #' @inheritParams DoubletScoreSCMVP
 #' @param ... Not used; an unknown argument causes an error that names it.

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 import scmvp
+from scmvp.errors import InputNote
 
 TERMS = (
     "log contact", "log accessibility", "log support", "log pairs of the gene", "promoter",
@@ -116,7 +117,8 @@ def test_pairs_that_are_not_known_get_the_weights_of_all_that_are(case):
     some = np.random.default_rng(2).uniform(size=len(links)) < 0.3
     known = known_of(links, linked)[some].sample(frac=1, random_state=0)
     known = pd.concat([known, known.assign(peak="chr1:1-2"), known.assign(linked=False)])
-    result = scmvp.calibrate_links(links, known)
+    with pytest.warns(InputNote, match="known pairs are not among the links"):
+        result = scmvp.calibrate_links(links, known)
     assert result.attrs["weights"]["pairs"] == some.sum()
     assert result.attrs["weights"]["linked"] == linked[some].sum()
     weights = json.loads(json.dumps(result.attrs["weights"]))
@@ -124,6 +126,21 @@ def test_pairs_that_are_not_known_get_the_weights_of_all_that_are(case):
     same = np.isclose(applied["calibrated"], result["calibrated"], rtol=1e-12, atol=0)
     assert same[~some].all() and not same[some].any()
     assert applied.attrs["weights"] == weights
+
+
+def test_known_peaks_are_matched_in_any_spelling(case):
+    links, linked, _ = case
+    listed = links.loc[linked, ["gene", "peak"]]
+    assert listed["peak"].str.fullmatch(r"chr\d+:\d+-\d+").all()
+    respelled = listed["peak"].str.replace(":", "-")
+    half = np.arange(len(listed)) % 2 == 0
+    other = listed.assign(peak=np.where(half, respelled, listed["peak"]))
+    wanted = scmvp.calibrate_links(links, listed)
+    pd.testing.assert_frame_equal(scmvp.calibrate_links(links, other), wanted)
+    unknown = listed.assign(peak=np.where(half, "chr1-1-2", listed["peak"]))
+    n = f"{half.sum():,} of {len(listed):,} known pairs are not among the links"
+    with pytest.warns(InputNote, match=n):
+        scmvp.calibrate_links(links, unknown)
 
 
 def test_a_list_of_links_makes_the_other_pairs_of_its_genes_unlinked(case):
@@ -170,7 +187,10 @@ def test_a_gene_whose_known_range_is_on_no_peak_is_learned_from_as_by_name(case)
     far = links["gene"].iloc[[-1]]
     by_name = pd.concat([listed, pd.DataFrame({"gene": far, "peak": "chr1:1-2"})])
     by_range = pd.concat([ranges, pd.DataFrame({"gene": far, "chrom": "1", "start": 1, "end": 2})])
-    found = [scmvp.calibrate_links(links, known).attrs["weights"] for known in (by_name, by_range)]
+    found = []
+    for known in (by_name, by_range):
+        with pytest.warns(InputNote, match="1 of .* known pairs is not among the links"):
+            found.append(scmvp.calibrate_links(links, known).attrs["weights"])
     assert found[0] == found[1]
 
 

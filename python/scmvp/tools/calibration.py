@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data.containers import as_names, type_name
+from ..data.containers import as_names, note, type_name
+from ..data.features import range_meaning
 from ..data.labels import batch_name, level_names
 from ..data.peaks import peaks_of
 from ..errors import InputError
@@ -50,8 +51,9 @@ def calibrate_links(
             'start' and 'end' (0-based, half-open), which is every peak that overlaps. With a column
             'linked' (bool, or 0 and 1), these pairs alone are learned from; a pair with rows of
             both kinds is linked. Without it, the rows are links, and the other pairs of their genes
-            are not. In both cases pairs that are not in `links` are ignored. With a column 'group'
-            in `links`, `known` needs it, too.
+            are not. In both cases a warning says how many pairs are not in `links`, and they are
+            left out. Peaks are matched in any spelling. With a column 'group' in `links`, `known`
+            needs it, too.
         weights: `attrs['weights']` of a table that was calibrated before, instead of `known`.
 
     Returns:
@@ -172,7 +174,8 @@ def _known_pairs(links: pd.DataFrame, known: Any) -> tuple[np.ndarray, np.ndarra
     if "group" in links and "group" not in known:
         raise InputError("links are of groups of cells, but known has no column 'group'; add it")
     numbered = _names(links, key).assign(row=np.arange(len(links)))
-    rows = _names(known, key if by_name else key[:-1]).assign(linked=_linked(known))
+    rows = _names(known, key if by_name else key[:-1])
+    rows = rows.assign(linked=_linked(known), pair=np.arange(len(rows)))
     of_genes = rows[key[:-1]].drop_duplicates()
     if not by_name:
         rows = _with_peaks(rows, known, pd.unique(numbered["peak"]))
@@ -182,6 +185,11 @@ def _known_pairs(links: pd.DataFrame, known: Any) -> tuple[np.ndarray, np.ndarra
         raise InputError(
             f"none of the known pairs ({_first(of_genes)}) is among the links "
             f"({_first(numbered)}); give {names} by the same names, and of the same genome"
+        )
+    if absent := len(known) - found["pair"].nunique():
+        note(
+            f"{absent:,} of {count_of(len(known), 'known pair')} "
+            f"{'is' if absent == 1 else 'are'} not among the links and left out"
         )
     linked = found.groupby("row")["linked"].max()
     if "linked" not in known:  # what else the genes have is not linked
@@ -197,8 +205,10 @@ def _known_pairs(links: pd.DataFrame, known: Any) -> tuple[np.ndarray, np.ndarra
 
 
 def _names(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Columns as text, numbers and logical values as the project names them."""
+    """Columns as text, peaks in one spelling, numbers and logical values as the project does."""
     names = {name: level_names(table[name], batch_name) for name in columns}
+    if "peak" in names:
+        names["peak"] = np.array([range_meaning(str(peak)) for peak in names["peak"]], dtype=object)
     return pd.DataFrame(names).astype(object)
 
 
