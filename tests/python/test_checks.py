@@ -194,6 +194,25 @@ def test_duplicated_names(refused):
         refused(lambda rna=rna, atac=atac: check_paired((rna, atac)), "duplicated", words, "unique")
 
 
+def test_duplicated_names_outside_a_fit(simulated, refused):
+    """A name that stands for two features, or two cells, has no meaning in a table either."""
+    genes, cells = simulated.copy(), simulated["rna"].copy()
+    genes["rna"].var_names = [genes["rna"].var_names[1], *genes["rna"].var_names[1:]]
+    time = np.arange(genes.n_obs)
+    refused(lambda: scmvp.features_along(genes, "rna", pseudotime=time), "duplicated gene names")
+    refused(lambda: scmvp.pseudobulk(genes, time % 3, time % 2), "duplicated gene names")
+    cells.obs_names = [cells.obs_names[1], *cells.obs_names[1:]]
+    cells.obs["type"], cells.obs["donor"] = (time % 2).astype(str), (time % 3).astype(str)
+    for sample, group in ((time % 3, time % 2), ("donor", "type")):
+        refused(
+            lambda sample=sample, group=group: scmvp.pseudobulk(cells, sample, group),
+            "duplicated cell names",
+        )
+    empty = simulated[:0].copy()
+    coordinates = pd.DataFrame({"gene": ["A"], "chrom": ["chr1"], "start": [1], "end": [10**8]})
+    refused(lambda: scmvp.gene_activity(empty, coordinates), "has no cells")
+
+
 def test_a_cell_needs_counts_in_one_modality_only(refused):
     rna, atac = RNA.copy(), ATAC.copy()
     rna[1] = 0

@@ -401,6 +401,11 @@ def test_columns_of_cells_are_kept():
     assert obs["quality"].tolist()[2:] == [1.5, 2.5] and obs["quality"].isna().tolist()[0]
     assert obs["sample"].tolist() == ["a", "a", "b", "b"]
     assert obs["sample_before"].tolist()[2:] == ["s1", "s2"]
+    # joined files are joined again
+    again = join({"x": join(samples), "y": join({"c": one, "d": other})}).obs
+    assert again["sample"].tolist() == [*"xxxxyyyy"]
+    assert again["sample_before_2"].tolist() == [*"aabbccdd"]
+    assert again["sample_before"].tolist()[2:4] == ["s1", "s2"]
 
 
 def test_cells_of_one_modality(paths, tmp_path, refused):

@@ -15,7 +15,7 @@ import scmvp
 from scmvp import cli, storage
 from scmvp.errors import InputError
 from scmvp.fit.mixture import shared_neighbors
-from scmvp.fit.tree import RESOLUTION, cluster_tree
+from scmvp.fit.tree import RESOLUTION, _agglomerate, cluster_tree
 
 
 def line_and_blobs() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -216,3 +216,12 @@ def test_pieces_of_simulated_gradients_merge():
         found.append([adjusted_rand_score(truth, level) for level in levels])
     of_components, of_clusters = np.mean(found, axis=0)
     assert of_components < 0.9 < of_clusters
+
+
+def test_rounding_never_raises_a_connectivity():
+    """Weights that are all the same tie at every merge; a rising one is refused in a file."""
+    for n in range(3, 30):
+        for weight in (0.1, 0.3, 1 / 3, 0.7):
+            weights = np.full((n, n), weight)
+            np.fill_diagonal(weights, 0)
+            assert (np.diff(_agglomerate(weights)[1]) <= 0).all()

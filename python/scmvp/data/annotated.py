@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..words import count_of, name_some
-from .checks import count_matrix
+from .checks import check_names, count_matrix
 from .columns import columns_of_cells
 from .containers import as_names, is_mudata
 from .labels import level_names
@@ -63,10 +63,14 @@ def counts_in(
         adata: The modality.
         modality: 'rna' or 'atac'.
         layer: With raw counts; X when None.
+
+    Raises:
+        InputError: There are no cells or features, names are duplicated, or values are not counts.
     """
     places, cells = places_of(adata), as_names(adata.obs_names)
     place = place_in_memory(places, modality, layer, argument="layer")
     features = place.features()
+    check_names(modality, cells, features)
     advice = partial(remedy, places, modality, argument="layer")
     return count_matrix(place.values(), modality, cells, features, advice), features, cells
 

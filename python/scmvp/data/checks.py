@@ -233,12 +233,12 @@ def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
 def check_names(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
     """Refuse a modality without cells or features, and names that occur twice."""
     if len(cells) == 0:
-        raise InputError(f"the {label_of(modality)} modality has no cells; nothing can be fitted")
+        raise InputError(f"the {label_of(modality)} modality has no cells; give some")
     word = feature_of(modality)
     if len(features) == 0:
-        raise InputError(f"the {label_of(modality)} modality has no {word}s; nothing can be fitted")
-    _refuse_duplicates(cells, f"cell names of the {label_of(modality)} modality", "obs_names")
-    _refuse_duplicates(features, word + " names", "var_names")
+        raise InputError(f"the {label_of(modality)} modality has no {word}s; give some")
+    check_unique(cells, f"cell names of the {label_of(modality)} modality", "obs_names")
+    check_unique(features, word + " names", "var_names")
 
 
 def _refuse_swapped(features: dict[str, np.ndarray]) -> None:
@@ -432,7 +432,8 @@ def _describe_bad(value: float, label: str, where: str, advice: str) -> str:
     )
 
 
-def _refuse_duplicates(names: np.ndarray, what: str, attribute: str) -> None:
+def check_unique(names: np.ndarray, what: str, attribute: str) -> None:
+    """Refuse names that occur twice; `attribute` of an AnnData has them."""
     index = pd.Index(names)
     if index.is_unique:
         return

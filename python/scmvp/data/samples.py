@@ -84,12 +84,13 @@ def join_samples(
                 f"{of.features} are left out, as not all samples have them (only "
                 f"{name_some(having)})"
             )
+    aside = _name_aside(samples)
     for modality, adata in joined.items():
         adata.obs_names = _cell_names(cells[modality])
-        adata.obs = _columns_of_samples({n: m[modality].obs for n, m in samples.items()})
-    whole = _columns_of_samples({name: mdata.obs for name, mdata in samples.items()})
-    if _KEPT_ASIDE in whole:
-        note(f"a column '{COLUMN}' of the cells was renamed to '{_KEPT_ASIDE}'")
+        adata.obs = _columns_of_samples({n: m[modality].obs for n, m in samples.items()}, aside)
+    whole = _columns_of_samples({name: mdata.obs for name, mdata in samples.items()}, aside)
+    if aside in whole:
+        note(f"a column '{COLUMN}' of the cells was renamed to '{aside}'")
     return join_all(joined, obs=whole, mosaic=mosaic, may_be_mosaic=True)
 
 
@@ -107,9 +108,18 @@ def _cell_names(cells: Mapping[str, pd.Index]) -> pd.Index:
     return pd.Index(names)
 
 
-def _columns_of_samples(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Their rows under each other; categories stay categories."""
-    renamed = [table.rename(columns={COLUMN: _KEPT_ASIDE}) for table in tables.values()]
+def _name_aside(samples: Mapping[str, MuData]) -> str:
+    """A free name for columns called 'sample': 'sample_before', 'sample_before_2', ..."""
+    tables = [part for mdata in samples.values() for part in (mdata, *mdata.mod.values())]
+    taken = {str(name) for table in tables for name in table.obs}
+    taken |= {name.partition(":")[2] for name in taken}
+    others = (f"{_KEPT_ASIDE}_{number}" for number in itertools.count(2))
+    return next(name for name in itertools.chain([_KEPT_ASIDE], others) if name not in taken)
+
+
+def _columns_of_samples(tables: Mapping[str, pd.DataFrame], aside: str) -> pd.DataFrame:
+    """Their rows under each other; categories stay categories, 'sample' is called `aside`."""
+    renamed = [table.rename(columns={COLUMN: aside}) for table in tables.values()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of columns without a value
         columns = pd.concat(renamed, sort=False)

@@ -144,4 +144,6 @@ def _agglomerate(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         volume[a] += volume[b]
         volume, node[a] = np.delete(volume, b), made
         node = np.delete(node, b)
-    return np.array(merges, int).reshape(-1, 2), np.array(connectivity, float)
+    # rounding may raise it in its last digit
+    never_rising = np.minimum.accumulate(np.array(connectivity, float))
+    return np.array(merges, int).reshape(-1, 2), never_rising

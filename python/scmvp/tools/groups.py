@@ -103,7 +103,7 @@ def groups_in(
     clusters: Callable[[], np.ndarray],
 ) -> Groups:
     """`groups_of` by a column of `data.obs`, by labels, or, without these, by `clusters`."""
-    named = groupby if isinstance(groupby, str) else "groupby"
+    named = groupby if isinstance(groupby, str) else getattr(groupby, "name", None) or "groupby"
     labels = column_of(data, groupby, cells) if isinstance(groupby, str) else groupby
     if groupby is None and (group1 is None or np.ndim(group1) == 0):
         labels, named = clusters(), "the clusters of the model"
@@ -199,7 +199,7 @@ def labels_in(path: str, cells: Names) -> pd.Series:
     label = table.iloc[:, 1].set_axis(table.iloc[:, 0])
     if twice := name_some(label.index[label.index.duplicated()]):
         raise InputError(f"{path} has cells twice: {twice}; give each one label")
-    found = label.reindex(pd.Index(cells))
+    found = label.reindex(pd.Index(cells)).rename(path)
     if found.isna().all():
         raise InputError(
             f"{path} has none of the cells (it has {name_some(label.index)}, the data "

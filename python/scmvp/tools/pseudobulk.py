@@ -141,6 +141,7 @@ def counted_cells(data: Any, given: Mapping[str, Any], modality: str, layer: str
         layer: With raw counts; X when None.
     """
     adata, names = _modality_and_cells(data, modality)
+    counts, features, own = counts_in(adata, modality, layer)
     values = {
         argument: column_of(data, by, names) if isinstance(by, str) else by
         for argument, by in given.items()
@@ -149,7 +150,6 @@ def counted_cells(data: Any, given: Mapping[str, Any], modality: str, layer: str
         argument: Labels(*level_codes(by, labels_of(data, by, names, argument)))
         for argument, by in values.items()
     }
-    counts, features, own = counts_in(adata, modality, layer)
     order = pd.Index(own).get_indexer(names)
     if not np.array_equal(order, np.arange(counts.shape[0])):
         counts = rows_of(counts, order)  # a cell that the modality lacks has no counts

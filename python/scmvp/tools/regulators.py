@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.annotated import column_of, labels_of
+from ..data.checks import check_unique
 from ..data.containers import as_names, type_name
 from ..data.labels import level_codes
 from ..data.motifs import table_of
@@ -209,6 +210,7 @@ def _genes_of(activity: Any) -> np.ndarray:
             "the activity has no var['gene'], the factors of the motifs; give what "
             "motif_activity() returned"
         )
+    check_unique(as_names(activity.var_names), "names of motifs", "var_names")
     return as_names(activity.var["gene"])
 
 
