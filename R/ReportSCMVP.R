@@ -67,7 +67,7 @@ ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NUL
         batches_of_model(batches, cells, data, "the table of the object's cells")
       }
       wanted <- union(shown, intersect(batches, colnames(data)))
-      named <- as.data.frame(data)[cells, wanted, drop = FALSE]
+      named <- data[cells, wanted, drop = FALSE]
       engine$report(
         file, latent, counts, as_plain_columns(named), shown, c(options, record$level), watch$stage
       )
@@ -83,7 +83,7 @@ metadata_to_show <- function(data, columns) {
     return(check_names_known(columns, colnames(data), "columns", "among the metadata"))
   }
   usable <- vapply(as.list(data), function(values) {
-    if (!is.atomic(values)) {
+    if (!is.atomic(values) || length(dim(values)) > 0) {
       return(FALSE)
     }
     n <- length(unique(values[!is.na(values)]))

@@ -48,6 +48,7 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #' Plots measured and imputed values of each feature: without `group.by` one point per cell, with
 #' `group.by` the distributions of both in each group. Both are scaled to 10,000 counts per cell
 #' over the features of the model. Measured proteins include their background, imputed ones do not.
+#' Cells without counts of the modality have no measured value.
 #'
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
 #' @param features Names of modeled genes, peaks or proteins.
@@ -144,6 +145,7 @@ check_plot_size <- function(n_features, n_cells, most = 1e8) {
 }
 
 plot_measured_imputed <- function(data, scale, ncol) {
+  data <- data[!is.na(data$measured), ]
   ggplot2::ggplot(data, ggplot2::aes(.data$imputed, .data$measured)) +
     ggplot2::geom_point(size = 0.6, alpha = 0.4, colour = "#0072B2") +
     ggplot2::facet_wrap("feature", scales = "free", ncol = ncol) +
@@ -157,12 +159,21 @@ plot_by_group <- function(data, scale, group.by, ncol) {
     value = c(data$measured, data$imputed),
     kind = factor(rep(c("measured", "imputed"), each = nrow(data)), c("measured", "imputed"))
   )
+  long <- long[!is.na(long$value), ]
   ggplot2::ggplot(long, ggplot2::aes(.data$group, .data$value, fill = .data$kind)) +
     ggplot2::geom_boxplot(outlier.size = 0.3, linewidth = 0.3) +
     ggplot2::facet_wrap("feature", scales = "free_y", ncol = ncol) +
     ggplot2::scale_fill_manual(values = c(measured = "grey80", imputed = "#56B4E9")) +
     ggplot2::labs(x = group.by, y = scale, fill = NULL) +
-    seurat_theme()
+    seurat_theme() +
+    slanted_labels(data$group)
+}
+
+# Names of groups that would cover one another side by side.
+slanted_labels <- function(groups) {
+  if (sum(nchar(unique(as.character(groups))), na.rm = TRUE) > 30) {
+    ggplot2::theme(axis.text.x = ggplot2::element_text(angle = 45, hjust = 1))
+  }
 }
 
 #' Plot the confidence of the clusters
@@ -288,7 +299,8 @@ scaled_counts <- function(counts, features, modelled, log) {
       "compared: give all of them."
     )
   }
-  total <- pmax(Matrix::colSums(counts[there, , drop = FALSE]), 1)
+  total <- Matrix::colSums(counts[there, , drop = FALSE])
+  total[total == 0] <- NA # not measured in this cell
   values <- t(t(as.matrix(counts[features, , drop = FALSE])) / total * 1e4)
   if (log) log1p(values) else values
 }

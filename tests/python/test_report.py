@@ -162,6 +162,45 @@ def test_means_of_markers_are_per_ten_thousand(found, model, cells):
         np.testing.assert_allclose(imputed[:, cluster], decoded[own].mean(0), rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_cells_that_were_not_measured_are_not_zeros(model, cells, tmp_path):
+    """A third of the cells without ATAC, most of them of one cluster."""
+    cluster = model.predict()
+    hidden = (np.arange(400) % 6 == 0) | (cluster == 1) & (np.arange(400) % 3 > 0)
+    atac = cells["atac"][~hidden].copy()
+    query = mudata.MuData({"rna": cells["rna"], "atac": atac})
+    query.obs["batch"] = cells.obs["batch"]
+    query.obs["ratio"] = np.where(np.arange(400) == 7, np.inf, np.arange(400.0))
+    query.obs["plate"] = (np.arange(400) % 12).astype(str)
+    file = tmp_path / "report.html"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputNote)
+        model.report(file, query, columns=["ratio", "plate"])
+    text = file.read_text()
+    columns = {column["name"]: column for column in data_of(text)["columns"]}
+    assert columns["ratio"]["values"][6:9] == [6, None, 8]
+    assert columns["plate"]["levels"] == [str(i) for i in range(12)]
+    unknown = [value is None for value in columns["ATAC counts, log10"]["values"]]
+    assert unknown == hidden.tolist()
+    counts = cells["atac"][:, list(model.peaks)].X.toarray()
+    depth = counts.sum(1)
+    assert f"ATAC: median {np.median(depth[~hidden]):,.0f} counts per cell" in text
+    shown = re.search(r"<title>(chr[^,]+), cluster (\d): ([\d.e+]+)</title>", text)
+    peak, one, said = shown.groups()
+    paired = model._matched(query)
+    assert (paired.counts["atac"].sum(1).A1 == 0)[hidden].all()
+    own = (model.predict(query) == int(one)) & ~hidden
+    at = list(model.peaks).index(peak)
+    assert float(said) == pytest.approx((counts[own, at] / depth[own] * 1e4).mean(), rel=1e-2)
+
+
+@pytest.mark.slow
+def test_a_report_without_metadata(model, cells, tmp_path):
+    model.report(tmp_path / "report.html", cells, columns=[])
+    names = [one["name"] for one in data_of((tmp_path / "report.html").read_text())["columns"]]
+    assert "batch" in names and "cell_type" not in names
+
+
 def clouds():
     rng = np.random.default_rng(0)
     z = np.concatenate([rng.normal(4 * i, 1, (50, 6)) for i in range(3)])

@@ -184,3 +184,17 @@ test_that("the tree has the numbers of cells and the clusters of the object", {
   used <- sort(results_of(given)$tree$component)
   expect_identical(colors(given), as.character(used))
 })
+
+test_that("cells without counts of a modality have no measured value in it", {
+  skip_slow()
+  skip_without_core()
+  skip_if_not_installed("ggplot2")
+  peaks <- atac_counts()
+  hidden <- cell_names[seq(1, 90, 3)]
+  peaks[, hidden] <- 0
+  fit <- quick_fit(paired_object(peaks), mosaic = TRUE, impute = "none", max.epochs = 1)
+  plot <- PlotSCMVPImputation(fit, peak_names[1:2], "peaks")
+  expect_identical(nrow(plot$data), 2L * 60L)
+  boxes <- PlotSCMVPImputation(fit, peak_names[1], "peaks", group.by = "scmvp_cluster")
+  expect_identical(c(table(boxes$data$kind)), c(measured = 60L, imputed = 90L))
+})

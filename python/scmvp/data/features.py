@@ -25,9 +25,8 @@ MIN_SHARED = 0.8
 
 def in_fragments(paired: Paired) -> Paired:
     """The same cells with insertions converted to fragments."""
-    return dataclasses.replace(
-        paired, counts=paired.counts | {"atac": insertions_to_fragments(paired.atac)}
-    )
+    fragments = insertions_to_fragments(paired.atac)
+    return dataclasses.replace(paired, counts=paired.counts | {"atac": fragments}, converted=True)
 
 
 def modeled_features(given: Paired, min_cells: int) -> Paired:
@@ -54,7 +53,7 @@ def modeled_features(given: Paired, min_cells: int) -> Paired:
                 (matrix.data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape
             )
         counts[modality], features[modality] = modeled, names[kept]
-    return Paired(counts, features, given.cells, given.obs)
+    return dataclasses.replace(given, counts=counts, features=features)
 
 
 def in_features(paired: Paired, modeled: dict[str, np.ndarray]) -> Paired:
@@ -67,11 +66,13 @@ def in_features(paired: Paired, modeled: dict[str, np.ndarray]) -> Paired:
         modality: match_features(names, paired.features[modality], modality)
         for modality, names in modeled.items()
     }
-    counts = {}
+    counts, absent = {}, {}
     for modality, names in modeled.items():
         _tell_missing(at[modality], names, paired.features[modality], modality)
         counts[modality] = _columns(paired.counts[modality], at[modality], modality)
-    return Paired(counts, dict(modeled), paired.cells, paired.obs)
+        known = paired.absent.get(modality, names[:0])  # cells may be matched twice
+        absent[modality] = np.concatenate([known, names[at[modality] < 0]])
+    return dataclasses.replace(paired, counts=counts, features=dict(modeled), absent=absent)
 
 
 def match_features(modeled: np.ndarray, have: np.ndarray, modality: str) -> np.ndarray:
@@ -144,7 +145,7 @@ def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
         insertions: Whether the fitted cells' counts were of insertions: what is assumed where a
             query is too small to decide.
     """
-    if "atac" not in paired.counts:
+    if "atac" not in paired.counts or paired.converted:
         return paired
     seen = looks_like_insertions(paired.atac)
     if seen is not None and seen != insertions:

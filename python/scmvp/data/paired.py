@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -25,12 +25,16 @@ class Paired:
         features: Their names by modality, spelled as given.
         cells: Cell names, in the order of the first modality.
         obs: Columns of the cells that were asked for, or all that a file has.
+        converted: Whether the ATAC counts are fragments that were insertions before.
+        absent: Names of features by modality that the cells lack and that count as zero.
     """
 
     counts: dict[str, Matrix]
     features: dict[str, np.ndarray]
     cells: np.ndarray
     obs: pd.DataFrame | None = None
+    converted: bool = False
+    absent: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def rna(self) -> Matrix:

@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from ..data.levels import both_columns
 from ..data.matrices import cell_totals, columns_of, in_memory
 from ..data.paired import Paired
-from ..errors import InputError, LeftOut
+from ..errors import InputError, InputNote, LeftOut
 from ..fit.tree import ClusterTree
 from ..modalities import MODALITIES
 from ..progress import Stages
@@ -80,6 +80,7 @@ class Contents:
     summary: dict[str, Any]
     history: dict[str, list]
     depth: dict[str, np.ndarray] = field(default_factory=dict)  # by modality, (n,)
+    converted: bool = False  # whether insertions were converted to the fragments of the ATAC depth
     markers: dict[str, pd.DataFrame] = field(default_factory=dict)
     n_markers: dict[str, pd.Series] = field(default_factory=dict)  # called ones, by cluster
     # features, clusters that have cells, measured, imputed (f, clusters)
@@ -120,8 +121,9 @@ def contents_of(
     if coordinates is None:
         with stages.stage("placing the cells on a map"):
             places, name = layout(cells.latent[shown], seed)
+        name = f"{name} of the joint latent"
     else:
-        places, name = coordinates[shown], "given coordinates"
+        places, name = coordinates[shown], "the given coordinates"
     spread = np.ptp(places, axis=0)
     places = (places - places.min(0)) / np.where(spread > 0, spread, 1)
     found = Contents(
@@ -129,6 +131,7 @@ def contents_of(
     )  # fmt: skip
     if paired is not None:
         found.depth = {name: cell_totals(counts) for name, counts in paired.counts.items()}
+        found.converted = paired.converted
         _add_markers(found, model, paired, n_markers, seed, stages)
         with stages.stage("simulating doublets"), suppress(InputError):  # of too few cells
             found.doublets = model.doublet_scores(paired, seed=seed).to_numpy()
@@ -145,7 +148,9 @@ def contents_of(
 def _add_markers(
     found: Contents, model: SCMVP, paired: Paired, n_markers: int, seed: int, stages: Stages
 ) -> None:
-    labels = pd.Series(found.cells.cluster.astype(str), dtype=object, index=found.cells.names)
+    number = np.unique(found.cells.cluster)  # in the order of numbers, not of text
+    text = pd.Categorical(found.cells.cluster.astype(str), number.astype(str))
+    labels = pd.Series(text, index=found.cells.names)
     if labels.nunique() < 2:
         return
     for modality in model.features:
@@ -179,15 +184,20 @@ def _means(
     used = np.unique(cluster)
     at = pd.Index(paired.features[modality]).get_indexer(features)
     by_cluster = [np.flatnonzero(cluster == one) for one in used]
+    # in cells without counts of the modality it was not measured
+    with_counts = [rows[found.depth[modality][rows] > 0] for rows in by_cluster]
     counts = paired.counts[modality]
     if MODALITIES[modality].is_level:
         columns = both_columns(at, counts.shape[1] // 2)
-        measured = _levels(in_memory(columns_of(counts, columns)), by_cluster)
+        measured = _levels(in_memory(columns_of(counts, columns)), with_counts)
     else:
         counts = in_memory(columns_of(counts, at))
         scale = 1e4 / np.maximum(found.depth[modality], 1)
         scaled = counts.multiply(scale[:, None]).tocsr()
-        measured = [np.asarray(scaled[rows].mean(0)).ravel() for rows in by_cluster]
+        none = np.full(len(at), np.nan)
+        measured = [
+            np.asarray(scaled[rows].mean(0)).ravel() if len(rows) else none for rows in with_counts
+        ]
     imputed = model.decode(found.cells.latent, modality, features)
     return (
         features,
@@ -202,7 +212,7 @@ def _levels(counts: Any, by_cluster: list[np.ndarray]) -> list[np.ndarray]:
     found = []
     for rows in by_cluster:
         m, u = np.split(np.asarray(counts[rows].sum(0, dtype=np.float64)).ravel(), 2)
-        found.append(np.divide(m, m + u, out=np.zeros_like(m), where=m + u > 0))
+        found.append(np.divide(m, m + u, out=np.full_like(m, np.nan), where=m + u > 0))
     return found
 
 
@@ -218,7 +228,9 @@ def _agreement(found: Contents, model: SCMVP, paired: Paired) -> dict[str, float
         rows = np.flatnonzero(depth[shown] > 0)
         if len(rows) < 2 * NEIGHBORS:
             continue
-        latent = model.get_latent_representation(paired, modality)[shown][rows]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputNote)  # of cells without counts, not used here
+            latent = model.get_latent_representation(paired, modality)[shown][rows]
         own = cluster[rows]
         guess = np.eye(n)[own[_neighbors(latent)]].sum(1).argmax(1)
         chance = float(np.bincount(own, minlength=n) @ np.bincount(guess, minlength=n))
@@ -338,8 +350,12 @@ def _of_depth(found: Contents, number: pd.Series) -> list[str]:
     for one in few:
         own = found.cells.cluster == one
         ratios = [
-            np.median(depth[own]) / max(np.median(depth[~own]), 1) for depth in found.depth.values()
+            np.median(depth[own & (depth > 0)]) / max(np.median(depth[~own & (depth > 0)]), 1)
+            for depth in found.depth.values()
+            if (own & (depth > 0)).any() and (~own & (depth > 0)).any()
         ]
+        if not ratios:
+            continue
         if min(ratios) > DEPTH_RATIO:
             deep.append(one)
         elif max(ratios) < 1 / DEPTH_RATIO:

@@ -14,6 +14,7 @@ PALETTE = (
     "#637939", "#3182BD", "#F0C808", "#843C39", "#31A354", "#9E9AC8", "#FD8D3C", "#17BECF",
     "#A55194", "#6B6ECF", "#B5CF6B", "#E7969C", "#525252", "#BDB76B", "#1B9E77", "#C51B8A",
 )  # fmt: skip
+_UNKNOWN = "#999999"
 _RAMP = ("#F1EEF6", "#BDC9E1", "#74A9CF", "#2B8CBE", "#045A8D")
 _LEFT, _BOTTOM, _TOP, _RIGHT = 58, 40, 10, 12
 
@@ -24,14 +25,18 @@ def color_of(number: int) -> str:
 
 
 def on_ramp(values: np.ndarray) -> np.ndarray:
-    """Colors of values from the smallest to the largest, (n,)."""
-    low, high = np.nanmin(values), np.nanmax(values)
-    part = np.nan_to_num((values - low) / ((high - low) or 1.0))
+    """Colors of values from the smallest to the largest, (n,); gray where there is none."""
+    known = np.isfinite(values)
+    if not known.any():
+        return np.full(len(values), _UNKNOWN)
+    low, high = values[known].min(), values[known].max()
+    part = np.where(known, values - low, 0) / ((high - low) or 1.0)
     steps = np.minimum((part * 10).astype(int), 9) / 9 * (len(_RAMP) - 1)
     lower = np.minimum(steps.astype(int), len(_RAMP) - 2)
     rgb = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in _RAMP])
     mixed = rgb[lower] + (steps - lower)[:, None] * (rgb[lower + 1] - rgb[lower])
-    return np.array([f"#{r:02X}{g:02X}{b:02X}" for r, g, b in mixed.round().astype(int)])
+    colors = np.array([f"#{r:02X}{g:02X}{b:02X}" for r, g, b in mixed.round().astype(int)])
+    return np.where(known, colors, _UNKNOWN)
 
 
 def points(xy: np.ndarray, colors: Sequence[str], label: str, size: int = 300) -> str:
@@ -121,7 +126,8 @@ def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label:
         parts.append(_text(left - 6, i * cell + 14, name, "end"))
         colors = on_ramp(values[i])
         for j, column in enumerate(columns):
-            title = escape(f"{name}, cluster {column}: {values[i, j]:.3g}")
+            said = f"{values[i, j]:.3g}" if np.isfinite(values[i, j]) else "not measured"
+            title = escape(f"{name}, cluster {column}: {said}")
             parts.append(
                 f'<rect x="{left + j * cell}" y="{i * cell}" width="{cell - 1}" '
                 f'height="{cell - 1}" fill="{colors[j]}"><title>{title}</title></rect>'

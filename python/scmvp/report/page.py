@@ -78,7 +78,7 @@ def _head(found: Contents, title: str) -> str:
 
 
 def _maps(found: Contents, columns: list[dict[str, Any]]) -> str:
-    said = f"Cells placed by {found.layout} of the joint latent."
+    said = f"Cells placed by {found.layout}."
     if len(found.shown) < len(found.cells.names):
         n, of = len(found.shown), count_of(len(found.cells.names), "cell")
         said += f" {n:,} of {of}, drawn at random."
@@ -109,7 +109,13 @@ def _depths(found: Contents) -> str:
     pictures = []
     for number, (name, depth) in enumerate(found.depth.items()):
         of = MODALITIES[name]
-        said = f"{of.label}: median {np.median(depth):,.0f} counts per cell"
+        counted = "counts"
+        if name == "atac" and found.converted:
+            counted = "fragments (about half of the counted insertions)"
+        depth = depth[depth > 0]  # the other cells are told below
+        if not len(depth):
+            continue
+        said = f"{of.label}: median {np.median(depth):,.0f} {counted} per cell"
         picture = figures.histogram(depth, f"{of.label} counts", "cells", figures.color_of(number))
         pictures.append(f"<figure>{picture}<figcaption>{said}</figcaption></figure>")
     lacking = "".join(f"<p>{sentence}</p>" for sentence in without_counts(found))
@@ -263,9 +269,8 @@ def _columns(found: Contents) -> list[dict[str, Any]]:
         _scale("cluster probability", cells.certainty[shown]),
     ]
     for name, depth in found.depth.items():
-        columns.append(
-            _scale(f"{MODALITIES[name].label} counts, log10", np.log10(depth[shown] + 1))
-        )
+        log = np.where(depth[shown] > 0, np.log10(depth[shown] + 1), np.nan)
+        columns.append(_scale(f"{MODALITIES[name].label} counts, log10", log))
     if found.doublets is not None:
         columns.append(_scale("doublet score", found.doublets[shown]))
     for name in cells.columns:
@@ -273,10 +278,21 @@ def _columns(found: Contents) -> list[dict[str, Any]]:
         if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             columns.append(_scale(str(name), values.to_numpy(float)))
         else:
-            text = values.astype(object).where(values.notna(), "missing").astype(str)
-            code, levels = pd.factorize(text, sort=True)
-            columns.append(_levels(str(name), code, list(levels)))
+            code, levels = _coded(values)
+            columns.append(_levels(str(name), code, levels))
     return columns
+
+
+def _coded(values: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Level of each cell, and the levels: in their own order, or numbers before text."""
+    text = values.astype(object).where(values.notna(), "missing").astype(str)
+    there = set(text)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        known = [str(level) for level in values.cat.categories if str(level) in there]
+        levels = known + sorted(there - set(known))
+    else:
+        levels = sorted(there, key=lambda one: (not one.isdecimal(), one.zfill(20), one))
+    return pd.Index(levels).get_indexer(text), levels
 
 
 def _levels(name: str, code: np.ndarray, levels: list[str]) -> dict[str, Any]:
@@ -285,9 +301,9 @@ def _levels(name: str, code: np.ndarray, levels: list[str]) -> dict[str, Any]:
 
 
 def _scale(name: str, values: np.ndarray) -> dict[str, Any]:
-    kept = [None if np.isnan(value) else float(f"{value:.4g}") for value in values]
-    colors = figures.on_ramp(values) if np.isfinite(values).any() else np.full(len(values), "#999")
-    return {"name": name, "levels": None, "values": kept, "colors": colors.tolist()}
+    kept = [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
+    colors = figures.on_ramp(values).tolist()
+    return {"name": name, "levels": None, "values": kept, "colors": colors}
 
 
 def _legend(column: dict[str, Any]) -> str:
@@ -321,7 +337,7 @@ def _json_of(found: Contents, columns: list[dict[str, Any]]) -> str:
     names = [str(name) for name in found.cells.names[found.shown]]
     content = {"names": names, "x": x, "y": y, "columns": columns}
     # nothing in it may end the element that it is in
-    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _section(title: str, *parts: str) -> str:

@@ -72,7 +72,7 @@ def write_report(
     markers = whole_number("markers", markers)
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     obs = pd.DataFrame(index=names) if obs is None else obs.loc[names]
-    if columns is not None:
+    if columns is not None and len(columns):
         positions(list(obs.columns), columns, "column", "the metadata")
     if coordinates is not None:
         coordinates = np.asarray(coordinates, float)
