@@ -182,7 +182,7 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
   if (is.null(counts[[tested]])) {
     refuse(
       "the counts of the ", features_of_kind(tested), " are not in the object: ",
-      where_counts_are(record$options, tested)
+      where_counts_are(record$options, tested, takes_modality = TRUE)
     )
   }
   cells <- colnames(counts[[tested]])
@@ -194,11 +194,21 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
     })
     modelled <- features_in_model(model, tested)
     shown <- found[[tested]]$shown
+    there <- !found[[tested]]$missing # of the others there is nothing to say
     features <- if (!is.null(request$features)) {
-      modelled[match(check_names_known(request$features, shown, "features", "in the model"), shown)]
+      known <- check_names_known(request$features, shown[there], "features", "in model and object")
+      modelled[match(known, shown)]
+    } else if (!all(there)) {
+      modelled[there]
     }
-    if (request$verbose) tell_groups(groups, tested, length(modelled))
+    if (request$verbose) tell_groups(groups, tested, sum(there))
     latent <- latent_from(names(without_nulls(counts)), names(counts))
+    if (latent != "joint" && length(counts) > 1) {
+      message(
+        "lfc_model is that of the cells as ", listed_kinds(names(without_nulls(counts))),
+        " alone place them, as the other counts are not in the object"
+      )
+    }
     options <- c(request$options, list(latent = latent))
     columns <- names(model$batch)
     batch <- if (length(columns) > 0) {
@@ -211,7 +221,8 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
   })
 }
 
-where_counts_are <- function(options, tested) {
+# `takes_modality`: whether the verb may be asked for another one.
+where_counts_are <- function(options, tested, takes_modality = FALSE) {
   named <- function(part) paste0(of_kind(all_kinds, "prefix"), ".", part)
   part <- Filter(function(part) any(named(part) %in% names(options)), c("assay", "experiment"))
   argument <- of_kind(tested, "argument")
@@ -221,7 +232,10 @@ where_counts_are <- function(options, tested) {
   names <- stats::setNames(options[named(part)], all_kinds)
   if (is.null(names[[tested]])) {
     other <- names(without_nulls(names))[1]
-    return(paste0("its cells were embedded without them, so take modality = \"", other, "\"."))
+    return(paste0(
+      "its cells were embedded without them, so ",
+      if (takes_modality) paste0("take modality = \"", other, "\".") else "give cells with them."
+    ))
   }
   both <- tested == "methylation" && part == "assay" # which has two, read as one
   named <- if (both) layers_of_levels else names[[tested]]

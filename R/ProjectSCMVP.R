@@ -302,8 +302,9 @@ wanted_of_model <- function(wanted, shown, kind) {
   check_names_known(wanted, shown, paste0("impute.", features_of_kind(kind)), "in the model")
 }
 
-# list(counts, shown): counts in the rows of the model (zero where the query has no such feature),
-# under the model's names, NULL without any; and the names that the query has for these.
+# list(counts, shown, missing): counts in the rows of the model (zero where the query has no such
+# feature), under the model's names, NULL without any; the names that the query has for these; and
+# which it lacks.
 in_model_features <- function(counts, model, kind, cells, projection) {
   modelled <- features_in_model(model, kind)
   if (is.null(counts)) {
@@ -338,7 +339,7 @@ in_model_features <- function(counts, model, kind, cells, projection) {
     counts <- rows_or_zero(counts, rows_of_features(at, length(have), kind))
   }
   dimnames(counts) <- list(row_names_of(modelled, kind), cells)
-  list(counts = counts, shown = shown)
+  list(counts = counts, shown = shown, missing = missing)
 }
 
 # Counts by kind that a fit was made on, in the rows of its model and in the order of `cells`.

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from mudata import MuData
 from populations import counts, population
 
 import scmvp
 from scmvp import cli
-from scmvp.errors import InputNote, LeftOut
+from scmvp.errors import InputError, InputNote, LeftOut
 from scmvp.tools import differential
 from scmvp.tools.groups import Comparison, Groups, groups_of, labels_in
 
@@ -201,6 +202,28 @@ def test_features_that_are_named_twice_are_tested_once(fitted):
     table = fitted.differential_expression(genes=names)
     again = fitted.differential_expression(genes=names + names[:3] * 4)
     pd.testing.assert_frame_equal(again, table)
+
+
+def test_nothing_is_said_of_absent_features(fitted, simulated):
+    """The others have the effects that they have when the absent ones are counted as zero."""
+    absent = list(fitted.genes[[1, 4]])
+    kept = ~simulated["rna"].var_names.isin(absent)
+    query = MuData({"rna": simulated["rna"][:, kept].copy(), "atac": simulated["atac"].copy()})
+    zeros = simulated.copy()
+    zeros["rna"].X = zeros["rna"].X @ sp.diags_array(kept.astype("f4"))
+    labels = fitted.predict().astype(str)
+    with pytest.warns(InputNote, match="2 genes of the model"):
+        table = fitted.differential_expression(query, groupby=labels)
+    assert not table["feature"].isin(absent).any()
+    whole = fitted.differential_expression(zeros, groupby=labels)
+    index = ["group", "feature"]
+    whole = whole.set_index(index).loc[pd.MultiIndex.from_frame(table[index])]
+    np.testing.assert_allclose(table["lfc"], whole["lfc"], atol=1e-6)
+    genes = [absent[0], fitted.genes[0]]
+    with pytest.warns(InputNote), pytest.raises(InputError, match=f"the cells lack '{absent[0]}'"):
+        fitted.differential_expression(query, groupby=labels, genes=genes)
+    with pytest.warns(InputNote):
+        fitted.differential_expression(query, groupby=labels, genes=genes[1:])
 
 
 def test_labels_of_a_file_are_text(tmp_path):

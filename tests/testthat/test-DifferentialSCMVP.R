@@ -308,3 +308,20 @@ test_that("groups taken together have a name of their own", {
   expect_equal(found$lfc, truth$lfc)
   expect_identical(unique(as.character(found$group)), "A+B.1")
 })
+
+test_that("nothing is said of features that the object has no more, and what is missing is told", {
+  skip_slow()
+  fit <- fitted_object()
+  less <- fit
+  kept <- gene_names[1:50]
+  less[["RNA"]] <- SeuratObject::CreateAssayObject(layer_data(fit, "RNA", "counts")[kept, ])
+  table <- DifferentialSCMVP(less, verbose = FALSE)
+  expect_setequal(table$feature, kept)
+  expect_refused(
+    DifferentialSCMVP(less, features = gene_names[c(1, 60)], verbose = FALSE),
+    "is not in model and object \\('Gene60'\\)"
+  )
+  less <- fit
+  less[["ATAC"]] <- NULL
+  expect_message(DifferentialSCMVP(less, verbose = FALSE), "lfc_model is that of .*RNA alone")
+})

@@ -7,7 +7,7 @@ Settings, the test (module `effects`), and the table, which also has fold change
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,11 @@ from ..data.scope import Scope
 from ..errors import InputError
 from ..fit.embedding import embed
 from ..fit.fitted import Fitted
+from ..modalities import feature_of
 from ..nn.batches import Cells
 from ..nn.module import PairedMixtureVAE
 from ..nn.networks import Gaussian
+from ..words import name_some
 from . import forms, impute
 from .compared import CountTest, LevelTest, Test
 from .effects import STEP, posterior_of, q_values
@@ -104,10 +106,28 @@ def settings_of(
     )
 
 
+def _without_absent(settings: Settings, scope: Scope, paired: Paired) -> Settings:
+    """Nothing is said of features that the cells lack."""
+    names = scope.names(settings.modality)
+    absent = np.isin(names, paired.absent.get(settings.modality, []))
+    if not absent.any():
+        return settings
+    if settings.wanted is None:
+        return replace(settings, wanted=np.flatnonzero(~absent))
+    if (lacking := absent[settings.wanted]).any():
+        word = feature_of(settings.modality)
+        raise InputError(
+            f"the cells lack {name_some(names[settings.wanted[lacking]])}; leave out what was not "
+            f"counted, or give cells with these {word}s"
+        )
+    return settings
+
+
 def compare_groups(
     fit: Fitted, scope: Scope, paired: Paired, groups: Groups, settings: Settings
 ) -> pd.DataFrame:
     """Test groups of these cells; the table is that of `compare`, in the form asked for."""
+    settings = _without_absent(settings, scope, paired)
     counts = paired.counts[settings.modality]
     design, row, batch = scope.design(paired), None, None
     if scope.covariates is not None and design is not None:
