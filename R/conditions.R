@@ -23,7 +23,7 @@ covariate_columns <- function(covariates, cells) {
     covariates <- check_names_known(
       covariates, colnames(cells$data), "covariates", "among the columns of the cell metadata"
     )
-    found <- as.data.frame(cells$data[, covariates, drop = FALSE], optional = TRUE)
+    found <- cells$data[, covariates, drop = FALSE]
     rownames(found) <- names
   }
   found[] <- lapply(found, function(x) {

@@ -109,11 +109,22 @@ experiment_part <- function(experiment, name, assay.type, fitted, cells, under =
 
 #' @export
 cell_data.SummarizedExperiment <- function(object, home = NULL) {
-  bioc("SummarizedExperiment", "colData")(object)
+  plain_table(bioc("SummarizedExperiment", "colData")(object))
+}
+
+# A DataFrame as a data frame whose columns keep their names, those of runs as vectors.
+plain_table <- function(data) {
+  columns <- lapply(as.list(data), function(x) {
+    if (methods::is(x, "Rle")) bioc("S4Vectors", "decode")(x) else x
+  })
+  names(columns) <- colnames(data)
+  structure(columns, row.names = rownames(data), class = "data.frame")
 }
 
 #' @export
 latent_of.SummarizedExperiment <- function(object, reduction) {
+  role <- reduction_role(argument = "reduction", maker = "run RunSCMVP() first")
+  check_reduction(object, reduction, role, "model")
   coordinates <- as.matrix(bioc("SingleCellExperiment", "reducedDim")(object, reduction))
   rownames(coordinates) <- colnames(object)
   coordinates

@@ -52,7 +52,7 @@ cell_data.MultiAssayExperiment <- function(object, home = NULL) {
   holder <- object[[home]]
   cells <- colnames(holder)
   units <- data_of_units(object, home, cells)
-  data <- if (is_matrix_like(holder)) units[0] else bioc("SummarizedExperiment", "colData")(holder)
+  data <- if (is_matrix_like(holder)) units[0] else cell_data(holder)
   more <- setdiff(colnames(units), colnames(data))
   if (length(more) > 0) data[more] <- units[more]
   rownames(data) <- cells
@@ -156,6 +156,6 @@ sample_map <- function(object, name) {
 # the cells themselves, or of the donors or samples they come from.
 data_of_units <- function(object, name, cells) {
   map <- sample_map(object, name)
-  data <- bioc("SummarizedExperiment", "colData")(object)
+  data <- plain_table(bioc("SummarizedExperiment", "colData")(object))
   data[match(map$primary[match(cells, map$colname)], rownames(data)), , drop = FALSE]
 }

@@ -52,7 +52,7 @@ batches_in <- function(batch, table, where) {
     )
   }
   check_names_known(batch, colnames(table), "batch", paste("among the columns of", where))
-  found <- as.data.frame(table)[batch]
+  found <- table[batch]
   rownames(found) <- rownames(table)
   found
 }

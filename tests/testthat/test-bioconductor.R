@@ -207,3 +207,36 @@ test_that("experiments that cannot be told apart, or are missing, are refused", 
     ImputeSCMVP(sce_of()), "the object has no reduction 'scmvp'", class = "scmvp_error_model"
   )
 })
+
+test_that("columns of cells may have any name, be runs, and stand beside matrices", {
+  skip_slow()
+  sce <- sce_of()
+  n <- ncol(sce)
+  sce$"my donor" <- rep(c("a", "b"), length.out = n)
+  sce$my.donor <- "another column"
+  sce$run <- S4Vectors::Rle(rep(c("x", "y", "z"), each = n / 3))
+  sce$places <- matrix(0, n, 2)
+  fit <- quick_fit(sce, batch = "my donor", impute = "none", max.epochs = 1)
+  expect_setequal(stored_results(fit, "scmvp")$summary$account$batch, "my donor")
+  expect_identical(fit$"my donor", sce$"my donor")
+  file <- tempfile(fileext = ".html")
+  ReportSCMVP(fit, file, verbose = FALSE)
+  page <- paste(readLines(file), collapse = "")
+  expect_true(all(vapply(c("my donor", "run"), grepl, NA, page, fixed = TRUE)))
+  sums <- PseudobulkSCMVP(
+    sce, sample = "run", group.by = "my donor", min.cells = 1, verbose = FALSE
+  )
+  plain <- PseudobulkSCMVP(
+    sce, sample = as.character(sce$run), group.by = sce$"my donor", min.cells = 1, verbose = FALSE
+  )
+  expect_identical(sums$counts, plain$counts)
+})
+
+test_that("a fit whose reduction was taken out says so", {
+  skip_slow()
+  fit <- fitted_sce()
+  SingleCellExperiment::reducedDim(fit, "scmvp") <- NULL
+  for (use in list(ImputeSCMVP, DifferentialSCMVP, DoubletScoreSCMVP)) {
+    expect_refused(use(fit), "no reduction 'scmvp'", "scmvp_error_model")
+  }
+})

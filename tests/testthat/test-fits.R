@@ -265,3 +265,15 @@ test_that("identities are a column whatever else begins with their name", {
   data <- cell_data(object)
   expect_identical(data[["ident"]], unname(SeuratObject::Idents(object)))
 })
+
+test_that("what was imputed from a fit does not outlive it in a merge with other cells", {
+  skip_slow()
+  fit <- fitted_object()
+  other <- SeuratObject::RenameCells(paired_object(), add.cell.id = "other")
+  merged <- suppressWarnings(merge(fit, other))
+  # as some versions of Seurat make the key of the name
+  suppressWarnings(SeuratObject::Key(merged[["scMVP_RNA"]]) <- "scMVP_RNA_")
+  expect_true(is_imputed(merged, "scMVP_RNA"))
+  again <- suppressWarnings(quick_fit(merged, impute = "none", max.epochs = 1))
+  expect_setequal(SeuratObject::Assays(again), c("RNA", "ATAC"))
+})
