@@ -8,10 +8,12 @@
 #'   frame), a GRanges with a `score` (of [CiceroLinks()], or the `Links()` of an assay), or a named
 #'   list of these.
 #' @param region A region such as `"chr1:1000000-1500000"` or `"chr1-1000000-1500000"`, a GRanges,
-#'   or the name of a gene in `gene.coords`.
+#'   or the name of a gene in `gene.coords`. Links of all genes in it are drawn; for those of one
+#'   gene alone, give `subset(links, gene == "CD8A")`.
 #' @param gene.coords Coordinates of the genes to draw, in any form that [LinkPeaksLASSO()] accepts,
 #'   or `NULL`.
-#' @param threshold Links with an absolute score at or below this value are not drawn.
+#' @param threshold Links with an absolute score at or below this value are not drawn. A message
+#'   says if none is left.
 #' @param extend Base pairs added on both sides of a gene.
 #' @param peaks Names of peaks to draw below the arcs; `NULL` for those of the links.
 #' @return A ggplot. If only one end of a link is in the region, the peak is drawn without the arc.
@@ -57,6 +59,12 @@ PlotLinks <- function(links, region, gene.coords = NULL, threshold = 0, extend =
   boxes <- boxes[inside(boxes$seqnames, boxes$start, boxes$end), ]
   arcs <- arcs[which(abs(arcs$score) > threshold & inside(arcs$seqnames, arcs$from, arcs$to) &
     arcs$from >= region$start & arcs$to <= region$end), ]
+  if (nrow(arcs) == 0) {
+    message(
+      "no link within the region has a score above the threshold of ", threshold,
+      ": only peaks and genes are drawn"
+    )
+  }
   draw_links(arcs, boxes, genes_inside(genes, inside), region, names(links))
 }
 
@@ -165,22 +173,21 @@ find_region <- function(region, genes, extend) {
 draw_links <- function(arcs, boxes, genes, region, panels) {
   curve <- arc_points(arcs)
   curve$panel <- factor(curve$panel, panels)
-  limit <- max(abs(curve$score), 0.01)
   plot <- ggplot2::ggplot() +
     ggplot2::geom_line(
       ggplot2::aes(.data$x, .data$y, group = .data$link, color = .data$score), curve
     ) +
-    ggplot2::scale_color_gradient2(
-      low = "#2166ac", mid = "grey80", high = "#b2182b", limits = c(-limit, limit), name = "score"
-    ) +
+    color_of_scores(curve$score) +
     ggplot2::geom_hline(yintercept = 0, color = "grey60") +
     ggplot2::facet_wrap(~panel, ncol = 1, drop = FALSE) +
     ggplot2::scale_x_continuous(
       labels = function(x) format(x / 1e6, trim = TRUE), expand = c(0.01, 0)
     ) +
-    ggplot2::scale_y_continuous(breaks = function(limits) pretty(c(0, limits[2]), 3)) +
+    ggplot2::scale_y_continuous(
+      breaks = if (nrow(arcs) > 0) function(limits) pretty(c(0, limits[2]), 3)
+    ) +
     ggplot2::coord_cartesian(xlim = c(region$start, region$end)) +
-    ggplot2::labs(x = paste(region$label, "(Mb)"), y = "|score|") +
+    ggplot2::labs(x = paste(region$label, "(Mb)"), y = if (nrow(arcs) > 0) "|score|") +
     ggplot2::theme_classic() +
     ggplot2::theme(strip.background = ggplot2::element_blank())
   height <- max(curve$y, 0.05)
@@ -200,6 +207,16 @@ draw_links <- function(arcs, boxes, genes, region, panels) {
   }
   if (!is.null(genes) && nrow(genes) > 0) plot <- plot + gene_layers(genes, region, height)
   plot
+}
+
+# From blue to red, or from gray to red where no score is negative.
+color_of_scores <- function(score) {
+  limit <- max(abs(score), 0.01)
+  signed <- any(score < 0)
+  ggplot2::scale_color_gradient2(
+    low = "#2166ac", mid = "grey80", high = "#b2182b", limits = c(if (signed) -limit else 0, limit),
+    name = "score", guide = if (length(score) > 0) "colorbar" else "none"
+  )
 }
 
 # An arrow from where a gene starts to where it ends, within the region. Genes of which only the

@@ -20,7 +20,8 @@ stored_results <- function(object, reduction, argument = "reduction") {
     check_reduction(object, reduction, reduction_role(argument = argument, maker = maker), "model")
     refuse(
       "reduction '", reduction, "' holds no scMVP model (merge() drops it, and other functions ",
-      "make reductions without one): run RunSCMVP() on this object.",
+      "make reductions without one): run RunSCMVP() on this object, or ProjectSCMVP() with a ",
+      "saved model of these cells.",
       class = "model"
     )
   }

@@ -152,7 +152,8 @@ refuse_other_model <- function(kind, kinds) {
   if (!kind %in% kinds) {
     refuse(
       "the model has no ", features_of_kind(kind), ", as it was fitted to ", listed_kinds(kinds),
-      ": fit it to cells with ", features_of_kind(kind), ", too (modalities = of RunSCMVP())."
+      ": fit it to cells with ", features_of_kind(kind), ", too (",
+      if (kind == "protein") "protein.assay = or ", "modalities = of RunSCMVP())."
     )
   }
 }

@@ -31,6 +31,7 @@ from .flags import in_flags, parser
 from .modalities import feature_of
 from .outputs import (
     describe_account,
+    describe_fit,
     read_latent,
     refuse_output_folder,
     write_clusters,
@@ -165,8 +166,7 @@ def _fit_and_write(
     if arguments.checkpoint is not None and not model.interrupted:
         as_path(arguments.checkpoint).unlink(missing_ok=True)
     messages.show(
-        f"{out}: {_of_latent(latent)}, {_of_clusters(summary)}, "
-        f"{count_of(summary['epochs'], 'epoch')} in {summary['seconds_fit']:.1f} s, "
+        f"{out}: {_of_latent(latent)}, {describe_fit(summary)}, "
         f"peak memory {summary['peak_memory_mb']:,.0f} MB"
     )
     if failed is not None:
@@ -403,13 +403,6 @@ def _output_file(path: str) -> Path:
 
 def _of_latent(latent: np.ndarray) -> str:
     return f"{count_of(len(latent), 'cell')} in {count_of(latent.shape[1], 'dimension')}"
-
-
-def _of_clusters(summary: dict[str, Any]) -> str:
-    n, components = summary["n_clusters"], summary["n_components"]
-    if summary["account"]["n_clusters_estimated"] and n < components:
-        return f"{count_of(n, 'cluster')} of {count_of(components, 'component')}"
-    return f"{summary['n_clusters_used']} of {count_of(n, 'cluster')} used"
 
 
 def _shape(cells: Any) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .arguments import Names, positions
+from .arguments import Names, flag, positions
 from .data.containers import as_names
 from .data.covariates import Batch
 from .data.features import warn_of_empty_rows
@@ -145,7 +145,7 @@ class Clustered(State):
         self,
         latent: np.ndarray,
         modality: str,
-        features: Sequence[str] | None = None,
+        features: Names | None = None,
         library_size: float = 1e4,
         batch: Batch = None,
     ) -> np.ndarray:
@@ -156,6 +156,30 @@ class Clustered(State):
                 fit, self._plan.scope, latent, modality, features, library_size, batch
             )
             return np.concatenate(list(blocks))
+
+    def _imputed(
+        self, data: PairedData | None, modality: str, features: Sequence[str] | None,
+        cells: Sequence[str] | None, library_size: float, batch: Batch, as_frame: bool,
+    ) -> np.ndarray | pd.DataFrame:  # fmt: skip
+        """Imputed profiles of cells; the arguments are those of `get_normalized_expression`."""
+        named = self._features_named(modality, features)
+        latent, names = self._latent_of(data, cells)
+        values = self.decode(latent, modality, named, library_size, batch)
+        return self._framed(values, names, named, as_frame)
+
+    def _features_named(self, modality: str, features: Sequence[str] | None) -> np.ndarray:
+        """Names of the features asked for, refused before any cell is embedded."""
+        columns = self._plan.scope.columns(modality, features)
+        names = self._plan.scope.names(modality)
+        return names if columns is None else names[columns]
+
+    def _framed(
+        self, values: np.ndarray, cells: Names, features: np.ndarray, as_frame: bool
+    ) -> np.ndarray | pd.DataFrame:
+        """The values, with the names of cells and features where they are wanted."""
+        if not flag("as_frame", as_frame):
+            return values
+        return pd.DataFrame(values, index=as_names(cells), columns=features)
 
     def doublet_scores(
         self, data: PairedData | None = None, *, n_simulated: int | None = None, seed: int = 0

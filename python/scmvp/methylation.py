@@ -23,7 +23,8 @@ class WithMethylation(WithProteins):
         regions: Sequence[str] | None = None,
         cells: Sequence[str] | None = None,
         batch: Batch = None,
-    ) -> np.ndarray:
+        as_frame: bool = False,
+    ) -> np.ndarray | pd.DataFrame:
         """Imputed methylation levels at the posterior mean of z; nothing is sampled.
 
         A level is the expected proportion of methylated positions of a region in cells like this
@@ -34,12 +35,12 @@ class WithMethylation(WithProteins):
             regions: Names wanted, in the order wanted; all modeled ones when None.
             cells: Names wanted, in the order wanted; all when None.
             batch: As in `get_normalized_expression`.
+            as_frame: The same.
 
         Returns:
             (cells, regions) float32, from 0 to 1.
         """
-        latent, _ = self._latent_of(data, cells)
-        return self.decode(latent, "methylation", regions, batch=batch)
+        return self._imputed(data, "methylation", regions, cells, 1e4, batch, as_frame)
 
     def differential_methylation(
         self, data: PairedData | None = None, *, groupby: str | Sequence | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import saved, storage
-from .arguments import Names, once
+from .arguments import Names, flag, once
 from .data.checks import writable
 from .data.covariates import Batch
 from .data.paired import PairedData
@@ -19,6 +20,7 @@ from .fit.checkpoint import Checkpoint
 from .fit.course import course_of, trained
 from .fit.training import Callback
 from .methylation import WithMethylation
+from .outputs import describe_account, describe_fit
 from .plan import plan_of
 from .presets import preset_of
 from .progress import Listener, followed
@@ -139,9 +141,9 @@ class SCMVP(WithMethylation):
             KeyboardInterrupt: No epoch was complete. The message names the stage; the model has
                 not changed.
         """
-        if self._data is None:
+        if self._data is None or self._info is not None:
             raise InputError(
-                "this model was loaded from a file and has no cells; make a new SCMVP(data)"
+                "this model was loaded from a file and is trained; make a new SCMVP(data)"
             )
         plan, data = self._plan, self._data
         course = course_of(
@@ -151,11 +153,14 @@ class SCMVP(WithMethylation):
         design, file = plan.scope.design(data), course.checkpoint
         state = None if file is None else Checkpoint(file, plan.scope.identity(data))
         with followed(progress) as (stages, show_epoch):
+            for line in describe_account(plan.account):
+                stages.tell(line)
             # assigned as a whole, so that a failed second training leaves the first one
             self._fit = trained(
                 course, plan.options, plan.n_clusters, data.counts, design, plan.account,
                 show_epoch, stages, state,
             )  # fmt: skip
+            stages.tell(describe_fit(self.summary()))
         if not (keep_checkpoint or self.interrupted):
             course.forget_checkpoint()
         return self
@@ -170,7 +175,8 @@ class SCMVP(WithMethylation):
         cells: Sequence[str] | None = None,
         library_size: float = 1e4,
         batch: Batch = None,
-    ) -> np.ndarray:
+        as_frame: bool = False,
+    ) -> np.ndarray | pd.DataFrame:
         """Imputed RNA: the mean of the NB at the posterior mean of z, without sampling.
 
         Args:
@@ -180,12 +186,12 @@ class SCMVP(WithMethylation):
             library_size: Counts per cell over all modeled genes.
             batch: Batch for which values are imputed: a level, or a dict of columns and levels.
                 None: the average over the batches of the fitted cells, the same for all cells.
+            as_frame: Return a DataFrame with the names of cells and genes.
 
         Returns:
             (cells, genes) float32.
         """
-        latent, _ = self._latent_of(data, cells)
-        return self.decode(latent, "rna", genes, library_size, batch)
+        return self._imputed(data, "rna", genes, cells, library_size, batch, as_frame)
 
     def get_accessibility_estimates(
         self,
@@ -195,7 +201,8 @@ class SCMVP(WithMethylation):
         cells: Sequence[str] | None = None,
         library_size: float = 1e4,
         batch: Batch = None,
-    ) -> np.ndarray:
+        as_frame: bool = False,
+    ) -> np.ndarray | pd.DataFrame:
         """Imputed accessibility: the mean count at the posterior mean of z, without sampling.
 
         The result is dense, so name the peaks you need, or use `impute_to_file`.
@@ -205,8 +212,7 @@ class SCMVP(WithMethylation):
         Returns:
             (cells, peaks) float32.
         """
-        latent, _ = self._latent_of(data, cells)
-        return self.decode(latent, "atac", peaks, library_size, batch)
+        return self._imputed(data, "atac", peaks, cells, library_size, batch, as_frame)
 
     def impute_to_file(
         self,
@@ -390,23 +396,43 @@ class SCMVP(WithMethylation):
                 markers=markers, title=title, seed=seed, stages=stages,
             )  # fmt: skip
 
-    def save(self, directory: str | os.PathLike) -> None:
+    def save(self, directory: str | os.PathLike, *, overwrite: bool = False) -> None:
         """Write `model.json` and `weights.safetensors`; the cells are not saved.
 
-        A model that is already in the folder is replaced.
+        Args:
+            directory: Folder; it is made if it is not there.
+            overwrite: Replace a model that is already in the folder.
+
+        Raises:
+            InputError: The folder holds a model and `overwrite` is False, or is a file.
         """
-        storage.save(directory, self._fitted().module.state_dict(), self.info())
+        state = self._fitted().module.state_dict()
+        storage.save(directory, state, self.info(), flag("overwrite", overwrite))
 
     @classmethod
-    def load(cls, directory: str | os.PathLike, device: str = "auto") -> SCMVP:
+    def load(
+        cls, directory: str | os.PathLike, data: PairedData | None = None, *, device: str = "auto"
+    ) -> SCMVP:
         """Read a saved model; its files cannot contain code.
+
+        Args:
+            directory: Folder that `save`, `scmvp fit` (its folder `model`) or R wrote.
+            data: Cells, such as those of the fit, which are then the model's own: methods called
+                without `data` use them. They are embedded here, once. Without them, each call
+                needs its `data`.
+            device: As in `train`.
 
         Raises:
             ModelFileError: A part is missing, damaged, or of another version or shape.
+            InputError: `data` are not cells that the model can read.
         """
         plan, fit, info = saved.read(directory, device)
-        model = cls.__new__(cls)  # without cells
+        model = cls.__new__(cls)
         model._hold(plan, fit=fit, info=info)
+        if data is not None:
+            cells = model._matched(data)
+            fit = dataclasses.replace(fit, latent=model._embedded(cells))
+            model._hold(plan, cells, fit, info)
         return model
 
     def info(self) -> dict[str, Any]:

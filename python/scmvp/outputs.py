@@ -123,3 +123,16 @@ def describe_account(account: dict[str, Any]) -> list[str]:
     found = account["n_clusters"] or "to be found after the warm-up"
     lines.append(f"clusters: {found} ({how})")
     return lines
+
+
+def describe_fit(summary: dict[str, Any]) -> str:
+    """What a fit has found, and its length."""
+    n, components = summary["n_clusters"], summary["n_components"]
+    found = f"{summary['n_clusters_used']} of {count_of(n, 'cluster')} used"
+    if summary["account"]["n_clusters_estimated"] and n < components:
+        found = f"{count_of(n, 'cluster')} of {count_of(components, 'component')}"
+    epochs, most = summary["epochs"], summary["options"]["max_epochs"]
+    ended = ""
+    if epochs < most and not summary["interrupted"]:
+        ended = f" (of at most {most}: the held-out ELBO no longer rose)"
+    return f"{found}, {count_of(epochs, 'epoch')}{ended} in {summary['seconds_fit']:.1f} s"

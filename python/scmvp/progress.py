@@ -29,8 +29,15 @@ _REPORTED_AFTER = 2.0  # seconds; longer stages have a line with their time when
 class Stages:
     """Opens stages, and sends their events to the listener, if there is one."""
 
-    def __init__(self, listener: Listener | None = None):
-        self.listener = listener
+    def __init__(
+        self, listener: Listener | None = None, write: Callable[[str], None] | None = None
+    ):
+        self.listener, self._write = listener, write
+
+    def tell(self, line: str) -> None:
+        """A sentence between stages, where they are shown to people."""
+        if self._write is not None:
+            self._write(line)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Report]:
@@ -118,7 +125,7 @@ def followed(progress: bool | Listener) -> Iterator[tuple[Stages, Listener | Non
         raise InputError(f"progress is {progress!r}; give True, False or a function of one dict")
     if progress is True:
         with displayed() as display:
-            yield Stages(display.stage), display.epoch
+            yield Stages(display.stage, display.write), display.epoch
     else:
         yield Stages(progress or None), None
 

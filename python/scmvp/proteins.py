@@ -25,7 +25,8 @@ class WithProteins(Active):
         cells: Sequence[str] | None = None,
         library_size: float = 1e4,
         batch: Batch = None,
-    ) -> np.ndarray:
+        as_frame: bool = False,
+    ) -> np.ndarray | pd.DataFrame:
         """Imputed proteins without background, at the posterior mean of z; nothing is sampled.
 
         Values are the probability that a cell has the protein times its counts above the
@@ -38,12 +39,12 @@ class WithProteins(Active):
             library_size: Counts above the background per cell over all modeled proteins, if the
                 cell has them all: each value is multiplied by the probability that it has.
             batch: As in `get_normalized_expression`.
+            as_frame: The same.
 
         Returns:
             (cells, proteins) float32.
         """
-        latent, _ = self._latent_of(data, cells)
-        return self.decode(latent, "protein", proteins, library_size, batch)
+        return self._imputed(data, "protein", proteins, cells, library_size, batch, as_frame)
 
     def protein_foreground(
         self,
@@ -51,7 +52,8 @@ class WithProteins(Active):
         *,
         proteins: Sequence[str] | None = None,
         cells: Sequence[str] | None = None,
-    ) -> np.ndarray:
+        as_frame: bool = False,
+    ) -> np.ndarray | pd.DataFrame:
         """Probability that cells like this one have a protein: that a count is not background.
 
         It is of the cell's place in the latent, not of its own count (docs/MODEL.md, P).
@@ -60,15 +62,17 @@ class WithProteins(Active):
             data: Other cells; the fitted ones when None.
             proteins: Names wanted, in the order wanted; all modeled ones when None.
             cells: Names wanted, in the order wanted; all when None.
+            as_frame: As in `get_normalized_expression`.
 
         Returns:
             (cells, proteins) float32, from 0 to 1.
         """
-        columns = self._plan.scope.columns("protein", proteins)
-        latent, _ = self._latent_of(data, cells)
-        fit = self._fitted()
+        fit, named = self._fitted(), self._features_named("protein", proteins)
+        columns = self._plan.scope.columns("protein", named)
+        latent, names = self._latent_of(data, cells)
         with fit.on_its_threads():
-            return impute.foreground(fit.module, latent, "protein", columns)
+            values = impute.foreground(fit.module, latent, "protein", columns)
+        return self._framed(values, names, named, as_frame)
 
     def differential_protein(
         self, data: PairedData | None = None, *, groupby: str | Sequence | None = None,

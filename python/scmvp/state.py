@@ -157,7 +157,10 @@ class State:
         if data is not None:
             return self._plan.scope.matched(data)
         if self._data is None:
-            raise InputError("this model was loaded from a file; pass the cells as data")
+            raise InputError(
+                "this model was loaded from a file without its cells; pass them as data, or load "
+                "it together with them: SCMVP.load(folder, data)"
+            )
         return self._data
 
     def _embedded(

@@ -59,7 +59,12 @@ def versions() -> dict[str, str]:
     return {"scmvp": __version__} | found
 
 
-def save(directory: str | os.PathLike, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
+def save(
+    directory: str | os.PathLike,
+    weights: dict[str, Tensor],
+    info: dict[str, Any],
+    overwrite: bool,
+) -> None:
     """Write both files; whatever ends it on the way leaves the old model or the new one.
 
     Until `model.json` is the new one, the new weights have a name of their own, under which they
@@ -68,6 +73,11 @@ def save(directory: str | os.PathLike, weights: dict[str, Tensor], info: dict[st
     directory = as_path(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"'{directory}' is a file; give a folder to save the model in")
+    if not overwrite and (directory / INFO_FILE).exists():
+        raise InputError(
+            f"'{directory}' holds a model already; name another folder, or set overwrite to "
+            "replace it"
+        )
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     content = to_bytes(weights)

@@ -85,6 +85,7 @@ ADVICE: dict[str, dict[str, str]] = {
             "of at least two chromosomes",
             "on more",
             "that was calibrated before",
+            "not among the links",
         )
     },
     "checks": {
@@ -211,6 +212,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "differential": {
         "delta is": STATES,
         "fdr is": STATES,
+        "leave out what was not": "test_differential::test_nothing_is_said_of_absent_features",
     },
     "doublets": {
         "too few to score doublets": "case too_few_to_score",
@@ -536,6 +538,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "too few to learn how they are related": STATES,
         "use one of": STATES,
         "modality '{modality}' is unknown": STATES,
+        "fit it again to cells with": "needs cells with this modality",
         "leave batch out": "case levels",
     },
     "sequences": {
@@ -580,10 +583,11 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "state": {
         "call train() first": "case model_states",
-        "pass the cells as data": "case model_states",
+        "without its cells": "case model_states",
     },
     "storage": {
         "its number of threads is": DAMAGE,
+        "holds a model already": "case saved_models",
         "is damaged ({reason})": "case saved_models",
         "has no {INFO_FILE}": "case saved_models",
         "cannot be read": "says what the system says",

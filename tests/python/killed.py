@@ -258,7 +258,7 @@ def jobs(root: Path) -> dict[str, Job]:
         ),
         "save": Job(
             lambda folder: shutil.copytree(root / "old", folder / "model"),
-            lambda folder: new.save(folder / "model"),
+            lambda folder: new.save(folder / "model", overwrite=True),
             model_state,
             {"model"},
         ),

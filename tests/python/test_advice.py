@@ -856,14 +856,14 @@ def saved_models(w):
 
     def damaged(change):
         def load():
-            w.model.save(folder)
+            w.model.save(folder, overwrite=True)
             change()
             return SCMVP.load(folder)
 
         return load
 
     def again():
-        w.model.save(folder)
+        w.model.save(folder, overwrite=True)
         return SCMVP.load(folder)
 
     def with_info(signed=True, **changes):
@@ -901,6 +901,7 @@ def saved_models(w):
     file = w.tmp / "file"
     file.write_text("")
     yield lambda: w.model.save(file), again
+    yield lambda: w.model.save(folder), lambda: w.model.save(folder, overwrite=True)
 
 
 @case

@@ -95,7 +95,7 @@ def test_the_seed_decides_and_little_depends_on_it(mixed):
 def test_a_model_from_a_file_scores_the_cells_it_is_given(mixed, tmp_path, refused):
     mixed.model.save(tmp_path / "model")
     loaded = scmvp.SCMVP.load(tmp_path / "model")
-    refused(loaded.doublet_scores, "pass the cells as data")
+    refused(loaded.doublet_scores, "without its cells")
     assert np.allclose(loaded.doublet_scores(mixed.pair), mixed.scores, atol=1e-6)
 
 

@@ -214,7 +214,7 @@ def test_one_reads_while_another_replaces(all_jobs, tmp_path):
 
     def replace() -> None:
         for i in range(40):
-            models[i % 2].save(folder / "model")
+            models[i % 2].save(folder / "model", overwrite=True)
 
     child, states = fork(replace), set()
     while os.waitpid(child, os.WNOHANG)[0] == 0:

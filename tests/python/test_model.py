@@ -472,10 +472,58 @@ def test_a_saved_model_is_the_model(model, mdata, saved):
     np.testing.assert_array_equal(loaded.predict(mdata), model.predict())
     assert loaded.summary() == json.loads(json.dumps(model.summary()))
     assert loaded.history == model.history
-    with pytest.raises(InputError, match="pass the cells"):
+    with pytest.raises(InputError, match="without its cells; pass them"):
         loaded.get_latent_representation()
-    with pytest.raises(InputError, match="has no cells"):
+    with pytest.raises(InputError, match="make a new SCMVP"):
         loaded.train()
+
+
+def test_a_model_loaded_with_its_cells_has_them(model, mdata, saved):
+    """As the model that was fitted, whatever the order of the cells it is loaded with."""
+    order = np.random.default_rng(0).permutation(mdata.n_obs)
+    loaded = SCMVP.load(saved, mdata[order])
+    assert list(loaded.cells) == list(mdata.obs_names[order])
+    np.testing.assert_allclose(
+        loaded.get_latent_representation(), model.get_latent_representation()[order], atol=1e-5
+    )
+    np.testing.assert_array_equal(loaded.predict(), model.predict()[order])
+    one, other = (
+        fit.differential_expression(genes=model.genes[:3]).set_index(["group", "feature"])
+        for fit in (loaded, model)
+    )
+    np.testing.assert_allclose(one["lfc"], other.loc[one.index, "lfc"], atol=1e-4)
+    with pytest.raises(InputError, match="make a new SCMVP"):
+        loaded.train()
+
+
+def test_a_folder_with_a_model_is_kept(saved, tmp_path):
+    loaded = SCMVP.load(saved)
+    loaded.save(tmp_path)
+    before = (tmp_path / "model.json").read_bytes()
+    with pytest.raises(InputError, match="holds a model already"):
+        loaded.save(tmp_path)
+    assert (tmp_path / "model.json").read_bytes() == before
+    loaded.save(tmp_path, overwrite=True)
+
+
+def test_imputed_values_with_their_names(model, mdata):
+    cells, genes = mdata.obs_names[[5, 2]], model.genes[[3, 0]]
+    table = model.get_normalized_expression(genes=genes, cells=cells, as_frame=True)
+    assert list(table.index) == list(cells) and list(table.columns) == list(genes)
+    whole = model.get_normalized_expression()
+    for cell in cells:
+        for gene in genes:
+            row, column = list(model.cells).index(cell), list(model.genes).index(gene)
+            assert table.loc[cell, gene] == pytest.approx(whole[row, column], rel=1e-5)
+    peaks = model.get_accessibility_estimates(mdata, peaks=model.peaks[:2], as_frame=True)
+    assert list(peaks.index) == list(mdata.obs_names) and list(peaks) == list(model.peaks[:2])
+    with pytest.raises(InputError, match="as_frame"):
+        model.get_normalized_expression(as_frame="yes")
+
+
+def test_a_modality_that_was_not_fitted_is_told_before_anything_else(saved):
+    with pytest.raises(InputError, match="fitted without proteins"):
+        SCMVP.load(saved).get_protein_expression()
 
 
 def test_a_loaded_model_saves_the_same_files(saved, tmp_path):
@@ -680,7 +728,7 @@ def test_without_torch_the_class_says_what_to_install():
 
 
 @pytest.mark.slow
-def test_insertions_are_read_as_fragments(mdata):
+def test_insertions_are_read_as_fragments(mdata, tmp_path):
     """10x pipelines count both ends of a fragment; the model must not see each one twice."""
     doubled = mdata["atac"].copy()
     doubled.X = (2 * doubled.X).tocsr()
@@ -709,7 +757,16 @@ def test_insertions_are_read_as_fragments(mdata):
         warnings.simplefilter("error", InputNote)
         one = insertions.get_latent_representation((mdata["rna"][:1], double))
         other = fragments.get_latent_representation((mdata["rna"][:1], few))
+        # a report passes on cells whose counts are converted, these and the fitted ones
+        again = insertions.get_latent_representation(
+            insertions._matched((mdata["rna"][:1], double))
+        )
+        insertions.report(tmp_path / "report.html", seed=0)
     np.testing.assert_allclose(one, other, atol=1e-4)
+    np.testing.assert_array_equal(one, again)
+    page = (tmp_path / "report.html").read_text()
+    median = np.median(np.asarray(mdata["atac"][:, insertions.peaks].X.sum(1)))
+    assert f"ATAC: median {median:,.0f} fragments (about half" in page
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.5, 3.0])

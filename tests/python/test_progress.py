@@ -331,8 +331,12 @@ def test_an_interrupted_stage_is_not_drawn_any_more(capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_epochs_are_shown_by_default_and_not_when_turned_off(simulated, capsys):
-    SCMVP(simulated, n_clusters=3).train(**QUICK)
-    assert len(re.findall(r"^epoch \d/3 ", capsys.readouterr().err, re.M)) == 3
+    model = SCMVP(simulated, n_clusters=3).train(**QUICK)
+    said = capsys.readouterr().err
+    assert len(re.findall(r"^epoch \d/3 ", said, re.M)) == 3
+    # what is modeled comes first, what was found last
+    assert said.startswith(f"modeled: {len(model.cells)} cells (all), {len(model.genes)} of ")
+    assert re.search(r"of 3 clusters used, 3 epochs in [\d.]+ s\n$", said)
     SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
     assert capsys.readouterr().err == ""
 

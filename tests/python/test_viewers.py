@@ -62,7 +62,7 @@ def test_results_of_a_saved_model_are_the_same(model, simulated, tmp_path, refus
     again.add_to(second, simulated)
     np.testing.assert_allclose(first.obsm["X_scmvp"], second.obsm["X_scmvp"], atol=1e-5)
     pd.testing.assert_frame_equal(first.obs, second.obs, rtol=1e-4)
-    refused(lambda: again.add_to(second), "pass the cells as data")
+    refused(lambda: again.add_to(second), "without its cells")
     refused(lambda: again.add_to(second, simulated[:9].copy()), "not in the data")
 
 

@@ -14,7 +14,8 @@ c(
   ),
   of(
     "tells what was done; there is nothing to do",
-    "the saved model has the clusters of the fit"
+    "the saved model has the clusters of the fit", "lfc_model is that of the cells as",
+    "no link within the region has a score above"
   ),
   of(
     "test-covariates.R: what is no batch is refused before anything is computed",

@@ -121,3 +121,20 @@ test_that("functions say that the folder of a model is gone", {
     expect_refused(run(fit), "no longer exists: put it back, or fit again", "scmvp_error_model")
   }
 })
+
+test_that("features of a model are those with counts in enough cells", {
+  skip_slow()
+  skip_without_core()
+  rare <- rna_counts()
+  rare["Gene60", ] <- 0
+  rare["Gene60", 1:5] <- 1
+  object <- SeuratObject::CreateSeuratObject(rare)
+  object[["ATAC"]] <- SeuratObject::CreateAssayObject(atac_counts())
+  fit <- quick_fit(object, impute = "none", max.epochs = 1)
+  expect_identical(FeaturesSCMVP(fit), gene_names[1:59])
+  folder <- tempfile("model")
+  SaveSCMVP(fit, folder)
+  expect_identical(FeaturesSCMVP(LoadSCMVP(folder), "peaks"), peak_names)
+  expect_refused(FeaturesSCMVP(fit, "protein"), "the model has no proteins.*protein.assay = or")
+  expect_refused(FeaturesSCMVP(object), "no reduction 'scmvp'", "scmvp_error_model")
+})

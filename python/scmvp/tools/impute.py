@@ -33,7 +33,7 @@ def imputed(
     scope: Scope,
     latent: np.ndarray,
     modality: str,
-    features: Sequence[str] | None,
+    features: Names | None,
     library_size: float,
     batch: Batch,
 ) -> Iterator[np.ndarray]:
