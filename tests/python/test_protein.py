@@ -329,8 +329,8 @@ def test_fewer_modalities_are_a_whole_data_set(cells, modalities, names, tmp_pat
     np.testing.assert_allclose(latent, model.get_latent_representation(), atol=1e-4)
     model.report(tmp_path / "report.html", cells, progress=False)
     if "atac" not in model.features:
-        refused(lambda: model.get_accessibility_estimates(), "'atac' is unknown")
-        refused(lambda: model.peaks, "'atac' is unknown")
+        refused(lambda: model.get_accessibility_estimates(), "fitted without peaks")
+        refused(lambda: model.peaks, "fitted without peaks")
 
 
 def test_cells_without_chromatin_need_to_be_asked_for(cells, refused):
