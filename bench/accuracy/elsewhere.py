@@ -23,10 +23,10 @@ DRIVERS = Path(__file__).with_name("peers")
 
 @dataclass
 class Fitted:
-    """What a driver leaves: `z` (cells, D) and, where the method has its own, `clusters`."""
+    """What a driver leaves: `z` (cells, D), numbers, and other arrays, such as own clusters."""
 
     z: np.ndarray
-    clusters: np.ndarray | None
+    arrays: dict[str, np.ndarray]
     scores: dict[str, float]
 
 
@@ -43,8 +43,8 @@ def python(name: str) -> Path:
     return found
 
 
-def fit(name: str, paired: Paired, seed: int) -> Fitted:
-    """Run the driver of a method on the counts of all cells.
+def fit(name: str, paired: Paired, seed: int, part: np.ndarray | None = None) -> Fitted:
+    """Run the driver of a method on the counts of all cells, or on those that `part` leaves them.
 
     Raises:
         RuntimeError: It ended with an error, whose last words are in the message.
@@ -55,6 +55,8 @@ def fit(name: str, paired: Paired, seed: int) -> Fitted:
         sp.save_npz(folder / "atac.npz", sp.csr_matrix(paired.y))
         about = {"seed": seed, "n_clusters": paired.n_labels, "peaks": list(paired.peaks.index)}
         (folder / "about.json").write_text(json.dumps(about))
+        if part is not None:
+            np.save(folder / "part.npy", part)
         run = subprocess.run(
             [python(name), DRIVERS / f"{name}.py", folder], capture_output=True, text=True
         )
@@ -63,8 +65,8 @@ def fit(name: str, paired: Paired, seed: int) -> Fitted:
             raise RuntimeError(words[-1][:400])
         with np.load(folder / "result.npz") as found:
             parts = dict(found)
-    clusters = parts.pop("clusters", None)
-    return Fitted(parts.pop("z"), clusters, {key: float(value) for key, value in parts.items()})
+    scores = {key: float(parts.pop(key)) for key in list(parts) if parts[key].ndim == 0}
+    return Fitted(parts.pop("z"), parts, scores)
 
 
 @functools.cache

@@ -480,8 +480,8 @@ def _elsewhere(name: str, *packages: str) -> Method:
     def embed(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
         fitted = elsewhere.fit(name, paired, seed)
         results = [Result(name, fitted.z, scores=fitted.scores)]
-        if fitted.clusters is not None:
-            results.append(Result(f"{name}-own", clusters=fitted.clusters))
+        if "clusters" in fitted.arrays:
+            results.append(Result(f"{name}-own", clusters=fitted.arrays["clusters"]))
         return results
 
     return Method(embed, packages=packages, home=name)

@@ -125,9 +125,10 @@ def unimodal(rows: pd.DataFrame, folder: Path) -> None:
         "scmvp": "scMVP",
         "cobolt": "Cobolt",
         "multivi": "MultiVI",
+        "midas": "MIDAS",
         "knn30": "30 nearest neighbors",
     }
-    figure, axes = panels(4, height=1.9, sharey=True)
+    figure, axes = panels(4, height=2.1, sharey=True)
     places = iter(axes[0])
     for data, title in (("multiome_pbmc2k", "blood"), ("sim_sparse", "simulation")):
         for metric, word in (("transfer_rna", "RNA only"), ("transfer_atac", "ATAC only")):

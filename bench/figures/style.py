@@ -33,6 +33,7 @@ METHODS = {
     "MOFA+": (PINK, "X"),
     "MultiVI": (SKY, "p"),
     "SnapATAC2": (PINK, "s"),
+    "MIDAS": (BLACK, "X"),
     "scVI (RNA)": (BLACK, "^"),
     "PeakVI (ATAC)": (BLACK, "v"),
     "Harmony": (PINK, "D"),

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import elsewhere
 import methods
 import metrics
 import numpy as np
@@ -162,6 +163,17 @@ def _multivi(mosaic: Mosaic, seed: int) -> Found:
     )
 
 
+def _midas(mosaic: Mosaic, seed: int) -> Found:
+    """In an environment of its own (bench/accuracy/peers/midas.py), which hides the counts."""
+    fitted = elsewhere.fit("midas", mosaic.paired, seed, mosaic.part)
+    rates = {"rna": fitted.arrays["rna"], "atac": methods._rates(fitted.arrays["atac"])}
+    return Found(
+        {"rna": fitted.z, "atac": fitted.z},
+        fitted.arrays["z_hidden"],
+        {name: methods._as_proportions(values) for name, values in rates.items()},
+    )
+
+
 def _cobolt(mosaic: Mosaic, seed: int) -> Found:
     """Single cells in the joint latent by its regression from their own."""
     rna, atac = mosaic.part != 2, mosaic.part != 1
@@ -194,4 +206,4 @@ def _knn(mosaic: Mosaic, seed: int) -> Found:
     return Found(z, None, proportions)
 
 
-METHODS = {"knn30": _knn, "scmvp": _scmvp, "cobolt": _cobolt, "multivi": _multivi}
+METHODS = {"knn30": _knn, "scmvp": _scmvp, "cobolt": _cobolt, "multivi": _multivi, "midas": _midas}
