@@ -162,7 +162,8 @@ refuse_parts <- function(transitions) {
     refuse(
       "the cells fall into ", length(sizes), " parts that no neighbors connect (the largest ",
       "of ", paste(utils::head(sizes, 2), collapse = " and "), " cells), so they have no common ",
-      "order: order each part separately, or raise n.neighbors."
+      "order: order each part separately (keep the cells of a few clusters that belong together), ",
+      "or raise n.neighbors."
     )
   }
 }

@@ -194,8 +194,11 @@ assay_of <- function(modality, key) {
       "Seurat does not allow '_' or '|' in feature names: ", count_of(length(renamed), "name"),
       " changed to '-' (first: '", rownames(counts)[renamed[1]], "')"
     )
-    # two of them may become one name
-    rownames(counts) <- make.unique(seurat_spelling(rownames(counts)))
+    # two of them may become one name: one that had it before keeps it
+    spelled <- seurat_spelling(rownames(counts))
+    first <- order(spelled != rownames(counts))
+    spelled[first] <- make.unique(spelled[first])
+    rownames(counts) <- spelled
   }
   assay <- new_assay(counts)
   rownames(features) <- rownames(assay)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .arguments import Names, flag, positions
-from .data.containers import as_names
+from .data.containers import alone, as_names
 from .data.covariates import Batch
 from .data.features import warn_of_empty_rows
 from .data.paired import PairedData
@@ -44,7 +44,8 @@ class Clustered(State):
                 peaks in any spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may be
                 missing and counts as zero. To give one modality only: (rna, None).
             modality: 'joint' for q(z|x,y), or the one modality of the model that cells are embedded
-                from: 'rna' for q(z|x), 'atac' for q(z|y), 'protein' or 'methylation'.
+                from: 'rna' for q(z|x), 'atac' for q(z|y), 'protein' or 'methylation'. `data` may
+                then be the AnnData of this modality.
             progress: As in `train`.
 
         Returns:
@@ -55,7 +56,7 @@ class Clustered(State):
         if data is None and modality == "joint" and fit.latent is not None:
             return fit.latent.copy()
         with followed(progress) as (stages, _):
-            paired = self._matched(data)
+            paired = self._matched(data if modality == "joint" else alone(data, modality))
             if modality != "joint":
                 warn_of_empty_rows(paired, modality)
             return self._embedded(paired, modality, stages)
@@ -164,7 +165,8 @@ class Clustered(State):
         """Imputed profiles of cells; the arguments are those of `get_normalized_expression`."""
         named = self._features_named(modality, features)
         latent, names = self._latent_of(data, cells)
-        values = self.decode(latent, modality, named, library_size, batch)
+        wanted = None if features is None else named
+        values = self.decode(latent, modality, wanted, library_size, batch)
         return self._framed(values, names, named, as_frame)
 
     def _features_named(self, modality: str, features: Sequence[str] | None) -> np.ndarray:

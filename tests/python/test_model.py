@@ -521,6 +521,17 @@ def test_imputed_values_with_their_names(model, mdata):
         model.get_normalized_expression(as_frame="yes")
 
 
+@pytest.mark.parametrize("modality", ["rna", "atac"])
+def test_an_anndata_is_embedded_from_the_modality_that_is_named(model, mdata, modality):
+    pair = {"rna": (mdata["rna"], None), "atac": (None, mdata["atac"])}[modality]
+    np.testing.assert_array_equal(
+        model.get_latent_representation(mdata[modality], modality),
+        model.get_latent_representation(pair, modality),
+    )
+    with pytest.raises(InputError, match="does not hold both"):
+        model.get_latent_representation(mdata[modality])
+
+
 def test_a_modality_that_was_not_fitted_is_told_before_anything_else(saved):
     with pytest.raises(InputError, match="fitted without proteins"):
         SCMVP.load(saved).get_protein_expression()

@@ -382,6 +382,16 @@ def test_a_browser_draws_the_map_and_needs_no_script(page, tmp_path):
     options = re.search(r'<select id="color">(.*?)</select>', text)[1]
     assert options.count("<option") == len(data_of(page.read_text())["columns"])
     assert re.search(r'<canvas [^>]*width="\d+"', text)
+    # the legend of numbers goes from the smallest to the largest known one
+    chosen = tmp_path / "chosen.html"
+    script = (
+        "<script>var s = document.getElementById('color'); s.selectedIndex ="
+        " [...s.options].findIndex(o => o.text === 'score');"
+        " s.dispatchEvent(new Event('change'));</script>"
+    )
+    chosen.write_text(page.read_text().replace("</body>", f"{script}</body>"))
+    legend = re.search(r'id="legend">(.*?)</div>', browsed(chosen))[1]
+    assert re.findall(r"</i>([^<]+)</span>", legend) == ["0", "1", "unknown"]
     # as where scripts are off
     still = tmp_path / "still.html"
     still.write_text(re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.S))

@@ -380,6 +380,14 @@ def test_insertions_beside_fragments():
     assert (join(alike)["atac"].X.toarray()[:30] == ends).all()
 
 
+def test_the_peaks_of_one_sample_stay_as_they_are():
+    overlapping = ["chr1:100-200", "chr1:150-300", "chr2:5-9"]
+    one = parts(["x", "y"], overlapping, counts=np.array([[1, 2, 3], [4, 5, 6]]))
+    mdata = join({"a": one})
+    assert list(mdata["atac"].var_names) == overlapping
+    np.testing.assert_array_equal(mdata["atac"].X.toarray(), one["atac"].X.toarray())
+
+
 def test_columns_of_cells_are_kept():
     one, other = parts(["x", "y"], PEAKS), parts(["xx", "yy"], PEAKS)
     one.obs["type"] = pd.Categorical(["T", "B"])

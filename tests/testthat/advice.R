@@ -265,7 +265,7 @@ c(
     "choose another assay.name for the values on disk", "ident.1 names cells, so ident.2 must",
     "name each cell in one only", "lower threshold, or leave",
     "the reference has {}: give at least 20", "give these cells no label (NA), or another one",
-    "order each part separately, or raise n.neighbors", "is too large: give fewer features",
+    "order each part separately (keep the cells of", "is too large: give fewer features",
     "give background under the same names", "raise threshold, or lower max.peaks",
     "embed both with the same model"
   ),

@@ -224,6 +224,16 @@ def is_mudata(data: Any) -> bool:
     return hasattr(data, "mod") and hasattr(data, "obs_names")
 
 
+def alone(data: Any, modality: str) -> Any:
+    """A MuData of the one modality, where that is what an AnnData has; anything else as it is."""
+    is_anndata = hasattr(data, "obs_names") and hasattr(data, "X") and not is_mudata(data)
+    if not is_anndata or holds_both(data.var):
+        return data
+    from mudata import MuData
+
+    return MuData({modality: data})
+
+
 @overload
 def modality_pair(data: Any) -> tuple[AnnData, AnnData]: ...
 

@@ -140,20 +140,26 @@ def read_bed(path: Path) -> Peaks:
     return Peaks(np.array(chrom, dtype=object), np.array(start, np.int64), np.array(end, np.int64))
 
 
-def union_of(sets: Sequence[Peaks]) -> Union:
+def union_of(sets: Sequence[Peaks], unchanged: bool | None = None) -> Union:
     """Peaks that overlap by at least one base pair become one, from first start to last end.
 
     That is `GenomicRanges::reduce(c(...), min.gapwidth = 0L)`. Peaks that only touch stay apart,
     and so do all peaks where every set has the same ones: windows of the genome stay windows.
     Chromosomes come in the order in which they are met, peaks along each of them.
+
+    Args:
+        sets: The peaks of each sample.
+        unchanged: Whether only equal ranges are one peak. None: where several sets are the same.
     """
+    if unchanged is None:
+        unchanged = _same_ranges(sets)
     chrom = np.concatenate([peaks.chrom for peaks in sets])
     start = np.concatenate([peaks.start for peaks in sets])
     end = np.concatenate([peaks.end for peaks in sets])
     codes, chromosomes = pd.factorize(chrom)
     bounds = np.cumsum([0, *map(len, sets)])
     order = np.lexsort((end, start, codes))
-    first = _begins_group(codes[order], start[order], end[order], _same_ranges(sets))
+    first = _begins_group(codes[order], start[order], end[order], unchanged)
     group = np.empty(len(order), np.int64)
     group[order] = np.cumsum(first) - 1
     at = order[first]

@@ -253,7 +253,7 @@ def _join_peaks(
     for name, adata in samples.items():
         own[name], readable[name] = peaks_of(as_names(adata.var_names), name)
     refuse_other_genome(own)
-    union = union_of(list(own.values()))
+    union = union_of([*own.values()], unchanged=True if len(own) == 1 else None)
     covered = union.covered()
     chosen = np.flatnonzero(covered.all(0) if peaks == "shared" else np.ones(len(union.peaks)))
     if peaks == "shared" and not len(chosen):

@@ -23,6 +23,29 @@
     legend.append(item);
   }
 
+  function median(values) {
+    return values.sort(function (a, b) { return a - b; })[values.length >> 1];
+  }
+
+  // the name of each level in the middle of its cells, as far as names have room
+  function label(column) {
+    var own = column.levels.map(function () { return []; });
+    column.values.forEach(function (level, i) { own[level].push(i); });
+    pen.font = "12px sans-serif";
+    pen.textAlign = "center";
+    pen.lineWidth = 3;
+    pen.strokeStyle = "rgba(255, 255, 255, 0.85)";
+    pen.fillStyle = "#222";
+    own.forEach(function (cells, level) {
+      if (!cells.length) { return; }
+      var at = [x, y].map(function (v) {
+        return median(cells.map(function (i) { return v[i]; }));
+      });
+      pen.strokeText(column.levels[level], at[0], at[1] + 4);
+      pen.fillText(column.levels[level], at[0], at[1] + 4);
+    });
+  }
+
   function draw() {
     var column = data.columns[select.value];
     pen.clearRect(0, 0, side, side);
@@ -35,15 +58,20 @@
     }
     legend.textContent = "";
     if (column.levels) {
+      if (column.levels.length <= 40) { label(column); }
       column.levels.forEach(function (level, i) { entry(column.colors[i], level); });
     } else {
-      var low = 0, high = 0;
+      var low = -1, high = -1, unknown = -1;
       column.values.forEach(function (v, i) {
-        if (v < column.values[low] || column.values[low] === null) { low = i; }
-        if (v > column.values[high]) { high = i; }
+        if (v === null) { unknown = i; return; }
+        if (low < 0 || v < column.values[low]) { low = i; }
+        if (high < 0 || v > column.values[high]) { high = i; }
       });
-      entry(column.colors[low], String(column.values[low]));
-      entry(column.colors[high], String(column.values[high]));
+      if (low >= 0) {
+        entry(column.colors[low], String(column.values[low]));
+        entry(column.colors[high], String(column.values[high]));
+      }
+      if (unknown >= 0) { entry(column.colors[unknown], "unknown"); }
     }
   }
 

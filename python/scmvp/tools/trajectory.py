@@ -279,5 +279,6 @@ def _refuse_parts(graph: sp.csr_matrix) -> None:
         raise InputError(
             f"the cells fall into {count_of(n_parts, 'part')} that no neighbors connect (the "
             f"largest have {sizes[0]:,} and {count_of(sizes[1], 'cell')}), so they have no common "
-            "order: order each part separately, or raise n_neighbors"
+            "order: order each part separately (keep the cells of a few clusters that belong "
+            "together), or raise n_neighbors"
         )
