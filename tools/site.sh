@@ -27,6 +27,7 @@ for_r() {
   mkdir -p "$1/man/figures"
   cp "$1"/docs/figures/* "$1/man/figures"
   sed -E -i -e 's#\]\(docs/([^)]*)\.md\)#](../python/\1.html)#g' -e 's#\]\(docs/figures/#](man/figures/#g' \
+    -e 's#\]\(vignettes/([^)]*)\.Rmd\)#](articles/\1.html)#g' \
     "$1/README.md" "$1/CONTRIBUTING.md"
   Rscript tools/site.R "$1" "$2"
 }
