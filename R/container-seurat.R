@@ -181,12 +181,11 @@ is_imputed <- function(object, name) {
   any(vapply(fits_in_columns(names(object[[]])), function(fit) {
     names <- names_for(fit)
     at <- match(name, unlist(names$assays))
-    !is.na(at) && plain_key(SeuratObject::Key(object[[name]])) == plain_key(names$assay_keys[[at]])
+    # merge() may make another key of the name: scMVP_RNA_ instead of scmvprna_
+    key <- SeuratObject::Key(object[[name]])[[1]]
+    !is.na(at) && tolower(key_for(key)) == names$assay_keys[[at]]
   }, logical(1)))
 }
-
-# merge() may make another key of the name of an assay: scMVP_RNA_ instead of scmvprna_.
-plain_key <- function(key) tolower(gsub("[^[:alnum:]]", "", key[[1]]))
 
 # ---- imputed assays ------------------------------------------------------------------------------
 

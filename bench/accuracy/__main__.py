@@ -154,16 +154,11 @@ def seurat_version() -> str:
         return "R missing"
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and of those it waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
 def scored(task: str, method, paired, seed: int, options: dict[str, Any]) -> tuple[dict, float]:
     """Scores by name of result and of metric, and the CPU seconds of the method itself."""
     import metrics
     from data import thin
+    from elsewhere import cpu_seconds
 
     if task == "embedding":
         start = cpu_seconds()
@@ -186,6 +181,8 @@ def scored(task: str, method, paired, seed: int, options: dict[str, Any]) -> tup
 
 def run_unit(name: str, method, paired, seed: int, task: str, options: dict) -> list[dict]:
     """Rows of one unit; a method that fails gives one row that says why."""
+    from elsewhere import cpu_seconds
+
     common = {
         "date": datetime.date.today().isoformat(),
         "data": paired.name,

@@ -30,6 +30,12 @@ class Fitted:
     scores: dict[str, float]
 
 
+def cpu_seconds() -> float:
+    """CPU time of this process and of those it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def python(name: str) -> Path:
     """The interpreter of a method's environment.
 

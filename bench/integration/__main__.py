@@ -40,11 +40,6 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and of those that it has started and that have ended."""
-    return sum(os.times()[:4])
-
-
 def report(path: Path) -> None:
     """A table per task and data set: mean and standard deviation over seeds."""
     table = pd.read_csv(path)
@@ -72,6 +67,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     import batches
     import mosaic
+    from elsewhere import cpu_seconds
 
     path = arguments.results
     done = set()

@@ -86,11 +86,11 @@ def positions(
     wanted: Names,
     what: str,
     where: str,
-    advice: str = "give names that are there, spelled the same way",
+    more: str = "",
 ) -> np.ndarray:
     """Index of each wanted name, or a refusal that names the first ones missing.
 
-    A name that is given twice has two.
+    A name that is given twice has two. `more` ends the sentence.
     """
     if isinstance(wanted, str) or not isinstance(wanted, Iterable):
         raise InputError(f"{what}s must be given as a list of names, not as {wanted!r}")
@@ -98,7 +98,10 @@ def positions(
     position = {name: i for i, name in enumerate(have)}
     missing = [str(name) for name in wanted if str(name) not in position]
     if missing:
-        raise InputError(f"{what}s that are not in {where}: {name_some(missing)}; {advice}")
+        raise InputError(
+            f"{what}s that are not in {where}: {name_some(missing)}; "
+            f"give names that are there, spelled the same way{more}"
+        )
     if not len(wanted):
         raise InputError(
             f"no {what} is named; give at least one name, or leave the list out for all"

@@ -153,14 +153,13 @@ class SCMVP(WithMethylation):
         design, file = plan.scope.design(data), course.checkpoint
         state = None if file is None else Checkpoint(file, plan.scope.identity(data))
         with followed(progress) as (stages, show_epoch):
-            for line in describe_account(plan.account):
-                stages.tell(line)
+            stages.tell(lambda: describe_account(plan.account))
             # assigned as a whole, so that a failed second training leaves the first one
             self._fit = trained(
                 course, plan.options, plan.n_clusters, data.counts, design, plan.account,
                 show_epoch, stages, state,
             )  # fmt: skip
-            stages.tell(describe_fit(self.summary()))
+            stages.tell(lambda: [describe_fit(self.summary())])
         if not (keep_checkpoint or self.interrupted):
             course.forget_checkpoint()
         return self

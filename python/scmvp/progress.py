@@ -34,10 +34,11 @@ class Stages:
     ):
         self.listener, self._write = listener, write
 
-    def tell(self, line: str) -> None:
-        """A sentence between stages, where they are shown to people."""
+    def tell(self, lines: Callable[[], Iterable[str]]) -> None:
+        """Sentences between stages; they are made only where stages are shown to people."""
         if self._write is not None:
-            self._write(line)
+            for line in lines():
+                self._write(line)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Report]:

@@ -64,6 +64,16 @@ paired_object <- function(peaks = atac_counts()) {
   object
 }
 
+# A gene that is seen in five cells, of which a fit asks for ten.
+object_with_rare_gene <- function() {
+  rare <- rna_counts()
+  rare["Gene60", ] <- 0
+  rare["Gene60", 1:5] <- 1
+  object <- SeuratObject::CreateSeuratObject(rare)
+  object[["ATAC"]] <- SeuratObject::CreateAssayObject(atac_counts())
+  object
+}
+
 quick_fit <- function(object, ..., n.clusters = 3, max.epochs = 3, verbose = FALSE) {
   RunSCMVP(object, ..., n.clusters = n.clusters, max.epochs = max.epochs, verbose = verbose)
 }

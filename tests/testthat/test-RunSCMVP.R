@@ -169,11 +169,7 @@ test_that("impute: none, all, and all modeled genes when there are no variable f
 test_that("only the features asked for and seen in min.cells cells are modeled", {
   skip_slow()
   skip_without_core()
-  rare <- rna_counts()
-  rare["Gene60", ] <- 0
-  rare["Gene60", 1:5] <- 1
-  object <- SeuratObject::CreateSeuratObject(rare)
-  object[["ATAC"]] <- SeuratObject::CreateAssayObject(atac_counts())
+  object <- object_with_rare_gene()
   fit <- quick_fit(object, impute = "all", max.epochs = 1, peak.features = peak_names[1:80])
   expect_setequal(rownames(fit[["scMVP_RNA"]]), gene_names[1:59])
   account <- results_of(fit)$summary$account

@@ -125,11 +125,7 @@ test_that("functions say that the folder of a model is gone", {
 test_that("features of a model are those with counts in enough cells", {
   skip_slow()
   skip_without_core()
-  rare <- rna_counts()
-  rare["Gene60", ] <- 0
-  rare["Gene60", 1:5] <- 1
-  object <- SeuratObject::CreateSeuratObject(rare)
-  object[["ATAC"]] <- SeuratObject::CreateAssayObject(atac_counts())
+  object <- object_with_rare_gene()
   fit <- quick_fit(object, impute = "none", max.epochs = 1)
   expect_identical(FeaturesSCMVP(fit), gene_names[1:59])
   folder <- tempfile("model")

@@ -224,10 +224,14 @@ def is_mudata(data: Any) -> bool:
     return hasattr(data, "mod") and hasattr(data, "obs_names")
 
 
+def is_anndata(data: Any) -> bool:
+    """Whether it has cells and counts, as an AnnData has; so has a MuData."""
+    return hasattr(data, "obs_names") and hasattr(data, "X")
+
+
 def alone(data: Any, modality: str) -> Any:
     """A MuData of the one modality, where that is what an AnnData has; anything else as it is."""
-    is_anndata = hasattr(data, "obs_names") and hasattr(data, "X") and not is_mudata(data)
-    if not is_anndata or holds_both(data.var):
+    if is_mudata(data) or not is_anndata(data) or holds_both(data.var):
         return data
     from mudata import MuData
 
@@ -269,7 +273,7 @@ def modality_parts(
     """
     if is_mudata(data):
         return _of_mudata(data.mod, one_is_enough, may_choose)
-    if hasattr(data, "obs_names") and hasattr(data, "X"):
+    if is_anndata(data):
         if one_is_enough and not holds_both(data.var):
             raise InputError(
                 "the query is one AnnData that does not hold both modalities; give (rna, atac) or "
@@ -278,7 +282,7 @@ def modality_parts(
         return split(data, "the AnnData")
     if isinstance(data, Sequence) and 2 <= len(data) <= len(FEATURE_TYPES):
         given = [part for part in data if not (one_is_enough and part is None)]
-        if given and all(hasattr(part, "obs_names") and hasattr(part, "X") for part in given):
+        if given and all(map(is_anndata, given)):
             return dict(zip(FEATURE_TYPES, data, strict=False))
     raise InputError(
         f"cannot read paired cells from {type_name(data)}; give a MuData with modalities 'rna' "
@@ -319,7 +323,7 @@ def modality_in(mdata: Any, modality: str | None) -> AnnData:
 def peaks_in(data: Any) -> tuple[AnnData, AnnData | None]:
     """The peaks of a MuData or of one AnnData, which may be the peaks itself; RNA beside them."""
     if not is_mudata(data):
-        if not (hasattr(data, "obs_names") and hasattr(data, "X")):
+        if not is_anndata(data):
             kind = type(data).__name__
             raise InputError(f"give a MuData or the AnnData of the peaks, not {kind}")
         if not holds_both(data.var):

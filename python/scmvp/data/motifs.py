@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from ..arguments import number
 from ..errors import InputError
 from ..words import count_of, name_some
-from .containers import as_names, note, type_name
+from .containers import as_names, is_anndata, note, type_name
 from .features import match_features
 from .peaks import peaks_of
 from .sequences import gc_content, matches_in, read_motifs, sequences_of, tell_unknown_gc
@@ -173,7 +173,7 @@ def _parts_of(given: Any) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray, np.nda
     genes = None
     if isinstance(given, pd.DataFrame):
         values, have, names = given.to_numpy(), as_names(given.index), as_names(given.columns)
-    elif hasattr(given, "obs_names") and hasattr(given, "X"):  # peaks x motifs
+    elif is_anndata(given):  # peaks x motifs
         values, have, names = given.X, as_names(given.obs_names), as_names(given.var_names)
         genes = as_names(given.var["gene"]).astype(object) if "gene" in given.var else None
     elif isinstance(given, tuple) and len(given) == 3:

@@ -109,10 +109,9 @@ class Scope:
         names, of = self.names(modality), MODALITIES[modality]
         if wanted is None:
             return None
-        advice = "give names that are there, spelled the same way"
-        if not of.is_panel:
-            advice += f" ({of.features} seen in too few of the fitted cells are not modeled)"
-        return positions(names, wanted, of.feature, f"the {of.label} model", advice)
+        rare = f" ({of.features} seen in too few of the fitted cells are not modeled)"
+        more = "" if of.is_panel else rare
+        return positions(names, wanted, of.feature, f"the {of.label} model", more)
 
     def refuse_latent(self, argument: str, given: Any) -> None:
         """Unless it is 'joint' or a modality."""

@@ -349,11 +349,11 @@ def _of_depth(found: Contents, number: pd.Series) -> list[str]:
     deep, shallow = [], []
     for one in few:
         own = found.cells.cluster == one
-        ratios = [
-            np.median(depth[own & (depth > 0)]) / max(np.median(depth[~own & (depth > 0)]), 1)
-            for depth in found.depth.values()
-            if (own & (depth > 0)).any() and (~own & (depth > 0)).any()
-        ]
+        ratios = []
+        for depth in found.depth.values():
+            inside, outside = (depth[cells & (depth > 0)] for cells in (own, ~own))
+            if len(inside) and len(outside):
+                ratios.append(np.median(inside) / np.median(outside))
         if not ratios:
             continue
         if min(ratios) > DEPTH_RATIO:

@@ -18,6 +18,7 @@ from ..data.checks import all_cells, check_names
 from ..data.containers import (
     as_names,
     holds_both,
+    is_anndata,
     is_mudata,
     make_unique,
     modality_in,
@@ -249,7 +250,7 @@ def _modality_and_cells(data: Any, modality: str) -> tuple[AnnData, np.ndarray]:
         return modality_in(data, modality), as_names(data.obs_names)
     if modality not in MODALITIES:
         raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, MODALITIES))}")
-    if hasattr(data, "obs_names") and hasattr(data, "X") and not holds_both(data.var):
+    if is_anndata(data) and not holds_both(data.var):
         return data, as_names(data.obs_names)
     parts = modality_parts(data)
     names = {key: as_names(part.obs_names) for key, part in parts.items() if part is not None}

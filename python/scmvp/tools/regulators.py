@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..data.annotated import column_of, labels_of
 from ..data.checks import check_unique
-from ..data.containers import as_names, type_name
+from ..data.containers import as_names, is_anndata, type_name
 from ..data.labels import level_codes
 from ..data.motifs import table_of
 from ..errors import InputError
@@ -268,7 +268,7 @@ def expression_of(given: Any) -> Expression:
         return Expression(
             as_names(given.columns), as_names(given.index), lambda at: given.iloc[:, at]
         )
-    if hasattr(given, "obs_names") and hasattr(given, "X"):
+    if is_anndata(given):
         return Expression(
             as_names(given.var_names), as_names(given.obs_names), lambda at: given.X[:, at]
         )
