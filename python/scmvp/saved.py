@@ -85,6 +85,7 @@ def read(directory: str | os.PathLike, device: str) -> Saved:
     """
     picked = pick_device(device)
     while True:
+        seen = storage.stamp_of(directory)
         info = storage.load_info(directory)
         try:
             with storage.damage_reported(directory):
@@ -92,7 +93,7 @@ def read(directory: str | os.PathLike, device: str) -> Saved:
             break
         except ModelFileError:
             # between its two files another program may have put a new model
-            if storage.load_info(directory)["weights_sha256"] == info["weights_sha256"]:
+            if storage.stamp_of(directory) == seen:
                 raise
     found.fit.module.to(picked).eval()
     return found

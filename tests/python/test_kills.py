@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import scmvp
-from scmvp import files
+from scmvp import files, storage
 from scmvp.errors import InputNote
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kill -9 of Linux")
@@ -220,6 +220,26 @@ def test_one_reads_while_another_replaces(all_jobs, tmp_path):
     while os.waitpid(child, os.WNOHANG)[0] == 0:
         states.add(job.state(folder))
     assert states <= {"old", "new"}, states
+
+
+def test_one_reads_while_another_replaces_twice(all_jobs, tmp_path, monkeypatch):
+    """The same model again, but another was there between its two files."""
+    job, folder = all_jobs["save"], tmp_path / "folder"
+    killed.start(job, folder)
+    old = scmvp.SCMVP.load(folder / "model")
+    job.run(folder)
+    new, read = scmvp.SCMVP.load(folder / "model"), storage.read_weights
+
+    def replaced_twice(*arguments):
+        monkeypatch.undo()
+        old.save(folder / "model", overwrite=True)
+        try:
+            return read(*arguments)
+        finally:
+            new.save(folder / "model", overwrite=True)
+
+    monkeypatch.setattr(storage, "read_weights", replaced_twice)
+    assert job.state(folder) == "new"
 
 
 def test_a_result_made_meanwhile_is_not_replaced(tmp_path):
