@@ -23,7 +23,7 @@
 #' @param seed.use Seed of the random samples; R's own random numbers are not changed.
 #' @param verbose Show progress.
 #' @return A list: `summary`, a data frame with a row for each set and track (`set`, `track`,
-#'   `peaks`, `mean`, `background`, `ratio`, and `p.value` of a two-sided Wilcoxon test between the
+#'   `peaks`, `mean`, `background`, `ratio`, and `p_value` of a two-sided Wilcoxon test between the
 #'   peaks' mean signals and the background's), `signal` (the matrices, peaks x bins), and the
 #'   ggplots `profile` and `heatmap`.
 #' @section Errors:
@@ -235,7 +235,7 @@ enrichment_summary <- function(signal) {
       data.frame(
         set = set, track = track, peaks = length(means$linked), mean = mean(means$linked),
         background = mean(means$background), ratio = mean(means$linked) / mean(means$background),
-        p.value = stats::wilcox.test(means$linked, means$background, exact = FALSE)$p.value
+        p_value = stats::wilcox.test(means$linked, means$background, exact = FALSE)$p.value
       )
     })
   })

@@ -33,9 +33,9 @@
 #' @param min.cells Features with counts in fewer cells have no p-value.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @return `FeaturesAlongSCMVP()`: a data frame with one row per feature, sorted by p-value:
-#'   `feature`, `n.cells` (cells with counts), `mean` (counts per cell of size 1),
-#'   `log2.fold.change` (ratio of the largest to the smallest value of the smoothed trend), `peak`
-#'   (pseudotime of the largest value), `f` (F statistic), `p.value`, `q.value` (Benjamini and
+#'   `feature`, `n_cells` (cells with counts), `mean` (counts per cell of size 1),
+#'   `log2_fold_change` (ratio of the largest to the smallest value of the smoothed trend), `peak`
+#'   (pseudotime of the largest value), `f` (F statistic), `p_value`, `q_value` (Benjamini and
 #'   Hochberg).
 #' @section Errors:
 #' `scmvp_error_input`: no such column, assay, feature or cell, no counts, or fewer than 30 cells
@@ -79,10 +79,7 @@ FeaturesAlongSCMVP <- function(object, pseudotime = "scmvp_pseudotime", assay = 
   table <- with_engine(backend, torch = FALSE, f = function(engine) {
     engine$along(along$counts, along$time, options)
   })
-  names(table) <- gsub("_", ".", names(table), fixed = TRUE)
-  columns <- c(
-    "feature", "n.cells", "mean", "log2.fold.change", "peak", "f", "p.value", "q.value"
-  )
+  columns <- c("feature", "n_cells", "mean", "log2_fold_change", "peak", "f", "p_value", "q_value")
   rownames(table) <- NULL
   table[columns]
 }

@@ -10,7 +10,7 @@
 #' correlation with the gene is at most `min.correlation` are excluded. A LASSO is fitted to the
 #' others for every `lambda`, and `nfolds`-fold cross-validation selects the penalty with the
 #' smallest error (`"min"`), or the largest penalty within one standard error of it (`"1se"`).
-#' `r.squared` is 1 - error / error without any peak, at the chosen penalty and in held-out cells,
+#' `r_squared` is 1 - error / error without any peak, at the chosen penalty and in held-out cells,
 #' not below 0.
 #'
 #' @section Measured and imputed values:
@@ -46,16 +46,16 @@
 #'   programs, many peaks of other chromosomes follow the program of the gene, and few pairs can be
 #'   called at 5 %.
 #'
-#' `p.value` is the proportion of pairs of the null hypothesis whose peak enters at the same or a
+#' `p_value` is the proportion of pairs of the null hypothesis whose peak enters at the same or a
 #' higher penalty. It is not corrected for the number of pairs; use `fdr` for this. For smoothed
 #' responses both are `NA`, because their cells are not exchangeable.
 #'
 #' @section Columns of Signac:
 #' The GRanges goes from the start of the gene to the center of the peak. Its first columns are
 #' those of `Signac::LinkPeaks()`, in that order: `score` (there a correlation, here the
-#' `coefficient`), `gene`, `peak`, `zscore` and `pvalue`. `pvalue` is `p.value`, and `zscore` the
+#' `coefficient`), `gene`, `peak`, `zscore` and `pvalue`. `pvalue` is `p_value`, and `zscore` the
 #' corresponding two-sided normal quantile with the sign of the coefficient.
-#' `as = "links"` adds `r.squared` and `fdr`.
+#' `as = "links"` adds `r_squared` and `fdr`.
 #'
 #' There is no format for Pando, because each row of its networks is a transcription factor at a
 #' region, and these links do not include factors.
@@ -127,8 +127,8 @@
 #' @param workers,BPPARAM Processes to use, or a BiocParallelParam.
 #' @param verbose Show progress.
 #' @return A data frame with one row per link: `gene`, `peak`, `distance` (of the peak's center from
-#'   the start, negative upstream), `coefficient` (of standardized values), `r.squared` of the gene,
-#'   `p.value`, `fdr`, `lambda` and `tss`. Attribute `genes` is a data frame of all genes fitted,
+#'   the start, negative upstream), `coefficient` (of standardized values), `r_squared` of the gene,
+#'   `p_value`, `fdr`, `lambda` and `tss`. Attribute `genes` is a data frame of all genes fitted,
 #'   with their numbers of peaks and links and their R squared.
 #' @references Cao J, Cusanovich DA, Ramani V, et al. (2018). Joint profiling of chromatin
 #'   accessibility and gene expression in thousands of single cells. *Science* 361:1380-1385.

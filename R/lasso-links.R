@@ -94,7 +94,7 @@ fit_gene <- function(x, y, covariates, ends, permutations, options, background =
   n <- length(y)
   p <- ncol(x)
   empty <- list(
-    coefficients = numeric(p), r.squared = 0, lambda = NA_real_, entered = numeric(p),
+    coefficients = numeric(p), r_squared = 0, lambda = NA_real_, entered = numeric(p),
     permuted = numeric(), tried = 0L
   )
   y <- standardize(matrix(y))
@@ -118,7 +118,7 @@ fit_gene <- function(x, y, covariates, ends, permutations, options, background =
     fit$coefficients[chosen, ] <- fit$coefficients[chosen, ] * spread[tried]
     at <- fit[[options$lambda]]
     result$lambda <- options$lambda.sequence[at]
-    result$r.squared <- max(0, 1 - fit$cvm[at] / fit$cvm[1])
+    result$r_squared <- max(0, 1 - fit$cvm[at] / fit$cvm[1])
     result$coefficients[tried] <- fit$coefficients[chosen, at]
     result$path <- list(tried = tried, coefficients = fit$coefficients[chosen, , drop = FALSE])
   }
@@ -146,15 +146,15 @@ chosen_links <- function(pieces, pairs, peak_names, options) {
   spread <- function(part) rep(vapply(fits, `[[`, numeric(1), part), tabulate(gene_of))
   gene_of <- match(pairs$gene, genes)
   table$coefficient <- unlist(lapply(fits, `[[`, "coefficients"), use.names = FALSE)
-  table$r.squared <- spread("r.squared")
+  table$r_squared <- spread("r_squared")
   table$lambda <- spread("lambda")
-  table[c("p.value", "fdr")] <- NA_real_
+  table[c("p_value", "fdr")] <- NA_real_
   if (options$n.permutations > 0) {
     entered <- unlist(lapply(fits, `[[`, "entered"), use.names = FALSE)
     permuted <- unlist(lapply(fits, `[[`, "permuted"), use.names = FALSE)
     table$fdr <- permutation_fdr(entered, permuted, options$n.permutations)
     table$fdr[entered == 0] <- 1
-    table$p.value <- permutation_p(entered, permuted, length(entered) * options$n.permutations)
+    table$p_value <- permutation_p(entered, permuted, length(entered) * options$n.permutations)
   }
   if (is.null(options$fdr)) {
     table <- table[table$coefficient != 0, ]
@@ -163,14 +163,14 @@ chosen_links <- function(pieces, pairs, peak_names, options) {
     table <- coefficients_at_entry(table, fits, pairs, genes, options)
   }
   table$peak <- peak_names[table$peak]
-  table <- table[c("gene", "peak", "distance", "coefficient", "r.squared", "p.value", "fdr",
+  table <- table[c("gene", "peak", "distance", "coefficient", "r_squared", "p_value", "fdr",
     "lambda", "tss", "seqnames", "center")]
   rownames(table) <- NULL
   n_links <- tabulate(match(table$gene, genes), length(genes))
   attr(table, "genes") <- data.frame(
     gene = genes, peaks = tabulate(gene_of, length(genes)),
     tried = vapply(fits, function(fit) as.integer(fit$tried), integer(1)), links = n_links,
-    r.squared = vapply(fits, `[[`, numeric(1), "r.squared"),
+    r_squared = vapply(fits, `[[`, numeric(1), "r_squared"),
     lambda = vapply(fits, `[[`, numeric(1), "lambda")
   )
   table
@@ -200,10 +200,10 @@ coefficients_at_entry <- function(table, fits, pairs, genes, options) {
 lasso_granges <- function(links, only = FALSE) {
   columns <- list(
     score = links$coefficient, gene = links$gene, peak = links$peak,
-    zscore = sign(links$coefficient) * stats::qnorm(links$p.value / 2, lower.tail = FALSE),
-    pvalue = links$p.value
+    zscore = sign(links$coefficient) * stats::qnorm(links$p_value / 2, lower.tail = FALSE),
+    pvalue = links$p_value
   )
-  if (!only) columns <- c(columns, list(r.squared = links$r.squared, fdr = links$fdr))
+  if (!only) columns <- c(columns, list(r_squared = links$r_squared, fdr = links$fdr))
   do.call(make_links, c(
     list(
       links$seqnames, pmin(links$tss, floor(links$center)), pmax(links$tss, floor(links$center))

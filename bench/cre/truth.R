@@ -166,7 +166,7 @@ lasso_row <- function(name, rna, values, truth, ...) {
     LASSO = name, AP = precision(ranked, abs(ranked$coefficient)),
     AP.1se = precision(default, abs(default$coefficient)), links.1se = nrow(default),
     true.1se = sum(paste(default$gene, default$peak) %in% truth$links),
-    null.R2 = mean(null$r.squared), null.links = mean(null$links),
+    null.R2 = mean(null$r_squared), null.links = mean(null$links),
     called.5 = at[1], unlinked.5 = at[2], unrelated.5 = at[3],
     called.10 = at[4], unlinked.10 = at[5], unrelated.10 = at[6], cpu = took[["user.self"]]
   )

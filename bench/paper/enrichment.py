@@ -52,7 +52,7 @@ def enrichment(seed: int, folder: Path) -> Scores:
         run = subprocess.run(["Rscript", script, out, *tracks], capture_output=True, text=True)
         if run.returncode:
             raise RuntimeError(run.stderr.strip()[-500:])
-        table = pd.read_csv(out / "summary.csv").rename(columns={"p.value": "p"})
+        table = pd.read_csv(out / "summary.csv").rename(columns={"p_value": "p"})
     scores = []
     for row in table.itertuples():
         of = f"{row.kind} peaks, {row.track}"

@@ -33,7 +33,7 @@ test_that("means, background and profiles are the track's", {
   expect_equal(signal[, 10], rep(6, 20))
   expect_equal(signal[, 1], rep(0, 20))
   # no background peak is linked in any set
-  expect_lt(result$summary$p.value[2], 1e-3)
+  expect_lt(result$summary$p_value[2], 1e-3)
   for (plot in result[c("profile", "heatmap")]) {
     expect_s3_class(ggplot2::ggplot_build(plot), "ggplot_built")
   }

@@ -30,7 +30,7 @@ test_that("without overdispersion it is anova(test = \"Rao\") of glm()", {
   pearson <- sum(stats::residuals(null, "pearson")^2)
   dispersion <- max((pearson - rao) / (n - 6), 1)
   expect_equal(table$f, rao / 5 / dispersion, tolerance = 1e-4)
-  expect_equal(table$p.value, stats::pf(table$f, 5, n - 6, lower.tail = FALSE))
+  expect_equal(table$p_value, stats::pf(table$f, 5, n - 6, lower.tail = FALSE))
 })
 
 test_that("with overdispersion it is the F test of lm() with weights", {
@@ -50,20 +50,20 @@ test_that("with overdispersion it is the F test of lm() with weights", {
   expect_setequal(table$feature[1:3], c("rising", "falling", "waving"))
   expect_gt(table$peak[table$feature == "rising"], 1.8)
   expect_lt(table$peak[table$feature == "falling"], 0.2)
-  expect_equal(table$log2.fold.change[table$feature == "rising"], 2 / log(2), tolerance = 0.35)
+  expect_equal(table$log2_fold_change[table$feature == "rising"], 2 / log(2), tolerance = 0.35)
 })
 
 test_that("of a Seurat object, of some features and cells", {
   object <- line_object()
   table <- FeaturesAlongSCMVP(object, pseudotime = "place")
   expect_setequal(table$feature[1:2], c("rising", "falling"))
-  expect_gt(min(table$p.value[-(1:2)]), 1e-4)
+  expect_gt(min(table$p_value[-(1:2)]), 1e-4)
   some <- FeaturesAlongSCMVP(
     object, "place",
     features = c("flat1", "rising"), cells = paste0("cell", 1:99)
   )
   expect_identical(some$feature, c("rising", "flat1"))
-  expect_true(all(some$n.cells <= 99))
+  expect_true(all(some$n_cells <= 99))
   expect_refused(FeaturesAlongSCMVP(object), "no cell metadata 'scmvp_pseudotime'")
   expect_refused(FeaturesAlongSCMVP(object, "place", assay = "ATAC"), "no assay 'ATAC'")
   expect_refused(FeaturesAlongSCMVP(object, "place", features = "SOX2"), "'SOX2'")

@@ -6,10 +6,10 @@ test_that("planted links are found, with their distances, and genes without one 
   expect_identical(links$gene, c("G1", "G2", "G2"))
   expect_identical(links$peak, rownames(case$peaks)[c(2, 5, 6)])
   expect_equal(links$distance, c(2e4 + 250 - 3e4, 1.05e6 + 250 - 1.06e6, 250))
-  expect_true(all(links$coefficient > 0 & links$fdr < 0.05 & links$r.squared > 0.03))
+  expect_true(all(links$coefficient > 0 & links$fdr < 0.05 & links$r_squared > 0.03))
   genes <- attr(links, "genes")
   expect_identical(genes$links, c(1L, 2L, 0L, 0L, 0L))
-  expect_lt(max(genes$r.squared[3:5]), 0.02)
+  expect_lt(max(genes$r_squared[3:5]), 0.02)
 })
 
 test_that("a gene's fit is the published recipe with cv.glmnet", {
@@ -34,7 +34,7 @@ test_that("a gene's fit is the published recipe with cv.glmnet", {
     expect_identical(links$peak, names(expected))
     expect_equal(links$coefficient, unname(expected), tolerance = 1e-6)
     expect_equal(
-      links$r.squared[1], 1 - theirs$cvm[theirs$lambda == value] / theirs$cvm[1],
+      links$r_squared[1], 1 - theirs$cvm[theirs$lambda == value] / theirs$cvm[1],
       tolerance = 1e-6
     )
   }
@@ -90,12 +90,12 @@ test_that("p values of pairs without a link are uniform, and in step with the ra
   first <- vapply(1:40, function(g) {
     max(abs(stats::cor(x[, 6 * g - 5:0], y[, g])))
   }, numeric(1))
-  best <- tapply(links$p.value, factor(links$gene, rownames(made$rna)), min)
+  best <- tapply(links$p_value, factor(links$gene, rownames(made$rna)), min)
   expect_lt(stats::cor(first, as.vector(best), method = "spearman"), -0.95)
   for (level in c(0.05, 0.2, 0.5)) {
-    expect_lt(abs(mean(links$p.value <= level) - level), 3 * sqrt(level * (1 - level) / 240))
+    expect_lt(abs(mean(links$p_value <= level) - level), 3 * sqrt(level * (1 - level) / 240))
   }
-  expect_false(is.unsorted(links$fdr[order(links$p.value)]))
+  expect_false(is.unsorted(links$fdr[order(links$p_value)]))
 })
 
 test_that("links have the columns of Signac, in its order", {
@@ -111,7 +111,7 @@ test_that("links have the columns of Signac, in its order", {
   expect_identical(as.character(found$strand), rep("*", nrow(table)))
   same <- match(paste(found$gene, found$peak), paste(table$gene, table$peak))
   expect_identical(found$score, table$coefficient[same])
-  expect_identical(found$pvalue, table$p.value[same])
+  expect_identical(found$pvalue, table$p_value[same])
   expect_equal(found$pvalue, 2 * stats::pnorm(-abs(found$zscore)))
   expect_identical(sign(found$zscore), sign(found$score))
   # from the start of the gene to the middle of the peak
@@ -168,7 +168,7 @@ test_that("smoothing invents links that measured RNA does not have", {
   null$peaks <- smooth(case$peaks)
   r_squared <- function(case, ...) {
     links <- link_case(case, genes = paste0("G", 3:5), peaks.imputed = TRUE, ...)
-    mean(attr(links, "genes")$r.squared)
+    mean(attr(links, "genes")$r_squared)
   }
   expect_lt(r_squared(null), 0.01)
   null$rna <- smooth(case$rna)

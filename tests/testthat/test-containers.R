@@ -257,7 +257,7 @@ test_that("co-accessibility and links are the same tables", {
       n.permutations = 0, min.cells = 5, verbose = FALSE
     )
     table <- table[order(table$gene, table$peak), ]
-    table[c("gene", "peak", "distance", "coefficient", "r.squared", "lambda", "tss")]
+    table[c("gene", "peak", "distance", "coefficient", "r_squared", "lambda", "tss")]
   }
   expected <- list(cicero = cicero(counts$peaks), links = links(counts$rna, peaks = counts$peaks))
   expect_gt(nrow(expected$links), 10)

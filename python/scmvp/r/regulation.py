@@ -212,8 +212,8 @@ def link_peaks_lasso(
             seed_use, workers.
 
     Returns:
-        DataFrame with one row per link: 'gene', 'peak', 'distance', 'coefficient', 'r.squared',
-        'p.value', 'fdr', 'lambda', 'tss', 'seqnames', 'center'. pd.DataFrame(attrs['genes']) is the
+        DataFrame with one row per link: 'gene', 'peak', 'distance', 'coefficient', 'r_squared',
+        'p_value', 'fdr', 'lambda', 'tss', 'seqnames', 'center'. pd.DataFrame(attrs['genes']) is the
         table of all genes fitted.
 
     Raises:
