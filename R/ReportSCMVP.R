@@ -92,10 +92,11 @@ metadata_to_show <- function(data, columns) {
   colnames(data)[usable]
 }
 
-# Numbers as they are, everything else as text; missing ones as NA of their kind.
+# Factors and numbers as they are, everything else as text; missing ones as NA of their kind.
 as_plain_columns <- function(data) {
   data[] <- lapply(data, function(values) {
-    if (is.numeric(values) && !is.factor(values)) as.double(values) else as.character(values)
+    if (is.factor(values)) return(values)
+    if (is.numeric(values)) as.double(values) else as.character(values)
   })
   data
 }

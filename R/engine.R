@@ -179,6 +179,7 @@ result_verbs <- function(ask, ask_with) {
         "report", options,
         path = path, latent = unname(latent), cells = list_of(rownames(latent)),
         counts = as_sent(counts), obs = vectors_of(data), columns = list_of(columns),
+        levels = lapply(Filter(is.factor, as.list(data)), function(x) list_of(levels(x))),
         on_stage = on_stage
       )
     },

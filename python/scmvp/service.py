@@ -376,17 +376,24 @@ class Service:
         latent: np.ndarray,
         cells: list[str],
         counts: Counts | None = None,
-        obs: dict[str, list[Any]] | None = None,
+        obs: dict[str, Any] | None = None,
         columns: list[str] | None = None,
+        levels: dict[str, list[str]] | None = None,
         **options: Any,
     ) -> None:
-        """The fit as an HTML page, `columns` of `obs` on it; without counts, what there is then."""
+        """The fit as an HTML page, `columns` of `obs` on it; without counts, what there is then.
+
+        `levels` has those of the columns that are factors in R, in their order.
+        """
         model = self._model
+        obs = dict(obs or {})
+        for name, known in dict(levels or {}).items():
+            obs[name] = pd.Categorical(list(obs[name]), list(known))
         if counts:
             data = mudata_of(counts, obs)
             model.report(path, data, columns=columns, progress=self._progress, **options)
             return
-        table = pd.DataFrame(dict(obs or {}), index=list(cells))
+        table = pd.DataFrame(obs, index=list(cells))
         with followed(self._progress) as (stages, _):
             write_report(
                 path, model, np.asarray(cells), points(latent), obs=table, columns=columns,

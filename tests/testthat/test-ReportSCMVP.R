@@ -10,7 +10,8 @@ test_that("a report has the clusters, the metadata and the map of the object", {
   skip_slow()
   object <- fitted_object()
   object$score <- seq_len(ncol(object)) / 2
-  object$half <- factor(rep(c("left", "right"), length.out = ncol(object)))
+  halves <- c("right", "neither", "left")
+  object$half <- factor(rep(c("left", "right"), length.out = ncol(object)), halves)
   places <- matrix(stats::rnorm(2 * ncol(object)), ncol = 2)
   dimnames(places) <- list(colnames(object), c("UMAP_1", "UMAP_2"))
   object[["umap"]] <- SeuratObject::CreateDimReducObject(places, key = "UMAP_", assay = "RNA")
@@ -21,7 +22,8 @@ test_that("a report has the clusters, the metadata and the map of the object", {
   columns <- stats::setNames(data$columns, vapply(data$columns, `[[`, "", "name"))
   expect_equal(unlist(columns$cluster$values), as.integer(as.character(object$scmvp_cluster)))
   expect_equal(unlist(columns$score$values), unname(object$score))
-  expect_identical(unlist(columns$half$levels), c("left", "right"))
+  expect_identical(unlist(columns$half$levels), c("right", "left"))
+  expect_identical(unlist(columns$half$values), rep(c(1L, 0L), length.out = ncol(object)))
   x <- places[, 1]
   expect_equal(unlist(data$x), unname((x - min(x)) / diff(range(x))), tolerance = 1e-3)
   text <- paste(readLines(file, warn = FALSE), collapse = "\n")
