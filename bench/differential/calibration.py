@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from data import DATA, NULL_FOLD, Comparison, cells, comparisons
 
-from scmvp.tools import compared, effects, groups
+from scmvp.tools import compared, effects, groups, posterior
+from scmvp.tools.sums import sums_by_batch
 
 FDR = 0.05
 MIN_CELLS = 5
@@ -26,14 +27,14 @@ MIN_CELLS = 5
 
 def calls(prob: np.ndarray, differs: np.ndarray) -> dict[str, int]:
     """How many features are called at 5 %, and how many of them are wrong."""
-    called = effects.q_values(prob) <= FDR
+    called = posterior.q_values(prob) <= FDR
     return {"called": called.sum(), "wrong": (called & ~differs).sum()}
 
 
 def known_prior(evidence: effects.Evidence, effect: np.ndarray) -> np.ndarray:
     """Probability of a difference where the prior is the histogram of the true effects, log."""
-    grid = effects.GRID
-    prior = np.histogram(effect, np.append(grid, np.inf) - effects.STEP / 2)[0]
+    grid = posterior.GRID
+    prior = np.histogram(effect, np.append(grid, np.inf) - posterior.STEP / 2)[0]
     density = evidence.likelihood(slice(None)) * prior
     outside = np.abs(grid) > NULL_FOLD * np.log(2)
     return density @ outside / density.sum(1)
@@ -45,16 +46,16 @@ def tested(mdata, modality: str, comparison: Comparison) -> list[dict]:
     kept = counts.getnnz(0) >= MIN_CELLS
     unit = np.where(comparison.group, 0, np.where(comparison.reference, 1, -1))
     batch = mdata.obs["batch"].factorize()[0] if "batch" in mdata.obs else None
-    sums = effects.sums_by_batch(counts[:, kept], unit, 2, batch)
+    sums = sums_by_batch(counts[:, kept], unit, 2, batch)
     named = groups.Comparison(comparison.name, "reference", ([0], [1]))
     pairs = compared.sums_of_sides(sums, named)
     evidence, centre = effects.evidence_of([pairs[i] for i in compared.shared_batches(pairs)])
     fold = comparison.log2_fold[modality][kept]
     differs = np.abs(fold) > NULL_FOLD
-    learned = effects.posterior_of(evidence, NULL_FOLD)
-    above = effects.posterior_of(evidence, NULL_FOLD, only_pos=True)
+    learned = posterior.posterior_of(evidence, NULL_FOLD)
+    above = posterior.posterior_of(evidence, NULL_FOLD, only_pos=True)
     up, gains = above.mean > 0, fold > NULL_FOLD
-    filtered = (effects.q_values(learned.prob) <= FDR) & up
+    filtered = (posterior.q_values(learned.prob) <= FDR) & up
     found = {
         "learned": (differs.sum(), calls(learned.prob, differs)),
         "known": (differs.sum(), calls(known_prior(evidence, fold * np.log(2) - centre), differs)),

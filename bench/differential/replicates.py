@@ -26,7 +26,8 @@ from anndata import AnnData
 from scipy.stats import mannwhitneyu
 
 import scmvp
-from scmvp.tools import compared, effects, groups
+from scmvp.tools import compared, effects, groups, posterior
+from scmvp.tools.sums import sums_by_batch
 
 LEVEL = 0.05
 CHANGED = 0.05
@@ -79,14 +80,14 @@ def of_cells(adata: AnnData) -> dict[str, pd.DataFrame]:
     q = np.empty_like(p)
     steps = p[order] * len(p) / np.arange(1, len(p) + 1)
     q[order] = np.minimum.accumulate(steps[::-1])[::-1]
-    sums = effects.sums_by_batch(adata.X, treated.astype(np.int64), 2, None)
+    sums = sums_by_batch(adata.X, treated.astype(np.int64), 2, None)
     named = groups.Comparison("treated", "control", ([1], [0]))
     pairs = compared.sums_of_sides(sums, named)
     evidence, _ = effects.evidence_of([pairs[i] for i in compared.shared_batches(pairs)])
-    posterior = effects.q_values(effects.posterior_of(evidence, 0.25).prob)
+    prob = posterior.posterior_of(evidence, 0.25).prob
     return {
         "Wilcoxon": pd.DataFrame({"p": p, "q": q}),
-        "scMVP": pd.DataFrame({"p": np.nan, "q": posterior}),
+        "scMVP": pd.DataFrame({"p": np.nan, "q": posterior.q_values(prob)}),
     }
 
 

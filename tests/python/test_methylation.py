@@ -17,8 +17,8 @@ from scmvp.data.matrices import in_memory
 from scmvp.nn import distributions as dist
 from scmvp.nn.levels import LevelScores
 from scmvp.nn.sparse import SparseRows
-from scmvp.tools import effects
 from scmvp.tools import levels as level_tests
+from scmvp.tools import posterior
 
 N_REGIONS = 400
 
@@ -283,7 +283,7 @@ def test_the_profile_likelihood_is_the_largest_one_for_each_effect():
     m[:, 0], m[:, 1] = 0, n[:, 1]  # all or nothing
     found = level_tests.LevelEvidence(m[None], n[None]).likelihood(slice(None))
     for effect in (-3.0, -0.5, 0.0, 0.5, 3.0):
-        at = np.abs(effects.GRID - effect).argmin()
+        at = np.abs(posterior.GRID - effect).argmin()
         for j in range(6):
 
             def loss(odds, j=j, effect=effect):
@@ -300,7 +300,7 @@ def test_the_profile_likelihood_is_the_largest_one_for_each_effect():
                 for b in (effect, 0.0)
             }
             expected = best[0.0] - best[effect]
-            zero = np.abs(effects.GRID).argmin()
+            zero = np.abs(posterior.GRID).argmin()
             value = np.log(found[j, at]) - np.log(found[j, zero])
             assert value == pytest.approx(expected, abs=1e-3)
 

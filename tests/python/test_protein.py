@@ -17,6 +17,9 @@ from scmvp.data.matrices import in_memory
 from scmvp.nn import distributions as dist
 from scmvp.nn.background import Background, background_limit
 from scmvp.nn.sparse import SparseRows
+from scmvp.tools.compared import CountTest
+from scmvp.tools.groups import Comparison, Groups
+from scmvp.tools.posterior import posterior_of, q_values
 
 N_PROTEINS = 24
 
@@ -177,6 +180,44 @@ def test_fold_changes_of_proteins_are_relative_to_the_background():
         np.testing.assert_allclose(table["lfc"], truth, atol=0.4)
         differs = np.abs(truth) > 0
         assert table["is_de"][differs].all() and table["is_de"][~differs].sum() <= 1
+
+
+def test_decoded_fold_changes_of_proteins_are_of_counts_per_cell():
+    """One type has nine proteins more, of which the fold change of a tenth must know nothing."""
+    rng = np.random.default_rng(0)
+    kind = np.repeat([0, 1, 2], 130)
+    on = np.zeros((3, 16), bool)
+    on[:2, 0], on[0, 1:10], on[1, 10], on[2, 11:13] = True, True, True, True
+    counts = rng.negative_binomial(10, 10 / (50 + 60 * on[kind])).astype(np.float32)
+    part = ad.AnnData(sp.csr_matrix(counts))
+    part.var_names = [f"CD{j}" for j in range(16)]
+    model = scmvp.SCMVP(MuData({"ADT": part}), n_clusters=3, modalities="protein")
+    model.train(max_epochs=30, progress=False)
+    types = kind.astype(str)
+    table = model.differential_protein(groupby=types, group1="0", group2="1")
+    table = table.set_index("feature")
+    assert abs(table.loc["CD0", "lfc"]) < 0.15 and not table.loc["CD0", "is_de"]
+    # what is left is the error of the background of single cells; relative to all counts it is -1
+    assert abs(table.loc["CD0", "lfc_model"]) < 0.5
+    assert table.loc["CD1", "lfc_model"] > 1
+
+
+@pytest.mark.parametrize("n", [5, 20])
+def test_the_background_of_few_cells_is_unbiased(n):
+    """0.2 counts per cell and nothing that differs; half a count more in both would give 0.5."""
+    centres, calls = [], 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        mean = np.full((n + 500, 40), 0.2)
+        mean[:, :8] += 50  # proteins of all cells
+        counts = sp.csr_matrix(rng.poisson(mean).astype(np.float32))
+        pair = Comparison("few", "many", ([0], [1]))
+        groups = Groups((np.arange(n + 500) >= n).astype(int), 2, [pair])
+        limit = np.where(np.arange(40) < 8, 15.0, 5.0)
+        found = CountTest.of_counts(counts, groups, None, limit, 1e4).of(pair)
+        centres.append(found.centre)
+        calls += (q_values(posterior_of(found.evidence, 0.25).prob) <= 0.05).sum()
+    assert abs(np.mean(centres)) < 3 * np.std(centres) / np.sqrt(6) + 0.05 and calls == 0
 
 
 def test_proteins_are_summed_and_followed_as_genes_are(cells, refused):

@@ -79,6 +79,11 @@ class Background(nn.Module):
         x[counts.row, counts.column] = counts.value
         return self._of_dense(x)
 
+    def sizes(self, counts: Matrix) -> np.ndarray:
+        """Foreground library sizes of cells x proteins, (n,)."""
+        parts = (torch.from_numpy(block.toarray()).float() for block in blocks_of(counts))
+        return np.concatenate([self._of_dense(x.to(self.rate)).size[:, 0].cpu() for x in parts])
+
     def _of_dense(self, x: Tensor) -> Split:
         low = x <= self.limit
         known = (x * low).sum(1, keepdim=True) + _PRIOR_COUNTS

@@ -12,9 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..data.matrices import Matrix, in_memory
-from .effects import Likelihood, Sums, evidence_of, sums_by_batch, together
+from .effects import evidence_of
 from .groups import FEWEST_CELLS, Comparison, Groups
 from .levels import LevelSums, level_evidence, level_sums
+from .posterior import Likelihood
+from .sums import Sums, sums_by_batch, together
 
 AnySums = TypeVar("AnySums", Sums, LevelSums)
 
@@ -24,6 +26,7 @@ class Tested(NamedTuple):
 
     evidence: Likelihood
     centre: float  # natural logarithm, the effect of the typical feature
+    decoded_centre: float  # that of decoded values: of mean counts where there is a background
     mean: list[np.ndarray]  # of the group and of the reference, (features,)
     detected: list[np.ndarray]  # proportion of cells with a count, alike
 
@@ -86,8 +89,13 @@ class CountTest(Test[Sums]):
             higher = [higher[number] for number in shared]
         evidence, centre = evidence_of([pairs[number] for number in shared], higher)
         sides = [together(side) for side in zip(*pairs, strict=True)]
+        decoded_centre = centre
+        if self.above is not None:
+            per_cell = [np.log(side.size[0] / side.n) for side in sides]
+            decoded_centre += float(per_cell[0] - per_cell[1])
         mean = [side.count / side.size[0] * self.library_size for side in sides]
-        return Tested(evidence, centre, mean, [side.seen / side.n for side in sides])
+        detected = [side.seen / side.n for side in sides]
+        return Tested(evidence, centre, decoded_centre, mean, detected)
 
 
 class LevelTest(Test[LevelSums]):
@@ -104,7 +112,7 @@ class LevelTest(Test[LevelSums]):
         evidence = level_evidence([pairs[number] for number in shared_batches(pairs)])
         sides = [together(side) for side in zip(*pairs, strict=True)]
         level = [side.level for side in sides]
-        return Tested(evidence, 0.0, level, [side.seen / side.n for side in sides])
+        return Tested(evidence, 0.0, 0.0, level, [side.seen / side.n for side in sides])
 
 
 def sums_of_sides(batches: list[AnySums], comparison: Comparison) -> list[tuple[AnySums, AnySums]]:

@@ -30,8 +30,8 @@ from ..nn.networks import Gaussian
 from ..words import name_some
 from . import forms, impute
 from .compared import CountTest, LevelTest, Test
-from .effects import STEP, posterior_of, q_values
 from .groups import Comparison, Groups
+from .posterior import STEP, posterior_of, q_values
 
 MODEL_CELLS = 1000  # of a group that are decoded for its mean
 
@@ -136,13 +136,13 @@ def compare_groups(
     groups = groups.testable(cells_with_counts(counts, settings.modality), batch)
     cells = Cells(paired.counts, fit.device, design=design)
     q = embed(fit.module, cells, modality=settings.latent)
+    limit = size = None
+    if settings.modality in fit.module.backgrounds:
+        background = fit.module.backgrounds[settings.modality]
+        limit, size = background.limit.cpu().numpy(), background.sizes(counts)
     means = model_means(
-        fit.module, q, groups, settings.modality, settings.n_samples, settings.seed, row
+        fit.module, q, groups, settings.modality, settings.n_samples, settings.seed, row, size
     )
-    backgrounds = fit.module.backgrounds
-    limit = None
-    if settings.modality in backgrounds:
-        limit = backgrounds[settings.modality].limit.cpu().numpy()
     table = compare(
         counts, scope.names(settings.modality), groups, means,
         delta=settings.delta, fdr=settings.fdr, library_size=settings.library_size,
@@ -164,10 +164,12 @@ def model_means(
     n_samples: int,
     seed: int,
     design: np.ndarray | None = None,
+    size: np.ndarray | None = None,
 ) -> np.ndarray:
     """Mean expected proportions of each unit at samples of z, (samples, units, features) float32.
 
     Of a unit of more cells, 1,000 of them drawn at random are decoded; all in the batch `design`.
+    With a `size` of each cell, (n,), they are mean counts instead.
     """
     rng = np.random.default_rng(seed)
     chosen = []
@@ -179,7 +181,9 @@ def model_means(
     rows = np.concatenate(chosen)
     unit_of = np.repeat(np.arange(groups.n_units), [len(members) for members in chosen])
     mean, sd = q.mean[rows], (0.5 * q.log_var[rows]).exp()
-    weight = 1 / np.maximum(np.bincount(unit_of, minlength=groups.n_units), 1)
+    weight = (1 / np.maximum(np.bincount(unit_of, minlength=groups.n_units), 1))[unit_of]
+    if size is not None:
+        weight = weight * size[rows]
     found = []
     for _ in range(n_samples):
         noise = torch.from_numpy(rng.standard_normal(mean.shape).astype(np.float32))
@@ -187,10 +191,11 @@ def model_means(
         sums: np.ndarray = np.zeros((1, 1), np.float32)
         start = 0
         for block in impute.decode_blocks(module, z, modality, None, 1.0, design):
-            here = unit_of[start : start + len(block)]
+            here = slice(start, start + len(block))
             start += len(block)
             member = sp.csr_matrix(
-                (weight[here], (here, np.arange(len(here)))), shape=(groups.n_units, len(here))
+                (weight[here], (unit_of[here], np.arange(len(block)))),
+                shape=(groups.n_units, len(block)),
             )
             sums = sums + (member @ block).astype(np.float32)
         found.append(sums)
@@ -261,9 +266,11 @@ def compare(
     wanted = np.arange(len(names)) if wanted is None else wanted
     tables, shifts = [], {}
     for comparison in groups.comparisons:
-        evidence, centre, mean, detected = test.of(comparison)
+        evidence, centre, decoded_centre, mean, detected = test.of(comparison)
         posterior = posterior_of(evidence, delta, seed, only_pos)
-        lfc_model, lfc_model_sd = _model_effect(means, test.n_cells, comparison, centre, levels)
+        lfc_model, lfc_model_sd = _model_effect(
+            means, test.n_cells, comparison, decoded_centre, levels
+        )
         kept = wanted
         if only_pos:
             kept = wanted[(posterior.mean[wanted] > 0) & (mean[0][wanted] > 0)]

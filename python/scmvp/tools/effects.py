@@ -1,4 +1,4 @@
-"""Effects of a group of cells on features, from sums of counts to posteriors.
+"""Likelihood of the effects of a group of cells on features, from sums of counts.
 
 The effect of a feature is b = log(f_1 / f_2), f_g its proportion in the counts of group g. Its
 likelihood: given the count t_1 + t_2 of both groups, t_1 is binomial with
@@ -9,174 +9,25 @@ extended quasi-likelihood (Nelder and Pregibon 1987) of dispersion D(b) = 1 + v 
 
     log L(b) = -deviance(b) / (2 D(b)) - log(D(b)) / 2,
 
-which is the binomial where v is 0 and a Gaussian where counts are many. phi is estimated by moments
-for each feature and group and shrunk to the common value of the group, according to its own
-variance. The prior of b is common to all features, learned from them (empirical Bayes, as in ashr):
-a point mass at zero, half-normals of either sign and narrow bumps, on a grid of b, from
-features other than the one it is used for. All numbers of a feature follow from its posterior.
+which is the binomial where v is 0 and a Gaussian where counts are many. Module `dispersion` has
+phi, module `posterior` the prior and what follows from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
-from scipy.optimize import nnls
-from scipy.special import xlogy
+from scipy.optimize import brentq
+from scipy.special import betainc, expit, xlogy
 
-from ..data.matrices import Matrix, pieces_of
+from .dispersion import overdispersions
+from .posterior import GRID, STEP, fit_weights
+from .sums import Sums
 
-STEP = 0.025  # of the grid, natural logarithms
-GRID = STEP * np.arange(-320, 321)
-PRIOR_FEATURES = 20_000  # from which the prior is learned
-FOLDS = 5
-NULL_COUNTS = 10.0  # features without effect that are added to those seen (ashr has the same)
-_BLOCK = 2048  # features at a time
-_NEWTON_STEPS = 200
-
-
-# ---- what is counted
-
-
-@dataclass
-class Sums:
-    """Sums over the cells of each unit.
-
-    `count`, `square`, `sized` (counts times library size) and `seen` are (units, features); `size`
-    is (4, units), the sums of the first four powers of the library sizes; `n` is (units,).
-    """
-
-    count: np.ndarray
-    square: np.ndarray
-    sized: np.ndarray
-    seen: np.ndarray
-    size: np.ndarray
-    n: np.ndarray
-
-    def of(self, units: list[int]) -> Sums:
-        """The sums over several units, (features,) and (4,)."""
-        count, square, sized, seen = (
-            part[units].sum(0) for part in (self.count, self.square, self.sized, self.seen)
-        )
-        return Sums(count, square, sized, seen, self.size[:, units].sum(1), self.n[units].sum())
-
-
-def sums_of(counts: Matrix, unit: np.ndarray, n_units: int) -> Sums:
-    """Compute the sums in one pass over blocks of cells, without a dense matrix.
-
-    Args:
-        counts: Cells x features.
-        unit: Number of each cell's unit, (n,), -1 for cells that are in none.
-        n_units: Number of units.
-    """
-    n_features = counts.shape[1]
-    count, square, sized, seen = (np.zeros((n_units, n_features)) for _ in range(4))
-    size, start = np.zeros((4, n_units)), 0
-    for block in pieces_of(counts):
-        here = unit[start : start + block.shape[0]]
-        start += block.shape[0]
-        rows = np.flatnonzero(here >= 0)
-        member = sp.csr_matrix(
-            (np.ones(len(rows)), (here[rows], rows)), shape=(n_units, block.shape[0])
-        )
-        library = np.asarray(block.sum(1, dtype=np.float64)).ravel()
-        value = block.data.astype(np.float64)
-        for total, data, weight in (
-            (count, value, None), (square, value**2, None),
-            (sized, value, library), (seen, np.ones_like(value), None),
-        ):  # fmt: skip
-            same = sp.csr_matrix((data, block.indices, block.indptr), shape=block.shape)
-            part = member if weight is None else member.multiply(weight).tocsr()
-            total += (part @ same).toarray()
-        for power in range(4):
-            size[power] += member @ library ** (power + 1)
-    n = np.bincount(unit[unit >= 0], minlength=n_units)
-    return Sums(count, square, sized, seen, size, n)
-
-
-def sums_by_batch(
-    counts: Matrix, unit: np.ndarray, n_units: int, batch: np.ndarray | None
-) -> list[Sums]:
-    """The sums of each batch, from one pass; `batch` (n,) numbers the batches; None: one
-    batch."""
-    if batch is None:
-        return [sums_of(counts, unit, n_units)]
-    n = int(batch.max()) + 1
-    found = sums_of(counts, np.where(unit < 0, -1, unit * n + batch), n_units * n)
-    return [
-        Sums(
-            found.count[b::n], found.square[b::n], found.sized[b::n], found.seen[b::n],
-            found.size[:, b::n], found.n[b::n],
-        )
-        for b in range(n)
-    ]  # fmt: skip
-
-
-def together(batches: Sequence[Any]) -> Any:
-    """Sums over all batches, of `Sums` or the like."""
-    kind = type(batches[0])
-    names = [field.name for field in fields(kind)]
-    return kind(*(np.sum([getattr(part, name) for part in batches], axis=0) for name in names))
-
-
-def overdispersion(sums: Sums) -> np.ndarray:
-    """Squared coefficient of variation of each feature's proportion between the cells of a group.
-
-    By moments: sum_i (x_i - l_i f)^2 - l_i f has the mean phi f^2 sum_i l_i^2. The estimates are
-    shrunk to their weighted mean by their variances under NB(l_i f, 1 / phi) and the variance of
-    phi between features.
-
-    Args:
-        sums: Of one group (see `Sums.of`).
-
-    Returns:
-        (features,), not negative.
-    """
-    f = sums.count / sums.size[0]
-    residual = sums.square - 2 * f * sums.sized + f**2 * sums.size[1]
-    excess = residual * sums.n / (sums.n - 1) - sums.count
-    m1, m2, m3, m4 = (f ** (power + 1) * sums.size[power] for power in range(4))
-
-    def noise(phi: float) -> np.ndarray:
-        # the fourth central moment of NB of variance s is s^2 (3 + 6 phi) + s
-        return (2 + 6 * phi) * (m2 + 2 * phi * m3 + phi**2 * m4) + m1 + phi * m2
-
-    return np.maximum(shrunken(excess, m2, noise, m2 > 0), 0)
-
-
-def shrunken(
-    excess: np.ndarray, unit: np.ndarray, noise_of: Callable[[float], np.ndarray], known: np.ndarray
-) -> np.ndarray:
-    """Estimates excess / unit of each feature, shrunk to their weighted mean; (features,).
-
-    Args:
-        excess: (features,), sums whose mean is the number to be estimated times `unit`.
-        unit: (features,).
-        noise_of: Gives the variance of `excess`, (features,), if all features have this number.
-        known: Which features tell something; the others get the mean, or 0 where none does.
-    """
-    if not known.any():
-        return np.zeros_like(excess)
-    estimate = np.divide(excess, unit, out=np.zeros_like(excess), where=known)
-    centre, between = 0.1, 0.1
-    for _ in range(50):
-        noise = noise_of(centre)
-        noise = np.divide(noise, unit**2, out=np.full_like(excess, np.inf), where=known)
-        weight = 1 / (noise + between)
-        before = centre, between
-        centre = max(float(weight @ estimate / weight.sum()), 0.0)
-        ratio = weight**2 @ (estimate - centre) ** 2 / weight.sum()
-        between = max(between * float(np.clip(ratio, 0.2, 5)), 1e-6)
-        if np.allclose(before, (centre, between), rtol=1e-4):
-            break
-    own = between / (noise + between)
-    return own * estimate + (1 - own) * centre
-
-
-# ---- the likelihood of the effects
+CENTRE_FEATURES = 5_000  # those with most counts, from which the typical effect is learned
+# of effects around the typical one; a point mass would depend on where it is between points
+_WIDTHS = np.append(STEP, 0.1 * 2 ** np.arange(6.0))
 
 
 @dataclass
@@ -209,14 +60,14 @@ class Evidence:
 
 def _log_likelihood(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> np.ndarray:
     """Logarithm of L of one batch on the grid, (features, grid), up to a constant of each."""
-    first, second = count
+    first, second = count[:, :, None]
     total = first + second
     logit = GRID + log_ratio
     log_p, log_q = -np.logaddexp(0, -logit), -np.logaddexp(0, logit)
     most = xlogy(first, first) + xlogy(second, second) - xlogy(total, total)
-    half_deviance = most[:, None] - np.outer(first, log_p) - np.outer(second, log_q)
+    half_deviance = most - first * log_p - second * log_q
     # a step of the grid as least variance: what is narrower would fall between its points
-    dispersion = np.outer((spread + STEP**2) * total, np.exp(log_p + log_q)) + 1
+    dispersion = (spread + STEP**2)[:, None] * total * np.exp(log_p + log_q) + 1
     return -half_deviance / dispersion - 0.5 * np.log(dispersion)
 
 
@@ -238,8 +89,9 @@ def evidence_of(
         The evidence, and the log fold change of the typical feature, or of the background, a mean
         over the batches.
     """
+    phi = overdispersions(batches)
     parts = [
-        _of_batch(*pair, None if above is None else above[number])
+        _of_batch(pair, phi, None if above is None else above[number])
         for number, pair in enumerate(batches)
     ]
     count, log_ratio, spread, centre = (np.stack(part) for part in zip(*parts, strict=True))
@@ -247,199 +99,101 @@ def evidence_of(
 
 
 def _of_batch(
-    group: Sums, reference: Sums, above: tuple[Sums, Sums] | None
+    pair: tuple[Sums, Sums], phi: list[np.ndarray], above: tuple[Sums, Sums] | None
 ) -> tuple[np.ndarray, float, np.ndarray, float]:
     """`count`, `log_ratio` and `spread` of `Evidence`, and what the typical feature differs by."""
+    group, reference = pair
     count = np.stack([group.count, reference.count])
-    spread = sum(
-        overdispersion(sums) * sums.size[1] / sums.size[0] ** 2 for sums in (group, reference)
-    )
+    variation = zip(pair, phi, strict=True)
+    spread = sum(of_group * sums.size[1] / sums.size[0] ** 2 for sums, of_group in variation)
     log_ratio = float(np.log(group.size[0] / reference.size[0]))
-    rough = np.log((count[0] + 0.5) / (count[1] + 0.5)) - log_ratio
-    variance = (1 / (count + 0.5)).sum(0) + spread
     if above is None:
-        centre = _centre(rough, variance, seen=count.sum(0) > 0)
+        centre, error = typical_effect(count, log_ratio, spread)
     else:
-        per_cell = float(np.log(group.n / reference.n))
-        centre = _of_background((group, reference), above) + per_cell - log_ratio
-    return count, log_ratio + centre, spread, centre
+        centre, error = _of_background(pair, above)
+        centre += float(np.log(group.n / reference.n)) - log_ratio
+    return count, log_ratio + centre, spread + error**2, centre
 
 
-def _of_background(both: tuple[Sums, Sums], above: tuple[Sums, Sums]) -> float:
-    """Log fold change of the background, per cell: the median of the features.
+def typical_effect(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> tuple[float, float]:
+    """The effect around which those of the features lie, and its standard error.
 
-    A feature counts by the proportion of cells that have its background alone, in the group where
-    they are fewer.
-    """
-    mean, share = [], []
-    for all_counts, higher in zip(both, above, strict=True):
-        n_cells = all_counts.n - higher.seen
-        mean.append((all_counts.count - higher.count + 0.5) / np.maximum(n_cells, 1))
-        share.append(n_cells / all_counts.n)
-    effect, weight = np.log(mean[0] / mean[1]), np.minimum(*share)
-    order = np.argsort(effect)
-    cumulative = np.cumsum(weight[order])
-    return float(effect[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
-
-
-def _centre(effect: np.ndarray, variance: np.ndarray, seen: np.ndarray) -> float:
-    """Where most effects lie: Tukey's biweight from the weighted median on."""
-    effect, variance = effect[seen], variance[seen]
-    if not len(effect):
-        return 0.0
-    order = np.argsort(effect)
-    cumulative = np.cumsum(1 / variance[order])
-    centre = float(effect[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
-    scale = 4 * np.sqrt(variance + 0.1**2)
-    for _ in range(50):
-        near = np.clip(1 - ((effect - centre) / scale) ** 2, 0, None) ** 2 / variance
-        new = float(near @ effect / near.sum())
-        if abs(new - centre) < 1e-6:
-            break
-        centre = new
-    return new
-
-
-# ---- the prior and the posterior
-
-
-def components() -> np.ndarray:
-    """Component densities of the prior on the grid, (components, grid); the first is that at
-    zero."""
-    shapes = [(GRID == 0).astype(float)]
-    for scale in 0.1 * 2 ** np.arange(6.0):
-        normal = np.exp(-0.5 * (GRID / scale) ** 2) * np.where(GRID == 0, 0.5, 1)
-        shapes += [normal * (GRID >= 0), normal * (GRID <= 0)]
-    for centre in np.arange(0.45, 6, 0.3):
-        shapes += [np.exp(-0.5 * ((GRID - side * centre) / 0.3) ** 2) for side in (1, -1)]
-    return np.array([shape / shape.sum() for shape in shapes])
-
-
-def fit_weights(marginal: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """Weights of the components that maximize the likelihood, (components,).
-
-    Newton steps, each of which solves a problem of non-negative least squares; EM would need
-    thousands of steps. The likelihood is concave, so the start affects only the computing time.
+    It maximizes the likelihood of the features under a prior that is symmetric around it: normals
+    of several widths, almost a point mass the first, whose weights are learned alike. Ratios of
+    counts would not do: those of rare features are skewed, and the more the fewer cells one of the
+    groups has.
 
     Args:
-        marginal: Likelihood of each feature under each component, (features, components).
-        start: Initial weights, such as those of nearly the same features; equal weights when
-            None.
+        count: Of both groups, (2, features).
+        log_ratio: log(l_1 / l_2).
+        spread: v of the text of the module, (features,).
     """
-    scaled = marginal / marginal.max(1, keepdims=True)
-    total, k = len(scaled) + NULL_COUNTS, scaled.shape[1]
+    total = count.sum(0)
+    used = np.argsort(-total, kind="stable")[:CENTRE_FEATURES]
+    used = used[total[used] > 0]
+    if not len(used):
+        return 0.0, 0.0
+    log_l = _log_likelihood(count[:, used], log_ratio, spread[used])
+    likelihood = np.exp(log_l - log_l.max(1, keepdims=True))
 
-    def loss(weight: np.ndarray) -> float:  # smallest where they sum to one
-        with np.errstate(divide="ignore"):
-            fit = np.log(scaled @ weight).sum() + NULL_COUNTS * np.log(weight[0])
-        return total * weight.sum() - fit
+    def quality(centres: np.ndarray) -> np.ndarray:
+        priors = np.stack([weight @ _around(centre) for centre in centres], 1)
+        return np.log(likelihood @ priors).sum(0)
 
-    weight = np.full(k, 1 / k) if start is None else (start + 1e-4) / (1 + 1e-4 * k)
-    value = loss(weight)
-    for _ in range(_NEWTON_STEPS):
-        ratio = scaled / (scaled @ weight)[:, None]
-        gradient = total - ratio.sum(0)
-        gradient[0] -= NULL_COUNTS / weight[0]
-        if gradient.min() > -1e-6 * total:
+    weight = np.append(0.5, np.full(len(_WIDTHS) - 1, 0.5 / (len(_WIDTHS) - 1)))
+    centre, reach, pace = 0.0, 6.0, 0.1
+    for _ in range(15):
+        near = centre + np.arange(-reach, reach + pace / 2, pace)
+        values = quality(near)
+        best = int(np.clip(values.argmax(), 1, len(near) - 2))
+        before, bend = centre, values[best - 1] - 2 * values[best] + values[best + 1]
+        shift = (values[best - 1] - values[best + 1]) / (2 * min(bend, -1e-12))
+        centre = float(near[best] - pace * np.clip(shift, -1, 1))
+        if reach < 1 and abs(centre - before) < STEP / 8:
             break
-        curvature = ratio.T @ ratio
-        curvature[0, 0] += NULL_COUNTS / weight[0] ** 2
-        curvature[np.diag_indices(k)] += 1e-8 * np.trace(curvature) / k
-        root = np.linalg.cholesky(curvature)
-        goal = np.linalg.solve(root, curvature @ weight - gradient)
-        step = nnls(root.T, goal, maxiter=100 * k)[0] - weight
-        length, slope = 1.0, gradient @ step
-        while loss(weight + length * step) > value + 1e-4 * length * slope and length > 1e-9:
-            length /= 2
-        weight = np.maximum(weight + length * step, 0)
-        weight /= weight.sum()  # then weight @ gradient is 0: no gradient below 0 is the optimum
-        value = loss(weight)
-    return weight
+        reach, pace = 6 * STEP, STEP
+        weight = fit_weights(likelihood @ _around(centre).T, weight)
+    return centre, pace / np.sqrt(max(-bend, 1e-12))
 
 
-@dataclass
-class Posterior:
-    """Summaries of the effects, in log2, each (features,)."""
-
-    mean: np.ndarray
-    sd: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    prob: np.ndarray
-    log_bayes_factor: np.ndarray
+def _around(centre: float) -> np.ndarray:
+    """Normals around a place on the grid or between its points, (widths, grid)."""
+    shapes = np.exp(-0.5 * ((GRID - centre) / _WIDTHS[:, None]) ** 2)
+    return shapes / shapes.sum(1, keepdims=True)
 
 
-class Likelihood(Protocol):
-    """What `posterior_of` needs of evidence."""
+def _of_background(both: tuple[Sums, Sums], above: tuple[Sums, Sums]) -> tuple[float, float]:
+    """Log fold change of the background, per cell, and its standard error.
 
-    @property
-    def informative(self) -> np.ndarray:
-        """Which features tell something of an effect, (features,) bool."""
-
-    def likelihood(self, features: slice | np.ndarray) -> np.ndarray:
-        """L on the grid, (features, grid), the largest of each feature being 1."""
-
-
-def posterior_of(
-    evidence: Likelihood, delta: float, seed: int = 0, only_pos: bool = False
-) -> Posterior:
-    """Learn the prior and apply it, in blocks of features.
-
-    The prior of a feature is learned from the features of other folds. If it were learned from the
-    feature itself as well, the largest noise would create its own bump in the prior and be mistaken
-    for an effect.
-
-    Args:
-        evidence: Of all features.
-        delta: Absolute log2 fold changes up to this value count as no effect.
-        seed: Seed of the folds.
-        only_pos: `prob` and `log_bayes_factor` refer to an effect above delta, not to one beyond
-            it on either side.
+    It is the median of the features: for half of them, the counts of the first group are more than
+    it leads to expect (by their binomial tail, of which equal counts are half). A feature counts
+    by the proportion of cells that have its background alone, in the group where they are fewer.
     """
-    informative, shapes = evidence.informative, components()
-    n = len(informative)
-    rng = np.random.default_rng(seed)
-    fold = rng.permutation(n) % FOLDS
-    seen = np.flatnonzero(informative)
-    used = seen if len(seen) <= PRIOR_FEATURES else rng.choice(seen, PRIOR_FEATURES, replace=False)
-    blocks = [used[start : start + _BLOCK] for start in range(0, len(used), _BLOCK)]
-    marginals = [evidence.likelihood(block) @ shapes.T for block in blocks]
-    marginal = np.concatenate(marginals) if marginals else np.ones((0, len(shapes)))
-    whole = fit_weights(marginal)
-    weights = np.array([fit_weights(marginal[fold[used] != k], whole) for k in range(FOLDS)])
-    # an effect that no other feature has would else be impossible
-    priors = (len(used) * weights + 1 / len(shapes)) / (len(used) + 1) @ shapes
-    outside = (GRID if only_pos else np.abs(GRID)) > delta * np.log(2) + 1e-9
-    prior_odds = _logit(priors @ outside)
-    found = np.empty((6, n))
-    for start in range(0, n, _BLOCK):
-        block = slice(start, min(start + _BLOCK, n))
-        density = evidence.likelihood(block) * priors[fold[block]]
-        density /= density.sum(1, keepdims=True)
-        mean = density @ GRID
-        cumulative = density.cumsum(1)
-        prob = density @ outside
-        prob[prob > 1 - 1e-15] = 1  # differences of rounding are no order
-        found[:, block] = (
-            mean,
-            np.sqrt(np.maximum(density @ GRID**2 - mean**2, 0)),
-            GRID[(cumulative < 0.025).sum(1)],
-            GRID[np.minimum((cumulative < 0.975).sum(1), len(GRID) - 1)],
-            prob,
-            _logit(prob) - prior_odds[fold[block]],
-        )
-    found[:4] /= np.log(2)
-    return Posterior(*found)
+    pairs = list(zip(both, above, strict=True))
+    low = np.stack([all_counts.count - higher.count for all_counts, higher in pairs])
+    n_cells = np.stack([all_counts.n - higher.seen for all_counts, higher in pairs])
+    share = np.min([n / all_counts.n for n, all_counts in zip(n_cells, both, strict=True)], axis=0)
+    used = (share > 0) & (low.sum(0) > 0)
+    if not used.any():
+        return 0.0, 0.0
+    first, total, weight = low[0, used], low[:, used].sum(0), share[used]
+    log_ratio = np.log(n_cells[0, used] / n_cells[1, used])
 
+    def more(effect: float) -> np.ndarray:
+        p = expit(effect + log_ratio)
+        at_least = np.where(first > 0, betainc(np.maximum(first, 1), total - first + 1, p), 1)
+        above = np.where(first < total, betainc(first + 1, np.maximum(total - first, 1), p), 0)
+        return 0.5 - (at_least + above) / 2
 
-def _logit(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, 1e-300, 1 - 1e-16)
-    return np.log(p) - np.log1p(-p)
+    def where(sum_of: float) -> float:
+        ends = GRID[0], GRID[-1]
+        sums = [weight @ more(end) - sum_of for end in ends]
+        if sums[0] <= 0 or sums[1] >= 0:
+            return float(ends[0] if sums[0] <= 0 else ends[1])
+        return float(brentq(lambda effect: weight @ more(effect) - sum_of, *ends, xtol=STEP / 100))
 
-
-def q_values(prob: np.ndarray) -> np.ndarray:
-    """Expected proportion of false calls among features at least as probable; (features,)."""
-    order = np.argsort(-prob, kind="stable")
-    found = np.empty_like(prob)
-    found[order] = np.cumsum(1 - prob[order]) / np.arange(1, len(prob) + 1)
-    return np.clip(found, 0, 1)
+    centre = where(0.0)
+    # the sum of so many independent terms, each of the size it has there, or of a uniform variable
+    error = np.sqrt(weight**2 @ np.maximum(more(centre) ** 2, 1 / 12))
+    error = min(error, 0.99 * weight.sum() / 2)
+    return centre, (where(-error) - where(error)) / 2

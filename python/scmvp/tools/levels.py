@@ -1,15 +1,16 @@
-"""Differences of methylation levels between groups of cells, as evidence for module `effects`.
+"""Differences of methylation levels between groups of cells, as evidence for module `posterior`.
 
 The effect of a region is b, the difference of its log odds of methylation between two groups. The
 positions of one region in one cell are alike, so that m of n positions in a cell have the variance
 n p (1 - p) (1 + (n - 1) rho). The counts of a group, divided by the mean of the last factor
 (weighted by n), are effective counts of a binomial (Rao and Scott, Biometrics 1992). rho is
-estimated by moments for each region and group and shrunk to the common value of the group. The
-level of the reference is profiled out: for each b, it takes its most probable value.
+estimated by moments for each region and group and shrunk (module `dispersion`). The level of the
+reference is profiled out: for each b, it takes its most probable value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -18,7 +19,8 @@ from scipy.special import xlogy
 
 from ..data.levels import halves
 from ..data.matrices import Matrix
-from .effects import GRID, STEP, shrunken
+from .dispersion import Moments, shrunken
+from .posterior import GRID, STEP
 
 _FEWEST_PAIRS = 1.0  # of positions in one region and cell, for an estimate of rho
 
@@ -82,31 +84,42 @@ def level_sums(
     return found
 
 
-def likeness_of(sums: LevelSums) -> np.ndarray:
-    """The correlation rho of positions of a region in one cell, (features,), from 0 to 1.
-
-    Σ (m - c p)^2 - c p (1 - p) over cells has the mean rho p (1 - p) Σ c (c - 1).
+def likenesses(pairs: Sequence[tuple[LevelSums, LevelSums]]) -> list[np.ndarray]:
+    """The correlation rho of positions of a region in one cell, from 0 to 1.
 
     Args:
-        sums: Of one group (see `LevelSums.of`).
+        pairs: Sums of both groups in each batch (see `LevelSums.of`).
+
+    Returns:
+        Of either group, (features,).
     """
-    p = sums.level
-    spread = p * (1 - p)
-    residual = sums.square - 2 * p * sums.product + p**2 * sums.covered2
-    excess = residual * sums.seen / np.maximum(sums.seen - 1, 1) - spread * sums.covered
-    pairs = spread * (sums.covered2 - sums.covered)
-    known = pairs > _FEWEST_PAIRS
+    groups = [_moments(group) for group in zip(*pairs, strict=True)]
+    return [rho.clip(0, 1) for rho in shrunken(groups)]
 
-    def noise(rho: float) -> np.ndarray:
+
+def _moments(batches: Sequence[LevelSums]) -> Moments:
+    """Of one group, over its batches.
+
+    In each, Σ (m - c p)^2 - c p (1 - p) over cells has the mean rho p (1 - p) Σ c (c - 1).
+    """
+    excess, pairs, *powers = np.zeros((5, len(batches[0].covered)))
+    for sums in batches:
+        p = sums.level
+        spread = p * (1 - p)
+        residual = sums.square - 2 * p * sums.product + p**2 * sums.covered2
+        excess += residual * sums.seen / np.maximum(sums.seen - 1, 1) - spread * sums.covered
+        pairs += spread * (sums.covered2 - sums.covered)
+        of_cells = (sums.covered2, sums.covered3, sums.covered4)
+        for power, value in zip(powers, of_cells, strict=True):
+            power += spread**2 * value
+    pairs[pairs <= _FEWEST_PAIRS] = 0
+    second, third, fourth = powers
+
+    def noise_of(rho: np.ndarray) -> np.ndarray:
         # twice the square of the variance of m - c p, summed over cells
-        squares = (
-            (1 - rho) ** 2 * sums.covered2
-            + 2 * rho * (1 - rho) * sums.covered3
-            + rho**2 * sums.covered4
-        )
-        return 2 * spread**2 * squares
+        return 2 * ((1 - rho) ** 2 * second + 2 * rho * (1 - rho) * third + rho**2 * fourth)
 
-    return shrunken(excess, pairs, noise, known).clip(0, 1)
+    return Moments(excess, lambda _: pairs, noise_of)
 
 
 @dataclass
@@ -161,18 +174,19 @@ def _one_side(m: np.ndarray, n: np.ndarray, effect: np.ndarray) -> np.ndarray:
 
 def level_evidence(batches: list[tuple[LevelSums, LevelSums]]) -> LevelEvidence:
     """Evidence of a comparison, from the sums of both groups in each batch."""
+    rho = likenesses(batches)
     methylated, covered = [], []
     for pair in batches:
-        factors = [_effective(sums) for sums in pair]
+        factors = [_effective(*side) for side in zip(pair, rho, strict=True)]
         methylated.append([sums.methylated * f for sums, f in zip(pair, factors, strict=True)])
         covered.append([sums.covered * f for sums, f in zip(pair, factors, strict=True)])
     return LevelEvidence(np.array(methylated), np.array(covered))
 
 
-def _effective(sums: LevelSums) -> np.ndarray:
+def _effective(sums: LevelSums, rho: np.ndarray) -> np.ndarray:
     """By what the counts of a group are multiplied to be those of a binomial, (features,)."""
     covered = np.maximum(sums.covered, 1e-9)
-    factor = 1 / (1 + likeness_of(sums) * (sums.covered2 / covered - 1).clip(0))
+    factor = 1 / (1 + rho * (sums.covered2 / covered - 1).clip(0))
     # a step of the grid as least standard error: what is narrower would fall between its points
     spread = sums.level * (1 - sums.level)
     return factor / (1 + covered * factor * spread * STEP**2)
