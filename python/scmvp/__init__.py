@@ -8,6 +8,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from . import starting  # noqa: F401 - before the imports that take long
+
+# isort: split
 from .data.filtering import filter_paired
 from .data.joining import from_parts
 from .data.rank import estimate_n_clusters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from .errors import InputError
 from .words import name_some
 
 Names = Sequence[str] | np.ndarray  # of cells or features
+_LARGEST_WHOLE = 2**53  # up to which float64, as in R, has every whole number
+_SMALLEST = 1e-12
 
 
 def options_from(kind: type, values: dict[str, Any], defaults: dict[str, Any] | None = None) -> Any:
@@ -53,24 +56,32 @@ def flag(name: str, value: Any) -> bool:
 def number(name: str, value: Any) -> float:
     """A finite number."""
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not np.isfinite(value):
+    try:
+        given = float(value) if is_number else math.nan
+    except OverflowError:
+        raise InputError(f"{name} has hundreds of digits; give a smaller number") from None
+    if not math.isfinite(given):
         raise InputError(f"{name} is {value!r}; give a number")
-    return float(value)
+    return given
 
 
 def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
     """A whole number, also one that comes as a float, as R's do."""
     given = number(name, value)
-    if given != int(given) or given < at_least or given > (at_most or given):
-        limit = "" if at_most is None else f" and at most {at_most}"
+    most = _LARGEST_WHOLE if at_most is None else at_most
+    if given != int(given) or not at_least <= given <= most:
+        limit = "" if at_most is None and given <= most else f" and at most {most}"
         raise InputError(f"{name} is {value!r}; give a whole number of at least {at_least}{limit}")
     return int(value)
 
 
 def positive(name: str, value: Any, at_most: float = 1e12) -> float:
-    """A number above zero."""
-    if not 0 < number(name, value) <= at_most:
-        raise InputError(f"{name} is {value!r}; give a positive number of at most {at_most:g}")
+    """A number above zero that stays so in float32, also after a division by a large sum."""
+    if not _SMALLEST <= number(name, value) <= at_most:
+        raise InputError(
+            f"{name} is {value!r}; give a positive number of at least {_SMALLEST:g} and at most "
+            f"{at_most:g}"
+        )
     return float(value)
 
 

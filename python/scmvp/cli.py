@@ -1,7 +1,8 @@
 """The command line: `scmvp join`, `fit`, `embed`, `clusters`, `report` and the others.
 
 Messages go to stderr, results to files (`info` to stdout). Exit status: 0 done, 1 an installation
-that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted.
+that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted,
+143 terminated.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import numpy as np
 import scmvp
 
 from .arguments import once
-from .data.checks import check_paired, writable
+from .data.checks import check_paired
 from .data.containers import names_of_modalities
 from .data.paired import Paired
+from .endings import ended
 from .errors import InputError, InputNote
 from .files import as_path, json_text, whole_file, whole_folder
 from .flags import in_flags, parser
@@ -33,37 +35,23 @@ from .outputs import (
     describe_account,
     describe_fit,
     read_latent,
-    refuse_output_folder,
     write_clusters,
     write_history,
     write_json,
     write_latent,
 )
+from .paths import output_file, output_folder
 from .progress import SILENT, Display, Listener, Stages, displayed
 from .reading import read_for_fit
 from .several import named_paths
+from .starting import INTERRUPTED
 from .words import count_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = parser(VERBS).parse_args(argv)
-    try:
-        return _run(arguments)
-    except InputError as error:
-        return _fail(in_flags(str(error)), 2)
-    except ImportError as error:
-        return _fail(str(error), 1)
-    except OSError as error:
-        # The disk is full, a folder is read-only: the reason and the file, no traceback.
-        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
-    except MemoryError as error:
-        reason = f" ({error})" if str(error) else ""
-        on_disk = getattr(arguments, "backed", "yes") == "yes"
-        advice = "give fewer cells" if on_disk else "leave counts on disk: --backed yes"
-        return _fail(f"there is not enough memory{reason}; {advice}", 2)
-    except KeyboardInterrupt as interrupt:
-        return _fail(f"{interrupt or 'interrupted'}; nothing was written", 130)
+    return ended(lambda: _run(arguments), arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -76,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _join(arguments: argparse.Namespace, messages: _Messages) -> int:
-    out = _output_file(arguments.out)
+    out = output_file(arguments)
     if out.suffix != ".h5mu":
         raise InputError(f"--out {out} does not end in .h5mu; name a file that does")
     samples = named_paths(arguments.samples)
@@ -113,8 +101,7 @@ def _fit_and_write(
     SCMVP: type[scmvp.SCMVP], arguments: argparse.Namespace, messages: _Messages, writes: bool
 ) -> int:
     started = time.perf_counter()
-    out = as_path(arguments.out).resolve()
-    refuse_output_folder(out, arguments.overwrite)
+    out = output_folder(arguments)
     cells = _cells(arguments, messages)
     with messages.stages.stage("checking the counts"):
         model = SCMVP(
@@ -163,8 +150,7 @@ def _fit_and_write(
         summary["seconds_total"] = round(time.perf_counter() - started, 3)
         summary["peak_memory_mb"] = peak_memory_mb()
         write_json(folder / "summary.json", summary)
-    if arguments.checkpoint is not None and not model.interrupted:
-        as_path(arguments.checkpoint).unlink(missing_ok=True)
+    model.delete_checkpoint()
     messages.show(
         f"{out}: {_of_latent(latent)}, {describe_fit(summary)}, "
         f"peak memory {summary['peak_memory_mb']:,.0f} MB"
@@ -174,13 +160,15 @@ def _fit_and_write(
         raise failed
     if model.interrupted:
         messages.show("interrupted: the best state so far was written")
-        return 130
+        if arguments.checkpoint is not None:
+            messages.show(f"with --overwrite, the same command goes on from {arguments.checkpoint}")
+        return INTERRUPTED
     return 0
 
 
 def _embed(arguments: argparse.Namespace, messages: _Messages) -> int:
+    out = output_file(arguments)
     model = _load(arguments.model, messages)
-    out = _output_file(arguments.out)
     data = _other_cells(arguments, model, messages)
     latent = model.get_latent_representation(data, arguments.modality, progress=messages.progress)
     with whole_file(out) as partial:
@@ -190,9 +178,8 @@ def _embed(arguments: argparse.Namespace, messages: _Messages) -> int:
 
 
 def _clusters(arguments: argparse.Namespace, messages: _Messages) -> int:
-    result = as_path(arguments.result)
+    result, out = as_path(arguments.result), output_file(arguments)
     model = _load(result / "model", messages)
-    out = _output_file(arguments.out)
     cells, latent = read_latent(result / "latent.csv")
     found = model.responsibilities(
         latent, n_clusters=arguments.n_clusters, resolution=arguments.resolution
@@ -206,7 +193,7 @@ def _clusters(arguments: argparse.Namespace, messages: _Messages) -> int:
 def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
     from .report.write import write_report
 
-    result, out = as_path(arguments.result), _output_file(arguments.out)
+    result, out = as_path(arguments.result), output_file(arguments)
     model = _load(result / "model", messages)
     how = {name: getattr(arguments, name) for name in ("n_clusters", "resolution", "title", "seed")}
     how |= {"markers": arguments.markers, "columns": arguments.columns}
@@ -223,8 +210,8 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
 def _impute(arguments: argparse.Namespace, messages: _Messages) -> int:
     features = _names_in(arguments.features)
     cells = _names_in(arguments.cells)
+    out = output_file(arguments)
     model = _load(arguments.model, messages)
-    out = _output_file(arguments.out)
     data = _other_cells(arguments, model, messages)
     model.impute_to_file(
         out,
@@ -245,8 +232,8 @@ def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
     from .tools.groups import labels_in
 
     features = _names_in(arguments.features)
+    out = output_file(arguments)
     model = _load(arguments.model, messages)
-    out = _output_file(arguments.out)
     cells = _cells(arguments, messages)
     groupby = arguments.groupby
     if arguments.labels is not None:
@@ -394,13 +381,6 @@ def _names_in(path: str | None) -> list[str] | None:
     return once(names)
 
 
-def _output_file(path: str) -> Path:
-    out = as_path(path)
-    if out.is_dir():
-        raise InputError(f"--out {out} is a folder; name a file")
-    return writable(out)
-
-
 def _of_latent(latent: np.ndarray) -> str:
     return f"{count_of(len(latent), 'cell')} in {count_of(latent.shape[1], 'dimension')}"
 
@@ -412,11 +392,6 @@ def _shape(cells: Any) -> str:
     features = [count_of(part.shape[1], feature_of(name)) for name, part in parts.items()]
     sizes = ", ".join([count_of(n_cells, "cell"), *features])
     return f"{sizes}; the counts stay on disk" if on_disk else sizes
-
-
-def _fail(sentence: str, status: int) -> int:
-    print(f"scmvp: {sentence}", file=sys.stderr, flush=True)
-    return status
 
 
 VERBS = {

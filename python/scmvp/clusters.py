@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .arguments import Names, flag, positions
+from .data.checks import check_unique
 from .data.containers import alone, as_names
 from .data.covariates import Batch
 from .data.features import warn_of_empty_rows
@@ -128,18 +129,21 @@ class Clustered(State):
             resolution: The same.
 
         Raises:
-            InputError: `target` is neither, or has cells that the model or `data` lack.
+            InputError: `target` is neither, or names cells twice, or has some that the
+                model or `data` lack.
         """
         if not (hasattr(target, "obs_names") and hasattr(target, "obsm")):
             raise InputError(f"target is a {type(target).__name__}; give an AnnData or a MuData")
         latent = self.get_latent_representation(data)
         known = self.cells if data is None else self._matched(data).cells
         where = "the model" if data is None else "the data"
-        at = positions(known, as_names(target.obs_names), "cell", where)
+        names = as_names(target.obs_names)
+        check_unique(names, "cell names of target", "obs_names")
+        at = positions(known, names, "cell", where)
         p = self.responsibilities(latent[at], n_clusters=n_clusters, resolution=resolution)
-        cluster, names = np.unique(p.argmax(1), return_inverse=True)
+        cluster, code = np.unique(p.argmax(1), return_inverse=True)
         target.obsm["X_scmvp"] = latent[at]
-        target.obs["scmvp_cluster"] = pd.Categorical.from_codes(names, cluster.astype(str))
+        target.obs["scmvp_cluster"] = pd.Categorical.from_codes(code, cluster.astype(str))
         target.obs["scmvp_cluster_prob"] = p.max(1)
 
     def decode(

@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ def as_path(path: str | os.PathLike) -> Path:
     """What a caller gives as a path, with ~ as the home folder; InputError when it is none."""
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"{path!r} is not a path; give the path of a file or folder as text")
+    if not os.fspath(path):  # Path("") would be the current folder
+        raise InputError("a path is empty; give the path of a file or folder")
     with suppress(RuntimeError):  # a name that begins with ~ and is no user's
         return Path(path).expanduser()
     return Path(path)
@@ -164,10 +166,50 @@ def one_writer(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def writable(path: str | os.PathLike, sources: Iterable[Path] = ()) -> Path:
+    """The path, if a file can be made there: checked before anything is computed.
+
+    Args:
+        path: The file to make or replace.
+        sources: What is read meanwhile, and must stay: see `refuse_source`.
+    """
+    path = as_path(path)
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder; name a file")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"'{path}' cannot be made: there is no folder '{path.parent}'")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f"'{path}' cannot be made: '{path.parent}' is not a writable folder")
+    refuse_no_file(path)
+    refuse_source(path, sources)
+    return path
+
+
+def refuse_source(path: Path, sources: Iterable[Path]) -> None:
+    """Refuse to write what is read, by whatever name it goes.
+
+    Args:
+        path: What is to be written.
+        sources: Files, and folders that are read as a whole, such as a zarr.
+    """
+    target = _followed(path)
+    for source in sources:
+        if source.exists() and _is_at(target, source):
+            raise InputError(
+                f"'{path}' would replace what is read from '{source}'; name another place"
+            )
+
+
 def refuse_no_file(path: Path) -> None:
     """Refuse to replace a device or a pipe by a file."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InputError(f"'{path}' is not a file but a device or a pipe; name a file")
+
+
+def _is_at(target: Path, source: Path) -> bool:
+    """Whether they are the same, or one lies inside the other; `source` is there."""
+    around = (place for place in (target, *target.parents) if place.exists())
+    return any(place.samefile(source) for place in around) or target in _followed(source).parents
 
 
 def _followed(path: str | os.PathLike) -> Path:

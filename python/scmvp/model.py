@@ -12,10 +12,10 @@ import pandas as pd
 
 from . import saved, storage
 from .arguments import Names, flag, once
-from .data.checks import writable
 from .data.covariates import Batch
 from .data.paired import PairedData
 from .errors import InputError
+from .files import writable
 from .fit.checkpoint import Checkpoint
 from .fit.course import course_of, trained
 from .fit.training import Callback
@@ -159,9 +159,10 @@ class SCMVP(WithMethylation):
                 course, plan.options, plan.n_clusters, data.counts, design, plan.account,
                 show_epoch, stages, state,
             )  # fmt: skip
+            self._checkpoint = state
             stages.tell(lambda: [describe_fit(self.summary())])
-        if not (keep_checkpoint or self.interrupted):
-            course.forget_checkpoint()
+        if not keep_checkpoint:
+            self.delete_checkpoint()
         return self
 
     # ---- imputation
@@ -240,7 +241,7 @@ class SCMVP(WithMethylation):
             batch: As in `get_normalized_expression`.
             progress: As in `train`.
         """
-        path = writable(path)
+        path = writable(path, self._files_read(data))
         with followed(progress) as (stages, _):
             latent, names = self._latent_of(data, once(cells), stages)
             self.decode_to_file(
@@ -266,7 +267,7 @@ class SCMVP(WithMethylation):
         `cells` are the n names. With `log`, log(1 + x) is written, and the threshold refers to
         this scale.
         """
-        path, fit = writable(path), self._fitted()
+        path, fit = writable(path, self._files_read()), self._fitted()
         with fit.on_its_threads():
             impute.to_file(
                 fit, self._plan.scope, path, latent, modality, cells, features, library_size,
@@ -383,6 +384,7 @@ class SCMVP(WithMethylation):
             seed: Seed of the cells drawn for the map (at most 3,000) and of their positions.
             progress: As in `train`.
         """
+        path = writable(path, self._files_read(data))
         with followed(progress) as (stages, _):
             paired = self._matched(data)
             if data is None:

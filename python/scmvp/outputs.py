@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
-from .files import json_text
+from .files import SUFFIX, json_text
 from .modalities import MODALITIES, listed
 from .words import count_of
 
@@ -20,6 +21,7 @@ from .words import count_of
 FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
 REPORT = "report.html"  # and this where it is asked for
 MODEL_FILES = {"model.json", "weights.safetensors"}
+_LEFTOVER = re.compile(rf"[.].*{re.escape(SUFFIX)}|weights[.][0-9a-f]+[.]safetensors")  # of a kill
 
 
 def refuse_output_folder(out: Path, overwrite: bool) -> None:
@@ -39,11 +41,16 @@ def refuse_output_folder(out: Path, overwrite: bool) -> None:
     foreign = sorted(present - FIT_OUTPUTS - {REPORT})
     if (out / "model").is_dir():
         foreign += sorted({entry.name for entry in (out / "model").iterdir()} - MODEL_FILES)
-    if foreign:
+    if foreign := [name for name in foreign if not _LEFTOVER.fullmatch(name)]:
         raise InputError(
             f"{out} holds files that scmvp fit did not write, such as '{foreign[0]}'; name another "
             "folder"
         )
+
+
+def files_of_model(folder: Path) -> list[Path]:
+    """What is read of the folder of a model."""
+    return [*folder.glob("model.json"), *folder.glob("weights*.safetensors")]
 
 
 def write_latent(path: Path, cells: Iterable[str], latent: np.ndarray) -> None:

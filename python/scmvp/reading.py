@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .data.backed import bytes_in_memory, read_backed
 from .data.formats import ACCEPTED, has_layers, inside_outs, refuse_layers
 from .data.io import read_folder, read_one_file
+from .data.places import refuse_layers_of_absent
 from .data.tenx import read_10x_h5
 from .errors import InputError
 from .files import as_path
@@ -66,7 +67,8 @@ def read(
     """
     path = existing(path)
     with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
-        return read_path(path, backed, mosaic, rna_layer, atac_layer, report, protein_layer)
+        found = read_path(path, backed, mosaic, rna_layer, atac_layer, report, protein_layer)
+    return with_layers_there(found, rna_layer, atac_layer, protein_layer)
 
 
 def existing(path: str | Path) -> Path:
@@ -107,6 +109,15 @@ def read_path(
     return read_10x_h5(path, report)
 
 
+def with_layers_there(
+    cells: Any, rna_layer: str | None, atac_layer: str | None, protein_layer: str | None
+) -> Any:
+    """The cells that were read, if they have each modality of which a layer was named."""
+    layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
+    refuse_layers_of_absent(layers, getattr(cells, "counts", None) or cells.mod)
+    return cells
+
+
 def read_for_fit(
     path: str | Path,
     backed: bool | None = None,
@@ -134,7 +145,8 @@ def read_for_fit(
         if backed is None:
             size = bytes_in_memory(path)
             backed = size is not None and size > _physical_memory() / 8
-        return read_path(path, backed, mosaic, rna_layer, atac_layer, report, protein_layer)
+        found = read_path(path, backed, mosaic, rna_layer, atac_layer, report, protein_layer)
+    return with_layers_there(found, rna_layer, atac_layer, protein_layer)
 
 
 def _physical_memory() -> float:

@@ -17,7 +17,7 @@ from .data.peaks import Peaks, peaks_of, read_bed
 from .data.samples import join_samples
 from .errors import InputError
 from .progress import Listener, followed
-from .reading import existing, read_path
+from .reading import existing, read_path, with_layers_there
 from .words import name_some
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def read_samples(
                 samples[name] = read_path(
                     path, False, mosaic, rna_layer, atac_layer, report, protein_layer
                 )
-        return join_samples(samples, target, files, mosaic, stages)
+        joined = join_samples(samples, target, files, mosaic, stages)
+    return with_layers_there(joined, rna_layer, atac_layer, protein_layer)
 
 
 def _named_paths(paths: Mapping[str, str | Path] | Sequence[str | Path]) -> dict[str, Path]:

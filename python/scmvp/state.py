@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .data.covariates import Covariates
-from .data.paired import Paired, PairedData
+from .data.paired import Paired, PairedData, files_behind
 from .errors import InputError
+from .fit.checkpoint import Checkpoint
 from .fit.fitted import Fitted
 from .fit.training import TrainingResult
 from .fit.tree import ClusterTree
@@ -25,6 +27,7 @@ class State:
     _plan: Plan
     _data: Paired | None  # the cells to fit; None of a model from a file
     _fit: Fitted | None
+    _checkpoint: Checkpoint | None = None  # of the last training
     _info: dict[str, Any] | None  # its `model.json`; None of a model that was made here
 
     def _hold(
@@ -145,6 +148,14 @@ class State:
         """
         return self._fitted().cluster_of_component(n_clusters, resolution)
 
+    def delete_checkpoint(self) -> None:
+        """Delete the checkpoint that `train(keep_checkpoint=True)` has kept.
+
+        It stays where the training was interrupted, or where another one has written it.
+        """
+        if self._checkpoint is not None and not self.interrupted:
+            self._checkpoint.delete()
+
     # ---- what has to be there
 
     def _fitted(self) -> Fitted:
@@ -162,6 +173,10 @@ class State:
                 "it together with them: SCMVP.load(folder, data)"
             )
         return self._data
+
+    def _files_read(self, data: PairedData | None = None) -> list[Path]:
+        """Files of `data` and of the cells to fit that must stay while these are used."""
+        return [*files_behind(data), *files_behind(self._data)]
 
     def _embedded(
         self, paired: Paired, modality: str = "joint", stages: Stages = SILENT

@@ -17,6 +17,7 @@ MARKUP = {"figures", "page"}
 _TAKE = {
     "InputError", "ModelFileError", "NothingToTest", "_Obstacle", "RError", "ImportError",
     "OSError", "ArgumentTypeError", "warn", "note", "refuse", "_fail", "say", "show", "append",
+    "_say_once",
 }  # fmt: skip
 # Functions that make messages, or ends of them.
 _MAKE = {"_describe_bad", "remedy", "_how_to_take", "describe_account", "describe_filter"}

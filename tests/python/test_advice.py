@@ -344,7 +344,17 @@ def test_r_says_its_arguments():
     words = rf"{PYTHON_WORDS}|(?<!['\w-])(?:{'|'.join(sorted(arguments))})(?!['\w])|--[a-z]"
     assert phrases and names and patterns
     for module, text in _met_by_others(
-        {"cli", "outputs", "rengine", "checkpoint", "filtering", "rank", "backed", "regulators"}
+        {
+            "cli",
+            "paths",
+            "outputs",
+            "rengine",
+            "checkpoint",
+            "filtering",
+            "rank",
+            "backed",
+            "regulators",
+        }
     ):
         left = re.findall(words, re.sub(r"(make[.]unique|subset)\(\)", "", in_r(text)))
         assert not left, (module, in_r(text), left)
@@ -613,7 +623,14 @@ def places(w):
     yield lambda: write(w.tmp), lambda: write(w.tmp / "x.h5")
     yield lambda: write(w.tmp / "no" / "x.h5"), lambda: write(w.tmp / "y.h5")
     yield lambda: write("/dev/null"), lambda: write(w.tmp / "z.h5")
-    w.monkeypatch.setattr("scmvp.data.checks.os.access", lambda path, mode: path != w.tmp)
+    yield lambda: write(""), lambda: write(w.tmp / "w.h5")
+    w.mdata.write_h5mu(w.tmp / "cells.h5mu")
+    cells = scmvp.read(w.tmp / "cells.h5mu", backed=True)
+    yield (
+        lambda: w.model.impute_to_file(w.tmp / "cells.h5mu", "rna", cells),
+        lambda: w.model.impute_to_file(w.tmp / "v.h5", "rna", cells),
+    )
+    w.monkeypatch.setattr("scmvp.files.os.access", lambda path, mode: path != w.tmp)
     (w.tmp / "sub").mkdir()
     yield lambda: write(w.tmp / "x.h5"), lambda: write(w.tmp / "sub" / "x.h5")
 
@@ -714,6 +731,17 @@ def containers(w):
 
 
 # ---- files ---------------------------------------------------------------------------------------
+
+
+@case
+def absent_layers(w):
+    w.mdata.write_h5mu(w.tmp / "cells.h5mu")
+    for backed in (False, True):
+        yield (
+            lambda backed=backed: scmvp.read(w.tmp / "cells.h5mu", backed, protein_layer="x"),
+            lambda backed=backed: scmvp.read(w.tmp / "cells.h5mu", backed),
+        )
+    yield lambda: SCMVP(w.mdata, protein_layer="x"), lambda: SCMVP(w.mdata)
 
 
 @case
@@ -927,13 +955,21 @@ def checkpoints(w):
         path.unlink()
         train()
 
+    def elsewhere():
+        model.train(max_epochs=1, threads=1, checkpoint=w.tmp / "other")
+
     path.write_text("1")
-    yield train, anew
+    yield train, elsewhere
     w.model.save(w.tmp / "model")
     path.write_bytes((w.tmp / "model" / "weights.safetensors").read_bytes())
+    yield train, elsewhere
+    stopped(seed=1)
+    path.write_bytes(path.read_bytes().replace(b"scmvp-checkpoint-6", b"scmvp-checkpoint-1"))
+    yield train, elsewhere
     yield train, anew
-    path.write_bytes((w.tmp / "model" / "weights.safetensors").read_bytes())
-    yield train, lambda: model.train(max_epochs=1, threads=1, checkpoint=w.tmp / "other")
+    stopped(seed=1)
+    path.write_bytes(path.read_bytes()[:-9])
+    yield train, anew
     stopped(seed=1)
     yield train, lambda: train(seed=1)
     stopped(seed=1)
@@ -1626,3 +1662,9 @@ def on_the_command_line(w):
     here.mkdir()
     w.monkeypatch.chdir(here)
     yield fit(here), fit(here / "sub")
+    for out in ("fourth", "fifth"):
+        state = here / out / "state"
+        yield (
+            fit(here / out, "--checkpoint", state),
+            fit(here / out, "--checkpoint", here / "state"),
+        )

@@ -170,7 +170,69 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(cells, tm
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of ours", b"\x08\0\0\0\0\0\0\0{}      "])
-def test_a_damaged_checkpoint_is_refused(cells, tmp_path, refused, content):
+def test_a_file_that_is_no_checkpoint_is_refused(cells, tmp_path, refused, content, monkeypatch):
+    """Before anything is computed, and without the advice to delete it."""
     file = tmp_path / "state"
     file.write_bytes(content)
-    refused(lambda: SCMVP(cells, n_clusters=3).train(checkpoint=file, **OPTIONS), "checkpoint")
+    monkeypatch.setattr("scmvp.model.trained", None)
+    train = partial(SCMVP(cells, n_clusters=3).train, checkpoint=file, **OPTIONS)
+    assert "delete" not in refused(train, "is not a checkpoint of scMVP; name another file")
+    assert file.read_bytes() == content
+
+    def forbidden(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("scmvp.fit.checkpoint.open", forbidden, raising=False)
+    refused(train, "cannot be read as a checkpoint (Permission denied)", "name another file")
+
+
+def test_a_damaged_checkpoint_may_be_deleted(cells, tmp_path, refused):
+    file = tmp_path / "state"
+    cut_after(SCMVP(cells, n_clusters=3), 1, file)
+    state = file.read_bytes()
+    flipped = state[:-1] + bytes([state[-1] ^ 1])
+    for content in (state[:-5], flipped):
+        file.write_bytes(content)
+        refused(
+            lambda: SCMVP(cells, n_clusters=3).train(checkpoint=file, **OPTIONS),
+            "is a damaged checkpoint", "delete it",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_two_trainings_with_one_checkpoint(cells, tmp_path, foreign):
+    """The file stays that of the first one to write it; the other one says once that it has none.
+
+    A file of another kind stays, too.
+    """
+    file = tmp_path / "state"
+    if foreign:
+        theirs = b"nothing of ours"
+    else:
+        cut_after(SCMVP(cells, n_clusters=3), 1, file, seed=1)
+        theirs = file.read_bytes()
+        file.unlink()
+
+    def meanwhile(latest):
+        if latest["epoch"] == 2:
+            file.write_bytes(theirs)
+
+    with pytest.warns(InputNote, match="meanwhile another program") as said:
+        model = SCMVP(cells, n_clusters=3)
+        model.train(checkpoint=file, callback=meanwhile, **OPTIONS)
+    assert len([one for one in said if "meanwhile" in str(one.message)]) == 1
+    assert len(model.history["epoch"]) == 9
+    assert file.read_bytes() == theirs
+    model.delete_checkpoint()
+    assert file.read_bytes() == theirs
+
+
+def test_a_checkpoint_that_was_kept_can_be_deleted(cells, tmp_path):
+    file = tmp_path / "state"
+    model = SCMVP(cells, n_clusters=3)
+    model.delete_checkpoint()
+    model.train(checkpoint=file, keep_checkpoint=True, **OPTIONS)
+    assert file.exists()
+    model.delete_checkpoint()
+    model.delete_checkpoint()
+    assert not file.exists()

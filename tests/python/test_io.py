@@ -14,6 +14,7 @@ from mudata import MuData
 import scmvp
 from scmvp.data.containers import make_unique
 from scmvp.data.joining import join
+from scmvp.data.peaks import read_bed
 from scmvp.errors import InputNote
 
 
@@ -306,3 +307,16 @@ def test_damaged_index_vectors_are_refused(indices, indptr, sentence):
     bad = (good[0], np.array(indices), np.array(indptr))
     with pytest.raises(scmvp.InputError, match=sentence):
         scmvp.from_parts(bad, good, ["a", "b"], ["g", "h"], ["p", "q"])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(ten_x, tmp_path):
+    """Some editors and Excel put one in front of a text."""
+    folder = ten_x.write_folder(tmp_path / "folder", gzipped=False)
+    for name in ("barcodes.tsv", "features.tsv"):
+        text = (folder / name).read_text(encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8-sig")
+    mdata = scmvp.read(folder)
+    assert list(mdata.obs_names) == ten_x.cells
+    assert mdata["rna"].var["gene_ids"].iloc[0] == ten_x.ids[0]
+    (tmp_path / "peaks.bed").write_text("chr1\t1\t9\n", encoding="utf-8-sig")
+    assert list(read_bed(tmp_path / "peaks.bed").chrom) == ["chr1"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from mudata import MuData
 
 import scmvp
 
@@ -80,6 +82,15 @@ CASES = {
     "save None": lambda m, x: x.save(None),
     "load None": lambda m, x: scmvp.SCMVP.load(None),
     "file None": lambda m, x: x.impute_to_file(None, "rna"),
+    "seed of 67 bits": lambda m, x: x.train(seed=10**20),
+    "seed of 5,000 digits": lambda m, x: x.train(seed=10**5000),
+    "cells of 67 bits": lambda m, x: scmvp.SCMVP(m, min_cells=10**20),
+    "library size of nothing": lambda m, x: x.get_normalized_expression(library_size=1e-300),
+    "threshold of 400 digits": lambda m, x: x.impute_to_file("x.h5", "rna", threshold=10**400),
+    "empty path": lambda m, x: scmvp.read(""),
+    "empty path of a model": lambda m, x: scmvp.SCMVP.load(""),
+    "target with a cell twice": lambda m, x: x.add_to(m["rna"][[0, 0, 1]].copy()),
+    "layer of no protein": lambda m, x: scmvp.SCMVP(m, protein_layer="x"),
     "seed -1": lambda m, x: x.train(seed=-1),
     "device None": lambda m, x: x.train(device=None),
     "modalities 1": lambda m, x: scmvp.SCMVP(m, modalities=1),
@@ -121,3 +132,45 @@ def test_cells_along_a_pseudotime_by_name(mdata):
         for cells in (list(chosen[::-1]), mdata.obs_names.isin(chosen))
     )
     pd.testing.assert_frame_equal(by_name, by_mask)
+
+
+def test_cells_named_twice_get_no_latent_of_each_other(mdata, model, refused):
+    """Two samples with the same barcodes, which are different cells."""
+    rna, other = mdata["rna"], mdata["rna"][::-1].copy()
+    other.obs_names = rna.obs_names
+    both = anndata.concat([rna, other])
+    refused(lambda: model.add_to(both), "duplicated cell names of target")
+    assert "X_scmvp" not in both.obsm
+
+
+def test_a_group_named_twice_is_tested_once(mdata, model):
+    def tested(*groups, against=None):
+        return model.differential_expression(
+            mdata, groupby="cell_type", group1=list(groups), group2=against
+        )
+
+    one, other = mdata.obs["cell_type"].unique()
+    pd.testing.assert_frame_equal(tested(one, one), tested(one))
+    pd.testing.assert_frame_equal(tested(one, against=[other, other]), tested(one, against=other))
+    codes = (mdata.obs["cell_type"] == one).astype(int)
+    twice, once = (
+        model.differential_expression(mdata, groupby=codes, group1=group) for group in ([1, "1"], 1)
+    )
+    pd.testing.assert_frame_equal(twice, once)
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_a_layer_of_a_modality_that_is_not_there(mdata, tmp_path, refused, backed):
+    """Of RNA and of proteins alike."""
+    mdata.write_h5mu(tmp_path / "cells.h5mu")
+    refused(
+        lambda: scmvp.read(tmp_path / "cells.h5mu", backed, protein_layer="x"),
+        "there is no protein modality: leave out protein_layer='x'",
+    )
+    adt = mdata["rna"][:, :9].copy()
+    without = MuData({"atac": mdata["atac"], "protein": adt})
+    for layer in ({"rna_layer": "counts"}, {"rna_layer": "X"}):
+        refused(
+            lambda layer=layer: scmvp.SCMVP(without, modalities=("atac", "protein"), **layer),
+            "there is no RNA modality",
+        )

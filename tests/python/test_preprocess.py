@@ -103,8 +103,8 @@ def test_filter_keeps_what_it_does_not_filter(simulated, refused, tmp_path):
     assert set(kept.mod) == {"rna"} and 0 < kept.n_obs < 240
     assert list(kept.obsm["X_umap"][:, 0]) == [place[name] for name in kept.obs_names]
     refused(
-        lambda: scmvp.filter_paired(mdata, atac_layer="counts"), "the MuData has no ATAC",
-        "leave atac_layer out",
+        lambda: scmvp.filter_paired(mdata, atac_layer="counts"), "there is no ATAC modality",
+        "leave out atac_layer='counts'",
     )  # fmt: skip
     simulated.write(tmp_path / "cells.h5mu")
     backed = mudata.read_h5mu(tmp_path / "cells.h5mu", backed=True)

@@ -28,6 +28,7 @@ from .containers import (
 )
 from .formats import (
     damage_reported,
+    files_read,
     holds_mudata,
     in_file,
     inside_outs,
@@ -82,7 +83,8 @@ def read_backed(
         paired = paired_of(values, cells, features, mosaic, advice)
         of_cells = [whole, *tables.values()]
         columns = list(dict.fromkeys(name for table in of_cells for name in table))
-        return replace(paired, obs=columns_of_cells(of_cells, columns, paired.cells))
+        obs = columns_of_cells(of_cells, columns, paired.cells)
+        return replace(paired, obs=obs, files=tuple(files_read(path)))
 
 
 def bytes_in_memory(path: Path) -> int | None:

@@ -6,11 +6,9 @@ canonical float32 CSR matrix comes back as itself.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,6 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..errors import InputError
-from ..files import as_path, refuse_no_file
 from ..modalities import MODALITIES, PAIR, feature_of, label_of, listed
 from ..words import count_of, name_some
 from . import matrices
@@ -46,7 +43,7 @@ from .matrices import (
     with_structure,
 )
 from .paired import Paired, PairedData
-from .places import place_in_memory, places_of, remedy
+from .places import place_in_memory, places_of, refuse_layers_of_absent, remedy
 
 
 def check_paired(
@@ -98,8 +95,10 @@ def check_paired(
     query, known = absent is not None, absent or {}
     one_is_enough = query or modalities is not None
     given = modality_parts(data, one_is_enough, may_choose=True)
+    there = {name: adata for name, adata in given.items() if adata is not None}
+    if not query:
+        refuse_layers_of_absent(layers, there)
     if modalities is not None:
-        there = {name: adata for name, adata in given.items() if adata is not None}
         given = {name: there[name] for name in chosen_modalities(modalities, there)}
     wanted = [*(given if absent is None else absent)]
     for modality, adata in given.items():
@@ -365,19 +364,6 @@ def refuse_empty_cells(counts: dict[str, Matrix], cells: np.ndarray) -> None:
 
 def _any_of(counts: Mapping[str, Any]) -> str:
     return {1: "the only", 2: "either"}.get(len(counts), "any")
-
-
-def writable(path: str | os.PathLike) -> Path:
-    """The path, if a file can be made there: checked before anything is computed."""
-    path = as_path(path)
-    if path.is_dir():
-        raise InputError(f"'{path}' is a folder; name a file")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"'{path}' cannot be made: there is no folder '{path.parent}'")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(f"'{path}' cannot be made: '{path.parent}' is not a writable folder")
-    refuse_no_file(path)
-    return path
 
 
 def _numbers(values: Any, modality: str) -> Matrix:

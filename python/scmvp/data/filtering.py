@@ -20,7 +20,14 @@ from .checks import check_names, count_matrix, match_cells
 from .containers import as_names, is_mudata, modality_parts, names_of_modalities, note
 from .joining import add_the_rest, join_all
 from .matrices import feature_cells, in_memory
-from .places import Place, place_in_memory, places_of, raw_in_place, remedy
+from .places import (
+    Place,
+    place_in_memory,
+    places_of,
+    raw_in_place,
+    refuse_layers_of_absent,
+    remedy,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,17 +69,14 @@ def filter_paired(
     }
     min_cells = whole_number("min_cells", min_cells, at_least=0)
     parts = modality_parts(mdata, one_is_enough=is_mudata(mdata))
+    there = [modality for modality, adata in parts.items() if adata is not None]
+    refuse_layers_of_absent({"rna": rna_layer, "atac": atac_layer}, there)
     filtered, places = {}, {}
     for modality, layer in zip(PAIR, (rna_layer, atac_layer), strict=True):
         adata = parts.pop(modality)
         if adata is not None:
             filtered[modality], layer = raw_in_place(adata, layer)
             places[modality] = place_in_memory(places_of(filtered[modality]), modality, layer)
-        elif layer is not None:
-            raise InputError(
-                f"{modality}_layer is {layer!r}, but the MuData has no {label_of(modality)}; leave "
-                f"{modality}_layer out"
-            )
     whole: Any = mdata if is_mudata(mdata) else None
     if not filtered:
         raise InputError(

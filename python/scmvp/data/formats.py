@@ -17,6 +17,7 @@ ACCEPTED = (
     "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad of both modalities, a 10x .h5, "
     "a MatrixMarket folder or a Seurat or SingleCellExperiment .rds"
 )
+MATRIX_FILES = ("matrix.mtx", "features.tsv", "barcodes.tsv")
 _PAIR_KINDS = (".h5ad", ".zarr")
 # What Cell Ranger ARC writes into the folder of a run, and which of it is read.
 _OUTS = ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix")
@@ -61,6 +62,17 @@ def refuse_layers(path: Path, layers: Mapping[str, str | None]) -> None:
                 f"{path} has no layers (only h5ad, h5mu and zarr have): leave out "
                 f"{modality}_layer='{layer}'{other}"
             )
+
+
+def files_read(path: Path) -> list[Path]:
+    """The files that are read of a file or folder of cells; a zarr counts as one."""
+    path = inside_outs(path)
+    if not path.is_dir() or path.suffix == ".zarr":
+        return [path]
+    if (pair := pair_files(path)) is not None:
+        return [*pair.values()]
+    found = (plain_or_gzipped(path, name) for name in MATRIX_FILES)
+    return [file for file in found if file is not None]
 
 
 def pair_files(folder: Path) -> dict[str, Path] | None:

@@ -96,7 +96,7 @@ def _read_gtf(path: Path) -> pd.DataFrame:
     """Genes of a GTF file, each from the first to the last base of its rows."""
     spans: dict[tuple[str, ...], list[int]] = {}
     with damage_reported(path, "GTF file"), open_text(path) as content:
-        for line in io.TextIOWrapper(content, encoding="utf-8"):
+        for line in io.TextIOWrapper(content, encoding="utf-8-sig"):
             fields = line.rstrip("\r\n").split("\t")
             if len(fields) < 9 or line.startswith("#"):
                 continue

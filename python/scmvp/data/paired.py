@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from .containers import is_mudata
 from .matrices import Matrix
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class Paired:
         obs: Columns of the cells that were asked for, or all that a file has.
         converted: Whether the ATAC counts are fragments that were insertions before.
         absent: Names of features by modality that the cells lack and that count as zero.
+        files: Where counts on disk are.
     """
 
     counts: dict[str, Matrix]
@@ -35,6 +38,7 @@ class Paired:
     obs: pd.DataFrame | None = None
     converted: bool = False
     absent: dict[str, np.ndarray] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
     @property
     def rna(self) -> Matrix:
@@ -59,3 +63,14 @@ class Paired:
 
 # What holds paired cells: a container of scverse, or what is checked already.
 PairedData: TypeAlias = "MuData | tuple[AnnData, AnnData] | Paired"
+
+
+def files_behind(data: PairedData | None) -> list[Path]:
+    """Files from which counts of these cells are read when they are needed."""
+    if isinstance(data, Paired):
+        return [*data.files]
+    whole: Any = data
+    parts = [*whole] if isinstance(whole, tuple) else [whole]
+    if is_mudata(whole):
+        parts += whole.mod.values()
+    return [Path(part.filename) for part in parts if getattr(part, "isbacked", False)]

@@ -114,7 +114,7 @@ def peaks_of(names: Sequence[str] | np.ndarray, where: str) -> tuple[Peaks, np.n
 def bed_lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     """Number, text and columns of the lines of a BED file that are no comments."""
     with damage_reported(path, "BED file"), open_text(path) as content:
-        for number, line in enumerate(io.TextIOWrapper(content, encoding="utf-8"), start=1):
+        for number, line in enumerate(io.TextIOWrapper(content, encoding="utf-8-sig"), start=1):
             if line.strip() and not line.startswith(("#", "track", "browser")):
                 yield number, line.strip(), line.rstrip("\r\n").split("\t")
 

@@ -5,7 +5,7 @@ The same rules hold for files (`io`, `backed`) and for objects in memory (`check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -86,6 +86,15 @@ def named_place(places: Sequence[Place], modality: str, layer: str) -> Place:
         f"the {label_of(modality)} modality has no layer '{layer}' (layers: {has}{more}); name one "
         f"of these{x}"
     )
+
+
+def refuse_layers_of_absent(layers: Mapping[str, Any], present: Collection[str]) -> None:
+    """Refuse a layer of a modality that is not there; both by modality."""
+    for modality, layer in layers.items():
+        if layer is not None and modality not in present:
+            raise InputError(
+                f"there is no {label_of(modality)} modality: leave out {modality}_layer='{layer}'"
+            )
 
 
 def raw_in_place(adata: AnnData, layer: str | None) -> tuple[AnnData, str | None]:

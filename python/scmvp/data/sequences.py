@@ -111,7 +111,7 @@ def read_motifs(path: str | os.PathLike) -> list[Motif]:
     if not path.is_file():
         raise InputError(f"there is no file '{path}' of motifs; give one in MEME or JASPAR format")
     with damage_reported(path, "file of motifs"), open_text(path) as content:
-        text = io.TextIOWrapper(content, encoding="utf-8").read()
+        text = io.TextIOWrapper(content, encoding="utf-8-sig").read()
         motifs = _of_meme(text) if re.search("^MOTIF", text, re.MULTILINE) else _of_jaspar(text)
     if not motifs:
         raise InputError(

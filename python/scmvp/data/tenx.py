@@ -19,10 +19,8 @@ from ..progress import Report
 from ..words import count_of
 from .claims import check_matrix_market, open_hdf5, open_text
 from .containers import as_names, columns_by_type, make_unique
-from .formats import ACCEPTED, damage_reported, in_file, plain_or_gzipped
+from .formats import ACCEPTED, MATRIX_FILES, damage_reported, in_file, plain_or_gzipped
 from .joining import adata_of, csr_from_parts, join_all
-
-_MATRIX_FILES = ("matrix.mtx", "features.tsv", "barcodes.tsv")
 
 
 def read_10x_h5(path: Path, report: Report) -> MuData:
@@ -81,7 +79,7 @@ def read_matrix_market(path: Path, report: Report) -> MuData:
     Raises:
         InputError: A file is missing, or they do not fit each other.
     """
-    found = {name: plain_or_gzipped(path, name) for name in _MATRIX_FILES}
+    found = {name: plain_or_gzipped(path, name) for name in MATRIX_FILES}
     if found["features.tsv"] is None and plain_or_gzipped(path, "genes.tsv") is not None:
         raise InputError(
             f"{path} holds genes.tsv as Cell Ranger 2 wrote it, which does not state which "
@@ -136,7 +134,7 @@ def _read_three_files(
 
 def _read_table(path: Path) -> list[list[str]]:
     with damage_reported(path, "table"), open_text(path) as content:
-        with io.TextIOWrapper(content, encoding="utf-8") as file:
+        with io.TextIOWrapper(content, encoding="utf-8-sig") as file:
             return [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
 
 

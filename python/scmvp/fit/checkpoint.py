@@ -17,11 +17,13 @@ from torch import Tensor
 from ..data.containers import note
 from ..errors import InputError, first_line
 from ..files import whole_file
+from ..nn.distributed import ranks
 
 if TYPE_CHECKING:
     from .training import Trainer
 
-FORMAT = "scmvp-checkpoint-6"
+_KIND = "scmvp-checkpoint-"  # of any version
+FORMAT = f"{_KIND}6"
 _RESPONSIBILITIES = "shares"  # the name of their tensor in a checkpoint
 
 
@@ -36,7 +38,8 @@ class Checkpoint:
             identity: By which it can be told that it is of these cells, features and batches.
         """
         self.path, self.identity = path, identity
-        self._failed = False
+        self._training: dict[str, Any] = {}  # its identity, as in the file
+        self._said = False
 
     def load(self, trainer: Trainer) -> None:
         """Put a trainer where the one was that wrote the file, if it is there.
@@ -45,24 +48,50 @@ class Checkpoint:
             InputError: Not a checkpoint, damaged, or of a training on other cells or with other
                 options.
         """
+        self._training = self._identity(trainer)
         if self.path.exists():
-            _load(self.path, trainer, self._identity(trainer))
+            _load(self.path, trainer, self._training)
 
     def save(self, trainer: Trainer) -> None:
         """Write the state after an epoch; an earlier one is replaced as a whole.
 
-        Where it cannot be written, that is said once and training goes on.
+        Where it cannot be written, or meanwhile another training writes it, that is said once and
+        training goes on.
         """
         try:
-            _save(self.path, trainer, self._identity(trainer))
-        except OSError as error:
-            if not self._failed:
-                why = error.strerror or first_line(error)
-                note(
-                    f"checkpoint '{self.path}' cannot be written ({why}); training goes on, and "
-                    "each further epoch tries again"
+            if self._is_of_another():
+                self._say_once(
+                    f"meanwhile another program has written '{self.path}', which stays as it is; "
+                    "training goes on without a checkpoint: give each training a file of its own"
                 )
-            self._failed = True
+            else:
+                _save(self.path, trainer, self._training)
+        except OSError as error:
+            why = error.strerror or first_line(error)
+            self._say_once(
+                f"checkpoint '{self.path}' cannot be written ({why}); training goes on, and "
+                "each further epoch tries again"
+            )
+
+    def delete(self) -> None:
+        """Delete the file, unless another training has written it; of several processes, once."""
+        if ranks().rank == 0 and not self._is_of_another():
+            self.path.unlink(missing_ok=True)
+
+    def _is_of_another(self) -> bool:
+        """Whether the file is there and not of this training."""
+        try:
+            about = json.loads(_metadata(self.path).get("scmvp", "{}"))
+            return about.get("training") != self._training
+        except FileNotFoundError:
+            return False
+        except (ValueError, AttributeError):
+            return True
+
+    def _say_once(self, sentence: str) -> None:
+        if not self._said:
+            note(sentence)
+        self._said = True
 
     def _identity(self, trainer: Trainer) -> dict[str, Any]:
         """What must be the same for a training to go on."""
@@ -101,24 +130,52 @@ def _save(path: Path, trainer: Trainer, identity: dict[str, Any]) -> None:
             raise OSError(first_line(error)) from error
 
 
+def refuse_other_file(path: Path) -> None:
+    """Refuse a file that is there and is no checkpoint of this version: by its header alone.
+
+    Raises:
+        InputError: What it is, if it may be deleted or not.
+    """
+    try:
+        text = _metadata(path).get("scmvp", "") if path.exists() else FORMAT
+    except OSError as error:
+        raise InputError(
+            f"'{path}' cannot be read as a checkpoint ({error.strerror}); name another file"
+        ) from error
+    if _KIND not in text:
+        raise InputError(f"'{path}' is not a checkpoint of scMVP; name another file")
+    if FORMAT not in text:
+        raise InputError(
+            f"'{path}' is not a checkpoint of this version of scMVP; name another file, or delete "
+            "it to train anew"
+        )
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """The texts in the header of a file of tensors; none of any other file."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        content = file.read(size) if size <= path.stat().st_size else b""
+    try:
+        known = json.loads(content).get("__metadata__", {})
+        return {name: text for name, text in known.items() if isinstance(text, str)}
+    except (ValueError, AttributeError, RecursionError):
+        return {}
+
+
 def _load(path: Path, trainer: Trainer, ours: dict[str, Any]) -> None:
+    refuse_other_file(path)
     try:
         with safe_open(path, "pt") as file:
             known = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+        text = known["scmvp"]
+        if known["sha256"] != _digest(text, tensors):
+            raise ValueError("its content has changed")
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"'{path}' is not a checkpoint that can be read ({first_line(error)}); "
-            "delete it to train anew"
+            f"'{path}' is a damaged checkpoint ({first_line(error)}); delete it to train anew"
         ) from error
-    text = known.get("scmvp", "")
-    if FORMAT not in text or "sha256" not in known:
-        raise InputError(
-            f"'{path}' is not a checkpoint of this version of scmvp; name another file, or delete "
-            "it to train anew"
-        )
-    if known["sha256"] != _digest(text, tensors):
-        raise InputError(f"'{path}' is a damaged checkpoint; delete it to train anew")
     about = json.loads(text)
     theirs = about["training"]
     if odd := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from ..arguments import options_from, positive, whole_number
-from ..data.checks import writable
 from ..data.matrices import Matrix
 from ..errors import InputError
+from ..files import writable
 from ..nn.batches import Cells
 from ..nn.device import pick_device, seeded
 from ..nn.distributed import ranks
@@ -23,7 +23,7 @@ from ..options import ModelOptions, TrainingOptions, default_epochs
 from ..progress import Stages
 from ..threads import default_threads, limited_threads
 from .build import untrained
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, refuse_other_file
 from .fitted import Fitted
 from .training import Callback, Trainer
 from .tree import RESOLUTION, ClusterTree, cluster_tree
@@ -39,11 +39,6 @@ class Course:
     callback: Callback | None
     device: torch.device
     checkpoint: Path | None
-
-    def forget_checkpoint(self) -> None:
-        """Delete its file."""
-        if self.checkpoint is not None and ranks().rank == 0:
-            self.checkpoint.unlink(missing_ok=True)
 
 
 def course_of(
@@ -88,7 +83,10 @@ def course_of(
     if callback is not None and not callable(callback):
         raise InputError(f"callback is {callback!r}; give a function of one dict")
     picked = pick_device(device)
-    file = None if checkpoint is None else writable(checkpoint)
+    file = None
+    if checkpoint is not None:
+        file = writable(checkpoint)
+        refuse_other_file(file)
     return Course(options, bool(given), threads, callback, picked, file)
 
 

@@ -17,7 +17,7 @@ def pick_device(device: str) -> torch.device:
         return own_device() or torch.device("cpu")
     try:
         picked = torch.device(device)
-        torch.empty(0, device=picked)
+        torch.ones(1, device=picked).item()  # 'meta' has tensors, but no values
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(
             f"device {device!r} cannot be used by this PyTorch; use 'auto', 'cpu', or 'cuda' where "

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..data.checks import check_names, match_cells, writable
+from ..data.checks import check_names, match_cells
 from ..data.containers import as_names, is_mudata, modality_parts, names_of_modalities, note
+from ..data.paired import files_behind
 from ..errors import InputError, RError
-from ..files import as_path, whole_file
+from ..files import as_path, whole_file, writable
 from ..modalities import listed
 from ..words import name_some
 from .objects import (
@@ -141,7 +142,7 @@ def write_rds(
     """
     if as_ not in _LAYERS:
         raise InputError(f"as_ must be 'Seurat' or 'SingleCellExperiment', not '{as_}'")
-    out = writable(path)
+    out = writable(path, files_behind(mdata))
     if not is_mudata(mdata):
         raise InputError(f"write_rds takes a MuData, not {type(mdata).__name__}")
     record = mdata.uns.get(RECORD, {})
@@ -236,7 +237,7 @@ def add_to_rds(
         raise InputError(f"{path} does not exist; check the path")
     if cells not in ("all", "shared"):
         raise InputError(f"cells must be 'all' or 'shared', not '{cells}'")
-    target = writable(out)
+    target = writable(out, files_behind(mdata))
     names = as_names(mdata.obs_names)
     check_names("rna", names, np.array(["any"]))
     parts = dict(mdata.mod) if is_mudata(mdata) else {}

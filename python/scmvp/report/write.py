@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ..arguments import positions, whole_number
-from ..data.checks import writable
 from ..data.paired import Paired, PairedData
 from ..errors import InputError
-from ..files import whole_file
+from ..files import whole_file, writable
 from ..progress import SILENT, Stages
 from ..words import count_of
 from .contents import Cells, columns_to_show, contents_of

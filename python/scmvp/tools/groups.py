@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..arguments import Names
+from ..arguments import Names, once
 from ..data.annotated import column_of, in_order_of
 from ..data.labels import level_codes, level_name, level_names
 from ..data.paired import PairedData
@@ -216,17 +216,17 @@ def labels_in(path: str, cells: Names) -> pd.Series:
     return found
 
 
-def _labels_in(wanted: object, known: list[str], argument: str, name: str) -> list[str]:
-    wanted = [wanted] if isinstance(wanted, str) or not np.iterable(wanted) else list(wanted)
-    wanted = [level_name(label) for label in wanted]
-    if missing := [label for label in wanted if label not in known]:
+def _labels_in(wanted: Any, known: list[str], argument: str, name: str) -> list[str]:
+    single = isinstance(wanted, str) or not np.iterable(wanted)
+    labels = once(level_name(label) for label in ([wanted] if single else wanted))
+    if missing := [label for label in labels if label not in known]:
         raise InputError(
             f"{argument} is {name_some(missing)}, and {name} has no such label; "
             f"it has {name_some(known)}"
         )
-    if not wanted:
+    if not labels:
         raise InputError(f"{argument} is empty; give at least one label, or leave it out")
-    return wanted
+    return labels
 
 
 def _mask(cells: Names, given: object, argument: str) -> np.ndarray:

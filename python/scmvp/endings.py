@@ -1,0 +1,104 @@
+"""How a command ends that does not do all its work: one sentence and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, first_line
+from .flags import in_flags
+from .starting import INTERRUPTED, TERMINATED
+
+
+def ended(run: Callable[[], int], arguments: argparse.Namespace) -> int:
+    """Run a command; its exit status, after a sentence where it fails."""
+    before, terminated = _stamp(arguments), threading.Event()
+    with _signals_raise(terminated):
+        try:
+            status = run()
+        except InputError as error:
+            return _fail(in_flags(str(error)), 2)
+        except ImportError as error:
+            return _fail(str(error), 1)
+        except OSError as error:
+            # The disk is full, a folder is read-only: the reason and the file, no traceback.
+            return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_of_memory(error):
+                raise
+            return _fail_without_memory(error, arguments)
+        except KeyboardInterrupt as interrupt:
+            done = _done(arguments, changed=_stamp(arguments) != before)
+            status = _fail(f"{str(interrupt) or 'interrupted'}; {done}", INTERRUPTED)
+    return TERMINATED if terminated.is_set() and status == INTERRUPTED else status
+
+
+@contextmanager
+def _signals_raise(terminated: threading.Event) -> Iterator[None]:
+    """SIGTERM, which batch systems send at the time limit, is raised as Ctrl-C is."""
+    if threading.current_thread() is not threading.main_thread():  # has no signals
+        yield
+        return
+
+    def terminate(*_: Any) -> None:
+        terminated.set()
+        raise KeyboardInterrupt
+
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
+    earlier = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) not in (None, signal.SIG_IGN)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _stamp(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    """What tells the output from one that took its place; None where there is none."""
+    try:
+        found = Path(arguments.out).expanduser().stat()
+    except (AttributeError, OSError):  # `info` has no output
+        return None
+    return found.st_ino, found.st_dev
+
+
+def _done(arguments: argparse.Namespace, changed: bool) -> str:
+    """What there is after an interrupt."""
+    if changed:
+        return f"the results are in {arguments.out}"
+    checkpoint = getattr(arguments, "checkpoint", None)
+    if checkpoint is not None and Path(checkpoint).expanduser().exists():
+        return f"the same command goes on from {checkpoint}"
+    return "nothing was written"
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Also of PyTorch, which need not be imported here: on the CPU and on a GPU."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return of_torch or isinstance(error, MemoryError)
+
+
+def _fail_without_memory(error: Exception, arguments: argparse.Namespace) -> int:
+    why = re.sub(r"^.*(?=can't allocate memory)", "", first_line(error))
+    reason = f" ({why})" if str(error) else ""
+    on_disk = getattr(arguments, "backed", "yes") == "yes"
+    advice = "give fewer cells" if on_disk else "leave counts on disk: --backed yes"
+    if "CUDA" in reason and hasattr(arguments, "device"):
+        advice = "use --device cpu"
+    return _fail(f"there is not enough memory{reason}; {advice}", 2)
+
+
+def _fail(sentence: str, status: int) -> int:
+    print(f"scmvp: {sentence}", file=sys.stderr, flush=True)
+    return status

@@ -1,0 +1,197 @@
+"""How commands end: by signals, at any moment, and without memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from test_cli import FIT, assert_refused, run
+
+import scmvp
+from scmvp import cli, starting
+
+SOURCE = Path(scmvp.__file__).parents[1]
+needs_signals = pytest.mark.skipif(os.name == "nt", reason="signals")
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("cells") / "cells.h5mu"
+    scmvp.simulate(n_cells=90, n_genes=100, n_peaks=150, n_types=3, seed=4).write_h5mu(path)
+    return path
+
+
+def at(monkeypatch, name: str, number: int = signal.SIGINT) -> None:
+    """Send this process a signal when the command line calls a function."""
+    real = getattr(cli, name)
+
+    def called(*arguments, **named):
+        os.kill(os.getpid(), number)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(cli, name, called)
+
+
+def last_line(result) -> str:
+    return result.stderr.splitlines()[-1]
+
+
+@needs_signals
+def test_an_interrupt_leaves_nothing_and_says_so(cells, tmp_path, monkeypatch):
+    at(monkeypatch, "write_history")
+    result = run("fit", cells, "--out", tmp_path / "out", *FIT, "--quiet")
+    assert (result.returncode, result.stderr) == (130, "scmvp: interrupted; nothing was written\n")
+    assert [*tmp_path.iterdir()] == []
+
+
+@needs_signals
+def test_an_interrupted_fit_goes_on(cells, tmp_path, monkeypatch):
+    """From its checkpoint, as the sentence says."""
+    out, state = tmp_path / "out", tmp_path / "state"
+    fit = ("fit", cells, "--out", out, *FIT, "--checkpoint", state)
+    with monkeypatch.context() as patch:
+        at(patch, "write_history")
+        result = run(*fit)
+    assert result.returncode == 130
+    assert last_line(result).endswith(f"interrupted; the same command goes on from {state}")
+    assert [*tmp_path.iterdir()] == [state]
+    again = run(*fit)
+    assert again.returncode == 0 and "epoch 1/" not in again.stderr
+    assert [*tmp_path.iterdir()] == [out]
+
+
+@needs_signals
+def test_an_interrupted_training_says_how_it_goes_on(cells, tmp_path, monkeypatch):
+    class Stopped(scmvp.SCMVP):
+        def train(self, *, callback, **options):
+            def stop(state):
+                if state["epoch"] == 2:
+                    raise KeyboardInterrupt
+
+            return super().train(callback=stop, **options)
+
+    out, state = tmp_path / "out", tmp_path / "state"
+    fit = ("fit", cells, "--out", out, *FIT, "--checkpoint", state)
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_loaded_model_class", lambda stages: Stopped)
+        result = run(*fit)
+    assert result.returncode == 130 and out.exists()
+    assert last_line(result) == f"with --overwrite, the same command goes on from {state}"
+    assert run(*fit, "--overwrite").returncode == 0 and not state.exists()
+
+
+@needs_signals
+def test_an_interrupted_report_does_not_deny_the_results(cells, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt("interrupted (placing the cells)")
+
+    monkeypatch.setattr(scmvp.SCMVP, "report", interrupted)
+    out = tmp_path / "out"
+    result = run("fit", cells, "--out", out, *FIT, "--report", "--quiet")
+    said = f"scmvp: interrupted (placing the cells); the results are in {out}\n"
+    assert (result.returncode, result.stderr) == (130, said)
+    assert (out / "latent.csv").exists() and not (out / "report.html").exists()
+
+
+@needs_signals
+def test_termination_is_an_interrupt_of_another_status(cells, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    at(monkeypatch, "write_history", signal.SIGTERM)
+    result = run("fit", cells, "--out", tmp_path / "out", *FIT, "--quiet")
+    assert (result.returncode, result.stderr) == (143, "scmvp: interrupted; nothing was written\n")
+    assert [*tmp_path.iterdir()] == []
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@needs_signals
+def test_a_command_in_a_thread_leaves_signals_alone(tmp_path):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(cli.main(["info", str(tmp_path)])))
+    thread.start()
+    thread.join()
+    assert found == [2]
+
+
+# ---- while libraries are imported
+
+
+def process(*arguments: str, code: str = "") -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{code}{os.pathsep}{SOURCE}"},
+        # where the tests run in the background, Ctrl-C is ignored there and by what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+@needs_signals
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", ["module", "script"])
+def test_a_signal_during_the_imports_ends_in_one_line(tmp_path, how, number):
+    (tmp_path / "mudata.py").write_text("print('importing', flush=True)\nwhile True: pass\n")
+    (tmp_path / "scmvp").write_text("import sys\nfrom scmvp.cli import main\nsys.exit(main())\n")
+    start = {"module": ["-m", "scmvp"], "script": [str(tmp_path / "scmvp")]}[how]
+    started = process(*start, "info", "x", code=str(tmp_path))
+    assert started.stdout.readline() == "importing\n"
+    started.send_signal(number)
+    _, said = started.communicate(timeout=60)
+    assert (started.returncode, said) == (128 + number, "scmvp: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "argv, original, answer",
+    [
+        (["-m"], ["python", "-X", "dev", "-m", "scmvp", "fit"], True),
+        (["/usr/bin/scmvp", "fit"], ["python", "/usr/bin/scmvp", "fit"], True),
+        (["C:\\scmvp.exe"], ["C:\\scmvp.exe"], os.name == "nt"),
+        (["-m"], ["python", "-m", "pytest", "scmvp"], False),
+        (["analysis.py", "scmvp"], ["python", "analysis.py", "scmvp"], False),
+        (["-c"], ["python", "-c", "import scmvp"], False),
+        ([""], ["python"], False),
+        ([], [], False),
+    ],
+)
+def test_other_programs_keep_their_signals(monkeypatch, argv, original, answer):
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", original)
+    assert starting.is_command_line() is answer
+
+
+# ---- memory and devices
+
+
+def test_memory_that_pytorch_does_not_get_is_one_sentence(cells, tmp_path, monkeypatch):
+    """As on the CPU, as on a GPU; other errors of a run stay as they are."""
+    torch = pytest.importorskip("torch")
+    on_gpu = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+    error = RuntimeError()
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(scmvp.SCMVP, "train", fails)
+    fit = ("fit", cells, "--out", tmp_path / "out", *FIT, "--quiet")
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**55, dtype=torch.uint8)
+    error = caught.value
+    assert_refused(run(*fit), "not enough memory (can't allocate", "--backed yes")
+    assert_refused(run(*fit, "--backed", "yes"), "give fewer cells")
+    error = on_gpu("CUDA out of memory. Tried to allocate 2 GiB.\nOf")
+    assert_refused(run(*fit), "not enough memory (CUDA out of memory", "use --device cpu")
+    error = RuntimeError("another one")
+    with pytest.raises(RuntimeError, match="another one"):
+        run(*fit)
+
+
+def test_a_device_that_cannot_compute_is_one_sentence(cells, tmp_path):
+    for device in ("meta", "nothing", ""):
+        fit = ("fit", cells, "--out", tmp_path / "out", *FIT, "--quiet", "--device", device)
+        assert_refused(run(*fit), f"device '{device}' cannot be used")

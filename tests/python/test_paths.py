@@ -1,0 +1,163 @@
+"""No command replaces what it reads, and a place that cannot be written is refused at the start."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import mudata
+import pytest
+from test_cli import FIT, assert_refused, run
+
+import scmvp
+from scmvp.files import SUFFIX
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A file of cells, and a result of them."""
+    folder = tmp_path_factory.mktemp("made")
+    mdata = scmvp.simulate(n_cells=90, n_genes=100, n_peaks=150, n_types=3, seed=4)
+    mdata.write_h5mu(folder / "cells.h5mu")
+    arguments = ("fit", folder / "cells.h5mu", "--out", folder / "result", *FIT, "--quiet")
+    assert run(*arguments).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path) -> Path:
+    """A copy of it, with a pair of h5ad, lists of names, and links."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    mdata = scmvp.read(tmp_path / "cells.h5mu")
+    (tmp_path / "pair").mkdir()
+    for modality in ("rna", "atac"):
+        mdata[modality].write_h5ad(tmp_path / "pair" / f"{modality}.h5ad")
+    (tmp_path / "genes.txt").write_text("Gene0001\n")
+    (tmp_path / "names.txt").write_text("\n".join(mdata.obs_names))
+    shutil.copy(tmp_path / "result" / "clusters.csv", tmp_path / "labels.csv")
+    (tmp_path / "link.h5mu").symlink_to("cells.h5mu")
+    (tmp_path / "short").symlink_to("result")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+MODEL, RNA = "result/model", ("--modality", "rna")
+COMMANDS = {
+    "input": (("embed", MODEL, "cells.h5mu"), "cells.h5mu"),
+    "link": (("embed", MODEL, "cells.h5mu"), "link.h5mu"),
+    "link as input": (("embed", MODEL, "link.h5mu"), "cells.h5mu"),
+    "other spelling": (("embed", MODEL, "cells.h5mu"), "result/../cells.h5mu"),
+    "model": (("embed", MODEL, "cells.h5mu"), "short/model/weights.safetensors"),
+    "one of a pair": (("embed", MODEL, "pair"), "pair/atac.h5ad"),
+    "impute": (("impute", MODEL, "cells.h5mu", *RNA), "cells.h5mu"),
+    "features": (("impute", MODEL, "pair", *RNA, "--features", "genes.txt"), "genes.txt"),
+    "cells": (("impute", MODEL, "pair", *RNA, "--cells", "names.txt"), "names.txt"),
+    "labels": (("differential", MODEL, "pair", *RNA, "--labels", "labels.csv"), "labels.csv"),
+    "latent": (("clusters", "result", "--n-clusters", "2"), "result/latent.csv"),
+    "model of a result": (("clusters", "short", "--n-clusters", "2"), f"{MODEL}/model.json"),
+    "report": (("report", "result"), "result/model/model.json"),
+    "counts of a report": (("report", "result", "cells.h5mu"), "link.h5mu"),
+    "sample": (("join", "cells.h5mu"), "link.h5mu"),
+    "named sample": (("join", "a=pair", "b=cells.h5mu"), "cells.h5mu"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_what_is_read_is_not_replaced(place, monkeypatch, case):
+    monkeypatch.chdir(place)
+    before, (command, out) = contents(place), COMMANDS[case]
+    assert_refused(run(*command, "--out", out, "--quiet"), f"'{out}' would replace", "another")
+    assert contents(place) == before
+
+
+def test_fragments_and_peaks_are_not_replaced(place, monkeypatch):
+    monkeypatch.chdir(place)
+    for name in ("fragments.tsv", "peaks.h5mu", "own.h5mu"):
+        Path(name).write_text("kept")
+    join = ("join", "a=cells.h5mu", "--quiet", "--out")
+    assert_refused(run(*join, "fragments.tsv", "--fragments"), "would replace")
+    assert_refused(run(*join, "own.h5mu", "--fragments", "a=own.h5mu"), "would replace")
+    peaks = ("--fragments", "--peaks", "peaks.h5mu")
+    assert_refused(run(*join, "peaks.h5mu", *peaks), "would replace")
+
+
+def test_a_zarr_is_not_written_into(place, monkeypatch):
+    pytest.importorskip("zarr")
+    monkeypatch.chdir(place)
+    scmvp.read("cells.h5mu").write_zarr("cells.zarr")
+    embed = ("embed", MODEL, "cells.zarr", "--quiet", "--out")
+    assert_refused(run(*embed, "cells.zarr/latent.csv"), "would replace")
+    assert_refused(run("fit", "cells.zarr", *FIT, "--out", "cells.zarr/new"), "would replace")
+
+
+def test_what_is_not_read_is_replaced(place, monkeypatch):
+    """Also beside what is read: the usual output of a command, and its second run."""
+    monkeypatch.chdir(place)
+    clusters = ("clusters", "result", "--n-clusters", "2", "--quiet", "--out")
+    assert run(*clusters, "result/clusters.csv").returncode == 0
+    for _ in range(2):
+        embed = ("embed", MODEL, "pair", "--quiet", "--out", "pair/latent.csv")
+        assert run(*embed).returncode == 0
+
+
+def test_counts_left_on_disk_are_not_replaced_from_python(place, refused):
+    path = place / "cells.h5mu"
+    before, on_disk = path.read_bytes(), scmvp.read(path, backed=True)
+    model = scmvp.SCMVP.load(place / MODEL)
+    fitted = scmvp.SCMVP(on_disk, n_clusters=3).train(max_epochs=1, threads=1, progress=False)
+    opened = mudata.read_h5mu(path, backed=True)
+    latent = fitted.get_latent_representation()
+    for call in (
+        lambda: model.impute_to_file(path, "rna", data=on_disk),
+        lambda: model.impute_to_file(place / "link.h5mu", "rna", data=opened),
+        lambda: fitted.impute_to_file(path, "rna"),
+        lambda: fitted.decode_to_file(path, latent, "rna", fitted.cells),
+        lambda: model.report(path, on_disk),
+        lambda: scmvp.write_rds(opened, path),
+    ):
+        refused(call, "would replace what is read")
+    pair = scmvp.read(place / "pair", backed=True)
+    refused(lambda: model.impute_to_file(place / "pair" / "rna.h5ad", "rna", pair), "would replace")
+    model.impute_to_file(path.with_suffix(".h5"), "rna", on_disk)
+    assert path.read_bytes() == before
+
+
+# ---- places of a fit
+
+
+def test_a_checkpoint_has_a_place_of_its_own(place, monkeypatch):
+    """Refused before the cells are read."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("scmvp.cli.read_for_fit", None)
+    fit, before = ("fit", "cells.h5mu", *FIT, "--quiet"), contents(place)
+    inside = ("--overwrite", "--out", "result", "--checkpoint")
+    assert_refused(run(*fit, *inside, "short/state"), "is inside --out", "outside of it")
+    assert_refused(run(*fit, *inside, "result"), "is inside --out")
+    new = ("--out", "new", "--checkpoint")
+    assert_refused(run(*fit, *new, "new/state"), "is inside --out")
+    assert_refused(run(*fit, *new, "nowhere/state"), "no folder 'nowhere'")
+    assert_refused(run(*fit, *new, "link.h5mu"), "would replace")
+    assert_refused(run(*fit, *new, "labels.csv"), "is not a checkpoint of scMVP; name another file")
+    assert contents(place) == before
+
+
+def test_leftovers_of_a_kill_do_not_stop_a_fit(place, monkeypatch):
+    monkeypatch.chdir(place)
+    fit = ("fit", "cells.h5mu", *FIT, "--quiet", "--out", "result", "--overwrite")
+    left = f"result/.clusters.csv.0a1b2c3d{SUFFIX}", f"{MODEL}/weights.{'ab' * 32}.safetensors"
+    for name in left:
+        Path(name).write_text("")
+    assert run(*fit).returncode == 0
+    assert not any(Path(name).exists() for name in left)
+    Path(f"result/notes{SUFFIX}").write_text("mine")
+    assert_refused(run(*fit), "notes")
+
+
+def test_an_empty_path_is_not_the_current_folder(place, monkeypatch):
+    monkeypatch.chdir(place / "pair")
+    assert_refused(run("fit", "", *FIT, "--out", place / "new"), "a path is empty")
+    assert_refused(run("fit", ".", *FIT, "--out", ""), "a path is empty")
+    assert_refused(run("info", ""), "a path is empty")
