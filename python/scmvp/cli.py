@@ -1,8 +1,7 @@
 """The command line: `scmvp join`, `fit`, `embed`, `clusters`, `report` and the others.
 
 Messages go to stderr, results to files (`info` to stdout). Exit status: 0 done, 1 an installation
-that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted,
-143 terminated.
+that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations

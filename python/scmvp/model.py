@@ -126,7 +126,7 @@ class SCMVP(WithMethylation):
                 at the end. If it exists, its training continues, with the result of an
                 uninterrupted training.
             keep_checkpoint: Do not delete the file at the end. A further call then gives the
-                same results at once.
+                same results at once; `delete_checkpoint` deletes the file.
             progress: Show the stages and epochs on standard error: as one line that is redrawn on
                 terminals and in notebooks, elsewhere as one line per epoch and per long stage. Or a
                 function, called with a dict of `stage` (its name), `share` (fraction done, from 0
