@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, first_line
+from .errors import InputError, first_line, is_of_memory
 from .flags import in_flags
 from .starting import INTERRUPTED, TERMINATED
 
@@ -31,7 +31,7 @@ def ended(run: Callable[[], int], arguments: argparse.Namespace) -> int:
             # The disk is full, a folder is read-only: the reason and the file, no traceback.
             return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
         except (MemoryError, RuntimeError) as error:
-            if not _is_of_memory(error):
+            if not is_of_memory(error):
                 raise
             return _fail_without_memory(error, arguments)
         except KeyboardInterrupt as interrupt:
@@ -81,12 +81,6 @@ def _done(arguments: argparse.Namespace, changed: bool) -> str:
     if checkpoint is not None and Path(checkpoint).expanduser().exists():
         return f"the same command goes on from {checkpoint}"
     return "nothing was written"
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Also of PyTorch, which need not be imported here: on the CPU and on a GPU."""
-    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    return of_torch or isinstance(error, MemoryError)
 
 
 def _fail_without_memory(error: Exception, arguments: argparse.Namespace) -> int:

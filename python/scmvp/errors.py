@@ -24,3 +24,9 @@ class InputNote(UserWarning):
 
 class LeftOut(InputNote):
     """A part of the result is missing; a warning in R, where other notes are messages."""
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, also PyTorch's, on the CPU or a GPU: that need not be imported."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return of_torch or isinstance(error, MemoryError)

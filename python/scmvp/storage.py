@@ -24,7 +24,7 @@ from safetensors.torch import load as tensors_in
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from .errors import InputError, ModelFileError, first_line
+from .errors import InputError, ModelFileError, first_line, is_of_memory
 from .files import as_path, json_text, one_writer, plain, whole_file
 from .modalities import MODALITIES, PAIR
 from .version import __version__
@@ -115,9 +115,9 @@ def damage_reported(directory: str | os.PathLike) -> Iterator[None]:
     """What a damaged model file makes fail inside, as one sentence."""
     try:
         yield
-    except ModelFileError:
-        raise
     except Exception as error:  # a dozen kinds, depending on what is damaged
+        if isinstance(error, ModelFileError) or is_of_memory(error):
+            raise
         path = as_path(directory) / INFO_FILE
         reason = str(error) if isinstance(error, InputError) else type(error).__name__
         raise ModelFileError(f"'{path}' is damaged ({reason}); save the model again") from error

@@ -13,7 +13,7 @@ import pytest
 from test_cli import FIT, assert_refused, run
 
 import scmvp
-from scmvp import cli, starting
+from scmvp import cli, saved, starting
 
 SOURCE = Path(scmvp.__file__).parents[1]
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="signals")
@@ -189,6 +189,17 @@ def test_memory_that_pytorch_does_not_get_is_one_sentence(cells, tmp_path, monke
     error = RuntimeError("another one")
     with pytest.raises(RuntimeError, match="another one"):
         run(*fit)
+
+
+def test_a_model_without_memory_is_not_damaged(cells, tmp_path, monkeypatch):
+    scmvp.SCMVP(scmvp.read(cells), n_clusters=2).train(max_epochs=1).save(tmp_path / "model")
+
+    def fails(*_, **__):
+        raise MemoryError("72 GB")
+
+    monkeypatch.setattr(saved, "untrained", fails)
+    embed = ("embed", tmp_path / "model", cells, "--out", tmp_path / "latent.csv", "--quiet")
+    assert_refused(run(*embed), "not enough memory (72 GB)")
 
 
 def test_a_device_that_cannot_compute_is_one_sentence(cells, tmp_path):
