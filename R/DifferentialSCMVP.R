@@ -251,6 +251,7 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
   if (is.null(ident.1) && !is.null(ident.2)) {
     refuse("ident.2 is given without ident.1: name the group to compare with it as ident.1.")
   }
+  refuse_missing_idents(list(ident.1 = ident.1, ident.2 = ident.2))
   if (is.null(group.by) && length(ident.1) > 0 && names_cells(ident.1, cells)) {
     labels <- labels_of_cells(ident.1, ident.2, cells)
     ident.1 <- "ident.1"
@@ -261,23 +262,34 @@ groups_to_compare <- function(group.by, ident.1, ident.2, cells, data, reduction
   }
   levels <- levels(factor(labels))
   labels <- as.character(labels)
-  check_idents(ident.1, as.character(ident.1), as.character(ident.2), labels)
+  first <- level_names(ident.1)
+  second <- level_names(ident.2)
+  check_idents(ident.1, first, second, labels)
   if (!is.null(ident.1)) {
-    together <- name_together(ident.1, levels)
-    labels[labels %in% as.character(ident.1)] <- together
-    levels <- c(together, setdiff(levels, ident.1))
-    ident.1 <- together
+    together <- name_together(first, levels)
+    labels[labels %in% first] <- together
+    levels <- c(together, setdiff(levels, first))
   }
   list(
-    labels = labels, levels = levels, group1 = if (!is.null(ident.1)) list(ident.1),
-    group2 = if (!is.null(ident.2)) as.list(as.character(ident.2))
+    labels = labels, levels = levels, group1 = if (!is.null(ident.1)) list(together),
+    group2 = if (!is.null(ident.2)) as.list(second)
   )
+}
+
+refuse_missing_idents <- function(idents) {
+  missing <- names(Filter(anyNA, idents))
+  if (length(missing) > 0) {
+    refuse(
+      missing[1], " contains NA, but cells without a label belong to no group: leave NA out, or ",
+      "give these cells a label."
+    )
+  }
 }
 
 # The name of groups that are taken together, which no other group has.
 name_together <- function(groups, levels) {
   if (length(groups) == 1) {
-    return(as.character(groups))
+    return(groups)
   }
   utils::tail(make.unique(c(levels, paste(groups, collapse = "+"))), 1)
 }

@@ -135,16 +135,6 @@ check_samples <- function(sample, values) {
   }
 }
 
-# A factor whose levels are named as in Python and come in the order of their values, whatever the
-# language of the system is.
-level_factor <- function(x) {
-  if (is.factor(x)) {
-    return(droplevels(x))
-  }
-  known <- sort(unique(x), method = "radix")
-  factor(match(x, known), seq_along(known), level_names(known))
-}
-
 # ---- sums ----------------------------------------------------------------------------------------
 
 # list(counts, samples, n_small, n_cells_left): sums over the cells of a group and sample, of those

@@ -96,7 +96,7 @@ metadata_to_show <- function(data, columns) {
 as_plain_columns <- function(data) {
   data[] <- lapply(data, function(values) {
     if (is.factor(values)) return(values)
-    if (is.numeric(values)) as.double(values) else as.character(values)
+    if (is.numeric(values)) as.double(values) else level_names(values)
   })
   data
 }

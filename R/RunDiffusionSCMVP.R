@@ -188,8 +188,9 @@ root_cells <- function(root, groups, cells) {
   if (length(root) != 1 || is.na(root)) {
     refuse("root must be one name, where to start: of a cell or, with group.by, of a group.")
   }
+  root <- level_names(root)
   if (is.null(groups)) {
-    place <- match(as.character(root), cells)
+    place <- match(root, cells)
     if (is.na(place)) {
       refuse(
         "root '", root, "' is not the name of a cell (cells are named like ", some_names(cells),
@@ -198,7 +199,7 @@ root_cells <- function(root, groups, cells) {
     }
     return(place)
   }
-  start <- which(groups == as.character(root))
+  start <- which(groups == root)
   if (length(start) == 0) {
     refuse("root '", root, "' is not a group; the groups are ", some_names(levels(groups), 8), ".")
   }

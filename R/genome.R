@@ -128,5 +128,5 @@ genome_windows <- function(ranges, genome, window) {
   }
   both <- sort(unique(c(inside(ranges$start), inside(ranges$end))))
   peak <- as.integer(both %% nrow(ranges)) + 1L
-  list(count = first[length(first)], members = split(peak, both %/% nrow(ranges)))
+  list(count = first[length(first)], members = split(peak, level_factor(both %/% nrow(ranges))))
 }

@@ -257,7 +257,7 @@ values_of_cells <- function(by, cells, data, argument) {
 # Groups of the cells: the name of a column of `data`, or one value per cell. A factor in the order
 # of `cells`.
 groups_of <- function(by, cells, data, argument = "by") {
-  groups <- factor(values_by(by, cells, data, argument))
+  groups <- level_factor(values_by(by, cells, data, argument))
   refuse_no_group(groups, argument)
   groups
 }

@@ -19,3 +19,13 @@ level_names <- function(x) {
   names[is.na(x)] <- NA
   names
 }
+
+# A factor whose levels are named as in Python and come in the order of their values, whatever the
+# language of the system is.
+level_factor <- function(x) {
+  if (is.factor(x)) {
+    return(droplevels(x))
+  }
+  known <- sort(unique(x), method = "radix")
+  factor(match(x, known), seq_along(known), level_names(known))
+}

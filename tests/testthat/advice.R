@@ -5,6 +5,10 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-DifferentialSCMVP.R: wrong groups are refused",
+    "contains NA, but cells without a label"
+  ),
+  of(
     "test-model.R: a folder that holds another model by now is not taken for that of the object",
     "now holds another model than the object"
   ),

@@ -264,6 +264,27 @@ test_that("wrong groups are refused", {
   expect_refused(run(group.by = "nothing"), "no cell metadata 'nothing'")
   expect_refused(run(group.by = "type", ident.1 = "t9"), "no cell has the label 't9'")
   expect_refused(run(group.by = "type", ident.2 = "t1"), "without ident.1")
+  object$some <- ifelse(object$type == "t3", NA, as.character(object$type))
+  missing <- "contains NA, but cells without a label belong to no group: leave NA out, or give"
+  for (ident in list(NA, c("t2", NA))) {
+    expect_refused(run(group.by = "some", ident.1 = ident), paste("^ident.1", missing))
+    expect_refused(
+      run(group.by = "some", ident.1 = "t1", ident.2 = ident), paste("^ident.2", missing)
+    )
+  }
+  expect_refused(run(ident.1 = c(cell_names[1:9], NA)), paste("^ident.1", missing))
+  # as it is advised: without NA, or with labels
+  shares <- c("feature", "detected_group", "detected_reference")
+  in_order <- function(table) table[order(table$feature), shares]
+  expect_identical(
+    in_order(run(group.by = "some", ident.1 = "t1", ident.2 = "t2")),
+    in_order(run(group.by = "type", ident.1 = "t1", ident.2 = "t2"))
+  )
+  object$some[is.na(object$some)] <- "none"
+  expect_equal(
+    run(group.by = "some", ident.1 = c("t2", "none"))$lfc,
+    run(group.by = "type", ident.1 = c("t2", "t3"))$lfc
+  )
   expect_refused(run(group.by = "type", ident.1 = "t1", ident.2 = "t1"), "both name 't1': take")
   expect_refused(run(ident.1 = cell_names[1:9], ident.2 = cell_names[9:20]), "share cells")
   expect_refused(run(ident.1 = cell_names[1:2]), "has 2 cells")

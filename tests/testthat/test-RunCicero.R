@@ -173,6 +173,14 @@ test_that("windows are cicero's: strictly inside by either end, every half width
     members <- which(here & (inside(ranges$start) | inside(ranges$end)))
     expect_identical(c(windows$members[[as.character(w)]]), if (length(members)) members)
   }
+  # the name of a window is its number, however R writes numbers
+  ranges <- data.frame(seqnames = "chr1", start = 200000, end = 200000)
+  genome <- data.frame(chromosome = "1", length = 1e6)
+  numbers <- function() names(genome_windows(ranges, genome, 4)$members)
+  expect_identical(numbers(), "100000")
+  old <- options(scipen = -9)
+  on.exit(options(old))
+  expect_identical(numbers(), "100000")
 })
 
 test_that("values in several windows are reconciled", {

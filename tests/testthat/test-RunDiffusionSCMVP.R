@@ -19,6 +19,12 @@ test_that("points on a line have their order back, and a group's root is its tip
     tip <- if (group == "start") min(line$place) else max(line$place)
     expect_lt(abs(line$place[match(root, rownames(line$points))] - tip), 0.2)
   }
+  seconds <- c(start = 0, middle = 24, end = 1e5)[part]
+  for (group in list(1e5, "100000")) {
+    expect_identical(
+      RunDiffusionSCMVP(line$points, root = group, group.by = unname(seconds))$root, root
+    )
+  }
 })
 
 test_that("few cells are ordered with fewer neighbors", {

@@ -179,6 +179,34 @@ test_that("values of batches have the names that the core gives them", {
   expect_identical(level_names(midnights), c("2024-05-01", "2024-05-02"))
 })
 
+test_that("groups of numbers have these names in every function", {
+  skip_slow()
+  skip_without_core()
+  object <- fitted_object()
+  object$seconds <- rep(c(24, 1e5), length.out = n_cells)
+  object$donor <- rep(c("a", "b", "c"), length.out = n_cells)
+  named <- c("24", "100000")
+  test <- function(...) {
+    DifferentialSCMVP(object, group.by = "seconds", n.samples = 1, verbose = FALSE, ...)
+  }
+  expect_identical(levels(test()$group), named)
+  expect_identical(test(ident.1 = 1e5, ident.2 = 24), test(ident.1 = "100000", ident.2 = "24"))
+  expect_identical(as.character(unique(test(ident.1 = 1e5)$group)), "100000")
+  means <- ImputeSCMVP(object, "rna", gene_names[1:2], by = "seconds", as = "matrix")
+  expect_identical(colnames(means), named)
+  labelled <- TransferLabelsSCMVP(object, object, labels = "seconds")
+  expect_identical(levels(labelled$scmvp_transfer_label), c(named, "unassigned"))
+  sums <- PseudobulkSCMVP(object, "donor", group.by = "seconds", verbose = FALSE)
+  expect_identical(levels(sums$samples$group), named)
+  place <- data.frame(gene = "Gene1", chr = "chr1", start = 1500, end = 9000, strand = "+")
+  links <- suppressWarnings(
+    LinkPeaksSCMVP(object, place, group.by = "seconds", fdr = NULL, verbose = FALSE)
+  )
+  expect_identical(levels(links$group), named)
+  # in the order of the core, whatever the language of the system is
+  expect_identical(levels(groups_of(c("b", "A", "a"), 1:3, data.frame())), c("A", "a", "b"))
+})
+
 test_that("a model fitted in R knows the batches of the same object on the command line", {
   skip_slow()
   skip_without_core()
