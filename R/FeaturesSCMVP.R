@@ -8,7 +8,8 @@
 #' @param modality `"rna"`, `"peaks"`, `"protein"` or `"methylation"`.
 #' @param reduction Name of the reduction with the model.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @return Names of the modeled features, a character vector in the order of the counts.
+#' @return Names of the modeled features as the object has them (of a model or a folder: as the
+#'   model has them), a character vector in the order of the counts.
 #' @section Errors:
 #' `scmvp_error_model` if there is no stored model; `scmvp_error_input` if the model does not have
 #' the modality.
@@ -22,9 +23,11 @@
 FeaturesSCMVP <- function(object, modality = c("rna", "peaks", "protein", "methylation"),
                           reduction = "scmvp",
                           backend = c("auto", "reticulate", "process")) {
-  kind <- part_kind(check_modality(modality))
+  modality <- check_modality(modality)
   stored <- model_of(object, reduction)
+  record <- if (is_container(object)) stored_results(object, reduction)
   with_engine(check_choice(backend, backends, "backend"), function(engine) {
-    as.character(features_in_model(restore_model(stored, engine), kind))
+    modelled <- features_in_model(restore_model(stored, engine), part_kind(modality))
+    as.character(features_in_object(record, modelled, modality))
   })
 }

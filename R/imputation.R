@@ -61,8 +61,7 @@ impute_values <- function(record, latent, request, already = character(), groups
 impute_with <- function(engine, record, latent, request, already, groups, watch, result) {
   model <- restore_model(record$model, engine)
   modelled <- features_in_model(model, part_kind(request$modality))
-  shown <- record$spelling[[request$modality]]
-  if (is.null(shown)) shown <- modelled
+  shown <- features_in_object(record, modelled, request$modality)
   features <- if (is.null(request$features)) {
     shown
   } else {
@@ -87,6 +86,12 @@ impute_with <- function(engine, record, latent, request, already, groups, watch,
     impute_dense(decoder, n_all, request)
   }
   result(values, shown)
+}
+
+# The modelled features under the names that the object of the record has for them.
+features_in_object <- function(record, modelled, modality) {
+  shown <- record$spelling[[modality]]
+  if (is.null(shown)) modelled else shown
 }
 
 # Decodes blocks of cells: block(rows, log) is features x cells without names; over_blocks(f) is f

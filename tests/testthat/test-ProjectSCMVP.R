@@ -65,6 +65,12 @@ test_that("a model trained elsewhere is attached from its folder, whatever the s
   here <- quick_fit(object, max.epochs = 3, impute = "none")
   expect_equal(embedding(attached), embedding(here), tolerance = 1e-4)
   expect_identical(nrow(results_of(attached)$history), 3L)
+  # names of the object are those that can be imputed and tested
+  expect_identical(FeaturesSCMVP(attached, "peaks"), FeaturesSCMVP(here, "peaks"))
+  expect_true(all(grepl("^chr[^-]+:", FeaturesSCMVP(folder, "peaks"))))
+  named <- FeaturesSCMVP(attached, "peaks")[1:3]
+  tested <- DifferentialSCMVP(attached, "peaks", features = named, verbose = FALSE)
+  expect_setequal(tested$feature, named)
   peaks <- rownames(object[["ATAC"]])[c(5, 2)]
   attached <- ImputeSCMVP(attached, "peaks", features = peaks)
   expect_identical(rownames(attached[["scMVP_ATAC"]]), peaks)
