@@ -197,7 +197,7 @@ along_inputs <- function(object, pseudotime, name, assay.type, features, cells, 
   counts <- as_dgc(counts)
   check_raw_counts(counts)
   if (is.null(rownames(counts))) refuse("the matrix of counts needs row names, its features.")
-  check_unique(rownames(counts), "names of features")
+  check_feature_names(rownames(counts), "names of features")
   if (is.null(colnames(counts))) colnames(counts) <- paste0("cell", seq_len(ncol(counts)))
   if (!is.null(features)) {
     features <- check_names_known(features, rownames(counts), "features", "in the counts")

@@ -60,8 +60,8 @@ cells_to_sum <- function(object, modality, name, assay.type, group.by, call, fra
     data <- grouping_columns(object, group.by, part$name)
     data <- data[match(colnames(counts), rownames(data)), , drop = FALSE]
   } else if (is_matrix_like(object)) {
+    check_matrix_names(object, "the matrix of counts", "features")
     counts <- as_dgc(object)
-    check_named_counts(counts)
     data <- data.frame(row.names = colnames(counts))
   } else {
     refuse_no_counts(object)
@@ -82,14 +82,6 @@ part_to_sum <- function(object, kind, name, assay.type) {
     protein = find_protein_part(object, parts, name, argument)
   )
   check_counted(part, words, argument)
-}
-
-check_named_counts <- function(counts) {
-  if (is.null(rownames(counts)) || is.null(colnames(counts))) {
-    refuse("the matrix of counts needs row names (features) and column names (cells).")
-  }
-  check_unique_cells(colnames(counts), "of the matrix of counts")
-  check_unique(rownames(counts), "feature names")
 }
 
 # The cells with counts and a group, with `labels`: a factor for each of `given` (group.by, sample,

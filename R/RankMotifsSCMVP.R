@@ -206,11 +206,7 @@ motif_scores <- function(object, assay.name, genes, reduction = NULL) {
     home <- home_of(object, check_string(reduction, "reduction"))
     z <- if (part$own) part$imputed() else part$values(NULL, "assay.name", home)$values
   } else if (is_matrix_like(object)) {
-    if (is.null(rownames(object)) || is.null(colnames(object))) {
-      refuse("the matrix of z-scores needs row names (motifs) and column names (cells).")
-    }
-    check_unique_cells(colnames(object), "of the matrix of z-scores")
-    check_unique(rownames(object), "names of motifs")
+    check_matrix_names(object, "the matrix of z-scores", "motifs")
     z <- object
   } else {
     refuse(
@@ -311,12 +307,10 @@ expression_source <- function(object, taker, reduction, expression, request, cel
 }
 
 check_expression <- function(expression, cells) {
-  if (!is_matrix_like(expression) || is.null(rownames(expression)) ||
-    is.null(colnames(expression))) {
-    refuse("expression must be a matrix, genes x cells, with names of both.")
+  if (!is_matrix_like(expression)) {
+    refuse("expression must be a matrix, genes x cells, not ", in_words(expression), ".")
   }
-  check_unique_cells(colnames(expression), "of expression")
-  check_unique(rownames(expression), "names of genes in expression")
+  check_matrix_names(expression, "expression", "genes")
   if (!is.null(cells)) {
     check_names_known(
       cells, colnames(expression), "cells", "in expression", "give expression of the same cells"

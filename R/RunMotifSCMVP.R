@@ -153,7 +153,8 @@ check_motif_matrix <- function(motifs) {
       "not ", in_words(motifs), "."
     )
   }
-  if (is.null(rownames(motifs)) || is.null(colnames(motifs))) {
+  refuse_names_in_column(motifs, "motifs")
+  if (is.null(names_of_rows(motifs)) || is.null(colnames(motifs))) {
     refuse("motifs needs names of peaks (rows) and of motifs (columns).")
   }
 }

@@ -205,15 +205,8 @@ features_by_cells <- function(n_features, n_cells) {
 # order of the first. `mosaic`: NULL where the caller has no such argument.
 check_matrices <- function(counts, mosaic = NULL) {
   for (kind in names(counts)) {
-    m <- counts[[kind]]
     what <- features_of_kind(kind)
-    if (is.null(rownames(m)) || is.null(colnames(m))) {
-      refuse(
-        "the matrix of ", what, " needs row names (", what, ") and column names (cells)."
-      )
-    }
-    check_unique_cells(colnames(m), paste("of the matrix of", what))
-    check_unique(rownames(m), paste("names of", what))
+    check_matrix_names(counts[[kind]], paste("the matrix of", what), what)
   }
   for (kind in names(counts)[-1]) {
     counts[[kind]] <- match_matrix(counts[[1]], counts[[kind]], names(counts)[1], kind, mosaic)
@@ -256,8 +249,25 @@ match_matrix <- function(one, other, one_kind, other_kind, mosaic) {
   if (identical(colnames(other), cells)) other else other[, cells, drop = FALSE]
 }
 
+# Features x cells, with names of both. `where`: "the matrix of genes".
+check_matrix_names <- function(x, where, features) {
+  refuse_names_in_column(x, where)
+  if (is.null(names_of_rows(x)) || is.null(colnames(x))) {
+    refuse(where, " needs row names (", features, ") and column names (cells).")
+  }
+  check_cell_names(colnames(x), paste("of", where))
+  check_feature_names(rownames(x), paste("names of", features))
+}
+
 # Names of features. Those of peaks are places: numbered, they would be none any more.
-check_unique <- function(x, what) {
+check_feature_names <- function(x, what) {
+  unnamed <- which(is.na(x) | x == "")
+  if (length(unnamed) > 0) {
+    refuse(
+      "some ", what, " are NA or empty (the first in row ", format_count(unnamed[1]), "): give ",
+      "each feature a name, or leave these out, e.g. with x[!rownames(x) %in% c(NA, \"\"), ]."
+    )
+  }
   repeated <- unique(x[duplicated(x)])
   if (length(repeated) > 0) {
     refuse(
@@ -270,7 +280,14 @@ check_unique <- function(x, what) {
 
 # Cells are matched by name, so that numbers in the order of one matrix could mean other cells in
 # the other.
-check_unique_cells <- function(x, where) {
+check_cell_names <- function(x, where) {
+  unnamed <- which(is.na(x) | x == "")
+  if (length(unnamed) > 0) {
+    refuse(
+      "some cell names ", where, " are NA or empty (the first in column ",
+      format_count(unnamed[1]), "): give each cell a name of its own."
+    )
+  }
   repeated <- unique(x[duplicated(x)])
   if (length(repeated) > 0) {
     refuse(

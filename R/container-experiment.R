@@ -181,7 +181,7 @@ alt_exp <- function(object, name) {
   experiment <- bioc("SingleCellExperiment", "altExp")(object, name, withDimnames = FALSE)
   own <- colnames(experiment)
   cells <- colnames(object)
-  check_unique_cells(cells, "of the object")
+  check_cell_names(cells, "of the object")
   if (is.null(own) || is.null(cells)) {
     return(bioc("SingleCellExperiment", "altExp")(object, name))
   }
@@ -226,10 +226,11 @@ experiment_counts <- function(experiment, assay.type, name, fitted = FALSE) {
   if (is.null(features)) {
     refuse("experiment '", name, "' has no row names: scMVP needs the names of its features.")
   }
-  check_unique(features, paste0("feature names of experiment '", name, "'"))
+  check_feature_names(features, paste0("feature names of experiment '", name, "'"))
   if (is.null(colnames(experiment))) {
     refuse("experiment '", name, "' has no column names: scMVP needs the names of its cells.")
   }
+  check_cell_names(colnames(experiment), paste0("of experiment '", name, "'"))
   counts <- as_dgc(counts)
   dimnames(counts) <- list(features, colnames(experiment))
   counts

@@ -99,6 +99,7 @@ check_peaks_beside <- function(peaks) {
       in_words(peaks), "."
     )
   }
+  if (is_matrix_like(peaks)) check_matrix_names(peaks, "peaks", "peaks")
 }
 
 # ---- parts ---------------------------------------------------------------------------------------

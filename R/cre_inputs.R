@@ -120,7 +120,10 @@ refuse_reversed <- function(table, argument) {
 
 # A matrix that can be multiplied: sparse as dgCMatrix, dense as it is.
 as_values <- function(x, what) {
-  if (is.data.frame(x)) x <- as.matrix(x)
+  if (is.data.frame(x)) {
+    refuse_names_in_column(x, what)
+    x <- as.matrix(x)
+  }
   if (is.matrix(x)) {
     if (!is.numeric(x)) refuse(what, " must be numeric, not ", typeof(x), ".")
     return(x)
@@ -137,7 +140,7 @@ check_nonnegative <- function(values, what = "peaks") {
   if (is.null(rownames(values))) {
     refuse("the matrix of ", what, " needs row names (", what, ").")
   }
-  check_unique(rownames(values), paste("names of", what))
+  check_feature_names(rownames(values), paste("names of", what))
   x <- if (is.matrix(values)) values else values@x
   if (length(x) > 0 && !all(is.finite(range(x)))) {
     refuse("the matrix of ", what, " holds missing or infinite values: remove them.")

@@ -203,6 +203,7 @@ given_counts <- function(counts, name, cells, record) {
       name, " must be a matrix of counts, features x cells, not ", in_words(counts), "."
     )
   }
+  check_matrix_names(counts, name, "features")
   if (!isTRUE(record$options$mosaic)) {
     check_names_known(
       cells, colnames(counts), "cells of the fit", paste("in", name),

@@ -47,14 +47,9 @@ levels_given <- function(methylation, needed = FALSE) {
     )
   }
   for (name in layers_of_levels) {
-    m <- methylation[[name]]
-    if (is.null(rownames(m)) || is.null(colnames(m))) {
-      refuse(
-        "the matrix '", name, "' of methylation needs row names (regions) and column names (cells)."
-      )
-    }
-    check_unique(rownames(m), "names of regions")
-    check_unique_cells(colnames(m), paste0("of the matrix '", name, "' of methylation"))
+    check_matrix_names(
+      methylation[[name]], paste0("the matrix '", name, "' of methylation"), "regions"
+    )
   }
   stack_levels(methylation$methylated, methylation$covered, "methylation")
 }

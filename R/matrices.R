@@ -54,12 +54,33 @@ refuse_text <- function(x) {
   }
 }
 
+# A data frame whose rows have numbers instead of names, as a tibble's always have.
+is_without_row_names <- function(x) is.data.frame(x) && .row_names_info(x) < 0
+
+names_of_rows <- function(x) if (!is_without_row_names(x)) rownames(x)
+
+refuse_names_in_column <- function(x, where) {
+  if (!is_without_row_names(x)) {
+    return(invisible())
+  }
+  text <- names(x)[vapply(x, function(column) is.character(column) || is.factor(column), NA)]
+  if (length(text) > 0) {
+    refuse(
+      where, " has no row names but a column of text, '", text[1], "': take it as the row names, ",
+      "with data.frame(x, row.names = \"", text[1], "\", check.names = FALSE)."
+    )
+  }
+}
+
 # Any matrix R knows (dense, sparse of another kind, on disk) as dgCMatrix.
 as_dgc <- function(x) {
   if (inherits(x, "dgCMatrix")) {
     return(x)
   }
-  if (is.data.frame(x)) x <- as.matrix(x)
+  if (is.data.frame(x)) {
+    refuse_names_in_column(x, "a data frame")
+    x <- as.matrix(x)
+  }
   refuse_text(x)
   # base matrices and Matrix classes go one step at a time; others (on disk) know dgCMatrix only
   if (is.matrix(x) || methods::is(x, "Matrix")) {

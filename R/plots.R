@@ -119,12 +119,12 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks", "
 }
 
 check_measured <- function(measured, cells) {
-  if (!is_matrix_like(measured) || is.null(rownames(measured)) || is.null(colnames(measured))) {
+  if (!is_matrix_like(measured)) {
     refuse(
-      "measured must be a matrix of counts with the names of features (rows) and cells (columns), ",
-      "not ", in_words(measured), "."
+      "measured must be a matrix of counts, features x cells, not ", in_words(measured), "."
     )
   }
+  check_matrix_names(measured, "measured", "features")
   missing <- setdiff(cells, colnames(measured))
   if (length(missing) > 0) {
     refuse(

@@ -5,6 +5,14 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-refusals.R: names that are missing are refused, whatever holds the counts",
+    "has no row names but a column of text", "needs row names ({}) and column names (cells)."
+  ),
+  of(
+    "test-refusals.R: features and cells without a name are refused",
+    "some {} are NA or empty", "some cell names {} are NA or empty"
+  ),
+  of(
     "test-DifferentialSCMVP.R: wrong groups are refused",
     "contains NA, but cells without a label"
   ),
@@ -74,7 +82,7 @@ c(
   of(
     "test-methylation.R: methylation that makes no sense is refused, and what is advised works",
     "no methylation found: {} needs two assays", "methylation must be a list of two matrices",
-    "of methylation needs row names (regions)", "are not of the same regions and cells",
+    "are not of the same regions and cells",
     "has more methylated than covered positions"
   ),
   of(
@@ -103,8 +111,8 @@ c(
   ),
   of(
     "test-RankMotifsSCMVP.R: what cannot be ranked is refused, and what is advised works",
-    "group.by is needed for a matrix", "needs row names (motifs) and column names",
-    "be a matrix of z-scores (motifs x cells), not", "holds no assays: give the matrix of z-scores",
+    "group.by is needed for a matrix", "be a matrix of z-scores (motifs x cells), not",
+    "holds no assays: give the matrix of z-scores",
     "run RunMotifSCMVP() first, or name its result", "genes must be text with the names"
   ),
   of(
@@ -446,11 +454,11 @@ c(
     "give counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
     "connections must be a data frame with columns",
     "or a numeric matrix of coordinates (cells x dimensions), not",
-    "object must be the result of RunSCMVP()", "measured must be a matrix of counts with the names",
+    "object must be the result of RunSCMVP()", "measured must be a matrix of counts",
     "{} must be a matrix of counts ({} x cells)",
     "give query (a matrix of genes x cells)", "bigwig must be paths of bigWig",
     "LinkPeaksLASSO() takes a Seurat", "gene.coords is needed: a data frame",
-    "BPPARAM must be a BiocParallelParam", "must be a matrix of counts, features x cells, not",
+    "BPPARAM must be a BiocParallelParam", "{} must be a matrix of counts, features x cells",
     "links as a GRanges need a numeric",
     "peaks must be a SingleCellExperiment, a SummarizedExperiment",
     "must be a data frame (gene, chromosome", "genome must give the length",
@@ -504,9 +512,8 @@ c(
     "must be one of \"{}\"", "s must be below 1", ") must be below window (",
     "covariates must be \"depth\"", "must be TRUE or FALSE",
     "lambda.sequence must be decreasing", "alpha must be at most 1",
-    "match.on must be numbers named", "needs row names ({}) and column names (cells).",
-    "the matrix of counts needs row names (features)",
-    "must be a character vector of names", "{a whole number|a number}",
+    "match.on must be numbers named", "must be a character vector of names",
+    "{a whole number|a number}",
     "must be one non-empty string", "bigwig: there is no file", "dims must be among the",
     "fdr must be below 1", "too few to order: give at least", "has no row names: scMVP needs",
     "has no column names: scMVP needs", "does not hold peaks: its features",

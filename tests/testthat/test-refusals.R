@@ -90,6 +90,56 @@ test_that("pairs of matrices that do not fit each other are refused", {
   expect_refused(RunSCMVP(unname(as.matrix(rna)), atac), "needs row names")
 })
 
+test_that("names that are missing are refused, whatever holds the counts", {
+  rna <- rna_counts()
+  atac <- atac_counts()
+  table <- as.data.frame(as.matrix(rna))
+  numbered <- data.frame(table, row.names = NULL)
+  for (x in list(numbered, as.matrix(numbered))) {
+    expect_refused(RunSCMVP(x, atac), "^the matrix of genes needs row names \\(genes\\)")
+    expect_refused(PseudobulkSCMVP(x, cell_names, cell_names), "needs row names \\(features\\)")
+  }
+  said <- "has no row names but a column of text, 'symbol': take it as the row names, with data.fr"
+  named <- cbind(symbol = gene_names, numbered)
+  expect_refused(RunSCMVP(named, atac), paste("^the matrix of genes", said))
+  expect_refused(as_dgc(named), paste("^a data frame", said))
+  expect_refused(as_values(named, "object"), paste("^object", said))
+  skip_if_not_installed("tibble")
+  wide <- tibble::as_tibble(as.matrix(rna), rownames = "symbol")
+  said <- refusal(RunSCMVP(wide, atac))
+  x <- wide
+  expect_identical(as_dgc(eval(code_in(said, "data.frame[(]x.*FALSE[)]"))), rna)
+  wide$id <- wide$symbol
+  expect_refused(as_dgc(data.frame(wide, row.names = "symbol")), "leave out columns of names")
+})
+
+test_that("features and cells without a name are refused", {
+  rna <- rna_counts()
+  atac <- atac_counts()
+  for (name in c(NA, "")) {
+    x <- rna
+    rownames(x)[3] <- name
+    said <- refusal(RunSCMVP(x, atac))
+    expect_match(said, "^some names of genes are NA or empty \\(the first in row 3\\)")
+    expect_identical(eval(code_in(said, "x\\[!rownames.*, \\]")), rna[-3, ])
+    x <- atac
+    rownames(x)[1:2] <- name
+    expect_refused(RunSCMVP(rna, x), "^some names of peaks are NA or empty .*first in row 1")
+    expect_refused(check_nonnegative(x), "^some names of peaks are NA or empty")
+    x <- rna
+    colnames(x)[2] <- name
+    said <- refusal(RunSCMVP(x, atac))
+    expect_match(said, "^some cell names of the matrix of genes are NA or empty")
+    expect_match(said, "in column 2\\): give each cell a name of its own.$")
+  }
+  skip_if_not_installed("SingleCellExperiment")
+  expect_refused(RunSCMVP(sce_with(x), peaks = atac), "^some cell names of experiment 'main'")
+  table <- as.data.frame(as.matrix(atac))
+  expect_refused(
+    RunSCMVP(sce_with(rna), peaks = data.frame(table, row.names = NULL)), "^peaks needs row names"
+  )
+})
+
 test_that("a result that would not fit in memory is refused before the fit, with the estimate", {
   skip_without_core()
   expect_refused(
