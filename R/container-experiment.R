@@ -59,6 +59,7 @@ parts_of.SummarizedExperiment <- function(object, peaks = NULL, assay.type = "co
   parts <- Map(function(experiment, name) {
     experiment_part(experiment, name, assay.type, fitted, cells)
   }, found, names(found))
+  parts <- with_counts_of_other_names(parts)
   if (is.null(peaks)) {
     return(parts)
   }
@@ -83,6 +84,7 @@ experiment_part <- function(experiment, name, assay.type, fitted, cells, under =
   new_part(
     name, features,
     kind = if (of_levels) "methylation" else kind_of(features, name),
+    has_counts = is.null(available) || of_levels || assay.type %in% available,
     own = !is.null(mark), mark = mark,
     counts = function(home = NULL, mosaic = NULL) {
       take <- function(assay) experiment_cells(renamed(home), assay, name, cells(home), fitted)
@@ -105,6 +107,21 @@ experiment_part <- function(experiment, name, assay.type, fitted, cells, under =
     imputed = function() bioc("SummarizedExperiment", "assay")(experiment, 1),
     ranges = function() row_ranges(experiment), source = experiment, beside = beside
   )
+}
+
+# Where no experiment of a kind has the assay of counts, it has another name, which is asked for
+# once they are taken.
+with_counts_of_other_names <- function(parts) {
+  measured <- Filter(function(part) !part$own, parts)
+  lack <- Filter(function(part) !part$has_counts, measured)
+  if (length(lack) == 0) {
+    return(parts)
+  }
+  kinds <- unique(unlist(lapply(setdiff(names(measured), names(lack)), function(name) {
+    measured[[name]]$kind
+  })))
+  for (part in lack) part$has_counts <- !part$kind %in% kinds
+  parts
 }
 
 #' @export

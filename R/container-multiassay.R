@@ -29,6 +29,7 @@ parts_of.MultiAssayExperiment <- function(object, peaks = NULL, assay.type = "co
     )
   })
   names(parts) <- names
+  parts <- with_counts_of_other_names(parts)
   if (!is.null(peaks)) {
     check_peaks_beside(peaks)
     cells <- function(home) colnames(object[[home]])

@@ -67,7 +67,7 @@ given_batches <- function(batch, cells) {
 
 as_batch_frame <- function(batch) {
   if (is.data.frame(batch)) {
-    return(batch)
+    return(as.data.frame(batch)) # tibbles and data.tables take no row names
   }
   if (!(is.atomic(batch) || is.factor(batch)) || !is.null(dim(batch))) {
     refuse(

@@ -92,8 +92,15 @@ why_lost <- function(object, reduction) {
     return("")
   }
   paste0(
-    "; it has the column '", columns[1], "' of a fit whose reduction was dropped, as by merge() ",
-    "and DietSeurat(), and after a merge cluster 0 of one fit is not cluster 0 of another"
+    "; it has the column '", columns[1], "' of a fit ",
+    if (about(object)$part == "assay") {
+      paste0(
+        "whose reduction was dropped, as by merge() and DietSeurat(), and after a merge cluster 0 ",
+        "of one fit is not cluster 0 of another"
+      )
+    } else {
+      "that it does not hold, as after as.SingleCellExperiment(), which keeps no model"
+    }
   )
 }
 

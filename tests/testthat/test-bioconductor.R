@@ -208,6 +208,21 @@ test_that("experiments that cannot be told apart, or are missing, are refused", 
   )
 })
 
+test_that("an experiment without the assay of counts is not taken for one with counts", {
+  alone <- sce_with(rna_counts(), altExps = list(peaks = sce_with(atac_counts())))
+  logged <- SingleCellExperiment::SingleCellExperiment(list(logcounts = as.matrix(rna_counts())))
+  more <- alone
+  SingleCellExperiment::altExp(more, "corrected") <- logged
+  expect_identical(found_assays(more), found_assays(alone))
+  expect_refused(
+    RunSCMVP(more, rna.experiment = "corrected"), "'corrected' .*has no counts: scMVP needs raw"
+  )
+  # where none has it, it may have another name
+  renamed <- sce_with(rna_counts(), altExps = list(peaks = sce_with(atac_counts())))
+  SummarizedExperiment::assayNames(renamed) <- "umi"
+  expect_refused(RunSCMVP(renamed), "'main' has no assay 'counts' .*its assays: umi.*assay.type =")
+})
+
 test_that("columns of cells may have any name, be runs, and stand beside matrices", {
   skip_slow()
   sce <- sce_of()
@@ -237,6 +252,9 @@ test_that("a fit whose reduction was taken out says so", {
   fit <- fitted_sce()
   SingleCellExperiment::reducedDim(fit, "scmvp") <- NULL
   for (use in list(ImputeSCMVP, DifferentialSCMVP, DoubletScoreSCMVP)) {
-    expect_refused(use(fit), "no reduction 'scmvp'", "scmvp_error_model")
+    expect_refused(
+      use(fit), "no reduction 'scmvp'.* as after as.SingleCellExperiment[(][)], which keeps no",
+      "scmvp_error_model"
+    )
   }
 })

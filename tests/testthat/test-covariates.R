@@ -179,6 +179,15 @@ test_that("values of batches have the names that the core gives them", {
   expect_identical(level_names(midnights), c("2024-05-01", "2024-05-02"))
 })
 
+test_that("a tibble of batches is one without a warning", {
+  skip_if_not_installed("tibble")
+  values <- data.frame(lane = c(2, 1, 2), "my donor" = c("a", "b", "a"), check.names = FALSE)
+  cells <- paste0("c", 1:3)
+  expect_no_warning(found <- batch_columns(tibble::as_tibble(values), cells))
+  expect_identical(found, batch_columns(data.frame(values, row.names = cells, check.names = FALSE),
+    cells))
+})
+
 test_that("groups of numbers have these names in every function", {
   skip_slow()
   skip_without_core()
