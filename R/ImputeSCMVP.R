@@ -110,11 +110,7 @@ impute_into <- function(object, record, reduction, latent, home, request, assay.
   refuse_key_of_another(object, key, name, "assay.name")
   mark <- request_mark(request, reduction, record)
   old <- existing_imputation(parts, about(object), name, mark)
-  if (!is.null(old) && !is.null(request$file)) {
-    refuse(
-      "the object already has a '", name, "': choose another assay.name for the values on disk."
-    )
-  }
+  if (!is.null(old)) refuse_on_disk(old, name, request)
   values <- impute_values(record, latent, request, already = rownames(old))
   if (!is.null(old)) values <- with_old_values(old, values)
   put_results(object, new_results(home = home, imputed = list(list(
@@ -194,6 +190,22 @@ existing_imputation <- function(parts, words, name, mark) {
   }
   refuse_other_imputation(name, parts[[name]]$mark, mark)
   parts[[name]]$imputed()
+}
+
+# Values in memory and values on disk are not put together.
+refuse_on_disk <- function(old, name, request) {
+  if (!is.null(request$file)) {
+    refuse(
+      "the object already has a '", name, "': choose another assay.name for the values on disk."
+    )
+  }
+  more <- is.null(request$features) || !all(request$features %in% rownames(old))
+  if (more && inherits(old, c("DelayedMatrix", "IterableMatrix"))) {
+    refuse(
+      "'", name, "' of the object holds values on disk, to which no others are added: choose ",
+      "another assay.name."
+    )
+  }
 }
 
 # Both, in the cells' order of the new ones (NULL where there is nothing new).

@@ -45,7 +45,7 @@ seurat_part <- function(object, name) {
     layers = function() assay_layers(assay),
     values = function(layer, argument, home = NULL) seurat_values(object, name, layer, argument),
     table = function() feature_table(assay),
-    imputed = function() imputed_values(assay),
+    imputed = function() assay_layer(assay, "data", name),
     ranges = function() slot_if_any(assay, "ranges", nrow(assay)),
     annotation = function() slot_if_any(assay, "annotation"),
     variable = function() variable_features(assay),
@@ -199,8 +199,6 @@ mark_assay <- function(assay, mark) {
 }
 
 assay_mark <- function(assay) methods::slot(assay, "misc")$scMVP
-
-imputed_values <- function(assay) methods::slot(assay, "data")
 
 # A new assay of imputed values. `values`: dense, features x cells. `parent`: the assay they were
 # imputed from; a ChromatinAssay passes on its ranges, annotation, motifs and counts.

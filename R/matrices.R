@@ -13,7 +13,22 @@ from_v5 <- function(name) getExportedValue("SeuratObject", name)
 # which warns where there is none.
 layers_of <- function(assay, layer) {
   layers <- from_v5("Layers")(assay)
-  if (layer %in% layers) layer else layers[startsWith(layers, layer)]
+  if (layer %in% layers) layer else layers[startsWith(layers, paste0(layer, "."))]
+}
+
+# The values of a layer; those that it is split into are joined.
+joined_layer <- function(assay, layer) {
+  found <- layers_of(assay, layer)
+  if (length(found) > 1) {
+    # JoinLayers() takes all whose names begin so
+    others <- setdiff(from_v5("Layers")(assay), found)
+    for (other in others[startsWith(others, layer)]) {
+      assay <- from_v5("LayerData<-")(assay, layer = other, value = NULL)
+    }
+    assay <- from_v5("JoinLayers")(assay, layers = layer)
+    found <- layer
+  }
+  from_v5("LayerData")(assay, layer = found)
 }
 
 # Whether an assay holds counts at all (integrated and imputed ones do not).
@@ -39,10 +54,7 @@ assay_counts <- function(assay) {
   if (!is_v5(assay)) {
     return(as_dgc(methods::slot(assay, "counts")))
   }
-  if (length(layers_of(assay, "counts")) > 1) {
-    assay <- from_v5("JoinLayers")(assay, layers = "counts")
-  }
-  as_dgc(from_v5("LayerData")(assay, layer = "counts"))
+  as_dgc(joined_layer(assay, "counts"))
 }
 
 refuse_text <- function(x) {
@@ -245,6 +257,5 @@ assay_layer <- function(assay, layer, name) {
   if (!is_v5(assay)) {
     return(methods::slot(assay, layer))
   }
-  if (length(found) > 1) assay <- from_v5("JoinLayers")(assay, layers = layer)
-  from_v5("LayerData")(assay, layer = layer)
+  joined_layer(assay, layer)
 }

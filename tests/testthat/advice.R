@@ -5,6 +5,10 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-ImputeSCMVP.R: an assay that was made one of Seurat 5 is extended as well",
+    "holds values on disk, to which no others"
+  ),
+  of(
     "test-refusals.R: names that are missing are refused, whatever holds the counts",
     "has no row names but a column of text", "needs row names ({}) and column names (cells)."
   ),

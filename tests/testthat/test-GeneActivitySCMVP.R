@@ -65,7 +65,7 @@ test_that("the result is an assay of a Seurat object, and an alternative experim
   object <- fitted_object()
   activity <- activity_matrix(object)
   with_assay <- GeneActivitySCMVP(object, some_genes(), verbose = FALSE)
-  expect_equal(as.matrix(imputed_values(with_assay[["ACTIVITY"]])), activity)
+  expect_equal(as.matrix(assay_layer(with_assay[["ACTIVITY"]], "data", "ACTIVITY")), activity)
   expect_identical(SeuratObject::DefaultAssay(with_assay), "RNA")
   measured <- GeneActivitySCMVP(object, some_genes(), values = "measured", verbose = FALSE)
   expect_s4_class(measured[["ACTIVITY"]], "Assay")

@@ -43,6 +43,30 @@ test_that("an assay is extended and stays one assay of one model", {
   expect_refused(ImputeSCMVP(object, assay.name = "ATAC"), "already has a 'ATAC'")
 })
 
+test_that("an assay that was made one of Seurat 5 is extended as well", {
+  skip_before_seurat5()
+  fit <- fitted_object()
+  one <- ImputeSCMVP(fit, "peaks", features = peak_names[1:6], verbose = FALSE)
+  other <- fit
+  other[["scMVP_ATAC"]] <- suppressWarnings(methods::as(fit[["scMVP_ATAC"]], "Assay5"))
+  other <- ImputeSCMVP(other, "peaks", features = peak_names[1:6], verbose = FALSE)
+  expect_equal(
+    as.matrix(layer_data(other, "scMVP_ATAC", "data")),
+    as.matrix(layer_data(one, "scMVP_ATAC", "data"))
+  )
+  skip_if_not_installed("HDF5Array")
+  add <- function(object, features, name = "disk", ...) {
+    ImputeSCMVP(
+      object, "rna", features = gene_names[features], assay.name = name, as = "object",
+      verbose = FALSE, ...
+    )
+  }
+  disk <- add(fit, 1:3, file = tempfile(fileext = ".h5"))
+  expect_refused(add(disk, 2:5), "'disk' of the object holds values on disk.*another assay.name")
+  expect_identical(rownames(add(disk, 1:2)[["disk"]]), gene_names[1:3])
+  expect_identical(rownames(add(disk, 2:5, "more")[["more"]]), gene_names[2:5])
+})
+
 test_that("a one-feature assay and a peaks assay can be made without any at the fit", {
   skip_slow()
   object <- quick_fit_all()

@@ -55,7 +55,7 @@ test_that("the result is an assay of a Seurat object, and an alternative experim
   expect_s4_class(with_assay[["motif"]], "Assay")
   expect_identical(SeuratObject::DefaultAssay(with_assay), "RNA")
   with_assay <- RunMotifSCMVP(with_assay, block_motifs(), gc = gc, verbose = FALSE) # anew
-  expect_equal(as.matrix(imputed_values(with_assay[["motif"]])), z)
+  expect_equal(as.matrix(assay_layer(with_assay[["motif"]], "data", "motif")), z)
   # it is no candidate for a fit
   expect_silent(quick_fit(with_assay, max.epochs = 1, impute = "none"))
   skip_slow()

@@ -48,6 +48,26 @@ test_that("split layers of a v5 assay are joined, in the order of the object", {
   expect_gt(length(SeuratObject::Layers(object[["RNA"]], search = "counts")), 1)
 })
 
+test_that("a layer whose name only begins with that of the counts is none of them", {
+  skip_before_seurat5()
+  object <- SeuratObject::CreateSeuratObject(rna_counts(), assay = "RNA")
+  corrected <- rna_counts() * 2
+  with_corrected <- function(assay) {
+    getExportedValue("SeuratObject", "LayerData<-")(assay, "counts_decontX", value = corrected)
+  }
+  whole <- with_corrected(object[["RNA"]])
+  split <- with_corrected(split(object[["RNA"]], f = rep(c("b", "a"), length.out = n_cells)))
+  for (assay in list(whole, split)) {
+    expect_null(layers_of_same_cells(assay))
+    counts <- as.matrix(assay_counts(assay))
+    expect_equal(counts[gene_names, cell_names], as.matrix(rna_counts()))
+  }
+  only <- suppressWarnings(
+    getExportedValue("SeuratObject", "LayerData<-")(whole, "counts", value = NULL)
+  )
+  expect_false(has_counts(only))
+})
+
 test_that("a 10x list that was given whole is told from layers split by cells", {
   skip_before_seurat5()
   object <- SeuratObject::CreateSeuratObject(
