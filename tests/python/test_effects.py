@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from populations import population
-from scipy import stats
+from scipy import optimize, stats
 
 from scmvp.data import matrices
 from scmvp.tools import dispersion, posterior
-from scmvp.tools.effects import Evidence, evidence_of, typical_effect
+from scmvp.tools.effects import Evidence, _around, evidence_of, typical_effect
 from scmvp.tools.posterior import GRID, STEP, posterior_of, q_values
 from scmvp.tools.sums import sums_of
 
@@ -181,6 +181,25 @@ def test_the_typical_effect_of_rare_features_is_unbiased(mean, n, shift):
     assert centre == pytest.approx(-shift, abs=max(3 * error, 0.03))
     if shift == 0:
         assert not (q_values(posterior_of(evidence, 0.25).prob) <= 0.05).any()
+
+
+def test_the_typical_effect_is_where_the_likelihood_is_largest():
+    """As a general minimizer finds it, in turn with the weights of the prior."""
+    rng = np.random.default_rng(5)
+    rate = rng.gamma(1, 1, 500)
+    effect = 0.4 + rng.normal(0, 1, 500) * (rng.random(500) < 0.3)
+    count = np.stack([rng.poisson(20 * rate * np.exp(effect)), rng.poisson(300 * rate)])
+    log_ratio, spread = np.log(20 / 300), np.full(500, 0.01)
+    evidence = Evidence(count[None].astype(float), np.array([log_ratio]), spread[None])
+    likelihood, best = evidence.likelihood(slice(None)), 0.0
+    for _ in range(20):
+        weight = posterior.fit_weights(likelihood @ _around(best).T)
+        best = optimize.minimize_scalar(
+            lambda centre, weight=weight: -np.log(likelihood @ (weight @ _around(centre))).sum(),
+            bounds=(best - 1, best + 1), method="bounded", options={"xatol": 1e-5},
+        ).x  # fmt: skip
+    found, _ = typical_effect(count.astype(float), log_ratio, spread)
+    assert found == pytest.approx(best, abs=1e-3)
 
 
 def test_the_error_of_the_typical_effect_is_that_of_repetitions():

@@ -148,7 +148,7 @@ def typical_effect(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> t
         best = int(np.clip(values.argmax(), 1, len(near) - 2))
         before, bend = centre, values[best - 1] - 2 * values[best] + values[best + 1]
         shift = (values[best - 1] - values[best + 1]) / (2 * min(bend, -1e-12))
-        centre = float(near[best] - pace * np.clip(shift, -1, 1))
+        centre = float(near[best] + pace * np.clip(shift, -1, 1))
         if reach < 1 and abs(centre - before) < STEP / 8:
             break
         reach, pace = 6 * STEP, STEP
