@@ -83,7 +83,7 @@ class WithProteins(Active):
         """Which proteins differ between groups of cells; see `differential_expression`.
 
         Counts are tested as they are, with their background, which makes fold changes smaller;
-        `lfc_model` is without it. Fold changes are relative to the background, whose own is in
+        `lfc_model` is of counts per cell without it. Fold changes are relative to the background, whose own is in
         `attrs`, as there is no typical protein in a panel.
         """
         return self.differential(
