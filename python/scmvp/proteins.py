@@ -83,8 +83,8 @@ class WithProteins(Active):
         """Which proteins differ between groups of cells; see `differential_expression`.
 
         Counts are tested as they are, with their background, which makes fold changes smaller;
-        `lfc_model` is of counts per cell without it. Fold changes are relative to the background, whose own is in
-        `attrs`, as there is no typical protein in a panel.
+        `lfc_model` is of counts per cell without it. Fold changes are relative to the background,
+        whose own is in `attrs`, as there is no typical protein in a panel.
         """
         return self.differential(
             "protein", data, groupby=groupby, group1=group1, group2=group2, features=proteins,

@@ -183,6 +183,17 @@ def test_the_typical_effect_of_rare_features_is_unbiased(mean, n, shift):
         assert not (q_values(posterior_of(evidence, 0.25).prob) <= 0.05).any()
 
 
+def test_a_third_of_the_features_higher_and_a_third_lower_have_no_typical_effect():
+    """Of three equal modes, the one of most counts has the largest likelihood, but not the middle
+    one."""
+    rng = np.random.default_rng(0)
+    effect = np.repeat([-1.5, 0, 1.5], 20)
+    rate = np.where(effect == 0, 30, 100)
+    count = np.stack([rng.poisson(rate * np.exp(sign * effect / 2)) for sign in (1, -1)])
+    found, _ = typical_effect(count.astype(float), 0.0, np.full(60, 0.01))
+    assert abs(found) < 0.1
+
+
 def test_the_typical_effect_is_where_the_likelihood_is_largest():
     """As a general minimizer finds it, in turn with the weights of the prior."""
     rng = np.random.default_rng(5)

@@ -118,10 +118,10 @@ def _of_batch(
 def typical_effect(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> tuple[float, float]:
     """The effect around which those of the features lie, and its standard error.
 
-    It maximizes the likelihood of the features under a prior that is symmetric around it: normals
-    of several widths, almost a point mass the first, whose weights are learned alike. Ratios of
-    counts would not do: those of rare features are skewed, and the more the fewer cells one of the
-    groups has.
+    Near the median, it maximizes the likelihood of the features under a prior that is symmetric
+    around it: normals of several widths, almost a point mass the first, whose weights are learned
+    alike. Ratios of counts would not do: those of rare features are skewed, and the more the fewer
+    cells one of the groups has.
 
     Args:
         count: Of both groups, (2, features).
@@ -141,7 +141,8 @@ def typical_effect(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> t
         return np.log(likelihood @ priors).sum(0)
 
     weight = np.append(0.5, np.full(len(_WIDTHS) - 1, 0.5 / (len(_WIDTHS) - 1)))
-    centre, reach, pace = 0.0, 6.0, 0.1
+    centre, _ = _median(count[:, used], log_ratio, np.ones(len(used)))
+    reach, pace = 0.5, 0.1
     for _ in range(15):
         near = centre + np.arange(-reach, reach + pace / 2, pace)
         values = quality(near)
@@ -149,7 +150,7 @@ def typical_effect(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> t
         before, bend = centre, values[best - 1] - 2 * values[best] + values[best + 1]
         shift = (values[best - 1] - values[best + 1]) / (2 * min(bend, -1e-12))
         centre = float(near[best] + pace * np.clip(shift, -1, 1))
-        if reach < 1 and abs(centre - before) < STEP / 8:
+        if pace == STEP and abs(centre - before) < STEP / 8:
             break
         reach, pace = 6 * STEP, STEP
         weight = fit_weights(likelihood @ _around(centre).T, weight)
@@ -163,11 +164,10 @@ def _around(centre: float) -> np.ndarray:
 
 
 def _of_background(both: tuple[Sums, Sums], above: tuple[Sums, Sums]) -> tuple[float, float]:
-    """Log fold change of the background, per cell, and its standard error.
+    """Log fold change of the background, per cell, and its standard error: the median of features.
 
-    It is the median of the features: for half of them, the counts of the first group are more than
-    it leads to expect (by their binomial tail, of which equal counts are half). A feature counts
-    by the proportion of cells that have its background alone, in the group where they are fewer.
+    A feature counts by the proportion of cells that have its background alone, in the group where
+    they are fewer.
     """
     pairs = list(zip(both, above, strict=True))
     low = np.stack([all_counts.count - higher.count for all_counts, higher in pairs])
@@ -176,8 +176,25 @@ def _of_background(both: tuple[Sums, Sums], above: tuple[Sums, Sums]) -> tuple[f
     used = (share > 0) & (low.sum(0) > 0)
     if not used.any():
         return 0.0, 0.0
-    first, total, weight = low[0, used], low[:, used].sum(0), share[used]
     log_ratio = np.log(n_cells[0, used] / n_cells[1, used])
+    return _median(low[:, used], log_ratio, share[used])
+
+
+def _median(
+    count: np.ndarray, log_ratio: float | np.ndarray, weight: np.ndarray
+) -> tuple[float, float]:
+    """The median effect of features and its standard error.
+
+    For half of the features, the counts of the first group are more than this effect leads to
+    expect, by their binomial tail, of which equal counts are half. So rare features, of whose
+    ratios the logarithms are skewed, bias it no more than others.
+
+    Args:
+        count: Of both groups, (2, features).
+        log_ratio: As in `typical_effect`, of all features or of each.
+        weight: By how much each feature counts, (features,).
+    """
+    first, total = count[0], count.sum(0)
 
     def more(effect: float) -> np.ndarray:
         p = expit(effect + log_ratio)
@@ -190,7 +207,7 @@ def _of_background(both: tuple[Sums, Sums], above: tuple[Sums, Sums]) -> tuple[f
         sums = [weight @ more(end) - sum_of for end in ends]
         if sums[0] <= 0 or sums[1] >= 0:
             return float(ends[0] if sums[0] <= 0 else ends[1])
-        return float(brentq(lambda effect: weight @ more(effect) - sum_of, *ends, xtol=STEP / 100))
+        return float(brentq(lambda effect: weight @ more(effect) - sum_of, *ends, xtol=STEP / 10))
 
     centre = where(0.0)
     # the sum of so many independent terms, each of the size it has there, or of a uniform variable
