@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,9 @@ from kept_r import KeptR
 import scmvp
 from scmvp.errors import InputError, RError
 from scmvp.r import rengine
+
+# Where the tests run in the background, a shell has Ctrl-C ignored, there and by what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -223,8 +223,6 @@ def test_interrupted_fit_writes_its_best_state(cells, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
-        # where the tests run in the background, Ctrl-C is ignored there and by what they start
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for line in process.stderr:
         if line.startswith("epoch 2/"):

@@ -127,8 +127,6 @@ def process(*arguments: str, code: str = "") -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": f"{code}{os.pathsep}{SOURCE}"},
-        # where the tests run in the background, Ctrl-C is ignored there and by what they start
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

@@ -34,14 +34,6 @@ def every_event(monkeypatch):
     monkeypatch.setattr(progress, "_APART", 0)
 
 
-@pytest.fixture
-def interrupts():
-    """SIGINT does what it does in a terminal, also where the tests run in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -156,7 +148,7 @@ def files(simulated, pair_folder, ten_x, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pair", "h5mu", "10x", "gzipped", "plain"])
 def test_a_file_is_read_whole_whoever_watches_and_an_interrupt_ends_it(
-    files, kind, every_event, interrupts, simulated
+    files, kind, every_event, simulated
 ):
     path, events = files[kind], []
     found = scmvp.read(path, progress=events.append)
@@ -186,7 +178,7 @@ def test_a_folder_of_zarr_has_one_stage_too(simulated, tmp_path, every_event):
 
 @pytest.mark.slow
 def test_an_interrupt_before_an_epoch_is_complete_says_where_and_changes_nothing(
-    simulated, every_event, interrupts, tmp_path
+    simulated, every_event, tmp_path
 ):
     model = SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
     before, history = model.get_latent_representation(), model.history
@@ -204,14 +196,14 @@ def test_an_interrupt_before_an_epoch_is_complete_says_where_and_changes_nothing
 
 
 @pytest.mark.slow
-def test_an_interrupt_while_clusters_are_found_keeps_what_was_learned(simulated, interrupts):
+def test_an_interrupt_while_clusters_are_found_keeps_what_was_learned(simulated):
     model = SCMVP(simulated).train(**QUICK, progress=once("finding the clusters", 0))
     assert model.interrupted and len(model.history["epoch"]) == 1
     assert np.isfinite(model.get_latent_representation()).all()
 
 
 @pytest.mark.slow
-def test_an_interrupted_imputation_leaves_no_file(simulated, tmp_path, interrupts):
+def test_an_interrupted_imputation_leaves_no_file(simulated, tmp_path):
     model = SCMVP(simulated, n_clusters=3).train(**QUICK, progress=False)
     for stage in ("embedding the cells", "imputing peaks"):
         at = once(stage, 0)
@@ -237,7 +229,6 @@ def test_the_command_line_hears_an_interrupt_in_a_correspondence_analysis(pair_f
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(scmvp.__file__).parents[1])},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for line in process.stderr:
         if line.startswith("correspondence analysis of RNA"):
@@ -258,7 +249,7 @@ def module_that_waits(tmp_path, monkeypatch, name, then):
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_an_import_is_complete_before_an_interrupt_ends_it(tmp_path, monkeypatch, interrupts):
+def test_an_import_is_complete_before_an_interrupt_ends_it(tmp_path, monkeypatch):
     module_that_waits(tmp_path, monkeypatch, "scmvp_test_slow", "complete = True")
     threading.Timer(0.1, interrupt).start()
     with pytest.raises(KeyboardInterrupt):
