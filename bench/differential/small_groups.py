@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from scmvp.tools import compared, effects, groups, posterior
-from scmvp.tools.sums import sums_by_batch
+from scmvp.tools.compared import CountTest
+from scmvp.tools.groups import Comparison, Groups
+from scmvp.tools.posterior import posterior_of, q_values
 
 N_FEATURES, COUNTS, FOLD = 1000, 1500, 3.0
 DESIGNS = (  # batches, cells of the group and of the reference in each
@@ -58,10 +59,9 @@ def drawn(rng: np.random.Generator, design: tuple[int, ...], spread: float, shar
 def called(cells: Drawn) -> np.ndarray:
     """Which features are called at 5 %."""
     batch = cells.batch if cells.batch.any() else None
-    sums = sums_by_batch(cells.counts, cells.unit, 2, batch)
-    pairs = compared.sums_of_sides(sums, groups.Comparison("group", "rest", ([0], [1])))
-    evidence, _ = effects.evidence_of(pairs)
-    return posterior.q_values(posterior.posterior_of(evidence, 0.25).prob) <= 0.05
+    pair = Comparison("group", "rest", ([0], [1]))
+    test = CountTest.of_counts(cells.counts, Groups(cells.unit, 2, [pair]), batch, None, COUNTS)
+    return q_values(posterior_of(test.of(pair).evidence, 0.25).prob) <= 0.05
 
 
 def main() -> None:

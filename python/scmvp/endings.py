@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, first_line, is_of_memory
+from .files import stamp_of
 from .flags import in_flags
 from .starting import INTERRUPTED, TERMINATED
 
@@ -64,13 +65,9 @@ def _signals_raise(terminated: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stamp(arguments: argparse.Namespace) -> tuple[int, int] | None:
-    """What tells the output from one that took its place; None where there is none."""
-    try:
-        found = Path(arguments.out).expanduser().stat()
-    except (AttributeError, OSError):  # `info` has no output
-        return None
-    return found.st_ino, found.st_dev
+def _stamp(arguments: argparse.Namespace) -> tuple[int, int, int] | None:
+    """Of the output; `info` has none."""
+    return stamp_of(Path(arguments.out).expanduser()) if "out" in arguments else None
 
 
 def _done(arguments: argparse.Namespace, changed: bool) -> str:

@@ -185,6 +185,15 @@ def writable(path: str | os.PathLike, sources: Iterable[Path] = ()) -> Path:
     return path
 
 
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file or folder from one that took its place; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
 def refuse_source(path: Path, sources: Iterable[Path]) -> None:
     """Refuse to write what is read, by whatever name it goes.
 

@@ -14,6 +14,7 @@ from .arguments import whole_number
 from .data.covariates import Covariates
 from .data.scope import Scope, n_features
 from .errors import ModelFileError
+from .files import as_path, stamp_of
 from .fit.build import untrained
 from .fit.fitted import Fitted
 from .fit.training import TrainingResult
@@ -83,9 +84,9 @@ def read(directory: str | os.PathLike, device: str) -> Saved:
     Raises:
         ModelFileError: A part is missing or broken, or of another version or shape.
     """
-    picked = pick_device(device)
+    picked, file = pick_device(device), as_path(directory) / storage.INFO_FILE
     while True:
-        seen = storage.stamp_of(directory)
+        seen = stamp_of(file)
         info = storage.load_info(directory)
         try:
             with storage.damage_reported(directory):
@@ -93,7 +94,7 @@ def read(directory: str | os.PathLike, device: str) -> Saved:
             break
         except ModelFileError:
             # between its two files another program may have put a new model
-            if storage.stamp_of(directory) == seen:
+            if stamp_of(file) == seen:
                 raise
     found.fit.module.to(picked).eval()
     return found

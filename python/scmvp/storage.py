@@ -123,15 +123,6 @@ def damage_reported(directory: str | os.PathLike) -> Iterator[None]:
         raise ModelFileError(f"'{path}' is damaged ({reason}); save the model again") from error
 
 
-def stamp_of(directory: str | os.PathLike) -> tuple[int, int] | None:
-    """What tells one `model.json` from another that took its place, even one of equal content."""
-    try:
-        found = (as_path(directory) / INFO_FILE).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
 def load_info(directory: str | os.PathLike) -> dict[str, Any]:
     """`model.json` of a saved model.
 

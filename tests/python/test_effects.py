@@ -18,6 +18,12 @@ def one_batch(first, second, spread, log_ratio=0.0):
     return Evidence(count, np.array([log_ratio]), np.full((1, len(first)), spread))
 
 
+def pair_of(counts, unit):
+    """Sums of the cells of unit 0 and of unit 1."""
+    sums = sums_of(counts, unit, 2)
+    return sums.of([0]), sums.of([1])
+
+
 def test_sums_are_those_of_a_dense_matrix():
     rng = np.random.default_rng(0)
     matrix = sp.random(40, 7, 0.4, "csr", np.float32, rng)
@@ -120,8 +126,7 @@ def test_weights_are_where_em_ends_from_any_start():
 @pytest.mark.parametrize("phi", [0.1, 0.6])
 def test_overdispersion_is_found(phi):
     matrix, group, _ = population(4, n=(200, 60), phi=phi)
-    sums = sums_of(matrix, np.where(group, 0, 1), 2)
-    both = dispersion.overdispersions([(sums.of([0]), sums.of([1]))])
+    both = dispersion.overdispersions([pair_of(matrix, np.where(group, 0, 1))])
     for found, within in zip(both, (0.1, 0.2), strict=True):
         assert np.median(found) == pytest.approx(phi, rel=within)
 
@@ -153,8 +158,7 @@ def test_few_cells_borrow_the_dispersion_of_each_feature():
     calls = 0
     for n in (3, 4, 6, 10) * 2:
         unit = (rng.permutation(400) >= n).astype(int)
-        sums = sums_of(counts, unit, 2)
-        pair = sums.of([0]), sums.of([1])
+        pair = pair_of(counts, unit)
         phi = dispersion.overdispersions([pair])
         assert stats.spearmanr(phi[0], 1 / theta)[0] > 0.85
         calls += (q_values(posterior_of(evidence_of([pair])[0], 0.25).prob) <= 0.05).sum()
@@ -175,8 +179,7 @@ def test_the_typical_effect_of_rare_features_is_unbiased(mean, n, shift):
     values[np.ix_(group, changed)] += (scale - 1) * rate.sum() / 150
     values[group] /= scale
     counts = sp.csr_matrix(rng.poisson(values).astype(np.float32))
-    sums = sums_of(counts, np.where(group, 0, 1), 2)
-    evidence, centre = evidence_of([(sums.of([0]), sums.of([1]))])
+    evidence, centre = evidence_of([pair_of(counts, np.where(group, 0, 1))])
     error = 1.5 / np.sqrt(evidence.count[0, 0].sum() / scale)
     assert centre == pytest.approx(-shift, abs=max(3 * error, 0.03))
     if shift == 0:

@@ -141,7 +141,7 @@ def typical_effect(count: np.ndarray, log_ratio: float, spread: np.ndarray) -> t
         return np.log(likelihood @ priors).sum(0)
 
     weight = np.append(0.5, np.full(len(_WIDTHS) - 1, 0.5 / (len(_WIDTHS) - 1)))
-    centre, _ = _median(count[:, used], log_ratio, np.ones(len(used)))
+    centre = _median(count[:, used], log_ratio, np.ones(len(used)))
     reach, pace = 0.5, 0.1
     for _ in range(15):
         near = centre + np.arange(-reach, reach + pace / 2, pace)
@@ -177,13 +177,19 @@ def _of_background(both: tuple[Sums, Sums], above: tuple[Sums, Sums]) -> tuple[f
     if not used.any():
         return 0.0, 0.0
     log_ratio = np.log(n_cells[0, used] / n_cells[1, used])
-    return _median(low[:, used], log_ratio, share[used])
+    low, weight = low[:, used], share[used]
+    centre = _median(low, log_ratio, weight)
+    # the sum of so many independent terms, each of the size it has there, or of a uniform variable
+    terms = weight**2 @ np.maximum(_more(centre, low, log_ratio) ** 2, 1 / 12)
+    error = min(np.sqrt(terms), 0.99 * weight.sum() / 2)
+    low_end, high_end = (_median(low, log_ratio, weight, sum_of) for sum_of in (error, -error))
+    return centre, (high_end - low_end) / 2
 
 
 def _median(
-    count: np.ndarray, log_ratio: float | np.ndarray, weight: np.ndarray
-) -> tuple[float, float]:
-    """The median effect of features and its standard error.
+    count: np.ndarray, log_ratio: float | np.ndarray, weight: np.ndarray, sum_of: float = 0.0
+) -> float:
+    """The median effect of features.
 
     For half of the features, the counts of the first group are more than this effect leads to
     expect, by their binomial tail, of which equal counts are half. So rare features, of whose
@@ -193,24 +199,22 @@ def _median(
         count: Of both groups, (2, features).
         log_ratio: As in `typical_effect`, of all features or of each.
         weight: By how much each feature counts, (features,).
+        sum_of: What `_more`, weighted, sums to at the effect: 0 at the median.
     """
+    ends = GRID[0], GRID[-1]
+
+    def left(effect: float) -> float:
+        return weight @ _more(effect, count, log_ratio) - sum_of
+
+    if left(ends[0]) <= 0 or left(ends[1]) >= 0:
+        return float(ends[0] if left(ends[0]) <= 0 else ends[1])
+    return float(brentq(left, *ends, xtol=STEP / 10))
+
+
+def _more(effect: float, count: np.ndarray, log_ratio: float | np.ndarray) -> np.ndarray:
+    """Probability of less in the first group than was counted, less one half; (features,)."""
     first, total = count[0], count.sum(0)
-
-    def more(effect: float) -> np.ndarray:
-        p = expit(effect + log_ratio)
-        at_least = np.where(first > 0, betainc(np.maximum(first, 1), total - first + 1, p), 1)
-        above = np.where(first < total, betainc(first + 1, np.maximum(total - first, 1), p), 0)
-        return 0.5 - (at_least + above) / 2
-
-    def where(sum_of: float) -> float:
-        ends = GRID[0], GRID[-1]
-        sums = [weight @ more(end) - sum_of for end in ends]
-        if sums[0] <= 0 or sums[1] >= 0:
-            return float(ends[0] if sums[0] <= 0 else ends[1])
-        return float(brentq(lambda effect: weight @ more(effect) - sum_of, *ends, xtol=STEP / 10))
-
-    centre = where(0.0)
-    # the sum of so many independent terms, each of the size it has there, or of a uniform variable
-    error = np.sqrt(weight**2 @ np.maximum(more(centre) ** 2, 1 / 12))
-    error = min(error, 0.99 * weight.sum() / 2)
-    return centre, (where(-error) - where(error)) / 2
+    p = expit(effect + log_ratio)
+    at_least = np.where(first > 0, betainc(np.maximum(first, 1), total - first + 1, p), 1)
+    above = np.where(first < total, betainc(first + 1, np.maximum(total - first, 1), p), 0)
+    return 0.5 - (at_least + above) / 2
