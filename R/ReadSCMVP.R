@@ -1,9 +1,9 @@
 #' Read paired cells from a file
 #'
 #' Reads cells into a Seurat object with assays `RNA` and `ATAC`, and `ADT` for surface proteins
-#' (Antibody Capture); DNA methylation becomes the assays `methylated` and `covered`. In a single
-#' sample with proteins or methylation, RNA or ATAC may be absent. Several samples of RNA and ATAC,
-#' each with its own peaks, are joined into one object.
+#' (Antibody Capture); DNA methylation becomes the assays `methylated` and `covered`. One modality
+#' is enough, for example as a query of [ProjectSCMVP()]. Several samples, each with its own peaks,
+#' are joined into one object.
 #'
 #' @param path For several samples, a vector of paths named by the samples, such as `c(donor1 =
 #'   "run1/outs", donor2 = "run2/outs")`; without names, a sample is named after its file or
@@ -13,15 +13,18 @@
 #'     `methylation.h5ad` if there are any;
 #'   * a `.h5mu` file with modalities `rna` and `atac` (or names such as `GEX` and `peaks`), and
 #'     `protein` (or `ADT`) for proteins;
-#'   * an `.h5ad` file of both modalities, with a column `feature_types` in `var`;
-#'   * a 10x `.h5` file with Gene Expression and Peaks (`filtered_feature_bc_matrix.h5`), and
-#'     Antibody Capture for proteins;
-#'   * a folder with `matrix.mtx`, `features.tsv` and `barcodes.tsv`, gzipped or not;
-#'   * the folder `outs` of Cell Ranger ARC, whose filtered matrix is read;
+#'   * an `.h5ad` file, of several modalities with a column `feature_types` in `var`; without this
+#'     column, features with names of genomic ranges are peaks, and others genes;
+#'   * a 10x `.h5` file (`filtered_feature_bc_matrix.h5`) with Gene Expression, Peaks or Antibody
+#'     Capture;
+#'   * a folder with `matrix.mtx`, `barcodes.tsv` and `features.tsv` (or `genes.tsv`, or
+#'     `peaks.bed`), gzipped or not;
+#'   * the folder `outs` of Cell Ranger (ARC, ATAC or multi), whose filtered matrix is read;
 #'   * a `.rds` file with a Seurat object, which is returned unchanged.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @param mosaic Whether to keep cells with one modality only, for h5ad, h5mu and zarr. They have
-#'   no counts in the other assay, and [RunSCMVP()] treats them as unimodal cells.
+#' @param mosaic Whether to keep cells with one modality only, in h5ad, h5mu and zarr, and samples
+#'   in which only some modalities were measured. They have no counts in the other assay, and
+#'   [RunSCMVP()] treats them as unimodal cells.
 #' @param rna.layer,peak.layer Layers of h5ad, h5mu and zarr files that contain the counts; `"X"`
 #'   and `"raw"` select X and raw. `NULL`: X, unless X does not contain counts or its whole numbers
 #'   differ from those in a layer `counts` (or in raw); then that layer (or raw) is used. A message
@@ -44,8 +47,8 @@
 #' Cells are named `<sample>_<barcode>`, and the column `sample` contains their sample. Genes are
 #' matched by name; a gene that is missing from a sample was not measured there and is left out, and
 #' so is a gene that has other ids in other samples. Samples must share at least half of the genes.
-#' Proteins and methylation are kept if all samples have them, and of these the features that all
-#' samples have.
+#' Proteins and methylation are kept if all samples have them (with `mosaic`, if any has), and of
+#' these the features that all of these samples have.
 #'
 #' Peaks that overlap by at least one base pair are merged into one peak from the first start to
 #' the last end. This is `GenomicRanges::reduce()` of all peaks with `min.gapwidth = 0`, with the
@@ -57,8 +60,8 @@
 #' counts fragments instead.) Messages report the numbers of peaks and genes that were joined and
 #' left out. To fit all samples, use `RunSCMVP(object, batch = "sample")`.
 #' @section Errors:
-#' `scmvp_error_input` if the path, which the error names, does not exist, is damaged, or lacks a
-#' modality, or if samples do not match: they have different kinds of gene names or chromosome
+#' `scmvp_error_input` if the path, which the error names, does not exist, is damaged, or has no
+#' known modality, or if samples do not match: they have different kinds of gene names or chromosome
 #' names, belong to different genomes, or contain the same cells.
 #' @examples
 #' \dontrun{

@@ -216,6 +216,7 @@ r_words <- c(
   ", e.g. with adata.obs_names_make_unique()" = ", e.g. with make.unique()",
   ", e.g. with adata.var_names_make_unique()" = ", e.g. with make.unique()",
   "leave its counts on disk with backed=True, or " = "",
+  "apart: (rna, atac), or rna.h5ad" = "apart: rna.h5ad",
   "pip install 'scmvp[motifs]'" = "reticulate::py_install(\"lightmotif\")",
   "give a dict of column and level" =
     "give levels named by their columns, such as c(donor = \"A\", lane = \"2\")",

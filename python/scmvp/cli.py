@@ -23,8 +23,9 @@ import scmvp
 
 from .arguments import once
 from .data.checks import check_paired
-from .data.containers import names_of_modalities
+from .data.names import names_of_modalities
 from .data.paired import Paired
+from .data.types import Expected
 from .endings import ended
 from .errors import InputError, InputNote
 from .files import as_path, json_text, whole_file, whole_folder
@@ -101,7 +102,7 @@ def _fit_and_write(
 ) -> int:
     started = time.perf_counter()
     out = output_folder(arguments)
-    cells = _cells(arguments, messages)
+    cells = _cells(arguments, messages, Expected.of(arguments.modalities))
     with messages.stages.stage("checking the counts"):
         model = SCMVP(
             cells,
@@ -197,7 +198,7 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
     how = {name: getattr(arguments, name) for name in ("n_clusters", "resolution", "title", "seed")}
     how |= {"markers": arguments.markers, "columns": arguments.columns}
     if arguments.input is not None:
-        cells = _cells(arguments, messages)
+        cells = _cells(arguments, messages, Expected(known=model.features))
         model.report(out, cells, progress=messages.progress, **how)
     else:  # without counts: what there is of the fit
         names, latent = read_latent(result / "latent.csv")
@@ -233,7 +234,7 @@ def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
     features = _names_in(arguments.features)
     out = output_file(arguments)
     model = _load(arguments.model, messages)
-    cells = _cells(arguments, messages)
+    cells = _cells(arguments, messages, Expected(known=model.features))
     groupby = arguments.groupby
     if arguments.labels is not None:
         names = cells.cells if isinstance(cells, Paired) else cells.obs_names
@@ -334,17 +335,17 @@ def _loaded_model_class(stages: Stages) -> type[scmvp.SCMVP]:
         return scmvp.SCMVP
 
 
-def _cells(arguments: argparse.Namespace, messages: _Messages) -> Any:
+def _cells(arguments: argparse.Namespace, messages: _Messages, expected: Expected) -> Any:
     """The input, in memory or on disk."""
     backed = {"auto": None, "yes": True, "no": False}[arguments.backed]
     return read_for_fit(
         arguments.input, backed, arguments.rna_layer, arguments.atac_layer, arguments.mosaic,
-        messages.progress, arguments.protein_layer,
+        messages.progress, arguments.protein_layer, expected,
     )  # fmt: skip
 
 
 def _other_cells(arguments: argparse.Namespace, model: Any, messages: _Messages) -> Paired:
-    cells = _cells(arguments, messages)
+    cells = _cells(arguments, messages, Expected(known=model.features))
     with messages.stages.stage("checking the counts"):
         has = cells.counts if isinstance(cells, Paired) else names_of_modalities(cells.mod)
         modalities = [name for name in model.features if name in has] or None

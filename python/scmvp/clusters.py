@@ -11,9 +11,10 @@ import pandas as pd
 
 from .arguments import Names, flag, positions
 from .data.checks import check_unique
-from .data.containers import alone, as_names
+from .data.containers import alone
 from .data.covariates import Batch
 from .data.features import warn_of_empty_rows
+from .data.names import as_names
 from .data.paired import PairedData
 from .errors import InputError
 from .progress import SILENT, Listener, Stages, followed

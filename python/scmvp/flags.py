@@ -120,8 +120,8 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         choices=tuple(MODALITIES),
         metavar="NAME",
-        help="modalities to model: rna, atac, protein, methylation (default: all in the input, rna "
-        "and atac at least)",
+        help="modalities to read and model: rna, atac, protein, methylation (default: all in the "
+        "input, rna and atac at least)",
     )
 
 
@@ -262,10 +262,9 @@ def _add_input(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
         "input",
         nargs=nargs,
         metavar="INPUT",
-        help="folder with rna.h5ad and atac.h5ad, .h5mu, .h5ad of both, .zarr, 10x .h5, "
-        "MatrixMarket folder, outs folder of Cell Ranger ARC, .rds of a Seurat, "
-        "SingleCellExperiment or MultiAssayExperiment object (needs R); for several samples, the "
-        "file of scmvp join",
+        help="folder with rna.h5ad and atac.h5ad, .h5mu, .h5ad, .zarr, 10x .h5, MatrixMarket "
+        "folder, outs folder of Cell Ranger, .rds of a Seurat, SingleCellExperiment or "
+        "MultiAssayExperiment object (needs R); for several samples, the file of scmvp join",
     )
     parser.add_argument(
         "--backed",
@@ -287,7 +286,7 @@ def _add_layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--atac-layer", metavar="NAME", help="the same for the ATAC counts")
     parser.add_argument("--protein-layer", metavar="NAME", help="the same for the protein counts")
     parser.add_argument(
-        "--mosaic", action="store_true", help="also use cells with one modality only"
+        "--mosaic", action="store_true", help="also use cells (join: samples) of one modality only"
     )
 
 
@@ -311,8 +310,9 @@ def _positive(text: str) -> float:
 _FLAGS = (
     (re.compile(r"\b(rna|atac|protein)_layer='([^']*)'"), r"--\1-layer '\2'"),
     (re.compile(r"\bmosaic=True\b"), "--mosaic"),
-    (re.compile(r"(?<!\w)modalities=\('(\w+)', '(\w+)'\)"), r"--modalities \1 \2"),
     (re.compile(r"(?<!\w)modalities=\('(\w+)',\)"), r"--modalities \1"),
+    (re.compile(r"(?<!\w)modalities=\('(\w+)', '(\w+)'\)"), r"--modalities \1 \2"),
+    (re.compile(r"^modalities is \[([^]]*)\]"), r"--modalities is \1"),
     (re.compile(r"\bfragments=True\b"), "--fragments"),
     (re.compile(r"\bpeaks='([^']*)'"), r"--peaks '\1'"),
     (re.compile(r"give a dict of names and paths$"), "give each as NAME=PATH"),
@@ -330,6 +330,8 @@ _FLAGS = (
     (re.compile(r"leave out backed=True"), "use --backed no"),
     (re.compile(r"with backed=True"), "with --backed yes"),
     # what only Python has
+    (re.compile(r", or give the two as a pair \(rna, atac\) of AnnData objects"), ""),
+    (re.compile(r"apart: \(rna, atac\), or rna.h5ad"), "apart: rna.h5ad"),
     (re.compile(r"; read_rds takes the name of an assay \(rna_assay, peak_assay\)"), ""),
     (
         re.compile(r", e\.g\. with (adata\.(obs|var)_names_make_unique\(\)|scmvp\.filter_paired)"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .data.backed import bytes_in_memory, read_backed
-from .data.formats import ACCEPTED, has_layers, inside_outs, refuse_layers
+from .data.formats import ACCEPTED, has_layers, in_file, inside_outs, refuse_layers
 from .data.io import read_folder, read_one_file
 from .data.places import refuse_layers_of_absent
 from .data.tenx import read_10x_h5
+from .data.types import ANY, Expected
 from .errors import InputError
 from .files import as_path
 from .progress import Listener, Report, followed
@@ -30,9 +32,10 @@ def read(
     rna_layer: str | None = None,
     atac_layer: str | None = None,
     protein_layer: str | None = None,
+    modalities: str | Sequence[str] | None = None,
     progress: bool | Listener = False,
 ) -> MuData | Paired:
-    """Read paired cells from a file or folder.
+    """Read cells from a file or folder.
 
     The counts are not changed and become X. They are read from X, unless X does not contain counts
     or its whole numbers differ from those of a layer 'counts' (or, without this layer, of `.raw`);
@@ -43,11 +46,13 @@ def read(
 
     Args:
         path: Folder with rna.h5ad and atac.h5ad, or rna.zarr and atac.zarr; .h5mu or a MuData
-            .zarr; an .h5ad (.zarr) of both modalities with `var['feature_types']`; 10x .h5 with
-            Gene Expression and Peaks (or Antibody Capture, or all three); MatrixMarket folder
-            (matrix.mtx, features.tsv, barcodes.tsv, gzipped or not); the `outs` folder of Cell
-            Ranger ARC, whose filtered matrix is read; .rds, which R reads (`read_rds` has more
-            options). The modalities of a MuData may also have names such as 'GEX' and 'peaks'.
+            .zarr; an .h5ad (.zarr), of several modalities with `var['feature_types']`; 10x .h5
+            (Gene Expression, Peaks, Antibody Capture); MatrixMarket folder (matrix.mtx,
+            barcodes.tsv and features.tsv, genes.tsv or peaks.bed, gzipped or not); the `outs`
+            folder of Cell Ranger (ARC, ATAC, multi), whose filtered matrix is read; .rds, which R
+            reads (`read_rds` has more options). The modalities of a MuData may also have names
+            such as 'GEX' and 'peaks'. One modality is enough, for a model of this one alone or as
+            cells for a model of several.
         backed: Leave the counts on disk and read them when needed; not for MatrixMarket and
             .rds. The file must not be moved.
         mosaic: Keep unimodal cells, in h5ad, h5mu and zarr.
@@ -55,20 +60,25 @@ def read(
             .raw.
         atac_layer: Layer with the ATAC counts.
         protein_layer: Layer with the protein counts.
+        modalities: Modalities to read, of 'rna', 'atac', 'protein' and 'methylation'; all when
+            None. A single one also says what the features of an AnnData file are that does not
+            state their types; otherwise they are peaks if they have names of genomic ranges, and
+            genes if not, and a note says so.
         progress: Show the progress on standard error; or a function, as in `SCMVP.train`.
 
     Returns:
-        MuData with modalities 'rna' and 'atac' (and 'protein', if there are surface proteins)
-        holding the same cells in the order of the RNA, with `obsm`, `obsp` and `uns` of the file;
-        when `backed`, a `Paired`, which `SCMVP` accepts instead.
+        MuData with modalities 'rna' and 'atac' (or what there is of these and of 'protein' and
+        'methylation') holding the same cells in the order of the RNA, with `obsm`, `obsp` and
+        `uns` of the file; when `backed`, a `Paired`, which `SCMVP` accepts instead.
 
     Raises:
-        InputError: The path does not exist, is damaged, or does not hold both modalities.
+        InputError: The path does not exist, is damaged, or holds no modality that is known.
     """
-    path = existing(path)
+    path, expected = existing(path), Expected.of(modalities)
+    layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
-        found = read_path(path, backed, mosaic, rna_layer, atac_layer, report, protein_layer)
-    return with_layers_there(found, rna_layer, atac_layer, protein_layer)
+        found = read_path(path, layers, report, backed, mosaic, expected)
+    return with_layers_there(found, layers)
 
 
 def existing(path: str | Path) -> Path:
@@ -83,37 +93,41 @@ def existing(path: str | Path) -> Path:
 
 def read_path(
     path: Path,
-    backed: bool,
-    mosaic: bool,
-    rna_layer: str | None,
-    atac_layer: str | None,
+    layers: Mapping[str, str | None],
     report: Report,
-    protein_layer: str | None = None,
+    backed: bool = False,
+    mosaic: bool = False,
+    expected: Expected = ANY,
 ) -> MuData | Paired:
-    """`read` an existing path, in a stage of the caller."""
+    """`read` an existing path, in a stage of the caller; `layers` by modality."""
     path = inside_outs(path)
-    layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     if not has_layers(path):
         refuse_layers(path, layers)
     if backed:
-        return read_backed(path, rna_layer, atac_layer, mosaic, protein_layer)
+        return read_backed(path, layers["rna"], layers["atac"], mosaic, layers["protein"], expected)
     suffix = path.suffix.lower()
     if suffix in (".h5ad", ".h5mu", ".zarr"):
-        return read_one_file(path, layers, mosaic, report)
+        return read_one_file(path, layers, mosaic, report, expected)
     if path.is_dir():
-        return read_folder(path, layers, mosaic, report)
+        return read_folder(path, layers, mosaic, report, expected)
     if suffix == ".rds":
-        return read_rds(path)
+        return _some_of(read_rds(path), path, expected)
     if suffix != ".h5":
         raise InputError(f"{path} is not of a kind that can be read; {ACCEPTED}")
-    return read_10x_h5(path, report)
+    return read_10x_h5(path, report, expected)
 
 
-def with_layers_there(
-    cells: Any, rna_layer: str | None, atac_layer: str | None, protein_layer: str | None
-) -> Any:
+def _some_of(mdata: MuData, path: Path, expected: Expected) -> MuData:
+    """The modalities asked for of those that were read."""
+    with in_file(path):
+        wanted = expected.chosen(mdata.mod)
+    for name in set(mdata.mod) - set(wanted):
+        del mdata.mod[name]
+    return mdata
+
+
+def with_layers_there(cells: Any, layers: Mapping[str, str | None]) -> Any:
     """The cells that were read, if they have each modality of which a layer was named."""
-    layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     refuse_layers_of_absent(layers, getattr(cells, "counts", None) or cells.mod)
     return cells
 
@@ -126,6 +140,7 @@ def read_for_fit(
     mosaic: bool = False,
     progress: bool | Listener = False,
     protein_layer: str | None = None,
+    expected: Expected = ANY,
 ) -> MuData | Paired:
     """`read`, with the counts left on disk if they would fill the memory.
 
@@ -139,14 +154,16 @@ def read_for_fit(
         mosaic: Keep unimodal cells.
         progress: As for `read`.
         protein_layer: Layer with the protein counts.
+        expected: Which modalities are read, and what an AnnData is that does not state it.
     """
     path = existing(path)
+    layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
         if backed is None:
-            size = bytes_in_memory(path)
+            size = bytes_in_memory(path, expected)
             backed = size is not None and size > _physical_memory() / 8
-        found = read_path(path, backed, mosaic, rna_layer, atac_layer, report, protein_layer)
-    return with_layers_there(found, rna_layer, atac_layer, protein_layer)
+        found = read_path(path, layers, report, backed, mosaic, expected)
+    return with_layers_there(found, layers)
 
 
 def _physical_memory() -> float:

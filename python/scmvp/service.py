@@ -16,9 +16,9 @@ import scipy.sparse as sp
 
 import scmvp
 
-from .data.containers import as_names
 from .data.matrices import entries_once
 from .data.motifs import in_columns, motifs_of, with_genes_in_names
+from .data.names import as_names
 from .modalities import MODALITIES
 from .progress import followed
 from .r.cells import cells_of, column, mudata_of, points

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from .arguments import Names
-from .data.containers import as_names
 from .data.formats import fragments_beside
 from .data.fragments import counts_of_fragments
 from .data.joining import adata_of
+from .data.names import as_names
 from .data.peaks import Peaks, peaks_of, read_bed
 from .data.samples import join_samples
 from .errors import InputError
@@ -61,14 +62,16 @@ def read_samples(
         fragments: Fragment files from which all samples are counted: True for those of Cell
             Ranger next to the matrix (atac_fragments.tsv.gz), or a dict of the name and path of
             each sample.
-        mosaic: Keep unimodal cells, in h5ad, h5mu and zarr.
+        mosaic: Keep unimodal cells: those in h5ad, h5mu and zarr, and samples in which only some
+            modalities were measured, such as RNA alone.
         rna_layer: As for `read`.
         atac_layer: As for `read`.
         protein_layer: As for `read`.
         progress: As for `read`.
 
     Returns:
-        MuData with modalities 'rna' and 'atac', cells in the order of the samples; `var` of the
+        MuData with modalities 'rna' and 'atac', or what the samples have of these and of proteins
+        and methylation; cells in the order of the samples, those without RNA last. `var` of the
         peaks has 'chrom', 'start', 'end' and, except for a BED file, 'n_samples', the number of
         samples with a peak there. To fit a model, use `SCMVP(mdata, batch="sample")`.
 
@@ -78,16 +81,17 @@ def read_samples(
     """
     named = _named_paths(paths)
     target = _target_peaks(peaks, fragments)
-    files = _files_of_fragments(named, fragments)
+    layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
+    _check_fragments(named, fragments)
     with followed(progress) as (stages, _):
-        samples = {}
+        samples: dict[str, Any] = {}
         for name, path in named.items():
             with stages.stage(f"reading {name}") as report:
-                samples[name] = read_path(
-                    path, False, mosaic, rna_layer, atac_layer, report, protein_layer
-                )
+                samples[name] = read_path(path, layers, report, mosaic=mosaic)
+        with_peaks = {name: path for name, path in named.items() if "atac" in samples[name].mod}
+        files = _files_of_fragments(with_peaks, fragments)
         joined = join_samples(samples, target, files, mosaic, stages)
-    return with_layers_there(joined, rna_layer, atac_layer, protein_layer)
+    return with_layers_there(joined, layers)
 
 
 def _named_paths(paths: Mapping[str, str | Path] | Sequence[str | Path]) -> dict[str, Path]:
@@ -138,9 +142,9 @@ def named_paths(given: Sequence[str]) -> dict[str, str] | list[str]:
 def _sample_name(path: Path) -> str:
     """The name of the run: of the folder around `outs`, if there is one."""
     path = path.absolute()
-    if path.name.startswith(("filtered_feature_bc_matrix", "raw_feature_bc_matrix")):
+    if re.match("(sample_)?(filtered|raw)_(feature|peak)_bc_matrix", path.name):
         path = path.parent
-    if path.name == "outs":
+    if path.name in ("outs", "count"):  # the second: of a sample of cellranger multi
         path = path.parent
     return path.name if path.is_dir() else path.stem
 
@@ -159,24 +163,39 @@ def _target_peaks(peaks: str | Path, fragments: bool | Mapping[str, str | Path])
     return read_bed(path)
 
 
-def _files_of_fragments(
-    paths: Mapping[str, Path], fragments: bool | Mapping[str, str | Path]
-) -> dict[str, Path] | None:
+def _check_fragments(paths: Mapping[str, Path], fragments: bool | Mapping[str, str | Path]) -> None:
+    """Refuse what cannot be the files of these samples, before any of them is read."""
     if isinstance(fragments, Mapping):
-        fragments = {str(name): path for name, path in fragments.items()}
-        if set(fragments) != set(paths):
-            raise InputError(
-                f"fragments is of {', '.join(fragments) or 'none'}, but the samples are "
-                f"{', '.join(paths)}; give the file of each sample under its name"
-            )
-        return {name: existing(fragments[name]) for name in paths}
-    if not isinstance(fragments, bool):
+        _refuse_other_names(fragments, paths, {*map(str, fragments)} <= {*paths})
+        for path in fragments.values():
+            existing(path)
+    elif not isinstance(fragments, bool):
         raise InputError(
             f"fragments is {fragments!r}; give True, or a dict of names of samples and paths"
         )
+
+
+def _files_of_fragments(
+    paths: Mapping[str, Path], fragments: bool | Mapping[str, str | Path]
+) -> dict[str, Path] | None:
+    """Those of the samples that have peaks, whose paths are given."""
+    if isinstance(fragments, Mapping):
+        named = {str(name): path for name, path in fragments.items()}
+        _refuse_other_names(named, paths, {*paths} <= {*named})
+        return {name: existing(named[name]) for name in paths}
     if not fragments:
         return None
+    if not paths:
+        raise InputError("no sample has ATAC, for which fragments are counted; leave fragments out")
     return {name: fragments_beside(path) for name, path in paths.items()}
+
+
+def _refuse_other_names(given: Iterable[object], samples: Iterable[str], right: bool) -> None:
+    if not right:
+        raise InputError(
+            f"fragments is of {', '.join(map(str, given)) or 'none'}, but the samples are "
+            f"{', '.join(samples)}; give the file of each sample under its name"
+        )
 
 
 def count_fragments(

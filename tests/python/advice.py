@@ -165,19 +165,12 @@ ADVICE: dict[str, dict[str, str]] = {
         "left out: {why}": NOTE,
     },
     "containers": {
-        "the data have {known}": "test_protein::test_cells_without_chromatin_need_to_be_asked_for",
         "there is no modality 'atac'": "case cicero",
         "give a MuData or the AnnData of the peaks": "case cicero",
         "the MuData has neither": "case modality_along",
         "modality is {modality}; use": "case modality_along",
-        "holds no features of type '{feature_type}'": "case types",
-        "left out": NOTE,
-        "but was given as the": "case types",
-        "does not state which features": "case types",
-        "the query is one AnnData": "case query_counts",
         "cannot read paired cells from": "case containers",
         "modality is missing": "case containers",
-        "could each be the": "case containers",
     },
     "course": {
         "callback is {": "case odd_kinds",
@@ -256,10 +249,8 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "formats": {
         "has no layers": "case kinds_of_files",
-        "put both into the folder": "case kinds_of_files",
-        "rename its two modalities": "case kinds_of_files",
+        "rename those that are": "case kinds_of_files",
         "are left out ({name_some(others)})": NOTE,
-        "seems to hold only one modality": "case kinds_of_files",
         "does not fit into the memory": "case memory",
         "permission denied": "says what the system says",
         "is not a readable {kind}": DAMAGE,
@@ -405,6 +396,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "must be an AnnData or a DataFrame": "case written_for_r",
         "give values for all of them": "case written_for_r",
     },
+    "names": {
+        "{there} {known}": "test_protein::test_cells_without_chromatin_need_to_be_asked_for",
+        "could each be the": "case containers",
+    },
     "options": {
         "likelihood_atac is": STATES,
         "does not divide": "case options",
@@ -526,7 +521,10 @@ ADVICE: dict[str, dict[str, str]] = {
         "take fewer cells or features": "needs two billion values",
     },
     "samples": {
-        "give samples of RNA and ATAC": "test_protein::test_proteins_stay_with_their_cells",
+        "leave samples out, or use all": (
+            "test_one_modality::test_samples_of_one_modality_join_a_mosaic"
+        ),
+        "of the same names, which are read as different cells": NOTE,
         "as not all samples have them": NOTE,
         "of the cells was renamed to": NOTE,
         "combine to the same name twice": "case samples",
@@ -572,6 +570,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "are the same file": "case samples",
         "can only be counted from fragments": "case peaks_to_count",
         "give the file of each sample": "case files_of_fragments",
+        "leave fragments out": "test_one_modality::test_samples_of_one_modality_join_a_mosaic",
         "fragments is {fragments}": "case files_of_fragments",
         "give a list of barcodes": "case peaks_to_count",
         "give each barcode once": "case peaks_to_count",
@@ -616,13 +615,20 @@ ADVICE: dict[str, dict[str, str]] = {
         "values that are not finite": "case saved_models",
         "is a file; give a folder": "case saved_models",
     },
+    "types": {
+        "holds no features of type 'Gene Expression'": "case types",
+        "left out": NOTE,
+        "but was given as the": "case types",
+        "may hold {": "test_one_modality::test_features_that_may_be_of_two_modalities_of_the_model",
+        "does not state which features": "case types",
+        "does not state the types": NOTE,
+    },
     "tenx": {
-        "as Cell Ranger 2 wrote it, which does not state which features": "case kinds_of_files",
+        "in every line": "case kinds_of_files",
         "holds matrix.mtx but no": "case kinds_of_files",
         "is not a 10x": "case kinds_of_files",
         "does not state which features": "case kinds_of_files",
         "is damaged: it has": DAMAGE,
-        "needs three columns": "case kinds_of_files",
         "give the three files of one run": "case kinds_of_files",
     },
     "training": {

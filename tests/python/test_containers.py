@@ -20,9 +20,9 @@ from mudata import MuData
 import scmvp
 from scmvp import cli
 from scmvp.data.checks import check_paired
-from scmvp.data.containers import modality_of
 from scmvp.data.joining import join
 from scmvp.errors import InputNote
+from scmvp.modalities import modality_of
 
 
 def dense(matrix) -> np.ndarray:
@@ -334,16 +334,16 @@ def test_a_model_of_one_anndata(both, simulated, model, tmp_path):
 
 def test_one_anndata_that_does_not_say_what_features_are(simulated, tmp_path, refused):
     adata = simulated["rna"].copy()
-    refused(lambda: scmvp.SCMVP(adata), "var['feature_types']", "pair (rna, atac)")
     adata.var["feature_types"] = "Gene Expression"
-    refused(lambda: scmvp.SCMVP(adata), "no features of type 'Peaks'", "'Gene Expression'")
+    refused(lambda: scmvp.SCMVP(adata), "ATAC modality is missing", "'rna'")
+    adata.var["feature_types"] = "Multiplexing Capture"
     adata.write_h5ad(tmp_path / "x.h5ad")
-    for backed in (False, True):
-        refused(
-            lambda backed=backed: scmvp.read(tmp_path / "x.h5ad", backed=backed),
-            "one modality",
-            "feature_types",
-        )
+    for read in (
+        lambda: scmvp.SCMVP(adata),
+        lambda: scmvp.read(tmp_path / "x.h5ad"),
+        lambda: scmvp.read(tmp_path / "x.h5ad", backed=True),
+    ):
+        refused(read, "no features of type 'Gene Expression'", "Multiplexing")
 
 
 @pytest.mark.slow
@@ -418,7 +418,7 @@ def test_matrix_market_of_cell_ranger_2(ten_x, tmp_path, refused):
     (folder / "genes.tsv").write_text("\n".join(rows))
     content = (folder / "features.tsv").read_text()
     (folder / "features.tsv").unlink()
-    refused(lambda: scmvp.read(folder), "Cell Ranger 2", "rna.h5ad and atac.h5ad", "features.tsv")
+    refused(lambda: scmvp.read(folder), "not state which", "rna.h5ad and atac", "features.tsv")
     (folder / "features.tsv").write_text(content)  # as the sentence says
     assert len(scmvp.read(folder).obs_names) == 240
 

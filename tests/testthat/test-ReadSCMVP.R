@@ -65,8 +65,30 @@ test_that("missing and damaged files are refused with the path", {
   file <- file.path(folder, "atac.h5ad")
   writeBin(readBin(file, "raw", 3000), file)
   expect_refused(ReadSCMVP(folder), "atac.h5ad is not a readable h5ad file")
-  unlink(file)
-  expect_refused(ReadSCMVP(folder), "holds rna.h5ad but no atac.h5ad")
+})
+
+test_that("a file of one modality is an object, a query of a model, or fitted on request", {
+  skip_without_core()
+  folder <- tempfile("pair")
+  write_pair(folder)
+  file <- file.path(folder, "rna.h5ad")
+  expect_message(object <- ReadSCMVP(file), "read as genes")
+  expect_identical(names(object@assays), "RNA")
+  expect_identical(assay_counts(object[["RNA"]]), rna_counts())
+  unlink(file.path(folder, "atac.h5ad"))
+  expect_identical(assay_counts(ReadSCMVP(folder)[["RNA"]]), rna_counts())
+  expect_refused(
+    RunSCMVP(folder, n.clusters = 3, max.epochs = 1, verbose = FALSE),
+    "no peak assay found.*or fit RNA alone with modalities = \"rna\""
+  )
+  fit <- RunSCMVP(
+    rna_counts(), atac_counts(), n.clusters = 3, max.epochs = 1, verbose = FALSE, impute = "none"
+  )
+  query <- ProjectSCMVP(fit, folder, verbose = FALSE)
+  alone <- ProjectSCMVP(fit, object, verbose = FALSE)
+  expect_equal(
+    SeuratObject::Embeddings(query[["scmvp"]]), SeuratObject::Embeddings(alone[["scmvp"]])
+  )
 })
 
 # Cells with metadata of every kind in one modality or both; the last 5 have RNA alone.

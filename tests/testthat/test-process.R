@@ -79,8 +79,6 @@ test_that("files are read and cells simulated in a process as well, all the same
   )
   expect_identical(results_of(fit)$options$backend, "process")
   expect_refused(ReadSCMVP(folder, backend = "gpu"), "backend must be one of")
-  unlink(file.path(folder, "atac.h5ad"))
-  expect_refused(ReadSCMVP(folder, backend = "process"), "holds rna.h5ad but no atac.h5ad")
 })
 
 test_that("what the core refuses is the same sentence from either", {

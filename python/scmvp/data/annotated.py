@@ -12,9 +12,10 @@ from ..errors import InputError
 from ..words import count_of, name_some
 from .checks import check_names, count_matrix
 from .columns import columns_of_cells
-from .containers import as_names, is_mudata
+from .containers import is_mudata
 from .labels import level_names
 from .matrices import Matrix
+from .names import as_names
 from .paired import Paired
 from .places import place_in_memory, places_of, remedy
 

@@ -14,33 +14,34 @@ import pandas as pd
 from anndata.io import read_elem
 
 from ..errors import InputError
-from ..modalities import MODALITIES, label_of, modality_of
+from ..modalities import MODALITIES, label_of
 from .checks import paired_of
 from .claims import check_zarr, open_hdf5
 from .columns import columns_of_cells
-from .containers import (
-    as_names,
-    columns_by_type,
-    columns_of_modality,
-    feature_types,
-    holds_both,
-    make_unique,
-)
 from .formats import (
     damage_reported,
     files_read,
     holds_mudata,
     in_file,
     inside_outs,
-    modalities_expected,
     names_in_mudata,
     pair_files,
 )
 from .levels import Covered, places_of_levels
 from .matrices import DiskRows, StoredCsr, StoredDense
+from .names import as_names, make_unique
 from .paired import Paired
 from .places import Place, place_in_file, remedy
-from .tenx import names_of_10x
+from .tenx import columns_of_10x, names_of_10x
+from .types import (
+    ANY,
+    Expected,
+    columns_by_type,
+    columns_of_modality,
+    columns_of_raw,
+    feature_types,
+    only_modality,
+)
 
 
 class Opened(NamedTuple):
@@ -59,6 +60,7 @@ def read_backed(
     atac_layer: str | None = None,
     mosaic: bool = False,
     protein_layer: str | None = None,
+    expected: Expected = ANY,
 ) -> Paired:
     """Open paired cells; see `reading.read`.
 
@@ -68,6 +70,7 @@ def read_backed(
         atac_layer: Layer with the ATAC counts.
         mosaic: Keep unimodal cells.
         protein_layer: Layer with the protein counts.
+        expected: Which modalities are read; all when None.
 
     Raises:
         InputError: Not a file whose rows can be read one by one, or not paired counts.
@@ -75,7 +78,7 @@ def read_backed(
     with damage_reported(path, "file of paired cells"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
-        opened, whole = _open(path, layers)
+        opened, whole = _open(path, layers, expected)
     values, cells, features, tables, advice = (
         dict(zip(opened, parts, strict=True)) for parts in zip(*opened.values(), strict=True)
     )
@@ -87,15 +90,15 @@ def read_backed(
         return replace(paired, obs=obs, files=tuple(files_read(path)))
 
 
-def bytes_in_memory(path: Path) -> int | None:
-    """What the counts of both modalities would take in memory; None where it is not known.
+def bytes_in_memory(path: Path, expected: Expected = ANY) -> int | None:
+    """What the counts of all modalities would take in memory; None where it is not known.
 
     That is where the file cannot be opened as `read_backed` does, for whatever reason.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            opened, _ = _open(inside_outs(path), None)
+            opened, _ = _open(inside_outs(path), None, expected)
     except Exception:  # reading it into memory will raise with what is wrong
         return None
     found = [one.counts for one in opened.values()]
@@ -105,7 +108,7 @@ def bytes_in_memory(path: Path) -> int | None:
 
 
 def _open(
-    path: Path, layers: Mapping[str, str | None] | None
+    path: Path, layers: Mapping[str, str | None] | None, expected: Expected
 ) -> tuple[dict[str, Opened], pd.DataFrame]:
     """Each modality, and the columns of a MuData itself.
 
@@ -113,20 +116,23 @@ def _open(
     """
     suffix, whole = path.suffix.lower(), pd.DataFrame()
     if suffix == ".h5":
-        return _open_10x(path), whole
+        return _open_10x(path, expected), whole
     pair = None
     if path.is_dir() and suffix != ".zarr":
         pair = pair_files(path)
     if pair is not None:
-        groups = {modality: _root(file) for modality, file in pair.items()}
+        with in_file(path):
+            groups = {modality: _root(pair[modality]) for modality in expected.chosen(pair)}
     elif suffix in (".h5mu", ".zarr", ".h5ad"):
         root = _root(path)
         if not holds_mudata(path):
-            return _open_both(root, path, layers), whole
+            return _open_one(root, path, layers, expected), whole
         mod, whole = root["mod"], _table(root, "obs")
         drawn_up = tuple(f"{name}:" for name in mod)  # from the modalities
         whole = whole[[name for name in whole if not str(name).startswith(drawn_up)]]
-        groups = {modality: mod[name] for modality, name in names_in_mudata(mod, path).items()}
+        names = names_in_mudata(mod, path)
+        with in_file(path):
+            groups = {modality: mod[names[modality]] for modality in expected.chosen(names)}
     else:
         raise InputError(
             f"the counts of {path} cannot stay on disk; give h5ad files, .h5mu, zarr or 10x .h5, "
@@ -144,7 +150,7 @@ def _root(path: Path) -> Any:
     return open_hdf5(path)  # open for as long as the matrix lives
 
 
-def _open_10x(path: Path) -> dict[str, Opened]:
+def _open_10x(path: Path, expected: Expected) -> dict[str, Opened]:
     group, cells, var = names_of_10x(open_hdf5(path), path)
     names = np.array(make_unique(var.index), dtype=object)
     stored = StoredCsr(group["data"], group["indices"], group["indptr"][:], (len(cells), len(var)))
@@ -156,37 +162,38 @@ def _open_10x(path: Path) -> dict[str, Opened]:
             pd.DataFrame(index=as_names(cells)),
             str,
         )
-        for modality, chosen in columns_by_type(var["feature_types"], str(path)).items()
+        for modality, chosen in columns_of_10x(var, path, expected).items()
     }
 
 
-def _open_both(root: Any, path: Path, layers: Mapping[str, str | None] | None) -> dict[str, Opened]:
-    """One AnnData whose features have types."""
-    var = _table(root, "var")
-    if (types := feature_types(var)) is None:
-        types = [""] * len(var)
-    with modalities_expected(path):
-        chosen = {"var": columns_by_type(types, str(path))}
-    tables = {"var": var}
-    for name in _RAW.values():
-        if name in root:
-            tables[name] = _table(root, name)
-            raw_types = feature_types(tables[name])
-            if raw_types is not None and holds_both(tables[name]):
-                kinds = raw_types.map(modality_of)
-                chosen[name] = {kind: np.flatnonzero(kinds == kind) for kind in chosen["var"]}
+def _open_one(
+    root: Any, path: Path, layers: Mapping[str, str | None] | None, expected: Expected
+) -> dict[str, Opened]:
+    """One AnnData, of one modality or of several."""
+    tables = {name: _table(root, name) for name in ("var", *_RAW.values()) if name in root}
+    names = {name: as_names(make_unique(as_names(of.index))) for name, of in tables.items()}
+    var = tables["var"]
+    if (only := only_modality(var, str(path), expected)) is not None:
+        with in_file(path):
+            expected.chosen([only])
+        return {only: _open_anndata(root, only, path, layers, lambda name: (None, names[name]))}
+    types = feature_types(var)
+    chosen = {"var": columns_by_type(() if types is None else types, str(path))}
+    for name in set(tables) - {"var"}:
+        chosen[name] = columns_of_raw(tables[name], names[name], var, names["var"])
 
     def part_of(modality: str) -> Part:
         def part(table: str) -> tuple[np.ndarray | None, np.ndarray] | None:
-            if table not in chosen:
+            if modality not in chosen.get(table, {}):
                 return None
-            names = make_unique(as_names(tables[table].index))
             at = chosen[table][modality]
-            return at, as_names(np.array(names, dtype=object)[at])
+            return at, names[table][at]
 
         return part
 
-    return {name: _open_anndata(root, name, path, layers, part_of(name)) for name in chosen["var"]}
+    with in_file(path):
+        wanted = expected.chosen(chosen["var"])
+    return {name: _open_anndata(root, name, path, layers, part_of(name)) for name in wanted}
 
 
 def _open_anndata(
@@ -196,11 +203,14 @@ def _open_anndata(
     layers: Mapping[str, str | None] | None,
     part: Part | None = None,
 ) -> Opened:
-    """One modality; `part`: of an AnnData that holds both."""
+    """One modality; `part`: of an AnnData that holds others, too."""
     obs = _table(group, "obs")
-    places = _places(
-        group, modality, path, part or (lambda table: (None, as_names(_table(group, table).index)))
-    )
+    if part is None:
+
+        def part(table: str) -> tuple[None, np.ndarray]:
+            return None, as_names(_table(group, table).index)
+
+    places = _places(group, modality, path, part)
     if MODALITIES[modality].is_level:  # few enough to be read into memory
         levels = places_of_levels(places, f"{path}: the {label_of(modality)} modality")
         names = as_names(_table(group, "var").index)
@@ -211,8 +221,8 @@ def _open_anndata(
         place, _ = place_in_file(places, modality, layers.get(modality), str(path))
     advice = partial(remedy, places, modality)
     counts, features = place.values(), place.features()
-    if part is None:
-        table = next(var for x, var in _RAW.items() if x in group) if place.is_raw else "var"
+    table = next(var for x, var in _RAW.items() if x in group) if place.is_raw else "var"
+    if (of_table := part(table)) is not None and of_table[0] is None:
         columns = columns_of_modality(_table(group, table), modality, str(path))
         if columns is not None:
             counts, features = counts.of_columns(columns), features[columns]

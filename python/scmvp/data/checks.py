@@ -21,15 +21,7 @@ from ..words import count_of, name_some
 from . import matrices
 from .claims import check_structure
 from .columns import columns_of_cells, refuse_missing_columns
-from .containers import (
-    are_ranges,
-    as_names,
-    chosen_modalities,
-    columns_of_modality,
-    is_mudata,
-    modality_parts,
-    type_name,
-)
+from .containers import is_mudata, modality_parts, refuse_missing, type_name
 from .levels import Covered, places_of_levels, stacked
 from .matrices import (
     LARGEST_COUNT,
@@ -42,8 +34,10 @@ from .matrices import (
     rows_of,
     with_structure,
 )
+from .names import are_ranges, as_names, chosen_modalities
 from .paired import Paired, PairedData
 from .places import place_in_memory, places_of, refuse_layers_of_absent, remedy
+from .types import Expected, columns_of_modality
 
 
 def check_paired(
@@ -82,8 +76,11 @@ def check_paired(
     """
     if isinstance(data, Paired):
         refuse_missing_columns(columns, () if data.obs is None else data.obs)
+        if modalities is None and absent is not None:
+            return _with_absent(data, absent)
         if modalities is None:
-            return data if absent is None else _with_absent(data, absent)
+            refuse_missing(data.counts, data.counts, may_choose=True)
+            return data
         chosen = chosen_modalities(modalities, data.counts)
         counts = {modality: data.counts[modality] for modality in chosen}
         refuse_empty_cells(counts, data.cells)
@@ -94,7 +91,8 @@ def check_paired(
     layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     query, known = absent is not None, absent or {}
     one_is_enough = query or modalities is not None
-    given = modality_parts(data, one_is_enough, may_choose=True)
+    expected = Expected.of(modalities, known)
+    given = modality_parts(data, one_is_enough, may_choose=True, expected=expected)
     there = {name: adata for name, adata in given.items() if adata is not None}
     if not query:
         refuse_layers_of_absent(layers, there)

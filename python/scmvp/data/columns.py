@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..words import name_some
-from .containers import as_names
+from .names import as_names
 
 
 def columns_of_cells(

@@ -15,9 +15,9 @@ from ..errors import InputError
 from ..files import as_path
 from ..words import name_some
 from .claims import open_hdf5
-from .containers import note
 from .formats import damage_reported
 from .genes import bare_chromosome
+from .names import note
 
 RESOLUTION = 5_000  # base pairs; of a file of several, the nearest to it is read
 _SIDES = ("chrom1", "start1", "end1", "chrom2", "start2", "end2")

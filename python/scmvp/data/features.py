@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from ..errors import InputError, InputNote
 from ..modalities import MODALITIES, feature_of, label_of
 from ..words import count_of, name_some
-from .containers import RANGE
 from .levels import both_columns, covered_cells
 from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
+from .names import RANGE
 from .paired import Paired
 from .preprocess import insertions_to_fragments, looks_like_insertions
 

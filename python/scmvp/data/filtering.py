@@ -17,9 +17,10 @@ from ..errors import InputError
 from ..modalities import PAIR, feature_of, label_of
 from ..words import count_of, name_some
 from .checks import check_names, count_matrix, match_cells
-from .containers import as_names, is_mudata, modality_parts, names_of_modalities, note
+from .containers import is_mudata, modality_parts
 from .joining import add_the_rest, join_all
 from .matrices import feature_cells, in_memory
+from .names import as_names, names_of_modalities, note
 from .places import (
     Place,
     place_in_memory,

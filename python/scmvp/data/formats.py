@@ -8,19 +8,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError, InputNote, first_line
-from ..modalities import MODALITIES, PAIR, listed
+from ..modalities import MODALITIES, listed
 from ..words import name_some
 from .claims import check_hdf5, check_zarr
-from .containers import names_of_modalities
+from .names import names_of_modalities
 
 ACCEPTED = (
-    "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad of both modalities, a 10x .h5, "
-    "a MatrixMarket folder or a Seurat or SingleCellExperiment .rds"
+    "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad, a 10x .h5, a MatrixMarket "
+    "folder or a Seurat or SingleCellExperiment .rds"
 )
-MATRIX_FILES = ("matrix.mtx", "features.tsv", "barcodes.tsv")
+# The files of a MatrixMarket folder; each by all names that it may have, ours first: Cell Ranger 2
+# wrote genes.tsv, Cell Ranger ATAC writes peaks.bed.
+MATRIX_FILES = (("matrix.mtx",), ("features.tsv", "genes.tsv", "peaks.bed"), ("barcodes.tsv",))
 _PAIR_KINDS = (".h5ad", ".zarr")
-# What Cell Ranger ARC writes into the folder of a run, and which of it is read.
-_OUTS = ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix")
+# What Cell Ranger (ARC, multi, ATAC) writes into the folder of a run, and which of it is read.
+_OUTS = tuple(
+    f"{kind}_bc_matrix{ending}"
+    for kind in ("filtered_feature", "sample_filtered_feature", "filtered_peak")
+    for ending in (".h5", "")
+)
 _FRAGMENTS = ("atac_fragments.tsv.gz", "fragments.tsv.gz", "atac_fragments.tsv", "fragments.tsv")
 
 
@@ -71,34 +77,22 @@ def files_read(path: Path) -> list[Path]:
         return [path]
     if (pair := pair_files(path)) is not None:
         return [*pair.values()]
-    found = (plain_or_gzipped(path, name) for name in MATRIX_FILES)
+    found = (plain_or_gzipped(path, *names) for names in MATRIX_FILES)
     return [file for file in found if file is not None]
 
 
 def pair_files(folder: Path) -> dict[str, Path] | None:
-    """The files of the modalities in a folder; None where it has neither RNA nor ATAC.
-
-    Raises:
-        InputError: There is only one of these, and nothing else.
-    """
+    """The files of the modalities in a folder; None where there are none."""
     for kind in _PAIR_KINDS:
         files = {modality: folder / f"{modality}{kind}" for modality in MODALITIES}
-        found = {modality: file for modality, file in files.items() if file.exists()}
-        present = [modality for modality in PAIR if modality in found]
-        if present and len(found) > 1:
+        if found := {modality: file for modality, file in files.items() if file.exists()}:
             return found
-        if present:
-            missing = next(modality for modality in PAIR if modality not in present)
-            raise InputError(
-                f"{folder} holds {present[0]}{kind} but no {missing}{kind}; put both into the "
-                "folder"
-            )
     return None
 
 
-def plain_or_gzipped(folder: Path, name: str) -> Path | None:
-    """A file of a folder, under its name or with .gz; None where there is neither."""
-    candidates = (folder / name, folder / f"{name}.gz")
+def plain_or_gzipped(folder: Path, *names: str) -> Path | None:
+    """A file of a folder, under one of its names or with .gz; None where there is neither."""
+    candidates = (folder / f"{name}{ending}" for name in names for ending in ("", ".gz"))
     return next((file for file in candidates if file.exists()), None)
 
 
@@ -110,17 +104,16 @@ def holds_mudata(path: Path) -> bool:
 
 
 def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
-    """The names that a MuData file has for 'rna' and 'atac', or for one and others, by modality."""
+    """The names that a MuData file has for the modalities, by modality."""
     names = list(names)
     with in_file(path):
         found = names_of_modalities(names)
-    for modality in PAIR:
-        if modality not in found and len(found) < 2:
-            has = ", ".join(repr(name) for name in names) or "none"
-            raise InputError(
-                f"{path} has no modality '{modality}' (modalities: {has}); rename its two "
-                "modalities to 'rna' and 'atac'"
-            )
+    if not found:
+        has = ", ".join(repr(name) for name in names) or "none"
+        raise InputError(
+            f"{path} has none of the modalities {listed(MODALITIES)} (modalities: {has}); rename "
+            "those that are, to 'rna', 'atac', 'protein' or 'methylation'"
+        )
     if others := [name for name in names if name not in found.values()]:
         warnings.warn(
             f"{path}: modalities other than {listed(MODALITIES)} are left out "
@@ -129,19 +122,6 @@ def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
             stacklevel=4,
         )
     return found
-
-
-@contextmanager
-def modalities_expected(path: Path) -> Iterator[None]:
-    """What to do about an AnnData file without both modalities."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(
-            f"{path} seems to hold only one modality: put the two as rna{path.suffix} "
-            f"and atac{path.suffix} into one folder and give the folder, or give each feature its "
-            "type, 'Gene Expression' or 'Peaks', in a column 'feature_types' of var"
-        ) from error
 
 
 def check_container(path: Path) -> None:

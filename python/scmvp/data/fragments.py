@@ -20,8 +20,8 @@ from ..errors import InputError
 from ..files import WatchedFile
 from ..progress import Report, no_report
 from ..words import count_of, name_some
-from .containers import note
 from .formats import damage_reported
+from .names import note
 from .peaks import Peaks, Places
 
 COUNTED = ("insertions", "fragments")

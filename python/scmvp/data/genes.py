@@ -17,8 +17,8 @@ import pandas as pd
 from ..errors import InputError
 from ..words import count_of, name_some
 from .claims import open_text
-from .containers import as_names, note
 from .formats import damage_reported
+from .names import as_names, note
 from .peaks import bed_lines
 
 COLUMNS = ["gene", "seqnames", "start", "end", "strand", "tss"]

@@ -20,14 +20,12 @@ from ..files import WatchedFile
 from ..modalities import MODALITIES, label_of
 from ..progress import Report, part_of
 from .claims import check_structure
-from .containers import columns_of_modality, split
 from .formats import (
     ACCEPTED,
     check_container,
     damage_reported,
     holds_mudata,
     in_file,
-    modalities_expected,
     names_in_mudata,
     pair_files,
     plain_or_gzipped,
@@ -36,14 +34,17 @@ from .joining import add_the_rest, join_all
 from .levels import places_of_levels
 from .places import place_in_file, places_of
 from .tenx import read_matrix_market
+from .types import Expected, columns_of_modality, split
 
 
 def read_folder(
-    path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report
+    path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report, expected: Expected
 ) -> MuData:
-    """A folder with a pair of h5ad or zarr, or a MatrixMarket folder."""
-    pair = pair_files(path)
-    if pair is not None:
+    """A folder with an h5ad or zarr of each modality, or a MatrixMarket folder."""
+    files = pair_files(path)
+    if files is not None:
+        with in_file(path):
+            pair = {modality: files[modality] for modality in expected.chosen(files)}
         modalities, read, whole = {}, 0, sum(file.stat().st_size for file in pair.values())
         for modality, file in pair.items():
             start, read = read, read + file.stat().st_size
@@ -53,7 +54,7 @@ def read_folder(
         with in_file(path):
             return join_all(modalities, mosaic=mosaic, may_be_mosaic=True)
     if plain_or_gzipped(path, "matrix.mtx") is not None:
-        return read_matrix_market(path, report)
+        return read_matrix_market(path, report, expected)
     raise InputError(
         f"{path} holds neither rna.h5ad and atac.h5ad nor matrix.mtx, features.tsv and "
         f"barcodes.tsv; {ACCEPTED}"
@@ -61,21 +62,20 @@ def read_folder(
 
 
 def read_one_file(
-    path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report
+    path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report, expected: Expected
 ) -> MuData:
-    """A MuData, or an AnnData with both modalities."""
+    """A MuData, or an AnnData."""
     if holds_mudata(path):
-        return _read_mudata(path, layers, mosaic, report)
+        return _read_mudata(path, layers, mosaic, report, expected)
     adata = _read_anndata(path, report)
-    with modalities_expected(path):
-        parts = split(adata, str(path))
+    parts = split(adata, str(path), expected)
+    with in_file(path):
+        wanted = expected.chosen(parts)
     rest = AnnData(
         obs=adata.obs[[]], obsm=dict(adata.obsm), obsp=dict(adata.obsp), uns=dict(adata.uns)
     )
     del adata  # the counts, which the parts have
-    chosen = {
-        name: _with_counts(part, name, path, layers.get(name)) for name, part in parts.items()
-    }
+    chosen = {name: _with_counts(parts[name], name, path, layers.get(name)) for name in wanted}
     with in_file(path):
         mdata = join_all(chosen)
     add_the_rest(mdata, rest)
@@ -96,7 +96,7 @@ def _read_anndata(path: Path, report: Report) -> AnnData:
 
 
 def _read_mudata(
-    path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report
+    path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report, expected: Expected
 ) -> MuData:
     reader = read_h5mu if path.suffix.lower() == ".h5mu" else read_zarr
     with damage_reported(path, f"MuData {path.suffix[1:]} file"), warnings.catch_warnings():
@@ -107,9 +107,11 @@ def _read_mudata(
         for name in mdata.mod:
             _check_matrices(mdata.mod[name], name)
     names = names_in_mudata(mdata.mod, path)
+    with in_file(path):
+        wanted = expected.chosen(names)
     chosen = {
-        modality: _with_counts(mdata.mod[name], modality, path, layers.get(modality))
-        for modality, name in names.items()
+        modality: _with_counts(mdata.mod[names[modality]], modality, path, layers.get(modality))
+        for modality in wanted
     }
     copied = {f"{name}:{column}" for name, adata in mdata.mod.items() for column in adata.obs}
     own = [name for name in mdata.obs if name not in copied]

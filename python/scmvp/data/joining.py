@@ -19,7 +19,7 @@ from ..words import count_of
 from .annotated import in_order_of
 from .checks import check_names, match_cells
 from .columns import one_column, same_column
-from .containers import as_names
+from .names import as_names
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -15,8 +15,9 @@ import scipy.sparse as sp
 from ..arguments import number
 from ..errors import InputError
 from ..words import count_of, name_some
-from .containers import as_names, is_anndata, note, type_name
+from .containers import is_anndata, type_name
 from .features import match_features
+from .names import as_names, note
 from .peaks import peaks_of
 from .sequences import gc_content, matches_in, read_motifs, sequences_of, tell_unknown_gc
 

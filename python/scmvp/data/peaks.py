@@ -16,8 +16,8 @@ import pandas as pd
 from ..errors import InputError
 from ..words import count_of, name_some
 from .claims import open_text
-from .containers import RANGE, note
 from .formats import damage_reported
+from .names import RANGE, note
 
 # Largest proportion of names that may be something else than ranges.
 _MOST_UNREADABLE = 0.1

@@ -16,8 +16,8 @@ import pandas as pd
 
 from ..errors import InputError
 from ..modalities import label_of
-from .containers import as_names, note
 from .matrices import holds_counts, is_binary, same_values
+from .names import as_names, note
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -17,14 +17,14 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..errors import InputError
-from ..modalities import METHYLATION, PAIR, PROTEIN, label_of
+from ..modalities import ATAC, METHYLATION, MODALITIES, PAIR, feature_of, label_of, listed
 from ..progress import Stages
 from ..words import count_of, name_some
 from .columns import same_column
-from .containers import as_names, note
 from .fragments import counts_of_fragments
 from .joining import adata_of, join_all
 from .levels import Covered, places_of_levels
+from .names import as_names, note
 from .peaks import Peaks, Union, peaks_of, refuse_other_genome, union_of
 from .places import places_of
 from .preprocess import insertions_to_fragments, looks_like_insertions
@@ -56,42 +56,67 @@ def join_samples(
         samples: By name, as they were read; only counts, obs and var are used.
         peaks: 'union', 'shared', or peaks to count in.
         fragments: Files from which the peaks are counted.
-        mosaic: Cells may lack one modality.
+        mosaic: Cells, and whole samples, may lack modalities.
         stages: Stages of the counting.
     """
-    for modality in PAIR:
-        if lacking := [name for name, mdata in samples.items() if modality not in mdata.mod]:
-            raise InputError(
-                f"{name_some(lacking)} has no {label_of(modality)}; give samples of RNA and ATAC"
-            )
-    cells = {
-        modality: {name: mdata[modality].obs_names for name, mdata in samples.items()}
-        for modality in PAIR
-    }
-    _refuse_same_cells({name: mdata["rna"] for name, mdata in samples.items()})
-    joined = {"rna": _join_shared({name: mdata["rna"] for name, mdata in samples.items()})}
-    joined["atac"] = _join_peaks(
-        {name: mdata["atac"] for name, mdata in samples.items()}, peaks, fragments, stages
-    )
-    for of in (PROTEIN, METHYLATION):
-        having = [name for name, mdata in samples.items() if of.name in mdata.mod]
-        if len(having) == len(samples):
-            of_samples = {name: mdata[of.name] for name, mdata in samples.items()}
-            joined[of.name] = _join_shared(of_samples, of.feature)
-            cells[of.name] = {name: adata.obs_names for name, adata in of_samples.items()}
-        elif having:
-            note(
-                f"{of.features} are left out, as not all samples have them (only "
-                f"{name_some(having)})"
-            )
+    measured = _by_modality(samples, mosaic)
+    joined = {}
+    for modality, parts in measured.items():
+        _refuse_same_cells(parts)
+        if modality == ATAC.name:
+            joined[modality] = _join_peaks(parts, peaks, fragments, stages)
+        else:
+            joined[modality] = _join_shared(parts, feature_of(modality))
     aside = _name_aside(samples)
     for modality, adata in joined.items():
-        adata.obs_names = _cell_names(cells[modality])
-        adata.obs = _columns_of_samples({n: m[modality].obs for n, m in samples.items()}, aside)
+        tables = {name: part.obs for name, part in measured[modality].items()}
+        adata.obs_names = _cell_names({name: table.index for name, table in tables.items()})
+        adata.obs = _columns_of_samples(tables, aside)
     whole = _columns_of_samples({name: mdata.obs for name, mdata in samples.items()}, aside)
     if aside in whole:
         note(f"a column '{COLUMN}' of the cells was renamed to '{aside}'")
     return join_all(joined, obs=whole, mosaic=mosaic, may_be_mosaic=True)
+
+
+def _by_modality(samples: Mapping[str, MuData], mosaic: bool) -> dict[str, dict[str, AnnData]]:
+    """The modalities to join, each of the samples in which it was measured.
+
+    Raises:
+        InputError: RNA or ATAC is lacking in some, and cells may not be unimodal.
+    """
+    measured = {}
+    for modality in MODALITIES:
+        having = {name: mdata[modality] for name, mdata in samples.items() if modality in mdata.mod}
+        lacking = [name for name in samples if name not in having]
+        if not having:
+            continue
+        if mosaic or not lacking:
+            measured[modality] = having
+        elif modality in PAIR:
+            raise InputError(
+                f"there is no {label_of(modality)} in {name_some(lacking)}, but in "
+                f"{name_some([*having])}; leave samples out, or use all with mosaic=True"
+            )
+        else:
+            note(
+                f"{MODALITIES[modality].features} are left out, as not all samples have them (only "
+                f"{name_some([*having])})"
+            )
+    _tell_same_barcodes(samples)
+    return measured
+
+
+def _tell_same_barcodes(samples: Mapping[str, MuData]) -> None:
+    """Say where two samples may be two modalities of the same cells."""
+    for (one, first), (other, second) in itertools.combinations(samples.items(), 2):
+        n = len(first.obs_names.intersection(second.obs_names))
+        if {*first.mod}.isdisjoint(second.mod) and n >= min(first.n_obs, second.n_obs) / 2:
+            note(
+                f"{one} has {listed(first.mod)} and {other} has {listed(second.mod)} of "
+                f"{count_of(n, 'cell')} of the same names, which are read as different cells; if "
+                "they are the same, put the two into one folder, such as rna.h5ad and atac.h5ad, "
+                "and give this as one sample"
+            )
 
 
 # ---- cells ---------------------------------------------------------------------------------------

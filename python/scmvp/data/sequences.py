@@ -19,9 +19,9 @@ from ..errors import InputError
 from ..files import as_path
 from ..words import count_of, name_some
 from .claims import open_text
-from .containers import note
 from .formats import damage_reported
 from .genes import bare_chromosome
+from .names import note
 from .peaks import Peaks
 
 _BASES = "ACGT"

@@ -18,13 +18,14 @@ from ..files import WatchedFile
 from ..progress import Report
 from ..words import count_of
 from .claims import check_matrix_market, open_hdf5, open_text
-from .containers import as_names, columns_by_type, make_unique
 from .formats import ACCEPTED, MATRIX_FILES, damage_reported, in_file, plain_or_gzipped
 from .joining import adata_of, csr_from_parts, join_all
+from .names import as_names, make_unique
+from .types import FEATURE_TYPES, Expected, columns_by_type
 
 
-def read_10x_h5(path: Path, report: Report) -> MuData:
-    """A 10x .h5 with genes, and peaks or proteins."""
+def read_10x_h5(path: Path, report: Report, expected: Expected) -> MuData:
+    """A 10x .h5 of any modalities."""
     with damage_reported(path, "10x .h5 file"), WatchedFile(path, report) as source:
         with open_hdf5(path, source) as file:
             group, cells, var = names_of_10x(file, path)
@@ -32,7 +33,17 @@ def read_10x_h5(path: Path, report: Report) -> MuData:
     with in_file(path):
         matrix = csr_from_parts(vectors, (len(cells), len(var)), None)
     del vectors
-    return _split_by_type(matrix, cells, var, path)
+    return _split_by_type(matrix, cells, var, path, expected)
+
+
+def columns_of_10x(var: pd.DataFrame, path: Path, expected: Expected) -> dict[str, np.ndarray]:
+    """Positions of the features of each modality to read."""
+    if "feature_types" not in var:
+        only = expected.of_names(as_names(var.index), str(path))
+        return {only: np.arange(len(var))}
+    columns = columns_by_type(var["feature_types"], str(path))
+    with in_file(path):
+        return {modality: columns[modality] for modality in expected.chosen(columns)}
 
 
 def names_of_10x(file: h5py.File, path: Path) -> tuple[h5py.Group, np.ndarray, pd.DataFrame]:
@@ -73,19 +84,13 @@ def names_of_10x(file: h5py.File, path: Path) -> tuple[h5py.Group, np.ndarray, p
     return group, cells, var
 
 
-def read_matrix_market(path: Path, report: Report) -> MuData:
+def read_matrix_market(path: Path, report: Report, expected: Expected) -> MuData:
     """A folder with matrix.mtx and the names of its rows and columns.
 
     Raises:
         InputError: A file is missing, or they do not fit each other.
     """
-    found = {name: plain_or_gzipped(path, name) for name in MATRIX_FILES}
-    if found["features.tsv"] is None and plain_or_gzipped(path, "genes.tsv") is not None:
-        raise InputError(
-            f"{path} holds genes.tsv as Cell Ranger 2 wrote it, which does not state which "
-            "features are peaks; write the two as rna.h5ad and atac.h5ad into one folder, or "
-            "as features.tsv with the columns id, name and type ('Gene Expression' or 'Peaks')"
-        )
+    found = {names[0]: plain_or_gzipped(path, *names) for names in MATRIX_FILES}
     lacking = [name for name, file in found.items() if file is None]
     if lacking:
         raise InputError(
@@ -93,26 +98,8 @@ def read_matrix_market(path: Path, report: Report) -> MuData:
             "of one run into the folder"
         )
     matrix, features, barcodes = (file for file in found.values() if file is not None)
-    return _read_three_files(path, matrix, features, barcodes, report)
-
-
-def _read_three_files(
-    folder: Path, matrix: Path, features: Path, barcodes: Path, report: Report
-) -> MuData:
     cells = [row[0] for row in _read_table(barcodes)]
-    rows = _read_table(features)
-    if any(len(row) < 3 for row in rows):
-        raise InputError(
-            f"{features} needs three columns (id, name, feature type) to tell genes from peaks"
-        )
-    var = pd.DataFrame(
-        {"gene_ids": [row[0] for row in rows], "feature_types": [row[2] for row in rows]},
-        index=[row[1] for row in rows],
-    )
-    if all(len(row) >= 6 and row[4].isdigit() and row[5].isdigit() for row in rows):
-        var["chrom"] = [row[3] for row in rows]
-        var["start"] = [int(row[4]) for row in rows]
-        var["end"] = [int(row[5]) for row in rows]
+    var = _table_of_features(features)
 
     def other_size(size: tuple[int, int]) -> InputError:
         return InputError(
@@ -129,7 +116,35 @@ def _read_three_files(
             stored = scipy.io.mmread(file)
     if stored.shape != (len(var), len(cells)):
         raise other_size(stored.shape)
-    return _split_by_type(sp.csr_matrix(stored.T), cells, var, folder)
+    return _split_by_type(sp.csr_matrix(stored.T), cells, var, path, expected)
+
+
+def _table_of_features(path: Path) -> pd.DataFrame:
+    """Features by name, with 'feature_types' where these are known, and the places of peaks."""
+    rows = _read_table(path)
+    if path.name.startswith("peaks.bed"):
+        if any(len(row) < 3 or not (row[1] + row[2]).isdigit() for row in rows):
+            raise InputError(f"{path} needs the columns chromosome, start and end in every line")
+        var = pd.DataFrame(
+            {"feature_types": FEATURE_TYPES["atac"]},
+            index=[f"{row[0]}:{row[1]}-{row[2]}" for row in rows],
+        )
+        return _with_places(var, [row[:3] for row in rows])
+    n_columns = min(map(len, rows), default=0)
+    names = [row[min(n_columns, 2) - 1] for row in rows]
+    var = pd.DataFrame({"gene_ids": [row[0] for row in rows]}, index=names)
+    if n_columns >= 3:
+        var["feature_types"] = [row[2] for row in rows]
+    if all(len(row) >= 6 and row[4].isdigit() and row[5].isdigit() for row in rows):
+        return _with_places(var, [row[3:6] for row in rows])
+    return var
+
+
+def _with_places(var: pd.DataFrame, places: list[list[str]]) -> pd.DataFrame:
+    var["chrom"] = [place[0] for place in places]
+    var["start"] = [int(place[1]) for place in places]
+    var["end"] = [int(place[2]) for place in places]
+    return var
 
 
 def _read_table(path: Path) -> list[list[str]]:
@@ -142,15 +157,17 @@ def _strings(dataset: h5py.Dataset) -> np.ndarray:
     return np.array(dataset.asstr()[:], dtype=object)
 
 
-def _split_by_type(matrix: sp.csr_matrix, cells: Names, var: pd.DataFrame, path: Path) -> MuData:
+def _split_by_type(
+    matrix: sp.csr_matrix, cells: Names, var: pd.DataFrame, path: Path, expected: Expected
+) -> MuData:
     """Split a matrix of all features into the modalities; the index of `var` may repeat."""
     # Seurat makes names unique over all features before it splits them.
     names = np.array(make_unique(var.index), dtype=object)
     parts = {}
-    for modality, chosen in columns_by_type(var["feature_types"], str(path)).items():
+    for modality, chosen in columns_of_10x(var, path, expected).items():
         columns = var.iloc[chosen]
         if modality != "rna":
-            columns = columns.drop(columns="gene_ids")
+            columns = columns.drop(columns="gene_ids", errors="ignore")
         adata = adata_of(_columns(matrix, chosen), as_names(cells), as_names(names[chosen]))
         adata.var = columns.set_axis(adata.var_names, axis=0)
         parts[modality] = adata

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..data.containers import note
+from ..data.names import note
 from ..errors import InputError, first_line
 from ..files import whole_file
 from ..nn.distributed import ranks

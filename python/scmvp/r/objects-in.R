@@ -84,7 +84,7 @@ plain_column <- function(x) {
 
 # ---- in ------------------------------------------------------------------------------------------
 
-# The parts by kind: RNA and peaks, one of which may be absent where there are proteins.
+# The parts by kind: those of RNA, peaks and proteins that there are.
 parts_for_python <- function(object, parts, given) {
   words <- utils::modifyList(
     about(object), list(rna = "rna.assay", peaks = "peak.assay", protein = "protein.assay")
@@ -93,9 +93,8 @@ parts_for_python <- function(object, parts, given) {
     parts, words, given,
     wanted = counted_kinds, needed = character()
   ))
-  if (length(found) == 1 || is.null(found$protein)) {
-    found <- without_nulls(find_parts(parts, words, given))
-  }
+  # says what was searched
+  if (length(found) == 0) found <- find_parts(parts, words, given)
   found
 }
 

@@ -16,10 +16,10 @@ from anndata import AnnData
 
 from ..data.checks import check_names
 from ..data.columns import same_column
-from ..data.containers import as_names, note
 from ..data.formats import in_file
 from ..data.joining import join_all
 from ..data.matrices import entries_once, holds_counts, plain_numbers
+from ..data.names import as_names, note
 from ..data.places import place_in_memory, places_of, raw_in_place, remedy
 from ..errors import InputError
 from ..modalities import MODALITIES, label_of

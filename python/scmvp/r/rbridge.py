@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..data.checks import check_names, match_cells
-from ..data.containers import as_names, is_mudata, modality_parts, names_of_modalities, note
+from ..data.containers import is_mudata, modality_parts
+from ..data.names import as_names, names_of_modalities, note
 from ..data.paired import files_behind
 from ..errors import InputError, RError
 from ..files import as_path, whole_file, writable

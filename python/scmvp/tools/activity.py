@@ -11,8 +11,9 @@ import scipy.sparse as sp
 
 from ..arguments import whole_number
 from ..data.annotated import counts_in
-from ..data.containers import as_names, note, peaks_in
+from ..data.containers import peaks_in
 from ..data.genes import bare_chromosome, read_genes
+from ..data.names import as_names, note
 from ..data.peaks import Peaks, peaks_of
 from ..errors import InputError
 from ..words import count_of, name_some

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from ..arguments import once, positions, whole_number
 from ..data.annotated import counts_in, in_order_of
-from ..data.containers import as_names, is_mudata, modality_in, type_name
+from ..data.containers import is_mudata, modality_in, type_name
 from ..data.levels import refuse_levels
 from ..data.matrices import (
     Matrix,
@@ -25,6 +25,7 @@ from ..data.matrices import (
     pieces_of,
     rows_of,
 )
+from ..data.names import as_names
 from ..errors import InputError
 from ..threads import limited_threads
 from ..words import count_of

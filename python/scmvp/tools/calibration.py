@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data.containers import as_names, note, type_name
+from ..data.containers import type_name
 from ..data.features import range_meaning
 from ..data.labels import batch_name, level_names
+from ..data.names import as_names, note
 from ..data.peaks import peaks_of
 from ..errors import InputError
 from ..words import count_of, name_some

@@ -14,9 +14,9 @@ import pandas as pd
 
 from ..arguments import number, whole_number
 from ..data.annotated import column_of
-from ..data.containers import note
 from ..data.labels import level_codes, level_name, level_names
 from ..data.levels import refuse_levels
+from ..data.names import note
 from ..data.paired import PairedData
 from ..errors import InputError, first_line
 from ..threads import limited_threads

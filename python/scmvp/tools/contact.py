@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..data.contacts import ContactMap
-from ..data.containers import note
 from ..data.genes import bare_chromosome
+from ..data.names import note
 from ..errors import InputError
 from ..words import name_some
 

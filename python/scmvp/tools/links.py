@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..arguments import number, whole_number
-from ..data.containers import as_names, note
 from ..data.genes import bare_chromosome, read_genes
+from ..data.names import as_names, note
 from ..data.peaks import Peaks, peaks_of
 from ..errors import InputError
 from ..progress import SILENT, Stages, counted

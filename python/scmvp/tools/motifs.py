@@ -17,8 +17,9 @@ import scipy.sparse as sp
 
 from ..arguments import whole_number
 from ..data.annotated import counts_in
-from ..data.containers import as_names, note, peaks_in
+from ..data.containers import peaks_in
 from ..data.motifs import Motifs, motifs_of
+from ..data.names import as_names, note
 from ..errors import InputError
 from ..words import count_of, name_some
 from .profiles import Profiles, counted

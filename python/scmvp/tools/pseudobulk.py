@@ -15,20 +15,13 @@ import scipy.sparse as sp
 from ..arguments import whole_number
 from ..data.annotated import column_of, counts_in, labels_of
 from ..data.checks import all_cells, check_names
-from ..data.containers import (
-    as_names,
-    holds_both,
-    is_anndata,
-    is_mudata,
-    make_unique,
-    modality_in,
-    modality_parts,
-    note,
-)
+from ..data.containers import is_anndata, is_mudata, modality_in, modality_parts
 from ..data.features import cells_with_counts
 from ..data.labels import level_codes
 from ..data.matrices import Matrix, pieces_of, rows_of
+from ..data.names import as_names, make_unique, note
 from ..data.paired import PairedData
+from ..data.types import holds_both
 from ..errors import InputError
 from ..modalities import MODALITIES
 from ..words import count_of, name_some

@@ -10,9 +10,10 @@ import pandas as pd
 
 from ..data.annotated import column_of, labels_of
 from ..data.checks import check_unique
-from ..data.containers import as_names, is_anndata, type_name
+from ..data.containers import is_anndata, type_name
 from ..data.labels import level_codes
 from ..data.motifs import table_of
+from ..data.names import as_names
 from ..errors import InputError
 from ..words import count_of, name_some
 from .along import benjamini_hochberg

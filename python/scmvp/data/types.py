@@ -1,0 +1,244 @@
+"""One AnnData: which of its features are genes, and which are peaks or proteins.
+
+The same rules hold for files (`io`, `backed`, `tenx`) and for objects in memory (`containers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError
+from ..modalities import MODALITIES, feature_of, label_of, listed, modality_of
+from ..words import count_of, name_some
+from .names import MOST_RANGES, as_names, chosen_modalities, make_unique, note, share_of_ranges
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# Feature types as Cell Ranger ARC writes them.
+FEATURE_TYPES = {"rna": "Gene Expression", "atac": "Peaks", "protein": "Antibody Capture"}
+# Columns of var with the type of a feature: Cell Ranger's and scvi-tools' names.
+_TYPE_COLUMNS = ("feature_types", "modality")
+# Of the genes of an annotation so many may look like ranges by their names.
+_FEW_RANGES = 0.02
+
+
+def feature_types(var: pd.DataFrame) -> pd.Series | None:
+    """What each feature of one AnnData with both modalities is; None where that is unknown."""
+    for column in _TYPE_COLUMNS:
+        if column in var and any(modality_of(kind) for kind in pd.unique(var[column])):
+            return var[column]
+    return None
+
+
+def holds_both(var: pd.DataFrame) -> bool:
+    """Whether an AnnData with this var holds genes, and peaks or proteins."""
+    types = feature_types(var)
+    known = set() if types is None else {*map(modality_of, pd.unique(types))} - {None}
+    return "rna" in known and len(known) > 1
+
+
+def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
+    """Positions of the features of each modality that there is.
+
+    A note has the number of other features.
+
+    Args:
+        types: Type of each feature.
+        where: What has them, for the words of a refusal.
+
+    Raises:
+        InputError: All are of unknown types.
+    """
+    named = pd.Series(list(types), dtype=object).astype(str)
+    kinds = named.map(modality_of)
+    counted = named.value_counts(sort=False)
+    chosen = {name: at for name in FEATURE_TYPES if len(at := np.flatnonzero(kinds == name))}
+    if not chosen:
+        found = ", ".join(f"'{name}'" for name in counted.index) or "none"
+        raise InputError(
+            f"{where} holds no features of type 'Gene Expression', 'Peaks' or 'Antibody Capture' "
+            f"(types: {found}); give cells in which one of these was measured"
+        )
+    others = counted[[modality_of(name) is None for name in counted.index]]
+    if len(others):
+        note(f"{where}: {_of_types(others)} left out")
+    return chosen
+
+
+def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndarray | None:
+    """Positions of the features that an AnnData of one modality should have; None: all of them.
+
+    A note has the number of other features, which are left out.
+
+    Raises:
+        InputError: All are of other types.
+    """
+    # only Cell Ranger's column: others may distinguish genes from pseudogenes
+    types = var["feature_types"].astype(str) if "feature_types" in var else pd.Series(dtype=str)
+    if not any(modality_of(kind) for kind in pd.unique(types)):
+        return None
+    right = types.map(modality_of) == modality
+    if right.all():
+        return None
+    others = types[~right.to_numpy()].value_counts(sort=False)
+    if not right.any():
+        raise InputError(
+            f"{where} holds no features of type '{FEATURE_TYPES[modality]}' (types: "
+            f"{name_some(others.index)}), but was given as the {label_of(modality)}; give the "
+            f"{label_of(modality)} in its place"
+        )
+    note(f"{where}: {_of_types(others)} left out")
+    return np.flatnonzero(right)
+
+
+def _of_types(counted: pd.Series) -> str:
+    """So many features of each type, in words."""
+    return " and ".join(f"{count_of(n, 'feature')} of type {name}" for name, n in counted.items())
+
+
+# ---- AnnData without types -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What to take of cells, and what an AnnData holds that does not state it.
+
+    Attributes:
+        modalities: Those asked for; all when None. A single one is what an AnnData holds.
+        known: Features of a model, by modality: an AnnData holds the one with most of them.
+    """
+
+    modalities: tuple[str, ...] | None = None
+    known: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, wanted: Any, known: Mapping[str, np.ndarray] | None = None) -> Expected:
+        """From the argument `modalities` of a caller; InputError: a name is unknown."""
+        chosen = None if wanted is None else tuple(chosen_modalities(wanted, MODALITIES))
+        return cls(chosen, known or {})
+
+    @property
+    def is_one(self) -> bool:
+        """Whether a single modality is asked for."""
+        return self.modalities is not None and len(self.modalities) == 1
+
+    def chosen(self, has: Iterable[str]) -> list[str]:
+        """Those to take of the modalities that there are."""
+        return [*has] if self.modalities is None else chosen_modalities(self.modalities, has)
+
+    def of_names(self, names: np.ndarray, where: str) -> str:
+        """The modality of an AnnData whose features have these names and no types.
+
+        Raises:
+            InputError: It may be several.
+        """
+        if self.is_one and self.modalities is not None:
+            return self.modalities[0]
+        own = pd.Index(names)
+        shared = {name: int(own.isin(features).sum()) for name, features in self.known.items()}
+        most = [name for name, n in shared.items() if n == max(shared.values()) > 0]
+        if len(most) > 1:
+            raise InputError(
+                f"{where} may hold {listed(most, 'or')}, whose features have the same names in the "
+                "model; add a column 'feature_types' ('Gene Expression', 'Peaks' or 'Antibody "
+                "Capture') to var"
+            )
+        if most:
+            return most[0]
+        ranges = share_of_ranges(names)
+        if _FEW_RANGES < ranges < MOST_RANGES:
+            raise InputError(
+                f"{where} does not state which features are genes and which are peaks; add a "
+                "column 'feature_types' ('Gene Expression' or 'Peaks') to var, or as the third to "
+                "features.tsv, or give the two apart: (rna, atac), or rna.h5ad and atac.h5ad in "
+                "one folder"
+            )
+        found = "rna" if ranges <= _FEW_RANGES else "atac"
+        because = {"rna": "are not", "atac": "are"}[found]
+        note(
+            f"{where} does not state the types of its features: they are read as "
+            f"{feature_of(found)}s, because their names {because} genomic ranges"
+        )
+        return found
+
+
+ANY = Expected()
+
+
+def only_modality(var: pd.DataFrame, where: str, expected: Expected) -> str | None:
+    """The modality of all features of an AnnData; None where they are of several types.
+
+    Raises:
+        InputError: They are of unknown types, or of none and may be several modalities.
+    """
+    types = feature_types(var)
+    if types is None:
+        if "feature_types" in var and not expected.is_one:
+            columns_by_type(var["feature_types"], where)
+        return expected.of_names(as_names(var.index), where)
+    known = {*map(modality_of, pd.unique(types))}
+    return known.pop() if len(known) == 1 else None
+
+
+# ---- several modalities in one -------------------------------------------------------------------
+
+
+def split(adata: AnnData, where: str, expected: Expected) -> dict[str, AnnData]:
+    """The modalities of one AnnData, separated by `var['feature_types']` (or 'modality').
+
+    Raises:
+        InputError: Genes and peaks are in it, and nothing says which feature is which.
+    """
+    from anndata import AnnData
+
+    only = only_modality(adata.var, where, expected)
+    if adata.isbacked:
+        adata = adata.to_memory()
+    names = pd.Index(make_unique(as_names(adata.var_names)))
+    if only is not None:
+        if list(names) != list(adata.var_names):
+            adata = adata.copy()
+            adata.var_names = names
+        return {only: adata}
+    raw, raw_columns = adata.raw, {}
+    if raw is not None:
+        raw_names = make_unique(as_names(raw.var_names))
+        raw_columns = columns_of_raw(raw.var, raw_names, adata.var, names)
+    parts = {}
+    types = feature_types(adata.var)
+    for modality, at in columns_by_type(() if types is None else types, where).items():
+        part = AnnData(
+            X=None if adata.X is None else adata.X[:, at],
+            obs=adata.obs.copy(),
+            var=adata.var.iloc[at].set_axis(names[at], axis=0),
+            layers={name: values[:, at] for name, values in adata.layers.items()},
+            varm={
+                name: values.iloc[at].set_axis(names[at]) if hasattr(values, "iloc") else values[at]
+                for name, values in adata.varm.items()
+            },
+        )
+        if modality in raw_columns:
+            at = raw_columns[modality]
+            var = raw.var.iloc[at].set_axis(np.array(raw_names, dtype=object)[at], axis=0)
+            part.raw = AnnData(X=raw.X[:, at], obs=part.obs, var=var)
+        parts[modality] = part
+    return parts
+
+
+def columns_of_raw(
+    var: pd.DataFrame, names: Iterable[str], of_x: pd.DataFrame, names_of_x: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """Positions of the features of .raw by modality; none where it is not known which is which."""
+    types = feature_types(var)
+    if types is None and list(names) == list(names_of_x):
+        types = feature_types(of_x)
+    if types is None:
+        return {}
+    kinds = types.map(modality_of).to_numpy()
+    return {name: at for name in FEATURE_TYPES if len(at := np.flatnonzero(kinds == name))}
