@@ -23,6 +23,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "along": {
         "that are not numbers": "case odd_kinds",
         "too few different values": "case few_pseudotimes",
+        "df is {df}, but only": STATES,
         "counts are {": "case matrix_along",
         "give one name for each feature": "case matrix_along",
         "give pseudotime as numbers": "case matrix_along",
@@ -642,6 +643,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "keep one of each": "case equal_cells",
         "raise n_neighbors": "case parts",
         "too few to order": STATES,
+        "no branches were found": NOTE,
     },
     "transfer": {
         "embed both with the same model": "case labels_to_transfer",

@@ -135,6 +135,12 @@ def test_of_a_mudata_by_name(refused):
     refused(lambda: call(mdata, "rna", pseudotime=time, cells=np.arange(29)), "29 cells")
     refused(lambda: call(mdata, "rna", pseudotime=np.ones(300)), "same pseudotime")
     refused(lambda: call(mdata, "rna", pseudotime=time, df=2), "df")
+    some = np.arange(len(time)) < 35
+    refused(
+        lambda: call(mdata, "rna", pseudotime=time, cells=some),
+        "df is 4, but only 35 cells have",
+        "at most 3",
+    )
     refused(lambda: call(mdata, "rna", pseudotime=np.round(time)), "too few different values")
 
 

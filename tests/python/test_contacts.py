@@ -32,22 +32,28 @@ def table():
 
 
 def write_cool(file: h5py.Group, table: pd.DataFrame, weight: np.ndarray | None = None) -> None:
-    """The parts of a .cool file that matter, by the published schema."""
-    sizes = {"chr1": 60, "chr2": 40}
-    offset = {"chr1": 0, "chr2": 60}
+    """The parts of a .cool file that matter, by the published schema.
+
+    The first chromosome is shorter than a bin, and has a contact with itself.
+    """
+    sizes = {"chrM": 1, "chr1": 60, "chr2": 40}
+    first = np.concatenate([[0], np.cumsum([*sizes.values()])])
+    offset = dict(zip(sizes, first, strict=False))
     file["chroms/name"] = np.array(list(sizes), dtype="S")
-    file["bins/chrom"] = np.repeat([0, 1], list(sizes.values()))
+    file["bins/chrom"] = np.repeat(np.arange(3), list(sizes.values()))
     start = np.concatenate([np.arange(n) * WIDTH for n in sizes.values()])
-    file["bins/start"], file["bins/end"] = start.astype("i4"), (start + WIDTH).astype("i4")
+    end = start + WIDTH
+    end[0] = WIDTH // 2
+    file["bins/start"], file["bins/end"] = start.astype("i4"), end.astype("i4")
     if weight is not None:
-        file["bins/weight"] = weight
+        file["bins/weight"] = np.concatenate([[1.0], weight])
     ids = [table[f"chrom{i}"].map(offset) + table[f"start{i}"] // WIDTH for i in (1, 2)]
     order = np.lexsort(ids[::-1])
-    one, other = (of.to_numpy()[order] for of in ids)
+    one, other = (np.concatenate([[0], of.to_numpy()[order]]) for of in ids)
     file["pixels/bin1_id"], file["pixels/bin2_id"] = one, other
-    file["pixels/count"] = table["count"].to_numpy()[order]
-    file["indexes/bin1_offset"] = np.searchsorted(one, np.arange(101))
-    file["indexes/chrom_offset"] = np.array([0, 60, 100])
+    file["pixels/count"] = np.concatenate([[3], table["count"].to_numpy()[order]])
+    file["indexes/bin1_offset"] = np.searchsorted(one, np.arange(first[-1] + 1))
+    file["indexes/chrom_offset"] = first
 
 
 def by_hand(table, chrom, one, other):

@@ -7,6 +7,7 @@ import torch
 from scipy import integrate, special, stats
 
 from scmvp.nn import distributions as dist
+from scmvp.nn.families import FAMILIES
 from scmvp.nn.prior import MixturePrior
 from scmvp.nn.sparse import SparseRows
 
@@ -92,6 +93,17 @@ def test_zero_inflated_poisson_is_its_definition(rng, counts, per_entry):
     keep = pmf.min(1) > 0  # 900 counts of a small mean underflow outside log space
     np.testing.assert_allclose(found[keep], np.log(pmf[keep]).sum(1), rtol=1e-10)
     assert torch.isfinite(found).all()
+
+
+def test_likelihoods_of_any_zero_inflation_are_finite():
+    counts = SparseRows.from_csr(sp.csr_matrix(np.array([[0, 2, 5], [1, 0, 0]], np.float32)))
+    mean = torch.full((2, 3), 0.7)
+    for size in (0.0, 30.0, 87.0, 100.0, 1e6):
+        for sign in (-1, 1):
+            logit = torch.full((2, 3), sign * size, requires_grad=True)
+            found = FAMILIES["zip"].plain(counts, mean, None, logit).sum()
+            found.backward()
+            assert torch.isfinite(found) and torch.isfinite(logit.grad).all()
 
 
 def test_zero_inflated_poisson_without_inflation_is_poisson(rng, counts):

@@ -12,12 +12,13 @@ from test_module import G, N, P, build, poisson
 import scmvp
 from scmvp import cli
 from scmvp.data.matrices import DiskRows, StoredCsr, rows_of
+from scmvp.fit.build import untrained
 from scmvp.fit.training import Trainer
 from scmvp.nn import distributions as dist
 from scmvp.nn.batches import Cells, take
 from scmvp.nn.module import Noise
 from scmvp.nn.sparse import SparseRows
-from scmvp.options import TrainingOptions
+from scmvp.options import ModelOptions, TrainingOptions
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,61 @@ def test_loss_of_a_cell_of_one_modality_is_that_of_its_encoder_and_counts():
     assert found.reconstruction["atac"] == 0
     torch.testing.assert_close(found.kl, module.prior.kl(q, z).mean())
     assert found.consistency == 0
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+def test_cells_without_a_modality_do_not_change_what_is_learned_of_it_before_training(
+    stored, batches
+):
+    rng = np.random.default_rng(0)
+    kind = np.arange(N) % 3
+    proteins = rng.poisson(5 + 60.0 * (kind[:, None] == np.arange(9) % 3)).astype(np.float32)
+    covered = rng.poisson(3, (N, 40)).astype(np.float32)
+    methylated = rng.binomial(covered.astype(int), 0.3 + 0.2 * kind[:, None]).astype(np.float32)
+    counts = {
+        "rna": poisson(G, 1), "atac": poisson(P, 2), "protein": sp.csr_matrix(proteins),
+        "methylation": sp.csr_matrix(np.hstack([methylated, covered - methylated])),
+    }  # fmt: skip
+    design = np.eye(2, dtype=np.float32)[rng.integers(0, 2, N)] if batches else None
+    spread = np.sort(rng.choice(4 * N, N, replace=False))  # in their order, between the others
+    where = np.full(4 * N, -1)
+    where[spread] = np.arange(N)
+
+    def module(counts, design):
+        torch.manual_seed(0)
+        return untrained(ModelOptions(), 3, counts, design, 0).state_dict()
+
+    def on_disk(matrix):
+        return DiskRows(StoredCsr(matrix.data, matrix.indices, matrix.indptr, matrix.shape))
+
+    empty = {name: rows_of(matrix, where) for name, matrix in counts.items()}
+    if stored:
+        empty = {name: on_disk(matrix) for name, matrix in empty.items()}
+    of_all = None
+    if design is not None:
+        of_all = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 4 * N)]
+        of_all[spread] = design
+    wanted, found = module(counts, design), module(empty, of_all)
+    assert wanted.keys() == found.keys()
+    for name, values in wanted.items():
+        torch.testing.assert_close(found[name], values, rtol=1e-5, atol=1e-6)
+
+
+def test_a_cell_without_proteins_adds_no_term_to_the_likelihood():
+    rng = np.random.default_rng(0)
+    proteins = sp.csr_matrix(rng.poisson(8, (N, 9)).astype(np.float32))
+    counts = {"rna": poisson(G, 1), "protein": proteins}
+    torch.manual_seed(0)
+    module = untrained(ModelOptions(), 3, counts, None, 0).eval()
+    lacking = np.array([0, 3, 4])
+    counts["protein"] = without_rows(proteins, lacking)
+    z = torch.randn(N, 20)
+    rest = np.setdiff1d(np.arange(N), lacking)
+    with torch.no_grad():
+        whole = module._likelihoods(take(counts, slice(None)), z)[0]["protein"]
+        part = module._likelihoods(take(counts, rest), z[rest])[0]["protein"]
+    torch.testing.assert_close(whole * N, part * len(rest), rtol=1e-5, atol=1e-4)
 
 
 def test_encoders_do_not_see_cells_whose_modality_is_missing():

@@ -22,6 +22,7 @@ from .names import note
 RESOLUTION = 5_000  # base pairs; of a file of several, the nearest to it is read
 _SIDES = ("chrom1", "start1", "end1", "chrom2", "start2", "end2")
 _VALUES = ("balanced", "count", "value", "score")
+_WIDTH = "width of the bins"
 _LINES = 1_000_000  # of a text file, read at a time
 _FORMATS = (
     "give a .cool or .mcool file, or a table with the columns chrom1, start1, end1, chrom2, "
@@ -100,11 +101,12 @@ class ContactMap:
         return found
 
     def _add(self, table: pd.DataFrame, reach: int, parts: dict[str, list[np.ndarray]]) -> None:
+        width = table.attrs.get(_WIDTH)
         table = _named(table, self.where)
         chroms = [_bare(table[name]) for name in ("chrom1", "chrom2")]
         start, end = (table[[f"{side}1", f"{side}2"]].to_numpy().T for side in ("start", "end"))
         if len(table):
-            self.width = self.width or int(np.median(end - start))
+            self.width = self.width or width or int((end - start).max())
         # the last bin of a chromosome may be shorter
         if ((start % max(self.width, 1) != 0) | (end - start > self.width)).any():
             raise InputError(
@@ -198,13 +200,15 @@ def _cooler(path: Path, group: str, reach: int) -> Iterator[pd.DataFrame]:
             near = (one <= other) & (other < highest)
             near &= start[other] - start[one] <= reach + width
             one, other = one[near], other[near]
-            yield pd.DataFrame(
+            table = pd.DataFrame(
                 {
                     "chrom1": chrom[number], "start1": start[one], "end1": end[one],
                     "chrom2": chrom[number], "start2": start[other], "end2": end[other],
                     "balanced": pixels["count"][rows][near] * weight[one] * weight[other],
                 }
             )  # fmt: skip
+            table.attrs[_WIDTH] = width  # a chromosome may be shorter
+            yield table
 
 
 def _resolution(file: h5py.File, path: Path, group: str) -> str:

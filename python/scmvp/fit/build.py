@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..data.levels import covered_cells, fit_levels
-from ..data.matrices import Matrix, feature_totals
+from ..data.matrices import Matrix, entries_of_cells, feature_totals, rows_of
 from ..data.overdispersion import excess_variance
 from ..data.spectral import (
     Batches,
@@ -37,7 +37,7 @@ def untrained(
     options: ModelOptions,
     n_clusters: int | None,
     counts: dict[str, Matrix],
-    design: np.ndarray | None,
+    of_batches: np.ndarray | None,
     seed: int,
     stages: Stages = SILENT,
 ) -> PairedMixtureVAE:
@@ -47,12 +47,13 @@ def untrained(
         options: Options of the network.
         n_clusters: K; None leaves it open.
         counts: Counts of the cells to fit, by modality.
-        design: Their batches, (n, S).
+        of_batches: Their batches, (n, S).
         seed: Seed of the correspondence analysis.
         stages: For its progress.
     """
     o, features = options, {}
-    for name, matrix in counts.items():
+    for name, of_all in counts.items():
+        matrix, design = _measured(of_all, of_batches)
         if MODALITIES[name].is_level:
             features[name] = _of_levels(o, name, matrix, design, seed, stages)
             continue
@@ -76,6 +77,18 @@ def untrained(
             background, logit, above = Background.of(matrix, seed)
             features[name] = Features(above, reader, factor, background, logit)
     return PairedMixtureVAE(o, n_clusters, features)
+
+
+def _measured(counts: Matrix, of_batches: np.ndarray | None) -> tuple[Matrix, np.ndarray | None]:
+    """The cells in which a modality was measured, and their batches.
+
+    Others have no counts, and would be taken for cells of no depth and without background.
+    """
+    measured = entries_of_cells(counts) > 0
+    if measured.all() or not measured.any():
+        return counts, of_batches
+    rows = np.flatnonzero(measured)
+    return rows_of(counts, rows), None if of_batches is None else of_batches[rows]
 
 
 def _early_prior(

@@ -290,8 +290,12 @@ def _linear_negative_binomial(counts, mean, parameter, zero_logit):
     return plain.linear_negative_binomial(counts, mean, parameter)
 
 
+_LARGEST_LOGIT = 60.0  # whose exponential is finite in float32
+
+
 def _zero_inflated_poisson(counts, mean, parameter, zero_logit):
     # divided by 1 - phi, so that phi changes the shape of the likelihood and not its mean
+    zero_logit = zero_logit.clamp_max(_LARGEST_LOGIT)
     return plain.zero_inflated_poisson(counts, mean * (1 + zero_logit.exp()), zero_logit)
 
 

@@ -323,6 +323,8 @@ class PairedMixtureVAE(nn.Module):
             expected = background + size * expected * (-logit.detach()).sigmoid()
             expected = expected / expected.sum(1, keepdim=True)
         of_cells = model.plain(counts, f * size, self.dispersions[name], logit, *of_background)
+        if of_background:  # which a cell without the modality has not; all other terms are 0 there
+            of_cells = of_cells * (counts.sums() > 0)
         return of_cells.mean(), reader.reconstructed(expected, counts.sums()[:, None], batch.design)
 
     def _of_levels(self, name: str, h: Tensor, batch: PairedBatch) -> tuple[Tensor, Tensor]:

@@ -108,7 +108,12 @@ def features_along(
     given = _input_of(data, modality, pseudotime, features, layer)
     counts = given.counts
     use, t, s = _cells_to_use(given, cells, size)
-    df = whole_number("df", df, 3, max(3, len(use) // 10))
+    df = whole_number("df", df, 3)
+    if len(use) < 10 * df:
+        raise InputError(
+            f"df is {df}, but only {count_of(len(use), 'cell', 'has', 'have')} a pseudotime; "
+            f"give at most {len(use) // 10}"
+        )
     min_cells = whole_number("min_cells", min_cells)
     basis = spline_basis(t, df)
     grid, kernel = _smoother(t)

@@ -6,8 +6,10 @@ without a common order, and makes the result reproducible from the seed.
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from ..arguments import flag, whole_number
 from ..data.annotated import LATENT, labels_of, latent_of
 from ..data.labels import level_name
+from ..data.names import note
 from ..errors import InputError
 from ..threads import limited_threads
 from ..words import count_of, name_some
@@ -74,7 +77,8 @@ def diffusion(
         n_neighbors: Number of neighbors of a cell in the graph. None: a 25th of the cells, at least
             30 and at most 60; with fewer, a graph of more cells may have a bottleneck at a branch.
         n_components: Components of the diffusion map.
-        branches: Also search for one fork of the path, as scanpy's `dpt` does.
+        branches: Also search for one fork of the path, as scanpy's `dpt` does. Cells between the
+            branches, and all cells where none were found, have no branch.
         key_added: Prefix of the results' names.
         seed: Seed of the neighbor search and of the eigenvectors.
 
@@ -149,10 +153,19 @@ def order_graph(
     values = np.asarray(adata.uns["diffmap_evals"], dtype=np.float64)[1:]
     root = int(start[0]) if len(start) == 1 else _tip(vectors, values, start)
     adata.uns["iroot"] = root
+    how = {"n_dcs": n_components + 1, "copy": True}
     with _undisturbed():
-        sc.tl.dpt(adata, n_dcs=n_components + 1, n_branchings=int(branches))
-    pseudotime = adata.obs["dpt_pseudotime"].to_numpy(dtype=np.float64)
-    branch = adata.obs["dpt_groups"].astype(int).to_numpy() if branches else None
+        ordered = sc.tl.dpt(adata, n_branchings=0, **how)
+    pseudotime = ordered.obs["dpt_pseudotime"].to_numpy(dtype=np.float64)
+    branch = None
+    if branches:
+        branch = np.full(len(pseudotime), -1)
+        # where a path has no branches, scanpy may look for the tip of a branch without cells
+        with _undisturbed(), redirect_stdout(io.StringIO()), suppress(ValueError, IndexError):
+            ordered = sc.tl.dpt(adata, n_branchings=1, **how)
+            branch = ordered.obs["dpt_groups"].astype(int).to_numpy()
+        if (branch < 0).all():
+            note("no branches were found")
     return Diffusion(vectors, values, pseudotime, branch, root)
 
 
