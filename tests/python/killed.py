@@ -27,7 +27,7 @@ import numpy as np
 import scmvp
 from scmvp import SCMVP, cli, files
 from scmvp.r import rbridge
-from scmvp.tools import impute
+from scmvp.tools import hdf5
 
 EVENTS = {
     "open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.link",
@@ -98,7 +98,7 @@ def stepwise(folder: Path, at: int | None, report: Path | None = None) -> Callab
     sys.addaudithook(hook)
     before(os, "fsync")
     before(files, "_exchange")
-    before(impute._Target, "write")
+    before(hdf5._Target, "write")
 
     def end() -> None:
         if report is not None:

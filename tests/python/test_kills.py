@@ -10,7 +10,9 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 
+import anndata
 import killed
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ import pytest
 import scmvp
 from scmvp import files, storage
 from scmvp.errors import InputNote
+from scmvp.tools import hdf5
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kill -9 of Linux")
 
@@ -132,6 +135,49 @@ def test_a_disk_that_fills_at_any_moment_of_an_imputation(all_jobs, tmp_path, th
 
         assert killed.in_child(prepare) == 0, limit
         assert names_in(folder) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_an_interrupt_in_any_write_leaves_no_imputed_file(tmp_path, monkeypatch, threshold):
+    values = np.random.default_rng(0).random((600, 1500), np.float32)
+    names = [f"c{i}" for i in range(600)], [f"p{j}" for j in range(1500)]
+    path, written, at, plain = tmp_path / "x.h5", [], [], hdf5._Target.write
+
+    def write(self, data):
+        written.append(None)
+        if len(written) in at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, data)
+
+    def call():
+        written.clear()
+        hdf5.write_blocks(path, iter(np.split(values, 4)), *names, threshold, {})
+
+    monkeypatch.setattr(hdf5._Target, "write", write)
+    call()
+    n = len(written)
+    path.unlink()
+    for number in range(1, n + 1):
+        at[:] = [number]
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        assert not [*tmp_path.iterdir()]
+    at.clear()
+    call()
+    expected = values if threshold is None else np.where(values >= threshold, values, 0)
+    found = anndata.read_h5ad(path).X
+    np.testing.assert_array_equal(found if threshold is None else found.toarray(), expected)
+
+
+def test_blocks_that_fail_leave_no_imputed_file(tmp_path):
+    def blocks():
+        yield np.ones((2, 3), np.float32)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        hdf5.write_blocks(tmp_path / "x.h5", blocks(), list("abcd"), list("efg"), None, {})
+    assert not [*tmp_path.iterdir()] and threading.active_count() == 1
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become someone else")
