@@ -12,7 +12,7 @@
 #'   60 different values.
 #' @param umap Name of a two-dimensional reduction for the map. `NULL`: `"umap"` if the object has
 #'   it; otherwise a UMAP of the latent is computed (t-SNE if umap-learn is not installed).
-#' @param markers Number of genes, peaks and proteins to list for each cluster.
+#' @param markers Number of genes, peaks and proteins to list for each cluster or group.
 #' @param title Title of the page.
 #' @param reduction Name of the reduction with the model.
 #' @param rna,peaks,proteins,methylation Counts, features x cells (for `methylation` a list of two),
@@ -22,6 +22,8 @@
 #' @param seed.use Seed of the cells drawn for the map (at most 3,000) and of their positions.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Show progress.
+#' @param group.by Name of a metadata column, such as annotated cell types, whose markers are listed
+#'   instead of those of the clusters.
 #' @return The path of the file, invisibly.
 #' @section Errors:
 #' `scmvp_error_model` if there is no stored model; `scmvp_error_input` if an argument is invalid or
@@ -37,7 +39,7 @@
 ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NULL, markers = 5,
                         title = "scMVP report", reduction = "scmvp", rna = NULL, peaks = NULL,
                         seed.use = 0, backend = c("auto", "reticulate", "process"),
-                        verbose = TRUE, proteins = NULL, methylation = NULL) {
+                        verbose = TRUE, proteins = NULL, methylation = NULL, group.by = NULL) {
   file <- path.expand(check_string(file, "file"))
   check_string(title, "title")
   check_flag(verbose, "verbose")
@@ -52,6 +54,10 @@ ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NUL
   cells <- rownames(latent)
   data <- cell_data(object, home)
   shown <- metadata_to_show(data, columns)
+  options$groupby <- check_string(group.by, "group.by", optional = TRUE)
+  if (!is.null(group.by)) {
+    check_names_known(group.by, colnames(data), "group.by", "among the metadata")
+  }
   options$coordinates <- map_of(object, umap, cells)
   counts <- counts_of_fit(
     object, record, reduction, home, cells, rna, peaks, proteins,
@@ -66,7 +72,7 @@ ReportSCMVP <- function(object, file = "report.html", columns = NULL, umap = NUL
       if (!is.null(counts) && length(batches) > 0) {
         batches_of_model(batches, cells, data, "the table of the object's cells")
       }
-      wanted <- union(shown, intersect(batches, colnames(data)))
+      wanted <- union(c(shown, group.by), intersect(batches, colnames(data)))
       named <- data[cells, wanted, drop = FALSE]
       engine$report(
         file, latent, counts, as_plain_columns(named), shown, c(options, record$level), watch$stage

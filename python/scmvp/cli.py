@@ -196,7 +196,7 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
     result, out = as_path(arguments.result), output_file(arguments)
     model = _load(result / "model", messages)
     how = {name: getattr(arguments, name) for name in ("n_clusters", "resolution", "title", "seed")}
-    how |= {"markers": arguments.markers, "columns": arguments.columns}
+    how |= {name: getattr(arguments, name) for name in ("markers", "columns", "groupby")}
     if arguments.input is not None:
         cells = _cells(arguments, messages, Expected(known=model.features))
         model.report(out, cells, progress=messages.progress, **how)

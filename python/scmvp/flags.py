@@ -160,7 +160,10 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
         help="metadata to show (default: numbers and columns of few levels)",
     )
     report.add_argument(
-        "--markers", type=_positive_int, default=5, help="number per cluster, default 5"
+        "--groupby", metavar="NAME", help="list markers of these groups, not of the clusters"
+    )
+    report.add_argument(
+        "--markers", type=_positive_int, default=5, help="number per group, default 5"
     )
     report.add_argument("--title", default="scMVP report", help="title of the page")
     report.add_argument("--seed", type=int, default=0, help="seed of the map, default 0")

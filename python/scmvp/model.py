@@ -356,6 +356,7 @@ class SCMVP(WithMethylation):
         data: PairedData | None = None,
         *,
         columns: Sequence[str] | None = None,
+        groupby: str | None = None,
         coordinates: np.ndarray | None = None,
         n_clusters: int | None = None,
         resolution: float | None = None,
@@ -366,20 +367,20 @@ class SCMVP(WithMethylation):
     ) -> None:
         """Write a report of the fit as one HTML page, which needs no network connection.
 
-        It shows the cells and their depth, the clusters and their tree, markers, measured and
-        imputed values, how well each modality alone separates clusters, batches, the training, and
-        warnings.
+        It shows cells and their depth, clusters and their tree, markers, measured and imputed
+        values, how well each modality alone separates clusters, batches, training, and warnings.
 
         Args:
             path: File to write or replace.
             data: The cells, with the metadata to show; the fitted cells, without, when None.
-            columns: Columns of `data.obs` to show; numeric columns and those of few levels when
-                None.
+            columns: Columns of `data.obs` to show; None: numeric ones and those of few levels.
+            groupby: Column of `data.obs`, such as cell types, whose markers are listed, instead of
+                those of the clusters.
             coordinates: Positions of the cells on the map, (n, 2); UMAP when None, or t-SNE if
                 umap-learn is not installed.
             n_clusters: Level of the clusters, as in `predict`.
             resolution: The same.
-            markers: Number of genes and of peaks to list for each cluster.
+            markers: Number of genes and of peaks to list for each group.
             title: Title of the page.
             seed: Seed of the cells drawn for the map (at most 3,000) and of their positions.
             progress: As in `train`.
@@ -393,8 +394,8 @@ class SCMVP(WithMethylation):
                 latent = self._embedded(paired, stages=stages)
             write_report(
                 path, self, paired.cells, latent, paired, obs_of(data, paired), columns=columns,
-                coordinates=coordinates, n_clusters=n_clusters, resolution=resolution,
-                markers=markers, title=title, seed=seed, stages=stages,
+                groupby=groupby, coordinates=coordinates, n_clusters=n_clusters,
+                resolution=resolution, markers=markers, title=title, seed=seed, stages=stages,
             )  # fmt: skip
 
     def save(self, directory: str | os.PathLike, *, overwrite: bool = False) -> None:

@@ -137,7 +137,7 @@ def test_clusters_of_too_few_cells_are_told(model, cells):
         assert f"Too few cells for a test of {word}: cluster 2 (2 cells)." in found.warnings
         assert set(none.left_out[modality]) == {"0", "1", "2"}
     assert not none.markers
-    assert "not two clusters large enough" in page_of(none, "")
+    assert "not two groups large enough" in page_of(none, "")
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_a_cluster_without_cells_is_left_out(model, cells, tmp_path):
 @pytest.mark.slow
 def test_means_of_markers_are_per_ten_thousand(found, model, cells):
     features, clusters, measured, imputed = found.means["rna"]
-    assert list(clusters) == [0, 1, 2, 3]
+    assert list(clusters) == ["0", "1", "2", "3"]
     counts = cells["rna"][:, list(model.genes)].X.toarray()
     scaled = pd.DataFrame(counts / counts.sum(1, keepdims=True) * 1e4, columns=model.genes)
     decoded = model.get_normalized_expression(genes=features)
@@ -160,6 +160,37 @@ def test_means_of_markers_are_per_ten_thousand(found, model, cells):
         own = model.predict() == cluster
         np.testing.assert_allclose(measured[:, cluster], scaled[own][features].mean(), rtol=1e-4)
         np.testing.assert_allclose(imputed[:, cluster], decoded[own].mean(0), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_markers_may_be_those_of_groups_that_have_names(model, cells, tmp_path):
+    named = cells.copy()
+    types = named.obs["cell_type"].astype(str).replace({"type1": "type0"}).to_numpy()
+    order = ["unused", *sorted(set(types), reverse=True)]
+    types = np.where(np.arange(400) % 50 == 0, None, types)
+    named.obs["cell <type>"] = pd.Categorical(types, order)
+    file = tmp_path / "report.html"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputNote)
+        model.report(file, named, groupby="cell <type>", columns=["score"])
+    text = file.read_text()
+    names = [column["name"] for column in data_of(text)["columns"]]
+    assert "cell <type>" in names and "score" in names and "cell <type>" not in text
+    labels = pd.Series(types, index=cells.obs_names)
+    table = model.differential_expression(cells, groupby=labels, only_pos=True, n_samples=1)
+    called = table[table["is_de"]]
+    section = re.search(r"<h3>Genes</h3>.*?<h3>", text, re.S)[0]
+    sizes = ", ".join(f"{one}: {(called['group'] == one).sum():,}" for one in order[1:])
+    assert f"called, by group of cell &lt;type&gt;: {sizes}<" in section
+    counts = cells["rna"][:, list(model.genes)].X.toarray()
+    scaled = pd.DataFrame(counts / counts.sum(1, keepdims=True) * 1e4, columns=model.genes)
+    means = re.findall(r"<title>(\w+), group of cell &lt;type&gt; (\w+): ([\d.e+-]+)<", section)
+    n_features = len({gene for gene, _, _ in means})
+    for gene, one, said in means[: n_features * (len(order) - 1)]:  # measured, then imputed
+        assert float(said) == pytest.approx(scaled[types == one][gene].mean(), rel=1e-2)
+    crossed = pd.crosstab(model.predict(), pd.Series(types).fillna("missing"))
+    first = crossed.loc[0, [*order[1:], "missing"]]
+    assert "<td>cluster 0</td>" + "".join(f"<td>{n}</td>" for n in first) in text
 
 
 @pytest.mark.slow
@@ -172,14 +203,16 @@ def test_cells_that_were_not_measured_are_not_zeros(model, cells, tmp_path):
     query.obs["batch"] = cells.obs["batch"]
     query.obs["ratio"] = np.where(np.arange(400) == 7, np.inf, np.arange(400.0))
     query.obs["plate"] = (np.arange(400) % 12).astype(str)
+    query.obs["place"] = np.array(["lung", "fat", "12", "9"])[np.arange(400) % 4]
     file = tmp_path / "report.html"
     with warnings.catch_warnings():
         warnings.simplefilter("error", InputNote)
-        model.report(file, query, columns=["ratio", "plate"])
+        model.report(file, query, columns=["ratio", "plate", "place"])
     text = file.read_text()
     columns = {column["name"]: column for column in data_of(text)["columns"]}
     assert columns["ratio"]["values"][6:9] == [6, None, 8]
     assert columns["plate"]["levels"] == [str(i) for i in range(12)]
+    assert columns["place"]["levels"] == ["9", "12", "fat", "lung"]
     unknown = [value is None for value in columns["ATAC counts, log10"]["values"]]
     assert unknown == hidden.tolist()
     counts = cells["atac"][:, list(model.peaks)].X.toarray()

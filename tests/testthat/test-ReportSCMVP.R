@@ -35,6 +35,10 @@ test_that("a report has the clusters, the metadata and the map of the object", {
   columns <- vapply(data$columns, `[[`, "", "name")
   expect_true("half" %in% columns && !"score" %in% columns)
   expect_length(data$columns[[1]]$levels, 2)
+  # markers of named groups, in the order of the factor
+  ReportSCMVP(object, file, columns = "score", group.by = "half", verbose = FALSE)
+  text <- paste(readLines(file, warn = FALSE), collapse = " ")
+  expect_match(text, "called, by group of half: right: [0-9]+, left: [0-9]+<")
 })
 
 test_that("without the counts there is what the fit has", {
@@ -68,6 +72,9 @@ test_that("what a report cannot show is refused, and no file is made", {
   expect_refused(ReportSCMVP(object, file, umap = "scmvp"), "name a two-dimensional reduction")
   expect_refused(ReportSCMVP(object, file, umap = "none"), "run RunUMAP\\(\\) first")
   expect_refused(ReportSCMVP(object, file, markers = 0), "markers must be a whole number")
+  expect_refused(
+    ReportSCMVP(object, file, group.by = "none"), "group.by.*is not among the metadata"
+  )
   expect_error(ReportSCMVP(paired_object(), file), class = "scmvp_error_model")
   expect_false(file.exists(file))
 })

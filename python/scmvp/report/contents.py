@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
+from ..data.labels import level_codes, level_names
 from ..data.levels import both_columns
 from ..data.matrices import cell_totals, columns_of, in_memory
 from ..data.paired import Paired
@@ -49,6 +50,7 @@ class Cells:
         probabilities: Probabilities of their clusters, (n, C).
         columns: Columns of their metadata, one row per cell.
         batches: Names of those columns that the model has as batches.
+        groupby: The one of these columns whose levels the markers are of; None: the clusters.
     """
 
     names: np.ndarray
@@ -56,6 +58,24 @@ class Cells:
     probabilities: np.ndarray
     columns: pd.DataFrame
     batches: list[str]
+    groupby: str | None = None
+
+    @property
+    def groups(self) -> pd.Series:
+        """Those that the markers are of, (n,): names in their order; NaN in none."""
+        if self.groupby is None:
+            number = np.unique(self.cluster)  # in the order of numbers, not of text
+            found = pd.Categorical(self.cluster.astype(str), number.astype(str))
+        else:
+            values = self.columns[self.groupby]
+            code, levels = level_codes(values, level_names(values))
+            found = pd.Categorical.from_codes(code, levels)
+        return pd.Series(found, index=self.names)
+
+    @property
+    def word(self) -> str:
+        """For one of these groups."""
+        return "cluster" if self.groupby is None else f"group of {self.groupby}"
 
     @property
     def cluster(self) -> np.ndarray:
@@ -82,8 +102,8 @@ class Contents:
     depth: dict[str, np.ndarray] = field(default_factory=dict)  # by modality, (n,)
     converted: bool = False  # whether insertions were converted to the fragments of the ATAC depth
     markers: dict[str, pd.DataFrame] = field(default_factory=dict)
-    n_markers: dict[str, pd.Series] = field(default_factory=dict)  # called ones, by cluster
-    # features, clusters that have cells, measured, imputed (f, clusters)
+    n_markers: dict[str, pd.Series] = field(default_factory=dict)  # called ones, by group
+    # features, groups that have cells, measured, imputed (f, groups)
     means: dict[str, tuple] = field(default_factory=dict)
     agreement: dict[str, float] = field(default_factory=dict)
     doublets: np.ndarray | None = None  # scores, (n,)
@@ -148,9 +168,7 @@ def contents_of(
 def _add_markers(
     found: Contents, model: SCMVP, paired: Paired, n_markers: int, seed: int, stages: Stages
 ) -> None:
-    number = np.unique(found.cells.cluster)  # in the order of numbers, not of text
-    text = pd.Categorical(found.cells.cluster.astype(str), number.astype(str))
-    labels = pd.Series(text, index=found.cells.names)
+    labels = found.cells.groups
     if labels.nunique() < 2:
         return
     for modality in model.features:
@@ -178,14 +196,14 @@ def _add_markers(
 
 def _means(
     found: Contents, model: SCMVP, paired: Paired, modality: str, features: list[str]
-) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-    """Mean of measured (per 10,000 counts, or levels) and imputed values by cluster with cells."""
-    cluster = found.cells.cluster
-    used = np.unique(cluster)
+) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
+    """Mean of measured (per 10,000 counts, or levels) and imputed values by group with cells."""
+    groups = found.cells.groups
+    used = list(groups.cat.categories)
     at = pd.Index(paired.features[modality]).get_indexer(features)
-    by_cluster = [np.flatnonzero(cluster == one) for one in used]
+    by_group = [np.flatnonzero(groups == one) for one in used]
     # in cells without counts of the modality it was not measured
-    with_counts = [rows[found.depth[modality][rows] > 0] for rows in by_cluster]
+    with_counts = [rows[found.depth[modality][rows] > 0] for rows in by_group]
     counts = paired.counts[modality]
     if MODALITIES[modality].is_level:
         columns = both_columns(at, counts.shape[1] // 2)
@@ -203,14 +221,14 @@ def _means(
         features,
         used,
         np.column_stack(measured),
-        np.column_stack([imputed[rows].mean(0) for rows in by_cluster]),
+        np.column_stack([imputed[rows].mean(0) for rows in by_group]),
     )
 
 
-def _levels(counts: Any, by_cluster: list[np.ndarray]) -> list[np.ndarray]:
-    """Methylated by covered positions of each cluster, (f,)."""
+def _levels(counts: Any, by_group: list[np.ndarray]) -> list[np.ndarray]:
+    """Methylated by covered positions of each group, (f,)."""
     found = []
-    for rows in by_cluster:
+    for rows in by_group:
         m, u = np.split(np.asarray(counts[rows].sum(0, dtype=np.float64)).ravel(), 2)
         found.append(np.divide(m, m + u, out=np.full_like(m, np.nan), where=m + u > 0))
     return found
@@ -265,7 +283,8 @@ def _neighbors(latent: np.ndarray) -> np.ndarray:
 
 def warnings_of(found: Contents) -> list[str]:
     """What a reader should know before the clusters are given names, as sentences."""
-    return [*_of_training(found), *_of_modalities(found), *_of_clusters(found)]
+    parts = (_of_training, _of_modalities, _of_clusters, _of_markers)
+    return [sentence for part in parts for sentence in part(found)]
 
 
 def _of_training(found: Contents) -> list[str]:
@@ -328,27 +347,34 @@ def _of_clusters(found: Contents) -> list[str]:
         said.append(
             f"The cells of {_named(unsure)} are between clusters (median probability < {UNSURE})."
         )
+    return said
+
+
+def _of_markers(found: Contents) -> list[str]:
+    said, word = [], found.cells.word
     for modality, left_out in found.left_out.items():
         if left_out:
             names = ", ".join(f"{one} ({why})" for one, why in left_out.items())
-            word = MODALITIES[modality].features
-            said.append(f"Too few cells for a test of {word}: cluster {names}.")
+            features = MODALITIES[modality].features
+            said.append(f"Too few cells for a test of {features}: {word} {names}.")
     if found.n_markers:
         number = pd.DataFrame(found.n_markers).sum(axis=1)
-        without = number.index[number == 0].astype(int).tolist()
+        without = number.index[number == 0].tolist()
         if without:
             none = " and ".join(f"no {MODALITIES[name].feature}" for name in found.n_markers)
-            said.append(f"{none.capitalize()} is higher in {_named(without)} than in all others.")
+            named = _named(without, word)
+            said.append(f"{none.capitalize()} is higher in {named} than in all others.")
         said += _of_depth(found, number)
     return said
 
 
 def _of_depth(found: Contents, number: pd.Series) -> list[str]:
-    """Clusters that differ from the others in depth and hardly in anything else."""
-    few = number.index[number < max(5, 0.1 * number.median())].astype(int)
+    """Groups that differ from the others in depth and hardly in anything else."""
+    few = number.index[number < max(5, 0.1 * number.median())]
+    groups, word = found.cells.groups, found.cells.word
     deep, shallow = [], []
     for one in few:
-        own = found.cells.cluster == one
+        own = (groups == one).to_numpy()
         ratios = []
         for depth in found.depth.values():
             inside, outside = (depth[cells & (depth > 0)] for cells in (own, ~own))
@@ -362,15 +388,19 @@ def _of_depth(found: Contents, number: pd.Series) -> list[str]:
             shallow.append(one)
     said = []
     if deep:
-        said.append(f"The cells of {_named(deep)} have many counts and few markers: doublets?")
+        named = _named(deep, word)
+        said.append(f"The cells of {named} have many counts and few markers: doublets?")
     if shallow:
-        said.append(f"The cells of {_named(shallow)} have few counts and few markers: empty drops?")
+        named = _named(shallow, word)
+        said.append(f"The cells of {named} have few counts and few markers: empty drops?")
     return said
 
 
-def _named(clusters: Sequence[int]) -> str:
-    word = "cluster" if len(clusters) == 1 else "clusters"
-    return f"{word} {', '.join(map(str, clusters))}"
+def _named(groups: Sequence[object], word: str = "cluster") -> str:
+    if len(groups) > 1:  # "clusters", "groups of cell_type"
+        first, *rest = word.split(" ", 1)
+        word = " ".join([f"{first}s", *rest])
+    return f"{word} {', '.join(map(str, groups))}"
 
 
 def columns_to_show(obs: pd.DataFrame, wanted: Sequence[str] | None) -> list[str]:

@@ -116,26 +116,32 @@ def bars(names: Sequence[str], values: Sequence[float], colors: Sequence[str], x
     return _svg(width, height, x_label, "".join(parts))
 
 
-def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str) -> str:
-    """Values of features (rows) in groups (columns), each row from its lowest to its highest."""
-    cell = 20
+def heat(
+    values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str, word: str
+) -> str:
+    """Values of features (rows) in groups (columns), each row from its lowest to its highest.
+
+    Names of groups that are wider than a column stand upright. `word`: for one of the groups.
+    """
+    cell, longest = 20, max(len(name) for name in columns)
     left = 12 + 7 * max(len(name) for name in rows)
-    width, height = left + cell * len(columns) + 8, cell * len(rows) + 30
+    upright = longest > 3
+    width = left + cell * len(columns) + 8
+    height = cell * len(rows) + (14 + 7 * longest if upright else 30)
     parts = []
     for i, name in enumerate(rows):
         parts.append(_text(left - 6, i * cell + 14, name, "end"))
         colors = on_ramp(values[i])
         for j, column in enumerate(columns):
             said = f"{values[i, j]:.3g}" if np.isfinite(values[i, j]) else "not measured"
-            title = escape(f"{name}, cluster {column}: {said}")
+            title = escape(f"{name}, {word} {column}: {said}")
             parts.append(
                 f'<rect x="{left + j * cell}" y="{i * cell}" width="{cell - 1}" '
                 f'height="{cell - 1}" fill="{colors[j]}"><title>{title}</title></rect>'
             )
-    parts += [
-        _text(left + j * cell + cell / 2, height - 16, column, "middle")
-        for j, column in enumerate(columns)
-    ]
+    for j, column in enumerate(columns):
+        x, y = left + j * cell + cell / 2, cell * len(rows) + (8 if upright else 14)
+        parts.append(_turned(x + 4, y, column, "end") if upright else _text(x, y, column, "middle"))
     return _svg(width, height, label, "".join(parts))
 
 
@@ -253,8 +259,8 @@ def _text(x: float, y: float, text: str, anchor: str, color: str = "#222", size:
     )
 
 
-def _turned(x: float, y: float, text: str) -> str:
-    return f'<g transform="rotate(-90 {x:g} {y:g})">{_text(x, y, text, "middle")}</g>'
+def _turned(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<g transform="rotate(-90 {x:g} {y:g})">{_text(x, y, text, anchor)}</g>'
 
 
 def _svg(width: float, height: float, label: str, content: str) -> str:

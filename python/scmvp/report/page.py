@@ -148,44 +148,54 @@ def _clusters(found: Contents) -> str:
             "cluster, and its number of cells in the fit. A dashed line is where the tree is cut.",
             "tree",
         )
-    return _section("Clusters", f'<div class="row">{"".join(pictures)}</div>{drawn}')
+    crossed = "" if cells.groupby is None else _by_cluster(found, cells.groupby)
+    return _section("Clusters", f'<div class="row">{"".join(pictures)}</div>{drawn}{crossed}')
 
 
 def _markers(found: Contents) -> str:
     if not found.depth:
         return _section("Markers", _without_counts("Markers"))
     if not found.markers:
-        return _section("Markers", "<p>There are not two clusters large enough for a test.</p>")
+        return _section("Markers", "<p>There are not two groups large enough for a test.</p>")
+    word, same = (
+        escape(found.cells.word),
+        "The clusters were found in the same counts, so that q is",
+    )
+    if found.cells.groupby is not None:
+        same = "If the groups come from clusters of the same counts, q is"
     parts = [
-        "<p>Features that are higher in the cells of a cluster than in all others, at a false "
+        f"<p>Features that are higher in the cells of a {word} than in all others, at a false "
         "discovery rate of 5 %. lfc: log2 fold change, shrunken; q: expected proportion of false "
-        "calls down to this line; detected: cells with a count in the cluster and in the others. "
-        "The clusters were found in the same counts, so that q is a rank rather than a proof.</p>"
+        "calls down to this line; detected: cells with a count in the group and in the others. "
+        f"{same} a rank rather than a proof.</p>"
     ]
     if any(MODALITIES[name].is_level for name in found.markers):
         parts.append("<p>Of methylation, lfc is the log2 odds ratio of the levels.</p>")
     for name, table in found.markers.items():
         of, number = MODALITIES[name], found.n_markers[name]
-        called = ", ".join(f"{cluster}: {n:,}" for cluster, n in number.items())
+        called = ", ".join(f"{escape(group)}: {n:,}" for group, n in number.items())
         parts.append(f"<h3>{of.features.capitalize()}</h3>")
-        parts.append(f'<p class="faint">called, by cluster: {called}</p>')
+        parts.append(f'<p class="faint">called, by {word}: {called}</p>')
         if len(table):
-            parts.append(_details(f"The first {of.features} of each cluster", _marker_table(table)))
+            listed = _marker_table(table, found.cells.groupby or "cluster")
+            parts.append(_details(f"The first {of.features} of each {found.cells.word}", listed))
         if name in found.means:
             parts.append(_heats(found, name))
     return _section("Markers", *parts)
 
 
 def _heats(found: Contents, modality: str) -> str:
-    features, used, *both = found.means[modality]
-    clusters = [str(one) for one in used]
+    features, groups, *both = found.means[modality]
+    word = found.cells.word
     pictures = [
-        _figure(figures.heat(values, features, clusters, kind), f"{kind}, mean per cluster", "heat")
+        _figure(
+            figures.heat(values, features, groups, kind, word), f"{kind}, mean per {word}", "heat"
+        )
         for kind, values in zip(("Measured", "Imputed"), both, strict=True)
     ]
     return (
-        '<p class="faint">The first of each cluster, each row from its lowest to its highest mean'
-        f'.</p><div class="row">{"".join(pictures)}</div>'
+        f'<p class="faint">The first of each {escape(word)}, each row from its lowest to its '
+        f'highest mean.</p><div class="row">{"".join(pictures)}</div>'
     )
 
 
@@ -217,11 +227,16 @@ def _batches(found: Contents) -> str:
             ],
         ),
     ]
-    for name in found.cells.batches:
-        counts = pd.crosstab(found.cells.cluster, found.cells.columns[name].astype(str))
-        rows = [(f"cluster {one}", *map("{:,}".format, counts.loc[one])) for one in counts.index]
-        parts.append(_table((name, *counts.columns), rows))
+    parts += [_by_cluster(found, name) for name in found.cells.batches]
     return _section("Batches", *parts)
+
+
+def _by_cluster(found: Contents, name: str) -> str:
+    """How many cells of each cluster have each level of a column."""
+    code, levels = _coded(found.cells.columns[name])
+    counts = pd.crosstab(found.cells.cluster, pd.Categorical.from_codes(code, levels))
+    rows = [(f"cluster {one}", *map("{:,}".format, counts.loc[one])) for one in counts.index]
+    return _table((name, *counts.columns), rows)
 
 
 def _training(found: Contents) -> str:
@@ -291,7 +306,8 @@ def _coded(values: pd.Series) -> tuple[np.ndarray, list[str]]:
         known = [str(level) for level in values.cat.categories if str(level) in there]
         levels = known + sorted(there - set(known))
     else:
-        levels = sorted(there, key=lambda one: (not one.isdecimal(), one.zfill(20), one))
+        number = {one: one.zfill(20) for one in there if one.isdecimal()}
+        levels = sorted(there, key=lambda one: (one not in number, number.get(one, one)))
     return pd.Index(levels).get_indexer(text), levels
 
 
@@ -321,7 +337,7 @@ def _legend(column: dict[str, Any]) -> str:
     return f'<div class="legend">{entries}</div>'
 
 
-def _marker_table(table: pd.DataFrame) -> str:
+def _marker_table(table: pd.DataFrame, groups: str) -> str:
     rows = [
         (
             row.group, row.feature, f"{row.lfc:.2f}", f"{row.q_value:.2g}",
@@ -329,7 +345,7 @@ def _marker_table(table: pd.DataFrame) -> str:
         )
         for row in table.itertuples(index=False)
     ]  # fmt: skip
-    return _table(("cluster", "feature", "lfc", "q", "detected", "in others"), rows)
+    return _table((groups, "feature", "lfc", "q", "detected", "in others"), rows)
 
 
 def _json_of(found: Contents, columns: list[dict[str, Any]]) -> str:

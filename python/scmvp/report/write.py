@@ -38,6 +38,7 @@ def write_report(
     obs: pd.DataFrame | None = None,
     *,
     columns: Sequence[str] | None = None,
+    groupby: str | None = None,
     coordinates: np.ndarray | None = None,
     n_clusters: int | None = None,
     resolution: float | None = None,
@@ -56,10 +57,11 @@ def write_report(
         paired: Their counts, in the same order; None without.
         obs: Their metadata, a row per name.
         columns: Columns of `obs` to show; None: numbers, and columns of at most 60 levels.
+        groupby: Column of `obs` with the groups whose markers are listed; None: the clusters.
         coordinates: Places on a map, (n, 2).
         n_clusters: Level of the clusters.
         resolution: The same.
-        markers: Features to list of each cluster.
+        markers: Features to list of each group.
         title: Title of the page.
         seed: Seed of the map.
         stages: For what takes long.
@@ -80,11 +82,13 @@ def write_report(
                 f"coordinates has shape {coordinates.shape}, or values that are not finite; give "
                 f"two numbers for each of {count_of(len(names), 'cell')}"
             )
+    if groupby is not None:
+        positions(list(obs.columns), [groupby], "column", "the metadata")
     chosen = columns_to_show(obs, columns)
     batches = [name for name in model.batch_levels if name in obs]
-    kept = list(dict.fromkeys([*batches, *chosen]))
+    kept = list(dict.fromkeys([*([groupby] if groupby else []), *batches, *chosen]))
     probabilities = model.responsibilities(latent, n_clusters=n_clusters, resolution=resolution)
-    cells = Cells(np.asarray(names), latent, probabilities, obs[kept], batches)
+    cells = Cells(np.asarray(names), latent, probabilities, obs[kept], batches, groupby)
     found = contents_of(model, cells, paired, coordinates, markers, seed, stages)
     found.tree, found.cluster_of = model.tree, model.cluster_of_component(n_clusters, resolution)
     with stages.stage("writing the report"), whole_file(path) as partial:
