@@ -77,6 +77,10 @@ saveRDS(two, "two.rds")
 two[["again"]] <- NULL
 two[["peaks"]] <- NULL
 saveRDS(two, "no_peaks.rds")
+two[["peaks"]] <- CreateAssayObject(data = as.matrix(two[["RNA"]]@counts) / 2)
+DefaultAssay(two) <- "peaks"
+two[["RNA"]] <- NULL
+saveRDS(two, "none.rds")
 saveRDS(1:3, "numbers.rds")
 
 if (packageVersion("SeuratObject") >= "5.0.0") {

@@ -341,11 +341,27 @@ def test_files_that_cannot_be_used(objects, tmp_path, refused, engine):
 
     refused(lambda: read(objects / "two.rds"), "2 assays could be the RNA", "(RNA, again)")
     assert read(objects / "two.rds", rna_assay="again")["rna"].n_vars == 50
-    refused(lambda: read(objects / "no_peaks.rds"), "no peak assay")
+    refused(lambda: read(objects / "none.rds"), "no RNA assay")
     refused(lambda: read(objects / "numbers.rds"), "class integer")
     content = (objects / "v3.rds").read_bytes()
     (tmp_path / "cut.rds").write_bytes(content[: len(content) // 2])
     refused(lambda: read(tmp_path / "cut.rds"), "cut.rds", "truncated")
+
+
+@pytest.mark.slow
+def test_an_object_may_have_one_modality(objects, tmp_path, engine):
+    mdata = scmvp.read_rds(objects / "no_peaks.rds", engine=engine)
+    assert [*mdata.mod] == ["rna"]
+    both = scmvp.read_rds(objects / "two.rds", rna_assay="RNA", engine=engine)
+    for kind in ("Seurat", "SingleCellExperiment"):
+        try:
+            scmvp.write_rds(mdata, tmp_path / "again.rds", kind, engine=engine)
+        except scmvp.RError:
+            assert kind != "Seurat"  # SingleCellExperiment is not installed
+            continue
+        again = scmvp.read(tmp_path / "again.rds", modalities="rna")
+        assert list(again.obs_names) == list(both.obs_names)
+        assert (again["rna"].X != both["rna"].X).nnz == 0
 
 
 @pytest.mark.slow

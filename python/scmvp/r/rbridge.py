@@ -129,7 +129,7 @@ def write_rds(
     results to the file of the object with `add_to_rds`.
 
     Args:
-        mdata: Modalities 'rna' and 'atac', and 'protein', with which one of these may be absent.
+        mdata: With one or more of the modalities 'rna', 'atac' and 'protein'.
         path: File to write or replace; an existing file is replaced only by a complete one.
         as_: Class of the object.
         rna_layer: Layer with the RNA counts, or 'raw'; X when None.
@@ -180,11 +180,11 @@ def _parts_to_write(mdata: MuData) -> dict[str, AnnData]:
     """The modalities that R has a place for, with the cells in the order of the MuData.
 
     Raises:
-        InputError: RNA or ATAC is missing, or the modalities and the whole have other cells.
+        InputError: None is known, or the modalities and the whole have other cells.
     """
     known = names_of_modalities(mdata.mod)
     known = {modality: name for modality, name in known.items() if modality in ASSAYS}
-    found = modality_parts(mdata, one_is_enough=len(known) > 1)
+    found = modality_parts(mdata, one_is_enough=len(known) > 0)
     parts = {name: adata for name, adata in found.items() if adata is not None and name in known}
     if more := [str(name) for name in mdata.mod if name not in known.values()]:
         note(f"only {listed(parts)} are written, and not {name_some(more)}")
