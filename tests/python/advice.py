@@ -623,6 +623,9 @@ ADVICE: dict[str, dict[str, str]] = {
         "may hold {": "test_one_modality::test_features_that_may_be_of_two_modalities_of_the_model",
         "does not state which features": "case types",
         "does not state the types": NOTE,
+        "name another modality": (
+            "test_one_modality::test_what_is_guessed_is_said_and_what_is_stated_is_taken"
+        ),
     },
     "tenx": {
         "in every line": "case kinds_of_files",

@@ -16,6 +16,7 @@ from mudata import MuData
 import scmvp
 from scmvp import cli
 from scmvp.data.checks import check_paired
+from scmvp.data.types import Expected
 from scmvp.errors import InputNote
 from scmvp.modalities import PAIR
 
@@ -104,10 +105,15 @@ def test_what_is_guessed_is_said_and_what_is_stated_is_taken(simulated, tmp_path
         call = lambda backed=backed: scmvp.read(tmp_path / "mixed.h5ad", backed=backed)  # noqa: E731
         refused(call, "does not state which", "rna.h5ad and atac.h5ad")
     refused(lambda: scmvp.SCMVP(mixed), "does not state which", "(rna, atac)")
+    for stated in ("rna", "atac"):
+        refused(lambda stated=stated: scmvp.SCMVP(mixed, modalities=stated), "does not state which")
+    for stated in ("rna", "protein"):
+        refused(lambda stated=stated: scmvp.read(tmp_path / "x.h5ad", modalities=stated), "ranges")
+    bare(simulated["rna"]).write_h5ad(tmp_path / "x.h5ad")
     with warnings.catch_warnings():
         warnings.simplefilter("error", InputNote)
         read = scmvp.read(tmp_path / "x.h5ad", modalities="protein")
-    assert [*read.mod] == ["protein"] and read.n_vars == 600
+    assert [*read.mod] == ["protein"] and read.n_vars == 300
 
 
 def test_only_the_modalities_that_are_asked_for_are_read(simulated, ten_x, tmp_path, refused):
@@ -186,6 +192,10 @@ def test_other_verbs_take_cells_of_one_modality(folder, simulated, tmp_path):
     cells = (simulated["rna"], None)
     wanted = model.get_accessibility_estimates(cells)
     np.testing.assert_allclose(anndata.read_h5ad(tmp_path / "out.h5").X, wanted, rtol=1e-3)
+    model.report(tmp_path / "report.html", simulated["rna"], groupby="cell_type")
+    page = (tmp_path / "report.html").read_text()
+    assert "<h3>Genes</h3>" in page and "<h3>Peaks</h3>" not in page
+    assert "240 cells have no ATAC counts" in page
     how = ["--modality", "rna", "--out", str(tmp_path / "out.csv"), "--quiet"]
     assert cli.main(["differential", str(folder / "model"), str(path), *how]) == 0
     table = pd.read_csv(tmp_path / "out.csv", dtype={"group": str})
@@ -199,6 +209,12 @@ def test_features_that_may_be_of_two_modalities_of_the_model(folder, simulated, 
     model = scmvp.SCMVP.load(folder / "model")
     few = bare(simulated["rna"][:, :30])
     refused(lambda: model.get_latent_representation(few), "may hold RNA or protein")
+    with_others = bare(simulated["rna"])
+    renamed = [f"ADT{i}" if i >= 280 else name for i, name in enumerate(with_others.var_names)]
+    with_others.var_names = renamed
+    other = Expected(known=model.features | {"protein": np.array(renamed[280:])})
+    refused(lambda: other.of_names(np.array(renamed), "x"), "x may hold RNA or protein")
+    assert other.of_names(np.array(renamed[:290]), "x") == "rna"
     few.var["feature_types"] = "Antibody Capture"
     np.testing.assert_array_equal(
         model.get_latent_representation(few), model.get_latent_representation((None, None, few))

@@ -136,21 +136,8 @@ class Expected:
         """The modality of an AnnData whose features have these names and no types.
 
         Raises:
-            InputError: It may be several.
+            InputError: They may be several, or are not the one that is asked for.
         """
-        if self.is_one and self.modalities is not None:
-            return self.modalities[0]
-        own = pd.Index(names)
-        shared = {name: int(own.isin(features).sum()) for name, features in self.known.items()}
-        most = [name for name, n in shared.items() if n == max(shared.values()) > 0]
-        if len(most) > 1:
-            raise InputError(
-                f"{where} may hold {listed(most, 'or')}, whose features have the same names in the "
-                "model; add a column 'feature_types' ('Gene Expression', 'Peaks' or 'Antibody "
-                "Capture') to var"
-            )
-        if most:
-            return most[0]
         ranges = share_of_ranges(names)
         if _FEW_RANGES < ranges < MOST_RANGES:
             raise InputError(
@@ -159,13 +146,43 @@ class Expected:
                 "features.tsv, or give the two apart: (rna, atac), or rna.h5ad and atac.h5ad in "
                 "one folder"
             )
-        found = "rna" if ranges <= _FEW_RANGES else "atac"
-        because = {"rna": "are not", "atac": "are"}[found]
+        are_peaks = ranges >= MOST_RANGES
+        if self.is_one and self.modalities is not None:
+            stated = self.modalities[0]
+            if are_peaks and stated in ("rna", "protein"):
+                raise InputError(
+                    f"{where} does not hold {label_of(stated)}: the names of its features are "
+                    f"genomic ranges ({name_some(names)}); name another modality"
+                )
+            return stated
+        if (found := self._by_names(pd.Index(names), where)) is not None:
+            return found
+        found, because = ("atac", "are") if are_peaks else ("rna", "are not")
         note(
             f"{where} does not state the types of its features: they are read as "
             f"{feature_of(found)}s, because their names {because} genomic ranges"
         )
         return found
+
+    def _by_names(self, names: pd.Index, where: str) -> str | None:
+        """The modality of the model that has most of these features; None where none has any."""
+        shared = {name: names.isin(features) for name, features in self.known.items()}
+        n = {name: int(part.sum()) for name, part in shared.items() if part.any()}
+        most = [name for name in n if n[name] == max(n.values())]
+        # of others it has most of their own
+        others = [
+            name
+            for name in n
+            if name not in most
+            and 2 * (shared[name] & ~shared[most[0]]).sum() > len(self.known[name])
+        ]
+        if len(most) + len(others) > 1:
+            may = listed([name for name in n if name in most + others], "or")
+            raise InputError(
+                f"{where} may hold {may}: its features have names that the model has in each; add "
+                "a column 'feature_types' ('Gene Expression', 'Peaks' or 'Antibody Capture') to var"
+            )
+        return most[0] if most else None
 
 
 ANY = Expected()

@@ -172,6 +172,8 @@ def _add_markers(
     if labels.nunique() < 2:
         return
     for modality in model.features:
+        if not found.depth[modality].any():
+            continue
         word = MODALITIES[modality].features
         with stages.stage(f"testing {word}"):
             try:
