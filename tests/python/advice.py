@@ -186,7 +186,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "more epochs may fit better": NOTE,
         "hardly separates the clusters": NOTE,
         "no {modality.label} counts": NOTE,
-        "is higher in {_named(without)} than in all others": NOTE,
+        "is higher in {named} than in all others": NOTE,
         "of which all cells have": NOTE,
     },
     "covariates": {
