@@ -22,7 +22,7 @@ import numpy as np
 import scmvp
 
 from .arguments import once
-from .data.checks import check_paired
+from .data.checks import check_paired, refuse_none_shared
 from .data.names import names_of_modalities
 from .data.paired import Paired
 from .data.types import Expected
@@ -348,7 +348,9 @@ def _other_cells(arguments: argparse.Namespace, model: Any, messages: _Messages)
     cells = _cells(arguments, messages, Expected(known=model.features))
     with messages.stages.stage("checking the counts"):
         has = cells.counts if isinstance(cells, Paired) else names_of_modalities(cells.mod)
-        modalities = [name for name in model.features if name in has] or None
+        modalities = [name for name in model.features if name in has]
+        if not modalities:
+            refuse_none_shared(has, model.features)
         return check_paired(
             cells, mosaic=arguments.mosaic, columns=list(model.batch_levels), modalities=modalities
         )
@@ -388,7 +390,7 @@ def _of_latent(latent: np.ndarray) -> str:
 def _shape(cells: Any) -> str:
     on_disk = isinstance(cells, Paired)
     parts = cells.counts if on_disk else cells.mod
-    n_cells = next(iter(parts.values())).shape[0]
+    n_cells = len(cells.cells) if on_disk else cells.n_obs
     features = [count_of(part.shape[1], feature_of(name)) for name, part in parts.items()]
     sizes = ", ".join([count_of(n_cells, "cell"), *features])
     return f"{sizes}; the counts stay on disk" if on_disk else sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from .data.formats import files_read, fragments_beside
@@ -54,7 +55,10 @@ def _sources(arguments: argparse.Namespace) -> list[Path]:
     found = [file for path in samples for file in files_read(as_path(path))]
     if "fragments" in given:
         files = _listed(given["fragments"])
-        found += map(as_path, files) if files else map(fragments_beside, map(as_path, samples))
+        found += map(as_path, files)
+        for path in samples if not files else ():
+            with suppress(InputError):  # a sample without peaks needs none
+                found.append(fragments_beside(as_path(path)))
     if "model" in given:
         found += files_of_model(as_path(given["model"]))
     if "result" in given:

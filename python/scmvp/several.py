@@ -13,7 +13,7 @@ from .arguments import Names
 from .data.formats import fragments_beside
 from .data.fragments import counts_of_fragments
 from .data.joining import adata_of
-from .data.names import as_names
+from .data.names import as_names, note
 from .data.peaks import Peaks, peaks_of, read_bed
 from .data.samples import join_samples
 from .errors import InputError
@@ -182,6 +182,8 @@ def _files_of_fragments(
     if isinstance(fragments, Mapping):
         named = {str(name): path for name, path in fragments.items()}
         _refuse_other_names(named, paths, {*paths} <= {*named})
+        if unused := [name for name in named if name not in paths]:
+            note(f"fragments of {name_some(unused)} are not read, as there is no ATAC in them")
         return {name: existing(named[name]) for name in paths}
     if not fragments:
         return None

@@ -93,6 +93,7 @@ ADVICE: dict[str, dict[str, str]] = {
         )
     },
     "checks": {
+        "left out ({name_some(left_out)})": NOTE,
         "but the model has": "case query_counts",
         "call update() of the MuData": "case update",
         "has no cells": "nothing helps but cells",
@@ -571,6 +572,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "are the same file": "case samples",
         "can only be counted from fragments": "case peaks_to_count",
         "give the file of each sample": "case files_of_fragments",
+        "are not read, as there is no ATAC in them": NOTE,
         "leave fragments out": "test_one_modality::test_samples_of_one_modality_join_a_mosaic",
         "fragments is {fragments}": "case files_of_fragments",
         "give a list of barcodes": "case peaks_to_count",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
 import struct
 import warnings
 import zlib
@@ -205,3 +207,25 @@ def test_barcodes_and_comments_may_contain_hashes(run, tmp_path):
     cells = [f"S#{cell}" for cell in run.cells]
     found = scmvp.count_fragments(tmp_path / "archr.tsv", run.names, cells)
     np.testing.assert_array_equal(found.X.toarray(), truth)
+
+
+def test_an_interrupt_in_any_read_is_no_damage(tmp_path, monkeypatch):
+    """pandas says no more of it than that a read has failed."""
+    lines = "".join(f"chr1\t{i}\t{i + 50}\tA\t1\n" for i in range(1, 40_000))
+    (tmp_path / "f.tsv").write_text(lines)
+    count = lambda: scmvp.count_fragments(tmp_path / "f.tsv", ["chr1:1-900"], ["A"])  # noqa: E731
+    plain, reads, at = module._LastByte.read, [], []
+
+    def read(self, size=-1):
+        reads.append(None)
+        if len(reads) in at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, size)
+
+    monkeypatch.setattr(module._LastByte, "read", read)
+    count()
+    for number in range(1, len(reads) + 1):
+        reads.clear()
+        at[:] = [number]
+        with pytest.raises(KeyboardInterrupt):
+            count()

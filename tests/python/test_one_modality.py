@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 from conftest import TenX
 from mudata import MuData
+from runs import draw_runs, write_run
 
 import scmvp
 from scmvp import cli
@@ -221,6 +222,63 @@ def test_features_that_may_be_of_two_modalities_of_the_model(folder, simulated, 
     )
 
 
+def test_features_of_each_type_are_taken_where_genes_are_not_among_them(simulated, refused):
+    """Peaks and proteins in one AnnData, as ASAP-seq has them."""
+    peaks, proteins = bare(simulated["atac"]), bare(simulated["rna"][:, :30])
+    both = AnnData(sp.hstack([peaks.X, proteins.X], format="csr"), simulated.obs[["cell_type"]])
+    both.var_names = [*peaks.var_names, *proteins.var_names]
+    both.var["feature_types"] = ["Peaks"] * 600 + ["Antibody Capture"] * 30
+    both.obs["sample"] = np.repeat(["a", "b", "c"], 80)
+    sums = {of: scmvp.pseudobulk(both, "sample", "cell_type", of) for of in ("atac", "protein")}
+    assert list(sums["protein"].var_names) == list(proteins.var_names)
+    assert list(sums["atac"].var_names) == list(peaks.var_names)
+    for of, part in (("atac", peaks), ("protein", proteins)):
+        assert sums[of].X.sum() == part.X.sum()
+    refused(lambda: scmvp.pseudobulk(both, "sample", "cell_type", "rna"), "'atac' or 'protein'")
+    typed = both[:, :600].copy()
+    refused(lambda: scmvp.pseudobulk(typed, "sample", "cell_type", "rna"), "'atac'")
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.random((600, 5)) < 0.1, peaks.var_names, list("ABCDE"))
+    found, alone = (scmvp.motif_activity(cells, table, seed=0) for cells in (both, peaks))
+    np.testing.assert_allclose(found.X, alone.X)
+
+
+def test_cells_with_none_of_the_modalities_of_a_model(folder, simulated, tmp_path, refused, capsys):
+    rna = scmvp.SCMVP(simulated["rna"], modalities="rna", n_clusters=2)
+    rna.train(max_epochs=1, progress=False).save(tmp_path / "rna")
+    words = "the cells have ATAC, but the model has RNA"
+    refused(lambda: rna.predict(simulated["atac"]), words)
+    path = str(write("10x", simulated, "atac", tmp_path))
+    for backed in ("yes", "no"):
+        how = ["--out", str(tmp_path / "x.csv"), "--backed", backed]
+        assert cli.main(["embed", str(tmp_path / "rna"), path, *how]) == 2
+        assert words in capsys.readouterr().err
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        some = MuData({"rna": simulated["rna"][:100].copy(), "atac": simulated["atac"].copy()})
+    with pytest.warns(InputNote, match="140 cells have no RNA and are left out"):
+        assert len(rna.get_latent_representation(some)) == 100
+
+
+def test_counts_of_genes_and_peaks_in_raw_are_not_taken_for_genes(simulated, tmp_path, refused):
+    both = sp.hstack([simulated["rna"].X, simulated["atac"].X], format="csr")
+    names = [*simulated["rna"].var_names, *simulated["atac"].var_names]
+    rna = bare(simulated["rna"])
+    rna.X = rna.X * 0.5
+    rna.raw = AnnData(both, rna.obs, pd.DataFrame(index=names))
+    rna.write_h5ad(tmp_path / "x.h5ad")
+    for backed in (False, True):
+        call = lambda backed=backed: scmvp.read(tmp_path / "x.h5ad", backed=backed)  # noqa: E731
+        refused(call, ".raw does not state which")
+    call = lambda: scmvp.SCMVP(rna, modalities="rna", rna_layer="raw")  # noqa: E731
+    refused(call, ".raw does not state which")
+
+
+def test_one_anndata_is_filtered(simulated):
+    found = scmvp.filter_paired(bare(simulated["rna"]), 1, 1, 1, verbose=False)
+    assert [*found.mod] == ["rna"] and found.n_obs == 240
+
+
 # ---- folders of Cell Ranger, and samples ---------------------------------------------------------
 
 
@@ -262,6 +320,44 @@ def test_samples_of_one_modality_join_a_mosaic(simulated, tmp_path, refused):
     alone = {"b": paths["b"]}
     assert [*scmvp.read_samples(alone).mod] == ["rna"]
     refused(lambda: scmvp.read_samples(alone, fragments=True), "no sample has ATAC")
+
+
+def test_fragments_of_samples_without_peaks_are_not_asked_for(tmp_path, capsys):
+    runs = draw_runs()
+    paths = {name: write_run(tmp_path / name, run) / "outs" for name, run in runs.items()}
+    first = next(iter(paths))
+    mdata = scmvp.read(paths[first])
+    mdata["rna"].X.data += 1  # other cells with the same barcodes
+    (tmp_path / "rna").mkdir()
+    paths["rna"] = write("10x", mdata, "rna", tmp_path / "rna").parent
+    given = [f"{name}={path}" for name, path in paths.items()]
+    command = ["join", *given, "--mosaic", "--fragments", "--out", str(tmp_path / "j.h5mu")]
+    assert cli.main(command) == 0
+    said = capsys.readouterr().err
+    n = sum(len(run.cells) for run in runs.values()) + mdata.n_obs
+    assert f"{len(paths)} samples, {n} cells" in said
+    joined = scmvp.read(tmp_path / "j.h5mu", mosaic=True)
+    assert joined["atac"].n_obs == n - mdata.n_obs
+    files = {name: path / "atac_fragments.tsv.gz" for name, path in paths.items() if name != "rna"}
+    files["rna"] = files[first]
+    with pytest.warns(InputNote, match="fragments of 'rna' are not read"):
+        scmvp.read_samples(paths, fragments=files, mosaic=True)
+
+
+def test_methylation_without_x_joins_the_samples(simulated, tmp_path):
+    covered = sp.csr_matrix(np.random.default_rng(0).poisson(3.0, (240, 20)).astype(np.float32))
+    paths = {}
+    for name, rows in (("a", slice(0, 120)), ("b", slice(120, 240))):
+        part = simulated[rows]
+        methylation = AnnData(obs=part["rna"].obs[[]], var=pd.DataFrame(index=map(str, range(20))))
+        methylation.layers["covered"] = covered[rows]
+        methylation.layers["methylated"] = covered[rows].sign()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mods = {of: bare(part[of]) for of in PAIR} | {"methylation": methylation}
+            MuData(mods).write(paths.setdefault(name, tmp_path / f"{name}.h5mu"))
+    joined = scmvp.read_samples(paths)
+    assert (joined["methylation"].layers["covered"] != covered).nnz == 0
 
 
 def test_one_sample_that_is_given_as_two_is_told(simulated, tmp_path):

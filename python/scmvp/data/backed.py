@@ -223,7 +223,7 @@ def _open_anndata(
     counts, features = place.values(), place.features()
     table = next(var for x, var in _RAW.items() if x in group) if place.is_raw else "var"
     if (of_table := part(table)) is not None and of_table[0] is None:
-        columns = columns_of_modality(_table(group, table), modality, str(path))
+        columns = columns_of_modality(_table(group, table), modality, str(path), place.is_raw)
         if columns is not None:
             counts, features = counts.of_columns(columns), features[columns]
     return Opened(counts, as_names(obs.index), features, obs, advice)

@@ -6,10 +6,10 @@ canonical float32 CSR matrix comes back as itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ from .matrices import (
     rows_of,
     with_structure,
 )
-from .names import are_ranges, as_names, chosen_modalities
+from .names import are_ranges, as_names, chosen_modalities, note
 from .paired import Paired, PairedData
 from .places import place_in_memory, places_of, refuse_layers_of_absent, remedy
 from .types import Expected, columns_of_modality
@@ -112,12 +112,15 @@ def check_paired(
         place = place_in_memory(places, modality, layers.get(modality), query)
         values[modality], features[modality] = place.values(), place.features()
         var = adata.raw.var if place.is_raw else adata.var
-        columns_wanted = columns_of_modality(var, modality, f"the {label_of(modality)} modality")
+        where = f"the {label_of(modality)} modality"
+        columns_wanted = columns_of_modality(var, modality, where, place.is_raw)
         if columns_wanted is not None:
             numbers = _numbers(values[modality], modality)
             values[modality] = matrices.columns_of(numbers, columns_wanted)
             features[modality] = features[modality][columns_wanted]
         advice[modality] = partial(remedy, places, modality, query)
+    if not values:
+        refuse_none_shared(there, wanted)
     for modality in set(wanted) - set(values):
         cells[modality] = next(iter(cells.values()))
         features[modality] = known[modality]
@@ -145,16 +148,21 @@ def _with_absent(paired: Paired, known: dict[str, np.ndarray]) -> Paired:
         modality: names for modality, names in known.items() if modality not in paired.counts
     }
     if len(lacking) == len(known):
-        raise InputError(
-            f"the cells have {listed(paired.counts)}, but the model has {listed(known)}; give "
-            "cells in which one of these was measured"
-        )
+        refuse_none_shared(paired.counts, known)
     empty = {}
     for modality, names in lacking.items():
         empty[modality] = _empty(paired.cells, names)
         if MODALITIES[modality].is_level:
             empty[modality] = stacked(empty[modality], empty[modality], paired.cells, names)
     return replace(paired, counts=paired.counts | empty, features=paired.features | lacking)
+
+
+def refuse_none_shared(has: Iterable[str], known: Iterable[str]) -> NoReturn:
+    """Refuse cells with none of the modalities of a model."""
+    raise InputError(
+        f"the cells have {listed(has)}, but the model has {listed(known)}; give cells in which one "
+        "of these was measured"
+    )
 
 
 def _empty(cells: np.ndarray, features: np.ndarray) -> sp.csr_matrix:
@@ -224,6 +232,12 @@ def _cells_of(data: Any, cells: dict[str, np.ndarray]) -> np.ndarray | None:
                 f"{what} {name_some(names)} ({len(names):,} in all); call update() of the MuData "
                 "after a modality was changed"
             )
+    left_out = known[~known.isin(ours)]
+    if len(left_out):
+        note(
+            f"{count_of(len(left_out), 'cell', 'has', 'have')} no {listed(cells, 'or')} and "
+            f"{'is' if len(left_out) == 1 else 'are'} left out ({name_some(left_out)})"
+        )
     return known[known.isin(ours)].to_numpy()
 
 

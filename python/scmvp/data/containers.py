@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..errors import InputError
 from ..modalities import PAIR, label_of
 from .names import names_of_modalities
-from .types import ANY, FEATURE_TYPES, Expected, holds_both, split
+from .types import ANY, FEATURE_TYPES, Expected, feature_types, split
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,8 +25,8 @@ def is_anndata(data: Any) -> bool:
 
 
 def alone(data: Any, modality: str) -> Any:
-    """A MuData of the one modality, where that is what an AnnData has; anything else as it is."""
-    if is_mudata(data) or not is_anndata(data) or holds_both(data.var):
+    """A MuData of the one modality, of an AnnData without types; anything else as it is."""
+    if is_mudata(data) or not is_anndata(data) or feature_types(data.var) is not None:
         return data
     from mudata import MuData
 
@@ -111,13 +111,16 @@ def peaks_in(data: Any) -> tuple[AnnData, AnnData | None]:
         if not is_anndata(data):
             kind = type(data).__name__
             raise InputError(f"give a MuData or the AnnData of the peaks, not {kind}")
-        if not holds_both(data.var):
+        if feature_types(data.var) is None:
             return data, None
-    rna, atac = modality_pair(data, one_is_enough=True)
-    if atac is None:
-        has = f" (modalities: {', '.join(data.mod)})" if is_mudata(data) else ""
-        raise InputError(f"there is no modality 'atac'{has}; rename the one with the peaks")
-    return atac, rna
+    parts = modality_parts(data, one_is_enough=True)
+    if parts["atac"] is None:
+        has = data.mod if is_mudata(data) else [of for of in parts if parts[of] is not None]
+        raise InputError(
+            f"there is no modality 'atac' (modalities: {', '.join(has)}); rename the one with the "
+            "peaks, or give cells with peaks"
+        )
+    return parts["atac"], parts["rna"]
 
 
 def refuse_missing(has: Collection[str], names: Iterable[str], may_choose: bool = False) -> None:

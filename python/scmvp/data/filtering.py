@@ -49,8 +49,8 @@ def filter_paired(
 
     Args:
         mdata: Paired cells, as for `SCMVP`; X, or the named layers, must contain raw counts. The
-            object is not changed. Of RNA and ATAC, a MuData may lack one; proteins and methylation
-            keep all their features.
+            object is not changed. Of RNA and ATAC, one may be missing, unless they are given as a
+            pair; proteins and methylation keep all their features.
         min_genes: Cells with fewer detected genes are removed.
         min_peaks: Cells with fewer detected peaks are removed.
         min_cells: Genes and peaks with counts in fewer of the remaining cells are removed.
@@ -69,7 +69,7 @@ def filter_paired(
         "atac": whole_number("min_peaks", min_peaks, at_least=0),
     }
     min_cells = whole_number("min_cells", min_cells, at_least=0)
-    parts = modality_parts(mdata, one_is_enough=is_mudata(mdata))
+    parts = modality_parts(mdata, one_is_enough=not isinstance(mdata, tuple))
     there = [modality for modality, adata in parts.items() if adata is not None]
     refuse_layers_of_absent({"rna": rna_layer, "atac": atac_layer}, there)
     filtered, places = {}, {}

@@ -118,7 +118,11 @@ class _Sum:
 
 def _pieces(path: Path, report: Report) -> Iterator[pd.DataFrame]:
     """Lines of the file as tables of chrom, start, end and barcode."""
-    with damage_reported(path, "file of fragments"), _open(path, report) as text:
+    with (
+        damage_reported(path, "file of fragments"),
+        _open(path, report) as text,
+        text.interrupts_raised(),
+    ):
         # a barcode may contain '#'; else lines of comments are left out wherever they are
         comment = None if b"#" in text.first_line() else "#"
         pieces = pd.read_csv(
@@ -167,6 +171,7 @@ class _LastByte(io.RawIOBase):
     def __init__(self, file: io.BufferedIOBase):
         super().__init__()
         self._file, self.last, self._first = file, b"", b""
+        self._failure: BaseException | None = None
 
     def first_line(self) -> bytes:
         """The first line that is no comment, with which the next read begins."""
@@ -178,8 +183,23 @@ class _LastByte(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    @contextmanager
+    def interrupts_raised(self) -> Iterator[None]:
+        """Raise an interrupt of a read, of which pandas only says that the read has failed."""
+        try:
+            yield
+        except pd.errors.ParserError as error:
+            if "Calling read" not in str(error):
+                raise
+            # what comes before the first line of `read` is not seen there
+            raise self._failure or KeyboardInterrupt from None
+
     def read(self, size: int | None = -1) -> bytes:
-        content = self._first + self._file.read(-1 if size is None else size)
+        try:
+            content = self._first + self._file.read(-1 if size is None else size)
+        except BaseException as error:
+            self._failure = error
+            raise
         self._first = b""
         self.last = content[-1:] or self.last
         return content

@@ -146,19 +146,20 @@ def _with_counts(adata: AnnData, modality: str, path: Path, layer: str | None) -
     if MODALITIES[modality].is_level:
         places_of_levels(places_of(adata), f"{path}: the {label_of(modality)} modality")
         return adata
-    adata = _of_place(adata, modality, path, layer)
-    columns = columns_of_modality(adata.var, modality, str(path))
+    adata, is_raw = _of_place(adata, modality, path, layer)
+    columns = columns_of_modality(adata.var, modality, str(path), is_raw)
     return adata if columns is None else adata[:, columns].copy()
 
 
-def _of_place(adata: AnnData, modality: str, path: Path, layer: str | None) -> AnnData:
+def _of_place(adata: AnnData, modality: str, path: Path, layer: str | None) -> tuple[AnnData, bool]:
+    """The cells with their counts, and whether these were in .raw."""
     place, settled = place_in_file(places_of(adata), modality, layer, str(path))
     if place.is_raw:
-        return AnnData(X=adata.raw.X, obs=adata.obs, var=adata.raw.var)
+        return AnnData(X=adata.raw.X, obs=adata.obs, var=adata.raw.var), True
     if place.is_layer:
         adata.X = place.values()
     if settled and place.name != "counts":
         adata.raw = None
         if "counts" in adata.layers:
             del adata.layers["counts"]
-    return adata
+    return adata, False

@@ -62,7 +62,8 @@ def join_samples(
     measured = _by_modality(samples, mosaic)
     joined = {}
     for modality, parts in measured.items():
-        _refuse_same_cells(parts)
+        if not MODALITIES[modality].is_level:  # whose counts are in layers
+            _refuse_same_cells(parts)
         if modality == ATAC.name:
             joined[modality] = _join_peaks(parts, peaks, fragments, stages)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def read_matrix_market(path: Path, report: Report, expected: Expected) -> MuData
         if claimed != (len(var), len(cells)):
             raise other_size(claimed)
         with open_text(matrix, report) as file:
-            stored = scipy.io.mmread(file)
+            stored = scipy.io.mmread(_UntilClosed(file))
     if stored.shape != (len(var), len(cells)):
         raise other_size(stored.shape)
     return _split_by_type(sp.csr_matrix(stored.T), cells, var, path, expected)
@@ -145,6 +146,25 @@ def _with_places(var: pd.DataFrame, places: list[list[str]]) -> pd.DataFrame:
     var["start"] = [int(place[1]) for place in places]
     var["end"] = [int(place[2]) for place in places]
     return var
+
+
+class _UntilClosed:
+    """A file that scipy may go on using when an interrupt has closed it.
+
+    Its reader goes back in the file when it ends; an error there would end the process.
+    """
+
+    def __init__(self, file: io.BufferedReader | gzip.GzipFile):
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        return b"" if self._file.closed else self._file.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return 0 if self._file.closed else self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return 0 if self._file.closed else self._file.tell()
 
 
 def _read_table(path: Path) -> list[list[str]]:

@@ -29,18 +29,11 @@ _FEW_RANGES = 0.02
 
 
 def feature_types(var: pd.DataFrame) -> pd.Series | None:
-    """What each feature of one AnnData with both modalities is; None where that is unknown."""
+    """What each feature of an AnnData is; None where it does not state that."""
     for column in _TYPE_COLUMNS:
         if column in var and any(modality_of(kind) for kind in pd.unique(var[column])):
             return var[column]
     return None
-
-
-def holds_both(var: pd.DataFrame) -> bool:
-    """Whether an AnnData with this var holds genes, and peaks or proteins."""
-    types = feature_types(var)
-    known = set() if types is None else {*map(modality_of, pd.unique(types))} - {None}
-    return "rna" in known and len(known) > 1
 
 
 def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
@@ -71,17 +64,22 @@ def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
     return chosen
 
 
-def columns_of_modality(var: pd.DataFrame, modality: str, where: str) -> np.ndarray | None:
+def columns_of_modality(
+    var: pd.DataFrame, modality: str, where: str, is_raw: bool = False
+) -> np.ndarray | None:
     """Positions of the features that an AnnData of one modality should have; None: all of them.
 
-    A note has the number of other features, which are left out.
+    A note has the number of other features, which are left out. `is_raw`: whether they are those of
+    .raw, which may hold more modalities than X.
 
     Raises:
-        InputError: All are of other types.
+        InputError: All are of other types, or .raw holds genes and peaks without types.
     """
     # only Cell Ranger's column: others may distinguish genes from pseudogenes
     types = var["feature_types"].astype(str) if "feature_types" in var else pd.Series(dtype=str)
     if not any(modality_of(kind) for kind in pd.unique(types)):
+        if is_raw:
+            _refuse_mixed(share_of_ranges(as_names(var.index)), f"{where}: .raw")
         return None
     right = types.map(modality_of) == modality
     if right.all():
@@ -139,13 +137,7 @@ class Expected:
             InputError: They may be several, or are not the one that is asked for.
         """
         ranges = share_of_ranges(names)
-        if _FEW_RANGES < ranges < MOST_RANGES:
-            raise InputError(
-                f"{where} does not state which features are genes and which are peaks; add a "
-                "column 'feature_types' ('Gene Expression' or 'Peaks') to var, or as the third to "
-                "features.tsv, or give the two apart: (rna, atac), or rna.h5ad and atac.h5ad in "
-                "one folder"
-            )
+        _refuse_mixed(ranges, where)
         are_peaks = ranges >= MOST_RANGES
         if self.is_one and self.modalities is not None:
             stated = self.modalities[0]
@@ -183,6 +175,17 @@ class Expected:
                 "a column 'feature_types' ('Gene Expression', 'Peaks' or 'Antibody Capture') to var"
             )
         return most[0] if most else None
+
+
+def _refuse_mixed(ranges: float, where: str) -> None:
+    """Refuse features of which some have names of genomic ranges, and some have not."""
+    if _FEW_RANGES < ranges < MOST_RANGES:
+        raise InputError(
+            f"{where} does not state which features are genes and which are peaks; add a column "
+            "'feature_types' ('Gene Expression' or 'Peaks') to var, or as the third to "
+            "features.tsv, or give the two apart: (rna, atac), or rna.h5ad and atac.h5ad in one "
+            "folder"
+        )
 
 
 ANY = Expected()

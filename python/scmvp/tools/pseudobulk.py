@@ -21,7 +21,7 @@ from ..data.labels import level_codes
 from ..data.matrices import Matrix, pieces_of, rows_of
 from ..data.names import as_names, make_unique, note
 from ..data.paired import PairedData
-from ..data.types import holds_both
+from ..data.types import feature_types
 from ..errors import InputError
 from ..modalities import MODALITIES
 from ..words import count_of, name_some
@@ -243,9 +243,9 @@ def _modality_and_cells(data: Any, modality: str) -> tuple[AnnData, np.ndarray]:
         return modality_in(data, modality), as_names(data.obs_names)
     if modality not in MODALITIES:
         raise InputError(f"modality is {modality!r}; use {' or '.join(map(repr, MODALITIES))}")
-    if is_anndata(data) and not holds_both(data.var):
+    if is_anndata(data) and feature_types(data.var) is None:
         return data, as_names(data.obs_names)
-    parts = modality_parts(data)
+    parts = modality_parts(data, one_is_enough=True)
     names = {key: as_names(part.obs_names) for key, part in parts.items() if part is not None}
     for key, part in parts.items():
         if part is not None:
