@@ -141,15 +141,18 @@ interruptible <- function(expr) {
   # with the older reticulate R does not learn that Python has dealt with an interrupt, and would
   # take it once more on the way back, before there is a value
   uninterrupted <- if (is.null(reticulate_signals())) force else suspendInterrupts
+  failure <- NULL
   seen <- tryCatch(
     {
-      uninterrupted(expr)
+      uninterrupted(tryCatch(expr, error = function(e) failure <<- e))
       Sys.sleep(0.001) # R looks for a waiting interrupt here, not at some other place
       FALSE
     },
     interrupt = function(i) TRUE
   )
-  forget_interrupt()
+  # what an interrupt breaks inside reticulate (an attribute becomes NULL) is no error of its own
+  seen <- (forget_interrupt() && !is.null(failure)) || seen
+  if (!seen && !is.null(failure)) stop(failure)
   seen
 }
 
@@ -204,8 +207,14 @@ interruptible_callback <- function(f) {
 # reticulate remembers an interrupt that has been dealt with, and would take the next error of
 # Python, whenever it comes, for it: so it is given one here.
 forget_interrupt <- function() {
-  builtins <- reticulate::import_builtins(convert = FALSE)
-  tryCatch(builtins$int("x"), error = function(e) NULL, interrupt = function(i) NULL)
+  tryCatch(
+    {
+      reticulate::import_builtins(convert = FALSE)$int("x")
+      FALSE
+    },
+    error = function(e) FALSE,
+    interrupt = function(i) TRUE
+  )
 }
 
 first_line <- function(x) strsplit(trimws(x), "\n", fixed = TRUE)[[1]][1]

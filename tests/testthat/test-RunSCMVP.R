@@ -290,10 +290,20 @@ test_that("what Python returns after an interrupt is not lost on its way to R", 
     "  value <- found",
     "})",
     "Sys.sleep(0.1)",
-    "cat('VALUE', value, seen, '\n')"
+    "cat('VALUE', value, seen, '\n')",
+    # what it breaks on the way is no error of its own
+    "seen <- tryCatch(scMVP:::interruptible({",
+    "  tools::pskill(Sys.getpid(), tools::SIGINT)",
+    "  stop('attempt to apply non-function')",
+    "}), error = conditionMessage)",
+    "cat('SEEN', seen, '\n')",
+    "said <- tryCatch(scMVP:::interruptible(stop('own')), error = conditionMessage)",
+    "cat('SAID', said, '\n')"
   ))
   # that R has seen it, too, is so with older versions of reticulate alone
   expect_match(lines, "^VALUE 42 ", all = FALSE)
+  expect_match(lines, "^SEEN TRUE", all = FALSE)
+  expect_match(lines, "^SAID own", all = FALSE)
 })
 
 test_that("an interrupt keeps the best state and R goes on", {
