@@ -150,10 +150,10 @@ tell_overlap <- function(groups, k) {
   # mean over pairs from the number of groups each cell is in
   pairs <- choose(ncol(groups), 2)
   mean_shared <- sum(choose(Matrix::rowSums(groups), 2)) / pairs
-  message(
+  message(sentence_of(
     count_of(ncol(groups), "group"), " of ", k, " cells; two of them have ",
     format(mean_shared, digits = 2), " in common on average"
-  )
+  ))
   if (mean_shared / k > 0.1) {
     warn_of(
       "overlap",

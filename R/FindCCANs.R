@@ -38,7 +38,7 @@ FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_di
       sum(table(communities_above(value)) > 2)
     }, max(edges$coaccess, 0), digits)
   }
-  if (verbose) message("co-accessibility cutoff ", cutoff)
+  if (verbose) message(sentence_of("co-accessibility cutoff ", cutoff))
   member <- communities_above(cutoff)
   if (length(member) == 0) {
     if (nrow(edges) == 0) {

@@ -281,10 +281,11 @@ lasso_links <- function(input, options, genes, folds, groups, covariates, worker
   )
   if (!is.null(groups)) groups <- groups_for(peaks, groups) # NULL again for "none"
   if (!is.null(groups)) data <- sum_over_groups(data, groups)
+  unit <- if (is.null(groups)) "cell" else "group"
   folds <- check_folds(
-    folds, ncol(data$peaks), colnames(data$peaks), options, data$smooth, data$coordinates
+    folds, ncol(data$peaks), colnames(data$peaks), options, data$smooth, data$coordinates, unit
   )
-  if (verbose) tell_pairs(pairs, ncol(data$peaks), if (is.null(groups)) "cell" else "group")
+  if (verbose) tell_pairs(pairs, ncol(data$peaks), unit)
   logged <- c(rna = input$rna.log, peaks = input$peaks.log)
   scale <- lapply(c(rna = "rna", peaks = "peaks"), function(side) {
     if (!imputed[[side]] && !logged[[side]]) size_factors(data$totals[[side]], side)

@@ -127,10 +127,10 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
   )
   links <- links_table(found$result, levels(groups))
   if (nrow(links) == 0 && request$verbose) {
-    message(
+    message(sentence_of(
       "no pair has fdr up to ", options$fdr, ": raise fdr, or rank all pairs by their score ",
       "(fdr = NULL, as = \"data.frame\")"
-    )
+    ))
   }
   switch(as,
     data.frame = links,

@@ -60,10 +60,10 @@ PlotLinks <- function(links, region, gene.coords = NULL, threshold = 0, extend =
   arcs <- arcs[which(abs(arcs$score) > threshold & inside(arcs$seqnames, arcs$from, arcs$to) &
     arcs$from >= region$start & arcs$to <= region$end), ]
   if (nrow(arcs) == 0) {
-    message(
+    message(sentence_of(
       "no link within the region has a score above the threshold of ", threshold,
       ": only peaks and genes are drawn"
-    )
+    ))
   }
   draw_links(arcs, boxes, genes_inside(genes, inside), region, names(links))
 }

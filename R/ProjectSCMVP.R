@@ -87,7 +87,7 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
       impute.proteins, "impute.proteins"
     )) TRUE)
   )
-  query <- read_if_path(query, projection, rna.layer, peak.layer)
+  query <- read_if_path(query, "query", projection, rna.layer, peak.layer)
   beside <- list(peaks = peaks, protein = proteins, methylation = levels_given(methylation))
   refuse_no_query(c(list(rna = query), beside))
   query <- as_container(query, beside, "ProjectSCMVP()")

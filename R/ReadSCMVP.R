@@ -75,6 +75,12 @@
 ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic = FALSE,
                       rna.layer = NULL, peak.layer = NULL, verbose = TRUE, peaks = "union",
                       fragments = FALSE) {
+  read_paths(path, "path", backend, mosaic, rna.layer, peak.layer, verbose, peaks, fragments)
+}
+
+# `argument`: by which the user gave the path.
+read_paths <- function(path, argument, backend, mosaic, rna.layer, peak.layer, verbose,
+                       peaks = "union", fragments = FALSE) {
   verbose <- check_flag(verbose, "verbose")
   backend <- check_choice(backend, backends, "backend")
   options <- list(
@@ -83,13 +89,13 @@ ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic
     atac_layer = check_string(peak.layer, "peak.layer", optional = TRUE)
   )
   if (length(path) > 1 || !is.null(names(path))) {
-    path <- check_sample_paths(path)
+    path <- check_sample_paths(path, argument)
     options$peaks <- path.expand(check_string(peaks, "peaks"))
     options$fragments <- check_fragments(fragments)
     what <- count_of(length(path), "sample")
     return(read_by_core("read_samples", path, what, options, backend, verbose))
   }
-  path <- existing_path(check_string(path, "path"))
+  path <- existing_path(check_string(path, argument))
   if (!identical(peaks, "union") || !isFALSE(fragments)) {
     refuse(
       "peaks and fragments are for samples with names: give the path of this one a name, too, or ",
@@ -130,11 +136,11 @@ existing_path <- function(path) {
 is_rds <- function(path) grepl("[.]rds$", path, ignore.case = TRUE)
 
 # The paths of several samples: all have a name of their own, or none has one.
-check_sample_paths <- function(path) {
+check_sample_paths <- function(path, argument) {
   if (!is.character(path) || anyNA(path) || !all(nzchar(path))) {
-    refuse("path must be one path, or a vector of paths, not ", in_words(path), ".")
+    refuse(argument, " must be one path, or a vector of paths, not ", in_words(path), ".")
   }
-  check_sample_names(names(path), "path")
+  check_sample_names(names(path), argument)
   objects <- path[is_rds(path)]
   if (length(objects) > 0) {
     refuse(

@@ -233,7 +233,9 @@ cicero_connections <- function(grouped, ranges, genome, options, workers = 1, BP
       workers = workers, BPPARAM = BPPARAM, verbose = verbose, what = "windows sampled"
     )
     options$distance.parameter <- mean_distance_parameter(sampled, options)
-    if (verbose) message("distance parameter ", format(options$distance.parameter, digits = 4))
+    if (verbose) {
+      message(sentence_of("distance parameter ", format(options$distance.parameter, digits = 4)))
+    }
   }
   if (verbose) message("models of ", count_of(length(windows$members), "window"))
   pairs <- all_connections(

@@ -178,7 +178,7 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
   settings <- fit_settings(mget(fit_arguments, environment()))
   kinds <- modalities_to_fit(modalities, environment())
-  object <- read_if_path(object, settings, rna.layer, peak.layer)
+  object <- read_if_path(object, "object", settings, rna.layer, peak.layer)
   levels <- levels_given(methylation, "methylation" %in% kinds && !is_container(object))
   object <- as_container(
     object, list(peaks = peaks, protein = proteins, methylation = levels), "RunSCMVP()", kinds,
@@ -249,11 +249,12 @@ fit_arguments <- c(
   "mosaic", "device", "threads", "preset", "model.file", "max.gb", "seed.use", "verbose", "backend"
 )
 
-# An object from the path of a file; anything else as it is.
-read_if_path <- function(object, settings, rna.layer, peak.layer) {
-  if (is.character(object)) {
-    return(ReadSCMVP(
-      object, settings$backend, settings$options$mosaic, rna.layer, peak.layer, settings$verbose
+# An object from the path of a file; anything else as it is. `argument`: by which it was given.
+read_if_path <- function(object, argument, settings, rna.layer, peak.layer) {
+  if (is.character(object) && !is.matrix(object)) {
+    return(read_paths(
+      object, argument, settings$backend, settings$options$mosaic, rna.layer, peak.layer,
+      settings$verbose
     ))
   }
   if (!is.null(c(rna.layer, peak.layer))) {

@@ -9,17 +9,25 @@
 #   scmvp_error_package an R package is missing
 #   scmvp_error_worker  a worker process died
 
+# The parts of a sentence in one text. Numbers in it have a decimal point, whatever the user's
+# options(OutDec): paste() and format() would take that.
+sentence_of <- function(...) {
+  old <- options(OutDec = ".")
+  on.exit(options(old))
+  paste0(...)
+}
+
 # `details`: the condition or traceback behind it, kept in the condition but not shown.
 refuse <- function(..., class = "input", details = NULL) {
   rlang::abort(
-    paste0(...),
+    sentence_of(...),
     class = c(paste0("scmvp_error_", class), "scmvp_error"), call = NULL, details = details
   )
 }
 
 # A warning in the same voice, of class scmvp_warning_<kind>.
 warn_of <- function(kind, ...) {
-  rlang::warn(paste0(...), class = c(paste0("scmvp_warning_", kind), "scmvp_warning"))
+  rlang::warn(sentence_of(...), class = c(paste0("scmvp_warning_", kind), "scmvp_warning"))
 }
 
 # 'a', 'b', 'c' and 7 more
@@ -29,7 +37,9 @@ some_names <- function(x, shown = 3) {
   if (more > 0) paste0(text, " and ", format_count(more), " more") else text
 }
 
-format_count <- function(n) format(n, big.mark = ",", scientific = FALSE, trim = TRUE)
+format_count <- function(n) {
+  format(n, big.mark = ",", decimal.mark = ".", scientific = FALSE, trim = TRUE)
+}
 
 count_of <- function(n, word) {
   paste0(format_count(n), " ", word, if (n != 1) "s")
@@ -104,17 +114,27 @@ check_choice <- function(x, choices, name) {
   x
 }
 
+is_plain_value <- function(x) {
+  is.atomic(x) && length(x) == 1 && !is.object(x) && is.null(dim(x))
+}
+
+# A plain value as it is written in R; of anything else (factors and dates too) the class.
 in_words <- function(x) {
   if (is.null(x)) {
     return("NULL")
   }
-  if (is.character(x) && length(x) == 1) {
-    return(paste0("\"", x, "\""))
+  if (is_plain_value(x)) {
+    return(if (is.character(x) && !is.na(x)) paste0("\"", x, "\"") else format(x))
   }
-  if (is.atomic(x) && length(x) == 1) {
-    return(format(x))
-  }
-  paste0(if (length(x) == 1) "" else paste0(length(x), " values of "), "class ", class(x)[1])
+  paste0(
+    if (length(x) == 1) "" else paste0(format_count(length(x)), " values of "), "class ",
+    class(x)[1], if (is.atomic(x) && anyNA(x)) " with NA"
+  )
+}
+
+# Names that are wrong, or what there is in the place of names.
+names_in_words <- function(x) {
+  if (is.character(x) && length(x) > 0 && !anyNA(x)) some_names(x) else in_words(x)
 }
 
 # Of the arguments in `...` of a verb, those under earlier names (the names of `earlier`) go into

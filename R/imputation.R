@@ -205,10 +205,10 @@ impute_to_file <- function(engine, decoder, latent, request, watch) {
     )
   }
   if (request$verbose) {
-    message(
+    message(sentence_of(
       "writing ", features_by_cells(length(decoder$features), n), " to ", request$file,
       if (is.null(request$threshold)) paste0(" (up to ", format(gb, digits = 2), " GB)")
-    )
+    ))
   }
   watch$during(imputing(request$modality), engine$decode_to_file(
     request$file, latent, request$modality, decoder$cells, decoder$modelled, request$library.size,

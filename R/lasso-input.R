@@ -119,8 +119,8 @@ log_depths <- function(rna, peaks, smooth) {
   unname(depth[, apply(depth, 2, stats::sd) > 0, drop = FALSE])
 }
 
-# Fold of each cell, 1, 2, ...
-check_folds <- function(folds, n, cells, options, smooth, coordinates) {
+# Fold of each cell or group (`unit`), 1, 2, ...
+check_folds <- function(folds, n, cells, options, smooth, coordinates, unit) {
   both <- all(smooth)
   if (both) {
     warn_of(
@@ -139,11 +139,15 @@ check_folds <- function(folds, n, cells, options, smooth, coordinates) {
     }
     return(seeded(options$seed.use, sample(rep(seq_len(options$nfolds), length.out = n))))
   }
-  if (identical(folds, "block")) block_folds(coordinates, options) else own_folds(folds, n, cells)
+  if (identical(folds, "block")) {
+    block_folds(coordinates, options, unit)
+  } else {
+    own_folds(folds, n, cells, unit)
+  }
 }
 
 # Blocks of similar cells.
-block_folds <- function(coordinates, options) {
+block_folds <- function(coordinates, options, unit) {
   if (is.null(coordinates)) {
     refuse(
       "folds = \"block\" needs the cells' coordinates: give coordinates = (cells x dimensions), ",
@@ -151,16 +155,29 @@ block_folds <- function(coordinates, options) {
     )
   }
   coordinates <- check_coordinates(as.matrix(coordinates))
+  # equal ones as kmeans() finds them, which refuses fewer points than clusters, and as many
+  points <- apply(coordinates, 1, paste, collapse = " ")
+  n <- length(unique(points))
+  if (n < options$nfolds) {
+    refuse(
+      "folds = \"block\" needs at least nfolds = ", options$nfolds, " ", unit,
+      "s with different coordinates, and there ", is_are(n), " ", format_count(n), ": ",
+      if (n >= 3) paste0("lower nfolds to ", n, " or less, or "), "give more ", unit, "s."
+    )
+  }
+  if (n == options$nfolds) {
+    return(match(points, unique(points)))
+  }
   seeded(
     options$seed.use,
     stats::kmeans(coordinates, options$nfolds, iter.max = 100, nstart = 5)$cluster
   )
 }
 
-own_folds <- function(folds, n, cells) {
+own_folds <- function(folds, n, cells, unit) {
   if (length(folds) != n || anyNA(folds)) {
     refuse(
-      "folds must be \"random\", \"block\" or the fold of each of the ", count_of(n, "cell"), "."
+      "folds must be \"random\", \"block\" or the fold of each of the ", count_of(n, unit), "."
     )
   }
   if (!is.null(names(folds)) && !is.null(cells)) {

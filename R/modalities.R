@@ -90,7 +90,7 @@ modalities_to_fit <- function(modalities, frame) {
   if (!is.character(modalities) || length(modalities) == 0 || !all(modalities %in% all_kinds)) {
     refuse(
       "modalities must be some of ", paste0("\"", all_kinds, "\"", collapse = ", "), ", not ",
-      if (is.character(modalities)) some_names(modalities) else in_words(modalities), "."
+      names_in_words(modalities), "."
     )
   }
   for (kind in setdiff(all_kinds, modalities)) {

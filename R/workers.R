@@ -33,10 +33,10 @@ in_pieces <- function(pieces, FUN, ..., workers = 1, BPPARAM = NULL, verbose = F
     results[some] <- apply_pieces(pieces[some], FUN, ..., workers = workers, BPPARAM = BPPARAM)
     seconds <- proc.time()[["elapsed"]] - began
     if (verbose && (seconds > 5 || round == length(rounds))) {
-      message(
+      message(sentence_of(
         "  ", what, ": ", round(100 * round / length(rounds)), " % (", format(seconds, digits = 2),
         " s)"
-      )
+      ))
     }
   }
   results

@@ -39,6 +39,10 @@ c(
     "batch names some cells twice"
   ),
   of(
+    "test-LinkPeaksLASSO.R: fewer groups than folds are refused, as many are folds of their own",
+    "folds = \"block\" needs at least nfolds ="
+  ),
+  of(
     "nothing helps but other values",
     "given more than once: name each cell once", "is the name of a reduction: choose"
   ),
@@ -451,7 +455,7 @@ c(
   ),
   of(
     "says what is taken; the other tests give it",
-    "path must be one path, or a vector of paths, not",
+    "{} must be one path, or a vector of paths, not",
     "fragments must be TRUE, FALSE or a vector of paths",
     "object must be a Seurat object, a SingleCellExperiment, a MultiAssay",
     "must be a GRanges, a data frame with seqnames", "{} must be numeric, not {}.",

@@ -26,7 +26,7 @@ template_of <- function(x) {
   if (!is.call(x)) return("{}")
   parts <- as.list(x)[-1]
   switch(called_name(x),
-    "paste0" = paste(vapply(parts, template_of, ""), collapse = ""),
+    "paste0" = , "sentence_of" = paste(vapply(parts, template_of, ""), collapse = ""),
     "sprintf" = gsub("%[-0-9.]*[a-z]|%%", "{}", template_of(parts[[1]])),
     "{" = template_of(parts[[length(parts)]]),
     "if" = paste0("{", paste(vapply(parts[-1], template_of, ""), collapse = "|"), "}"),

@@ -281,6 +281,29 @@ test_that("wrong options are refused in one sentence", {
   expect_refused(link_case(case, covariates = matrix(1, 3)), "one row for each of the 60 cells")
 })
 
+test_that("fewer groups than folds are refused, as many are folds of their own", {
+  case <- lasso_case(60)
+  groups <- Matrix::sparseMatrix(
+    seq_len(60), rep(1:5, 12),
+    x = 1, dimnames = list(colnames(case$rna), paste0("group", 1:5))
+  )
+  coordinates <- with_seed(1, matrix(stats::rnorm(120), 60, dimnames = list(colnames(case$rna))))
+  run <- function(...) {
+    suppressWarnings(
+      link_case(case, groups = groups, coordinates = coordinates, min.cells = 1, ...),
+      classes = "scmvp_warning_smoothed"
+    )
+  }
+  expect_refused(run(), "10 groups .* there are 5: lower nfolds to 5 or less, or give more")
+  expect_identical(run(nfolds = 5), run(folds = 1:5))
+  # a fold for each place, and not for each cell
+  at <- rbind(c(1, 2), c(3, 4), c(1, 2), c(0, 0), c(0, 0))
+  blocks <- function(nfolds, x) block_folds(x, list(nfolds = nfolds, seed.use = 0), "cell")
+  expect_identical(blocks(3, at), c(1L, 2L, 1L, 3L, 3L))
+  expect_refused(blocks(4, at), "4 cells with different coordinates, and there are 3: lower nfolds")
+  expect_refused(blocks(3, at[1:3, ]), "there are 2: give more cells[.]$")
+})
+
 test_that("a ChromatinAssay with an annotation needs nothing else and keeps the links", {
   skip_if_not_installed("Signac")
   case <- lasso_case()

@@ -115,3 +115,46 @@ test_that("an object without a fit is refused by every verb", {
   }
   expect_refused(RunSCMVP(mae, peaks = "atac"), "peaks must be a SingleCellExperiment")
 })
+
+test_that("a wrong argument is said to be NA where it is, and of which class", {
+  object <- paired_object()
+  expect_refused(RunSCMVP(NA_character_), "^object must be one non-empty string, not NA[.]$")
+  expect_refused(RunSCMVP(c(NA, "x")), "^object must be .*, not 2 values of class character with")
+  expect_refused(RunSCMVP(c(a = "x", a = "y")), "^the names of object must be different")
+  expect_refused(ReadSCMVP(NA), "^path must be one non-empty string, not NA[.]$")
+  expect_refused(RunSCMVP(object, impute.peaks = factor("Gene1")), "names, not class factor[.]$")
+  expect_refused(RunSCMVP(object, impute.peaks = NA_character_), "names, not NA[.]$")
+  expect_refused(RunSCMVP(object, max.epochs = Sys.Date()), "or NULL, not class Date[.]$")
+  expect_refused(RunSCMVP(object, modalities = NA_character_), ", not NA[.]$")
+  expect_refused(RunSCMVP(object, reduction.name = "NA b"), "not \"NA b\"[.]$")
+})
+
+test_that("no number depends on the decimal mark of the session", {
+  skip_slow()
+  skip_without_core()
+  said <- function(mark) {
+    old <- options(OutDec = mark, warn = 2)
+    on.exit(options(old))
+    text <- testthat::capture_messages(object <- quick_fit(paired_object(), verbose = TRUE))
+    # its times differ between runs
+    text <- c(text[!grepl("^epoch|^starting|epochs in", text)], vapply(list(
+      quote(RunSCMVP(object, min.cells = 0.5)),
+      quote(ImputeSCMVP(object, "peaks", max.gb = 1.5e-6)),
+      quote(DifferentialSCMVP(object, fdr = 1.25))
+    ), function(call) conditionMessage(tryCatch(eval(call), error = identity)), ""))
+    list(text = text, object = object, table = DifferentialSCMVP(object, verbose = FALSE))
+  }
+  point <- said(".")
+  comma <- said(",")
+  expect_identical(comma$text, point$text)
+  expect_match(comma$text, "not 0.5.", fixed = TRUE, all = FALSE)
+  expect_match(comma$text, "max.gb = 1.5e-06", fixed = TRUE, all = FALSE)
+  expect_match(comma$text, "not 1.25", fixed = TRUE, all = FALSE)
+  expect_identical(latent_of(comma$object), latent_of(point$object))
+  expect_identical(comma$table, point$table)
+  old <- options(OutDec = ",", warn = 2)
+  on.exit(options(old))
+  expect_identical(format_count(1234567), "1,234,567")
+  expect_identical(sentence_of("half is ", 0.5), "half is 0.5")
+  expect_identical(getOption("OutDec"), ",")
+})

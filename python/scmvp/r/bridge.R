@@ -32,14 +32,15 @@ share(scmvp_folder, environment())
 refuse <- function(..., class = "input", details = NULL) {
   stop(structure(
     class = c(paste0("scmvp_error_", class), "scmvp_error", "error", "condition"),
-    list(message = paste0(...), call = NULL)
+    list(message = sentence_of(...), call = NULL)
   ))
 }
 
 # What is told once the work is done.
 note <- function(...) {
   warning(structure(
-    class = c("scmvp_warning", "warning", "condition"), list(message = paste0(...), call = NULL)
+    class = c("scmvp_warning", "warning", "condition"),
+    list(message = sentence_of(...), call = NULL)
   ))
 }
 
