@@ -50,7 +50,8 @@
 #'   with `by`. The imputed assay has the feature names of the measured one, so plots of Seurat need
 #'   the key of the imputed assay in front of the name: `scmvprna_MS4A1`,
 #'   `scmvpatac_chr1-100-200`. For a ChromatinAssay, the imputed assay is one, too, with ranges,
-#'   annotation, fragments, motifs and the measured counts of these peaks.
+#'   annotation, fragments, motifs and the measured counts of these peaks. If it lacks some of the
+#'   peaks, the imputed one has no counts and motifs, and a message reports this.
 #' @section Errors: `scmvp_error_model` if there is no stored model or it cannot be read;
 #' `scmvp_error_input` for unknown features or cells, and if `file` exists or its folder does not;
 #' `scmvp_error_memory` above `max.gb`; `scmvp_error_file` when writing `file` fails (no part of the

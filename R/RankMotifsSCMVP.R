@@ -239,6 +239,13 @@ motif_part <- function(object, name) {
     identical(part$mark$modality, "motif")
   }
   if (!of_motifs) {
+    if (isTRUE(part$empty)) {
+      refuse(
+        "assay '", name, "' has lost what was noted of it, as merge() drops it and fills counts ",
+        "with 0: remove the assay and run RunMotifSCMVP() again, or give the matrix of its data ",
+        "as object."
+      )
+    }
     refuse(
       if (is.null(part)) paste0("the object has no ", words$part, " '", name, "' (it has ") else
         paste0(words$part, " '", name, "' does not hold the activity of motifs (there are "),

@@ -44,6 +44,7 @@ seurat_part <- function(object, name) {
     counts = function(home = NULL, mosaic = NULL) cells_of(assay, object, name, mosaic),
     layers = function() assay_layers(assay),
     values = function(layer, argument, home = NULL) seurat_values(object, name, layer, argument),
+    empty = has_only_zeros(assay),
     table = function() feature_table(assay),
     imputed = function() assay_layer(assay, "data", name),
     ranges = function() slot_if_any(assay, "ranges", nrow(assay)),
@@ -163,7 +164,8 @@ seurat_values <- function(object, name, layer, argument = "layer") {
   layer <- check_string(layer, argument, optional = TRUE)
   assay <- object[[name]]
   imputed <- !is.null(assay_mark(assay))
-  if (is.null(layer)) layer <- if (imputed || !has_counts(assay)) "data" else "counts"
+  counted <- has_counts(assay) && !has_only_zeros(assay)
+  if (is.null(layer)) layer <- if (imputed || !counted) "data" else "counts"
   values <- assay_layer(assay, layer, name)
   cells <- colnames(object)
   missing <- setdiff(cells, colnames(values))
@@ -203,30 +205,71 @@ assay_mark <- function(assay) methods::slot(assay, "misc")$scMVP
 # A new assay of imputed values. `values`: dense, features x cells. `parent`: the assay they were
 # imputed from; a ChromatinAssay passes on its ranges, annotation, motifs and counts.
 imputed_assay <- function(values, parent, key, mark) {
-  if (inherits(parent, "ChromatinAssay")) {
-    assay <- subset(parent, features = rownames(values))
-    methods::slot(assay, "data") <- values[rownames(assay), colnames(assay), drop = FALSE]
-    methods::slot(assay, "scale.data") <- methods::new("matrix")
-    assay <- with_links_of(assay, parent)
+  assay <- if (!inherits(parent, "ChromatinAssay")) {
+    plain_assay(values)
+  } else if (all(rownames(values) %in% rownames(parent))) {
+    same_peaks_assay(values, parent)
   } else {
-    # Assay5 would turn dense values into a sparse matrix, larger than the dense one; only it takes
-    # values on disk
-    spelled <- seurat_spelling(rownames(values))
-    if (anyDuplicated(spelled)) {
-      same <- spelled == spelled[anyDuplicated(spelled)]
-      refuse(
-        some_names(rownames(values)[same]), " are one name in a Seurat object, which turns '_' ",
-        "and '|' into '-': rename one of them, or take as = \"matrix\"."
-      )
-    }
-    assay <- with_renamed_features(if (inherits(values, "DelayedMatrix")) {
-      from_v5("CreateAssay5Object")(data = values)
-    } else {
-      SeuratObject::CreateAssayObject(data = values)
-    })
+    other_peaks_assay(values, parent)
   }
   SeuratObject::Key(assay) <- key
   mark_assay(assay, mark)
+}
+
+plain_assay <- function(values) {
+  # Assay5 would turn dense values into a sparse matrix, larger than the dense one; only it takes
+  # values on disk
+  spelled <- seurat_spelling(rownames(values))
+  if (anyDuplicated(spelled)) {
+    same <- spelled == spelled[anyDuplicated(spelled)]
+    refuse(
+      some_names(rownames(values)[same]), " are one name in a Seurat object, which turns '_' ",
+      "and '|' into '-': rename one of them, or take as = \"matrix\"."
+    )
+  }
+  with_renamed_features(if (inherits(values, "DelayedMatrix")) {
+    from_v5("CreateAssay5Object")(data = values)
+  } else {
+    SeuratObject::CreateAssayObject(data = values)
+  })
+}
+
+# A ChromatinAssay with all that the parent knows of these peaks.
+same_peaks_assay <- function(values, parent) {
+  assay <- subset(parent, features = rownames(values))
+  lacking <- setdiff(colnames(values), colnames(assay))
+  if (length(lacking) > 0) {
+    message(
+      "the measured peaks lack ", count_of(length(lacking), "cell"), " (", some_names(lacking),
+      "), so the imputed assay has no counts"
+    )
+    methods::slot(assay, "counts") <- methods::new("matrix")
+  }
+  cells <- if (length(lacking) > 0) colnames(values) else colnames(assay)
+  methods::slot(assay, "data") <- values[rownames(assay), cells, drop = FALSE]
+  methods::slot(assay, "scale.data") <- methods::new("matrix")
+  with_links_of(assay, parent)
+}
+
+# A ChromatinAssay of which the parent lacks some peaks, so that nobody knows their counts, motifs
+# or metadata. Where a name is no range, which each peak of such an assay needs, a plain assay.
+other_peaks_assay <- function(values, parent) {
+  new <- setdiff(rownames(values), rownames(parent))
+  ranges <- if (requireNamespace("Signac", quietly = TRUE)) ranges_of_names(rownames(values))
+  message(
+    count_of(length(new), "imputed peak"), " ", is_are(length(new)), " not among the measured ",
+    "ones (", some_names(new), "), so the imputed assay has no counts, motifs or metadata of peaks",
+    if (is.null(ranges)) ", nor ranges, annotation or fragments"
+  )
+  assay <- plain_assay(values)
+  if (is.null(ranges)) {
+    return(assay)
+  }
+  assay <- getExportedValue("Signac", "as.ChromatinAssay")(assay, ranges = ranges)
+  for (slot in c("annotation", "fragments", "seqinfo", "bias", "positionEnrichment")) {
+    methods::slot(assay, slot) <- methods::slot(parent, slot)
+  }
+  with_links_of(assay, parent)
 }
 
 # subset() of a ChromatinAssay drops its links: those of the peaks that are left stay.

@@ -110,6 +110,8 @@ check_peaks_beside <- function(peaks) {
 #   has_counts   whether there are raw counts
 #   kind         one of all_kinds, or "other": values that are modelled as none (SCT)
 #   own          whether scMVP imputed it; `mark` says how (see request_mark())
+#   empty        whether all counts are 0, as merge() of Seurat 4 makes them of an assay that has
+#                none (imputed, motifs), whose mark it drops
 #   counts       function(home, mosaic): features x cells of the object, dgCMatrix; with mosaic,
 #                cells that the part lacks have none
 #   layers       function(): names of what `values` takes
@@ -125,7 +127,8 @@ new_part <- function(name, features, kind, has_counts = TRUE, own = FALSE, mark 
                      layers = function() "counts", values = NULL,
                      table = function() data.frame(row.names = features), imputed = NULL,
                      ranges = function() NULL, annotation = function() NULL,
-                     variable = function() NULL, source = NULL, beside = FALSE) {
+                     variable = function() NULL, source = NULL, beside = FALSE,
+                     empty = FALSE) {
   environment()
 }
 
@@ -188,9 +191,11 @@ find_candidate <- function(parts, words, kind, taken, needed, known, also = NULL
 
 # Names of measured parts of a kind.
 candidates_of <- function(parts, kind, taken = character()) {
-  names(Filter(function(part) {
+  usable <- Filter(function(part) {
     !part$own && part$has_counts && part$kind == kind
-  }, parts[setdiff(names(parts), taken)]))
+  }, parts[setdiff(names(parts), taken)])
+  counted <- Filter(function(part) !part$empty, usable)
+  names(if (length(counted) > 0) counted else usable)
 }
 
 only_candidate <- function(candidates, searched, what, argument, needed, part = "assay",
@@ -217,7 +222,7 @@ check_part <- function(parts, name, argument, words, kind) {
     return(invisible())
   }
   check_part_name(parts, name, argument, words)
-  if (!parts[[name]]$has_counts) {
+  if (!parts[[name]]$has_counts || parts[[name]]$empty) {
     refuse(words$part, " '", name, "' (", argument, ") has no counts: scMVP needs raw counts.")
   }
   if (kind != "peaks" && parts[[name]]$kind == "peaks") {

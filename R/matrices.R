@@ -39,6 +39,16 @@ has_counts <- function(assay) {
   all(dim(methods::slot(assay, "counts")) > 0)
 }
 
+# Whether a v3/v4 assay has counts, all of them 0.
+has_only_zeros <- function(assay) {
+  if (is_v5(assay) || !has_counts(assay)) {
+    return(FALSE)
+  }
+  counts <- methods::slot(assay, "counts")
+  stored <- if (inherits(counts, "dgCMatrix")) counts@x else counts
+  length(stored) == 0 || (stored[1] == 0 && all(stored == 0))
+}
+
 # Layers of counts of which some hold the same cells; NULL where a cell is in one layer at most.
 layers_of_same_cells <- function(assay) {
   if (!is_v5(assay)) {

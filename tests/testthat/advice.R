@@ -30,8 +30,9 @@ c(
   ),
   of(
     "tells what was done; there is nothing to do",
-    "the saved model has the clusters of the fit", "lfc_model is that of the cells as",
-    "no link within the region has a score above"
+    "the saved model has the clusters of the fit", "the measured peaks lack {} ({})",
+    "so the imputed assay has no counts, motifs or metadata of peaks",
+    "lfc_model is that of the cells as", "no link within the region has a score above"
   ),
   of(
     "test-covariates.R: what is no batch is refused before anything is computed",
@@ -122,6 +123,10 @@ c(
     "group.by is needed for a matrix", "be a matrix of z-scores (motifs x cells), not",
     "holds no assays: give the matrix of z-scores",
     "run RunMotifSCMVP() first, or name its result", "genes must be text with the names"
+  ),
+  of(
+    "test-RankMotifsSCMVP.R: activities that merge() has left unmarked are no RNA",
+    "has lost what was noted of it, as merge()"
   ),
   of(
     "test-RankMotifsSCMVP.R: what cannot be correlated is refused, and what is advised works",

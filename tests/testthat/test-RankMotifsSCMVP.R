@@ -317,6 +317,42 @@ test_that("what cannot be ranked is refused, and what is advised works", {
   expect_s3_class(RankMotifsSCMVP(scores, alone$cluster), "data.frame")
 })
 
+test_that("activities that merge() has left unmarked are no RNA", {
+  skip_slow()
+  object <- with_motifs()
+  # as Seurat 4 merges an assay without counts
+  merged <- merge(
+    subset(object, cells = cell_names[1:45]), subset(object, cells = cell_names[46:90])
+  )
+  lost <- object[["motif"]]
+  methods::slot(lost, "misc") <- list()
+  methods::slot(lost, "counts") <- methods::as(
+    Matrix::sparseMatrix(integer(), integer(), x = 0, dims = dim(lost), dimnames = dimnames(lost)),
+    "CsparseMatrix"
+  )
+  if (utils::packageVersion("SeuratObject") < "5") {
+    expect_identical(methods::slot(merged[["motif"]], "counts"), methods::slot(lost, "counts"))
+  }
+  merged[["motif"]] <- lost
+  merged[["chosen"]] <- lost # under a name that the user gave
+  expect_identical(found_assays(merged), list(rna = "RNA", peaks = "ATAC"))
+  expect_refused(RunSCMVP(merged, rna.assay = "motif"), "'motif' \\(rna.assay\\) has no counts")
+  expect_refused(
+    RankMotifsSCMVP(merged), "'motif' has lost what was noted .* run RunMotifSCMVP\\(\\) again"
+  )
+  # what is advised
+  expected <- RankMotifsSCMVP(object, "type")
+  given <- RankMotifsSCMVP(
+    as.matrix(assay_layer(merged[["motif"]], "data", "motif")), object$type,
+    genes = assay_mark(object[["motif"]])$genes
+  )
+  expect_equal(given, expected)
+  merged[["motif"]] <- NULL
+  fit <- quick_fit(merged, impute = "none", max.epochs = 1)
+  fit <- RunMotifSCMVP(fit, factor_motifs(), verbose = FALSE, values = "measured")
+  expect_equal(RankMotifsSCMVP(fit, object$type), expected)
+})
+
 test_that("what cannot be correlated is refused, and what is advised works", {
   skip_slow()
   object <- with_motifs()

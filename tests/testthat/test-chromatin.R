@@ -19,6 +19,69 @@ test_that("imputed peaks of a ChromatinAssay keep ranges and counts", {
   expect_identical(Signac::Links(object[["scMVP_ATAC"]])$peak, peak_names[3])
 })
 
+test_that("no imputed peak is lost where the ChromatinAssay lacks it", {
+  skip_slow()
+  skip_if_not_installed("Signac")
+  skip_without_core()
+  annotation <- GenomicRanges::GRanges("chr1", IRanges::IRanges(1000, 2000), gene_name = "Gene1")
+  object <- SeuratObject::CreateSeuratObject(rna_counts())
+  object[["ATAC"]] <- Signac::CreateChromatinAssay(
+    counts = atac_counts(), sep = c("-", "-"), annotation = annotation
+  )
+  fit <- quick_fit(object, impute = "none")
+  values <- ImputeSCMVP(fit, "peaks", as = "matrix")
+  fewer <- fit
+  fewer[["ATAC"]] <- subset(fit[["ATAC"]], features = peak_names[1:50])
+  expect_imputed <- function(object, peaks, chromatin = TRUE) {
+    assay <- object[["scMVP_ATAC"]]
+    expect_identical(rownames(assay), peaks)
+    expect_equal(as.matrix(methods::slot(assay, "data")), values[peaks, , drop = FALSE])
+    expect_false(has_counts(assay))
+    expect_identical(inherits(assay, "ChromatinAssay"), chromatin)
+    if (chromatin) {
+      expect_identical(
+        as.character(Signac::granges(assay)), as.character(Signac::StringToGRanges(peaks))
+      )
+      expect_identical(Signac::Annotation(assay), annotation)
+      expect_true(methods::validObject(assay))
+    }
+  }
+  some <- peak_names[c(60, 41:44, 70)]
+  expect_message(
+    imputed <- ImputeSCMVP(fewer, "peaks", features = some),
+    "^2 imputed peaks are not among the measured ones .*, so .* no counts, motifs or metadata"
+  )
+  expect_imputed(imputed, some)
+  suppressMessages(more <- ImputeSCMVP(imputed, "peaks", features = peak_names[c(41, 90)]))
+  expect_imputed(more, c(some, peak_names[90]))
+  expect_message(outside <- ImputeSCMVP(fewer, "peaks", features = peak_names[80]), "peak is not")
+  expect_imputed(outside, peak_names[80])
+  query <- object
+  query[["ATAC"]] <- subset(object[["ATAC"]], features = peak_names[1:110])
+  suppressMessages(
+    projected <- ProjectSCMVP(fit, query, impute.peaks = peak_names[108:112], verbose = FALSE)
+  )
+  expect_identical(rownames(projected[["scMVP_ATAC"]]), peak_names[108:112])
+  expect_identical(
+    as.matrix(methods::slot(projected[["scMVP_ATAC"]], "data")),
+    ImputeSCMVP(projected, "peaks", features = peak_names[108:112], as = "matrix")
+  )
+  # a name that is no range
+  odd <- values[1:2, ]
+  rownames(odd)[2] <- "spike"
+  expect_message(
+    plain <- imputed_assay(odd, fewer[["ATAC"]], "x_", list()), "nor ranges, annotation or fragm"
+  )
+  expect_equal(as.matrix(methods::slot(plain, "data")), odd)
+  # cells that the measured assay lacks, as in a mosaic of Seurat 5
+  half <- subset(fewer[["ATAC"]], cells = cell_names[1:45])
+  expect_message(
+    mosaic <- imputed_assay(values[3:4, ], half, "x_", list()), "lack 45 cells .* has no counts"
+  )
+  fewer@assays$scMVP_ATAC <- mosaic
+  expect_imputed(fewer, peak_names[3:4])
+})
+
 test_that("Signac's own example object, with motifs and annotation, keeps them all", {
   skip_if_not_installed("Signac")
   skip_without_core()
