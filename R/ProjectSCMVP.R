@@ -242,9 +242,9 @@ project_with <- function(engine, projection, counts, batches, watch) {
     summary = model$summary,
     tree = engine$tree(projection$level),
     level = projection$level,
-    spelling = stats::setNames(lapply(projection$kinds, function(kind) {
+    spelling = by_core_name(projection$kinds, function(kind) {
       unless_identical(found[[kind]]$shown, features_in_model(model, kind))
-    }), of_kind(projection$kinds, "core")),
+    }),
     batch = batch,
     interrupted = FALSE,
     staged = list(model = projection$model)
@@ -366,6 +366,8 @@ rows_or_zero <- function(counts, at) {
 
 # Where each feature of the model is among those of the query: by name, else by what the name means.
 match_features <- function(modelled, have, kind) {
+  modelled <- as_utf8(modelled)
+  have <- as_utf8(have)
   at <- match(modelled, have)
   if (!anyNA(at)) {
     return(at)

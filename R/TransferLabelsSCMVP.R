@@ -126,7 +126,7 @@ transferred <- function(reference, query, labels, reduction, calibration, n.neig
   table$label <- factor(table$label, c(levels, transfer_unassigned))
   table$best_label <- factor(table$best_label, levels)
   rownames(table) <- rownames(query)
-  table[c("label", "confidence", "p_value", "best_label", paste0("probability_", levels))]
+  table[c("label", "confidence", "p_value", "best_label", paste0("probability_", as_utf8(levels)))]
 }
 
 # Latent, labels and calibration of the cells of a reference that have a label.

@@ -33,7 +33,7 @@ start_core <- function() {
   start_python(choose_python())
   sys <- reticulate::import("sys", convert = FALSE)
   source <- core_source()
-  sys$path$insert(0L, source)
+  sys$path$insert(0L, as_utf8(source))
   import_undisturbed("scmvp")
   session$core <- from_core(reticulate::import("scmvp", convert = FALSE))
   session$pid <- Sys.getpid()

@@ -48,6 +48,6 @@ from_python <- function(value) {
     return(reticulate::py_to_r(value))
   }
   file <- tempfile("scmvp-value-")
-  from_core(core("r.rserial")$write(value, file))
+  from_core(core("r.rserial")$write(value, as_utf8(file)))
   read_value(file)
 }

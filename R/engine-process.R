@@ -90,7 +90,8 @@ ask_worker <- function(worker, verb, arguments, on_epoch = NULL, on_stage = NULL
       }
       worker$process$interrupt()
     } else if (!is.null(event$done)) {
-      reply <- read_value(event$done)
+      # whose name is known: R could not translate that of the event in the locale C
+      reply <- read_value(sub("[.]rds$", ".reply", request))
       if (is.null(reply$error)) {
         return(reply$value)
       }

@@ -16,12 +16,13 @@ open_engine <- function(backend = "auto", torch = TRUE) {
 }
 
 new_engine <- function(name, call, close) {
+  text <- text_exchange()
   ask <- function(verb, ..., on_epoch = NULL, on_stage = NULL) {
-    answer <- call(verb, list(...), on_epoch, on_stage)
+    answer <- call(verb, text$send(list(...)), on_epoch, on_stage)
     # a training keeps what it has, nothing else does
     if (answer$stopped && verb != "train") rlang::interrupt()
     if (verb != "train") {
-      return(answer$value)
+      return(text$receive(answer$value))
     }
     list(stopped = answer$stopped, interrupted = isTRUE(answer$value$interrupted))
   }

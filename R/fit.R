@@ -108,6 +108,10 @@ fit_on <- function(engine, counts, options, batch, plan, model.file, verbose, wa
       history = as.data.frame(fitted$history),
       summary = fitted$summary,
       tree = fitted$tree,
+      spelling = by_core_name(names(counts), function(kind) {
+        features <- built[[features_of_kind(kind)]]
+        unless_identical(features, as_utf8(features))
+      }),
       interrupted = ended$interrupted,
       staged = stage_fit(engine, model.file)
     )

@@ -26,6 +26,9 @@ level_factor <- function(x) {
   if (is.factor(x)) {
     return(droplevels(x))
   }
-  known <- sort(unique(x), method = "radix")
+  known <- unique(x)
+  # "radix" refuses text without a mark in the locale C
+  sortable <- if (is.character(known)) as_utf8(known) else known
+  known <- known[order(sortable, na.last = NA, method = "radix")]
   factor(match(x, known), seq_along(known), level_names(known))
 }

@@ -64,6 +64,9 @@ without_nulls <- function(x) Filter(Negate(is.null), x)
 # Values by kind, NULL where f() has none.
 by_kind <- function(kinds, f) lapply(stats::setNames(nm = kinds), f)
 
+# The same under the core's names of modalities.
+by_core_name <- function(kinds, f) stats::setNames(lapply(kinds, f), of_kind(kinds, "core"))
+
 # "RNA and peaks", "RNA, peaks and proteins".
 listed_kinds <- function(kinds) {
   words <- ifelse(kinds == "rna", "RNA", features_of_kind(kinds))

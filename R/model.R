@@ -104,7 +104,7 @@ digest_in <- function(text) sub('.*"weights_sha256": *"([0-9a-f]*)".*', "\\1", t
 model_text <- function(stored) {
   json <- stored$json
   if (!is.null(stored$path)) {
-    file <- file.path(stored$path, model_files[["json"]])
+    file <- file.path(as_path(stored$path), model_files[["json"]])
     json <- if (file.exists(file)) readBin(file, "raw", file.size(file))
   }
   if (is.null(json)) "" else rawToChar(json[json > 0])
@@ -115,7 +115,7 @@ model_text <- function(stored) {
 # Puts a stored model into an engine; the names of its features.
 restore_model <- function(stored, engine) {
   if (!is.null(stored$path)) {
-    if (!dir.exists(stored$path)) {
+    if (!dir.exists(as_path(stored$path))) {
       refuse(
         "the model file '", stored$path, "' no longer exists: put it back, or fit again.",
         class = "model"

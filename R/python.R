@@ -112,7 +112,7 @@ start_chosen_python <- function(choice) {
     }
   )
   tryCatch(
-    reticulate::py_config(),
+    in_utf8_locale(reticulate::py_config()),
     error = function(e) {
       refuse(
         "Python at '", choice$python, "' (", choice$found_by, ") does not start inside R: ",
@@ -130,7 +130,7 @@ start_managed_python <- function(choice) {
         declare <- getExportedValue("reticulate", "py_require")
         declare(unname(core_needs), python_version = paste0(">=", oldest_python))
       }
-      reticulate::py_config()
+      in_utf8_locale(reticulate::py_config())
       NULL
     },
     error = identity
