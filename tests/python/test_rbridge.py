@@ -462,6 +462,7 @@ def test_groups_are_made_on_the_way_and_progress_is_shown(with_latent, capfd):
     assert "distance parameter" in capfd.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
 @pytest.mark.slow
 def test_refusals_of_regulation(with_latent, refused, kept):
     mdata, quiet = with_latent, {"verbose": False, "engine": kept}
@@ -471,6 +472,12 @@ def test_refusals_of_regulation(with_latent, refused, kept):
     )
     refused(lambda: scmvp.run_cicero(mdata, window=-1, **quiet), "window must be")
     refused(lambda: scmvp.link_peaks_lasso(mdata, min_cells=-1, **quiet), "min_cells must")
+    few = scmvp.aggregate_cells(mdata, k=15, **quiet)[:, :5]
+    refused(
+        lambda: scmvp.link_peaks_lasso(mdata, groups=few, min_cells=1, **quiet),
+        "at least nfolds = 10 groups",
+        "there are 5: lower nfolds to 5 or less, or give more groups",
+    )
     refused(lambda: scmvp.run_cicero(mdata, engine="java"), "engine must be")
     refused(lambda: scmvp.find_ccans(pd.DataFrame({"Peak1": []})), "coaccess")
     smooth = mdata.copy()
