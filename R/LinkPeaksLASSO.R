@@ -13,6 +13,10 @@
 #' `r_squared` is 1 - error / error without any peak, at the chosen penalty and in held-out cells,
 #' not below 0.
 #'
+#' Cells without counts of genes, or of peaks, were not measured there (as in a mosaic) and are left
+#' out, unless these values are imputed; a message reports their number. So are groups without any
+#' other cell.
+#'
 #' @section Measured and imputed values:
 #' The response is the measured RNA, and the predictors are measured or imputed accessibility. If
 #' both sides are smoothed (imputed, or summed over overlapping groups of cells), the values of
@@ -263,32 +267,23 @@ lasso_links <- function(input, options, genes, folds, groups, covariates, worker
   rna <- check_nonnegative(as_values(input$rna, "object"), "genes")
   peaks <- check_nonnegative(as_values(input$peaks, "peaks"))
   peaks <- check_matrices(list(rna = rna, peaks = peaks))$peaks
+  imputed <- c(rna = input$rna.imputed, peaks = input$peaks.imputed)
+  data <- lasso_cells(rna, peaks, input$coordinates, covariates, groups, imputed, verbose)
+  peaks <- data$peaks # of cells, also where `data` is summed over groups
   if (!is.null(genes)) genes <- check_names_known(genes, rownames(rna), "genes", "in the RNA")
   ranges <- ranges_table(
     input$ranges, rownames(peaks),
     argument = if (is.null(input$part)) "ranges"
   )
   starts <- gene_starts(input$gene.coords, genes = rownames(rna), verbose = verbose)
-  pairs <- gene_peak_pairs(rna, peaks, ranges, genes, starts, options)
-  imputed <- c(rna = input$rna.imputed, peaks = input$peaks.imputed)
-  data <- list(
-    rna = rna[unique(pairs$gene), , drop = FALSE], peaks = peaks,
-    coordinates = if (!is.null(input$coordinates)) {
-      coordinates_for(colnames(peaks), ncol(peaks), input$coordinates, "coordinates")
-    },
-    covariates = check_covariates(covariates, rna, peaks, imputed),
-    totals = list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks)), smooth = imputed
-  )
-  if (!is.null(groups)) groups <- groups_for(peaks, groups) # NULL again for "none"
-  if (!is.null(groups)) data <- sum_over_groups(data, groups)
-  unit <- if (is.null(groups)) "cell" else "group"
-  folds <- check_folds(
-    folds, ncol(data$peaks), colnames(data$peaks), options, data$smooth, data$coordinates, unit
-  )
-  if (verbose) tell_pairs(pairs, ncol(data$peaks), unit)
+  pairs <- gene_peak_pairs(data$rna, peaks, ranges, genes, starts, options)
+  data$rna <- data$rna[unique(pairs$gene), , drop = FALSE]
+  if (!is.null(data$groups)) data <- sum_over_groups(data)
+  folds <- check_folds(folds, data$units, options, data$smooth, data$coordinates)
+  if (verbose) tell_pairs(pairs, ncol(data$peaks), data$units$word)
   logged <- c(rna = input$rna.log, peaks = input$peaks.log)
   scale <- lapply(c(rna = "rna", peaks = "peaks"), function(side) {
-    if (!imputed[[side]] && !logged[[side]]) size_factors(data$totals[[side]], side)
+    if (!imputed[[side]] && !logged[[side]]) size_factors(data$totals[[side]])
   })
   options$ridge <- ridge_of(data$peaks, scale$peaks, logged[["peaks"]], options)
   null <- null_hypothesis(pairs, peaks, ranges, options, data$smooth)
@@ -316,7 +311,8 @@ tell_pairs <- function(pairs, n, what) {
 }
 
 # Both sides summed over groups of cells, what belongs to the cells averaged.
-sum_over_groups <- function(data, groups) {
+sum_over_groups <- function(data) {
+  groups <- data$groups
   average <- function(x) {
     if (!is.null(x)) as.matrix(Matrix::crossprod(groups, as.matrix(x))) / Matrix::colSums(groups)
   }

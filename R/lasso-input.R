@@ -40,13 +40,75 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
   pairs
 }
 
-# Totals over their geometric mean. A cell without any count has nothing to divide.
-size_factors <- function(totals, what) {
-  some <- totals > 0
-  if (!any(some)) {
-    refuse("the ", c(rna = "genes", peaks = "peaks")[[what]], " hold no count at all.")
+# Totals over their geometric mean.
+size_factors <- function(totals) unname(totals / exp(mean(log(totals))))
+
+# Positions of the cells with counts of every side that is not imputed: a cell without any was not
+# measured there, so that its zeros say nothing. `totals`: a list by side, one number per cell.
+cells_with_both <- function(totals, imputed, verbose) {
+  measured <- totals[!imputed]
+  for (side in names(measured)) {
+    if (!any(measured[[side]] > 0)) {
+      refuse("the ", features_of_kind(side), " hold no count at all.")
+    }
   }
-  unname(ifelse(some, totals / exp(mean(log(totals[some]))), 1))
+  counted <- Reduce(`&`, lapply(measured, `>`, 0), rep(TRUE, length(totals$rna)))
+  if (!any(counted)) {
+    refuse(
+      "no cell has counts of both genes and peaks: give cells in which both were measured, or ",
+      "imputed peaks."
+    )
+  }
+  left <- sum(!counted)
+  if (left > 0 && verbose) {
+    message(
+      format_count(left), " of ", count_of(length(counted), "cell"), " left out, without counts ",
+      "of ", paste(features_of_kind(names(measured)), collapse = " or of ")
+    )
+  }
+  which(counted)
+}
+
+# Both sides in the cells with both, and what belongs to these: list(rna, peaks, coordinates,
+# covariates, groups, totals, smooth, units). `units`: the cells, or groups, that were given: the
+# word for one, how many (n), their names and which of them to use.
+lasso_cells <- function(rna, peaks, coordinates, covariates, groups, imputed, verbose) {
+  cells <- colnames(peaks)
+  totals <- list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks))
+  use <- cells_with_both(totals, imputed, verbose)
+  totals <- lapply(totals, `[`, use)
+  units <- list(word = "cell", names = cells, n = length(cells), use = use)
+  if (!is.null(groups)) groups <- groups_for(peaks, groups) # NULL again for "none"
+  if (!is.null(groups)) {
+    given <- groups[use, , drop = FALSE]
+    units <- list(
+      word = "group", names = colnames(groups), n = ncol(groups), use = groups_with_cells(given)
+    )
+    groups <- given[, units$use, drop = FALSE]
+  }
+  if (!is.null(coordinates)) {
+    coordinates <- coordinates_for(cells, length(cells), coordinates)[use, , drop = FALSE]
+  }
+  covariates <- check_covariates(covariates, cells, use, totals, imputed)
+  if (length(use) < length(cells)) {
+    rna <- rna[, use, drop = FALSE]
+    peaks <- peaks[, use, drop = FALSE]
+  }
+  list(
+    rna = rna, peaks = peaks, coordinates = coordinates, covariates = covariates, groups = groups,
+    totals = totals, smooth = imputed, units = units
+  )
+}
+
+groups_with_cells <- function(groups) {
+  kept <- which(Matrix::colSums(groups != 0) > 0)
+  if (length(kept) == 0) {
+    refuse(
+      "no group has a cell with counts of both genes and peaks: make groups of such cells, with ",
+      "AggregateCells()."
+    )
+  }
+  kept
 }
 
 check_lasso_options <- function(distance, lambda, alpha, nfolds, min.cells, min.correlation,
@@ -79,22 +141,28 @@ check_lambda_sequence <- function(x) {
   x
 }
 
-# Numeric covariates, cells x covariates, or NULL.
-check_covariates <- function(covariates, rna, peaks, smooth) {
+# Numeric covariates of the cells to `use`, cells x covariates, or NULL. `cells`: the names of all;
+# `totals`: of both sides, in the cells to use.
+check_covariates <- function(covariates, cells, use, totals, smooth) {
   if (identical(covariates, "none") || is.null(covariates)) {
     return(NULL)
   }
   if (identical(covariates, "depth")) {
-    return(log_depths(rna, peaks, smooth))
+    return(log_depths(totals, smooth))
   }
   covariates <- as.matrix(covariates)
-  usable <- is.numeric(covariates) && nrow(covariates) == ncol(peaks)
+  usable <- is.numeric(covariates) && nrow(covariates) == length(cells)
   if (!usable || !all(is.finite(covariates))) {
     refuse(
       "covariates must be \"depth\", \"none\" or a numeric matrix with one row for each of the ",
-      count_of(ncol(peaks), "cell"), " and no missing value."
+      count_of(length(cells), "cell"), " and no missing value."
     )
   }
+  if (!is.null(rownames(covariates))) {
+    check_same_cells(rownames(covariates), cells, "covariates")
+    covariates <- covariates[cells, , drop = FALSE]
+  }
+  covariates <- covariates[use, , drop = FALSE]
   varying <- covariates[, apply(covariates, 2, stats::sd) > 0, drop = FALSE]
   if (ncol(varying) > 0 && qr(scale(varying))$rank < ncol(varying)) {
     refuse(
@@ -102,25 +170,20 @@ check_covariates <- function(covariates, rna, peaks, smooth) {
       "nothing."
     )
   }
-  if (!is.null(rownames(covariates))) {
-    check_same_cells(rownames(covariates), colnames(peaks), "covariates")
-    covariates <- covariates[colnames(peaks), , drop = FALSE]
-  }
   unname(covariates)
 }
 
 # Imputed values have no depth.
-log_depths <- function(rna, peaks, smooth) {
-  depth <- list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks))[!smooth]
-  if (length(depth) == 0) {
+log_depths <- function(totals, smooth) {
+  if (all(smooth)) {
     return(NULL)
   }
-  depth <- do.call(cbind, lapply(depth, function(x) log(pmax(x, min(x[x > 0])))))
+  depth <- do.call(cbind, lapply(totals[!smooth], log))
   unname(depth[, apply(depth, 2, stats::sd) > 0, drop = FALSE])
 }
 
-# Fold of each cell or group (`unit`), 1, 2, ...
-check_folds <- function(folds, n, cells, options, smooth, coordinates, unit) {
+# Fold of each cell or group to use, 1, 2, ... `units`: see lasso_cells(); `coordinates`: of these.
+check_folds <- function(folds, units, options, smooth, coordinates) {
   both <- all(smooth)
   if (both) {
     warn_of(
@@ -137,12 +200,13 @@ check_folds <- function(folds, n, cells, options, smooth, coordinates, unit) {
         "your own folds, or measured RNA."
       )
     }
-    return(seeded(options$seed.use, sample(rep(seq_len(options$nfolds), length.out = n))))
+    number <- rep(seq_len(options$nfolds), length.out = length(units$use))
+    return(seeded(options$seed.use, sample(number)))
   }
   if (identical(folds, "block")) {
-    block_folds(coordinates, options, unit)
+    block_folds(coordinates, options, units$word)
   } else {
-    own_folds(folds, n, cells, unit)
+    own_folds(folds, units)
   }
 }
 
@@ -174,17 +238,18 @@ block_folds <- function(coordinates, options, unit) {
   )
 }
 
-own_folds <- function(folds, n, cells, unit) {
-  if (length(folds) != n || anyNA(folds)) {
+own_folds <- function(folds, units) {
+  if (length(folds) != units$n || anyNA(folds)) {
     refuse(
-      "folds must be \"random\", \"block\" or the fold of each of the ", count_of(n, unit), "."
+      "folds must be \"random\", \"block\" or the fold of each of the ",
+      count_of(units$n, units$word), "."
     )
   }
-  if (!is.null(names(folds)) && !is.null(cells)) {
-    check_same_cells(names(folds), cells, "folds")
-    folds <- folds[cells]
+  if (!is.null(names(folds)) && !is.null(units$names)) {
+    check_same_cells(names(folds), units$names, "folds")
+    folds <- folds[units$names]
   }
-  folds <- as.integer(factor(folds))
+  folds <- as.integer(factor(folds[units$use]))
   if (max(folds) < 3) refuse("at least 3 folds are needed, not ", max(folds), ".")
   unname(folds)
 }

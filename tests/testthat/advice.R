@@ -32,7 +32,12 @@ c(
     "tells what was done; there is nothing to do",
     "the saved model has the clusters of the fit", "the measured peaks lack {} ({})",
     "so the imputed assay has no counts, motifs or metadata of peaks",
-    "lfc_model is that of the cells as", "no link within the region has a score above"
+    "lfc_model is that of the cells as", "no link within the region has a score above",
+    "left out, without counts"
+  ),
+  of(
+    "test-LinkPeaksLASSO.R: cells in which genes or peaks were not measured are left out",
+    "no cell has counts of both genes and peaks", "no group has a cell with counts of both"
   ),
   of(
     "test-covariates.R: what is no batch is refused before anything is computed",

@@ -20,9 +20,10 @@ test_that("a gene's fit is the published recipe with cv.glmnet", {
   x <- scale(log(t(case$peaks[5:8, ]) / size(case$peaks) + 0.1))
   x <- x[, abs(stats::cor(x, y)) > 0.03]
   lambda <- exp(seq(log(10), log(0.001), length.out = 100))
+  n <- ncol(case$peaks)
+  units <- list(word = "cell", names = colnames(case$peaks), n = n, use = seq_len(n))
   folds <- check_folds(
-    NULL, ncol(case$peaks), colnames(case$peaks), list(nfolds = 10, seed.use = 0),
-    c(rna = FALSE, peaks = FALSE), NULL
+    NULL, units, list(nfolds = 10, seed.use = 0), c(rna = FALSE, peaks = FALSE), NULL
   )
   theirs <- glmnet::cv.glmnet(x, y, lambda = lambda, foldid = folds, thresh = 1e-12)
   for (which in c("1se", "min")) {
@@ -398,6 +399,67 @@ test_that("cells of covariates, folds, coordinates and groups are matched by nam
   )) {
     expect_refused(do.call(run, given), "lacks 500 cells of the matrix")
   }
+})
+
+test_that("cells in which genes or peaks were not measured are left out", {
+  case <- lasso_case()
+  n <- ncol(case$rna)
+  drawn <- with_seed(4, sample.int(n))
+  lacks <- list(rna = drawn[1:120], peaks = drawn[121:240])
+  mosaic <- case
+  for (side in names(lacks)) mosaic[[side]][, lacks[[side]]] <- 0L
+  of_cells <- function(case, cells) {
+    for (side in names(lacks)) case[[side]] <- case[[side]][, cells]
+    case
+  }
+  both <- sort(drawn[-(1:240)])
+  paired <- of_cells(case, both)
+  expect_identical(link_case(mosaic), link_case(paired))
+  expect_message(
+    LinkPeaksLASSO(mosaic$rna, mosaic$peaks, genes = "G1", gene.coords = case$coords),
+    "^240 of 500 cells left out, without counts of genes or of peaks"
+  )
+
+  # what belongs to cells stays with these
+  values <- matrix(with_seed(5, stats::rnorm(2 * n)), n)
+  folds <- rep(1:5, length.out = n)
+  run <- function(case, ...) link_case(case, n.permutations = 0, ...)
+  expect_identical(
+    run(mosaic, covariates = values, folds = folds),
+    run(paired, covariates = values[both, ], folds = folds[both])
+  )
+  expect_identical(
+    run(mosaic, folds = "block", coordinates = values),
+    run(paired, folds = "block", coordinates = values[both, ])
+  )
+  expect_refused(run(mosaic, covariates = values[both, ]), "one row for each of the 500 cells")
+
+  # sums over groups, of which the last has no cell with both
+  groups <- outer(seq_len(n), 1:101, function(cell, group) (cell %% 100 + 1 == group) * 1)
+  groups[, 101] <- seq_len(n) %in% lacks$rna[1:5]
+  of_group <- rep(1:5, length.out = 101)
+  in_groups <- function(...) suppressWarnings(run(...))
+  expect_identical(
+    in_groups(mosaic, groups = groups, folds = of_group),
+    in_groups(paired, groups = groups[both, -101], folds = of_group[-101])
+  )
+  expect_refused(
+    link_case(mosaic, groups = groups[, c(101, 101)]), "no group has a cell with counts of both"
+  )
+
+  # imputed values are there in all cells
+  with_rna <- sort(drawn[-(1:120)])
+  smooth <- mosaic
+  smooth$peaks <- case$peaks + 0.5
+  expect_identical(
+    run(smooth, peaks.imputed = TRUE), run(of_cells(smooth, with_rna), peaks.imputed = TRUE)
+  )
+  mosaic$rna[, -lacks$peaks] <- 0L
+  mosaic$rna[, lacks$peaks] <- case$rna[, lacks$peaks]
+  expect_refused(link_case(mosaic), "no cell has counts of both genes and peaks: give cells")
+  expect_s3_class(suppressWarnings(link_case(of_cells(case, lacks$peaks))), "data.frame")
+  mosaic$rna[] <- 0L
+  expect_refused(link_case(mosaic), "the genes hold no count at all")
 })
 
 test_that("a gene with starts on both strands has the nearest one", {

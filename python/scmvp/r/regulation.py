@@ -192,7 +192,8 @@ def link_peaks_lasso(
 
     Args:
         data: Modalities 'rna' and 'atac'. The ranges of the peaks are 'chrom', 'start' and 'end' of
-            their `var` or, without these, their names.
+            their `var` or, without these, their names. Cells without counts of RNA or of ATAC were
+            not measured there and are left out, unless these values are imputed.
         gene_coordinates: Gene coordinates (`gene.coords` in R): a table (gene; chrom, start, end,
             strand or tss) or a GTF or BED file. When None, 'chrom' with 'tss' or 'start' and 'end',
             and 'strand', of the RNA's `var`.
