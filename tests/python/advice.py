@@ -19,6 +19,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "no gene has a peak": "case activity_of_genes",
         "on several chromosomes": NOTE,
         "have only the starts": "case activity_of_genes",
+        "no counts of peaks": NOTE,
     },
     "along": {
         "that are not numbers": "case odd_kinds",
@@ -510,6 +511,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "no linked peak": "case factors",
         "expression lacks": "case factors",
         "in a linked peak (factors there": "case factors",
+        "no expression of any gene": NOTE,
     },
     "rengine": {
         "R is needed": WITHOUT,

@@ -113,6 +113,21 @@ def test_a_gene_on_two_chromosomes_is_at_the_first():
     assert np.array_equal(found.X.toarray(), scmvp.gene_activity(adata, first).X.toarray())
 
 
+def test_cells_without_counts_of_peaks_have_no_activity():
+    adata, genes = peaks_and_genes()
+    known = np.setdiff1d(np.arange(12), [0, 5, 11])
+    wanted = scmvp.gene_activity(adata[known].copy(), genes)
+    counts = adata.X.toarray()
+    counts[[0, 5, 11]] = 0
+    adata.X = sp.csr_matrix(counts)
+    with pytest.warns(InputNote, match="3 cells have no counts of peaks"):
+        found = scmvp.gene_activity(adata, genes)
+    assert sp.issparse(found.X)
+    values = found.X.toarray()
+    assert np.array_equal(values[known], wanted.X.toarray())
+    assert np.isnan(values[[0, 5, 11]]).all()
+
+
 def test_what_cannot_be_used_is_refused():
     adata, genes = peaks_and_genes()
     with pytest.raises(InputError, match="no gene has a peak"):
