@@ -73,7 +73,8 @@ RankMotifsSCMVP <- function(object, group.by = NULL, assay.name = "motif", genes
 #' @param values Expression to compare with: `"imputed"`, or `"measured"`, the counts of the fit
 #'   divided by the total of their cell. Cells without counts of genes are left out.
 #' @param expression Other expression, genes x cells, to be taken as it is; needed where `object` is
-#'   a matrix. Cells are matched by name.
+#'   a matrix. Cells are matched by name. Cells without expression of any gene were not measured and
+#'   are left out, as a message says, if the median of the others has at least 20 genes.
 #' @param reduction Name of the reduction with the model; `NULL` for that of the activities.
 #' @param batch For a model fitted with batches: the batch for which expression is imputed; see
 #'   [ImputeSCMVP()].
@@ -135,12 +136,13 @@ MotifExpressionSCMVP <- function(object, values = c("imputed", "measured"), expr
 #' @param factors Names of factors to return, whatever the case; `NULL` for all.
 #' @param values Expression of factors and genes: `"imputed"`, or `"measured"`, the counts of the
 #'   fit divided by the total of their cell. Cells without counts of genes are left out.
-#' @param expression Other expression, genes x cells, to be taken as it is.
+#' @param expression Other expression, genes x cells, to be taken as it is, without the cells in
+#'   which no gene was measured, as in [MotifExpressionSCMVP()].
 #' @param reduction Name of the reduction with the model.
 #' @return A data frame with one row per motif of a factor and link, the links in their order: `tf`,
 #'   `motif`, `peak`, `gene`, `score` (of the link: the column `score` or `coefficient`) and
-#'   `correlation` of factor and gene (Spearman's, over all cells; `NA` where one of the two is not
-#'   there or does not vary). Each factor of a dimer (`FOS::JUN`) has a row. The first column is
+#'   `correlation` of factor and gene (Spearman's, over these cells; `NA` where one of the two is
+#'   not there or does not vary). Each factor of a dimer (`FOS::JUN`) has a row. The first column is
 #'   `group` where `links` has it.
 #' @section Errors:
 #' `scmvp_error_input` where `links` lacks a column or has no row, none of its peaks has a motif, or

@@ -33,7 +33,7 @@ from .tools.links import near_pairs
 from .tools.motifs import P_VALUE
 from .tools.motifs import activity_in as motif_activity_in
 from .tools.profiles import Profiles, counted
-from .tools.regulators import Expression, motif_expression, rank_motifs, regulons
+from .tools.regulators import Expression, genes_seen, motif_expression, rank_motifs, regulons
 from .tools.transfer import transfer_labels
 
 Report = Callable[[dict[str, Any]], Any] | None
@@ -265,7 +265,10 @@ class Service:
         if expression is not None:
             values = expression.matrix.tocsc()
             names, of = expression.features, expression.cells
-            return Expression(as_names(names), as_names(of), lambda at: values[:, at])
+            return Expression(
+                as_names(names), as_names(of), lambda at: values[:, at],
+                lambda: genes_seen(expression.matrix),
+            )  # fmt: skip
         model, places = self._model, points(latent)
 
         def decoded(at: np.ndarray) -> np.ndarray:

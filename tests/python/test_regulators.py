@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from anndata import AnnData
 from scipy.stats import mannwhitneyu, spearmanr
 
 import scmvp
-from scmvp.errors import InputError
+from scmvp.errors import InputError, InputNote
 
 
 def activity_of(n=60, seed=0):
@@ -185,6 +187,42 @@ def test_sparse_activity_and_expression_on_disk_are_the_same(tmp_path):
     assert truth["correlation"].notna().all()
     backed = anndata.read_h5ad(tmp_path / "expression.h5ad", backed="r")
     pd.testing.assert_frame_equal(scmvp.regulons(links, motifs, backed), truth)
+
+
+def test_cells_in_which_no_gene_was_measured_are_left_out(tmp_path):
+    activity = activity_of()
+    rng = np.random.default_rng(6)
+    names = ["SPI1", "FOS", "JUN", "GATA3", *(f"g{i}" for i in range(40))]
+    values = rng.poisson(1.5, (60, 44)).astype(float)
+    lost = rng.permutation(60)[:25]
+    known = np.setdiff1d(np.arange(60), lost)
+    values[lost] = 0
+    expression = pd.DataFrame(values, activity.obs_names, names)
+    adata = AnnData(sp.csr_matrix(values), obs=activity.obs, var=pd.DataFrame(index=names))
+    adata.write_h5ad(tmp_path / "expression.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "expression.h5ad", backed="r")
+    links = pd.DataFrame({"gene": ["g3", "g5"], "peak": ["p", "p"], "score": [1.0, 2.0]})
+    motifs = pd.DataFrame([[1, 1]], ["p"], ["SPI1", "FOS"])
+    for given in (expression, adata, backed):
+        with pytest.warns(InputNote, match="25 cells have no expression of any gene and are left"):
+            found = scmvp.motif_expression(activity, given)
+        assert len(found) == 4
+        for row in found.itertuples():
+            z, gene = activity[:, row.motif].X.ravel(), expression[row.gene].to_numpy()
+            use = known[np.isfinite(z[known])]
+            assert row.correlation == pytest.approx(spearmanr(z[use], gene[use]).statistic)
+        with pytest.warns(InputNote, match="25 cells"):
+            found = scmvp.regulons(links, motifs, given)
+        for row in found.itertuples():
+            pair = expression[[row.tf, row.gene]].to_numpy()[known]
+            assert row.correlation == pytest.approx(spearmanr(*pair.T).statistic)
+    # few genes do not say whether any was measured
+    some = expression[["SPI1", "GATA3"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = scmvp.motif_expression(activity, some).set_index("gene")["correlation"]
+    wanted = spearmanr(activity.X[:, 0], some["SPI1"]).statistic
+    assert found["SPI1"] == pytest.approx(wanted)
 
 
 def test_what_cannot_be_used_is_refused():

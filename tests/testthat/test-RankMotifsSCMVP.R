@@ -231,6 +231,31 @@ test_that("cells without counts of genes have no measured expression", {
   expect_equal(found$correlation, unname(wanted))
 })
 
+test_that("cells in which no gene was measured are left out of any expression", {
+  object <- with_motifs()
+  z <- z_of(object)
+  rna <- measured_rna()[, colnames(z)]
+  rna[, 1:20] <- 0
+  expect_message(
+    found <- MotifExpressionSCMVP(z, expression = rna), "20 cells have no expression of any gene"
+  )
+  wanted <- mapply(function(motif, gene) spearman(z[motif, -(1:20)], rna[gene, -(1:20)]),
+    found$motif, found$gene)
+  expect_equal(found$correlation, unname(wanted))
+  # in a table of few genes such cells are common
+  some <- rna[gene_names[1:4], ]
+  found <- MotifExpressionSCMVP(z, expression = some, verbose = FALSE)
+  wanted <- mapply(function(motif, gene) spearman(z[motif, ], some[gene, ]),
+    found$motif, found$gene)
+  expect_equal(found$correlation, unname(wanted))
+  links <- some_links()
+  targets <- RegulonsSCMVP(
+    object, links, factor_motifs(), expression = rna, verbose = FALSE
+  )
+  wanted <- targets_by_hand(links, factor_motifs(), rna[, -(1:20)])
+  expect_equal(targets$correlation, wanted$correlation)
+})
+
 # ---- targets -------------------------------------------------------------------------------------
 
 test_that("targets are the links of the peaks with a motif", {

@@ -12,8 +12,9 @@ from ..data.annotated import column_of, labels_of
 from ..data.checks import check_unique
 from ..data.containers import is_anndata, type_name
 from ..data.labels import level_codes
+from ..data.matrices import blocks_of, matrix_of
 from ..data.motifs import table_of
-from ..data.names import as_names
+from ..data.names import as_names, note
 from ..errors import InputError
 from ..words import count_of, name_some
 from .along import benjamini_hochberg
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _FEWEST_CELLS = 3
 _GENES = 256  # whose expression is dense at a time
+_ENOUGH = 20  # genes seen in a typical cell, so that a cell without any was not measured
 
 
 class Expression(NamedTuple):
@@ -31,6 +33,7 @@ class Expression(NamedTuple):
     genes: np.ndarray
     cells: np.ndarray
     values: Callable[[np.ndarray], Any]  # positions of genes -> (cells, these genes)
+    seen: Callable[[], np.ndarray] | None = None  # number of genes in each cell; None: imputed
 
     def table(self, names: Sequence[str] | np.ndarray) -> pd.DataFrame:
         """Some genes, cells x genes."""
@@ -42,6 +45,26 @@ class Expression(NamedTuple):
         at = np.flatnonzero(genes.isin(list(names)))  # in their order, as files need it
         values = _dense(self.values(at)).astype(np.float64)
         return pd.DataFrame(values, index=self.cells, columns=genes[at])[list(names)]
+
+    def measured(self) -> Expression:
+        """Without the cells in which no gene was measured; a note has their number.
+
+        Cells without any gene stay where there are too few genes to say that they were not
+        measured, as in a table of some factors.
+        """
+        seen = np.ones(1) if self.seen is None else self.seen()
+        known = seen > 0
+        if known.all() or not known.any() or np.median(seen[known]) < _ENOUGH:
+            return self
+        n = int((~known).sum())
+        note(
+            f"{count_of(n, 'cell', 'has', 'have')} no expression of any gene and "
+            f"{'is' if n == 1 else 'are'} left out of correlations"
+        )
+        at = np.flatnonzero(known)
+        return self._replace(
+            cells=self.cells[at], values=lambda genes: self.values(genes)[at], seen=None
+        )
 
 
 def rank_motifs(
@@ -113,10 +136,11 @@ def motif_expression(
         activity: What `motif_activity` returned.
         expression: AnnData (X) or DataFrame, cells x genes, measured or imputed; cells are matched
             by name, genes by `var['gene']` of the motifs, ignoring case. Each gene of a dimer
-            ('A::B') has a row.
+            ('A::B') has a row. Cells without expression of any gene were not measured and are left
+            out, as a note says, if the median of the others has at least 20 genes.
 
     Returns:
-        'motif', 'gene' and 'correlation' (Spearman's, over the cells with a z-score), in
+        'motif', 'gene' and 'correlation' (Spearman's, over these cells with a z-score), in
         decreasing order; NaN if one of the two does not vary. Motifs whose gene is not in
         `expression` are left out.
 
@@ -138,10 +162,12 @@ def motif_expression(
             f"expression lacks {count_of(int(missing.sum()), 'cell')} of the activity "
             f"({name_some(cells[missing])}), or names a cell twice; give one row for each cell"
         )
-    z = pd.DataFrame(_dense(activity.X), columns=as_names(activity.var_names))
+    expression = expression.measured()
+    known = np.isin(cells, expression.cells)
+    z = pd.DataFrame(_dense(activity.X)[known], columns=as_names(activity.var_names))
     pairs["correlation"] = np.nan
     for names in _blocks(pairs["gene"].unique()):
-        values = expression.table(names).loc[cells]
+        values = expression.table(names).loc[cells[known]]
         for row in pairs.index[pairs["gene"].isin(names)]:
             motif, gene = pairs.loc[row, ["motif", "gene"]]
             pairs.loc[row, "correlation"] = _spearman(z[motif].to_numpy(), values[gene].to_numpy())
@@ -165,7 +191,7 @@ def regulons(
 
     Returns:
         'tf', 'motif', 'peak', 'gene', 'score' and, with `expression`, 'correlation' (Spearman's
-        over all its cells; NaN if it lacks either gene, or one of the two does not vary or has
+        over its cells; NaN if it lacks either gene, or one of the two does not vary or has
         missing values); 'group' first, where `links` has it. One row per link and motif of a
         factor, in the order of the links. Each factor of a dimer ('A::B') has a row.
 
@@ -200,7 +226,7 @@ def regulons(
     joined = joined.sort_values(["index", "motif"], kind="stable", ignore_index=True)
     joined = joined[[*kept[: "group" in kept], "tf", "motif", "peak", "gene", "score"]]
     if expression is not None:
-        joined["correlation"] = _of_pairs(joined, expression_of(expression))
+        joined["correlation"] = _of_pairs(joined, expression_of(expression).measured())
     return joined
 
 
@@ -267,15 +293,23 @@ def expression_of(given: Any) -> Expression:
         return given
     if isinstance(given, pd.DataFrame):
         return Expression(
-            as_names(given.columns), as_names(given.index), lambda at: given.iloc[:, at]
-        )
+            as_names(given.columns), as_names(given.index),
+            lambda at: given.iloc[:, at].to_numpy(), lambda: genes_seen(given.to_numpy()),
+        )  # fmt: skip
     if is_anndata(given):
         return Expression(
-            as_names(given.var_names), as_names(given.obs_names), lambda at: given.X[:, at]
-        )
+            as_names(given.var_names), as_names(given.obs_names), lambda at: given.X[:, at],
+            lambda: genes_seen(given.X),
+        )  # fmt: skip
     raise InputError(
         f"expression must be an AnnData or a DataFrame (cells x genes), not {type_name(given)}"
     )
+
+
+def genes_seen(values: Any) -> np.ndarray:
+    """Number of genes that are not 0 in each cell; values: cells x genes, in memory or on disk."""
+    matrix = values if isinstance(values, np.ndarray) else matrix_of(values)
+    return np.concatenate([np.asarray((part != 0).sum(1)).ravel() for part in blocks_of(matrix)])
 
 
 def _blocks(names: np.ndarray) -> list[np.ndarray]:
