@@ -28,8 +28,8 @@
 #'   altExp) with cells as columns and all genes with at least one peak as rows, and its default
 #'   assay unchanged; or the matrix: dense for imputed values, sparse for measured ones. Values are
 #'   not transformed; `NormalizeData()` makes sums of counts comparable to expression. A peak may
-#'   count for several genes. Measured values are `NA` in cells without counts of any peak, of which
-#'   a message gives the number.
+#'   count for several genes. Measured values are 0 in cells without counts of any peak, because
+#'   nothing was measured there; a message gives the number of these cells.
 #' @section Errors:
 #' `scmvp_error_input` if no gene has a peak, `gene.coords` cannot be read, `assay.name` is the name
 #' of another assay, or the object does not contain the counts; `scmvp_error_model` if there is no
@@ -71,9 +71,6 @@ GeneActivitySCMVP <- function(object, gene.coords = NULL, method = c("body", "de
     function(engine, from) engine$gene_activity(from, places, options)
   )
   activity <- found$result$values
-  if (methods::is(activity, "sparseMatrix")) {
-    activity@x[is.nan(activity@x)] <- NA # of cells in which no peak was measured
-  }
   dimnames(activity) <- list(unlist(found$result$genes), found$cells)
   if (as == "matrix") {
     return(activity)

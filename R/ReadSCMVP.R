@@ -36,6 +36,9 @@
 #' @param fragments For several samples: fragment files from which the peaks are counted again.
 #'   `TRUE` for the files of Cell Ranger next to the matrix (`atac_fragments.tsv.gz`), or a vector
 #'   of paths named by the samples.
+#' @param modalities For one sample: modalities to read, some of `"rna"`, `"peaks"`, `"protein"` and
+#'   `"methylation"`; `NULL` for all. A single one also says what the features of an `.h5ad` file
+#'   are that does not state their types.
 #' @return A Seurat object with the stored counts and the metadata of the cells (such as
 #'   `cell_type`) and of the features. The metadata of both modalities are combined; if both have
 #'   a column of the same name with different values, the ATAC column is named `atac_<name>`.
@@ -74,13 +77,15 @@
 #' @export
 ReadSCMVP <- function(path, backend = c("auto", "reticulate", "process"), mosaic = FALSE,
                       rna.layer = NULL, peak.layer = NULL, verbose = TRUE, peaks = "union",
-                      fragments = FALSE) {
-  read_paths(path, "path", backend, mosaic, rna.layer, peak.layer, verbose, peaks, fragments)
+                      fragments = FALSE, modalities = NULL) {
+  read_paths(
+    path, "path", backend, mosaic, rna.layer, peak.layer, verbose, peaks, fragments, modalities
+  )
 }
 
 # `argument`: by which the user gave the path.
 read_paths <- function(path, argument, backend, mosaic, rna.layer, peak.layer, verbose,
-                       peaks = "union", fragments = FALSE) {
+                       peaks = "union", fragments = FALSE, modalities = NULL) {
   verbose <- check_flag(verbose, "verbose")
   backend <- check_choice(backend, backends, "backend")
   options <- list(
@@ -88,7 +93,11 @@ read_paths <- function(path, argument, backend, mosaic, rna.layer, peak.layer, v
     rna_layer = check_string(rna.layer, "rna.layer", optional = TRUE),
     atac_layer = check_string(peak.layer, "peak.layer", optional = TRUE)
   )
+  if (!is.null(modalities)) {
+    options$modalities <- as.list(of_kind(check_modalities(modalities), "core"))
+  }
   if (length(path) > 1 || !is.null(names(path))) {
+    if (!is.null(modalities)) refuse("modalities is for one sample without a name: leave it out.")
     path <- check_sample_paths(path, argument)
     options$peaks <- path.expand(check_string(peaks, "peaks"))
     options$fragments <- check_fragments(fragments)
@@ -103,10 +112,10 @@ read_paths <- function(path, argument, backend, mosaic, rna.layer, peak.layer, v
     )
   }
   if (is_rds(path)) {
-    if (!is.null(rna.layer) || !is.null(peak.layer)) {
+    if (!is.null(c(rna.layer, peak.layer, modalities))) {
       refuse(
-        path, " holds an R object, which has assays: leave out rna.layer and peak.layer, and name ",
-        "assays with rna.assay and peak.assay of RunSCMVP()."
+        path, " holds an R object, which has assays: leave out rna.layer, peak.layer and ",
+        "modalities, and name assays with rna.assay and peak.assay of RunSCMVP()."
       )
     }
     return(read_rds(path))

@@ -89,13 +89,7 @@ modalities_to_fit <- function(modalities, frame) {
   if (is.null(modalities)) {
     return(modalities_by_default(frame))
   }
-  if (is.character(modalities)) modalities[modalities %in% "atac"] <- "peaks"
-  if (!is.character(modalities) || length(modalities) == 0 || !all(modalities %in% all_kinds)) {
-    refuse(
-      "modalities must be some of ", paste0("\"", all_kinds, "\"", collapse = ", "), ", not ",
-      names_in_words(modalities), "."
-    )
-  }
+  modalities <- check_modalities(modalities)
   for (kind in setdiff(all_kinds, modalities)) {
     useless <- given_of(modality_table[[kind]]$of_it, frame)
     if (length(useless) > 0) {
@@ -104,6 +98,18 @@ modalities_to_fit <- function(modalities, frame) {
         useless[1], " out."
       )
     }
+  }
+  modalities
+}
+
+# Some of the modalities, in the order of the table.
+check_modalities <- function(modalities) {
+  if (is.character(modalities)) modalities[modalities %in% "atac"] <- "peaks"
+  if (!is.character(modalities) || length(modalities) == 0 || !all(modalities %in% all_kinds)) {
+    refuse(
+      "modalities must be some of ", paste0("\"", all_kinds, "\"", collapse = ", "), ", not ",
+      names_in_words(modalities), "."
+    )
   }
   intersect(all_kinds, modalities)
 }

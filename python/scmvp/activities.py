@@ -82,8 +82,8 @@ class Active(Clustered):
             library_size: Sum of the decoded values of a cell over all peaks of the model.
 
         Returns:
-            AnnData of cells x genes, as there; X is dense if imputed. For measured counts, cells
-            in which ATAC was not measured have NaN.
+            AnnData of cells x genes, as there; X is dense if imputed. For measured counts, a note
+            has the number of cells in which ATAC was not measured.
         """
         weights = activity.weights_of(
             self.peaks, genes, self.genes, method, upstream, decay, distance

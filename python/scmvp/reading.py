@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .data.backed import bytes_in_memory, read_backed
 from .data.formats import ACCEPTED, has_layers, in_file, inside_outs, refuse_layers
 from .data.io import read_folder, read_one_file
+from .data.joining import add_the_rest, join_all
 from .data.places import refuse_layers_of_absent
 from .data.tenx import read_10x_h5
 from .data.types import ANY, Expected
@@ -121,9 +122,11 @@ def _some_of(mdata: MuData, path: Path, expected: Expected) -> MuData:
     """The modalities asked for of those that were read."""
     with in_file(path):
         wanted = expected.chosen(mdata.mod)
-    for name in set(mdata.mod) - set(wanted):
-        del mdata.mod[name]
-    return mdata
+    if len(wanted) == len(mdata.mod):
+        return mdata
+    some = join_all({name: mdata[name] for name in wanted}, obs=mdata.obs)
+    add_the_rest(some, mdata)
+    return some
 
 
 def with_layers_there(cells: Any, layers: Mapping[str, str | None]) -> Any:

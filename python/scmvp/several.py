@@ -166,7 +166,8 @@ def _target_peaks(peaks: str | Path, fragments: bool | Mapping[str, str | Path])
 def _check_fragments(paths: Mapping[str, Path], fragments: bool | Mapping[str, str | Path]) -> None:
     """Refuse what cannot be the files of these samples, before any of them is read."""
     if isinstance(fragments, Mapping):
-        _refuse_other_names(fragments, paths, {*map(str, fragments)} <= {*paths})
+        if not {*map(str, fragments)} <= {*paths}:
+            raise _of_other_samples(fragments, paths)
         for path in fragments.values():
             existing(path)
     elif not isinstance(fragments, bool):
@@ -181,7 +182,8 @@ def _files_of_fragments(
     """Those of the samples that have peaks, whose paths are given."""
     if isinstance(fragments, Mapping):
         named = {str(name): path for name, path in fragments.items()}
-        _refuse_other_names(named, paths, {*paths} <= {*named})
+        if not {*paths} <= {*named}:
+            raise _of_other_samples(named, paths)
         if unused := [name for name in named if name not in paths]:
             note(f"fragments of {name_some(unused)} are not read, as there is no ATAC in them")
         return {name: existing(named[name]) for name in paths}
@@ -192,12 +194,11 @@ def _files_of_fragments(
     return {name: fragments_beside(path) for name, path in paths.items()}
 
 
-def _refuse_other_names(given: Iterable[object], samples: Iterable[str], right: bool) -> None:
-    if not right:
-        raise InputError(
-            f"fragments is of {', '.join(map(str, given)) or 'none'}, but the samples are "
-            f"{', '.join(samples)}; give the file of each sample under its name"
-        )
+def _of_other_samples(given: Iterable[object], samples: Iterable[str]) -> InputError:
+    return InputError(
+        f"fragments is of {', '.join(map(str, given)) or 'none'}, but the samples are "
+        f"{', '.join(samples)}; give the file of each sample under its name"
+    )
 
 
 def count_fragments(

@@ -353,6 +353,8 @@ def test_an_object_may_have_one_modality(objects, tmp_path, engine):
     mdata = scmvp.read_rds(objects / "no_peaks.rds", engine=engine)
     assert [*mdata.mod] == ["rna"]
     both = scmvp.read_rds(objects / "two.rds", rna_assay="RNA", engine=engine)
+    some = scmvp.read(objects / "v3.rds", modalities="atac")
+    assert [*some.mod] == ["atac"] and {"X_pca", "X_umap"} <= {*some.obsm}
     for kind in ("Seurat", "SingleCellExperiment"):
         try:
             scmvp.write_rds(mdata, tmp_path / "again.rds", kind, engine=engine)
@@ -360,6 +362,7 @@ def test_an_object_may_have_one_modality(objects, tmp_path, engine):
             assert kind != "Seurat"  # SingleCellExperiment is not installed
             continue
         again = scmvp.read(tmp_path / "again.rds", modalities="rna")
+        assert [*again.mod] == ["rna"] and again.shape == (30, mdata.n_vars)
         assert list(again.obs_names) == list(both.obs_names)
         assert (again["rna"].X != both["rna"].X).nnz == 0
 

@@ -5,6 +5,10 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-ReadSCMVP.R: a file of one modality is an object, a query, or fitted on request",
+    "modalities is for one sample without a name"
+  ),
+  of(
     "test-ImputeSCMVP.R: an assay that was made one of Seurat 5 is extended as well",
     "holds values on disk, to which no others"
   ),
@@ -217,7 +221,7 @@ c(
   of(
     "test-advice.R: files and folders that are in the way or missing",
     "cannot hold values on disk", "exists already: choose another, or delete it",
-    "': make it first", "leave out rna.layer and peak.layer, and name"
+    "': make it first", "leave out rna.layer, peak.layer and modalities"
   ),
   of(
     "test-advice.R: genomes and ranges: what is asked for is taken",

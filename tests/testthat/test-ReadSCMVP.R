@@ -67,7 +67,7 @@ test_that("missing and damaged files are refused with the path", {
   expect_refused(ReadSCMVP(folder), "atac.h5ad is not a readable h5ad file")
 })
 
-test_that("a file of one modality is an object, a query of a model, or fitted on request", {
+test_that("a file of one modality is an object, a query, or fitted on request", {
   skip_without_core()
   folder <- tempfile("pair")
   write_pair(folder)
@@ -75,6 +75,13 @@ test_that("a file of one modality is an object, a query of a model, or fitted on
   expect_message(object <- ReadSCMVP(file), "read as genes")
   expect_identical(names(object@assays), "RNA")
   expect_identical(assay_counts(object[["RNA"]]), rna_counts())
+  expect_silent(object <- ReadSCMVP(file, modalities = "protein", verbose = FALSE))
+  expect_identical(names(object@assays), "ADT")
+  peaks <- ReadSCMVP(folder, modalities = "atac", verbose = FALSE)
+  expect_identical(names(peaks@assays), "ATAC")
+  expect_refused(ReadSCMVP(file, modalities = "genes"), "modalities must be some of")
+  expect_refused(ReadSCMVP(c(a = file), modalities = "rna"), "for one sample without a name")
+  object <- ReadSCMVP(file, verbose = FALSE)
   unlink(file.path(folder, "atac.h5ad"))
   expect_identical(assay_counts(ReadSCMVP(folder)[["RNA"]]), rna_counts())
   expect_refused(

@@ -930,7 +930,7 @@ test_that("files and folders that are in the way or missing", {
 
   rds <- tempfile(fileext = ".rds")
   saveRDS(paired_object(), rds)
-  expect_match(refusal(fit_pair(rds, rna.layer = "X")), "leave out rna.layer .* name assays with")
+  expect_match(refusal(fit_pair(rds, rna.layer = "X")), "leave out rna.layer.* name assays with")
   expect_s4_class(fit_pair(rds, rna.assay = "RNA", peak.assay = "ATAC", impute = "none"), "Seurat")
 
   skip_if(utils::packageVersion("SeuratObject") >= "5.0.0", "assays of Seurat 5 can be on disk")

@@ -55,7 +55,7 @@ def gene_activity(
         AnnData of cells x genes with at least one peak, in the order of `genes`. X: float64, CSR.
         var: 'n_peaks'. A peak may count for several genes. If a gene has several rows, its peaks
         are those of all rows; each counts once, with its highest weight. Cells without counts of
-        any peak were not measured: NaN in all genes, of which a note has their number.
+        any peak were not measured: a note has their number. X stays sparse, with 0 there.
 
     Raises:
         InputError: No gene has a peak; `genes` or the names of the peaks cannot be read.
@@ -83,25 +83,17 @@ def activity_in(profiles: Profiles, weights: pd.DataFrame, cells: np.ndarray) ->
     matrix = sp.csr_matrix((weights["weight"], (weights["peak"], at)), shape=shape)
     sums = [profiles.sums(block, matrix) for block in profiles.blocks()]
     sparse = sp.issparse(sums[0])
-    values = sp.vstack(sums, format="csr") if sparse else np.concatenate(sums)
     if profiles.measured and (unknown := profiles.of_cells == 0).any():
-        values = _with_unknown(values, unknown)
+        # NaN would make the matrix dense
         note(
-            f"{count_of(int(unknown.sum()), 'cell', 'has', 'have')} no counts of peaks, and gene "
-            "activity is missing (NaN) there"
+            f"{count_of(int(unknown.sum()), 'cell', 'has', 'have')} no counts of peaks: gene "
+            "activity is 0 there because nothing was measured; leave these cells out of comparisons"
         )
     return AnnData(
-        values,
+        sp.vstack(sums, format="csr") if sparse else np.concatenate(sums),
         obs=pd.DataFrame(index=as_names(cells)),
         var=pd.DataFrame({"n_peaks": np.bincount(at)}, index=as_names(names)),
     )
-
-
-def _with_unknown(values: sp.csr_matrix, unknown: np.ndarray) -> sp.csr_matrix:
-    """The same with NaN in all columns of some rows, which `unknown` (n_rows,) tells."""
-    nothing = sp.csr_matrix(np.full((1, values.shape[1]), np.nan))
-    order = np.where(unknown, values.shape[0], np.arange(values.shape[0]))
-    return sp.vstack([values, nothing], format="csr")[order]
 
 
 def weights_of(
