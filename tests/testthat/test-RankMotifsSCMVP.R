@@ -359,6 +359,7 @@ test_that("activities that merge() has left unmarked are no RNA", {
     expect_identical(methods::slot(merged[["motif"]], "counts"), methods::slot(lost, "counts"))
   }
   merged[["motif"]] <- lost
+  SeuratObject::Key(lost) <- "chosen_"
   merged[["chosen"]] <- lost # under a name that the user gave
   expect_identical(found_assays(merged), list(rna = "RNA", peaks = "ATAC"))
   expect_refused(RunSCMVP(merged, rna.assay = "motif"), "'motif' \\(rna.assay\\) has no counts")
