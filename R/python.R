@@ -219,11 +219,15 @@ hide_r_libraries <- function() {
 ask_python <- function(python, code) {
   restore <- hide_r_libraries()
   on.exit(restore())
-  script <- tempfile(fileext = ".py")
-  on.exit(unlink(script), add = TRUE)
-  writeLines(code, script)
+  arguments <- c("-c", shQuote(paste(code, collapse = "\n")))
+  if (.Platform$OS.type == "windows") { # a command there is one line
+    script <- tempfile(fileext = ".py")
+    on.exit(unlink(script), add = TRUE)
+    writeLines(code, script)
+    arguments <- shQuote(script)
+  }
   suppressWarnings(tryCatch(
-    system2(python, shQuote(script), stdout = TRUE, stderr = FALSE),
+    system2(python, arguments, stdout = TRUE, stderr = FALSE),
     error = function(e) character()
   ))
 }

@@ -32,6 +32,7 @@ test_that("paths and names beyond ASCII are the same in the locale C, in either 
   skip_without_core()
   skip_on_os("windows")
   skip_if_not(l10n_info()[["UTF-8"]])
+  skip_if(getRversion() >= "4.3", "system2() of this R refuses such a TMPDIR in the locale C")
   folder <- tempfile("dossier-\u00e9-")
   dir.create(folder)
   out <- file.path(tempdir(), "encoding.rds")
