@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..modalities import PAIR, label_of
@@ -33,27 +33,15 @@ def alone(data: Any, modality: str) -> Any:
     return MuData({modality: data})
 
 
-@overload
-def modality_pair(data: Any) -> tuple[AnnData, AnnData]: ...
-
-
-@overload
-def modality_pair(data: Any, one_is_enough: bool) -> tuple[AnnData | None, AnnData | None]: ...
-
-
-def modality_pair(data: Any, one_is_enough: bool = False) -> Any:
+def modality_pair(data: Any) -> tuple[AnnData, AnnData]:
     """The RNA and the ATAC AnnData of what holds both; InputError when one is missing.
 
     Args:
         data: MuData whose modalities are called 'rna' and 'atac' or the like ('GEX', 'peaks');
             one AnnData with `var['feature_types']`; or a pair of AnnData.
-        one_is_enough: Refuse only when both are missing; None in the place of a missing one.
     """
-    parts = modality_parts(data, one_is_enough)
-    if not one_is_enough:
-        there = [modality for modality, adata in parts.items() if adata is not None]
-        refuse_missing(there, there)
-    return parts.get("rna"), parts.get("atac")
+    parts: dict[str, Any] = modality_parts(data)
+    return parts["rna"], parts["atac"]
 
 
 def modality_parts(
@@ -66,7 +54,7 @@ def modality_parts(
 
     Args:
         data: As for `modality_pair`; of a triple, the last is the protein AnnData.
-        one_is_enough: As there.
+        one_is_enough: Refuse only when both are missing; None in the place of a missing one.
         may_choose: Whether the message may advise the argument `modalities`.
         expected: What an AnnData holds that does not state it.
     """
