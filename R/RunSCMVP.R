@@ -147,7 +147,8 @@
 #' @param backend Where Python runs: inside R (`"reticulate"`) or in a separate `"process"`. A
 #'   separate process does not conflict with libraries loaded into R (another Python, a limit on the
 #'   NumPy version, BLAS), cannot crash R, and works in forked and parallel workers. `"auto"` uses
-#'   reticulate if possible and otherwise the process. The result is the same.
+#'   reticulate if possible and otherwise the process. The result is the same. The process waits ten
+#'   minutes for the next call, without the model and the counts.
 #' @return For a Seurat object, the object with the results listed in section Results. For matrices,
 #'   a list of class `scMVPFit`: `latent` (n x `n.latent`), `cluster`, `cluster_prob`,
 #'   `probabilities` (n x clusters), `rna`, `peaks` and `proteins` (imputed, features x cells, or

@@ -3,34 +3,90 @@
 # memory or a clash of libraries there does not reach R.
 
 process_engine <- function(choice) {
-  worker <- start_worker(choice)
+  worker <- take_worker(choice)
   engine <- new_engine(
     "process",
     call = function(verb, arguments, on_epoch, on_stage) {
       # an interrupt before the first epoch was complete has failed the request already
       list(value = ask_worker(worker, verb, arguments, on_epoch, on_stage), stopped = FALSE)
     },
-    close = function() stop_worker(worker)
+    close = function() release_worker(worker)
   )
   c(engine, list(worker = worker))
 }
 
 # ---- the process ---------------------------------------------------------------------------------
 
+# A worker whose engine was closed is kept for the next one, which need not start Python and import
+# PyTorch again. It ends itself after `idle_seconds` (scmvp.worker has the same number, plus a
+# minute).
+idle_seconds <- 600
+
+take_worker <- function(choice) {
+  if (!is_kept(choice)) {
+    forget_worker()
+    return(start_worker(choice))
+  }
+  worker <- session$worker
+  session$worker <- NULL
+  worker
+}
+
+# Whether there is one that a new one would not differ from: it has the environment and the working
+# directory of its start, and a fork cannot share it.
+is_kept <- function(choice) {
+  worker <- session$worker
+  !is.null(worker) && identical(worker$choice$python, choice$python) &&
+    identical(worker$surroundings, surroundings()) &&
+    proc.time()[["elapsed"]] - worker$released < idle_seconds && worker$process$is_alive()
+}
+
+surroundings <- function() list(Sys.getpid(), getwd(), Sys.getenv())
+
+# One that is in the middle of something, because R failed meanwhile, is not kept.
+release_worker <- function(worker) {
+  kept <- FALSE
+  on.exit(if (!kept) stop_worker(worker))
+  if (is.null(worker$process) || worker$busy) {
+    return(invisible())
+  }
+  kept <- tryCatch(
+    {
+      ask_worker(worker, "forget", list())
+      TRUE
+    },
+    scmvp_error = function(e) FALSE
+  )
+  if (kept) {
+    forget_worker()
+    worker$released <- proc.time()[["elapsed"]]
+    session$worker <- worker
+  }
+  invisible()
+}
+
+forget_worker <- function() {
+  worker <- session$worker
+  session$worker <- NULL
+  if (!is.null(worker) && identical(worker$surroundings[[1]], Sys.getpid())) stop_worker(worker)
+}
+
 start_worker <- function(choice) {
-  folder <- tempfile("scmvp-worker-")
-  dir.create(folder)
-  restore <- hide_r_libraries()
-  on.exit(restore())
   # else the forks of parallel are never seen to end in a session that has started a process, and R
   # cannot shut down (processx reads it at its first process)
   if (Sys.getenv("PROCESSX_NOTIFY_OLD_SIGCHLD") == "") {
     Sys.setenv(PROCESSX_NOTIFY_OLD_SIGCHLD = "true")
   }
+  folder <- tempfile("scmvp-worker-")
+  dir.create(folder)
   worker <- new.env()
   worker$choice <- choice
   worker$folder <- folder
   worker$requests <- 0
+  worker$busy <- FALSE
+  worker$surroundings <- surroundings()
+  restore <- hide_r_libraries()
+  on.exit(restore())
   places <- c(core_source(), Filter(nzchar, Sys.getenv("PYTHONPATH")))
   worker$process <- tryCatch(
     # which draws a name for the process
@@ -67,6 +123,7 @@ stop_worker <- function(worker) {
 ask_worker <- function(worker, verb, arguments, on_epoch = NULL, on_stage = NULL) {
   if (is.null(worker$process)) refuse("the Python process is closed already.", class = "core")
   worker$requests <- worker$requests + 1
+  worker$busy <- TRUE
   request <- file.path(worker$folder, paste0(worker$requests, ".rds"))
   write_value(list(do = verb, tell = !is.null(on_stage), arguments = arguments), request)
   interrupts <- 0
@@ -92,6 +149,7 @@ ask_worker <- function(worker, verb, arguments, on_epoch = NULL, on_stage = NULL
     } else if (!is.null(event$done)) {
       # whose name is known: R could not translate that of the event in the locale C
       reply <- read_value(sub("[.]rds$", ".reply", request))
+      worker$busy <- FALSE
       if (is.null(reply$error)) {
         return(reply$value)
       }

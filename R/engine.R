@@ -247,8 +247,10 @@ with_engine <- function(backend, f, torch = TRUE, watch = NULL) {
 
 # Whether there is nothing to start.
 is_started <- function(backend, torch) {
-  backend != "process" && !in_fork() && !is.null(session$core) &&
-    (!torch || !is.null(session$torch))
+  if (backend == "process") {
+    return(!is.null(session$worker) && is_kept(process_choice()))
+  }
+  !in_fork() && !is.null(session$core) && (!torch || !is.null(session$torch))
 }
 
 # list(name, why) and for a process also python and found_by.
@@ -291,6 +293,12 @@ in_fork <- function() {
 # The interpreter of a worker. An interpreter that the user named comes first even when R already
 # runs another one: a process of its own is free of it.
 process_python <- function() {
+  choice <- process_choice()
+  if (!is_kept(choice)) refuse_unusable(choice, probe_python(choice$python), inside = FALSE)
+  choice
+}
+
+process_choice <- function() {
   choice <- asked_python()
   if (is.null(choice) || is.na(choice$python)) {
     choice <- if (env_exists(default_env)) {
@@ -301,7 +309,6 @@ process_python <- function() {
       list(python = discovered_python(), found_by = "reticulate's own search")
     }
   }
-  refuse_unusable(choice, probe_python(choice$python), inside = FALSE)
   choice
 }
 

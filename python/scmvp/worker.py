@@ -6,11 +6,14 @@ with `tell` also `{"stage": {...}}` (module `progress`) and `{"epoch": {...}}` w
 `{"done": FILE}` at the end of a request, where FILE is `list(value)`, or of what failed
 `list(error, class, details)`, in R's format again. What other code prints goes to standard error.
 When standard input ends, so does the process, in the middle of a training too. SIGINT ends a
-training with the best state so far, and any other request as failed.
+training with the best state so far, and any other request as failed. After the request `forget` the
+process is as at its start, to be used again; it ends when nobody does for `IDLE_SECONDS`.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import queue
 import signal
@@ -30,6 +33,8 @@ from .files import json_text
 from .r import rserial
 from .service import Service
 
+IDLE_SECONDS = 660  # a minute more than R counts on (idle_seconds in engine-process.R)
+
 
 class Worker:
     """Answers requests one after another."""
@@ -37,6 +42,7 @@ class Worker:
     def __init__(self, events: TextIO):
         self._events = events
         self._service = Service()
+        self.idle = False
         self._interruptible, self._interrupted = False, False
 
     def say(self, **event: Any) -> None:
@@ -64,6 +70,11 @@ class Worker:
     def _answer(self, request: Path) -> None:
         try:
             asked = request_in(request)
+            self.idle = asked["do"] == "forget"
+            if self.idle:
+                self._service = Service()
+                release_memory()
+                return self._reply(request, {"value": None})
             self._interruptible, self._interrupted = True, False
             tell = asked.get("tell", False)
             with warnings.catch_warnings():
@@ -134,6 +145,18 @@ def outcome_of(error: BaseException) -> dict[str, str]:
     }
 
 
+def release_memory() -> None:
+    """Give back to the system, and to other users of a GPU, what no object has any more."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
+
+
 def message_of(error: BaseException) -> str:
     """The sentence of an error; of a failure of the system, with the file it is about."""
     if isinstance(error, OSError) and error.strerror and error.filename:
@@ -151,7 +174,11 @@ def main() -> int:
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     worker.say(ready={"pid": os.getpid(), "version": scmvp.__version__, "python": sys.executable})
     while True:
-        worker.answer(requests.get())
+        try:
+            request = requests.get(timeout=IDLE_SECONDS if worker.idle else None)
+        except queue.Empty:
+            return 0
+        worker.answer(request)
 
 
 def _listen(requests: queue.Queue[Path]) -> None:

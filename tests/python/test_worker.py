@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +24,30 @@ def test_json_is_what_every_parser_takes():
 
 
 @pytest.fixture
-def running():
-    root = Path(scmvp.__file__).parents[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scmvp.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-    )
-    assert "ready" in json.loads(process.stdout.readline())
-    yield process
-    process.kill()
+def start():
+    started = []
+
+    def start(*arguments):
+        root = Path(scmvp.__file__).parents[1]
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        )
+        started.append(process)
+        assert "ready" in json.loads(process.stdout.readline())
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def running(start):
+    return start("-m", "scmvp.worker")
 
 
 def ask(process, tmp_path, verb, tell=False, **arguments):
@@ -42,6 +55,14 @@ def ask(process, tmp_path, verb, tell=False, **arguments):
     rserial.write({"do": verb, "tell": tell, "arguments": arguments}, path)
     process.stdin.write(f"{path}\n")
     process.stdin.flush()
+
+
+def sent(cells):
+    """Counts as a request has them."""
+    return {
+        name: Named(cells[name].X.tocsr(), list(cells.obs_names), list(cells[name].var_names))
+        for name in ("rna", "atac")
+    }
 
 
 def reply(process):
@@ -56,11 +77,7 @@ def reply(process):
 @pytest.mark.slow
 def test_a_fit_in_the_worker_is_that_in_this_process(running, tmp_path):
     cells = scmvp.simulate(n_cells=60, n_genes=50, n_peaks=60, n_types=2, seed=1)
-    sent = {
-        name: Named(cells[name].X.tocsr(), list(cells.obs_names), list(cells[name].var_names))
-        for name in ("rna", "atac")
-    }
-    ask(running, tmp_path, "build", counts=sent, n_clusters=2)
+    ask(running, tmp_path, "build", counts=sent(cells), n_clusters=2)
     assert reply(running)["value"]["genes"] == list(scmvp.SCMVP(cells, n_clusters=2).genes)
     assert not list(tmp_path.glob("*.rds"))  # the copy of the counts is gone
     ask(running, tmp_path, "train", tell=True, max_epochs=2)
@@ -90,3 +107,21 @@ def test_failures_are_replies_and_the_worker_lives(running, tmp_path):
     assert "error" in reply(running)
     running.stdin.close()
     assert running.wait(timeout=60) == 0
+
+
+def test_a_worker_forgets_its_model_and_ends_when_nobody_asks(start, tmp_path):
+    code = "import scmvp.worker as worker; worker.IDLE_SECONDS = 1; raise SystemExit(worker.main())"
+    process = start("-c", code)
+    cells = scmvp.simulate(n_cells=60, n_genes=50, n_peaks=60, n_types=2, seed=1)
+    ask(process, tmp_path, "build", counts=sent(cells), n_clusters=2)
+    assert "account" in reply(process)["value"]
+    time.sleep(1.5)  # between the requests of one call there is no limit
+    ask(process, tmp_path, "tree")
+    assert "'NoneType'" not in reply(process).get("error", [""])[0]
+    ask(process, tmp_path, "forget")
+    assert reply(process)["value"] is None
+    ask(process, tmp_path, "tree")
+    assert "'NoneType'" in reply(process)["error"][0]
+    ask(process, tmp_path, "forget")
+    assert reply(process)["value"] is None
+    assert process.wait(timeout=60) == 0

@@ -95,7 +95,7 @@ test_that("cells are embedded from their methylation, with regions by name", {
 test_that("a report and doublet scores have methylation", {
   skip_slow()
   given <- fitted_with_methylation()
-  file <- withr::local_tempfile(fileext = ".html")
+  file <- tempfile(fileext = ".html")
   ReportSCMVP(given$object, file, verbose = FALSE)
   expect_match(paste(readLines(file), collapse = " "), "log2 odds ratio")
   scored <- DoubletScoreSCMVP(given$object, verbose = FALSE)
@@ -169,7 +169,7 @@ test_that("files with methylation become two assays", {
     "part = anndata.AnnData(obs=pair['rna'].obs[[]].copy(), layers=layers)",
     "part.var_names = [f'chr1-{i}00-{i}99' for i in range(1, 21)]",
     "mudata.MuData({'rna': pair['rna'], 'methylation': part}).write(sys.argv[1])"
-  ), withr::local_tempfile(fileext = ".h5mu"))
+  ), tempfile(fileext = ".h5mu"))
   object <- ReadSCMVP(file, verbose = FALSE)
   expect_true(all(c("RNA", "methylated", "covered") %in% SeuratObject::Assays(object)))
   covered <- layer_data(object, "covered", "counts")

@@ -120,6 +120,71 @@ test_that("a worker that is killed is one sentence, and the next fit works", {
   expect_s4_class(process_fit(max.epochs = 1), "Seurat")
 })
 
+test_that("a process goes on to the next call, as long as nothing around it has changed", {
+  skip_slow()
+  skip_without_core()
+  skip_on_os("windows")
+  stored <- results_of(fitted_object())$model # reticulate changes the environment
+  forget_worker()
+  pid_of_call <- function(backend = "process") {
+    with_engine(backend, function(engine) engine$worker$process$get_pid())
+  }
+  first <- pid_of_call()
+  folder <- session$worker$folder
+  expect_identical(pid_of_call(), first)
+  expect_true(is_started("process", torch = TRUE))
+  # nothing of the model is left for the next
+  with_engine("process", function(engine) {
+    restore_model(stored, engine)
+    expect_type(engine$tree(), "list")
+  })
+  with_engine("process", function(engine) {
+    expect_identical(engine$worker$process$get_pid(), first)
+    expect_error(engine$tree())
+  })
+  expect_length(list.files(folder, "rds|reply"), 0)
+  # a call that fails in R between request and reply
+  expect_error(with_engine("process", function(engine) {
+    engine$worker$busy <- TRUE
+    stop("in R")
+  }), "in R")
+  expect_false(dir.exists(folder))
+  second <- pid_of_call()
+  expect_false(second == first)
+  # two at the same time are two
+  with_engine("process", function(engine) expect_false(pid_of_call() == second))
+  # with other surroundings, in a fork, and after too long a wait none is kept
+  choice <- process_choice()
+  expect_true(is_kept(choice))
+  expect_false(is_kept(list(python = "/other/python")))
+  elsewhere <- function() {
+    before <- setwd(tempdir())
+    on.exit(setwd(before))
+    is_kept(choice)
+  }
+  expect_false(elsewhere())
+  with_variable <- function() {
+    local_variables(SCMVP_TEST = "1")
+    is_kept(choice)
+  }
+  expect_false(with_variable())
+  in_fork <- parallel::mcparallel({
+    kept <- is_kept(choice)
+    forget_worker()
+    kept
+  })
+  expect_identical(unname(parallel::mccollect(in_fork)), list(FALSE))
+  expect_true(is_kept(choice))
+  session$worker$released <- -Inf
+  expect_false(is_kept(choice))
+  # one that was killed meanwhile
+  session$worker$released <- proc.time()[["elapsed"]]
+  killed <- session$worker$process
+  killed$kill()
+  expect_false(is_kept(choice))
+  expect_false(pid_of_call() == killed$get_pid())
+})
+
 test_that("an interpreter without the modules or without sense is refused before anything starts", {
   skip_on_os("windows")
   python <- tempfile("python")
