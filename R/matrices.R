@@ -228,6 +228,14 @@ with_renamed_features <- function(expr) {
   })
 }
 
+# Names of features as Seurat has them. Where two become one name, one that had it before keeps it.
+seurat_names <- function(names) {
+  spelled <- seurat_spelling(names)
+  first <- order(spelled != names)
+  spelled[first] <- make.unique(spelled[first])
+  spelled
+}
+
 assay_of <- function(modality, key) {
   counts <- modality$counts
   features <- modality$features
@@ -237,11 +245,7 @@ assay_of <- function(modality, key) {
       "Seurat does not allow '_' or '|' in feature names: ", count_of(length(renamed), "name"),
       " changed to '-' (first: '", rownames(counts)[renamed[1]], "')"
     )
-    # two of them may become one name: one that had it before keeps it
-    spelled <- seurat_spelling(rownames(counts))
-    first <- order(spelled != rownames(counts))
-    spelled[first] <- make.unique(spelled[first])
-    rownames(counts) <- spelled
+    rownames(counts) <- seurat_names(rownames(counts))
   }
   assay <- new_assay(counts)
   rownames(features) <- rownames(assay)

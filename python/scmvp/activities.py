@@ -60,7 +60,7 @@ class Active(Clustered):
         found = motifs_of(motifs, self.peaks, gc=gc, fasta=fasta, p_value=p_value)
         profiles, cells = self._profiles(data, imputed, batch)
         with self._fitted().on_its_threads():
-            return motif_tool.activity_in(profiles, found, cells, n_background, seed)
+            return motif_tool.activity_in(profiles, found, cells, self.peaks, n_background, seed)
 
     def gene_activity(
         self, genes: pd.DataFrame | str | os.PathLike, data: PairedData | None = None, *,

@@ -189,7 +189,7 @@ class Service:
         if genes:
             found = found._replace(genes=np.array(genes, dtype=object))
         profiles = self._accessibility(atac, latent, batch=batch)
-        activity = motif_activity_in(profiles, found, np.array(cells), **options)
+        activity = motif_activity_in(profiles, found, np.array(cells), self._model.peaks, **options)
         return {
             "z": activity.X.T,
             "motifs": list(activity.var_names),

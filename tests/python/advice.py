@@ -276,6 +276,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "features that adata lacks": "case tables_for_scanpy",
         "adata.obs has no column": "case tables_for_scanpy",
         "of adata.obs has no group": "case tables_for_scanpy",
+        "of adata.obs holds numbers": "case tables_for_scanpy",
         "which scanpy cannot store": "case tables_for_scanpy",
     },
     "genes": {
@@ -294,7 +295,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "groups": {
         "must be one label per cell": "case odd_kinds",
         "give one for each cell": "case groups",
-        "has the same label for all cells": "case groups",
+        "all cells have the same label": "case groups",
         "group2 is given without group1": "case groups",
         "is both in group1 and in group2": "case groups",
         "cannot be read as CSV": "case label_files",

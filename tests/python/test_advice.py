@@ -1204,6 +1204,12 @@ def tables_for_scanpy(w):
     yield add(table, w.atac), add(table, w.rna)
     for column in ("typo", "one"):
         yield add(table, groupby=column), add(table)
+    w.mdata.obs["code"] = pd.Categorical(w.mdata.obs["cell_type"]).codes.astype(int)
+    w.rna.obs["code"] = w.mdata.obs["code"].to_numpy()
+    by_code = test(w.mdata, groupby="code")
+    as_told = w.rna.copy()
+    as_told.obs["code"] = as_told.obs["code"].astype("category")
+    yield add(by_code, groupby="code"), add(by_code, as_told, "code")
     yield add(test(w.mdata, groupby="cell_type", only_pos=True)), add(table)
 
 

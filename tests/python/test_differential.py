@@ -197,6 +197,16 @@ def test_groups_may_be_given_in_any_way(fitted, simulated):
         )  # fmt: skip
 
 
+def test_the_order_of_the_cells_changes_nothing(fitted, simulated, monkeypatch):
+    monkeypatch.setattr(differential, "MODEL_CELLS", 50)  # fewer than a type has
+    order = np.random.default_rng(0).permutation(simulated.n_obs)
+    here, there = (
+        fitted.differential_expression(cells, groupby="cell_type", n_samples=2)
+        for cells in (simulated, simulated[order].copy())
+    )
+    pd.testing.assert_frame_equal(here, there, rtol=1e-4, atol=1e-6)
+
+
 def test_features_that_are_named_twice_are_tested_once(fitted):
     names = list(fitted.genes[:20])
     table = fitted.differential_expression(genes=names)
@@ -264,7 +274,7 @@ def test_bad_input_is_refused(fitted, simulated, refused):
     refused(lambda: test(simulated, groupby="cell_type", group1="X"), "group1 is 'X'", "Type01")
     refused(lambda: test(groupby=label), "no group can be tested: 'few' (2 cells)")
     refused(lambda: test(groupby=label[:5]), "5 labels for 240 cells")
-    refused(lambda: test(groupby=["a"] * n), "same label for all cells")
+    refused(lambda: test(groupby=["a"] * n), "all cells have the same label in groupby")
     refused(lambda: test(groupby=label, group2="few"), "without group1")
     refused(
         lambda: test(simulated, groupby="cell_type", group1="Type01", group2="Type01"),

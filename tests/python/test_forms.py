@@ -121,5 +121,8 @@ def test_a_table_of_other_cells_is_refused(tested, adata, simulated, refused):
     refused(add(table, simulated["atac"]), "table has features that adata lacks")
     refused(add(table, groupby="nothing"), "adata.obs has no column 'nothing'")
     refused(add(table, groupby="lane"), "column 'lane' of adata.obs has no group 'Type01'")
+    numbers = adata.copy()
+    numbers.obs["cell_type"] = numbers.obs["cell_type"].str[-1:].astype(int)
+    refused(add(table, numbers), "column 'cell_type' of adata.obs holds numbers")
     refused(add(tested(only_pos=True)), "more features for some groups than for others")
     assert "rank_genes_groups" not in adata.uns

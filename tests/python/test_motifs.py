@@ -75,9 +75,10 @@ def test_deviations_are_those_of_chromvar(with_gc):
         cells_of(counts), table_of(matches), gc=given, n_background=8, seed=3
     )
     seen = counts.sum(0) > 0
-    background = tool.background_peaks(
-        counts[:, seen].sum(0), gc[seen] if with_gc else None, 8, np.random.default_rng(3)
-    )
+    background = tool.background_by_name(
+        PEAKS[seen], counts[:, seen].sum(0), gc[seen] if with_gc else None, 8,
+        np.random.default_rng(3),
+    )  # fmt: skip
     z, corrected = by_loop(counts[:, seen], matches[seen], background)
     np.testing.assert_allclose(found.X, z, rtol=0, atol=1e-10)
     np.testing.assert_allclose(found.layers["deviations"], corrected, rtol=0, atol=1e-10)
@@ -191,6 +192,9 @@ def test_seeds_names_and_their_order():
     cells = np.random.default_rng(1).permutation(adata.n_obs)
     moved = scmvp.motif_activity(adata[cells].copy(), table, seed=4)[first.obs_names]
     np.testing.assert_allclose(first.X, moved.X, atol=1e-9)
+    peaks = np.random.default_rng(2).permutation(adata.n_vars)
+    moved = scmvp.motif_activity(adata[:, peaks].copy(), table, seed=4)
+    np.testing.assert_allclose(first.X, moved.X, atol=1e-9)
 
 
 @QUIET
@@ -297,7 +301,9 @@ def test_a_model_sums_what_it_decodes(fitted):
     gc = pd.Series(np.random.default_rng(1).uniform(0.3, 0.7, len(table)), table.index)
     found = model.motif_activity(table, gc=gc, n_background=6)
     values = model.get_accessibility_estimates().astype(np.float64)
-    background = tool.background_peaks(values.sum(0), gc.to_numpy(), 6, np.random.default_rng(0))
+    background = tool.background_by_name(
+        model.peaks, values.sum(0), gc.to_numpy(), 6, np.random.default_rng(0)
+    )
     # by hand, for one cell and one motif
     share = values.sum(0) / values.sum()
     there = np.flatnonzero(table.iloc[:, 0])

@@ -17,7 +17,7 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 from conftest import TenX
-from mudata import read_h5mu
+from mudata import MuData, read_h5mu
 
 import scmvp
 from scmvp.cli import main
@@ -280,6 +280,18 @@ def test_columns_keep_their_names(kind, object_of, tmp_path, kept):
 
 
 @pytest.mark.slow
+def test_names_that_are_one_name_in_seurat(simulated, tmp_path, kept):
+    """The name that Seurat would not change stays, as in ReadSCMVP()."""
+    rna, atac = simulated["rna"][:30, :4].copy(), simulated["atac"][:30].copy()
+    rna.var_names = ["g_0", "g-0", "h_1", "i"]
+    with pytest.warns(UserWarning, match="changed 2 feature names .first: 'g_0' is now 'g-0.1'"):
+        scmvp.write_rds(MuData({"rna": rna, "atac": atac}), tmp_path / "x.rds", engine=kept)
+    back = scmvp.read_rds(tmp_path / "x.rds", engine=kept)["rna"]
+    assert list(back.var_names) == ["g-0.1", "g-0", "h-1", "i"]
+    np.testing.assert_array_equal(back.X.toarray(), rna.X.toarray())
+
+
+@pytest.mark.slow
 def test_cells_of_results_and_of_the_object(object_of, tmp_path, refused, kept):
     path = object_of("v3")
     some = scmvp.read_rds(path, engine=kept)[5:25].copy()
@@ -289,7 +301,8 @@ def test_cells_of_results_and_of_the_object(object_of, tmp_path, refused, kept):
     def add(mdata, **more):
         scmvp.add_to_rds(path, mdata, out, engine=kept, **more)
 
-    refused(lambda: add(some), "lack 10 of its 30 cells", "shared")
+    said = refused(lambda: add(some), "lack 10 of its 30 cells", "shared")
+    assert "cannot be read" not in said
     assert not out.exists()
     add(some, cells="shared")
     assert list(scmvp.read_rds(out, engine=kept).obs_names) == list(some.obs_names)

@@ -17,8 +17,8 @@ from runs import count_slowly, draw_runs, unite_slowly, write_fragments, write_r
 
 import scmvp
 from scmvp import cli
-from scmvp.data.samples import join_samples
-from scmvp.errors import InputNote
+from scmvp.data.samples import _refuse_same_cells, join_samples
+from scmvp.errors import InputError, InputNote
 from scmvp.several import named_paths
 
 
@@ -257,6 +257,19 @@ def test_paths_that_are_refused(paths, tmp_path, refused):
     refused(lambda: read({"a": one, "b": one}), "a and b are the same file", "once")
     refused(lambda: read({"a": one, "b": other}), "a and b hold the same cells", "once")
     refused(lambda: read({"": one}), "has no name")
+
+
+def test_samples_whose_barcodes_are_of_different_types():
+    """As anndata reads them from files with strings of its own or of pandas."""
+    cells = [f"cell{i}" for i in range(5)]
+    counts = np.arange(20.0).reshape(5, 4)
+    one, other = (
+        AnnData(counts + moved, obs=pd.DataFrame(index=pd.Index(cells, dtype=kind)))
+        for moved, kind in ((0, "object"), (1, "string"))
+    )
+    _refuse_same_cells({"a": one, "b": other})
+    with pytest.raises(InputError, match="a and b hold the same cells"):
+        _refuse_same_cells({"a": one, "b": AnnData(counts, obs=other.obs)})
 
 
 def test_a_sample_without_cells(runs, paths, tmp_path, refused):

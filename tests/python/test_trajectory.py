@@ -106,7 +106,9 @@ def test_results_are_added_to_the_cells_and_depend_on_the_seed_alone():
     np.testing.assert_array_equal(mdata.obs["scmvp_pseudotime"], first.pseudotime)
     np.testing.assert_array_equal(mdata.obsm["X_scmvp_diffmap"], first.components)
     assert mdata.uns["scmvp_diffusion"]["root"] == names[first.root]
+    mdata.obs["scmvp_branch"] = "of another root"
     again = scmvp.diffusion(mdata, root=names[first.root], seed=3)
+    assert "scmvp_branch" not in mdata.obs
     np.testing.assert_array_equal(again.pseudotime, first.pseudotime)
 
 

@@ -425,8 +425,8 @@ def _describe_bad(value: float, label: str, where: str, advice: str) -> str:
     if value != int(value):
         return f"the {label} matrix looks normalized: {value:g} ({where}) is not an integer{remedy}"
     return (
-        f"the {label} matrix holds {value:g} ({where}), too large for a count; give counts of at "
-        f"most {LARGEST_COUNT:,}"
+        f"the {label} matrix holds {value:,.10g} ({where}), too large for a count; give counts of "
+        f"at most {LARGEST_COUNT:,}"
     )
 
 

@@ -172,7 +172,8 @@ def _refuse_same_cells(samples: Mapping[str, AnnData]) -> None:
         shared = first.index.intersection(second.index)
         if len(shared) < min(len(first), len(second)) / 2:
             continue
-        if (first[shared] == second[shared]).all() and first[shared].nunique() > 1:
+        counts = first[shared].to_numpy()  # an index of strings and one of objects do not compare
+        if (counts == second[shared].to_numpy()).all() and len(np.unique(counts)) > 1:
             raise InputError(
                 f"{one} and {other} hold the same cells with the same counts "
                 f"({name_some(shared)}); give each sample once"

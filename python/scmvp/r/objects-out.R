@@ -91,20 +91,20 @@ differing_reductions <- function(new, object, kind) {
 seurat_assay <- function(part, chromatin) {
   seurat <- needs("SeuratObject")
   counts <- part$counts
+  names <- rownames(counts)
+  rownames(counts) <- seurat_names(names)
   ranges <- peak_ranges(part$var)
   use_signac <- chromatin && installed("Signac") && !is.null(ranges)
-  assay <- with_renamed_features(
-    if (use_signac) {
-      getExportedValue("Signac", "CreateChromatinAssay")(counts = counts, ranges = ranges)
-    } else {
-      new_assay(counts, version5 = !identical(part$class, "Assay"))
-    }
-  )
-  changed <- which(rownames(assay) != rownames(counts))
+  assay <- if (use_signac) {
+    getExportedValue("Signac", "CreateChromatinAssay")(counts = counts, ranges = ranges)
+  } else {
+    new_assay(counts, version5 = !identical(part$class, "Assay"))
+  }
+  changed <- which(rownames(assay) != names)
   if (length(changed) > 0) {
     note(
       "assay '", part$name, "': Seurat has changed ", length(changed), " feature names (first: '",
-      rownames(counts)[changed[1]], "' is now '", rownames(assay)[changed[1]], "')"
+      names[changed[1]], "' is now '", rownames(assay)[changed[1]], "')"
     )
   }
   assay <- with_layers(assay, part)

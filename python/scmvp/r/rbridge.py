@@ -268,6 +268,8 @@ def _in_file(path: Path, verb: str, arguments: dict[str, Any], engine: str) -> A
     except RError as error:
         raise RError(f"{path}: {error}") from error
     except InputError as error:
+        if verb == "add":  # most often it is about the results, not the file
+            raise InputError(f"{path}: {error}") from error
         raise InputError(f"{path} cannot be read: {error}") from error
 
 

@@ -141,8 +141,9 @@ def compare_groups(
         background = fit.module.backgrounds[settings.modality]
         limit, size = background.limit.cpu().numpy(), background.sizes(counts)
     means = model_means(
-        fit.module, q, groups, settings.modality, settings.n_samples, settings.seed, row, size
-    )
+        fit.module, q, groups, settings.modality, settings.n_samples, settings.seed,
+        np.argsort(paired.cells), row, size,
+    )  # fmt: skip
     table = compare(
         counts, scope.names(settings.modality), groups, means,
         delta=settings.delta, fdr=settings.fdr, library_size=settings.library_size,
@@ -163,20 +164,22 @@ def model_means(
     modality: str,
     n_samples: int,
     seed: int,
+    order: np.ndarray,
     design: np.ndarray | None = None,
     size: np.ndarray | None = None,
 ) -> np.ndarray:
     """Mean expected proportions of each unit at samples of z, (samples, units, features) float32.
 
     Of a unit of more cells, 1,000 of them drawn at random are decoded; all in the batch `design`.
+    Random numbers are drawn in the `order` of cells, (n,), that of their names.
     With a `size` of each cell, (n,), they are mean counts instead.
     """
     rng = np.random.default_rng(seed)
     chosen = []
     for unit in range(groups.n_units):
-        members = np.flatnonzero(groups.unit == unit)
+        members = order[groups.unit[order] == unit]
         if len(members) > MODEL_CELLS:
-            members = np.sort(rng.choice(members, MODEL_CELLS, replace=False))
+            members = members[np.sort(rng.choice(len(members), MODEL_CELLS, replace=False))]
         chosen.append(members)
     rows = np.concatenate(chosen)
     unit_of = np.repeat(np.arange(groups.n_units), [len(members) for members in chosen])

@@ -79,7 +79,7 @@ def add_rank_genes_groups(
 
     Raises:
         InputError: The table is of another kind, or its features or groups are not those of
-            `adata`.
+            `adata`, or the column holds numbers.
     """
     if _NEEDED <= set(table):
         table = scanpy_form(table)
@@ -119,6 +119,11 @@ def _refuse_others(adata: Any, table: pd.DataFrame, groupby: str) -> list[str]:
     if groupby not in adata.obs:
         raise InputError(
             f"adata.obs has no column '{groupby}'; give the column with the groups of the table"
+        )
+    if pd.api.types.is_numeric_dtype(adata.obs[groupby]):
+        raise InputError(
+            f"column '{groupby}' of adata.obs holds numbers, which plots of scanpy would bin; make "
+            f"it categorical: adata.obs['{groupby}'] = adata.obs['{groupby}'].astype('category')"
         )
     groups = [str(group) for group in table["group"].unique()]
     known = set(level_names(adata.obs[groupby]))

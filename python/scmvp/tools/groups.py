@@ -161,7 +161,7 @@ def _labeled(cells, labels, group1, group2, name: str) -> Groups:
     code, known = codes_of(cells, labels, name)
     if len(known) < 2:
         raise InputError(
-            f"{name} has the same label for all cells; give cells of at least two labels"
+            f"all cells have the same label in {name}; give cells of at least two labels"
         )
     firsts = known if group1 is None else _labels_in(group1, known, "group1", name)
     if group1 is None and group2 is not None:

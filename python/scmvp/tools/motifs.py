@@ -82,11 +82,16 @@ def motif_activity(
         motifs, peaks, gc=gc, fasta=fasta, p_value=p_value,
         tables=dict(adata.varm), var=adata.var,
     )  # fmt: skip
-    return activity_in(counted(counts), found, cells, n_background, seed)
+    return activity_in(counted(counts), found, cells, peaks, n_background, seed)
 
 
 def activity_in(
-    profiles: Profiles, motifs: Motifs, cells: np.ndarray, n_background: int, seed: int
+    profiles: Profiles,
+    motifs: Motifs,
+    cells: np.ndarray,
+    peaks: np.ndarray,
+    n_background: int,
+    seed: int,
 ) -> AnnData:
     """Activity of motifs in cells; what it is and the other arguments: `motif_activity`."""
     from anndata import AnnData
@@ -99,7 +104,8 @@ def activity_in(
     matches = sp.csr_matrix(motifs.matches)[seen]
     gc = None if motifs.gc is None else motifs.gc[seen]
     rng = np.random.default_rng(seed)
-    background = background_peaks(profiles.of_peaks[seen], gc, n_background, rng)
+    names = np.asarray(peaks)[seen]
+    background = background_by_name(names, profiles.of_peaks[seen], gc, n_background, rng)
     here = profiles if len(seen) == len(profiles.of_peaks) else profiles.only(seen)
     z, deviations = deviations_of(here, matches, background)
     n_peaks = np.asarray(matches.sum(0), np.int64).ravel()
@@ -112,6 +118,21 @@ def activity_in(
         ),
         layers={"deviations": deviations},
     )
+    return found
+
+
+def background_by_name(
+    peaks: np.ndarray,
+    totals: np.ndarray,
+    gc: np.ndarray | None,
+    n_background: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """As `background_peaks`, the same for a seed whatever the order of the peaks is."""
+    order = np.argsort(peaks)
+    drawn = background_peaks(totals[order], None if gc is None else gc[order], n_background, rng)
+    found = np.empty_like(drawn)
+    found[order] = order[drawn]
     return found
 
 

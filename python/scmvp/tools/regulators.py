@@ -339,7 +339,7 @@ def _of_pairs(joined: pd.DataFrame, expression: Expression) -> np.ndarray:
 def _ranked(table: pd.DataFrame) -> np.ndarray:
     """Ranks of each gene, of mean 0 and norm 1; NaN where it does not vary."""
     ranks = table.rank().to_numpy()
-    ranks -= ranks.mean(0)
+    ranks = ranks - ranks.mean(0)
     norm = np.sqrt((ranks**2).sum(0))
     with np.errstate(invalid="ignore", divide="ignore"):
         return ranks / np.where((norm > 0) & (len(ranks) >= _FEWEST_CELLS), norm, np.nan)

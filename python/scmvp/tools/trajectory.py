@@ -182,6 +182,7 @@ def _add(
 
     data.obsm[f"X_{key}_diffmap"] = result.components
     data.obs[f"{key}_pseudotime"] = result.pseudotime
+    data.obs.drop(columns=f"{key}_branch", inplace=True, errors="ignore")  # of another root
     if result.branch is not None:
         names = result.branch.astype(str).astype(object)
         names[result.branch < 0] = None
