@@ -202,6 +202,7 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
         model.report(out, cells, progress=messages.progress, **how)
     else:  # without counts: what there is of the fit
         names, latent = read_latent(result / "latent.csv")
+        how["cells_as"] = "INPUT, after DIR"
         write_report(out, model, names, latent, stages=messages.stages, **how)
     messages.show(f"{arguments.out}: report written")
     return 0

@@ -396,6 +396,7 @@ class SCMVP(WithMethylation):
                 path, self, paired.cells, latent, paired, obs_of(data, paired), columns=columns,
                 groupby=groupby, coordinates=coordinates, n_clusters=n_clusters,
                 resolution=resolution, markers=markers, title=title, seed=seed, stages=stages,
+                cells_as="data" if data is None else "",
             )  # fmt: skip
 
     def save(self, directory: str | os.PathLike, *, overwrite: bool = False) -> None:

@@ -662,5 +662,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "give these cells no label": "case labels_to_transfer",
         "give a proportion from 0": STATES,
     },
-    "write": {"coordinates has shape": "test_report::test_refusals_write_nothing"},
+    "write": {
+        "coordinates has shape": "test_report::test_refusals_write_nothing",
+        "keeps no metadata such as": "test_report::test_refusals_write_nothing",
+    },
 }

@@ -378,6 +378,11 @@ def test_refusals_write_nothing(model, cells, tmp_path):
     ):
         with pytest.raises(InputError, match=re.escape(sentence)):
             model.report(file, cells, **arguments)
+    for arguments in ({"columns": ["cell_type"]}, {"groupby": "cell_type"}):
+        with pytest.raises(InputError, match="keeps no metadata such as 'cell_type'.* as data$"):
+            model.report(file, **arguments)
+        model.report(file, cells, **arguments)
+        file.unlink()
     with pytest.raises(InputError, match="folder"):
         model.report(tmp_path / "none" / "report.html", cells)
     assert not list(tmp_path.iterdir())
@@ -397,6 +402,10 @@ def test_on_the_command_line_with_and_without_counts(cells, tmp_path, capsys):
     assert data_of(text)["columns"][0]["levels"] == ["0", "1"]
     assert cli.main(["report", str(tmp_path), "--out", str(file)]) == 2
     assert file.read_text() == text and "model.json" in capsys.readouterr().err
+    by_type = ["--out", str(file), "--groupby", "cell_type"]
+    assert cli.main(["report", str(out), *by_type]) == 2
+    assert "such as 'cell_type'; give the cells with these as INPUT," in capsys.readouterr().err
+    assert cli.main(["report", str(out), str(tmp_path / "cells.h5mu"), *by_type]) == 0
 
 
 def browsed(page, *flags: str) -> str:

@@ -14,7 +14,7 @@ from ..data.paired import Paired, PairedData
 from ..errors import InputError
 from ..files import whole_file, writable
 from ..progress import SILENT, Stages
-from ..words import count_of
+from ..words import count_of, name_some
 from .contents import Cells, columns_to_show, contents_of
 from .page import page_of
 
@@ -46,6 +46,7 @@ def write_report(
     title: str = "scMVP report",
     seed: int = 0,
     stages: Stages = SILENT,
+    cells_as: str = "",
 ) -> None:
     """Write the page.
 
@@ -65,6 +66,7 @@ def write_report(
         title: Title of the page.
         seed: Seed of the map.
         stages: For what takes long.
+        cells_as: As what the caller can give the cells, where `obs` has no more than a fit keeps.
 
     Raises:
         InputError: An argument is wrong; nothing is written.
@@ -74,7 +76,7 @@ def write_report(
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     obs = pd.DataFrame(index=names) if obs is None else obs.loc[names]
     if columns is not None and len(columns):
-        positions(list(obs.columns), columns, "column", "the metadata")
+        _check_columns(obs, columns, cells_as)
     if coordinates is not None:
         coordinates = np.asarray(coordinates, float)
         if coordinates.shape != (len(names), 2) or not np.isfinite(coordinates).all():
@@ -83,7 +85,7 @@ def write_report(
                 f"two numbers for each of {count_of(len(names), 'cell')}"
             )
     if groupby is not None:
-        positions(list(obs.columns), [groupby], "column", "the metadata")
+        _check_columns(obs, [groupby], cells_as)
     chosen = columns_to_show(obs, columns)
     batches = [name for name in model.batch_levels if name in obs]
     kept = list(dict.fromkeys([*([groupby] if groupby else []), *batches, *chosen]))
@@ -93,3 +95,14 @@ def write_report(
     found.tree, found.cluster_of = model.tree, model.cluster_of_component(n_clusters, resolution)
     with stages.stage("writing the report"), whole_file(path) as partial:
         partial.write_text(page_of(found, title), encoding="utf-8")
+
+
+def _check_columns(obs: pd.DataFrame, names: Sequence[str], cells_as: str) -> None:
+    if cells_as and not isinstance(names, str):
+        missing = [str(name) for name in names if name not in obs]
+        if missing:
+            raise InputError(
+                f"a fit keeps no metadata such as {name_some(missing)}; give the cells with these "
+                f"as {cells_as}"
+            )
+    positions(list(obs.columns), names, "column", "the metadata")
