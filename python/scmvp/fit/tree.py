@@ -32,12 +32,6 @@ class ClusterTree(NamedTuple):
         """Clusters that are left when everything of a larger connectivity has merged."""
         return len(self.n_cells) - int((self.connectivity > resolution).sum())
 
-    def resolution_of(self, n_clusters: int) -> float:
-        """A resolution at which there are that many, in the middle of those."""
-        merged = len(self.n_cells) - n_clusters
-        around = np.concatenate([[10.0], self.connectivity, [1e-3]])[merged : merged + 2]
-        return float(np.sqrt(np.prod(np.maximum(around, 1e-3))))
-
     def cut(self, n_clusters: int) -> np.ndarray:
         """Cluster of each component, (K,): 0 has the most cells, `n_clusters` - 1 the fewest."""
         n_leaves = len(self.n_cells)

@@ -9,14 +9,21 @@ import numpy as np
 
 from ..fit.tree import ClusterTree
 
+# Any two differ by at least 15 in CIELAB; after the first 22, each is as far from those before it
+# as is possible.
 PALETTE = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#7B4173",
-    "#637939", "#3182BD", "#F0C808", "#843C39", "#31A354", "#9E9AC8", "#FD8D3C", "#17BECF",
-    "#A55194", "#6B6ECF", "#B5CF6B", "#E7969C", "#525252", "#BDB76B", "#1B9E77", "#C51B8A",
+    "#637939", "#F0C808", "#843C39", "#31A354", "#9E9AC8", "#FD8D3C", "#17BECF", "#A55194",
+    "#6B6ECF", "#B5CF6B", "#E7969C", "#525252", "#BDB76B", "#C51B8A", "#FF3C5A", "#3C0087",
+    "#E178FF", "#003C1E", "#78E15A", "#960000", "#0F2D5A", "#3C2D00", "#96D2B4", "#A50F4B",
+    "#E1A5FF", "#5A9600", "#1E7878", "#FFC396", "#FF6996", "#962DA5", "#E1695A", "#A59600",
+    "#005A00", "#002D87", "#00E1A5", "#FF78D2", "#B4D22D", "#964B0F", "#F0C3E1", "#A5D2E1",
+    "#69A5FF", "#785AE1", "#4B1E2D", "#5A0F69", "#966978", "#00E1D2", "#0078FF", "#D2964B",
+    "#FF5A3C", "#69003C", "#005A78", "#F00F78",
 )  # fmt: skip
 _UNKNOWN = "#999999"
 _RAMP = ("#F1EEF6", "#BDC9E1", "#74A9CF", "#2B8CBE", "#045A8D")
-_LEFT, _BOTTOM, _TOP, _RIGHT = 58, 40, 10, 12
+_LEFT, _BOTTOM, _TOP, _RIGHT = 58, 40, 10, 30  # half of the last number is on the right
 
 
 def color_of(number: int) -> str:
@@ -125,7 +132,7 @@ def heat(
     """
     cell, longest = 20, max(len(name) for name in columns)
     left = 12 + 7 * max(len(name) for name in rows)
-    upright = longest > 3
+    upright = longest > 2
     width = left + cell * len(columns) + 8
     height = cell * len(rows) + (14 + 7 * longest if upright else 30)
     parts = []
@@ -145,13 +152,12 @@ def heat(
     return _svg(width, height, label, "".join(parts))
 
 
-def tree(of: ClusterTree, cluster: np.ndarray, resolution: float | None) -> str:
-    """The tree of clusters.
+def tree(of: ClusterTree, cluster: np.ndarray) -> str:
+    """The tree of clusters, with a dashed line where it is cut.
 
     Args:
         of: The tree.
         cluster: Cluster of each component, (K,).
-        resolution: Where it is cut; None where it is not.
     """
     n = len(of.n_cells)
     members = [[leaf] for leaf in range(n)]
@@ -180,13 +186,14 @@ def tree(of: ClusterTree, cluster: np.ndarray, resolution: float | None) -> str:
         place = axes.x(x[leaf])
         parts.append(_text(place, tall - _BOTTOM + 14, f"{min(own[leaf])}", "middle", color[leaf]))
         parts.append(_text(place, tall - _BOTTOM + 28, f"{of.n_cells[leaf]}", "middle", "#555", 9))
-    if resolution is not None:
-        at = axes.y(np.log10(max(resolution, floor)))
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{width - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}" stroke="#999" '
-            'stroke-dasharray="5 4"/>'
-        )
-    for tick in (1, 0.1, 0.01, 0.001):
+    # between the last merge within a cluster (without one, the leaves) and the first of clusters
+    last = n - len(set().union(*own))
+    cut = axes.y(np.mean([bottom, *height, np.log10(floor)][last : last + 2]))
+    parts.append(
+        f'<line x1="{_LEFT}" x2="{width - _RIGHT}" y1="{cut:.1f}" y2="{cut:.1f}" stroke="#999" '
+        'stroke-dasharray="5 4"/>'
+    )
+    for tick in (10, 3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001):
         if np.log10(tick) <= bottom:
             at = axes.y(np.log10(tick))
             parts.append(_text(_LEFT - 8, at + 4, f"{tick:g}", "end", "#555"))
@@ -237,10 +244,24 @@ def _named(ticks: list[float]) -> list[tuple[float, str]]:
 
 
 def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """1, 2 and 5 times powers of 10 between two, and what they are."""
-    numbers = [a * 10**power for power in range(int(high) + 1) for a in (1, 2, 5)]
-    ticks = [(float(np.log10(one)), f"{one:,}") for one in numbers]
-    return [(at, name) for at, name in ticks if low <= at <= high]
+    """Whole numbers between two, given as logarithms; their places, and what they are.
+
+    They are 1, 2 and 5 times powers of 10. Where these are fewer than 3, they are at even
+    distances, and where they have no room, the powers alone, or every other one of these.
+    """
+    numbers = _within([a * 10**power for power in range(16) for a in (1, 2, 5)], low, high)
+    if len(numbers) < 3:
+        even = _ticks(10**low, 10**high)
+        numbers = _within([int(one) for one in even if one >= 1 and one == int(one)], low, high)
+    elif len(numbers) > 7:
+        numbers = _within(
+            [10**power for power in range(0, 16, 1 + int(high - low) // 6)], low, high
+        )
+    return [(float(np.log10(one)), f"{one:,}") for one in numbers]
+
+
+def _within(numbers: list[int], low: float, high: float) -> list[int]:
+    return [one for one in numbers if low <= np.log10(one) <= high]
 
 
 def _ticks(low: float, high: float) -> list[float]:

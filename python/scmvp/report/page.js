@@ -60,6 +60,7 @@
     if (column.levels) {
       if (column.levels.length <= 40) { label(column); }
       column.levels.forEach(function (level, i) { entry(column.colors[i], level); });
+      if (new Set(column.colors).size < column.levels.length) { legend.append("colors repeat"); }
     } else {
       var low = -1, high = -1, unknown = -1;
       column.values.forEach(function (v, i) {

@@ -94,7 +94,7 @@ def _maps(found: Contents, columns: list[dict[str, Any]]) -> str:
             colors = [colors[value] for value in column["values"]]
         maps.append(
             f"<figure>{figures.points(found.places, colors, column['name'])}"
-            f"<figcaption>{escape(column['name'])}</figcaption>{_legend(column)}</figure>"
+            f"<figcaption>{escape(_caption(column))}</figcaption>{_legend(column)}</figure>"
         )
     static = (
         '<details class="static" open><summary>All at once</summary>'
@@ -137,15 +137,12 @@ def _clusters(found: Contents) -> str:
     ]
     drawn = ""
     if tree is not None and len(tree.n_cells) > 1:
-        cluster, cut = found.cluster_of, None
-        if cluster is None:
-            cluster = np.arange(len(tree.leaf))
-        else:
-            cut = tree.resolution_of(len(np.unique(cluster)))
+        cluster = np.arange(len(tree.leaf)) if found.cluster_of is None else found.cluster_of
         drawn = _figure(
-            figures.tree(tree, cluster, cut),
+            figures.tree(tree, cluster),
             "How the components of the mixture merge, by their connectivity. Below a leaf: its "
-            "cluster, and its number of cells in the fit. A dashed line is where the tree is cut.",
+            "cluster, and its number of cells in the fit. The dashed line is where the tree is "
+            "cut.",
             "tree",
         )
     crossed = "" if cells.groupby is None else _by_cluster(found, cells.groupby)
@@ -320,6 +317,12 @@ def _scale(name: str, values: np.ndarray) -> dict[str, Any]:
     kept = [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
     colors = figures.on_ramp(values).tolist()
     return {"name": name, "levels": None, "values": kept, "colors": colors}
+
+
+def _caption(column: dict[str, Any]) -> str:
+    name, n = column["name"], len(figures.PALETTE)
+    repeated = column["levels"] and len(column["levels"]) > n
+    return f"{name} (colors repeat after {count_of(n, 'level')})" if repeated else name
 
 
 def _legend(column: dict[str, Any]) -> str:
