@@ -188,6 +188,20 @@ class Clustered(State):
             return values
         return pd.DataFrame(values, index=as_names(cells), columns=features)
 
+    def input_scores(self, data: PairedData | None = None) -> dict[str, np.ndarray]:
+        """Scores of cells that the encoders read, by modality, (n, d) float32.
+
+        They are scores of correspondence analysis (of methylation: of levels) of one modality,
+        without the differences of batches. Unlike the latent, they depend neither on the training
+        nor on other modalities. Encoders of preset 'paper' read counts; the scores are then those
+        of an analysis of these cells.
+
+        Args:
+            data: Cells; the fitted ones when None.
+        """
+        paired = self._matched(data)
+        return self._fitted().scores(paired.counts, self._plan.scope.design(paired))
+
     def doublet_scores(
         self, data: PairedData | None = None, *, n_simulated: int | None = None, seed: int = 0
     ) -> pd.Series:

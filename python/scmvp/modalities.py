@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .words import in_a_row
+
 
 @dataclass(frozen=True)
 class Modality:
@@ -108,8 +110,7 @@ def feature_of(modality: str) -> str:
 
 def listed(modalities: Iterable[str], word: str = "and") -> str:
     """Their names in sentences: "RNA, ATAC and protein"."""
-    *first, last = [label_of(modality) for modality in modalities]
-    return f"{', '.join(first)} {word} {last}" if first else last
+    return in_a_row([label_of(modality) for modality in modalities], word)
 
 
 def all_of(n: int) -> str:

@@ -29,3 +29,9 @@ def name_some(names: Sequence[str] | np.ndarray) -> str:
     """The first few of many names, for a message."""
     shown = ", ".join(f"'{name}'" for name in names[:_NAMES_SHOWN])
     return shown if len(names) <= _NAMES_SHOWN else f"{shown}, ..."
+
+
+def in_a_row(names: Sequence[str], word: str = "and") -> str:
+    """All of some names: "1", "1 and 2", "1, 2 and 3"."""
+    *first, last = names
+    return f"{', '.join(first)} {word} {last}" if first else last

@@ -180,7 +180,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "contents": {
         "The training was interrupted": NOTE,
-        "are between clusters": NOTE,
+        "cannot be assigned with confidence": NOTE,
         "resemble doublets of other clusters": NOTE,
         "Too few cells for a test": NOTE,
         "many counts and few markers": NOTE,
@@ -188,7 +188,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "more epochs may fit better": NOTE,
         "hardly separates the clusters": NOTE,
         "no {modality.label} counts": NOTE,
-        "is higher in {named} than in all others": NOTE,
+        "is significantly higher than in the other": NOTE,
         "of which all cells have": NOTE,
     },
     "covariates": {

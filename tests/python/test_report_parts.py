@@ -1,15 +1,19 @@
-"""Figures of the report, read from their SVG."""
+"""Figures of the report, read from their SVG, and sentences on cells that are made up."""
 
 from __future__ import annotations
 
 import re
 from html import unescape
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
+from scmvp.data.paired import Paired
 from scmvp.fit.tree import ClusterTree
-from scmvp.report import figures, page
+from scmvp.report import contents, figures, page
 
 WIDEST = 6.9  # of a digit in 11 px of DejaVu Sans, the font that browsers have on Linux
 
@@ -87,3 +91,47 @@ def test_a_tree_has_its_cut_and_a_scale(cluster, between):
     above = np.log10(2.8) + 0.3 if high is None else np.log10(high)  # where the leaves begin
     # in the middle of both, as PlotSCMVPTree() has it
     assert float(cut[0][0]) == pytest.approx(start + slope * (np.log10(low) + above) / 2, abs=0.5)
+
+
+def made_up(latent: np.ndarray, cluster: np.ndarray) -> contents.Contents:
+    """Contents of cells in given clusters, with counts in both modalities."""
+    n = len(cluster)
+    names = np.array([f"c{i}" for i in range(n)])
+    of_cells = contents.Cells(
+        names, latent, np.eye(cluster.max() + 1)[cluster], pd.DataFrame(index=names), []
+    )
+    found = contents.Contents(of_cells, np.arange(n), latent[:, :2], "made up", {}, {}, {})
+    found.depth = {name: np.ones(n) for name in ("rna", "atac")}
+    return found
+
+
+def test_equal_scores_and_a_single_cluster_have_no_agreement():
+    """Cells in the order of their clusters, which is no likeness of cells with equal scores."""
+    cluster = np.repeat([0, 1, 2], 60)
+    nothing = csr_matrix((180, 3), dtype=np.float32)
+    found = made_up(np.zeros((180, 2)), cluster)
+    paired = Paired(dict.fromkeys(found.depth, nothing), {}, found.cells.names)
+    scores = {"rna": np.zeros((180, 4)), "atac": cluster[:, None] * np.ones(4)}
+    model = SimpleNamespace(input_scores=lambda data: scores)
+    kappa = contents._agreement(found, model, paired)
+    assert abs(kappa["rna"]) < 0.2 and kappa["atac"] == 1
+    assert contents._agreement(made_up(found.cells.latent, 0 * cluster), model, paired) == {}
+
+
+def test_what_clusters_are_based_on():
+    found = made_up(np.zeros((60, 2)), np.repeat([0, 1], 30))
+
+    def said(**agreement):
+        found.agreement, found.depth = agreement, dict.fromkeys(agreement, np.ones(60))
+        return contents._of_modalities(found)
+
+    alone = "hardly separates the clusters (agreement 0.10)"
+    assert said(rna=0.1, atac=0.9) == [f"RNA alone {alone}; they are mainly based on ATAC."]
+    assert said(rna=0.1, atac=0.1) == [f"RNA alone {alone}.", f"ATAC alone {alone}."]
+    assert said(rna=0.9, atac=0.8, protein=0.1) == [
+        f"Protein alone {alone}; they are mainly based on RNA and ATAC."
+    ]
+    assert said(rna=0.1, atac=0.1, protein=0.8) == [
+        f"{name} alone {alone}; they are mainly based on protein." for name in ("RNA", "ATAC")
+    ]
+    assert said(rna=0.1) == [f"RNA {alone}."] and said(rna=0.9) == [] and said() == []

@@ -14,11 +14,12 @@ from ..data.matrices import Matrix
 from ..errors import InputError
 from ..nn.batches import Cells
 from ..nn.module import PairedMixtureVAE
-from ..options import TrainingOptions
+from ..options import ModelOptions, TrainingOptions
 from ..progress import SILENT, Stages
 from ..threads import limited_threads
 from ..words import count_of
-from .embedding import embed, whitened_means
+from .build import untrained
+from .embedding import all_inputs, embed, whitened_means
 from .training import TrainingResult
 from .tree import ClusterTree
 
@@ -69,6 +70,20 @@ class Fitted:
             with stages.stage("embedding the cells") as report:
                 q = embed(self.module, cells, modality=modality, report=report)
             return whitened_means(self.module, q)
+
+    def scores(self, counts: dict[str, Matrix], design: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Scores of cells by modality, (n, d): what the encoders read, which no training changes.
+
+        Where the encoders read counts (preset 'paper'), loadings are computed of these cells.
+        """
+        with self.on_its_threads():
+            module = self.module
+            if not module.reads_scores:
+                module = untrained(ModelOptions(), None, counts, design, self.options.seed)
+            cells = Cells(counts, self.device, design=design)
+            inputs = all_inputs(module.to(self.device), cells)
+        assert inputs is not None, "this module reads scores"
+        return {name: part.cpu().numpy() for name, part in inputs.tensors().items()}
 
     @property
     def n_clusters(self) -> int:

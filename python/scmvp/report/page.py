@@ -16,7 +16,7 @@ from ..modalities import MODALITIES
 from ..version import __version__
 from ..words import count_of
 from . import figures
-from .contents import Contents, without_counts
+from .contents import WEAK_AGREEMENT, Contents, without_counts
 
 CITATION = (
     "Li G, Fu S, Wang S, et al. A deep generative model for multi-view profiling of single-cell "
@@ -154,17 +154,15 @@ def _markers(found: Contents) -> str:
         return _section("Markers", _without_counts("Markers"))
     if not found.markers:
         return _section("Markers", "<p>There are not two groups large enough for a test.</p>")
-    word, same = (
-        escape(found.cells.word),
-        "The clusters were found in the same counts, so that q is",
-    )
+    word = escape(found.cells.word)
+    same = "The clusters were found in the same counts, so q ranks the features but is"
     if found.cells.groupby is not None:
-        same = "If the groups come from clusters of the same counts, q is"
+        same = "If the groups were found in the same counts, q ranks the features but is"
     parts = [
         f"<p>Features that are higher in the cells of a {word} than in all others, at a false "
         "discovery rate of 5 %. lfc: log2 fold change, shrunken; q: expected proportion of false "
         "calls down to this line; detected: cells with a count in the group and in the others. "
-        f"{same} a rank rather than a proof.</p>"
+        f"{same} not valid evidence.</p>"
     ]
     if any(MODALITIES[name].is_level for name in found.markers):
         parts.append("<p>Of methylation, lfc is the log2 odds ratio of the levels.</p>")
@@ -200,12 +198,22 @@ def _modalities(found: Contents) -> str:
     if not found.agreement:
         return ""
     rows = [(MODALITIES[name].label, f"{kappa:.2f}") for name, kappa in found.agreement.items()]
+    n = len(found.shown)
+    of = "all cells" if n == len(found.cells.names) else f"the {count_of(n, 'cell')} of the map"
+    apart, without = "do not depend on the training", ""
+    if len(found.depth) > 1:
+        apart = "depend neither on the training nor on other modalities"
+        without = (
+            " If another modality has signal, one without has about 0 (where cells are few, rarely "
+            f"above {WEAK_AGREEMENT})."
+        )
     return _section(
         "Modalities",
-        "<p>How well each modality alone tells the clusters apart: agreement (Cohen's kappa) of a "
-        "cell's cluster with that of its nearest cells, embedded from this modality only. 1 is "
-        "always, 0 is by chance. As the fit has seen these cells, a modality without signal may "
-        "have up to 0.3 where cells are few.</p>",
+        "<p>How well each modality separates the clusters: agreement (Cohen's kappa) of a cell's "
+        "cluster with the most frequent one of its 15 nearest cells in this modality alone, of "
+        f"{of}. Cells are near if their scores are similar: those of correspondence analysis (for "
+        f"methylation, of levels), which {apart}. An agreement of 1 means that they are always "
+        f"equal, and 0 that they agree no more often than by chance.{without}</p>",
         _table(("modality", "agreement"), rows),
     )
 
