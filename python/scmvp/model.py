@@ -351,20 +351,13 @@ class SCMVP(WithMethylation):
     # ---- files
 
     def report(
-        self,
-        path: str | os.PathLike,
-        data: PairedData | None = None,
-        *,
-        columns: Sequence[str] | None = None,
-        groupby: str | None = None,
-        coordinates: np.ndarray | None = None,
-        n_clusters: int | None = None,
-        resolution: float | None = None,
-        markers: int = 5,
-        title: str = "scMVP report",
-        seed: int = 0,
+        self, path: str | os.PathLike, data: PairedData | None = None, *,
+        columns: Sequence[str] | None = None, groupby: str | None = None,
+        coordinates: np.ndarray | pd.DataFrame | None = None,
+        n_clusters: int | None = None, resolution: float | None = None,
+        markers: int = 5, title: str = "scMVP report", seed: int = 0,
         progress: bool | Listener = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Write a report of the fit as one HTML page, which needs no network connection.
 
         It shows cells and their depth, clusters and their tree, markers, measured and imputed
@@ -376,8 +369,8 @@ class SCMVP(WithMethylation):
             columns: Columns of `data.obs` to show; None: numeric ones and those of few levels.
             groupby: Column of `data.obs`, such as cell types, whose markers are listed, instead of
                 those of the clusters.
-            coordinates: Positions of the cells on the map, (n, 2); UMAP when None, or t-SNE if
-                umap-learn is not installed.
+            coordinates: Positions of the cells on the map, (n, 2), of a DataFrame by name; UMAP
+                when None, or t-SNE if umap-learn is not installed.
             n_clusters: Level of the clusters, as in `predict`.
             resolution: The same.
             markers: Number of genes and of peaks to list for each group.
@@ -394,8 +387,8 @@ class SCMVP(WithMethylation):
                 latent = self._embedded(paired, stages=stages)
             write_report(
                 path, self, paired.cells, latent, paired, obs_of(data, paired), columns=columns,
-                groupby=groupby, coordinates=coordinates, n_clusters=n_clusters,
-                resolution=resolution, markers=markers, title=title, seed=seed, stages=stages,
+                groupby=groupby, coordinates=coordinates, n_clusters=n_clusters, title=title,
+                resolution=resolution, markers=markers, seed=seed, stages=stages,
                 cells_as="data" if data is None else "",
             )  # fmt: skip
 

@@ -398,6 +398,18 @@ def test_what_a_reader_should_beware_of(found):
 
 
 @pytest.mark.slow
+def test_coordinates_of_a_table_go_by_name(model, cells, tmp_path):
+    file, pages = tmp_path / "report.html", []
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 2)), cells.obs_names)
+    for given in (table.to_numpy(), table[::-1]):
+        model.report(file, cells, coordinates=given, columns=[])
+        pages.append(file.read_text())
+    assert pages[0] == pages[1]
+    with pytest.raises(InputError, match="coordinates has no value for"):
+        model.report(file, cells, coordinates=table[1:])
+
+
+@pytest.mark.slow
 def test_refusals_write_nothing(model, cells, tmp_path):
     file = tmp_path / "report.html"
     for arguments, sentence in (

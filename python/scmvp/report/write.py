@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..arguments import positions, whole_number
+from ..data.annotated import in_order_of
 from ..data.paired import Paired, PairedData
 from ..errors import InputError
 from ..files import whole_file, writable
@@ -78,7 +79,7 @@ def write_report(
     if columns is not None and len(columns):
         _check_columns(obs, columns, cells_as)
     if coordinates is not None:
-        coordinates = np.asarray(coordinates, float)
+        coordinates = np.asarray(in_order_of(names, coordinates, "coordinates"), float)
         if coordinates.shape != (len(names), 2) or not np.isfinite(coordinates).all():
             raise InputError(
                 f"coordinates has shape {coordinates.shape}, or values that are not finite; give "
