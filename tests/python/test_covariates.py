@@ -31,7 +31,7 @@ def batched():
 
 @pytest.fixture(scope="module")
 def model(batched):
-    return scmvp.SCMVP(batched, n_clusters=4, batch="batch").train(seed=0, threads=1)
+    return scmvp.SCMVP(batched, n_clusters=4, batch="batch").train(max_epochs=20, seed=0, threads=1)
 
 
 def test_a_design_has_each_cells_level_of_every_column():
