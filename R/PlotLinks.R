@@ -45,17 +45,17 @@ PlotLinks <- function(links, region, gene.coords = NULL, threshold = 0, extend =
   }
   check_set_names(links)
   genes <- if (!is.null(gene.coords)) gene_spans(gene.coords, genes_named(links, region))
-  region <- find_region(region, genes, extend)
   arcs <- do.call(rbind, lapply(names(links), function(name) {
     arcs <- link_ends(links[[name]])
     arcs$panel <- rep(name, nrow(arcs))
     arcs
   }))
+  if (is.null(peaks)) peaks <- as.character(unlist(arcs$peaks))
+  boxes <- ranges_table(NULL, unique(peaks))
+  region <- find_region(region, genes, extend, c(boxes$seqnames, arcs$seqnames))
   inside <- function(seqnames, start, end) {
     bare_chromosome(seqnames) == region$chromosome & end >= region$start & start <= region$end
   }
-  if (is.null(peaks)) peaks <- as.character(unlist(arcs$peaks))
-  boxes <- ranges_table(NULL, unique(peaks))
   boxes <- boxes[inside(boxes$seqnames, boxes$start, boxes$end), ]
   arcs <- arcs[which(abs(arcs$score) > threshold & inside(arcs$seqnames, arcs$from, arcs$to) &
     arcs$from >= region$start & arcs$to <= region$end), ]
@@ -145,23 +145,24 @@ genes_inside <- function(genes, inside) {
   genes[inside(genes$seqnames, genes$start, genes$end), ]
 }
 
-find_region <- function(region, genes, extend) {
+# `of_peaks`: chromosomes of the peaks, which tell where a gene of several chromosomes is.
+find_region <- function(region, genes, extend, of_peaks) {
   range <- if (methods::is(region, "GRanges")) {
     as_ranges(region, "region")[1, ]
   } else {
     parse_ranges(gsub(",", "", check_string(region, "region")))
   }
   if (is.na(range$start)) {
-    at <- match(region, genes$gene)
-    if (is.null(genes) || is.na(at)) {
+    places <- genes[genes$gene == region, ]
+    if (is.null(genes) || nrow(places) == 0) {
       refuse(
         "region '", region, "' is no range such as 'chr1:1000000-1500000'",
         if (is.null(genes)) "; to find a gene give gene.coords." else " and no gene in gene.coords."
       )
     }
-    range <- data.frame(
-      seqnames = genes$seqnames[at], start = genes$start[at] - extend, end = genes$end[at] + extend
-    )
+    range <- on_one_chromosome(places, of_peaks, "gene.coords")[1, ]
+    range$start <- range$start - extend
+    range$end <- range$end + extend
   }
   list(
     chromosome = bare_chromosome(range$seqnames), label = range$seqnames, start = range$start,

@@ -267,9 +267,9 @@ without_version <- function(x) sub("^(ENS[A-Z]*[0-9]{6,})[.][0-9]+", "\\1", x)
 
 # ---- near which peaks ----------------------------------------------------------------------------
 
-# For each gene asked for, its starts. Genes without one, or with starts on several chromosomes, are
-# told.
-locate_genes <- function(genes, starts, where) {
+# For each gene asked for, its starts, on one chromosome. Genes without one are told. `ranges`: of
+# the peaks.
+locate_genes <- function(genes, starts, ranges, where) {
   known <- genes[genes %in% starts$gene]
   if (length(known) == 0) {
     refuse(
@@ -291,23 +291,26 @@ locate_genes <- function(genes, starts, where) {
       " left out: ", some_names(unknown), "."
     )
   }
-  starts <- starts[starts$gene %in% known, ]
-  chromosomes <- unique(
-    data.frame(gene = starts$gene, chromosome = bare_chromosome(starts$seqnames))
-  )
-  several <- unique(chromosomes$gene[duplicated(chromosomes$gene)])
+  on_one_chromosome(starts[starts$gene %in% known, ], ranges$seqnames, where)
+}
+
+# Genes of one name on several chromosomes at that with the most peaks, which is told. Of two with
+# as many it is that of the shorter name, chr6 and not chr6_GL000250v2_alt, and then the first by
+# name: the order of the rows says nothing. `of_peaks`: chromosome of each peak.
+on_one_chromosome <- function(places, of_peaks, where) {
+  on <- bare_chromosome(places$seqnames)
+  n_peaks <- table(factor(bare_chromosome(of_peaks), unique(on)))
+  rank <- order(-n_peaks[on], nchar(on), on, method = "radix")
+  best <- on[rank][match(places$gene, places$gene[rank])]
+  several <- unique(places$gene[on != best])
   if (length(several) > 0) {
     warn_of(
       "genes",
       count_of(length(several), "gene"), " on several chromosomes in ", where, " (",
-      some_names(several), "): the first place is taken."
+      some_names(several), "): the chromosome with the most peaks is taken."
     )
-    first <- chromosomes[!duplicated(chromosomes$gene), ]
-    starts <- starts[
-      bare_chromosome(starts$seqnames) == first$chromosome[match(starts$gene, first$gene)],
-    ]
   }
-  starts
+  places[on == best, ]
 }
 
 # Pairs of a gene and a peak whose center is at most `distance` from the gene's nearest start:

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 import scmvp
+from scmvp.data.peaks import peaks_of
 from scmvp.errors import InputError, InputNote
 from scmvp.tools import activity as tool
 
@@ -104,13 +105,26 @@ def test_genes_are_in_their_order_whichever_of_their_rows_has_a_peak():
     assert list(found.var_names) == ["A", "B"]
 
 
-def test_a_gene_on_two_chromosomes_is_at_the_first():
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_a_gene_on_several_chromosomes_is_where_most_peaks_are(order):
     adata, genes = peaks_and_genes()
-    first = genes.iloc[[0]].assign(seqnames="1", start=1, end=200_000)
-    both = pd.concat([first, first.assign(seqnames="2")])
-    with pytest.warns(InputNote, match="1 gene is on several chromosomes .*'g0'"):
-        found = scmvp.gene_activity(adata, both)
-    assert np.array_equal(found.X.toarray(), scmvp.gene_activity(adata, first).X.toarray())
+    n_peaks = pd.Series([name.split("-")[0][3:] for name in adata.var_names]).value_counts()
+    most, fewer = n_peaks.index
+    here = genes.iloc[[0]].assign(seqnames=most, start=1, end=200_000)
+    rows = pd.concat([here, here.assign(seqnames=fewer), here.assign(seqnames=f"{most}_alt")])
+    with pytest.warns(InputNote, match="1 gene is on several chromosomes .*'g0'.*most peaks"):
+        found = scmvp.gene_activity(adata, rows.iloc[order])
+    assert np.array_equal(found.X.toarray(), scmvp.gene_activity(adata, here).X.toarray())
+
+
+@QUIET
+def test_of_chromosomes_with_as_many_peaks_the_shorter_name_is_taken():
+    peaks, _ = peaks_of(np.array(["chr6_alt-1-9", "chr6-1-9", "chrX-1-9", "chrY-1-9"]), "x")
+    on = ["chr6_alt", "chr6", "chrY", "chrX", "chr10_fix", "chr10"]
+    rows = pd.DataFrame({"gene": list("aabbcc"), "seqnames": on, "row": range(6)})
+    for some in (rows, rows[::-1]):
+        found = tool.on_one_chromosome(some, peaks)
+        assert set(found["seqnames"]) == {"chr6", "chrX", "chr10"}
 
 
 def test_cells_without_counts_of_peaks_are_told():

@@ -97,6 +97,19 @@ def test_pairs_are_those_within_the_distance():
     assert {"promoter", "distal"} <= set(near.kind)
 
 
+@QUIET
+def test_a_gene_has_the_links_of_its_chromosome_with_most_peaks():
+    peaks = np.array([f"chr6-{1000 * i}-{1000 * i + 500}" for i in range(5)] + ["chr2-1-9"])
+    place = pd.DataFrame({"gene": "a", "seqnames": ["6"], "tss": [2_000], "strand": "+"})
+    wanted = near_pairs(np.array(["a"]), peaks, place, 10_000)
+    assert wanted.peak.tolist() == [0, 1, 2, 3, 4]
+    places = pd.concat([place.assign(seqnames=on) for on in ("6_GL000250v2_alt", "2", "6")])
+    for rows in (places, places[::-1]):
+        found = near_pairs(np.array(["a"]), peaks, rows, 10_000)
+        assert found.peak.tolist() == wanted.peak.tolist()
+        assert (found.chromosome_of_gene == found.chromosome[0]).all()
+
+
 def test_the_mixture_finds_known_densities():
     rng = np.random.default_rng(2)
     n = 60_000

@@ -507,7 +507,7 @@ c(
     "Installing the other Python packages", "scMVP is ready", "Restart R to use it",
     "Installing PyTorch for the CPU", "using PyTorch from the package index",
     "Installing PyTorch{", "{} of {}", "{} of {} {} not in {} and {} left out",
-    "the first place is taken", "{}are fewer: fdr is NA.",
+    "the chromosome with the most peaks is taken", "{}are fewer: fdr is NA.",
     "assay '{}' ({})", "is taken to hold", "modeling {}{",
     "the ATAC counts are insertions", "without any {} count", "comparing {}: {}",
     "about {} of different kinds among {}",

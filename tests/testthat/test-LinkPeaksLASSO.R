@@ -188,11 +188,23 @@ test_that("genes that cannot be fitted are told", {
   expect_refused(link_case(case, genes = "TP53"), "genes: 1 of 1 name is not in the RNA")
   case$rna["G3", ] <- 0
   expect_warning(link_case(case), "1 gene with counts in too few cells \\(min.cells = 10\\).*'G3'")
-  twice <- rbind(case$coords, transform(case$coords[1, ], seqnames = "chr2"))
-  expect_warning(
-    links <- link_case(case, genes = "G1", gene.coords = twice), "1 gene on several chromosomes"
-  )
-  expect_identical(links$peak, rownames(case$peaks)[2])
+})
+
+test_that("a gene on several chromosomes is linked where most peaks are, whatever the order", {
+  case <- lasso_case()
+  coords <- case$coords[1, ]
+  expected <- link_case(case, genes = "G1", gene.coords = coords)
+  expect_identical(expected$peak, rownames(case$peaks)[2])
+  places <- do.call(rbind, lapply(c("chr1_GL000250v2_alt", "chr1", "chr3"), function(on) {
+    transform(coords, seqnames = on)
+  }))
+  for (rows in list(1:3, 3:1, c(2, 1, 3))) {
+    expect_warning(
+      links <- link_case(case, genes = "G1", gene.coords = places[rows, ]),
+      "1 gene on several chromosomes in gene.coords .*'G1'.*: the chromosome with the most peaks"
+    )
+    expect_equal(links, expected)
+  }
 })
 
 test_that("gene coordinates come in any form", {

@@ -60,6 +60,21 @@ test_that("links as a GRanges and tables without links are drawn", {
   expect_s3_class(ggplot2::ggplot_build(PlotLinks(bare, region)), "ggplot_built")
 })
 
+test_that("a gene on several chromosomes is drawn where its links are", {
+  skip_if_not_installed("ggplot2")
+  links <- data.frame(gene = "A", peak = "chr6-7000-7200", coefficient = 0.2, tss = 2000)
+  on <- c("chr6_GL000250v2_alt", "chr6")
+  genes <- data.frame(gene = "A", chr = on, start = c(90000, 2000), end = c(92000, 4000))
+  genes$strand <- "+"
+  for (rows in list(1:2, 2:1)) {
+    expect_warning(
+      plot <- PlotLinks(links, "A", gene.coords = genes[rows, ]), "most peaks is taken"
+    )
+    expect_identical(plot$labels$x, "chr6 (Mb)")
+    expect_equal(range(plot_data(plot, 1)$x), c(2000, 7100))
+  }
+})
+
 test_that("wrong input is refused in one sentence", {
   skip_if_not_installed("ggplot2")
   table <- data.frame(Peak1 = "chr1-1-2", Peak2 = "chr1-5-6", coaccess = 1)

@@ -216,6 +216,17 @@ test_that("a matrix with Ensembl ids is linked by a GTF with both names", {
   expect_equal(links[-1], expected[-1])
 })
 
+test_that("of chromosomes with as many peaks the one of the shorter name is taken", {
+  on <- c("chr6_alt", "chr6", "chrY", "chrX", "chr10_fix", "chr10", "2", "chr1")
+  places <- data.frame(gene = rep(c("a", "b", "c", "d"), each = 2), seqnames = on)
+  of_peaks <- c("6", "6-alt", "chrX", "chrY", "chr2")
+  for (rows in list(1:8, 8:1)) {
+    found <- suppressWarnings(on_one_chromosome(places[rows, ], of_peaks, "x"))
+    expect_setequal(found$seqnames, c("chr6", "chrX", "chr10", "2"))
+  }
+  expect_silent(on_one_chromosome(places[c(2, 3, 5, 8), ], of_peaks, "x"))
+})
+
 test_that("a chromosome is the same in every spelling", {
   spelled <- c("chr1", "Chr1", "CHR1", "1", "chromosome1", "chrM", "chrMT", "MT", "M", "Mt")
   expect_identical(bare_chromosome(spelled), rep(c("1", "M"), each = 5))

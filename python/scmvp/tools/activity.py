@@ -115,8 +115,8 @@ def weights_of(
         raise InputError(f"method is {method!r}; use {' or '.join(map(repr, METHODS))}")
     upstream = whole_number("upstream", upstream, at_least=0)
     decay, distance = whole_number("decay", decay), whole_number("distance", distance, at_least=0)
-    places = on_one_chromosome(read_genes(genes, known))
     intervals, at = peaks_of(peaks, "the data")
+    places = on_one_chromosome(read_genes(genes, known), intervals)
     forward = places["strand"] != "-"
     # 0-based, ends exclusive, as the peaks
     start, end = places["start"].to_numpy() - 1, places["end"].to_numpy()
@@ -151,15 +151,22 @@ def weights_of(
     return found.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 
-def on_one_chromosome(places: pd.DataFrame) -> pd.DataFrame:
-    """Genes of one name on several chromosomes at the first one, which a note says."""
-    chromosome = pd.Series(bare_chromosome(places["seqnames"]), index=places.index)
-    elsewhere = chromosome != chromosome.groupby(places["gene"], sort=False).transform("first")
+def on_one_chromosome(places: pd.DataFrame, peaks: Peaks) -> pd.DataFrame:
+    """Genes of one name on several chromosomes at that with the most peaks, which a note says.
+
+    Of two with as many it is that of the shorter name, 'chr6' and not 'chr6_GL000250v2_alt', and
+    then the first by name: the order of the rows says nothing.
+    """
+    on = pd.Series(bare_chromosome(places["seqnames"]), index=places.index)
+    n_peaks = on.map(pd.Series(bare_chromosome(peaks.chrom)).value_counts()).fillna(0)
+    ranks = pd.DataFrame({"fewer": -n_peaks, "length": on.str.len(), "on": on})
+    best = ranks.sort_values(list(ranks))["on"].groupby(places["gene"], sort=False).first()
+    elsewhere = on != places["gene"].map(best)
     if elsewhere.any():
         names = pd.unique(places["gene"][elsewhere])
         note(
             f"{count_of(len(names), 'gene', 'is', 'are')} on several chromosomes "
-            f"({name_some(names)}): the first one is taken"
+            f"({name_some(names)}): the chromosome with the most peaks is taken"
         )
     return places[~elsewhere].reset_index(drop=True)
 

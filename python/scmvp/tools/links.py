@@ -105,7 +105,7 @@ def near_pairs(
             f"{count_of(lacking, 'gene')} of {len(genes):,} {'has' if lacking == 1 else 'have'} no "
             f"coordinates ({name_some(without)}) and {'gets' if lacking == 1 else 'get'} no links"
         )
-    modeled = on_one_chromosome(modeled)
+    modeled = on_one_chromosome(modeled, intervals)
     row, peak = _within(intervals, modeled, distance)
     peak = numbers[peak]
     if not len(row):
