@@ -134,6 +134,17 @@ def test_levels_of_a_model(model, cells, tmp_path):
 
 
 @pytest.mark.slow
+def test_merged_probabilities_are_at_most_one(model):
+    between = np.random.default_rng(0).normal(0, 0.3, (5000, 20))
+    components = model.responsibilities(between, n_clusters=len(model.tree.n_cells))
+    assert components.sum(1).max() > 1  # by rounding
+    for n_clusters in (1, 2):
+        found = model.responsibilities(between, n_clusters=n_clusters)
+        assert found.min() >= 0 and found.max() <= 1
+        np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_clusters_of_a_given_number_are_components(cells):
     model = scmvp.SCMVP(cells, n_clusters=3).train(max_epochs=15, threads=1, progress=False)
     assert model.n_clusters == model.n_components == 3

@@ -103,7 +103,7 @@ class Fitted:
         merged = np.zeros((len(parts), cluster.max() + 1), np.float32)
         for component, place in enumerate(cluster):
             merged[:, place] += parts[:, component]
-        return merged
+        return np.minimum(merged, 1, out=merged)  # rounding makes sums larger
 
     def cluster_of_component(
         self, n_clusters: int | None, resolution: float | None
