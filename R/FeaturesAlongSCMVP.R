@@ -98,6 +98,7 @@ PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", as
                            backend = c("auto", "reticulate", "process")) {
   check_installed("ggplot2", "PlotAlongSCMVP()")
   type <- check_choice(type, c("trend", "heatmap"), "type")
+  ncol <- check_number(ncol, "ncol", min = 1, whole = TRUE, optional = TRUE)
   along <- along_inputs(
     object, pseudotime, c(assay, experiment), assay.type, features, cells, size,
     match.call(), environment()
@@ -124,7 +125,7 @@ PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", as
 plot_along_trend <- function(long, ncol) {
   ggplot2::ggplot(long, ggplot2::aes(.data$time, .data$value)) +
     ggplot2::geom_line(colour = "#0072B2", linewidth = 0.8) +
-    ggplot2::facet_wrap("feature", scales = "free_y", ncol = ncol) +
+    feature_panels(long$feature, "free_y", ncol) +
     ggplot2::expand_limits(y = 0) +
     ggplot2::scale_x_continuous(n.breaks = 3) +
     ggplot2::labs(x = "Pseudotime", y = "Counts per cell of mean size") +

@@ -228,6 +228,8 @@ gene_layers <- function(genes, region, height) {
   genes$y <- -height * (0.2 + 0.16 * row)
   genes <- gene_ends(genes, region)
   genes$middle <- (genes$from + genes$to) / 2
+  # of a name the same share is left of its point as of the region, so that it crosses no edge
+  genes$place <- (genes$middle - region$start) / (region$end - region$start)
   segments <- function(which, arrow) {
     if (!any(which)) {
       return(NULL)
@@ -243,7 +245,10 @@ gene_layers <- function(genes, region, height) {
     segments(directed, ggplot2::arrow(length = ggplot2::unit(0.06, "inches"))),
     segments(!directed, NULL),
     ggplot2::geom_text(
-      ggplot2::aes(.data$middle, .data$y - 0.06 * height, label = .data$gene), genes,
+      ggplot2::aes(
+        .data$middle, .data$y - 0.06 * height,
+        label = .data$gene, hjust = .data$place
+      ), genes,
       size = 2.6, color = "#1b7837"
     )
   )

@@ -211,7 +211,7 @@ given_counts <- function(counts, name, cells, record) {
     )
   }
   check_matrix_names(counts, name, "features")
-  if (!isTRUE(record$options$mosaic)) {
+  if (!isTRUE(record$options$mosaic) || !any(cells %in% colnames(counts))) {
     check_names_known(
       cells, colnames(counts), "cells of the fit", paste("in", name),
       "give the counts of the same cells"

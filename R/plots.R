@@ -75,6 +75,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks", "
                                 measured = NULL) {
   check_installed("ggplot2", "a plot of scMVP")
   kind <- part_kind(check_modality(modality, counted_kinds))
+  ncol <- check_number(ncol, "ncol", min = 1, whole = TRUE, optional = TRUE)
   record <- record_of(object, reduction)
   latent <- latent_of(object, reduction)
   home <- home_of(object, reduction)
@@ -94,7 +95,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks", "
   counts <- if (is.null(measured)) {
     kept_counts(object, record, reduction, home, kind)
   } else {
-    check_measured(measured, rownames(latent))
+    given_counts(measured, "measured", rownames(latent), record)
   }
   if (is.null(counts)) {
     refuse(
@@ -118,23 +119,6 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks", "
   plot_by_group(data, scale, label, ncol)
 }
 
-check_measured <- function(measured, cells) {
-  if (!is_matrix_like(measured)) {
-    refuse(
-      "measured must be a matrix of counts, features x cells, not ", in_words(measured), "."
-    )
-  }
-  check_matrix_names(measured, "measured", "features")
-  missing <- setdiff(cells, colnames(measured))
-  if (length(missing) > 0) {
-    refuse(
-      "measured lacks ", count_of(length(missing), "cell"), " of the fit (", some_names(missing),
-      "): give the counts of the same cells."
-    )
-  }
-  as_dgc(measured)[, cells, drop = FALSE]
-}
-
 check_plot_size <- function(n_features, n_cells, most = 1e8) {
   if (as.numeric(n_features) * n_cells > most) {
     refuse(
@@ -148,7 +132,7 @@ plot_measured_imputed <- function(data, scale, ncol) {
   data <- data[!is.na(data$measured), ]
   ggplot2::ggplot(data, ggplot2::aes(.data$imputed, .data$measured)) +
     ggplot2::geom_point(size = 0.6, alpha = 0.4, colour = "#0072B2") +
-    ggplot2::facet_wrap("feature", scales = "free", ncol = ncol) +
+    feature_panels(data$feature, "free", ncol) +
     ggplot2::labs(x = paste0("Imputed, ", scale), y = "Measured, same scale") +
     seurat_theme()
 }
@@ -162,18 +146,31 @@ plot_by_group <- function(data, scale, group.by, ncol) {
   long <- long[!is.na(long$value), ]
   ggplot2::ggplot(long, ggplot2::aes(.data$group, .data$value, fill = .data$kind)) +
     ggplot2::geom_boxplot(outlier.size = 0.3, linewidth = 0.3) +
-    ggplot2::facet_wrap("feature", scales = "free_y", ncol = ncol) +
+    feature_panels(data$feature, "free_y", ncol) +
     ggplot2::scale_fill_manual(values = c(measured = "grey80", imputed = "#56B4E9")) +
     ggplot2::labs(x = group.by, y = scale, fill = NULL) +
     seurat_theme() +
-    slanted_labels(data$group)
+    upright_labels(data$group)
 }
 
-# Names of groups that would cover one another side by side.
-slanted_labels <- function(groups) {
+# Upright names of groups, where they would cover one another side by side. Slanted ones would be cut
+# at the left edge of the plot, for which ggplot2 leaves no room.
+upright_labels <- function(groups) {
   if (sum(nchar(unique(as.character(groups))), na.rm = TRUE) > 30) {
-    ggplot2::theme(axis.text.x = ggplot2::element_text(angle = 45, hjust = 1))
+    ggplot2::theme(axis.text.x = ggplot2::element_text(angle = 90, hjust = 1, vjust = 0.5))
   }
+}
+
+# A panel for each feature. Strips cut a name that is wider than they are, so it gets several lines.
+feature_panels <- function(features, scales, ncol) {
+  columns <- if (is.null(ncol)) ggplot2::wrap_dims(nlevels(features))[2] else ncol
+  width <- max(72 %/% min(columns, nlevels(features)), 8)
+  line <- sprintf("(.{1,%d}$|.{1,%d}[-_.:/ ]|.{%d})", width, width - 1, width)
+  lines <- function(names) sub("\n$", "", gsub(line, "\\1\n", names, perl = TRUE))
+  ggplot2::facet_wrap(
+    "feature",
+    scales = scales, ncol = ncol, labeller = ggplot2::as_labeller(lines)
+  )
 }
 
 #' Plot the confidence of the clusters

@@ -200,7 +200,6 @@ c(
   ),
   of(
     "test-advice.R: counts that are not in the object: what is written",
-    "of the fit ({}): give the counts of the same cells",
     "the counts of the {} are not in the object: {}", "with measured =.",
     "by whose total they are compared: give all"
   ),
@@ -476,7 +475,7 @@ c(
     "give counts, or imputed values that are not centered", "has no counts: scMVP needs raw counts",
     "connections must be a data frame with columns",
     "or a numeric matrix of coordinates (cells x dimensions), not",
-    "object must be the result of RunSCMVP()", "measured must be a matrix of counts",
+    "object must be the result of RunSCMVP()",
     "{} must be a matrix of counts ({} x cells)",
     "give query (a matrix of genes x cells)", "bigwig must be paths of bigWig",
     "LinkPeaksLASSO() takes a Seurat", "gene.coords is needed: a data frame",

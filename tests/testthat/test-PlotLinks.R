@@ -75,6 +75,23 @@ test_that("a gene on several chromosomes is drawn where its links are", {
   }
 })
 
+test_that("names of genes at the edges stay within the region", {
+  skip_if_not_installed("ggplot2")
+  links <- data.frame(gene = "A", peak = "chr1-7000-7200", coefficient = 0.2, tss = 2000)
+  genes <- data.frame(
+    gene = c("LEFT", "MIDDLE", "RIGHT"), chr = "chr1", start = c(1, 4000, 9000),
+    end = c(1200, 6000, 99000), strand = "+"
+  )
+  plot <- PlotLinks(links, "chr1:1001-9001", gene.coords = genes)
+  text <- plot_data(plot, length(plot$layers))
+  text <- text[match(genes$gene, text$label), ]
+  for (width in c(100, 2000, 7000)) {
+    left <- text$x - text$hjust * width
+    expect_true(all(left >= 1001 - 1e-6 & left + width <= 9001 + 1e-6))
+  }
+  expect_equal(text$hjust[2], 0.5, tolerance = 1e-3)
+})
+
 test_that("wrong input is refused in one sentence", {
   skip_if_not_installed("ggplot2")
   table <- data.frame(Peak1 = "chr1-1-2", Peak2 = "chr1-5-6", coaccess = 1)

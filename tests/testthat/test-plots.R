@@ -198,3 +198,58 @@ test_that("cells without counts of a modality have no measured value in it", {
   boxes <- PlotSCMVPImputation(fit, peak_names[1], "peaks", group.by = "scmvp_cluster")
   expect_identical(c(table(boxes$data$kind)), c(measured = 60L, imputed = 90L))
 })
+
+test_that("a fit of two matrices with cells of one modality is drawn, as the cells of both are", {
+  skip_slow()
+  skip_without_core()
+  genes <- rna_counts()[, 1:60]
+  fit <- RunSCMVP(
+    genes, atac_counts()[, 21:90],
+    mosaic = TRUE, n.clusters = 3, max.epochs = 1, seed.use = 1, verbose = FALSE
+  )
+  plot <- PlotSCMVPImputation(fit, "Gene1", measured = genes[, 60:1])
+  expect_equal(
+    sort(plot$data$measured), sort(log1p(genes["Gene1", ] / Matrix::colSums(genes) * 1e4)),
+    ignore_attr = TRUE
+  )
+  boxes <- PlotSCMVPImputation(
+    fit, "Gene1",
+    measured = genes, group.by = rep(c("a", "b"), c(60, 30))
+  )
+  groups <- table(boxes$data$kind, boxes$data$group)
+  expect_identical(c(groups["measured", ]), c(a = 60L, b = 0L))
+  expect_identical(c(groups["imputed", ]), c(a = 60L, b = 30L))
+  colnames(genes) <- paste0("other", 1:60)
+  expect_refused(
+    PlotSCMVPImputation(fit, "Gene1", measured = genes), "90 of 90 names are not in measured"
+  )
+})
+
+test_that("no name is cut at an edge or by its strip", {
+  strip <- function(names, ncol = NULL) {
+    features <- factor(names, names)
+    panels <- feature_panels(features, "free", ncol)
+    unlist(panels$params$labeller(data.frame(feature = names)), use.names = FALSE)
+  }
+  short <- c("CD4", "HLA-DRA", "chr12-1000000-1000500")
+  expect_identical(strip(short), short)
+  long <- c(strrep("x", 100), paste(rep("name", 20), collapse = "_"), "chr12-1000000-1000500")
+  for (ncol in list(NULL, 1, 3, 9)) {
+    shown <- strip(long, ncol)
+    expect_identical(gsub("\n", "", shown), long)
+    expect_lte(max(nchar(unlist(strsplit(shown, "\n")))), if (identical(ncol, 1)) 72 else 24)
+  }
+  expect_match(strip(long, 3)[2], "^(name_){4}\n(name_){4}\n")
+  groups <- upright_labels(paste("a long name of a group", 1:3))
+  expect_identical(groups$axis.text.x$angle, 90)
+  expect_null(upright_labels(c("a", "b", NA)))
+})
+
+test_that("a number of columns is at least one", {
+  wanted <- "ncol must be a whole number of at least 1 or NULL, not"
+  time <- seq_len(n_cells)
+  for (wrong in list(0, 1.5, "a")) {
+    expect_refused(PlotSCMVPImputation(fitted_object(), "Gene1", ncol = wrong), wanted)
+    expect_refused(PlotAlongSCMVP(rna_counts(), "Gene1", time, ncol = wrong), wanted)
+  }
+})
