@@ -106,7 +106,7 @@
 #' @param n.clusters Number of clusters, which is then the number of components of the mixture; some
 #'   may end up without cells. `NULL` estimates the number of components by the Bayesian
 #'   information criterion from the latent of the first epochs, which requires some tens of cells
-#'   of each type, and merges components without a gap between them ([ClusterSCMVP()]). With
+#'   of each type, and merges components whose cells are not separated ([ClusterSCMVP()]). With
 #'   preset `"paper"`, `NULL` uses the rank of the correlation matrix of the cells, and no
 #'   components are merged.
 #' @param max.epochs Maximum number of passes over the cells; training stops early when the fit to

@@ -97,7 +97,7 @@ class Clustered(State):
         """Most probable cluster of each cell, (n,), from 0.
 
         If the model was given `n_clusters`, the clusters are the components of its mixture.
-        Otherwise components without a gap between them were merged (`tree`). Another level needs
+        Otherwise components whose cells are not separated were merged (`tree`). Another level needs
         no new training; its cluster 0 has the most cells.
 
         Args:
