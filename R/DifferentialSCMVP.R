@@ -362,9 +362,9 @@ tell_groups <- function(groups, tested, n) {
   what <- if (is.null(groups$group1)) {
     paste(count_of(n_groups, "group"), "in turn")
   } else {
-    other <- paste(unlist(groups$group2), collapse = "+")
-    if (is.null(groups$group2)) other <- "the rest"
-    paste0("'", groups$group1[[1]], "' with ", other)
+    quoted <- function(labels) paste0("'", unlist(labels), "'", collapse = " + ")
+    other <- if (is.null(groups$group2)) "the rest" else quoted(groups$group2)
+    paste(quoted(groups$group1), "with", other)
   }
   message("comparing ", what, ": ", count_of(n, of_kind(tested, "feature")))
 }

@@ -24,7 +24,8 @@
 #' @param experiment Name of an alternative experiment of a SingleCellExperiment; `NULL` for the
 #'   main one.
 #' @param assay.type Name of the assay with raw counts of a SingleCellExperiment.
-#' @param features Names of the features to test, or to draw; `NULL` tests all.
+#' @param features Names of the features to test, or to draw; `NULL`: all features, in a plot one
+#'   panel each.
 #' @param cells Names of the cells to use, such as those of the trunk and of one branch; `NULL` for
 #'   all.
 #' @param size Size of each cell; `NULL` for the sum of its counts. In a small panel of proteins, a

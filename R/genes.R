@@ -67,14 +67,14 @@ starts_of_bed <- function(table, path, argument, verbose) {
   windows <- max(width) <= 2 || (nrow(table) > 1 && share > 0.5)
   if (verbose) {
     message(
-      argument, ": '", basename(path), "' is taken to hold ",
+      argument, ": '", basename(path), "' appears to contain ",
       if (windows) {
         paste0(
-          "windows around starts (", sprintf("%.0f", 100 * share), " % of them are ",
-          format_count(usual), " bp wide), so a gene starts in the middle"
+          "windows around transcription starts (", sprintf("%.0f", 100 * share), " % are ",
+          format_count(usual), " bp wide); the middle of a window is used as the start"
         )
       } else {
-        "bodies of genes (their widths differ), so a gene starts at the 5' end of its strand"
+        "bodies of genes (their widths differ); the 5' end of the strand is used as the start"
       }
     )
   }

@@ -51,7 +51,7 @@ PlotSCMVPHistory <- function(object, reduction = "scmvp") {
 #' Cells without counts of the modality have no measured value.
 #'
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()].
-#' @param features Names of modeled genes, peaks or proteins.
+#' @param features Names of modeled genes, peaks or proteins; `NULL`: all features, one panel each.
 #' @param modality `"rna"`, `"peaks"` or `"protein"`.
 #' @param group.by Name of a metadata column, such as `"scmvp_cluster"`, or one value per cell;
 #'   `NULL` for one point per cell.
@@ -153,8 +153,8 @@ plot_by_group <- function(data, scale, group.by, ncol) {
     upright_labels(data$group)
 }
 
-# Upright names of groups, where they would cover one another side by side. Slanted ones would be cut
-# at the left edge of the plot, for which ggplot2 leaves no room.
+# Upright names of groups, where they would cover one another side by side. Slanted ones would be
+# cut at the left edge of the plot, where ggplot2 leaves no room for them.
 upright_labels <- function(groups) {
   if (sum(nchar(unique(as.character(groups))), na.rm = TRUE) > 30) {
     ggplot2::theme(axis.text.x = ggplot2::element_text(angle = 90, hjust = 1, vjust = 0.5))

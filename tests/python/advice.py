@@ -235,7 +235,6 @@ ADVICE: dict[str, dict[str, str]] = {
     "filtering": {
         "lower {' or '.join": "case rare_features",
         "lower min_cells": "case rare_features",
-        "of them with both": NOTE,
         "are left out": NOTE,
         "leave this step out": "test_preprocess::test_filter_of_one_modality_beside_another",
     },

@@ -44,7 +44,12 @@ def test_filter_removes_what_the_paper_removes(simulated, capsys):
     assert account["cells_with_few_genes"] == (rna.sum(1) < 180).sum()
     assert account["n_peaks"] == peaks.sum() and account["n_genes_in"] == 300
     printed = capsys.readouterr().out
-    assert f"cells: {cells.sum()} of 240 kept" in printed and "60 cells" in printed
+    few = (rna.sum(1) < 180, atac.sum(1) < 280)
+    assert printed.startswith(
+        f"cells: {cells.sum()} of 240 kept; removed: {few[0].sum()} with fewer than 180 genes, "
+        f"{few[1].sum()} with fewer than 280 peaks ({(few[0] & few[1]).sum()} for both reasons)\n"
+    )
+    assert "60 cells" in printed
     assert list(kept.obs["cell_type"]) == list(simulated.obs["cell_type"][cells])
     assert (simulated["rna"].X != before).nnz == 0 and simulated.n_obs == 240
 
@@ -79,7 +84,7 @@ def test_filter_of_one_modality_beside_another(simulated, refused, capsys, name,
     np.testing.assert_array_equal(kept["protein"].X.toarray(), wanted)
     assert set(kept["protein"].obs_names) == set(kept[name].obs_names)
     printed = capsys.readouterr().out
-    assert f"cells: {cells.sum()} of 240 kept ({240 - cells.sum()} with fewer than" in printed
+    assert f"240 kept; removed: {240 - cells.sum()} with fewer than {least} {word}s" in printed
     assert f"{word}s: " in printed and printed.count("\n") == 2
     assert kept.uns["scmvp_filter"][f"n_{word}s"] == kept[name].n_vars
     refused(

@@ -507,7 +507,7 @@ c(
     "Installing PyTorch for the CPU", "using PyTorch from the package index",
     "Installing PyTorch{", "{} of {}", "{} of {} {} not in {} and {} left out",
     "the chromosome with the most peaks is taken", "{}are fewer: fdr is NA.",
-    "assay '{}' ({})", "is taken to hold", "modeling {}{",
+    "assay '{}' ({})", "appears to contain", "modeling {}{",
     "the ATAC counts are insertions", "without any {} count", "comparing {}: {}",
     "about {} of different kinds among {}",
     "1 group of {} cells", "in common on average", "has proteins, which are not modeled",

@@ -346,3 +346,14 @@ test_that("nothing is said of features that the object has no more, and what is 
   less[["ATAC"]] <- NULL
   expect_message(DifferentialSCMVP(less, verbose = FALSE), "lfc_model is that of .*RNA alone")
 })
+
+test_that("it is said which groups are compared, in quotes", {
+  groups <- list(labels = c("0", "1", "1"), group1 = list("0"), group2 = list("1"))
+  expect_message(tell_groups(groups, "rna", 5), "^comparing '0' with '1': 5 genes")
+  groups$group2 <- list(c("1", "2"))
+  expect_message(tell_groups(groups, "rna", 5), "'0' with '1' [+] '2': 5 genes")
+  groups$group2 <- NULL
+  expect_message(tell_groups(groups, "peaks", 1), "'0' with the rest: 1 peak")
+  groups$group1 <- NULL
+  expect_message(tell_groups(groups, "rna", 5), "comparing 2 groups in turn: 5 genes")
+})

@@ -154,14 +154,14 @@ test_that("a BED file holds bodies or windows, and it is said which", {
   }
   expect_message(
     expect_starts(bed(bodies$start, bodies$end, header = c("track name=x", "# y")), truth),
-    "taken to hold bodies of genes"
+    "appears to contain bodies of genes"
   )
   at <- truth$tss[match(bodies$gene_name, truth$gene)]
   low <- pmax(at - 500, 1)
   expect_message(
-    expect_starts(bed(at - 500, at + 500), truth), "windows around starts \\(100 % .* 1,001 bp wide"
+    expect_starts(bed(at - 500, at + 500), truth), "transcription starts \\(100 % are 1,001 bp"
   )
-  expect_message(expect_starts(bed(at, at), truth), "windows around starts")
+  expect_message(expect_starts(bed(at, at), truth), "windows around transcription starts")
   expect_silent(gene_starts(bed(at, at), verbose = FALSE))
   # a place between two bases
   expect_starts(bed(at + 1, at), truth, verbose = FALSE)

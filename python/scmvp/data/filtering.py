@@ -188,8 +188,11 @@ def describe_filter(account: dict[str, Any]) -> str:
         for word in words
     ]
     if "cells_with_few_of_both" in account:
-        few.append(f"{account['cells_with_few_of_both']:,} of them with both")
-    lines = [f"cells: {account['n_cells']:,} of {account['n_cells_in']:,} kept ({', '.join(few)})"]
+        few[-1] += f" ({account['cells_with_few_of_both']:,} for both reasons)"
+    lines = [
+        f"cells: {account['n_cells']:,} of {account['n_cells_in']:,} kept; "
+        f"removed: {', '.join(few)}"
+    ]
     lines += [
         f"{word}s: {account[f'n_{word}s']:,} of {account[f'n_{word}s_in']:,} kept "
         f"(seen in at least {count_of(account['min_cells'], 'cell')})"
