@@ -236,7 +236,8 @@ plain_assay <- function(values) {
 
 # A ChromatinAssay with all that the parent knows of these peaks.
 same_peaks_assay <- function(values, parent) {
-  assay <- subset(parent, features = rownames(values))
+  # in the parent's order: subset() of Signac 1 would put the rows into another, but not their ranges
+  assay <- subset(parent, features = intersect(rownames(parent), rownames(values)))
   lacking <- setdiff(colnames(values), colnames(assay))
   if (length(lacking) > 0) {
     message(
@@ -274,12 +275,7 @@ other_peaks_assay <- function(values, parent) {
 
 # subset() of a ChromatinAssay drops its links: those of the peaks that are left stay.
 with_links_of <- function(assay, parent) {
-  links <- methods::slot(parent, "links")
-  if (length(links) == 0) {
-    return(assay)
-  }
-  if (!is.null(links$peak)) links <- links[links$peak %in% rownames(assay)]
-  methods::slot(assay, "links") <- links
+  methods::slot(assay, "links") <- links_among(methods::slot(parent, "links"), rownames(assay))
   assay
 }
 

@@ -133,6 +133,18 @@ keep_links <- function(object, links) {
   object
 }
 
+# The links of which no peak is missing among `peaks`, in the form of either Signac.
+links_among <- function(links, peaks) {
+  if (is.list(links)) {
+    return(lapply(links, links_among, peaks = peaks))
+  }
+  columns <- S4Vectors::mcols(links)
+  for (name in intersect(c("peak", "peak1", "peak2"), names(columns))) {
+    links <- links[S4Vectors::mcols(links)[[name]] %in% peaks]
+  }
+  links
+}
+
 # Signac 2's form: both ends as ranges.
 as_interactions <- function(links) {
   bare <- GenomicRanges::granges(links)

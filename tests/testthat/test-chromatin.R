@@ -19,6 +19,66 @@ test_that("imputed peaks of a ChromatinAssay keep ranges and counts", {
   expect_identical(Signac::Links(object[["scMVP_ATAC"]])$peak, peak_names[3])
 })
 
+# A ChromatinAssay with motifs and metadata of each peak.
+chromatin_with_motifs <- function() {
+  skip_if_not_installed("Signac")
+  assay <- Signac::CreateChromatinAssay(counts = atac_counts(), sep = c("-", "-"))
+  peaks <- rownames(assay)
+  motifs <- Matrix::Matrix(
+    with_seed(1, matrix(stats::runif(3 * length(peaks)) < 0.3, length(peaks))),
+    sparse = TRUE
+  )
+  dimnames(motifs) <- list(peaks, paste0("M", 1:3))
+  assay <- SeuratObject::SetAssayData(
+    assay, "motifs", Signac::CreateMotifObject(data = motifs)
+  )
+  SeuratObject::AddMetaData(assay, stats::setNames(seq_along(peaks), peaks), "place")
+}
+
+test_that("rows, ranges, counts, motifs and metadata of imputed peaks are in one order", {
+  skip_without_core()
+  object <- SeuratObject::CreateSeuratObject(rna_counts())
+  parent <- chromatin_with_motifs()
+  object[["ATAC"]] <- parent
+  shuffled <- peak_names[c(50, 3, 90, 7, 6, 21)]
+  expect_one_order <- function(object, peaks) {
+    imputed <- object[["scMVP_ATAC"]]
+    expect_setequal(rownames(imputed), peaks)
+    expect_identical(Signac::GRangesToString(Signac::granges(imputed)), rownames(imputed))
+    rows <- match(rownames(imputed), peak_names)
+    expect_equal(
+      as.matrix(methods::slot(imputed, "counts")), as.matrix(atac_counts()[rows, ])
+    )
+    expect_identical(
+      methods::slot(imputed, "data"), ImputeSCMVP(
+        object, "peaks",
+        features = rownames(imputed), as = "matrix"
+      )
+    )
+    expect_identical(imputed[["place"]][[1]], rows)
+    expect_identical(Signac::Motifs(imputed)@data, Signac::Motifs(parent)@data[rows, ])
+  }
+  object <- quick_fit(object, impute.peaks = shuffled, max.epochs = 1)
+  expect_one_order(object, shuffled)
+  object <- ImputeSCMVP(object, "peaks", features = peak_names[c(60, 2, 50)])
+  expect_one_order(object, c(shuffled, peak_names[c(60, 2)]))
+})
+
+test_that("links of peaks that are not imputed do not go with the others", {
+  skip_if_not_installed("Signac")
+  assay <- Signac::CreateChromatinAssay(counts = atac_counts(), sep = c("-", "-"))
+  links <- Signac::granges(assay)[1:4]
+  links$peak1 <- peak_names[1:4]
+  links$peak2 <- peak_names[c(2, 3, 4, 9)]
+  Signac::Links(assay) <- links
+  values <- matrix(1, 3, ncol(assay), dimnames = list(peak_names[2:4], colnames(assay)))
+  kept <- Signac::Links(imputed_assay(values, assay, "x_", list()))
+  expect_identical(kept$peak1, peak_names[2:3])
+  two <- links_among(list(cicero = links, none = links[0]), peak_names[1:3])
+  expect_identical(two$cicero$peak2, peak_names[2:3])
+  expect_length(two$none, 0)
+})
+
 test_that("no imputed peak is lost where the ChromatinAssay lacks it", {
   skip_slow()
   skip_if_not_installed("Signac")
@@ -263,7 +323,9 @@ test_that("links in Signac 2's form keep both ends and all columns", {
   assay <- new("TwoLinks", object[["ATAC"]], links = list(other = 1))
   object@assays$ATAC <- assay
   table <- data.frame(Peak1 = "chr1-1-5")
-  kept <- keep_links(object, "ATAC", links, "scMVP_cicero", table)
+  kept <- keep_links(object, list(
+    part = list(name = "ATAC", source = assay), ranges = links, key = "scMVP_cicero", table = table
+  ))
   expect_identical(names(kept@assays$ATAC@links), c("other", "scMVP_cicero"))
   expect_identical(kept@misc$scMVP_cicero, table)
 })
