@@ -119,7 +119,8 @@
 #' @param fdr Return the pairs up to this false discovery rate, or `NULL`.
 #' @param rna.imputed,peaks.imputed Whether the values were imputed or smoothed; detected for assays
 #'   of scMVP.
-#' @param rna.log,peaks.log Whether the values are already log-transformed.
+#' @param rna.log,peaks.log Whether the values are already log-transformed; known, except for imputed
+#'   assays after `merge()`.
 #' @param standardize Standardize the peaks, as `cv.glmnet()` does; not for imputed ones.
 #' @param ridge Number added to the diagonal of the Gram matrix of the peaks, in units of the
 #'   variance of the median peak if the peaks are not standardized.
@@ -182,6 +183,7 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
   )
   said <- Filter(Negate(is.null), said)
   input[names(said)] <- said
+  refuse_unknown_scale(input, said)
   check_flags(c("rna.imputed", "peaks.imputed", "rna.log", "peaks.log"), input)
   check_flag(verbose, "verbose")
   options <- check_lasso_options(
@@ -219,15 +221,38 @@ lasso_of_object <- function(object, peaks, rna.assay, peak.assay, rna.layer, pea
   list(
     rna = rna$values, peaks = peaks$values, ranges = peak_part$ranges(), gene.coords = gene.coords,
     rna.imputed = rna$imputed, peaks.imputed = peaks$imputed,
-    # what is no counts is on the scale of the logarithm, as log-normalized data; the mark of an
-    # imputed part knows
-    rna.log = rna$layer != "counts" && (isTRUE(rna_part$mark$log) || !rna_part$own),
-    peaks.log = peaks$layer != "counts" && isTRUE(peak_part$mark$log),
+    # measured genes that are no counts are log-normalized data
+    rna.log = is_logarithm(rna, rna_part, measured = TRUE),
+    peaks.log = is_logarithm(peaks, peak_part, measured = FALSE),
     coordinates = if (reduction %in% about(object)$reductions) {
       coordinates_of(object, reduction, dims, "LinkPeaksLASSO()")
     },
     part = peak_part
   )
+}
+
+# Whether values of a part are logarithms; NA where an imputed part has lost its mark in a merge.
+# `measured`: whether they are if they were measured and are no counts.
+is_logarithm <- function(found, part, measured) {
+  if (found$layer == "counts") {
+    return(FALSE)
+  }
+  if (!part$own) {
+    return(measured)
+  }
+  if (is.null(part$mark)) NA else isTRUE(part$mark$log)
+}
+
+refuse_unknown_scale <- function(input, said) {
+  for (side in c("rna", "peaks")) {
+    argument <- paste0(side, ".log")
+    if (is.null(said[[argument]]) && is.na(input[[argument]])) {
+      refuse(
+        "merge() has dropped whether the imputed ", features_of_kind(side), " are logarithms: ",
+        "give ", argument, " (", is_logged(side), " for what ImputeSCMVP() imputes by default)."
+      )
+    }
+  }
 }
 
 lasso_of_matrices <- function(rna, peaks, ranges, gene.coords, as) {

@@ -163,7 +163,7 @@ refuse_layers_of_modalities <- function(assay, name) {
 seurat_values <- function(object, name, layer, argument = "layer") {
   layer <- check_string(layer, argument, optional = TRUE)
   assay <- object[[name]]
-  imputed <- !is.null(assay_mark(assay))
+  imputed <- is_imputed(object, name)
   counted <- has_counts(assay) && !has_only_zeros(assay)
   if (is.null(layer)) layer <- if (imputed || !counted) "data" else "counts"
   values <- assay_layer(assay, layer, name)

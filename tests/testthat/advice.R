@@ -44,6 +44,10 @@ c(
     "no cell has counts of both genes and peaks", "no group has a cell with counts of both"
   ),
   of(
+    "test-LinkPeaksLASSO.R: imputed assays that merge() has taken the mark from are still imputed",
+    "merge() has dropped whether the imputed {} are logarithms"
+  ),
+  of(
     "test-covariates.R: what is no batch is refused before anything is computed",
     "batch must be a vector or factor with one value", "some names of batch are missing",
     "batch names some cells twice"

@@ -332,6 +332,56 @@ test_that("a ChromatinAssay with an annotation needs nothing else and keeps the 
   expect_setequal(Signac::Links(linked[["peaks"]])$gene, c("G1", "G2"))
 })
 
+test_that("imputed assays that merge() has taken the mark from are still imputed", {
+  skip_if_not_installed("Signac")
+  case <- lasso_case()
+  object <- SeuratObject::CreateSeuratObject(methods::as(case$rna, "CsparseMatrix"))
+  object[["peaks"]] <- Signac::CreateChromatinAssay(
+    counts = methods::as(case$peaks, "CsparseMatrix"), sep = c("-", "-")
+  )
+  smooth <- list(RNA = log1p(case$rna / 2 + 0.3), ATAC = case$peaks / 3 + 0.2)
+  for (kind in names(smooth)) {
+    mark <- list(reduction = "scmvp", modality = tolower(kind), log = kind == "RNA")
+    object[[paste0("scMVP_", kind)]] <- imputed_assay(
+      smooth[[kind]], if (kind == "ATAC") object[["peaks"]], paste0("scmvp", tolower(kind), "_"),
+      mark
+    )
+  }
+  object$scmvp_cluster <- factor(0)
+  object$scmvp_cluster_prob <- 1
+  half <- seq_len(ncol(object)) <= 200
+  merged <- suppressWarnings(
+    merge(object[, colnames(object)[half]], object[, colnames(object)[!half]])
+  )
+  expect_null(assay_mark(merged[["scMVP_ATAC"]]))
+  groups <- AggregateCells(t(case$peaks[1:12, ]), k = 20, verbose = FALSE)
+  expect_equal(
+    RunCicero(merged, assay = "scMVP_ATAC", groups = groups, verbose = FALSE),
+    RunCicero(smooth$ATAC, groups = groups, scale = "relative", verbose = FALSE)
+  )
+  link <- function(object, ...) {
+    suppressWarnings(LinkPeaksLASSO(
+      object,
+      gene.coords = case$coords, genes = paste0("G", 1:5), verbose = FALSE, ...
+    ))
+  }
+  expected <- link(case$rna, smooth$ATAC, peaks.imputed = TRUE)
+  expect_equal(link(object, peak.assay = "scMVP_ATAC"), expected)
+  expect_equal(link(merged, peak.assay = "scMVP_ATAC", peaks.log = FALSE), expected)
+  expect_refused(
+    link(merged, peak.assay = "scMVP_ATAC"), "imputed peaks are logarithms: give peaks.log \\(FALSE"
+  )
+  of_genes <- link(smooth$RNA, case$peaks, rna.imputed = TRUE, rna.log = TRUE)
+  expect_equal(link(object, rna.assay = "scMVP_RNA", peak.assay = "peaks"), of_genes)
+  expect_equal(
+    link(merged, rna.assay = "scMVP_RNA", peak.assay = "peaks", rna.log = TRUE), of_genes
+  )
+  expect_refused(
+    link(merged, rna.assay = "scMVP_RNA", peak.assay = "peaks"),
+    "merge\\(\\) has dropped whether the imputed genes are logarithms: give rna.log \\(TRUE"
+  )
+})
+
 test_that("background peaks are of other chromosomes, as accessible, none twice", {
   place <- with_seed(3, closest_at_random(c(1, 50, 50, 50, 100), 100))
   expect_lt(max(abs(place - c(1, 50, 50, 50, 100))), 25)
