@@ -54,6 +54,7 @@ ClusterSCMVP <- function(object, n.clusters = NULL, resolution = NULL, reduction
   n <- ncol(found$probabilities)
   if (verbose) message(count_of(n, "cluster"))
   record[c("probabilities", "tree")] <- found[c("probabilities", "tree")]
+  record$present <- NULL
   record["level"] <- list(if (length(level) > 0) list(n_clusters = n))
   put_results(object, new_results(
     columns = cluster_columns(found, names_for(reduction)),

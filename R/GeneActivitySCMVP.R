@@ -68,7 +68,7 @@ GeneActivitySCMVP <- function(object, gene.coords = NULL, method = c("body", "de
   places <- places_of_activity(object, record, reduction, gene.coords, verbose)
   found <- with_accessibility(
     object, record, reduction, peaks, request,
-    function(engine, from) engine$gene_activity(from, places, options)
+    function(engine, from, model) engine$gene_activity(from, places, options)
   )
   activity <- found$result$values
   dimnames(activity) <- list(unlist(found$result$genes), found$cells)
@@ -86,7 +86,7 @@ places_of_activity <- function(object, record, reduction, gene.coords, verbose) 
   if (about(object)$part != "matrix") {
     parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
     rna <- part_of_fit(object, parts, reduction, "rna")
-    genes <- rna$features
+    if (!is.null(rna)) genes <- rna$features
     if (is.null(gene.coords)) {
       peaks <- part_of_fit(object, parts, reduction, "peaks")
       gene.coords <- stored_genes(peaks, rna, about(object)$part)

@@ -111,7 +111,10 @@ impute_into <- function(object, record, reduction, latent, home, request, assay.
   refuse_key_of_another(object, key, name, "assay.name")
   mark <- request_mark(request, reduction, record)
   old <- existing_imputation(parts, about(object), name, mark)
-  if (!is.null(old)) refuse_on_disk(old, name, request)
+  if (!is.null(old)) {
+    refuse_on_disk(old, name, request)
+    rownames(old) <- names_now(rownames(old), record, kind)
+  }
   values <- impute_values(record, latent, request, already = rownames(old))
   if (!is.null(old)) values <- with_old_values(old, values)
   put_results(object, new_results(home = home, imputed = list(list(

@@ -275,13 +275,21 @@ lasso_of_matrices <- function(rna, peaks, ranges, gene.coords, as) {
   )
 }
 
-# Genes that the object knows: the annotation of its peaks, or ranges of its genes.
+# Genes that the object knows: the annotation of its peaks, or ranges of its genes. A part is NULL
+# where the object does not hold it, as cells projected without it.
 stored_genes <- function(peak_part, rna_part, word) {
-  found <- if (word == "assay") peak_part$annotation() else rna_part$ranges()
+  kind <- if (word == "assay") "peaks" else "rna"
+  part <- if (kind == "peaks") peak_part else rna_part
+  found <- if (!is.null(part)) (if (kind == "peaks") part$annotation() else part$ranges())
   if (is.null(found)) {
     refuse(
-      word, " '", if (word == "assay") peak_part$name else rna_part$name, "' has no gene ",
-      "annotation: give gene.coords (a data frame, GRanges, GTF or BED file, EnsDb or TxDb)."
+      if (is.null(part)) {
+        paste0("the object has no ", word, " of ", features_of_kind(kind), " and so")
+      } else {
+        paste0(word, " '", part$name, "' has")
+      },
+      " no gene annotation: give gene.coords (a data frame, GRanges, GTF or BED file, EnsDb or ",
+      "TxDb)."
     )
   }
   found

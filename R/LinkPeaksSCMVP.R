@@ -110,7 +110,7 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
   check_fitted(object, "LinkPeaksSCMVP()", "its model and the latent of its cells")
   record <- stored_results(object, reduction)
   for (kind in c("rna", "peaks")) refuse_other_model(kind, kinds_of_model(record$model))
-  part <- peaks_of_fit(object, record, reduction)
+  part <- fitted_part(object, record, reduction, "peaks")
   if (as == "object") check_links_home(about(object), part)
   if (as != "data.frame" && !is.null(group.by)) {
     refuse("links in a GRanges have one score: leave group.by out, or take as = \"data.frame\".")
@@ -123,7 +123,9 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
   }
   found <- with_accessibility(
     object, record, reduction, NULL, request,
-    function(engine, from) engine$links(from, places, groups, record$spelling, options)
+    function(engine, from, model) {
+      engine$links(from, places, groups, spelling_in_object(record, model), options)
+    }
   )
   links <- links_table(found$result, levels(groups))
   if (nrow(links) == 0 && request$verbose) {

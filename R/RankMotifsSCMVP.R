@@ -183,7 +183,7 @@ RegulonsSCMVP <- function(object, links, motifs = NULL, factors = NULL,
   }
   check_fitted(object, "RegulonsSCMVP()", "its model and the latent of its cells")
   record <- stored_results(object, reduction)
-  motifs <- motifs_to_score(motifs, peaks_of_fit(object, record, reduction))
+  motifs <- motifs_to_score(motifs, fitted_part(object, record, reduction, "peaks"))
   from <- expression_source(object, "RegulonsSCMVP()", reduction, expression, request)
   # a file is searched in the peaks of the model
   if (is.character(motifs)) from$record <- record

@@ -44,8 +44,10 @@
 #'   a column of the same name with different values, the ATAC column is named `atac_<name>`.
 #'   `orig.ident` of the file becomes the identity of the cells; `nCount` and `nFeature` are
 #'   computed from the counts. Both assays have Seurat's standard class;
-#'   `Signac::CreateChromatinAssay(counts)` creates a ChromatinAssay of the peaks. Seurat replaces
-#'   `_` in feature names by `-`, which a message reports.
+#'   `Signac::CreateChromatinAssay(counts, sep = c(":", "-"))` creates a ChromatinAssay of peaks
+#'   with the names of 10x files (`chr1:1001-1450`); for other names, `sep` takes the characters
+#'   around their start (`c("-", "-")` for `chr1-1001-1450`). Seurat replaces `_` in feature names
+#'   by `-`, which a message reports.
 #' @section Several samples:
 #' Cells are named `<sample>_<barcode>`, and the column `sample` contains their sample. Genes are
 #' matched by name; a gene that is missing from a sample was not measured there and is left out, and

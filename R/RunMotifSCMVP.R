@@ -83,12 +83,12 @@ RunMotifSCMVP <- function(object, motifs = NULL, gc = NULL, fasta = NULL,
   record <- stored_results(object, reduction)
   as <- activity_kind(object, as)
   if (as == "object") check_activity_name(object, assay.name, reduction, record, "motif")
-  part <- peaks_of_fit(object, record, reduction)
+  part <- fitted_part(object, record, reduction, "peaks")
   motifs <- motifs_to_score(motifs, part)
   gc <- gc_of_peaks(gc, part, !is.null(fasta), verbose)
   found <- with_accessibility(
     object, record, reduction, peaks, request,
-    function(engine, from) engine$motifs(from, motifs, gc, Filter(Negate(is.null), options))
+    function(engine, from, model) engine$motifs(from, motifs, gc, Filter(Negate(is.null), options))
   )
   z <- found$result$z
   z[is.nan(z)] <- NA
@@ -98,15 +98,6 @@ RunMotifSCMVP <- function(object, motifs = NULL, gc = NULL, fasta = NULL,
   }
   genes <- stats::setNames(unlist(found$result$genes), rownames(z))
   put_activity(object, assay.name, z, "motif", "z", found, reduction, request, genes)
-}
-
-# The part with the peaks of a fit; NULL where the object does not hold it.
-peaks_of_fit <- function(object, record, reduction) {
-  if (about(object)$part == "matrix") {
-    return(NULL)
-  }
-  parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
-  part_of_fit(object, parts, reduction, "peaks")
 }
 
 check_input_file <- function(path, argument) {
@@ -123,8 +114,10 @@ motifs_to_score <- function(motifs, part) {
   if (is.null(motifs)) motifs <- attr(part$source, "motifs", exact = TRUE)
   if (is.null(motifs)) {
     refuse(
-      "the peaks have no motifs: give motifs (a matrix, peaks x motifs, or a file with fasta), or ",
-      "add them with Signac::AddMotifs() first."
+      "the peaks have no motifs: give motifs (a matrix, peaks x motifs, or a file with fasta)",
+      if (methods::.hasSlot(part$source, "motifs")) {
+        ", or add them with Signac::AddMotifs() first"
+      }, "."
     )
   }
   if (is.character(motifs) && !is.matrix(motifs)) {

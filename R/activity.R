@@ -1,8 +1,8 @@
 # What RunMotifSCMVP() and GeneActivitySCMVP() have in common: values of cells that are sums over
 # sets of peaks, from imputed or measured accessibility, and where they go.
 
-# f(engine, from) on an engine with the model of the object, list(result, cells, home). `from`: the
-# accessibility of the cells, as the verbs of the engine take it. `record`: stored_results() of the
+# f(engine, from, model) on an engine with the model of the object, list(result, cells, home).
+# `from`: the accessibility of the cells, as the verbs of the engine take it. `record`: stored_results() of the
 # reduction; `request`: list(values, batch, backend, verbose).
 with_accessibility <- function(object, record, reduction, peaks, request, f) {
   home <- home_of(object, reduction)
@@ -22,7 +22,7 @@ with_accessibility <- function(object, record, reduction, peaks, request, f) {
       counts <- cells_or_empty(counts, cells)
       from$atac <- in_model_features(counts, model, "peaks", cells, known)$counts
     }
-    f(engine, Filter(Negate(is.null), from))
+    f(engine, Filter(Negate(is.null), from), model)
   }
   result <- watched(request$verbose, function(watch) {
     with_engine(request$backend, watch = watch, f = function(engine) answer(engine, watch))

@@ -141,7 +141,7 @@ result_verbs <- function(ask, ask_with) {
       ask_with("gene_activity", c(options, from), places = vectors_of(places))
     },
     # data frame, as LinkPeaksSCMVP() has it. `from`: of with_accessibility(); `groups`: NULL or a
-    # factor; `spelling`: of a fit
+    # factor; `spelling`: of spelling_in_object()
     links = function(from, places, groups, spelling, options) {
       ask_with(
         "links", c(options, from),

@@ -26,7 +26,10 @@ stored_results <- function(object, reduction, argument = "reduction") {
     )
   }
   refuse_joined_fits(object, reduction)
-  fits[[reduction]]
+  record <- fits[[reduction]]
+  # what the features of a kind are called in the object now; not kept in it
+  record$present <- function(kind) fitted_part(object, record, reduction, kind)$features
+  record
 }
 
 # `taker` takes only what a fit was put into, with `what` of it.
@@ -61,6 +64,15 @@ part_of_fit <- function(object, parts, reduction, kind) {
     name <- if (length(usable) == 1) usable
   }
   if (!is.null(name)) parts[[name]]
+}
+
+# The same of an object with the record of its fit.
+fitted_part <- function(object, record, reduction, kind) {
+  if (about(object)$part == "matrix") {
+    return(NULL)
+  }
+  parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
+  part_of_fit(object, parts, reduction, kind)
 }
 
 # Two fits under one name: their latents and clusters have nothing in common.

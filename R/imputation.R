@@ -91,7 +91,25 @@ impute_with <- function(engine, record, latent, request, already, groups, watch,
 # The modelled features under the names that the object of the record has for them.
 features_in_object <- function(record, modelled, modality) {
   shown <- record$spelling[[modality]]
-  if (is.null(shown)) modelled else shown
+  names_now(if (is.null(shown)) modelled else shown, record, part_kind(modality))
+}
+
+# Names of features in an object as it has them now: an assay that was made anew since the fit, as a
+# ChromatinAssay, may spell its peaks in another way. Names that it does not have stay.
+names_now <- function(names, record, kind) {
+  have <- if (!is.null(record)) record$present(kind)
+  at <- match_features(names, have, kind)
+  names[!is.na(at)] <- have[at[!is.na(at)]]
+  names
+}
+
+# What the core is to call the features of a model, by its names of the modalities; NULL for their
+# own names.
+spelling_in_object <- function(record, model) {
+  by_core_name(kinds_of_model(record$model), function(kind) {
+    modelled <- features_in_model(model, kind)
+    unless_identical(features_in_object(record, modelled, of_kind(kind, "core")), modelled)
+  })
 }
 
 # Decodes blocks of cells: block(rows, log) is features x cells without names; over_blocks(f) is f

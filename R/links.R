@@ -104,15 +104,27 @@ make_links <- function(seqnames, start, end, ...) {
   GenomicRanges::makeGRangesFromDataFrame(table, keep.extra.columns = TRUE)
 }
 
-# An assay that can hold links: a ChromatinAssay of Signac 1 or one of Signac 2.
+# An assay that can hold links: a ChromatinAssay of Signac 1 or one of Signac 2. `part`: NULL where
+# the object has no peaks.
 check_links_home <- function(words, part) {
   if (words$part != "assay") refuse(words$class, " cannot hold links: take as = \"links\".")
+  if (is.null(part)) {
+    refuse("the object has no peak assay, which would hold the links: take as = \"links\".")
+  }
   if (!methods::.hasSlot(part$source, "links")) {
     refuse(
       "assay '", part$name, "' is not a ChromatinAssay, so it cannot hold links: convert it ",
-      "with Signac::CreateChromatinAssay(), or take as = \"links\"."
+      "with Signac::CreateChromatinAssay(sep = ", separators_in(part$features), "), or take as = ",
+      "\"links\"."
     )
   }
+}
+
+# What Signac takes for `sep`: c(":", "-") for names such as chr1:100-200.
+separators_in <- function(names) {
+  first <- names[!is.na(parse_ranges(names)$start)][1]
+  found <- regmatches(first, regexec("([:_.-])[0-9]+([-_.:])[0-9]+$", first))[[1]][-1]
+  paste0("c(\"", found[1], "\", \"", found[2], "\")")
 }
 
 # The Seurat object with the links in its peak assay and the table in its Misc: list(part, ranges,

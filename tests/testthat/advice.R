@@ -152,6 +152,11 @@ c(
     "factors must be names of transcription factors"
   ),
   of(
+    paste0("test-GeneActivitySCMVP.R: cells projected without peaks, or without genes, need ",
+      "coordinates of genes"),
+    "the object has no peak assay, which would hold the links"
+  ),
+  of(
     "test-GeneActivitySCMVP.R: what cannot be summed is refused",
     "gene.coords is needed for a scMVPFit"
   ),
@@ -322,7 +327,7 @@ c(
   of(
     paste0("test-LinkPeaksLASSO.R: Seurat objects and SingleCellExperiments give what their ",
       "matrices give"),
-    "has no gene annotation: give gene.coords"
+    "no gene annotation: give gene.coords"
   ),
   of(
     "test-LinkPeaksLASSO.R: background peaks are of other chromosomes, as accessible, none twice",

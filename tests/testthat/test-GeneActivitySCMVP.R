@@ -99,6 +99,31 @@ test_that("cells in which no peak was measured are told", {
   expect_equal(as.matrix(assay_layer(found[["ACTIVITY"]], "data", "ACTIVITY")), wanted)
 })
 
+test_that("cells projected without peaks, or without genes, need coordinates of genes", {
+  fit <- fitted_object()
+  rna <- ProjectSCMVP(fit, SeuratObject::CreateSeuratObject(rna_counts()), verbose = FALSE)
+  no_peaks <- "^the object has no assay of peaks and so no gene annotation: give gene.coords"
+  expect_refused(GeneActivitySCMVP(rna, verbose = FALSE), no_peaks)
+  expect_refused(LinkPeaksSCMVP(rna, verbose = FALSE), no_peaks)
+  expect_refused(
+    LinkPeaksSCMVP(rna, some_genes(), as = "object", verbose = FALSE),
+    "no peak assay, which would hold the links: take as = \"links\"[.]$"
+  )
+  expect_s4_class(
+    LinkPeaksSCMVP(rna, some_genes(), as = "links", fdr = 1, verbose = FALSE), "GRanges"
+  )
+  expect_refused(RunMotifSCMVP(rna, verbose = FALSE), "a file with fasta\\)[.]$")
+  # the same latent, the same activities as with peaks in the object
+  both <- rna
+  both[["ATAC"]] <- paired_object()[["ATAC"]]
+  expect_equal(activity_matrix(rna), activity_matrix(both))
+  skip_if_not_installed("SingleCellExperiment")
+  atac <- SingleCellExperiment::SingleCellExperiment(list(counts = atac_counts()))
+  atac <- ProjectSCMVP(fit, atac, verbose = FALSE)
+  expect_refused(GeneActivitySCMVP(atac, verbose = FALSE), "no experiment of genes and so no gene")
+  expect_identical(rownames(activity_matrix(atac)), rownames(activity_matrix(fit)))
+})
+
 test_that("what cannot be summed is refused", {
   skip_slow()
   object <- fitted_object()

@@ -12,6 +12,7 @@ test_that("an argument that a message writes is one of a function that can say i
     donor = NULL, lane = NULL,
     merge.dr = getFromNamespace("merge.Seurat", "SeuratObject"),
     cells = getFromNamespace("subset.Seurat", "SeuratObject"),
+    sep = if (requireNamespace("Signac", quietly = TRUE)) Signac::CreateChromatinAssay,
     row.names = data.frame, check.names = data.frame,
     protein.assay = RunSCMVP, protein.experiment = RunSCMVP, modalities = NULL,
     model.reduction = ProjectSCMVP, reduction.name = ProjectSCMVP

@@ -64,6 +64,43 @@ test_that("rows, ranges, counts, motifs and metadata of imputed peaks are in one
   expect_one_order(object, c(shuffled, peak_names[c(60, 2)]))
 })
 
+test_that("an assay that is made a ChromatinAssay after the fit names the peaks everywhere", {
+  skip_if_not_installed("Signac")
+  skip_without_core()
+  counts <- atac_counts()
+  rownames(counts) <- sub("-", ":", peak_names, fixed = TRUE)
+  object <- SeuratObject::CreateSeuratObject(rna_counts())
+  object[["ATAC"]] <- SeuratObject::CreateAssayObject(counts = counts)
+  fit <- quick_fit(object, impute = "none", impute.peaks = rownames(counts)[3:1], max.epochs = 1)
+  before <- ImputeSCMVP(fit, "peaks", as = "matrix")
+  genes <- data.frame(gene = gene_names[1], seqnames = "chr1", tss = 20000, strand = "+")
+  advice <- expect_refused(
+    LinkPeaksSCMVP(fit, genes, as = "object", verbose = FALSE),
+    "CreateChromatinAssay\\(sep = c\\([^)]*\\)\\), or take as = \"links\"[.]$"
+  )
+  sep <- eval(str2lang(sub(".*sep = (c[(][^)]*[)]).*", "\\1", conditionMessage(advice))))
+  fit[["ATAC"]] <- Signac::CreateChromatinAssay(counts, sep = sep)
+  expect_identical(rownames(fit[["ATAC"]]), peak_names)
+  expect_identical(sub(":", "-", rownames(before), fixed = TRUE), FeaturesSCMVP(fit, "peaks"))
+  rownames(before) <- FeaturesSCMVP(fit, "peaks")
+  expect_identical(
+    ImputeSCMVP(fit, "peaks", features = peak_names[5:4], as = "matrix"), before[5:4, ]
+  )
+  expect_silent(more <- ImputeSCMVP(fit, "peaks", features = peak_names[c(8, 2)]))
+  imputed <- more[["scMVP_ATAC"]]
+  expect_setequal(rownames(imputed), peak_names[c(1:3, 8)])
+  expect_equal(as.matrix(methods::slot(imputed, "counts")), as.matrix(atac_counts()[c(1:3, 8), ]))
+  expect_equal(methods::slot(imputed, "data"), before[c(1:3, 8), ], tolerance = 1e-6)
+  linked <- suppressWarnings(
+    LinkPeaksSCMVP(fit, genes, as = "object", fdr = 1, verbose = FALSE)
+  )
+  expect_true(all(Signac::Links(linked[["ATAC"]])$peak %in% peak_names))
+  expect_gt(length(Signac::Links(linked[["ATAC"]])), 0)
+  # the names of now are those of the object, not of its fit
+  again <- ClusterSCMVP(fit, n.clusters = 2, verbose = FALSE)
+  expect_identical(names(results_of(again)), names(results_of(fit)))
+})
+
 test_that("links of peaks that are not imputed do not go with the others", {
   skip_if_not_installed("Signac")
   assay <- Signac::CreateChromatinAssay(counts = atac_counts(), sep = c("-", "-"))
