@@ -9,14 +9,15 @@
 #' set by the quantile of `match.on` (for example, mean accessibility) or, if it is not given, of
 #' the peak width, so that these do not explain a difference in signal.
 #'
-#' @param links A table of links ([RunCicero()], [LinkPeaksSCMVP()], [LinkPeaksLASSO()]), a GRanges
-#'   or names of peaks; or a named list of these.
+#' @param links A table of links ([RunCicero()], [LinkPeaksSCMVP()], [LinkPeaksLASSO()]), the same
+#'   as a GRanges (`as = "links"`, [CiceroLinks()], `Links()` of Signac), a GRanges or names of
+#'   peaks; or a named list of these.
 #' @param bigwig Paths of bigWig files; their names are used as labels.
 #' @param background Names of all peaks (or a GRanges) to draw the background from.
 #' @param match.on A named number for each peak of `background`, by which the background is matched;
 #'   `NULL` for the widths of the peaks.
-#' @param threshold Pairs of a table count as links if their `coaccess`, their `score` or the
-#'   absolute value of their `coefficient` is above it.
+#' @param threshold Pairs count as links if their `coaccess`, or the absolute value of their
+#'   `score` or `coefficient`, is above it.
 #' @param flank Base pairs on each side of a peak's center.
 #' @param bins Number of bins of the profile.
 #' @param max.peaks Maximum number of peaks of a set; more are sampled at random.
@@ -121,17 +122,14 @@ linked_peaks <- function(links, threshold) {
 }
 
 peaks_of_set <- function(set, threshold) {
+  if (methods::is(set, "GRanges")) set <- table_of_links(set)
   if (is.data.frame(set) && all(c("Peak1", "Peak2", "coaccess") %in% names(set))) {
     kept <- which(set$coaccess > threshold)
     return(unique(c(as.character(set$Peak1)[kept], as.character(set$Peak2)[kept])))
   }
   if (is.data.frame(set) && "peak" %in% names(set)) {
-    score <- if ("score" %in% names(set)) {
-      set$score
-    } else if ("coefficient" %in% names(set)) {
-      abs(set$coefficient)
-    }
-    kept <- if (is.null(score)) seq_len(nrow(set)) else which(score > threshold)
+    score <- intersect(c("score", "coefficient"), names(set))
+    kept <- if (length(score) > 0) which(abs(set[[score[1]]]) > threshold) else seq_len(nrow(set))
     return(unique(as.character(set$peak)[kept]))
   }
   if (is.character(set)) unique(set) else unique(range_names(set, "links"))

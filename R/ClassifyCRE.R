@@ -8,7 +8,7 @@
 #' which would make nearly every peak proximal; 500 bp is a usual size of such windows.)
 #'
 #' @param object Names of peaks, a GRanges, a data frame with seqnames, start and end, the data
-#'   frame of [RunCicero()] or [LinkPeaksLASSO()], or a Seurat object.
+#'   frame of [RunCicero()] or [LinkPeaksLASSO()], their links as a GRanges, or a Seurat object.
 #' @param gene.coords Gene coordinates, in any form that [LinkPeaksLASSO()] accepts; `NULL`: the
 #'   annotation of the ChromatinAssay of a Seurat object.
 #' @param upstream,downstream Size of the proximal window in base pairs before and after the start.
@@ -42,7 +42,7 @@ ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream 
     object <- ranges_table(part$ranges(), part$features)
   }
   if (is.null(gene.coords)) refuse("gene.coords is needed to know where genes start.")
-  if (methods::is(object, "GRanges")) object <- pairs_of_links(object)
+  if (methods::is(object, "GRanges")) object <- table_of_links(object)
   has <- function(columns) is.data.frame(object) && all(columns %in% names(object))
   linked <- if (has(c("gene", "peak"))) object$gene
   starts <- gene_starts(gene.coords, genes = linked)
@@ -62,18 +62,6 @@ ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream 
   if (is.factor(object)) object <- as.character(object)
   names <- if (is.character(object)) object else range_names(object)
   classify(ranges_table(if (!is.character(object)) object, names))
-}
-
-# Links of CiceroLinks() as the pairs that they are of; other ranges as they are.
-pairs_of_links <- function(ranges) {
-  columns <- S4Vectors::mcols(ranges)
-  if (!all(c("peak1", "peak2") %in% names(columns))) {
-    return(ranges)
-  }
-  data.frame(
-    Peak1 = as.character(columns$peak1), Peak2 = as.character(columns$peak2),
-    coaccess = columns$score
-  )
 }
 
 # Base pairs from each peak to the nearest start of the gene that it is linked to; NA where that is

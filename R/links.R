@@ -145,6 +145,20 @@ keep_links <- function(object, links) {
   object
 }
 
+# Links in a GRanges (of CiceroLinks(), or to genes, as LinkPeaksSCMVP(), LinkPeaksLASSO() and Signac
+# have them) as the table that they are of, which names their peaks: the ranges are those of the
+# arcs. Other ranges as they are.
+table_of_links <- function(ranges) {
+  columns <- S4Vectors::mcols(ranges)
+  if (all(c("peak1", "peak2") %in% names(columns))) {
+    return(data.frame(
+      Peak1 = as.character(columns$peak1), Peak2 = as.character(columns$peak2),
+      coaccess = columns$score
+    ))
+  }
+  if (all(c("gene", "peak") %in% names(columns))) as.data.frame(columns) else ranges
+}
+
 # The links of which no peak is missing among `peaks`, in the form of either Signac.
 links_among <- function(links, peaks) {
   if (is.list(links)) {

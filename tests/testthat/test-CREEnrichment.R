@@ -121,6 +121,22 @@ test_that("tables of links have a threshold, and each peak counts once", {
   expect_identical(of_set(score = rep(c(1, 0), 5)), peaks[seq(1, 9, 2)])
   expect_identical(of_set(coefficient = rep(c(-1, 0.2), 5)), peaks[seq(1, 9, 2)])
   expect_identical(of_set(), peaks)
+  if (requireNamespace("GenomicRanges", quietly = TRUE)) {
+    # arcs name their peaks
+    score <- rep(c(-1, 0.2), 5)
+    arcs <- make_links(
+      rep("chr1", 10), 1:10, 90000 + 1:10,
+      score = score, gene = "A", peak = peaks
+    )
+    expect_identical(linked_peaks(arcs, 0.5)$links, peaks[seq(1, 9, 2)])
+    pairs <- data.frame(Peak1 = peaks[1:5], Peak2 = peaks[c(2:5, 9)], coaccess = 1:5 / 10)
+    expect_setequal(
+      linked_peaks(list(cicero = CiceroLinks(pairs)), 0.25)$cicero, peaks[c(3:5, 9)]
+    )
+    expect_identical(
+      linked_peaks(GenomicRanges::GRanges("chr1:5-9"), 0)$links, "chr1-5-9"
+    )
+  }
   skip_if_not_installed("rtracklayer")
   skip_if_not_installed("ggplot2")
   skip_on_os("windows")

@@ -91,6 +91,10 @@ test_that("links are classified by the peaks at their ends", {
   by_peak <- function(x) x[order(x$Peak1), columns]
   expect_equal(by_peak(found), by_peak(ClassifyCRE(pairs, starts)), ignore_attr = TRUE)
   expect_null(names(CiceroLinks(pairs)))
+  to_genes <- data.frame(gene = c("A", "B"), peak = pairs$Peak1, score = c(.1, .2))
+  arcs <- make_links(rep("chr1", 2), c(9000, 30000), c(90000, 70000), gene = to_genes$gene,
+    peak = to_genes$peak, score = to_genes$score)
+  expect_equal(ClassifyCRE(arcs, starts), ClassifyCRE(to_genes, starts))
   pairs$Peak2[1] <- "chr2-1-500"
   expect_refused(CiceroLinks(pairs), "1 pair of connections is of peaks on two chromosomes")
   expect_refused(CiceroLinks(pairs[2, ], ccans = pairs), "ccans must be a data frame with columns")
