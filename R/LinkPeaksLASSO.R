@@ -119,8 +119,8 @@
 #' @param fdr Return the pairs up to this false discovery rate, or `NULL`.
 #' @param rna.imputed,peaks.imputed Whether the values were imputed or smoothed; detected for assays
 #'   of scMVP.
-#' @param rna.log,peaks.log Whether the values are already log-transformed; known, except for imputed
-#'   assays after `merge()`.
+#' @param rna.log,peaks.log Whether the values are already log-transformed. Must be given
+#'   for imputed assays after `merge()`, which drops it.
 #' @param standardize Standardize the peaks, as `cv.glmnet()` does; not for imputed ones.
 #' @param ridge Number added to the diagonal of the Gram matrix of the peaks, in units of the
 #'   variance of the median peak if the peaks are not standardized.

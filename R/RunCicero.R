@@ -21,6 +21,9 @@
 #' differ by up to 0.0001, and a pair whose values are near 0 in both windows may be `NA` in only
 #' one of the two results.
 #'
+#' Cells without counts of peaks were not measured there (as in a mosaic) and are left out, unless
+#' the values are imputed; a message reports their number. So are groups without any other cell.
+#'
 #' @section Imputed accessibility:
 #' The most accessible peaks dominate the covariance of sums. Imputed values have no counting noise,
 #' so even a peak that does not vary between cell types has a small variation that correlates with
@@ -150,7 +153,9 @@ RunCicero <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", d
   )
   genome <- genome_table(if (is.null(genome)) known_seqinfo(input$ranges) else genome, ranges,
     verbose)
-  groups <- groups_for(values, groups, input$coordinates, k, options$seed.use, verbose)
+  use <- cells_to_group(values, groups, input$imputed, verbose)
+  groups <- groups_for(values, groups, input$coordinates, k, options$seed.use, verbose, use)
+  values <- values[, use, drop = FALSE]
   if (binarize) values <- (values > 0) * 1
   grouped <- grouped_accessibility(values, groups, size.factors)
   if (scale == "relative") {
@@ -352,15 +357,23 @@ check_cicero_options <- function(window, n.windows, maxit, s, distance.constrain
   options
 }
 
-# Groups in the order of the matrix's cells; NULL where each column is a group.
+# Positions of the cells that groups are made of: those with counts, unless each column is a group.
+cells_to_group <- function(values, groups, imputed = FALSE, verbose = TRUE) {
+  if (identical(groups, "none")) {
+    return(seq_len(ncol(values)))
+  }
+  cells_with_counts(list(peaks = Matrix::colSums(values)), c(peaks = imputed), verbose)
+}
+
+# Groups of the matrix's cells to `use`, in their order; NULL where each column is a group.
 groups_for <- function(values, groups, coordinates = NULL, k = 50, seed.use = 0,
-                       verbose = FALSE) {
+                       verbose = FALSE, use = seq_len(ncol(values))) {
   cells <- colnames(values)
   if (identical(groups, "none")) {
     return(NULL)
   }
   if (is.null(groups)) {
-    coordinates <- coordinates_for(cells, ncol(values), coordinates)
+    coordinates <- coordinates_for(cells, ncol(values), coordinates)[use, , drop = FALSE]
     return(AggregateCells(coordinates, k = k, seed.use = seed.use, verbose = verbose))
   }
   if (!is_matrix_like(groups)) {
@@ -379,7 +392,12 @@ groups_for <- function(values, groups, coordinates = NULL, k = 50, seed.use = 0,
       ": give a row for each cell."
     )
   }
-  groups
+  if (length(use) == ncol(values)) {
+    return(groups)
+  }
+  groups <- groups[use, , drop = FALSE]
+  kept <- groups_with_cells(groups, "peaks")
+  groups[, kept, drop = FALSE]
 }
 
 coordinates_for <- function(cells, n_cells, coordinates,

@@ -2,8 +2,8 @@
 # sets of peaks, from imputed or measured accessibility, and where they go.
 
 # f(engine, from, model) on an engine with the model of the object, list(result, cells, home).
-# `from`: the accessibility of the cells, as the verbs of the engine take it. `record`: stored_results() of the
-# reduction; `request`: list(values, batch, backend, verbose).
+# `from`: the accessibility of the cells, as the verbs of the engine take it. `record`:
+# stored_results() of the reduction; `request`: list(values, batch, backend, verbose).
 with_accessibility <- function(object, record, reduction, peaks, request, f) {
   home <- home_of(object, reduction)
   latent <- latent_of(object, reduction)

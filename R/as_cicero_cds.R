@@ -24,7 +24,9 @@ as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize =
   check_flag(size_factor_normalize, "size_factor_normalize")
   values <- check_nonnegative(as_values(values, "values"))
   ranges <- ranges_table(ranges, rownames(values), argument = "ranges")
-  groups <- groups_for(values, groups)
+  use <- cells_to_group(values, groups)
+  groups <- groups_for(values, groups, use = use)
+  values <- values[, use, drop = FALSE]
   sums <- aggregate_groups(values, groups, FALSE)
   rownames(sums) <- paste(
     ranges$seqnames, format_whole(ranges$start), format_whole(ranges$end),

@@ -71,7 +71,7 @@ group_size_factors <- function(grouped) {
         count_of(length(empty), "group"), " of cells ", one_or_many(length(empty), "has", "have"),
         " no accessibility at all (",
         some_names(if (is.null(grouped$names)) empty else grouped$names[empty]),
-        "): leave cells without counts out, or raise k."
+        "): leave cells without counts out."
       )
     }
     warn_of(

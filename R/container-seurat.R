@@ -236,7 +236,7 @@ plain_assay <- function(values) {
 
 # A ChromatinAssay with all that the parent knows of these peaks.
 same_peaks_assay <- function(values, parent) {
-  # in the parent's order: subset() of Signac 1 would put the rows into another, but not their ranges
+  # in the parent's order: subset() of Signac 1 puts rows into another, but not their ranges
   assay <- subset(parent, features = intersect(rownames(parent), rownames(values)))
   lacking <- setdiff(colnames(values), colnames(assay))
   if (length(lacking) > 0) {

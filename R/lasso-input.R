@@ -45,14 +45,14 @@ size_factors <- function(totals) unname(totals / exp(mean(log(totals))))
 
 # Positions of the cells with counts of every side that is not imputed: a cell without any was not
 # measured there, so that its zeros say nothing. `totals`: a list by side, one number per cell.
-cells_with_both <- function(totals, imputed, verbose) {
+cells_with_counts <- function(totals, imputed, verbose) {
   measured <- totals[!imputed]
   for (side in names(measured)) {
     if (!any(measured[[side]] > 0)) {
       refuse("the ", features_of_kind(side), " hold no count at all.")
     }
   }
-  counted <- Reduce(`&`, lapply(measured, `>`, 0), rep(TRUE, length(totals$rna)))
+  counted <- Reduce(`&`, lapply(measured, `>`, 0), rep(TRUE, length(totals[[1]])))
   if (!any(counted)) {
     refuse(
       "no cell has counts of both genes and peaks: give cells in which both were measured, or ",
@@ -75,7 +75,7 @@ cells_with_both <- function(totals, imputed, verbose) {
 lasso_cells <- function(rna, peaks, coordinates, covariates, groups, imputed, verbose) {
   cells <- colnames(peaks)
   totals <- list(rna = Matrix::colSums(rna), peaks = Matrix::colSums(peaks))
-  use <- cells_with_both(totals, imputed, verbose)
+  use <- cells_with_counts(totals, imputed, verbose)
   totals <- lapply(totals, `[`, use)
   units <- list(word = "cell", names = cells, n = length(cells), use = use)
   if (!is.null(groups)) groups <- groups_for(peaks, groups) # NULL again for "none"
@@ -100,11 +100,11 @@ lasso_cells <- function(rna, peaks, coordinates, covariates, groups, imputed, ve
   )
 }
 
-groups_with_cells <- function(groups) {
+groups_with_cells <- function(groups, counted = "both genes and peaks") {
   kept <- which(Matrix::colSums(groups != 0) > 0)
   if (length(kept) == 0) {
     refuse(
-      "no group has a cell with counts of both genes and peaks: make groups of such cells, with ",
+      "no group has a cell with counts of ", counted, ": make groups of such cells, with ",
       "AggregateCells()."
     )
   }

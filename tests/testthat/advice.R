@@ -302,7 +302,7 @@ c(
     "both name {}: take", "of the matrix ({}): make it from the same cells",
     "no peak lies on a chromosome with genes", "cells are grouped first: give groups",
     "{} has {}, the matrix {}: give a row", "groups has {}, the matrix {}: give a row",
-    "leave cells without counts out, or raise k", "name the group to compare with it as ident.1",
+    "leave cells without counts out", "name the group to compare with it as ident.1",
     "give either file (all cells", "give either threshold (sparse",
     "choose another assay.name for the values on disk", "ident.1 names cells, so ident.2 must",
     "name each cell in one only", "lower threshold, or leave",

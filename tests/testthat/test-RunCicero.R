@@ -275,6 +275,42 @@ test_that("scaffolds, lone peaks and peaks without a neighbor are no obstacle", 
   )
 })
 
+test_that("cells in which no peak was measured are left out of the groups", {
+  case <- cicero_case("raw")
+  lost <- c(TRUE, FALSE, FALSE)[seq_len(ncol(case$counts)) %% 3 + 1]
+  mosaic <- as.matrix(case$counts)
+  mosaic[, lost] <- 0
+  mosaic <- methods::as(mosaic, "CsparseMatrix")
+  here <- colnames(mosaic)[!lost]
+  run <- function(counts, ..., verbose = FALSE) {
+    RunCicero(counts, distance.parameter = 0.2, seed.use = 3, verbose = verbose, ...)
+  }
+  expected <- run(mosaic[, here], coordinates = case$latent[here, ], k = 15)
+  expect_identical(run(mosaic, coordinates = case$latent, k = 15), expected)
+  object <- peak_object(list(counts = mosaic, latent = case$latent))
+  expect_identical(run(object, reduction = "latent", k = 15)$coaccess, expected$coaccess)
+  expect_message(
+    suppressWarnings(run(mosaic, coordinates = case$latent, k = 15, verbose = TRUE)),
+    paste0("^", sum(lost), " of 160 cells left out, without counts of peaks")
+  )
+  # groups of all cells: without these cells, and without groups of nothing else
+  groups <- AggregateCells(case$latent, k = 8, seed.use = 3, verbose = FALSE)
+  alone <- Matrix::sparseMatrix(
+    i = which(lost)[1:6], j = rep(1:2, 3), x = 1, dims = c(ncol(mosaic), 2),
+    dimnames = list(colnames(mosaic), c("none1", "none2"))
+  )
+  both <- cbind(groups, alone)
+  for (size.factors in c(TRUE, FALSE)) {
+    expect_identical(
+      run(mosaic, groups = both, size.factors = size.factors),
+      run(mosaic[, here], groups = groups[here, ], size.factors = size.factors)
+    )
+  }
+  expect_refused(run(mosaic, groups = alone), "no group has a cell with counts of peaks")
+  # what was imputed has no such cells
+  expect_length(cells_to_group(mosaic, NULL, imputed = TRUE), 160)
+})
+
 test_that("Seurat objects, plain or imputed, give what their matrices give", {
   skip_slow()
   case <- cicero_case("raw")
