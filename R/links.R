@@ -145,9 +145,9 @@ keep_links <- function(object, links) {
   object
 }
 
-# Links in a GRanges (of CiceroLinks(), or to genes, as LinkPeaksSCMVP(), LinkPeaksLASSO() and Signac
-# have them) as the table that they are of, which names their peaks: the ranges are those of the
-# arcs. Other ranges as they are.
+# Links in a GRanges (of CiceroLinks(), or to genes, as of LinkPeaksSCMVP() and Signac) as the table
+# that they are of, which names their peaks: the ranges are those of the arcs. Other ranges as they
+# are.
 table_of_links <- function(ranges) {
   columns <- S4Vectors::mcols(ranges)
   if (all(c("peak1", "peak2") %in% names(columns))) {
