@@ -100,7 +100,8 @@ def run_cicero(
             not used if `groups` are given.
         dims: Dimensions to use, counted from 0; all when None.
         groups: Groups of `aggregate_cells`; computed when None. 'none' treats each cell as a group,
-            for values that are already aggregated.
+            for values that are already aggregated. Cells without counts of peaks were not measured
+            there and are left out of the groups.
         genome: Lengths of the chromosomes: a table or tab-separated file of name and
             length, or a dict. When None, chromosomes end at their last peak.
         verbose: Show progress, on standard error.
