@@ -41,7 +41,7 @@ c(
   ),
   of(
     "test-LinkPeaksLASSO.R: cells in which genes or peaks were not measured are left out",
-    "no cell has counts of both genes and peaks", "no group has a cell with counts of both"
+    "no cell has counts of both genes and peaks", "no group has a cell with counts of"
   ),
   of(
     "test-LinkPeaksLASSO.R: imputed assays that merge() has taken the mark from are still imputed",
