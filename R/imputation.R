@@ -98,6 +98,9 @@ features_in_object <- function(record, modelled, modality) {
 # ChromatinAssay, may spell its peaks in another way. Names that it does not have stay.
 names_now <- function(names, record, kind) {
   have <- if (!is.null(record)) record$present(kind)
+  if (is.null(have)) {
+    return(names)
+  }
   at <- match_features(names, have, kind)
   names[!is.na(at)] <- have[at[!is.na(at)]]
   names
