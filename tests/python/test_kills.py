@@ -140,8 +140,8 @@ def test_a_disk_that_fills_at_any_moment_of_an_imputation(all_jobs, tmp_path, th
 @pytest.mark.slow
 @pytest.mark.parametrize("threshold", [None, 0.5])
 def test_an_interrupt_in_any_write_leaves_no_imputed_file(tmp_path, monkeypatch, threshold):
-    values = np.random.default_rng(0).random((600, 1500), np.float32)
-    names = [f"c{i}" for i in range(600)], [f"p{j}" for j in range(1500)]
+    values = np.random.default_rng(0).random((300, 700), np.float32)
+    names = [f"c{i}" for i in range(300)], [f"p{j}" for j in range(700)]
     path, written, at, plain = tmp_path / "x.h5", [], [], hdf5._Target.write
 
     def write(self, data):

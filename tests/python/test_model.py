@@ -71,7 +71,7 @@ def test_it_finds_known_types(n_latent):
     """
     mdata = scmvp.simulate(n_cells=400, n_genes=800, n_peaks=1500, n_types=4, seed=5)
     truth = mdata["rna"].obs["cell_type"]
-    model = SCMVP(mdata, n_clusters=4, n_latent=n_latent).train(threads=1)
+    model = SCMVP(mdata, n_clusters=4, n_latent=n_latent).train(max_epochs=30, threads=1)
     z = model.get_latent_representation()
     found = KMeans(4, n_init=10, random_state=0).fit_predict(z)
     assert adjusted_rand_score(truth, found) > 0.9
@@ -87,7 +87,7 @@ def test_it_finds_how_many_types_there_are(tmp_path):
     mdata = scmvp.simulate(n_cells=450, n_genes=800, n_peaks=1500, n_types=6, seed=5)
     model = SCMVP(mdata)
     assert model.n_clusters is None and "clusters to be found" in repr(model)
-    model.train(threads=1)
+    model.train(max_epochs=30, threads=1)
     assert model.n_clusters == model.summary()["n_clusters"] == 6
     assert adjusted_rand_score(mdata["rna"].obs["cell_type"], model.predict()) > 0.9
     model.save(tmp_path / "model")
@@ -104,7 +104,8 @@ def test_cells_of_one_type_are_one_cluster():
     counts = [
         rng.poisson(depth[:, None] * rng.dirichlet(np.ones(n))).astype("f4") for n in (300, 500)
     ]
-    model = SCMVP(tuple(map(ad.AnnData, map(sp.csr_matrix, counts)))).train(threads=1)
+    model = SCMVP(tuple(map(ad.AnnData, map(sp.csr_matrix, counts))))
+    model.train(max_epochs=30, threads=1)
     assert model.n_clusters == 1
     np.testing.assert_array_equal(model.predict_proba(), 1)
 

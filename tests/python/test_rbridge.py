@@ -362,15 +362,15 @@ def test_files_that_cannot_be_used(objects, tmp_path, refused, engine):
 
 
 @pytest.mark.slow
-def test_an_object_may_have_one_modality(objects, tmp_path, engine):
-    mdata = scmvp.read_rds(objects / "no_peaks.rds", engine=engine)
+def test_an_object_may_have_one_modality(objects, tmp_path, kept):
+    mdata = scmvp.read_rds(objects / "no_peaks.rds", engine=kept)
     assert [*mdata.mod] == ["rna"]
-    both = scmvp.read_rds(objects / "two.rds", rna_assay="RNA", engine=engine)
+    both = scmvp.read_rds(objects / "two.rds", rna_assay="RNA", engine=kept)
     some = scmvp.read(objects / "v3.rds", modalities="atac")
     assert [*some.mod] == ["atac"] and {"X_pca", "X_umap"} <= {*some.obsm}
     for kind in ("Seurat", "SingleCellExperiment"):
         try:
-            scmvp.write_rds(mdata, tmp_path / "again.rds", kind, engine=engine)
+            scmvp.write_rds(mdata, tmp_path / "again.rds", kind, engine=kept)
         except scmvp.RError:
             assert kind != "Seurat"  # SingleCellExperiment is not installed
             continue
