@@ -109,6 +109,7 @@ def test_failures_are_replies_and_the_worker_lives(running, tmp_path):
     assert running.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 def test_a_worker_forgets_its_model_and_ends_when_nobody_asks(start, tmp_path):
     code = "import scmvp.worker as worker; worker.IDLE_SECONDS = 1; raise SystemExit(worker.main())"
     process = start("-c", code)
