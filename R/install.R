@@ -60,6 +60,7 @@ install_scMVP <- function(envname = default_env, gpu = NA, python = NULL, # noli
       class = "python"
     )
   }
+  forget_worker() # which may run the packages that are replaced
   constraints <- numpy_constraints()
   if ("torch" %in% probe$missing) {
     install_torch(interpreter, if (is.na(gpu)) has_gpu() else gpu, constraints, verbose)
