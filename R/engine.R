@@ -248,7 +248,8 @@ with_engine <- function(backend, f, torch = TRUE, watch = NULL) {
 # Whether there is nothing to start.
 is_started <- function(backend, torch) {
   if (backend == "process") {
-    return(!is.null(session$worker) && is_kept(process_choice()))
+    # not process_choice(), which may start Python to find one: that is asked once, at the start
+    return(is_kept(session$worker$choice))
   }
   !in_fork() && !is.null(session$core) && (!torch || !is.null(session$torch))
 }
