@@ -12,7 +12,7 @@ OUT ?= demo-output
 help:
 	@echo "make setup        everything needed, into .venv (Python) and .rlib (R)"
 	@echo "make demo         the main job on simulated cells; DATA=path for your own, K=, SEED=, EPOCHS=, OUT="
-	@echo "make check        the quick tests of every part and the style, before each commit (1-2 minutes)"
+	@echo "make check        the quick tests of every part and the style, before each commit (2-3 minutes)"
 	@echo "make test         all tests and style checks (also: test-python, test-r, style)"
 	@echo "make packages     what would be published, into dist/: Python's sdist and wheel, R's source package"
 	@echo "make site         site/index.html: both packages, their guides and the method (10 minutes)"

@@ -20,12 +20,12 @@
 #'
 #' @param links All pairs, the data frame of [LinkPeaksSCMVP()].
 #' @param known A data frame or GRanges with one row for each known pair: the columns `gene` and
-#'   `peak`, or `gene` and a range (`seqnames`, `start`, `end`; 1-based, as in a GRanges), which is
-#'   every peak that overlaps. With a column `linked` (`TRUE` or `FALSE`), these pairs alone are
-#'   learned from; a pair with rows of both kinds is linked. Without it, the rows are links, and the
-#'   other pairs of their genes are not. In both cases a message says how many pairs are not in
-#'   `links`, and they are left out. Peaks are matched in any spelling. With a column `group` in
-#'   `links`, `known` needs it, too.
+#'   `peak`, or `gene` and a range (`seqnames`, `start`, `end`; 1-based, as in a GRanges), which
+#'   stands for every peak that overlaps it. With a column `linked` (`TRUE` or `FALSE`), only these
+#'   pairs are used for learning; a pair with rows of both kinds is linked. Without it, the rows are
+#'   links, and the other pairs of their genes are not. In both cases a message says how many pairs
+#'   are not in `links`, and they are left out. Peaks are matched in any spelling. With a column
+#'   `group` in `links`, `known` needs it, too.
 #' @param weights The attribute `weights` of a table that was calibrated before, instead of `known`.
 #' @inheritParams DoubletScoreSCMVP
 #' @param ... Not used; an unknown argument causes an error that names it.

@@ -49,8 +49,9 @@
 #' @param sample,group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat
 #'   object) or one value per cell: the sample that a cell comes from, and its group (cluster, cell
 #'   type). Cells without a group (`NA`) are left out.
-#' @param modality `"rna"` for genes, `"peaks"` or `"protein"`. Both methods take most features for
-#'   unchanged between the conditions, which a small panel of proteins may not fulfill.
+#' @param modality `"rna"` for genes, `"peaks"` or `"protein"`. Both methods assume that most
+#'   features do not differ between the conditions, which may not hold for a small panel of
+#'   proteins.
 #' @param reference The condition with which the others are compared; `NULL` for the first
 #'   level.
 #' @param covariates Names of columns of the cell metadata that are the same in all cells of a

@@ -1,4 +1,4 @@
-#' Genes, peaks and proteins that differ between groups of cells
+#' Genes, peaks, proteins and regions that differ between groups of cells
 #'
 #' Tests which genes or proteins differ in expression, or which peaks in accessibility, between two
 #' groups of cells or between each group and the rest. The test uses the counts of the object and

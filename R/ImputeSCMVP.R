@@ -20,8 +20,8 @@
 #' @param cells Names of the cells; `NULL` for all. Only with `as = "matrix"`.
 #' @param reduction Name of the reduction with the model.
 #' @param library.size Sum of the imputed values of a cell over all modeled genes or peaks. For
-#'   proteins, the sum without the probability that a cell has the protein, by which each value is
-#'   multiplied. Levels of methylation have none.
+#'   proteins, the sum before each value is multiplied by the probability that the cell expresses
+#'   the protein. Not used for methylation levels.
 #' @param log Return log(1 + x); `NULL`: for genes and proteins yes (the scale of `NormalizeData()`
 #'   when `library.size` is 10,000 and all genes are modeled), for peaks and methylation no.
 #' @param assay.name Name of the assay (altExp) for the values; `NULL` for `scMVP_RNA`,

@@ -5,6 +5,8 @@
 #' edgeR, DESeq2 and limma. [DifferentialConditionsSCMVP()] computes them itself.
 #'
 #' @inheritParams DifferentialConditionsSCMVP
+#' @param modality `"rna"` for genes, `"peaks"` or `"protein"`.
+#' @param verbose Report which sums are made.
 #' @return A list: `counts`, a sparse matrix (dgCMatrix) of sums, features x pseudobulks; `samples`,
 #'   a data frame with a row for each of its columns: `group`, `sample`, `n_cells`, and the columns
 #'   of the cell metadata that are the same in all cells of a sample (`.1` is added to the name of

@@ -12,13 +12,13 @@
 #'   motifs, or a matrix of z-scores, motifs x cells.
 #' @param ... Not used; unknown arguments are refused by name.
 #' @param group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat object)
-#'   or one value per cell; `NULL` for the clusters of the fit that the activities are of. Cells
-#'   with `NA` are left out.
+#'   or one value per cell; `NULL` for the clusters of the fit from which the activities were
+#'   computed. Cells with `NA` are left out.
 #' @param assay.name Name of the assay (altExp) of z-scores, motifs x cells: what [RunMotifSCMVP()]
 #'   made, or `Signac::RunChromVAR()`.
 #' @param genes Genes of the factors that bind the motifs: text with the names of the motifs, or a
-#'   `Motif` object of Signac. `NULL`: those that [RunMotifSCMVP()] has kept; without any, the names
-#'   of the motifs less the identifier of JASPAR (`MA0080.5-SPI1`). `FOS::JUN` is a dimer.
+#'   `Motif` object of Signac. `NULL`: those that [RunMotifSCMVP()] stored; if there are none, the
+#'   names of the motifs without the JASPAR identifier (`MA0080.5-SPI1`). `FOS::JUN` is a dimer.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @return A data frame with one row per group and motif, in each group the highest difference
 #'   first: `group` (a factor), `motif`, `gene`, `mean` and `mean_rest` (of the z-scores), `auroc`
@@ -130,10 +130,12 @@ MotifExpressionSCMVP <- function(object, values = c("imputed", "measured"), expr
 #'
 #' @inheritParams MotifExpressionSCMVP
 #' @inheritParams RunMotifSCMVP
+#' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]; an assay of motif activity is not
+#'   needed.
 #' @param links Links from peaks to genes: the data frame of [LinkPeaksSCMVP()] or
 #'   [LinkPeaksLASSO()], or one with columns `gene`, `peak` and `score`; or the GRanges of these or
-#'   of `Signac::LinkPeaks()`. All its links are taken: choose those to believe first.
-#' @param factors Names of factors to return, whatever the case; `NULL` for all.
+#'   of `Signac::LinkPeaks()`. All its links are used, so filter them first.
+#' @param factors Names of factors to return, ignoring case; `NULL` for all.
 #' @param values Expression of factors and genes: `"imputed"`, or `"measured"`, the counts of the
 #'   fit divided by the total of their cell. Cells without counts of genes are left out.
 #' @param expression Other expression, genes x cells, to be taken as it is, without the cells in

@@ -37,8 +37,8 @@
 #'   `TRUE` for the files of Cell Ranger next to the matrix (`atac_fragments.tsv.gz`), or a vector
 #'   of paths named by the samples.
 #' @param modalities For one sample: modalities to read, some of `"rna"`, `"peaks"`, `"protein"` and
-#'   `"methylation"`; `NULL` for all. A single one also says what the features of an `.h5ad` file
-#'   are that does not state their types.
+#'   `"methylation"`; `NULL` for all. If only one is named, it is also taken as the type of the
+#'   features of an `.h5ad` file that does not state their types.
 #' @return A Seurat object with the stored counts and the metadata of the cells (such as
 #'   `cell_type`) and of the features. The metadata of both modalities are combined; if both have
 #'   a column of the same name with different values, the ATAC column is named `atac_<name>`.

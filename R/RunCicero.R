@@ -11,8 +11,9 @@
 #' With \eqn{S} the covariance of the peaks of a window over groups (plus \eqn{10^{-4}} on the
 #' diagonal) and \eqn{D_{ij}} the distance of the peaks' centers, the pair \eqn{i, j} is penalized
 #' by \eqn{\rho_{ij} = a\,(1 - (1000 / D_{ij})^s)}, not below 0. The distance parameter \eqn{a} is
-#' the mean over sampled windows of the smallest value at which at most 5 percent of the edges
-#' longer than `distance.constraint` remain. `coaccess` is the correlation of the estimated
+#' the mean over sampled windows of the smallest value at which at most 5 percent of the pairs
+#' farther apart than `distance.constraint` are edges, and at least 20 percent of all entries of the
+#' precision matrix are zero. `coaccess` is the correlation of the estimated
 #' covariance. Windows overlap by half: a pair in several windows has the mean of their values, or
 #' `NA` if their signs differ.
 #'

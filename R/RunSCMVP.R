@@ -1,4 +1,4 @@
-#' Fit scMVP to paired RNA and ATAC, and to surface proteins
+#' Fit scMVP to RNA, ATAC, surface proteins and DNA methylation
 #'
 #' Fits the joint model of the modalities and returns the object with a common latent space,
 #' clusters and imputed expression. The fit removes no cells. It excludes features that have counts

@@ -9,12 +9,11 @@
 #' creates the Python environment, [scMVP_available()] checks whether it can be used, and
 #' [scMVP_config()] shows the configuration.
 #'
-#' @section Which Python:
-#' scMVP uses the first of these: the environment variable `SCMVP_PYTHON` (an interpreter or a
-#' virtual environment); `RETICULATE_PYTHON` or `reticulate::use_python()` and its kin; the virtual
-#' environment `r-scmvp` created by [install_scMVP()]; with reticulate 1.41 or later, packages that
-#' reticulate fetches itself; what reticulate finds. An R session can run only one Python: if
-#' another package has already started one, scMVP uses it.
+#' @section Which Python: scMVP uses the first of these: the environment variable `SCMVP_PYTHON` (an
+#' interpreter or a virtual environment); `RETICULATE_PYTHON`, `reticulate::use_python()` or a
+#' related function; the virtual environment `r-scmvp` created by [install_scMVP()]; with reticulate
+#' 1.41 or later, packages that reticulate fetches itself; what reticulate finds. An R session can
+#' run only one Python: if another package has already started one, scMVP uses it.
 #'
 #' @importFrom rlang .data
 #' @useDynLib scMVP, .registration = TRUE

@@ -42,7 +42,8 @@ class Active(Clustered):
         Accessibility is decoded block by block, never for all cells at once.
 
         Args:
-            motifs: Table of the motifs of each peak, or file of motifs, as there.
+            motifs: Table of the motifs of each peak, or file of motifs, as in
+                `scmvp.motif_activity`.
             data: Cells; the fitted ones when None.
             imputed: Whether to use decoded accessibility instead of the measured counts.
             gc: GC content, a Series indexed by the names of the peaks; from `fasta` when None.
@@ -71,7 +72,7 @@ class Active(Clustered):
         """Accessibility of each gene, summed over the model's peaks; see `scmvp.gene_activity`.
 
         Args:
-            genes: Gene coordinates, as there.
+            genes: Gene coordinates, as in `scmvp.gene_activity`.
             data: Cells; the fitted ones when None.
             imputed: Whether to use decoded accessibility instead of the measured counts.
             method: As there.

@@ -36,7 +36,7 @@ class Clustered(State):
         modality: str = "joint",
         progress: bool | Listener = False,
     ) -> np.ndarray:
-        """Posterior mean of z, whitened: the components have unit covariance.
+        """Posterior mean of z, whitened by the covariance that the components share.
 
         The first axes separate the components most. The origin is the mean of the mixture. With
         preset 'paper' the coordinates are those of the networks, not whitened and in no order.
@@ -84,7 +84,10 @@ class Clustered(State):
         n_clusters: int | None = None,
         resolution: float | None = None,
     ) -> np.ndarray:
-        """The same at given points of the latent; needs no counts."""
+        """Probability of each cluster at points of the latent, as in `predict_proba`.
+
+        Needs no counts.
+        """
         return self._fitted().responsibilities(latent, n_clusters, resolution)
 
     def predict(

@@ -95,7 +95,7 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     fit.add_argument("--lr", type=_positive, default=5e-3, metavar="RATE", help="default 0.005")
     fit.add_argument("--seed", type=int, default=0, help="default 0")
     fit.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-    fit.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads")
+    fit.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: half, at most 8)")
     fit.add_argument(
         "--checkpoint",
         metavar="FILE",
@@ -107,7 +107,12 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         metavar="COLUMN",
         help="columns of obs (donor, replicate) whose differences are removed from the latent",
     )
-    fit.add_argument("--preset", choices=("default", "paper"), default="default")
+    fit.add_argument(
+        "--preset",
+        choices=("default", "paper"),
+        default="default",
+        help="'paper': the published model taken literally",
+    )
     fit.add_argument(
         "--min-cells",
         type=_positive_int,
@@ -130,7 +135,12 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
     embed.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(embed)
     embed.add_argument("--out", required=True, metavar="FILE", help="CSV file to write or replace")
-    embed.add_argument("--modality", choices=("joint", *MODALITIES), default="joint")
+    embed.add_argument(
+        "--modality",
+        choices=("joint", *MODALITIES),
+        default="joint",
+        help="use the counts of one modality only (default: all that the cells have)",
+    )
 
 
 def _add_clusters(commands: argparse._SubParsersAction) -> None:
@@ -176,7 +186,9 @@ def _add_impute(commands: argparse._SubParsersAction) -> None:
     impute = commands.add_parser("impute", help="write imputed expression or accessibility as HDF5")
     impute.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(impute)
-    impute.add_argument("--modality", choices=tuple(MODALITIES), required=True)
+    impute.add_argument(
+        "--modality", choices=tuple(MODALITIES), required=True, help="modality to impute"
+    )
     impute.add_argument(
         "--out", required=True, metavar="FILE.h5", help="HDF5 file to write or replace"
     )
@@ -209,7 +221,9 @@ def _add_differential(commands: argparse._SubParsersAction) -> None:
     )
     differential.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(differential)
-    differential.add_argument("--modality", choices=tuple(MODALITIES), required=True)
+    differential.add_argument(
+        "--modality", choices=tuple(MODALITIES), required=True, help="modality to test"
+    )
     differential.add_argument(
         "--out", required=True, metavar="FILE.csv", help="CSV file to write or replace"
     )
@@ -289,7 +303,9 @@ def _add_layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--atac-layer", metavar="NAME", help="the same for the ATAC counts")
     parser.add_argument("--protein-layer", metavar="NAME", help="the same for the protein counts")
     parser.add_argument(
-        "--mosaic", action="store_true", help="also use cells (join: samples) of one modality only"
+        "--mosaic",
+        action="store_true",
+        help="also use cells (in join: samples) with a single modality",
     )
 
 

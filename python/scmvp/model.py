@@ -64,9 +64,10 @@ class SCMVP(WithMethylation):
                 'cov'), counts of cells x regions.
             n_latent: D, dimensions of the latent. None: 20, or 10 with preset 'paper'.
             n_clusters: K, components of the mixture. None estimates K from the latent of the
-                first epochs by the Bayesian information criterion and merges components without
-                a gap between them into clusters (`tree`). With preset 'paper', K is estimated
-                from the rank of the cell-cell correlation matrix, and no components are merged.
+                first epochs by the Bayesian information criterion and merges components that are
+                connected in the neighbor graph into clusters (`tree`). With preset 'paper', K is
+                estimated from the rank of the cell-cell correlation matrix, and no components are
+                merged.
             preset: 'default', or 'paper' for the published model taken literally.
             rna_layer: Layer with the RNA counts, or 'raw' for `.raw`; X when None. A warning is
                 given if X has whole numbers that differ from the layer 'counts' (or `.raw`).
@@ -365,7 +366,8 @@ class SCMVP(WithMethylation):
 
         Args:
             path: File to write or replace.
-            data: The cells, with the metadata to show; the fitted cells, without, when None.
+            data: The cells with the metadata to show. When None, the fitted cells, without
+                metadata.
             columns: Columns of `data.obs` to show; None: numeric ones and those of few levels.
             groupby: Column of `data.obs`, such as cell types, whose markers are listed, instead of
                 those of the clusters.

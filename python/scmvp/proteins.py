@@ -29,8 +29,8 @@ class WithProteins(Active):
     ) -> np.ndarray | pd.DataFrame:
         """Imputed proteins without background, at the posterior mean of z; nothing is sampled.
 
-        Values are the probability that a cell has the protein times its counts above the
-        background then (docs/MODEL.md, P).
+        A value is the probability that the cell expresses the protein, times the counts above
+        the background that are expected if it does (docs/MODEL.md, P).
 
         Args:
             data: Other cells; the fitted ones when None.

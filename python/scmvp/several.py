@@ -219,7 +219,7 @@ def count_fragments(
             may lie within another one.
         cells: Barcodes as in the file; fragments of other cells are not counted.
         counts: 'insertions': each end of a fragment counts in the peak that contains it (start <=
-            end of fragment < end), as in Cell Ranger. 'fragments': each fragment counts once in
+            position of the end < end), as in Cell Ranger. 'fragments': each fragment counts once in
             every peak that it overlaps, as in `Signac::FeatureMatrix()`.
         progress: Show the progress on standard error; or a function, as in `SCMVP.train`.
 

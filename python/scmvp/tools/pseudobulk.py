@@ -87,8 +87,8 @@ def pseudobulk(
         sample: Column of obs, or a value for each cell: the sample of the cell.
         groupby: Column of obs, or a value for each cell. Cells with a missing value and cells
             without counts are left out.
-        modality: 'rna', 'atac' or 'protein'.
-        layer: Layer with raw counts; X when None.
+        modality: 'rna', 'atac', 'protein', or 'methylation', which needs `layer`.
+        layer: Layer with raw counts; X when None. Of methylation, 'methylated' or 'covered'.
         min_cells: Samples with fewer cells in a group are left out; a warning reports their
             number.
 
