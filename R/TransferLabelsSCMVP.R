@@ -8,16 +8,18 @@
 #' @section Confidence:
 #' The probability of a label is its proportion among the nearest reference cells, weighted by a
 #' Gaussian kernel of their distance, where the nearest cell has weight 1; the proportions in the
-#' reference are added with a weight of 0.1. A single kernel width is sufficient, because a cluster
-#' has variance 1 in every direction of the latent. The width maximizes the probability of the
+#' reference are added with a weight of 0.1. All directions of the latent
+#' share one kernel width, because the latent is whitened by the variance within clusters. The width
+#' maximizes the probability of the
 #' labels of the reference cells when each is left out in turn; this calibrates the probabilities.
 #'
 #' @section Cells unlike the reference:
-#' The p-value of a query cell is the proportion of reference cells whose mean distance to their 15
-#' (at most `n.neighbors`) nearest reference cells is at least as large as that of the query cell.
-#' It is small for cells that resemble no reference cells. Cells with a p-value below
-#' `unassigned.below` are `"unassigned"`; about the same proportion of the cells that do resemble
-#' the reference is also unassigned.
+#' The p-value of a query cell is (1 + m) / (1 + n): of the n labeled cells (at most 5,000 of them),
+#' m have a mean distance to their 15 (at most `n.neighbors`) nearest reference cells that is at
+#' least as large as that of the query cell. It is small for cells that resemble no reference cells.
+#' Cells with a p-value below `unassigned.below` are `"unassigned"`; about the same proportion of
+#' the cells that do resemble the reference is also unassigned. Where 1 / (1 + n) is not below this
+#' limit, no cell can be, and a message says so.
 #'
 #' @param reference Labeled cells: a result of [RunSCMVP()], another object with a reduction, or a
 #'   numeric matrix, cells x dimensions.

@@ -141,15 +141,17 @@ closest_at_random <- function(at, n) {
 }
 
 # Benjamini-Hochberg by permutation: for each observed statistic the expected number of permuted
-# ones at least as large (per permutation), over the number observed.
+# ones at least as large (per permutation), over the number observed. The data count as one of the
+# permutations, as in permutation_p(): where nothing is linked, the largest of all is in the data
+# once in n_permutations + 1 times, which no rate below that may call.
 permutation_fdr <- function(observed, permuted, n_permutations) {
   if (length(observed) == 0) {
     return(numeric())
   }
   order <- order(observed, decreasing = TRUE)
   sorted <- observed[order]
-  expected <- (length(permuted) - findInterval(sorted, sort(permuted), left.open = TRUE)) /
-    n_permutations
+  as_large <- length(permuted) - findInterval(sorted, sort(permuted), left.open = TRUE)
+  expected <- (1 + as_large) / (1 + n_permutations)
   called <- length(sorted) - findInterval(sorted, sort(sorted), left.open = TRUE)
   rate <- pmin(1, expected / called)
   fdr <- numeric(length(observed))

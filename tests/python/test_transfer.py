@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from anndata import AnnData
 
 import scmvp
@@ -55,6 +56,17 @@ def test_p_values_are_uniform_for_cells_of_the_reference_and_small_for_others():
     assert (away["best_label"] != "unassigned").all()
     all_assigned = scmvp.transfer_labels(z, LABELS[which], query + 99, unassigned_below=0)
     assert (all_assigned["label"] == all_assigned["best_label"]).all()
+
+
+def test_few_labeled_cells_cannot_leave_a_cell_unassigned():
+    z, which = cells(99, 0)
+    far = np.full((1, 3), 1e4)
+    with pytest.warns(UserWarning, match="no cell can be unassigned: with 99 labeled cells"):
+        table = scmvp.transfer_labels(z, LABELS[which], far)
+    assert table["p_value"].item() == 0.01
+    assert table["label"].item() == table["best_label"].item()
+    one_more = scmvp.transfer_labels(np.r_[z, z[:1]], LABELS[np.r_[which, which[:1]]], far)
+    assert one_more["label"].item() == "unassigned"
 
 
 def test_neighbors_without_oneself_are_those_of_brute_force():

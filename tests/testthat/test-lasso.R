@@ -95,10 +95,18 @@ test_that("one peak has the closed form", {
 test_that("the permutation rate is expected false calls over calls, made monotone", {
   observed <- c(5, 4, 3, 0.5)
   permuted <- c(3.5, 1, 0.4, 0.2)
-  # per permutation (2 of them) at least as large as 5, 4, 3, .5: 0, 0, .5, 1
-  expect_equal(permutation_fdr(observed, permuted, 2), c(0, 0, 0.5 / 3, 1 / 4))
-  expect_equal(permutation_fdr(rev(observed), permuted, 2), rev(c(0, 0, 0.5 / 3, 1 / 4)))
+  # at least as large as 5, 4, 3, .5 in two permutations: 0, 0, 1, 2; over calls: 1/3, 1/6, 2/9, 1/4
+  expect_equal(permutation_fdr(observed, permuted, 2), c(1 / 6, 1 / 6, 2 / 9, 1 / 4))
+  expect_equal(permutation_fdr(rev(observed), permuted, 2), rev(c(1 / 6, 1 / 6, 2 / 9, 1 / 4)))
   expect_length(permutation_fdr(numeric(), permuted, 2), 0)
+})
+
+test_that("without any link, the permutation rate is the probability of a call, or more", {
+  set.seed(1)
+  lowest <- replicate(2000, min(permutation_fdr(rexp(30), rexp(300), 10)))
+  for (rate in c(0.01, 0.05, 0.1, 0.2)) {
+    expect_lt(mean(lowest <= rate), rate + 3 * sqrt(rate / 2000))
+  }
 })
 
 test_that("peaks that are not standardized, with a ridge, are glmnet's on augmented data", {

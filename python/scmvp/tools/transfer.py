@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from ..arguments import number, whole_number
 from ..data.annotated import LATENT, in_order_of, labels_of, latent_of
-from ..errors import InputError
+from ..errors import InputError, InputNote
 from ..threads import limited_threads
 from ..words import count_of
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 FEWEST_CELLS = 20
 UNASSIGNED = "unassigned"
-# Widths of the kernel that are tried; a cluster has variance 1 in every direction of the latent.
+# Widths of the kernel that are tried; the latent is whitened by the variance within clusters.
 WIDTHS = (0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4, 4.0)
 PRIOR_WEIGHT = 0.1
 _CALIBRATION_CELLS = 5_000
@@ -43,14 +44,14 @@ def transfer_labels(
 
     The probability of a label is its proportion among the nearest reference cells, weighted by a
     Gaussian kernel of their distance, where the nearest cell has weight 1; the proportions in the
-    reference are added with a weight of 0.1. A single kernel width is sufficient, because a cluster
-    has variance 1 in every direction of the whitened latent. The width maximizes the probability of
-    the labels of the reference cells when each is left out in turn; this calibrates the
-    probabilities.
+    reference are added with a weight of 0.1. All directions of the latent
+    share one kernel width, because the latent is whitened by the variance within clusters. The
+    width maximizes the probability of the labels of the reference cells when each is left out in
+    turn; this calibrates the probabilities.
 
-    Cells that resemble no reference cells have a small out-of-reference p-value: the proportion of
-    reference cells whose mean distance to their 15 (at most `n_neighbors`) nearest reference cells
-    is at least as large as that of the query cell.
+    Cells that resemble no reference cells have a small out-of-reference p-value, (1 + m) / (1 + n):
+    of the n labeled cells (at most 5,000 of them), m have a mean distance to their 15 (at most
+    `n_neighbors`) nearest reference cells that is at least as large as that of the query cell.
 
     Args:
         reference: Latent of labeled cells: MuData or AnnData with obsm[use_rep], or (n, D).
@@ -66,7 +67,8 @@ def transfer_labels(
         use_rep: Key of the latent in obsm.
         n_neighbors: Number of nearest reference cells that have a weight.
         unassigned_below: Cells with a smaller p-value are 'unassigned', and so is about this
-            proportion of cells that resemble the reference. 0 assigns all.
+            proportion of cells that resemble the reference. 0 assigns all. Where 1 / (1 + n) is not
+            below it, no cell can be unassigned, and a warning says so.
         key_added: Prefix of the columns in obs.
 
     Returns:
@@ -100,6 +102,14 @@ def transfer_labels(
     distance, near = _neighbors(z, own[tried], k, without=tried)
     width = _best_width(distance, code[near], code[tried], code, len(groups))
     usual = np.sort(_spread(distance))
+    lowest = 1 / (1 + len(usual))  # of p-values
+    if 0 < unassigned_below <= lowest:
+        warnings.warn(
+            f"no cell can be unassigned: with {count_of(len(usual), 'labeled cell')} no p-value is "
+            f"below {lowest:.3f}; give an unassigned_below that is larger",
+            InputNote,
+            stacklevel=3,
+        )
 
     distance, near = _neighbors(z, target, k)
     probability = _probabilities(distance, code[near], width, code, len(groups))
