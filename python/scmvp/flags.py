@@ -95,7 +95,12 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     fit.add_argument("--lr", type=_positive, default=5e-3, metavar="RATE", help="default 0.005")
     fit.add_argument("--seed", type=int, default=0, help="default 0")
     fit.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-    fit.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: half, at most 8)")
+    fit.add_argument(
+        "--threads",
+        type=_positive_int,
+        metavar="N",
+        help="CPU threads (default: half of the CPUs, at most 8)",
+    )
     fit.add_argument(
         "--checkpoint",
         metavar="FILE",

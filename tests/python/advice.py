@@ -660,7 +660,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "give cells of at least two labels": "case labels_to_transfer",
         "give these cells no label": "case labels_to_transfer",
         "give a proportion from 0": STATES,
-        "no cell can be unassigned": "test_transfer::test_few_labeled_cells_cannot_leave_a_cell_unassigned",
+        "no cell can be unassigned": "test_transfer::test_few_labels_leave_no_cell_unassigned",
     },
     "write": {
         "coordinates has shape": "test_report::test_refusals_write_nothing",

@@ -58,7 +58,7 @@ def test_p_values_are_uniform_for_cells_of_the_reference_and_small_for_others():
     assert (all_assigned["label"] == all_assigned["best_label"]).all()
 
 
-def test_few_labeled_cells_cannot_leave_a_cell_unassigned():
+def test_few_labels_leave_no_cell_unassigned():
     z, which = cells(99, 0)
     far = np.full((1, 3), 1e4)
     with pytest.warns(UserWarning, match="no cell can be unassigned: with 99 labeled cells"):
