@@ -117,7 +117,8 @@ class SCMVP(WithMethylation):
                 if an epoch would have fewer than 32 steps.
             lr: Initial learning rate of Adam.
             seed: Seed of the weights, the order of cells, the held-out cells and the samples of
-                z. The caller's random generators are not changed.
+                z. The caller's random generators are not changed. Fits in several threads run one
+                after another; other threads must not draw PyTorch's random numbers meanwhile.
             device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
             threads: CPU threads of PyTorch; half of the CPUs, at most 8, when None. NumPy and SciPy
                 use one. Environment variables such as OMP_NUM_THREADS do not change the result.

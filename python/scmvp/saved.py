@@ -8,6 +8,7 @@ import os
 from typing import Any, NamedTuple
 
 import scipy.sparse as sp
+import torch
 
 from . import storage
 from .arguments import whole_number
@@ -20,9 +21,10 @@ from .fit.fitted import Fitted
 from .fit.training import TrainingResult
 from .fit.tree import ClusterTree
 from .modalities import MODALITIES
-from .nn.device import pick_device
+from .nn.device import pick_device, seeded
 from .options import ModelOptions, TrainingOptions
 from .plan import Plan
+from .settings import own_settings
 
 
 class Saved(NamedTuple):
@@ -78,6 +80,7 @@ def info_of(plan: Plan, fit: Fitted, summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@own_settings()
 def read(directory: str | os.PathLike, device: str) -> Saved:
     """A saved model on a device; no code in it is ever run.
 
@@ -125,7 +128,9 @@ def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
         for name, names in features.items()
     }
     average = scope.row()
-    module = untrained(options, n_components, blank, None if average is None else average[None], 0)
+    design = None if average is None else average[None]
+    with seeded(0, torch.device("cpu")):  # the caller's random numbers do not change
+        module = untrained(options, n_components, blank, design, 0)
     storage.fill(module, weights, directory)
     plan = Plan(info["preset"], options, scope, account, n_components)
     tree = None if info["tree"] is None else ClusterTree.from_info(info["tree"], n_components)

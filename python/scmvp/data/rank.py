@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator
 from ..arguments import whole_number
 from ..errors import InputError
 from ..options import MAX_CLUSTERS
-from ..threads import limited_threads
+from ..settings import own_settings
 from ..words import count_of
 from .checks import count_matrix
 from .containers import type_name
@@ -37,7 +37,7 @@ _RANK_MARGIN = 1.02
 _RANK_STEPS = (16, MAX_CLUSTERS)
 
 
-@limited_threads()
+@own_settings()
 def estimate_n_clusters(
     rna: Matrix, atac: Matrix, seed: int = 0, design: np.ndarray | None = None
 ) -> int:

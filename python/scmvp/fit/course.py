@@ -21,7 +21,8 @@ from ..nn.distributed import ranks
 from ..nn.module import PairedMixtureVAE
 from ..options import ModelOptions, TrainingOptions, default_epochs
 from ..progress import Stages
-from ..threads import default_threads, limited_threads
+from ..settings import own_settings
+from ..threads import default_threads
 from .build import untrained
 from .checkpoint import Checkpoint, refuse_other_file
 from .fitted import Fitted
@@ -118,7 +119,7 @@ def trained(
         InputError: The training diverged.
     """
     training, n_cells = course.options, account["n_cells"]
-    with limited_threads(course.threads), seeded(training.seed, course.device):
+    with own_settings(course.threads), seeded(training.seed, course.device):
         module = untrained(options, n_clusters, counts, design, training.seed, stages)
         if not course.epochs_given:
             total = sum(float(totals.sum()) for totals in module.totals.values())

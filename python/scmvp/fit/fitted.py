@@ -13,10 +13,11 @@ from ..arguments import positive, whole_number
 from ..data.matrices import Matrix
 from ..errors import InputError
 from ..nn.batches import Cells
+from ..nn.device import seeded
 from ..nn.module import PairedMixtureVAE
 from ..options import ModelOptions, TrainingOptions
 from ..progress import SILENT, Stages
-from ..threads import limited_threads
+from ..settings import own_settings
 from ..words import count_of
 from .build import untrained
 from .embedding import all_inputs, embed, whitened_means
@@ -55,7 +56,7 @@ class Fitted:
 
     def on_its_threads(self) -> AbstractContextManager[None]:
         """Inside, as many threads compute as in the training: the same digits each time."""
-        return limited_threads(self.threads)
+        return own_settings(self.threads)
 
     def embedded(
         self,
@@ -79,7 +80,9 @@ class Fitted:
         with self.on_its_threads():
             module = self.module
             if not module.reads_scores:
-                module = untrained(ModelOptions(), None, counts, design, self.options.seed)
+                seed = self.options.seed
+                with seeded(seed, self.device):
+                    module = untrained(ModelOptions(), None, counts, design, seed)
             cells = Cells(counts, self.device, design=design)
             inputs = all_inputs(module.to(self.device), cells)
         assert inputs is not None, "this module reads scores"

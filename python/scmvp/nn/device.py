@@ -28,7 +28,10 @@ def pick_device(device: str) -> torch.device:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch draws from `seed` inside, and from the caller's own stream afterwards."""
+    """Torch draws from `seed` inside, and from the caller's own stream afterwards.
+
+    Only within `own_settings`, as the threads of a process share one stream.
+    """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)

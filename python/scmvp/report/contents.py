@@ -20,7 +20,7 @@ from ..errors import InputError, LeftOut
 from ..fit.tree import ClusterTree
 from ..modalities import MODALITIES, listed
 from ..progress import Stages
-from ..threads import limited_threads
+from ..settings import own_settings
 from ..tools.groups import NothingToTest
 from ..words import count_of, in_a_row
 from .layout import layout
@@ -114,7 +114,7 @@ class Contents:
     warnings: list[str] = field(default_factory=list)
 
 
-@limited_threads()
+@own_settings()
 def contents_of(
     model: SCMVP,
     cells: Cells,

@@ -27,7 +27,7 @@ from ..data.matrices import (
 )
 from ..data.names import as_names
 from ..errors import InputError
-from ..threads import limited_threads
+from ..settings import own_settings
 from ..words import count_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class _Sums(NamedTuple):
     smooth: np.ndarray  # (features, GRID): sum k y
 
 
-@limited_threads()
+@own_settings()
 def features_along(
     data: MuData | Matrix,
     modality: str | None = None,
@@ -132,7 +132,7 @@ def features_along(
     return table[columns].sort_values(["p_value", "f"], ascending=[True, False], kind="stable")
 
 
-@limited_threads()
+@own_settings()
 def trends_along(
     data: MuData | Matrix,
     modality: str | None = None,

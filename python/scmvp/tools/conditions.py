@@ -19,7 +19,7 @@ from ..data.levels import refuse_levels
 from ..data.names import note
 from ..data.paired import PairedData
 from ..errors import InputError, first_line
-from ..threads import limited_threads
+from ..settings import own_settings
 from ..words import count_of, name_some
 from .pseudobulk import (
     CLUSTERS,
@@ -57,7 +57,7 @@ class Samples(NamedTuple):
         )
 
 
-@limited_threads()
+@own_settings()
 def differential_conditions(
     data: PairedData,
     condition: str | Sequence | np.ndarray | pd.Series,

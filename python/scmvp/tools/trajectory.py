@@ -21,7 +21,7 @@ from ..data.annotated import LATENT, labels_of, latent_of
 from ..data.labels import level_name
 from ..data.names import note
 from ..errors import InputError
-from ..threads import limited_threads
+from ..settings import own_settings
 from ..words import count_of, name_some
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Diffusion(NamedTuple):
     root: int
 
 
-@limited_threads()
+@own_settings()
 def diffusion(
     data: MuData | AnnData | np.ndarray,
     *,

@@ -12,7 +12,7 @@ import pandas as pd
 from ..arguments import number, whole_number
 from ..data.annotated import LATENT, in_order_of, labels_of, latent_of
 from ..errors import InputError, InputNote
-from ..threads import limited_threads
+from ..settings import own_settings
 from ..words import count_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _CALIBRATION_CELLS = 5_000
 _DISTANCE_NEIGHBORS = 15
 
 
-@limited_threads()
+@own_settings()
 def transfer_labels(
     reference: MuData | AnnData | np.ndarray,
     labels: str | Sequence[Any],
