@@ -7,6 +7,7 @@ that cannot run, 2 wrong input (one sentence, nothing written), 130 interrupted,
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -26,7 +27,7 @@ from .data.checks import check_paired, refuse_none_shared
 from .data.names import names_of_modalities
 from .data.paired import Paired
 from .data.types import Expected
-from .endings import ended
+from .endings import ended, unseen_messages_dropped
 from .errors import InputError, InputNote
 from .files import as_path, json_text, whole_file, whole_folder
 from .flags import in_flags, parser
@@ -50,8 +51,9 @@ from .words import count_of
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments = parser(VERBS).parse_args(argv)
-    return ended(lambda: _run(arguments), arguments)
+    with unseen_messages_dropped():
+        arguments = parser(VERBS).parse_args(argv)
+        return ended(lambda: _run(arguments), arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -272,7 +274,9 @@ def _info(arguments: argparse.Namespace, messages: _Messages) -> int:
         "training_options",
     )
     shown = {key: value for key, value in info.items() if key not in hidden}
-    print(json_text(shown, indent=2))
+    if sys.stdout is None:  # closed: print() would say nothing
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    print(json_text(shown, indent=2), flush=True)
     return 0
 
 

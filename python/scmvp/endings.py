@@ -15,7 +15,24 @@ from typing import Any
 from .errors import InputError, first_line, is_of_memory
 from .files import stamp_of
 from .flags import in_flags
+from .progress import STANDARD_ERROR
 from .starting import INTERRUPTED, TERMINATED
+
+
+@contextmanager
+def unseen_messages_dropped() -> Iterator[None]:
+    """At the end, forget what standard error does not take: its last flush would decide the status.
+
+    Python ends a process in which it fails with status 120.
+    """
+    try:
+        yield
+    finally:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+        except (OSError, ValueError):
+            sys.stderr = None
 
 
 def ended(run: Callable[[], int], arguments: argparse.Namespace) -> int:
@@ -91,5 +108,5 @@ def _fail_without_memory(error: Exception, arguments: argparse.Namespace) -> int
 
 
 def _fail(sentence: str, status: int) -> int:
-    print(f"scmvp: {sentence}", file=sys.stderr, flush=True)
+    print(f"scmvp: {sentence}", file=STANDARD_ERROR, flush=True)
     return status

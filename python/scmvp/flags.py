@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from .modalities import MODALITIES
+from .progress import STANDARD_ERROR
 from .version import __version__
 
 
@@ -15,7 +16,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if re.match("unrecognized arguments: [^-]", message):
             message += "; make one file of several samples with scmvp join"
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=STANDARD_ERROR)
+        self.exit(2)
 
 
 def parser(

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from .errors import InputError
@@ -132,7 +132,28 @@ def followed(progress: bool | Listener) -> Iterator[tuple[Stages, Listener | Non
 
 
 def _can_redraw() -> bool:
-    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+    try:
+        return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+class _StandardError:
+    """Standard error as it is now. What cannot be written is dropped: no result depends on it."""
+
+    def write(self, text: str) -> None:
+        with suppress(AttributeError, OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(AttributeError, OSError, ValueError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+STANDARD_ERROR = _StandardError()
 
 
 class _Clock:
@@ -179,7 +200,7 @@ class _Lines:
         )
 
     def write(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(line, file=STANDARD_ERROR, flush=True)
 
     def close(self) -> None:
         if self._clock is not None:
@@ -214,7 +235,7 @@ class _Redrawn:
         from tqdm import tqdm
 
         if self._bar is None:
-            self._bar = tqdm(unit="epoch", file=sys.stderr)
+            self._bar = tqdm(unit="epoch", file=STANDARD_ERROR)
             # the first epoch is over when the bar appears
             self._bar.start_t -= state["seconds"]
             self._bar.last_print_t -= state["seconds"]
@@ -227,9 +248,9 @@ class _Redrawn:
         with self._lock:
             self._clear()
             if self._bar is None:
-                print(line, file=sys.stderr, flush=True)
+                print(line, file=STANDARD_ERROR, flush=True)
             else:
-                self._bar.write(line, file=sys.stderr)
+                self._bar.write(line, file=STANDARD_ERROR)
 
     def close(self) -> None:
         self._end_stage()
@@ -243,7 +264,7 @@ class _Redrawn:
             line = f"{self._now['stage']}{share}  {time.monotonic() - self._began:.0f} s"
             if self._bar is None:
                 line = line[: shutil.get_terminal_size().columns - 1]
-                print(f"\r{line:<{self._drawn}}", end="", file=sys.stderr, flush=True)
+                print(f"\r{line:<{self._drawn}}", end="", file=STANDARD_ERROR, flush=True)
                 self._drawn = len(line)
             else:
                 self._bar.set_description_str(line)
@@ -257,7 +278,7 @@ class _Redrawn:
 
     def _clear(self) -> None:
         if self._drawn:
-            print(f"\r{'':{self._drawn}}\r", end="", file=sys.stderr, flush=True)
+            print(f"\r{'':{self._drawn}}\r", end="", file=STANDARD_ERROR, flush=True)
             self._drawn = 0
         if self._bar is not None and self._bar.desc:
             self._bar.set_description_str("")

@@ -36,5 +36,17 @@ def end_on_signals() -> None:
                 signal.signal(number, end)
 
 
+def open_standard_error() -> None:
+    """Where it is closed, open it on nothing.
+
+    Else the next file that is opened has its number, and gets what C libraries print.
+    """
+    try:
+        os.fstat(2)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 if is_command_line():
+    open_standard_error()
     end_on_signals()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -161,6 +164,47 @@ def test_other_programs_keep_their_signals(monkeypatch, argv, original, answer):
     monkeypatch.setattr(sys, "argv", argv)
     monkeypatch.setattr(sys, "orig_argv", original)
     assert starting.is_command_line() is answer
+
+
+# ---- standard error and output that cannot be written
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "where", "status"),
+    [
+        ("join a={cells} --out {out}", "2>/dev/full", 0),
+        ("join a={cells} --out {out}", "2>&-", 0),
+        ("join a={cells} --out {out}", ">&- 2>&- <&-", 0),
+        ("join a=missing.h5mu --out {out}", "2>/dev/full", 2),
+        ("clusters --bad", "2>/dev/full", 2),
+        ("clusters --bad", "2>&-", 2),
+    ],
+)
+def test_messages_that_cannot_be_written_are_dropped(cells, tmp_path, arguments, where, status):
+    out = tmp_path / "joined.h5mu"
+    command = f"{sys.executable} -m scmvp {arguments.format(cells=cells, out=out)} {where}"
+    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    done = subprocess.run(command, shell=True, env=environment, capture_output=True)  # noqa: S602
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert out.exists() == (status == 0)
+    if status == 0:
+        assert len(scmvp.read(out)) == 90
+
+
+def test_a_fit_is_kept_where_its_messages_are_lost(cells, tmp_path):
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fit = ["fit", str(cells), "--out", str(tmp_path / "out"), *FIT]
+    with contextlib.redirect_stderr(Full()):
+        assert cli.main(fit) == 0
+    info = ["info", str(tmp_path / "out" / "model")]
+    for stream in (Full(), None):
+        with contextlib.redirect_stdout(stream):
+            assert cli.main(info) == 2  # here, the output is the result
 
 
 # ---- memory and devices

@@ -1,5 +1,8 @@
 """Stages of long work: what is reported of them, what is shown, and interrupts in each."""
 
+import contextlib
+import errno
+import io
 import os
 import re
 import signal
@@ -7,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +243,39 @@ def test_the_command_line_hears_an_interrupt_in_a_correspondence_analysis(pair_f
     sentence = "scmvp: interrupted (correspondence analysis of RNA); nothing was written\n"
     assert said == sentence
     assert not out.exists()
+
+
+class Gone(io.StringIO):
+    """A terminal that is no more."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [None, closed(), Gone()])
+def test_progress_that_cannot_be_shown_is_dropped(monkeypatch, capsys, stream):
+    monkeypatch.setattr(progress, "_SHOWN_AFTER", 0.01)
+    monkeypatch.setattr(progress, "_REPORTED_AFTER", 0)
+    state = {
+        "epoch": 1, "max_epochs": 2, "phase": "warm-up", "elbo_train": 1.0, "seconds": 1.0,
+        "cells_per_second": 1.0, "seconds_left": 1.0,
+    }  # fmt: skip
+    with contextlib.redirect_stderr(stream), progress.displayed() as display:
+        for _ in range(2):
+            with Stages(display.stage).stage("work"):
+                time.sleep(0.1)
+            display.epoch(state)
+            display.write("a line")
+    assert capsys.readouterr().out == ""
 
 
 # ---- imports

@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Any
 
 from ..errors import InputError, InputNote, RError
+from ..progress import STANDARD_ERROR
 from . import rserial
 
 ENGINES = ("auto", "process", "rpy2")
@@ -248,7 +249,7 @@ def _rpy2_version() -> str:
 
 
 def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(line, file=STANDARD_ERROR, flush=True)
 
 
 def _say_nothing(line: str) -> None:
