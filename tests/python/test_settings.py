@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -71,6 +72,19 @@ def test_settings_of_the_caller_do_not_change_a_result(cells, tmp_path):
             found = results(cells, tmp_path / "model")
         for here, there in zip(usual, found, strict=True):
             assert np.array_equal(here, there, equal_nan=True), name
+
+
+def test_motif_activity_is_the_same_where_numpy_raises(cells):
+    peaks = cells["atac"].var_names
+    draws = np.random.default_rng(0)
+    motifs = pd.DataFrame(draws.random((len(peaks), 3)) < 0.3, peaks, ["a", "b", "c"])
+    gc = pd.Series(draws.random(len(peaks)), peaks)
+    usual = scmvp.motif_activity(cells, motifs, gc=gc)
+    with np.errstate(all="raise"):
+        found = scmvp.motif_activity(cells, motifs, gc=gc)
+        with pytest.raises(FloatingPointError):
+            np.exp(-1e6)
+    assert np.array_equal(usual.X, found.X)
 
 
 def state_of_torch() -> tuple:

@@ -21,6 +21,7 @@ from ..data.containers import peaks_in
 from ..data.motifs import Motifs, motifs_of
 from ..data.names import as_names, note
 from ..errors import InputError
+from ..settings import own_settings
 from ..words import count_of, name_some
 from .profiles import Profiles, counted
 
@@ -36,6 +37,7 @@ _CHUNK = 128  # motifs at a time
 _CELLS = 512  # cells at a time
 
 
+@own_settings()
 def motif_activity(
     data: Any, motifs: Any, *, gc: pd.Series | str | None = None,
     fasta: str | os.PathLike | None = None, layer: str | None = None,
