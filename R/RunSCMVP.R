@@ -135,7 +135,8 @@
 #' @param reduction.key Key of the new reduction, letters and digits ending in `_`; `NULL` derives
 #'   it from `reduction.name` (`scMVP_` for `scmvp`).
 #' @param device `"auto"`, `"cpu"`, `"cuda"` or another device of PyTorch.
-#' @param threads CPU threads of the fit; `NULL` for half of the CPUs, at most 8.
+#' @param threads CPU threads of the fit; `NULL` for half of the CPUs that the process may use, at
+#'   most 8. The same number is needed to reproduce a fit bit for bit.
 #' @param preset `"default"`, or `"paper"` for the published model as far as possible (log counts
 #'   and TF-IDF as input, zero inflation, 10 dimensions; `docs/MODEL.md` lists all differences).
 #' @param model.file Folder for the fitted model, which is otherwise stored inside the object. The

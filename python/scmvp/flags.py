@@ -101,7 +101,8 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         "--threads",
         type=_positive_int,
         metavar="N",
-        help="CPU threads (default: half of the CPUs, at most 8)",
+        help="CPU threads (default: half of the CPUs that the process may use, at most 8); the "
+        "same number is needed to reproduce a fit bit for bit",
     )
     fit.add_argument(
         "--checkpoint",

@@ -120,7 +120,8 @@ class SCMVP(WithMethylation):
                 z. The caller's random generators are not changed. Fits in several threads run one
                 after another; other threads must not draw PyTorch's random numbers meanwhile.
             device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
-            threads: CPU threads of PyTorch; half of the CPUs, at most 8, when None. NumPy and SciPy
+            threads: CPU threads of PyTorch; half of the CPUs that the process may use, at most 8,
+                when None. The same number is needed to reproduce a fit bit for bit. NumPy and SciPy
                 use one. Environment variables such as OMP_NUM_THREADS do not change the result.
             callback: Called after each epoch with a dict of the epoch's history, `max_epochs`,
                 `seconds_left` and `cells_per_second`.
