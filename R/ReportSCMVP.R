@@ -19,7 +19,8 @@
 #'   if the object does not contain them: for a fit of matrices, and for peaks that were passed
 #'   separately from the object. Without the counts of all modalities, the page omits the sections
 #'   on depth, markers and modalities.
-#' @param seed.use Seed of the cells drawn for the map (at most 3,000) and of their positions.
+#' @param seed.use Seed of the cells drawn for the map (at most 3,000) and of their positions, of
+#'   the tests for markers, and of the simulated doublets.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Show progress.
 #' @param group.by Name of a metadata column, such as annotated cell types, whose markers are listed

@@ -184,7 +184,12 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
         "--markers", type=_positive_int, default=5, help="number per group, default 5"
     )
     report.add_argument("--title", default="scMVP report", help="title of the page")
-    report.add_argument("--seed", type=int, default=0, help="seed of the map, default 0")
+    report.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the map, of the tests and of the simulated doublets, default 0",
+    )
     level = report.add_mutually_exclusive_group()
     level.add_argument("--n-clusters", type=_positive_int, metavar="N", help="as in clusters")
     level.add_argument("--resolution", type=_positive, metavar="R", help="as in clusters")

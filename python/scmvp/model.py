@@ -379,7 +379,8 @@ class SCMVP(WithMethylation):
             resolution: The same.
             markers: Number of genes and of peaks to list for each group.
             title: Title of the page.
-            seed: Seed of the cells drawn for the map (at most 3,000) and of their positions.
+            seed: Seed of the cells drawn for the map (at most 3,000) and of their positions, of the
+                tests for markers, and of the simulated doublets.
             progress: As in `train`.
         """
         path = writable(path, self._files_read(data))

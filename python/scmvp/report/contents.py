@@ -132,7 +132,8 @@ def contents_of(
         paired: Their counts in the features of the model, in the same order; None without.
         coordinates: Their places on a map, (n, 2); None: made here.
         n_markers: Features to list of each cluster.
-        seed: Seed of the cells that are shown and of their places.
+        seed: Seed of the cells that are shown and of their places, of the tests and of the
+            simulated doublets.
         stages: For what takes long.
     """
     n = len(cells.names)

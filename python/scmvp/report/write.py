@@ -65,7 +65,7 @@ def write_report(
         resolution: The same.
         markers: Features to list of each group.
         title: Title of the page.
-        seed: Seed of the map.
+        seed: Seed of the map, of the tests for markers and of the simulated doublets.
         stages: For what takes long.
         cells_as: As what the caller can give the cells, where `obs` has no more than a fit keeps.
 
