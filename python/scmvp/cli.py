@@ -268,6 +268,7 @@ def _info(arguments: argparse.Namespace, messages: _Messages) -> int:
         "peaks",
         "proteins",
         "regions",
+        "gene_ids",
         "training",
         "account",
         "model_options",

@@ -76,6 +76,7 @@ def info_of(plan: Plan, fit: Fitted, summary: dict[str, Any]) -> dict[str, Any]:
         "training": dataclasses.asdict(fit.result),
         "tree": None if fit.tree is None else fit.tree.info() | {"level": fit.level},
         "modalities": [*scope.features],
+        "gene_ids": scope.gene_ids,
         **{MODALITIES[name].features: names.tolist() for name, names in scope.features.items()},
     }
 
@@ -122,7 +123,8 @@ def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
         if options.encoder_input == "spectral":
             sizes.append((options.n_components, len(names)))
     storage.check_sizes(directory, weights, *sizes)
-    scope = Scope(features, layers, covariates, insertions)
+    gene_ids = storage.gene_ids_in(info, directory)
+    scope = Scope(features, layers, covariates, insertions, gene_ids)
     blank = {
         name: sp.csr_matrix((1, MODALITIES[name].n_columns(len(names))))
         for name, names in features.items()

@@ -237,6 +237,20 @@ def names_in(info: dict[str, Any], what: str, directory: str | os.PathLike) -> n
     return np.asarray(names, dtype=str)
 
 
+def gene_ids_in(info: dict[str, Any], directory: str | os.PathLike) -> np.ndarray | None:
+    """The ids of the genes of a model; None where it has none, as before they were kept."""
+    ids = info.get("gene_ids")
+    if ids is None:
+        return None
+    are_names = isinstance(ids, list) and all(isinstance(part, str) for part in ids)
+    if not are_names or len(ids) != len(info.get("genes", ())):
+        raise ModelFileError(
+            f"'{Path(directory) / INFO_FILE}' is damaged (its gene_ids are not those of its "
+            "genes); save the model again"
+        )
+    return np.array(ids, dtype=object)
+
+
 def read_weights(directory: str | os.PathLike, sha256: str) -> dict[str, Tensor]:
     """The tensors that belong to a `model.json`.
 

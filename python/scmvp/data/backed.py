@@ -40,6 +40,7 @@ from .types import (
     columns_of_modality,
     columns_of_raw,
     feature_types,
+    gene_ids,
     only_modality,
 )
 
@@ -52,6 +53,7 @@ class Opened(NamedTuple):
     features: np.ndarray
     obs: pd.DataFrame
     advice: Callable[[], str]  # where counts are instead, when these are none
+    ids: np.ndarray | None = None  # of genes
 
 
 def read_backed(
@@ -79,7 +81,7 @@ def read_backed(
         warnings.simplefilter("ignore", FutureWarning)
         layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
         opened, whole = _open(path, layers, expected)
-    values, cells, features, tables, advice = (
+    values, cells, features, tables, advice, ids = (
         dict(zip(opened, parts, strict=True)) for parts in zip(*opened.values(), strict=True)
     )
     with in_file(path):
@@ -87,7 +89,8 @@ def read_backed(
         of_cells = [whole, *tables.values()]
         columns = list(dict.fromkeys(name for table in of_cells for name in table))
         obs = columns_of_cells(of_cells, columns, paired.cells)
-        return replace(paired, obs=obs, files=tuple(files_read(path)))
+        files = tuple(files_read(path))
+        return replace(paired, obs=obs, files=files, gene_ids=ids.get("rna"))
 
 
 def bytes_in_memory(path: Path, expected: Expected = ANY) -> int | None:
@@ -161,6 +164,7 @@ def _open_10x(path: Path, expected: Expected) -> dict[str, Opened]:
             as_names(names[chosen]),
             pd.DataFrame(index=as_names(cells)),
             str,
+            gene_ids(var.iloc[chosen]),
         )
         for modality, chosen in columns_of_10x(var, path, expected).items()
     }
@@ -222,11 +226,12 @@ def _open_anndata(
     advice = partial(remedy, places, modality)
     counts, features = place.values(), place.features()
     table = next(var for x, var in _RAW.items() if x in group) if place.is_raw else "var"
-    if (of_table := part(table)) is not None and of_table[0] is None:
-        columns = columns_of_modality(_table(group, table), modality, str(path), place.is_raw)
-        if columns is not None:
-            counts, features = counts.of_columns(columns), features[columns]
-    return Opened(counts, as_names(obs.index), features, obs, advice)
+    var, of_table = _table(group, table), part(table)
+    if of_table is not None and of_table[0] is not None:
+        var = var.iloc[of_table[0]]
+    elif (columns := columns_of_modality(var, modality, str(path), place.is_raw)) is not None:
+        counts, features, var = counts.of_columns(columns), features[columns], var.iloc[columns]
+    return Opened(counts, as_names(obs.index), features, obs, advice, gene_ids(var))
 
 
 def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:

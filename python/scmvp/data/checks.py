@@ -37,7 +37,7 @@ from .matrices import (
 from .names import are_ranges, as_names, chosen_modalities, note
 from .paired import Paired, PairedData
 from .places import place_in_memory, places_of, refuse_layers_of_absent, remedy
-from .types import Expected, columns_of_modality
+from .types import Expected, columns_of_modality, gene_ids
 
 
 def check_paired(
@@ -87,7 +87,7 @@ def check_paired(
         of_chosen = {modality: data.features[modality] for modality in chosen}
         return replace(data, counts=counts, features=of_chosen)
     values: dict[str, Any] = {}
-    cells, features, advice = {}, {}, {}
+    cells, features, advice, ids = {}, {}, {}, None
     layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     query, known = absent is not None, absent or {}
     one_is_enough = query or modalities is not None
@@ -118,6 +118,8 @@ def check_paired(
             numbers = _numbers(values[modality], modality)
             values[modality] = matrices.columns_of(numbers, columns_wanted)
             features[modality] = features[modality][columns_wanted]
+        if modality == "rna":
+            ids = gene_ids(var if columns_wanted is None else var.iloc[columns_wanted])
         advice[modality] = partial(remedy, places, modality, query)
     if not values:
         refuse_none_shared(there, wanted)
@@ -130,6 +132,7 @@ def check_paired(
         {modality: part[modality] for modality in wanted} for part in (values, cells, features)
     )
     paired = paired_of(values, cells, features, mosaic, advice, _cells_of(data, cells))
+    paired = replace(paired, gene_ids=ids)
     if not columns:
         return paired
     whole: Any = data

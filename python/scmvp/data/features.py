@@ -15,7 +15,7 @@ from ..modalities import MODALITIES, feature_of, label_of
 from ..words import count_of, name_some
 from .levels import both_columns, covered_cells
 from .matrices import DiskRows, Matrix, columns_of, entries_of_cells, feature_cells
-from .names import RANGE
+from .names import RANGE, note
 from .paired import Paired
 from .preprocess import insertions_to_fragments, looks_like_insertions
 
@@ -34,7 +34,7 @@ def modeled_features(given: Paired, min_cells: int) -> Paired:
 
     Of a panel, such as proteins, only those are left out that are seen in none.
     """
-    counts, features = {}, {}
+    counts, features, ids = {}, {}, None
     for modality, matrix in given.counts.items():
         names = given.features[modality]
         least = min(min_cells, 1) if MODALITIES[modality].is_panel else min_cells
@@ -53,11 +53,20 @@ def modeled_features(given: Paired, min_cells: int) -> Paired:
                 (matrix.data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape
             )
         counts[modality], features[modality] = modeled, names[kept]
-    return dataclasses.replace(given, counts=counts, features=features)
+        if modality == "rna" and given.gene_ids is not None:
+            ids = given.gene_ids[kept]
+    return dataclasses.replace(given, counts=counts, features=features, gene_ids=ids)
 
 
-def in_features(paired: Paired, modeled: dict[str, np.ndarray]) -> Paired:
+def in_features(
+    paired: Paired, modeled: dict[str, np.ndarray], gene_ids: np.ndarray | None = None
+) -> Paired:
     """Counts of other cells in the columns of a model; zero for a feature that they lack.
+
+    Args:
+        paired: The cells.
+        modeled: Names of the features of the model.
+        gene_ids: Ids of its genes, where these are known.
 
     Raises:
         InputError: They have less than `MIN_SHARED` of the model's genes or of its peaks.
@@ -66,13 +75,17 @@ def in_features(paired: Paired, modeled: dict[str, np.ndarray]) -> Paired:
         modality: match_features(names, paired.features[modality], modality)
         for modality, names in modeled.items()
     }
+    if "rna" in at and gene_ids is not None and paired.gene_ids is not None:
+        at["rna"] = match_ids(at["rna"], modeled["rna"], gene_ids, paired.gene_ids)
     counts, absent = {}, {}
     for modality, names in modeled.items():
         _tell_missing(at[modality], names, paired.features[modality], modality)
         counts[modality] = _columns(paired.counts[modality], at[modality], modality)
         known = paired.absent.get(modality, names[:0])  # cells may be matched twice
         absent[modality] = np.concatenate([known, names[at[modality] < 0]])
-    return dataclasses.replace(paired, counts=counts, features=dict(modeled), absent=absent)
+    return dataclasses.replace(
+        paired, counts=counts, features=dict(modeled), absent=absent, gene_ids=gene_ids
+    )
 
 
 def match_features(modeled: np.ndarray, have: np.ndarray, modality: str) -> np.ndarray:
@@ -98,6 +111,41 @@ def match_features(modeled: np.ndarray, have: np.ndarray, modality: str) -> np.n
     position = pd.Index(found.iloc[free]).get_indexer(sought)
     position[sought.duplicated(keep=False).to_numpy()] = -1
     at[missing] = np.where(position < 0, -1, free[position] if len(free) else -1)
+    return at
+
+
+def match_ids(at: np.ndarray, names: np.ndarray, ids: np.ndarray, have: np.ndarray) -> np.ndarray:
+    """Genes found by name, but where ids are known and contradict: then by id.
+
+    Args:
+        at: (n_modeled,) positions found by name, -1 where there is none.
+        names: Names of the genes of the model.
+        ids: Their ids; '' where unknown.
+        have: Ids of the others.
+
+    Returns:
+        (n_modeled,) positions, -1 where there is none.
+    """
+    other = (at >= 0) & (ids != "") & (have[at] != "") & (ids != have[at])
+    if 2 * other.sum() > (at >= 0).sum():
+        note(
+            f"gene_ids of the query are not those of the model ({name_some(have)}; the model has "
+            f"{name_some(ids)}): genes are matched by name alone"
+        )
+        return at
+    sought = np.flatnonzero((other | (at < 0)) & (ids != ""))
+    once = np.flatnonzero(~pd.Series(have).duplicated(keep=False))
+    position = pd.Index(have[once]).get_indexer(ids[sought])
+    position = np.where(position < 0, -1, once[position] if len(once) else -1)
+    at = np.where(other, -1, at)
+    position[np.isin(position, at) | pd.Series(ids[sought]).duplicated(keep=False)] = -1
+    at[sought] = position
+    if (lost := other & (at < 0)).any():
+        n = int(lost.sum())
+        note(
+            f"{count_of(n, 'gene', 'has', 'have')} different ids in the query and in the model "
+            f"({name_some(names[lost])}) and {'is' if n == 1 else 'are'} left out"
+        )
     return at
 
 

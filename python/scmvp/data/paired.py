@@ -30,6 +30,7 @@ class Paired:
         converted: Whether the ATAC counts are fragments that were insertions before.
         absent: Names of features by modality that the cells lack and that count as zero.
         files: Where counts on disk are.
+        gene_ids: Ids of the genes, as `types.gene_ids` gives them.
     """
 
     counts: dict[str, Matrix]
@@ -39,6 +40,7 @@ class Paired:
     converted: bool = False
     absent: dict[str, np.ndarray] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    gene_ids: np.ndarray | None = None
 
     @property
     def rna(self) -> Matrix:

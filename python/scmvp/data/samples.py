@@ -28,6 +28,7 @@ from .names import as_names, note
 from .peaks import Peaks, Union, peaks_of, refuse_other_genome, union_of
 from .places import places_of
 from .preprocess import insertions_to_fragments, looks_like_insertions
+from .types import gene_ids
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -238,12 +239,8 @@ def _without_other_ids(samples: Mapping[str, AnnData], shared: pd.Index) -> pd.I
     """Genes but for those with the same name and other ids, which are other genes."""
     if not all("gene_ids" in adata.var for adata in samples.values()):
         return shared
-    # ids of other versions of an annotation differ after the dot
-    ids = [
-        adata.var["gene_ids"].reindex(shared).astype(str).str.replace(r"\.\d+$", "", regex=True)
-        for adata in samples.values()
-    ]
-    differ = np.any([(one != ids[0]).to_numpy() for one in ids], axis=0)
+    ids: list[Any] = [gene_ids(adata.var.loc[shared]) for adata in samples.values()]
+    differ = np.any([one != ids[0] for one in ids], axis=0)
     if differ.all():
         raise InputError(
             f"no gene has the same id in all samples ({name_some(ids[0])}; {name_some(ids[-1])}); "

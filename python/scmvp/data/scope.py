@@ -39,12 +39,14 @@ class Scope:
         layers: Those of RNA, ATAC and protein that have the counts.
         covariates: The batches whose effects are removed from the latent; None without batches.
         insertions: Whether the ATAC counts of the fitted cells were of insertions.
+        gene_ids: Ids of the modeled genes, where the fitted cells had some.
     """
 
     features: dict[str, np.ndarray]
     layers: tuple[str | None, ...]
     covariates: Covariates | None
     insertions: bool
+    gene_ids: np.ndarray | None = None
 
     def matched(self, data: PairedData) -> Paired:
         """Counts of other cells in these features."""
@@ -55,7 +57,8 @@ class Scope:
             absent=self.features,
             columns=() if self.covariates is None else self.covariates.names,
         )
-        matched = in_features(counted_as_fitted(paired, self.insertions), self.features)
+        as_fitted = counted_as_fitted(paired, self.insertions)
+        matched = in_features(as_fitted, self.features, self.gene_ids)
         empty_cells(matched)
         return matched
 
@@ -183,7 +186,8 @@ def choose(
         "cells_incomplete": int(incomplete.sum()),
         "batch": columns,
     }
-    return Chosen(Scope(cells.features, layers, covariates, insertions), cells, account)
+    scope = Scope(cells.features, layers, covariates, insertions, cells.gene_ids)
+    return Chosen(scope, cells, account)
 
 
 def _refuse_few(n_cells: int, n_paired: int, n_modalities: int) -> None:

@@ -36,6 +36,17 @@ def feature_types(var: pd.DataFrame) -> pd.Series | None:
     return None
 
 
+def gene_ids(var: pd.DataFrame) -> np.ndarray | None:
+    """Ids of genes without the version of the annotation, '' where unknown; None: there are none.
+
+    Names of repeated symbols (DUP, DUP.1) depend on the order of the genes; ids do not.
+    """
+    if "gene_ids" not in var:
+        return None
+    ids = var["gene_ids"].astype(object).where(var["gene_ids"].notna(), "")
+    return ids.astype(str).str.replace(r"\.\d+$", "", regex=True).to_numpy(dtype=object)
+
+
 def columns_by_type(types: Iterable[Any], where: str) -> dict[str, np.ndarray]:
     """Positions of the features of each modality that there is.
 
