@@ -171,6 +171,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "there is no modality 'atac'": "case cicero",
         "give a MuData or the AnnData of the peaks": "case cicero",
         "the MuData has neither": "case modality_along",
+        "the MuData has axis=1": "case containers",
         "modality is {modality}; use": "case modality_along",
         "cannot read paired cells from": "case containers",
         "modality is missing": "case containers",

@@ -724,6 +724,7 @@ def containers(w):
     twice = {"gex": w.rna.copy(), "genes": w.rna.copy(), "atac": w.atac.copy()}
     meant = {"rna": w.rna.copy(), "genes": w.rna.copy(), "atac": w.atac.copy()}
     yield lambda: SCMVP(named(**twice)), lambda: SCMVP(named(**meant))
+    yield lambda: SCMVP(MuData({"rna": w.rna, "atac": w.atac}, axis=1)), lambda: SCMVP(both())
 
 
 # ---- files ---------------------------------------------------------------------------------------

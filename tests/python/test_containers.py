@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import warnings
+from functools import partial
 
 import anndata
 import h5py
@@ -330,6 +331,26 @@ def test_a_model_of_one_anndata(both, simulated, model, tmp_path):
     assert run("fit", tmp_path / "cells.h5ad", *arguments) == 0
     filtered = scmvp.filter_paired(both, 1, 1, 1, verbose=False)
     assert filtered["rna"].n_vars <= 300
+
+
+def test_modalities_of_different_cells_are_refused(simulated, tmp_path, refused, capsys):
+    apart = MuData({name: simulated[name] for name in ("rna", "atac")}, axis=1)
+    assert apart.n_obs == 2 * simulated.n_obs
+    for call in (
+        lambda: scmvp.SCMVP(apart),
+        lambda: scmvp.filter_paired(apart),
+        lambda: scmvp.pseudobulk(apart, "cell_type", "cell_type"),
+        lambda: scmvp.write_rds(apart, tmp_path / "apart.rds"),
+    ):
+        refused(call, "the MuData has axis=1", "make it with axis=0")
+    files = tmp_path / "apart.h5mu", tmp_path / "apart.zarr"
+    apart.write_h5mu(files[0])
+    apart.write_zarr(files[1])
+    for file in files:
+        refused(partial(scmvp.read, file), f"{file}: the MuData has axis=1")
+        refused(partial(scmvp.read, file, backed=True), f"{file}: the MuData has axis=1")
+    assert cli.main(["fit", str(files[0]), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert capsys.readouterr().err.startswith(f"scmvp: {files[0]}: the MuData has axis=1")
 
 
 def test_one_anndata_that_does_not_say_what_features_are(simulated, tmp_path, refused):

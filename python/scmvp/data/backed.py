@@ -18,6 +18,7 @@ from ..modalities import MODALITIES, label_of
 from .checks import paired_of
 from .claims import check_zarr, open_hdf5
 from .columns import columns_of_cells
+from .containers import refuse_axis
 from .formats import (
     damage_reported,
     files_read,
@@ -135,6 +136,7 @@ def _open(
         whole = whole[[name for name in whole if not str(name).startswith(drawn_up)]]
         names = names_in_mudata(mod, path)
         with in_file(path):
+            refuse_axis(root.attrs.get("axis", 0))
             groups = {modality: mod[names[modality]] for modality in expected.chosen(names)}
     else:
         raise InputError(

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
 def is_mudata(data: Any) -> bool:
     """Whether it has modalities, as a MuData has; a data frame has a method of that name."""
-    return hasattr(data, "mod") and hasattr(data, "obs_names")
+    found = hasattr(data, "mod") and hasattr(data, "obs_names")
+    if found:
+        refuse_axis(getattr(data, "axis", 0))
+    return found
+
+
+def refuse_axis(axis: int) -> None:
+    """Refuse a MuData that has the cells of one modality after those of the other."""
+    if axis == 1:
+        raise InputError(
+            "the MuData has axis=1, for modalities of different cells; make it with axis=0, as "
+            "MuData({'rna': rna, 'atac': atac}) does"
+        )
 
 
 def is_anndata(data: Any) -> bool:

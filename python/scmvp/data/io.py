@@ -20,6 +20,7 @@ from ..files import WatchedFile
 from ..modalities import MODALITIES, label_of
 from ..progress import Report, part_of
 from .claims import check_structure
+from .containers import refuse_axis
 from .formats import (
     ACCEPTED,
     check_container,
@@ -108,6 +109,7 @@ def _read_mudata(
             _check_matrices(mdata.mod[name], name)
     names = names_in_mudata(mdata.mod, path)
     with in_file(path):
+        refuse_axis(_axis_in(path, mdata))
         wanted = expected.chosen(names)
     chosen = {
         modality: _with_counts(mdata.mod[names[modality]], modality, path, layers.get(modality))
@@ -119,6 +121,14 @@ def _read_mudata(
         joined = join_all(chosen, obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
     add_the_rest(joined, mdata)
     return joined
+
+
+def _axis_in(path: Path, mdata: MuData) -> int:
+    if path.suffix.lower() != ".zarr":
+        return mdata.axis
+    import zarr  # mudata does not read it there
+
+    return zarr.open_group(str(path), mode="r").attrs.get("axis", 0)
 
 
 @contextmanager
