@@ -102,7 +102,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         OSError: It cannot be written; `filename` is `path`.
     """
     target = _followed(path)
-    refuse_no_file(target)
+    refuse_no_file(Path(path))
     partial = _beside(target)
     try:
         with _named_as(partial, path):
@@ -210,9 +210,22 @@ def refuse_source(path: Path, sources: Iterable[Path]) -> None:
 
 
 def refuse_no_file(path: Path) -> None:
-    """Refuse to replace a device or a pipe by a file."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+    """Refuse to replace a device or a pipe by a file, or the file that a stream writes to."""
+    is_other = path.exists() and not path.is_file() and not path.is_dir()
+    if is_other or _leads_to_stream(path):
         raise InputError(f"'{path}' is not a file but a device or a pipe; name a file")
+
+
+def _leads_to_stream(path: Path) -> bool:
+    """Whether it is one like /dev/stdout, or a link to it: its file is open under another name."""
+    for _ in range(40):  # links, as many as Linux follows
+        path = _followed(path.absolute().parent) / path.name
+        if str(path.parent) in ("/dev", "/dev/fd") or Path("/proc") in path.parents:
+            return True
+        if not path.is_symlink():
+            return False
+        path = path.parent / path.readlink()
+    return False
 
 
 def _is_at(target: Path, source: Path) -> bool:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import anndata
 import killed
@@ -314,6 +315,28 @@ def test_a_folder_takes_the_place_of_another(tmp_path, monkeypatch, exchanges):
     assert names_in(tmp_path) == {"out", "out/new"}
 
 
+def _refuse_streams(folder: Path) -> None:
+    """Names of a file that is open are no place for another one, whatever they lead to."""
+    log = folder / "log"
+    with log.open("w") as file:
+        number = file.fileno()
+        names = [f"/dev/fd/{number}"]
+        if sys.platform == "linux":
+            names += [f"/proc/{process}/fd/{number}" for process in ("self", os.getpid())]
+        (folder / "stream").symlink_to(names[0])
+        (folder / "fds").symlink_to("/dev/fd")
+        (folder / "again").symlink_to("stream")
+        for name in (*names, folder / "stream", folder / "again", folder / "fds" / str(number)):
+            assert os.path.samefile(name, log)
+            with pytest.raises(scmvp.InputError, match="a device or a pipe"):
+                files.writable(name)
+            with pytest.raises(scmvp.InputError, match="a device or a pipe"):
+                files.whole_file(name).__enter__()
+    shared = Path("/dev/shm")
+    if os.access(shared, os.W_OK):
+        assert files.writable(shared / "scmvp.csv") == shared / "scmvp.csv"
+
+
 def test_links_stay_and_devices_are_refused(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "x").write_text("old")
@@ -327,6 +350,7 @@ def test_links_stay_and_devices_are_refused(tmp_path):
     with pytest.raises(scmvp.InputError, match="a device or a pipe"):
         with files.whole_file("/dev/null"):
             pass
+    _refuse_streams(tmp_path)
     long = tmp_path / ("é" * 127)
     with files.whole_file(long) as partial:
         partial.write_text("new")
