@@ -209,6 +209,9 @@ ADVICE: dict[str, dict[str, str]] = {
         "fdr is": STATES,
         "leave out what was not": "test_differential::test_nothing_is_said_of_absent_features",
     },
+    "distributed": {
+        "for several processes, but": "test_distributed::test_a_start_without_torchrun_is_refused",
+    },
     "doublets": {
         "too few to score doublets": "case too_few_to_score",
         "belong to one component of the mixture": "case one_component",

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_cli import FIT, assert_refused
+from test_cli import run as cli_run
 from torch import distributed
 
 import scmvp
@@ -30,6 +32,31 @@ def elbos(folder: Path) -> np.ndarray:
     with (folder / "history.csv").open() as file:
         rows = [*csv.DictReader(file)]
     return np.array([[float(row["elbo_train"]), float(row["elbo_validation"])] for row in rows])
+
+
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29517"}
+
+
+@pytest.mark.parametrize(
+    "given, odd",
+    [
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_PORT and MASTER_ADDR are missing"),
+        (TORCHRUN | {"WORLD_SIZE": "x"}, "WORLD_SIZE is missing or not valid"),
+        (TORCHRUN | {"WORLD_SIZE": "2", "RANK": "2"}, "RANK is missing or not valid"),
+        (TORCHRUN | {"WORLD_SIZE": "2", "MASTER_PORT": ""}, "MASTER_PORT is missing"),
+    ],
+)
+def test_a_start_without_torchrun_is_refused(pair_folder, tmp_path, monkeypatch, given, odd):
+    fit = ["fit", pair_folder, "--out", tmp_path / "out", *FIT, "--quiet"]
+    with monkeypatch.context() as patch:
+        for name in ("WORLD_SIZE", *TORCHRUN):
+            patch.delenv(name, raising=False)
+        for name, value in given.items():
+            patch.setenv(name, value)
+        result = cli_run(*fit)
+    assert_refused(result, f"WORLD_SIZE={given['WORLD_SIZE']} ", odd, "or unset WORLD_SIZE")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert cli_run(*fit).returncode == 0
 
 
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="this PyTorch has no gloo")

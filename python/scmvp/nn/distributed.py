@@ -16,6 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..errors import InputError
+from ..words import in_a_row
+
 Items = TypeVar("Items", np.ndarray, Tensor)
 
 
@@ -43,9 +46,10 @@ def ranks() -> Ranks:
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """Inside, this process belongs to the group that `torchrun` started, if it was."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or not dist.is_available():
+    if (os.environ.get("WORLD_SIZE") or "1") == "1" or not dist.is_available():
         yield ALONE
         return
+    _refuse_other_start()
     device = own_device()
     if device is not None:
         torch.cuda.set_device(device)
@@ -56,9 +60,27 @@ def joined() -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+def _refuse_other_start() -> None:
+    """Refuse to wait for processes that `torchrun` has not started."""
+    given = {"LOCAL_RANK": "0"} | os.environ
+    numbers = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")
+    odd = [name for name in numbers if not given.get(name, "").isdecimal()]
+    if not given.get("MASTER_ADDR"):
+        odd.append("MASTER_ADDR")
+    if not odd and int(given["RANK"]) >= int(given["WORLD_SIZE"]):
+        odd = ["RANK"]
+    if odd:
+        raise InputError(
+            f"the environment has WORLD_SIZE={given['WORLD_SIZE']} for several processes, but "
+            f"{in_a_row(odd)} {'is' if len(odd) == 1 else 'are'} missing or not valid; start these "
+            "processes with torchrun, or unset WORLD_SIZE"
+        )
+
+
 def own_device() -> torch.device | None:
     """The GPU of this process; None where there is no GPU for each."""
-    local = int(os.environ.get("LOCAL_RANK", 0))
+    given = os.environ.get("LOCAL_RANK", "")
+    local = int(given) if given.isdecimal() else 0
     if local < torch.cuda.device_count():
         return torch.device("cuda", local)
     return None
