@@ -260,6 +260,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "rename those that are": "case kinds_of_files",
         "are left out ({name_some(others)})": NOTE,
         "does not fit into the memory": "case memory",
+        "holds a 10x matrix": "test_io::test_a_misnamed_file_is_read_for_what_it_is",
+        "in another program": "test_io::test_a_locked_file_is_not_called_damaged",
         "permission denied": "says what the system says",
         "is not a readable {kind}": DAMAGE,
         "beside {path}; name the file": "case files_of_fragments",

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
+import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +16,7 @@ from conftest import TenX
 from mudata import MuData
 
 import scmvp
+from scmvp.data.checks import check_paired
 from scmvp.data.joining import join
 from scmvp.data.names import make_unique
 from scmvp.data.peaks import read_bed
@@ -320,3 +325,35 @@ def test_a_byte_order_mark_is_no_part_of_a_name(ten_x, tmp_path):
     assert mdata["rna"].var["gene_ids"].iloc[0] == ten_x.ids[0]
     (tmp_path / "peaks.bed").write_text("chr1\t1\t9\n", encoding="utf-8-sig")
     assert list(read_bed(tmp_path / "peaks.bed").chrom) == ["chr1"]
+
+
+def test_a_misnamed_file_is_read_for_what_it_is(simulated, ten_x, tmp_path, refused):
+    simulated.write_h5mu(tmp_path / "cells.h5ad")
+    simulated["rna"].write_h5ad(tmp_path / "rna.h5mu")
+    for backed in (False, True):
+        whole = scmvp.read(tmp_path / "cells.h5ad", backed=backed)
+        rna = scmvp.read(tmp_path / "rna.h5mu", backed=backed, modalities="rna")
+        if not backed:
+            assert [*whole.mod] == ["rna", "atac"] and [*rna.mod] == ["rna"]
+            whole, rna = check_paired(whole), check_paired(rna, modalities=["rna"])
+        for read in (whole, rna):
+            assert read.counts["rna"].shape == simulated["rna"].shape
+            assert np.array_equal(read.genes, simulated["rna"].var_names)
+    path = ten_x.write_h5(tmp_path / "cells.h5").rename(tmp_path / "tenx.h5ad")
+    for backed in (False, True):
+        refused(partial(scmvp.read, path, backed), f"{path} holds a 10x matrix", "ends in .h5")
+    scmvp.read(path.rename(tmp_path / "again.h5"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="HDF5 locks files as a whole there")
+def test_a_locked_file_is_not_called_damaged(simulated, tmp_path, refused):
+    path = tmp_path / "cells.h5mu"
+    simulated.write_h5mu(path)
+    holding = f"import h5py, sys; f = h5py.File({str(path)!r}, 'r+'); print(flush=True); input()"
+    command = [sys.executable, "-c", holding]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        for backed in (False, True):
+            refused(partial(scmvp.read, path, backed), f"{path} is open for writing in another")
+        other.communicate(b"\n")
+    assert scmvp.read(path).n_obs == simulated.n_obs

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
+
 from ..errors import InputError, InputNote, first_line
 from ..modalities import MODALITIES, listed
 from ..words import name_some
@@ -97,10 +99,13 @@ def plain_or_gzipped(folder: Path, *names: str) -> Path | None:
 
 
 def holds_mudata(path: Path) -> bool:
-    """Whether an h5mu or zarr file holds a MuData (an .h5ad and other zarr: an AnnData)."""
-    return path.suffix.lower() == ".h5mu" or (
-        path.suffix.lower() == ".zarr" and (path / "mod").exists()
-    )
+    """Whether an HDF5 or zarr file holds a MuData, whatever its name; if not, an AnnData."""
+    if path.suffix.lower() == ".zarr":
+        return (path / "mod").exists()
+    with damage_reported(path, f"{path.suffix[1:]} file"), h5py.File(path, "r") as file:
+        if file.id.links.exists(b"matrix") and not file.id.links.exists(b"obs"):
+            raise InputError(f"{path} holds a 10x matrix; give the file a name that ends in .h5")
+        return file.id.links.exists(b"mod")
 
 
 def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
@@ -151,6 +156,10 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
         raise InputError(
             f"{path} does not fit into the memory; leave its counts on disk with backed=True, or "
             "give a smaller part of it"
+        ) from error
+    except BlockingIOError as error:  # HDF5 has locked it
+        raise InputError(
+            f"{path} is open for writing in another program; close it there first"
         ) from error
     except PermissionError as error:
         raise InputError(f"{path} cannot be opened: permission denied") from error

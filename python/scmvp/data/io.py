@@ -99,7 +99,7 @@ def _read_anndata(path: Path, report: Report) -> AnnData:
 def _read_mudata(
     path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report, expected: Expected
 ) -> MuData:
-    reader = read_h5mu if path.suffix.lower() == ".h5mu" else read_zarr
+    reader = read_zarr if path.suffix.lower() == ".zarr" else read_h5mu
     with damage_reported(path, f"MuData {path.suffix[1:]} file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_container(path)
