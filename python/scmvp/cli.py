@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import scmvp
 
@@ -41,7 +42,7 @@ from .outputs import (
     write_json,
     write_latent,
 )
-from .paths import output_file, output_folder
+from .paths import output_file, output_folder, result_folder
 from .progress import SILENT, Display, Listener, Stages, displayed
 from .reading import read_for_fit
 from .several import named_paths
@@ -180,7 +181,7 @@ def _embed(arguments: argparse.Namespace, messages: _Messages) -> int:
 
 
 def _clusters(arguments: argparse.Namespace, messages: _Messages) -> int:
-    result, out = as_path(arguments.result), output_file(arguments)
+    result, out = result_folder(arguments), output_file(arguments)
     model = _load(result / "model", messages)
     cells, latent = read_latent(result / "latent.csv")
     found = model.responsibilities(
@@ -195,7 +196,7 @@ def _clusters(arguments: argparse.Namespace, messages: _Messages) -> int:
 def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
     from .report.write import write_report
 
-    result, out = as_path(arguments.result), output_file(arguments)
+    result, out = result_folder(arguments), output_file(arguments)
     model = _load(result / "model", messages)
     how = {name: getattr(arguments, name) for name in ("n_clusters", "resolution", "title", "seed")}
     how |= {name: getattr(arguments, name) for name in ("markers", "columns", "groupby")}
@@ -232,7 +233,7 @@ def _impute(arguments: argparse.Namespace, messages: _Messages) -> int:
 
 
 def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
-    from .tools.groups import labels_in
+    from .tools.groups import OF_MODEL, labels_in
 
     features = _names_in(arguments.features)
     out = output_file(arguments)
@@ -243,7 +244,8 @@ def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
         names = cells.cells if isinstance(cells, Paired) else cells.obs_names
         groupby = labels_in(arguments.labels, names)
     elif groupby is None and arguments.group1 is not None:
-        groupby = model.predict(cells)  # here group1 has labels, and never names of cells
+        # here group1 has labels, and never names of cells
+        groupby = pd.Series(model.predict(cells), name=OF_MODEL)
     word = feature_of(arguments.modality)
     table = model.differential(
         arguments.modality, cells, groupby=groupby, group1=arguments.group1,

@@ -27,6 +27,13 @@ from .progress import Report, no_report
 
 SUFFIX = ".scmvp-partial"
 _PIECE = 16 << 20  # bytes read at a time
+_ENDINGS = {
+    "HDF5": (".h5", ".hdf5", ".h5ad"),
+    "CSV": (".csv", ".txt"),
+    "HTML": (".html", ".htm"),
+    "of another format": (".h5mu", ".zarr", ".rds", ".tsv", ".gz", ".zip", ".xlsx", ".parquet",
+                          ".mtx", ".npy", ".npz", ".pdf", ".json"),
+}  # fmt: skip
 
 
 def as_path(path: str | os.PathLike) -> Path:
@@ -182,6 +189,17 @@ def writable(path: str | os.PathLike, sources: Iterable[Path] = ()) -> Path:
         raise InputError(f"'{path}' cannot be made: '{path.parent}' is not a writable folder")
     refuse_no_file(path)
     refuse_source(path, sources)
+    return path
+
+
+def refuse_format(path: Path, written: str) -> Path:
+    """The path, unless its ending is that of another format than what is `written` there."""
+    known = [kind for kind, endings in _ENDINGS.items() if path.suffix.lower() in endings]
+    if known and known != [written]:
+        raise InputError(
+            f"what is written is {written}, and '{path}' is the name of another kind of file; name "
+            f"one that ends in {_ENDINGS[written][0]}"
+        )
     return path
 
 

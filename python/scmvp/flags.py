@@ -344,7 +344,7 @@ _FLAGS = (
     (re.compile(r"\bmosaic=True\b"), "--mosaic"),
     (re.compile(r"(?<!\w)modalities=\('(\w+)',\)"), r"--modalities \1"),
     (re.compile(r"(?<!\w)modalities=\('(\w+)', '(\w+)'\)"), r"--modalities \1 \2"),
-    (re.compile(r"^modalities is \[([^]]*)\]"), r"--modalities is \1"),
+    (re.compile(r"(?<![\w'])modalities is [\[(]([^\])]*?),?[\])]"), r"--modalities is \1"),
     (re.compile(r"\bfragments=True\b"), "--fragments"),
     (re.compile(r"\bpeaks='([^']*)'"), r"--peaks '\1'"),
     (re.compile(r"give a dict of names and paths$"), "give each as NAME=PATH"),

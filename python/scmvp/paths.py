@@ -8,9 +8,14 @@ from pathlib import Path
 
 from .data.formats import files_read, fragments_beside
 from .errors import InputError
-from .files import as_path, refuse_source, writable
+from .files import as_path, refuse_format, refuse_source, writable
 from .outputs import files_of_model, refuse_output_folder
 from .several import named_paths
+
+# What the commands write into their file; that of join is a MuData.
+WRITTEN = {
+    "embed": "CSV", "clusters": "CSV", "differential": "CSV", "impute": "HDF5", "report": "HTML",
+}  # fmt: skip
 
 
 def output_file(arguments: argparse.Namespace) -> Path:
@@ -22,7 +27,19 @@ def output_file(arguments: argparse.Namespace) -> Path:
     out = as_path(arguments.out)
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name a file")
-    return writable(out, _sources(arguments))
+    out = writable(out, _sources(arguments))
+    return out if arguments.command == "join" else refuse_format(out, WRITTEN[arguments.command])
+
+
+def result_folder(arguments: argparse.Namespace) -> Path:
+    """The folder of a fit that a command reads."""
+    folder = as_path(arguments.result)
+    if not (folder / "model" / "model.json").is_file():
+        raise InputError(
+            f"'{folder}' has no model/model.json; give the folder that scmvp fit wrote, not its "
+            "model"
+        )
+    return folder
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:

@@ -230,6 +230,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "endings": {"there is not enough memory": "case memory"},
     "files": {
         "is not a path": "case odd_kinds",
+        "the name of another kind of file": "case places",
         "a device or a pipe": "case places",
         "a path is empty": "case places",
         "is a folder; name a file": "case places",
@@ -437,6 +438,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "paths": {
         "is a folder; name a file": "case on_the_command_line",
         "a file outside of it": "case on_the_command_line",
+        "not its model": "case on_the_command_line",
     },
     "peaks": {
         "name peaks like": "case peaks_to_count",

@@ -623,6 +623,7 @@ def places(w):
     yield lambda: write(w.tmp / "no" / "x.h5"), lambda: write(w.tmp / "y.h5")
     yield lambda: write("/dev/null"), lambda: write(w.tmp / "z.h5")
     yield lambda: write(""), lambda: write(w.tmp / "w.h5")
+    yield lambda: write(w.tmp / "x.csv"), lambda: write(w.tmp / "csv.h5")
     w.mdata.write_h5mu(w.tmp / "cells.h5mu")
     cells = scmvp.read(w.tmp / "cells.h5mu", backed=True)
     yield (
@@ -1676,3 +1677,5 @@ def on_the_command_line(w):
             fit(here / out, "--checkpoint", state),
             fit(here / out, "--checkpoint", here / "state"),
         )
+    level = "--n-clusters", 2, "--out", w.tmp / "level.csv", "--quiet"
+    yield run("clusters", full / "model", *level), run("clusters", full, *level)

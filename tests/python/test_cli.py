@@ -338,6 +338,39 @@ def test_input_the_model_refuses(fitted, cells, tmp_path):
     assert not out.exists()
 
 
+def test_a_file_has_no_ending_of_another_format(fitted, cells, tmp_path):
+    model = fitted / "model"
+    impute = "impute", model, cells, "--modality", "rna"
+    written = {
+        "csv": (("embed", model, cells), ("clusters", fitted, "--n-clusters", 2)),
+        "h5": (impute,),
+        "html": (("report", fitted),),
+    }
+    for ending, commands in written.items():
+        for command in commands:
+            for other in {*written, "rds", "tsv"} - {ending}:
+                out = tmp_path / f"x.{other}"
+                assert_refused(run(*command, "--out", out), str(out), f"ends in .{ending}")
+                assert not out.exists()
+    assert run(*impute, "--out", tmp_path / "x.v2").returncode == 0
+    assert (tmp_path / "x.v2").read_bytes()[1:4] == b"HDF"
+
+
+def test_refusals_are_of_what_was_given(fitted, cells, tmp_path):
+    out = tmp_path / "x.csv"
+    level = "--n-clusters", "2", "--out", out
+    sentence = f"'{fitted / 'model'}' has no model/model.json; give the folder that scmvp fit wrote"
+    assert_refused(run("clusters", fitted / "model", *level), sentence)
+    assert_refused(run("report", fitted / "model", "--out", tmp_path / "x.html"), sentence)
+    test = "differential", fitted / "model", cells, "--modality", "rna", "--group1", "9"
+    result = run(*test, "--out", out)
+    assert_refused(result, "--group1 is '9', and the clustering of the model has no such label")
+    assert "groupby" not in result.stderr
+    for given in (["protein"], ["rna", "protein"]):
+        result = run("fit", cells, "--out", tmp_path / "out", "--modalities", *given)
+        assert_refused(result, f"--modalities is {', '.join(map(repr, given))}; the data have")
+
+
 @pytest.mark.slow
 def test_notes_about_the_input_are_shown(cells, tmp_path, capsys):
     pytest.importorskip("torch")

@@ -18,6 +18,7 @@ from ..errors import InputError, InputNote, LeftOut, first_line
 from ..words import count_of, name_some
 
 FEWEST_CELLS = 3  # of a group
+OF_MODEL = "the clustering of the model"  # what names the groups without groupby
 _NAMED = 10  # groups that a message names
 
 
@@ -106,7 +107,7 @@ def groups_in(
     named = groupby if isinstance(groupby, str) else getattr(groupby, "name", None) or "groupby"
     labels = column_of(data, groupby, cells) if isinstance(groupby, str) else groupby
     if groupby is None and (group1 is None or np.ndim(group1) == 0):
-        labels, named = clusters(), "the clusters of the model"
+        labels, named = clusters(), OF_MODEL
     return groups_of(cells, labels, group1, group2, named)
 
 
