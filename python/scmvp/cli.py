@@ -183,7 +183,7 @@ def _embed(arguments: argparse.Namespace, messages: _Messages) -> int:
 def _clusters(arguments: argparse.Namespace, messages: _Messages) -> int:
     result, out = result_folder(arguments), output_file(arguments)
     model = _load(result / "model", messages)
-    cells, latent = read_latent(result / "latent.csv")
+    cells, latent = read_latent(result / "latent.csv", model.account["n_cells"])
     found = model.responsibilities(
         latent, n_clusters=arguments.n_clusters, resolution=arguments.resolution
     )
@@ -204,7 +204,7 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
         cells = _cells(arguments, messages, Expected(known=model.features))
         model.report(out, cells, progress=messages.progress, **how)
     else:  # without counts: what there is of the fit
-        names, latent = read_latent(result / "latent.csv")
+        names, latent = read_latent(result / "latent.csv", model.account["n_cells"])
         how["cells_as"] = "INPUT, after DIR"
         write_report(out, model, names, latent, stages=messages.stages, **how)
     messages.show(f"{arguments.out}: report written")

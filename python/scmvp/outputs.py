@@ -55,7 +55,7 @@ def files_of_model(folder: Path) -> list[Path]:
 
 def write_latent(path: Path, cells: Iterable[str], latent: np.ndarray) -> None:
     """`latent.csv`."""
-    header = ["cell", *(f"latent_{number + 1}" for number in range(latent.shape[1]))]
+    header = ["cell", *_latent_columns(latent.shape[1])]
     rows = ((cell, *map(_number, row)) for cell, row in zip(cells, latent, strict=True))
     _write_table(path, header, rows)
 
@@ -68,13 +68,28 @@ def write_clusters(path: Path, cells: Iterable[str], probabilities: np.ndarray) 
     _write_table(path, ["cell", "cluster", "probability"], rows)
 
 
-def read_latent(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Names of cells, and their latent, (n, D), of a `latent.csv`."""
+def read_latent(path: Path, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Names of cells, and their latent, (n, D), of a `latent.csv` in any order of these.
+
+    Raises:
+        InputError: It has other columns, or is not of the cells of the model, `n_cells`.
+    """
     try:
-        table = pd.read_csv(path, dtype={"cell": str}, keep_default_na=False)
-        return table["cell"].to_numpy(), table.drop(columns="cell").to_numpy(np.float64)
+        table = pd.read_csv(path, dtype={"cell": str}, keep_default_na=False).set_index("cell")
+        latent = table[_latent_columns(table.shape[1])].to_numpy(np.float64)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"'{path}' cannot be read as the latent of a fit; fit again") from error
+    if table.index.nunique() != n_cells or len(table) != n_cells:
+        raise InputError(
+            f"'{path}' has {count_of(len(table), 'row')} of "
+            f"{count_of(table.index.nunique(), 'cell')}, but its model was fitted to "
+            f"{count_of(n_cells, 'cell')}; put back the file that scmvp fit wrote, or fit again"
+        )
+    return table.index.to_numpy(), latent
+
+
+def _latent_columns(n_latent: int) -> list[str]:
+    return [f"latent_{number + 1}" for number in range(n_latent)]
 
 
 def write_history(path: Path, history: dict[str, list[Any]]) -> None:

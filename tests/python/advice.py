@@ -434,6 +434,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "is not empty": "case on_the_command_line",
         "holds files that scmvp fit did not write": "case on_the_command_line",
         "cannot be read as the latent": "test_tree::test_clusters_of_a_result_on_the_command_line",
+        "but its model was fitted to": "test_cli::test_a_latent_is_read_by_name",
     },
     "paths": {
         "is a folder; name a file": "case on_the_command_line",

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -354,6 +356,35 @@ def test_a_file_has_no_ending_of_another_format(fitted, cells, tmp_path):
                 assert not out.exists()
     assert run(*impute, "--out", tmp_path / "x.v2").returncode == 0
     assert (tmp_path / "x.v2").read_bytes()[1:4] == b"HDF"
+
+
+def test_a_latent_is_read_by_name(fitted, tmp_path):
+    result, file = tmp_path / "result", tmp_path / "x.csv"
+    shutil.copytree(fitted, result)
+    commands = [
+        ("clusters", result, "--n-clusters", 2, "--quiet", "--out", file),
+        ("report", result, "--quiet", "--out", tmp_path / "x.html"),
+    ]
+    table = pd.read_csv(result / "latent.csv", index_col="cell", dtype={"cell": str})
+
+    def run_on(changed):
+        changed.to_csv(result / "latent.csv")
+        return [run(*command) for command in commands]
+
+    assert [ran.returncode for ran in run_on(table)] == [0, 0]
+    expected = pd.read_csv(file, index_col="cell")
+    assert run_on(table.iloc[::-1, ::-1])[0].returncode == 0
+    pd.testing.assert_frame_equal(pd.read_csv(file, index_col="cell").loc[expected.index], expected)
+    n = len(table)
+    twice = table.rename(index={table.index[1]: table.index[0]})
+    for changed, words in (
+        (table.iloc[1:], f"has {n - 1} rows of {n - 1} cells, but its model was fitted to {n}"),
+        (twice, f"has {n} rows of {n - 1} cells, but"),
+        (table.rename(columns={"latent_1": "latent_0"}), "cannot be read as the latent of a fit"),
+        (table.assign(more=1), "cannot be read as the latent of a fit"),
+    ):
+        for ran in run_on(changed):
+            assert_refused(ran, f"'{result / 'latent.csv'}'", words)
 
 
 def test_refusals_are_of_what_was_given(fitted, cells, tmp_path):
