@@ -12,7 +12,8 @@
 #' @param gene.coords Gene coordinates, in any form that [LinkPeaksLASSO()] accepts; `NULL`: the
 #'   annotation of the ChromatinAssay of a Seurat object.
 #' @param upstream,downstream Size of the proximal window in base pairs before and after the start.
-#' @param assay Peak assay of a Seurat object; `NULL` for that of the fit, else the only one.
+#' @param assay Peak assay, or alternative experiment, of an object; `NULL` for that of the fit,
+#'   else the only one.
 #' @return A data frame. For peaks: `peak`, `class` (a factor of `proximal` and `distal`), `gene`
 #'   (the nearest by its start), `distance` (of the peak's nearest base from that start, negative
 #'   upstream, 0 if the start lies in the peak); `NA` on chromosomes without a gene. For pairs of
@@ -40,6 +41,8 @@ ClassifyCRE <- function(object, gene.coords = NULL, upstream = 2000, downstream 
       gene.coords <- stored_genes(part, rna, about(object)$part)
     }
     object <- ranges_table(part$ranges(), part$features)
+  } else {
+    refuse_unused(match.call(), environment(), "assay", "an object, not for peaks or links")
   }
   if (is.null(gene.coords)) refuse("gene.coords is needed to know where genes start.")
   if (methods::is(object, "GRanges")) object <- table_of_links(object)

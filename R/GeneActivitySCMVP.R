@@ -16,10 +16,11 @@
 #'   where d is the distance from the start to the nearest base of the peak.
 #' @param upstream,decay,distance Distances in base pairs; see `method`.
 #' @param values `"imputed"` or `"measured"`.
-#' @param library.size Sum of the imputed values of a cell over all peaks of the model.
-#' @param assay.name Name of the new assay (altExp).
+#' @param library.size For imputed values: their sum in a cell over all peaks of the model.
+#' @param assay.name For `as = "object"`: name of the new assay (altExp).
 #' @param as `"object"`, or `"matrix"`: genes x cells.
-#' @param peaks Counts, peaks x cells, if the object does not contain them, for measured values.
+#' @param peaks For measured values: counts, peaks x cells, if the object does not contain them or
+#'   others are to be used.
 #' @param batch For a model fitted with batches: the batch for which accessibility is imputed; see
 #'   [ImputeSCMVP()].
 #' @inheritParams DoubletScoreSCMVP
@@ -64,6 +65,7 @@ GeneActivitySCMVP <- function(object, gene.coords = NULL, method = c("body", "de
   record <- stored_results(object, reduction)
   refuse_other_model("peaks", kinds_of_model(record$model))
   as <- activity_kind(object, as)
+  refuse_of_other_values(request$values, as, match.call(), environment(), "library.size")
   if (as == "object") check_activity_name(object, assay.name, reduction, record, "gene")
   places <- places_of_activity(object, record, reduction, gene.coords, verbose)
   found <- with_accessibility(

@@ -24,9 +24,9 @@
 #'   the protein. Not used for methylation levels.
 #' @param log Return log(1 + x); `NULL`: for genes and proteins yes (the scale of `NormalizeData()`
 #'   when `library.size` is 10,000 and all genes are modeled), for peaks and methylation no.
-#' @param assay.name Name of the assay (altExp) for the values; `NULL` for `scMVP_RNA`,
-#'   `scMVP_ATAC`, `scMVP_ADT` or `scMVP_Methylation`. An assay that an earlier call created is
-#'   extended.
+#' @param assay.name For `as = "object"`: name of the assay (altExp) for the values; `NULL` for
+#'   `scMVP_RNA`, `scMVP_ATAC`, `scMVP_ADT` or `scMVP_Methylation`. An assay that an earlier call
+#'   created is extended.
 #' @param as `"object"` or `"matrix"`. The default is the object, and the matrix with `cells`, `by`
 #'   or `file`.
 #' @param file Path of an HDF5 file to write (must not exist): the values are written in blocks and
@@ -86,6 +86,7 @@ ImputeSCMVP <- function(object, modality = c("rna", "peaks", "protein", "methyla
   latent <- latent_of(object, reduction)
   home <- home_of(object, reduction)
   if (as == "matrix") {
+    refuse_unused(match.call(), environment(), "assay.name", "as = \"object\"")
     groups <- if (!is.null(by)) {
       groups_of(by, rownames(latent), grouping_columns(object, by, home))
     }

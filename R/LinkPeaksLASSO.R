@@ -97,7 +97,8 @@
 #'   the columns of its `LinkPeaks()` alone; or, for Seurat, `"object"` with `"links"` as the
 #'   `Links()` of its ChromatinAssay and the data frame in `Misc(object, "lasso_links")`.
 #' @param peaks Accessibility, peaks x cells, of the same cells.
-#' @param ranges Ranges of the peaks (GRanges or data frame), or `NULL` to read their names.
+#' @param ranges For matrices: ranges of the peaks (GRanges or data frame), or `NULL` to read their
+#'   names.
 #' @param genes Names of genes; `NULL` for all.
 #' @param gene.coords Gene coordinates (section Transcription starts): a data frame (gene; seqnames,
 #'   start, end, strand or tss), a GRanges, a GTF, GFF3 or BED file, an EnsDb or a TxDb. `NULL`: the
@@ -171,6 +172,7 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
     "rna.assay", "peak.assay", "rna.layer", "peak.layer", "reduction", "dims"
   ))
   input <- if (is_container(object)) {
+    refuse_unused(match.call(), environment(), "ranges", "matrices, as an object has its own")
     lasso_of_object(
       object, peaks, rna.assay, peak.assay, rna.layer, peak.layer, gene.coords, reduction, dims, as
     )

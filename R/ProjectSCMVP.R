@@ -80,6 +80,9 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
                          protein.assay = NULL, protein.experiment = NULL, impute.proteins = FALSE,
                          methylation = NULL, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("model", "query", "...")))
+  if (!is_container(model)) {
+    refuse_unused(match.call(), environment(), "model.reduction", "an object with the model")
+  }
   projection <- projection_settings(
     model, model.reduction, modality, min.shared, max.gb, backend, verbose,
     check_flag(mosaic, "mosaic"),

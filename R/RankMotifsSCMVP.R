@@ -72,9 +72,10 @@ RankMotifsSCMVP <- function(object, group.by = NULL, assay.name = "motif", genes
 #' @inheritParams RankMotifsSCMVP
 #' @param values Expression to compare with: `"imputed"`, or `"measured"`, the counts of the fit
 #'   divided by the total of their cell. Cells without counts of genes are left out.
-#' @param expression Other expression, genes x cells, to be taken as it is; needed where `object` is
-#'   a matrix. Cells are matched by name. Cells without expression of any gene were not measured and
-#'   are left out, as a message says, if the median of the others has at least 20 genes.
+#' @param expression Instead of `values`: expression, genes x cells, taken as it is; needed where
+#'   `object` is a matrix. Cells are matched by name. Cells without expression of any gene were not
+#'   measured and are left out, as a message says, if the median of the others has at least 20
+#'   genes.
 #' @param reduction Name of the reduction with the model; `NULL` for that of the activities.
 #' @param batch For a model fitted with batches: the batch for which expression is imputed; see
 #'   [ImputeSCMVP()].
@@ -106,6 +107,7 @@ MotifExpressionSCMVP <- function(object, values = c("imputed", "measured"), expr
   refuse_for_matrix(
     object, match.call(), environment(), c("values", "assay.name", "reduction", "batch")
   )
+  if (!is.null(expression)) refuse_beside_expression(match.call(), environment())
   request <- activity_request(values, batch, backend, verbose)
   scores <- motif_scores(object, assay.name, genes, reduction)
   if (is.null(expression) && !is_container(object)) {
@@ -138,8 +140,8 @@ MotifExpressionSCMVP <- function(object, values = c("imputed", "measured"), expr
 #' @param factors Names of factors to return, ignoring case; `NULL` for all.
 #' @param values Expression of factors and genes: `"imputed"`, or `"measured"`, the counts of the
 #'   fit divided by the total of their cell. Cells without counts of genes are left out.
-#' @param expression Other expression, genes x cells, to be taken as it is, without the cells in
-#'   which no gene was measured, as in [MotifExpressionSCMVP()].
+#' @param expression Instead of `values`: expression, genes x cells, taken as it is, without the
+#'   cells in which no gene was measured, as in [MotifExpressionSCMVP()].
 #' @param reduction Name of the reduction with the model.
 #' @return A data frame with one row per motif of a factor and link, the links in their order: `tf`,
 #'   `motif`, `peak`, `gene`, `score` (of the link: the column `score` or `coefficient`) and
@@ -171,6 +173,7 @@ RegulonsSCMVP <- function(object, links, motifs = NULL, factors = NULL,
                           p.value = 5e-5, reduction = "scmvp", batch = NULL,
                           backend = c("auto", "reticulate", "process"), verbose = TRUE, ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("object", "...")))
+  if (!is.null(expression)) refuse_beside_expression(match.call(), environment())
   request <- activity_request(values, batch, backend, verbose)
   links <- links_to_join(links)
   options <- list(
@@ -315,6 +318,12 @@ expression_source <- function(object, taker, reduction, expression, request, cel
     genes = list_of(record$spelling$rna)
   )
   list(values = Filter(Negate(is.null), values), cells = cells, record = record)
+}
+
+refuse_beside_expression <- function(call, frame) {
+  refuse_unused(
+    call, frame, c("values", "batch"), "the fit's expression, not beside other expression"
+  )
 }
 
 check_expression <- function(expression, cells) {

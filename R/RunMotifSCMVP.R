@@ -33,9 +33,10 @@
 #'   and a message reports this.
 #' @param fasta Path of a FASTA file of the genome, gzipped or not.
 #' @param values `"imputed"` or `"measured"`.
-#' @param assay.name Name of the new assay (altExp).
+#' @param assay.name For `as = "object"`: name of the new assay (altExp).
 #' @param as `"object"`, or `"matrix"`: motifs x cells.
-#' @param peaks Counts, peaks x cells, if the object does not contain them, for measured values.
+#' @param peaks For measured values: counts, peaks x cells, if the object does not contain them or
+#'   others are to be used.
 #' @param n.background Number of background sets.
 #' @param p.value Largest p-value (probability in random sequence) at which a motif from a file
 #'   matches a peak.
@@ -82,6 +83,7 @@ RunMotifSCMVP <- function(object, motifs = NULL, gc = NULL, fasta = NULL,
   check_fitted(object, "RunMotifSCMVP()", "its model and the latent of its cells")
   record <- stored_results(object, reduction)
   as <- activity_kind(object, as)
+  refuse_of_other_values(request$values, as, match.call(), environment())
   if (as == "object") check_activity_name(object, assay.name, reduction, record, "motif")
   part <- fitted_part(object, record, reduction, "peaks")
   motifs <- motifs_to_score(motifs, part)

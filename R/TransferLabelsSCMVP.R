@@ -26,8 +26,8 @@
 #' @param query Cells to label, embedded with the same model, in one of these forms.
 #' @param labels Name of a column of the reference's cell metadata, or one label per cell; cells
 #'   without a label (`NA`) are not used.
-#' @param reduction,query.reduction Names of the reductions; `NULL` for the query: the same as for
-#'   the reference.
+#' @param reduction,query.reduction Names of the reductions of objects; `NULL` for the query: the
+#'   same as for the reference.
 #' @param calibration The reference cells embedded from the same modality as the query, if that
 #'   differs from `reduction`: the name of another reduction of the reference, or a matrix. For a
 #'   query with RNA only, use the reduction of `ProjectSCMVP(reference, reference, modality = "rna",
@@ -35,7 +35,7 @@
 #' @param n.neighbors Number of nearest reference cells that have a weight.
 #' @param unassigned.below Limit of the p-value (section Cells unlike the reference); 0 labels all
 #'   cells.
-#' @param prefix Prefix of the new columns in the cell metadata of the query.
+#' @param prefix For a query in an object: prefix of the new columns in its cell metadata.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param ... Not used; an unknown argument causes an error that names it.
 #' @return The query with metadata `<prefix>_label` (factor), `<prefix>_confidence` and
@@ -58,6 +58,7 @@ TransferLabelsSCMVP <- function(reference, query, labels, reduction = "scmvp",
                                 unassigned.below = 0.01, prefix = "scmvp_transfer",
                                 backend = c("auto", "reticulate", "process"), ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("reference", "query", "...")))
+  refuse_of_matrices(reference, query, match.call(), environment())
   if (is.null(query.reduction)) query.reduction <- reduction
   refuse_two_models(reference, query, reduction, query.reduction)
   of_query <- reduction_role(
@@ -75,6 +76,16 @@ TransferLabelsSCMVP <- function(reference, query, labels, reduction = "scmvp",
   columns <- table[c("label", "confidence", "p_value")]
   names(columns) <- paste0(prefix, "_", names(columns))
   put_results(query, new_results(columns = columns, home = home_of(query, query.reduction)))
+}
+
+# Names of reductions and columns that no object has.
+refuse_of_matrices <- function(reference, query, call, frame) {
+  if (!is_container(query)) {
+    refuse_unused(call, frame, c("query.reduction", "prefix"), "a query in an object")
+  }
+  if (!is_container(reference) && (!is_container(query) || !is.null(frame$query.reduction))) {
+    refuse_unused(call, frame, "reduction", "a reference in an object")
+  }
 }
 
 # A latent of another model looks the same, and its labels would mean nothing.

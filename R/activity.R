@@ -57,6 +57,13 @@ activity_request <- function(values, batch, backend, verbose) {
   )
 }
 
+# Arguments of a verb that are for the other values, or for an object as the result.
+refuse_of_other_values <- function(values, as, call, frame, only_imputed = character()) {
+  if (values == "imputed") refuse_unused(call, frame, "peaks", "values = \"measured\"")
+  if (values == "measured") refuse_unused(call, frame, only_imputed, "values = \"imputed\"")
+  if (as == "matrix") refuse_unused(call, frame, "assay.name", "as = \"object\"")
+}
+
 # Whether the result is "object" or "matrix".
 activity_kind <- function(object, as) {
   if (about(object)$part == "matrix" && is.null(as)) as <- "matrix"

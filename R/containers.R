@@ -87,8 +87,13 @@ refuse_for_matrix <- function(object, call, frame, only_objects) {
   if (is_container(object)) {
     return(invisible())
   }
-  given <- given_in(call, frame, only_objects)
-  if (length(given) > 0) refuse(given[1], " is for an object, not for a matrix: leave it out.")
+  refuse_unused(call, frame, only_objects, "an object, not for a matrix")
+}
+
+# Arguments that a call gives and that change nothing there; `for_what`: where they would.
+refuse_unused <- function(call, frame, arguments, for_what) {
+  given <- given_in(call, frame, arguments)
+  if (length(given) > 0) refuse(given[1], " is for ", for_what, ": leave it out.")
 }
 
 # Peaks beside an object.

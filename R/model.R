@@ -206,6 +206,9 @@ SaveSCMVP <- function(object, path, reduction = "scmvp") {
   if (is.character(object)) {
     refuse("object must be an object that RunSCMVP() returned or a scMVP model, not a string.")
   }
+  if (!is_container(object)) {
+    refuse_unused(match.call(), environment(), "reduction", "an object with the model")
+  }
   stored <- model_of(object, reduction)
   path <- check_model_file(check_string(path, "path"), "path")
   if (is_container(object)) tell_level(stored_results(object, reduction)$level)

@@ -565,7 +565,7 @@ c(
     "ranges and coordinates are for a matrix", "peaks is for two matrices: name the peaks",
     "batch is for matrices: leave it out", "a scMVPFit holds no assays",
     "rna.layer and peak.layer are for the path",
-    "{} is for an object, not for a matrix", "{} holds no counts: give the matrix",
+    "{} is for {}: leave it out", "{} holds no counts: give the matrix",
     "give either {} or {}, its present name", "object must be a matrix of RNA counts",
     "ident.1 is empty: name a group", "all cells have one label: there is nothing",
     "ident.1 names all groups", "it does not label cells, so name another",

@@ -273,7 +273,10 @@ test_that("targets are the links of the peaks with a motif", {
   shuffled <- factor_motifs()[sample(length(peak_names)), 4:1]
   expect_equal(run(links, shuffled), wanted)
   expression <- rna[sample(nrow(rna)), sample(ncol(rna))]
-  expect_equal(run(links, expression = expression), wanted)
+  given <- RegulonsSCMVP(
+    object, links, factor_motifs(), expression = expression, verbose = FALSE
+  )
+  expect_equal(given, wanted)
   lasso <- stats::setNames(links, c("gene", "peak", "coefficient"))
   expect_equal(run(lasso), wanted)
   some <- run(links, factors = c("GENE2", "gene1"))

@@ -77,6 +77,64 @@ test_that("what says something of an object is refused beside a matrix", {
   expect_refused(RunSCMVP(NULL, atac_counts()), "object must be a matrix of RNA counts")
 })
 
+test_that("what is for other objects or values than those given is refused by every verb", {
+  skip_slow()
+  fit <- fitted_object()
+  starts <- data.frame(gene = gene_names, seqnames = "chr1", tss = 1000 * 1:60, strand = "+")
+  motifs <- matrix(1, 120, 1, dimnames = list(peak_names, "TF1"))
+  gc <- stats::setNames(seq_len(120) / 200, peak_names)
+  refused <- function(expr, argument, input) {
+    expect_refused(expr, paste0("^", argument, " is for ", input, ": leave it out.$"))
+  }
+  refused(LinkPeaksLASSO(fit, ranges = 1), "ranges", "matrices, as an object has its own")
+  for (verb in list(
+    function(...) GeneActivitySCMVP(fit, starts, ..., verbose = FALSE),
+    function(...) RunMotifSCMVP(fit, motifs, gc, ..., verbose = FALSE)
+  )) {
+    refused(verb(peaks = atac_counts()), "peaks", "values = \"measured\"")
+    given <- verb(values = "measured", peaks = 2 * atac_counts(), as = "matrix")
+    expect_equal(dim(given)[2], n_cells)
+    refused(verb(assay.name = "x", as = "matrix"), "assay.name", "as = \"object\"")
+  }
+  refused(
+    GeneActivitySCMVP(fit, starts, values = "measured", library.size = 5), "library.size",
+    "values = \"imputed\""
+  )
+  refused(ImputeSCMVP(fit, cells = "cell1", assay.name = "x"), "assay.name", "as = \"object\"")
+  scored <- RunMotifSCMVP(fit, motifs, gc, verbose = FALSE)
+  own <- "the fit's expression, not beside other expression"
+  express <- function(...) MotifExpressionSCMVP(scored, expression = rna_counts(), ...)
+  refused(express(values = "imputed"), "values", own)
+  refused(express(batch = "x"), "batch", own)
+  links <- data.frame(gene = "Gene1", peak = peak_names[1], score = 1)
+  refused(RegulonsSCMVP(fit, links, expression = rna_counts(), batch = "x"), "batch", own)
+  refused(
+    ClassifyCRE(peak_names, starts, assay = "x"), "assay", "an object, not for peaks or links"
+  )
+})
+
+test_that("names of reductions are refused where there is no object that has them", {
+  skip_slow()
+  fit <- fitted_object()
+  latent <- latent_of(fit)
+  label <- rep(c("a", "b", "c"), length.out = n_cells)
+  transfer <- function(one, other, ...) TransferLabelsSCMVP(one, other, label, ...)
+  expect_refused(transfer(latent, latent, reduction = "x"), "reduction is for a reference in an")
+  expect_refused(
+    transfer(latent, fit, reduction = "x", query.reduction = "scmvp"), "reduction is for a refer"
+  )
+  expect_s4_class(transfer(latent, fit, reduction = "scmvp"), "Seurat")
+  expect_refused(transfer(fit, latent, query.reduction = "x"), "query.reduction is for a query in")
+  expect_refused(transfer(fit, latent, prefix = "x"), "prefix is for a query in an object")
+  model <- results_of(fit)$model
+  expect_refused(
+    SaveSCMVP(model, tempfile(), reduction = "x"), "^reduction is for an object with the model"
+  )
+  expect_refused(
+    ProjectSCMVP(model, fit, model.reduction = "x"), "model.reduction is for an object with the"
+  )
+})
+
 test_that("the beginning of a name is not taken for the whole", {
   expect_refused(RunSCMVP(paired_object(), model = "x"), "unknown argument 'model'")
   expect_false(file.exists("x"))
