@@ -283,7 +283,7 @@ lasso_of_matrices <- function(rna, peaks, ranges, gene.coords, as) {
 stored_genes <- function(peak_part, rna_part, word) {
   kind <- if (word == "assay") "peaks" else "rna"
   part <- if (kind == "peaks") peak_part else rna_part
-  found <- if (!is.null(part)) (if (kind == "peaks") part$annotation() else part$ranges())
+  found <- if (!is.null(part)) (if (kind == "peaks") part$annotation() else places_of_rows(part))
   if (is.null(found)) {
     refuse(
       if (is.null(part)) {
@@ -296,6 +296,18 @@ stored_genes <- function(peak_part, rna_part, word) {
     )
   }
   found
+}
+
+# Ranges of genes under the names of their rows, whatever names the ranges themselves have; NULL for
+# none.
+places_of_rows <- function(part) {
+  ranges <- part$ranges()
+  if (is.null(ranges)) {
+    return(NULL)
+  }
+  table <- as_ranges(ranges, "gene.coords")
+  place <- intersect(c("seqnames", "start", "end", "strand", "tss"), names(table))
+  cbind(gene = part$features, table[place])
 }
 
 lasso_links <- function(input, options, genes, folds, groups, covariates, workers, BPPARAM,

@@ -14,7 +14,7 @@ gene_places <- function(coords, argument = "gene.coords", genes = NULL, verbose 
     coords <- read_gene_file(coords, argument, verbose)
   }
   if (methods::is(coords, "TxDb") || methods::is(coords, "EnsDb")) coords <- database_genes(coords)
-  if (methods::is(coords, "GRanges")) coords <- as_ranges(coords, argument)
+  if (methods::is(coords, "GRanges")) coords <- table_of_granges(coords, argument)
   if (!is.data.frame(coords)) {
     refuse(
       argument, " must be a data frame (gene, chromosome, start, end, strand, or tss), a GRanges, ",
@@ -83,6 +83,13 @@ starts_of_bed <- function(table, path, argument, verbose) {
     cut <- table$start == 1 & width < usual
     table$tss <- ifelse(cut, table$end - floor(usual / 2), round((table$start + table$end) / 2))
   }
+  table
+}
+
+# The columns of a GRanges and, as one more, its names.
+table_of_granges <- function(ranges, argument) {
+  table <- as_ranges(ranges, argument)
+  table[[names_of_granges]] <- names(ranges)
   table
 }
 
@@ -210,9 +217,12 @@ tell_without_strand <- function(places, argument) {
 
 # ---- names ---------------------------------------------------------------------------------------
 
+# no column of theirs has this name; the last, as the names may be those of transcripts
+names_of_granges <- "the names of the ranges"
+
 gene_columns <- c(
   "gene", "gene_name", "symbol", "gene_symbol", "external_gene_name", "hgnc_symbol", "mgi_symbol",
-  "gene_id", "ensembl_gene_id", "geneID", "name", "Name"
+  "gene_id", "ensembl_gene_id", "geneID", "name", "Name", names_of_granges
 )
 
 # The gene of each row, under the name that it has among `genes`.
@@ -242,8 +252,9 @@ gene_labels <- function(table, genes, argument, verbose) {
   best <- which.max(found)
   if (best != 1 && verbose) {
     message(
-      argument, ": genes are found by column ", columns[best], " (", format_count(found[best]),
-      " of ", format_count(length(genes)), "; by ", columns[1], ": ", format_count(found[1]), ")"
+      argument, ": genes are found by ", if (columns[best] != names_of_granges) "column ",
+      columns[best], " (", format_count(found[best]), " of ", format_count(length(genes)), "; by ",
+      columns[1], ": ", format_count(found[1]), ")"
     )
   }
   labels[[best]]

@@ -506,7 +506,7 @@ c(
     "GC content of the peaks: column GC.percent",
     "signal of {} at", "co-accessibility cutoff", "Seurat does not allow '_'",
     "distance parameter from up to", "distance parameter {}", "models of {}", "{} of peaks",
-    "removing assay '", "training in a Python process of its own", "genes are found by column",
+    "removing assay '", "training in a Python process of its own", "genes are found by {",
     "{}{} left out: {}.", "{} of {} {} left out: {}.", "{}, ~ {}: {} against '{}' ({})",
     "sums of {}: {} of {} and {}", "no genome: each chromosome ends", "genome lacks {}",
     "every sum rounds to 0", "holds clusters of a fit that is not in the object",

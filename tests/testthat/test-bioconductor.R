@@ -90,6 +90,33 @@ test_that("peaks may be the main experiment, or come in an object of their own",
   )
 })
 
+test_that("ranges of genes are those of the rows, whatever names and columns they have", {
+  skip_slow()
+  ranges <- GenomicRanges::GRanges(
+    rep(paste0("chr", 1:4), 15), IRanges::IRanges(1000 * 1:60, width = 200), "-"
+  )
+  rna <- SummarizedExperiment::SummarizedExperiment(list(counts = rna_counts()))
+  peaks <- c("chr1-5190-5300", "chr4-60100-60198", "chr3-60500-60700")
+  peaks <- c(peaks, grep("chr2", peak_names, value = TRUE))
+  atac <- atac_counts()[seq_along(peaks), ]
+  rownames(atac) <- peaks
+  atac <- SummarizedExperiment::SummarizedExperiment(list(counts = atac))
+  of_ids <- named <- ranges
+  of_ids$gene_id <- sprintf("ENSG%011d", 1:60)
+  of_ids$type <- "exon"
+  names(named) <- rev(gene_names)
+  for (of_genes in list(ranges, of_ids, named)) {
+    SummarizedExperiment::rowRanges(rna) <- of_genes
+    rownames(rna) <- gene_names
+    object <- methods::as(rna, "SingleCellExperiment")
+    SingleCellExperiment::altExp(object, "ATAC") <- atac
+    # on '-' gene i begins at 1000 i + 199, on chromosome (i - 1) %% 4 + 1
+    found <- ClassifyCRE(object)[1:3, ]
+    expect_identical(found$gene, c("Gene5", "Gene60", "Gene59"))
+    expect_equal(abs(found$distance), c(0, 1, 1301))
+  }
+})
+
 test_that("other assays than counts are taken by name", {
   skip_without_core()
   sce <- sce_of()

@@ -197,6 +197,27 @@ test_that("genes are found by the column of names that fits the object", {
   expect_identical(gene_starts(clones, genes = "AC01.3")$gene, clones$gene)
 })
 
+test_that("names of ranges are those of genes where no column finds as many", {
+  skip_if_not_installed("GenomicRanges")
+  ranges <- GenomicRanges::GRanges(
+    "chr1", IRanges::IRanges(1000 * 1:3, width = 100), c("+", "-", "+")
+  )
+  names <- c("A", "B", "C")
+  tss <- c(1000, 2099, 3000)
+  expect_refused(gene_starts(ranges), "needs a column of gene names .* it has seqnames, start")
+  names(ranges) <- names
+  expect_identical(gene_starts(ranges)[c("gene", "tss")], data.frame(gene = names, tss = tss))
+  ranges$gene_id <- paste0("ENSG0000000000", 1:3)
+  expect_message(
+    found <- gene_starts(ranges, genes = names),
+    "found by the names of the ranges \\(3 of 3; by gene_id: 0\\)"
+  )
+  expect_identical(found$gene, names)
+  ranges$gene_name <- rev(names)
+  expect_silent(found <- gene_starts(ranges, genes = names))
+  expect_identical(found[c("gene", "tss")], data.frame(gene = rev(names), tss = tss))
+})
+
 test_that("a matrix with Ensembl ids is linked by a GTF with both names", {
   skip_if_not_installed("rtracklayer")
   case <- lasso_case()
