@@ -26,11 +26,23 @@ gene_places <- function(coords, argument = "gene.coords", genes = NULL, verbose 
 
 read_gene_file <- function(path, argument, verbose) {
   if (!file.exists(path)) refuse(argument, ": there is no file '", path, "'.")
-  if (grepl("[.]bed([.]gz)?$", path, ignore.case = TRUE)) {
+  if (grepl("[.]bed([.]b?gz)?$", path, ignore.case = TRUE)) {
     return(read_gene_bed(path, argument, verbose))
   }
+  if (!grepl("[.](gtf|gff[123]?)([.]b?gz)?$", path, ignore.case = TRUE)) {
+    refuse(
+      argument, ": the name of '", path, "' must end in .gtf, .gff3 or .bed (or these with .gz), ",
+      "so give a GTF, GFF3 or BED file, or read a table of genes into a data frame."
+    )
+  }
   check_installed("rtracklayer", paste(argument, "from a file"))
-  rtracklayer::import(path)
+  tryCatch(rtracklayer::import(path), error = function(e) {
+    refuse(
+      argument, ": '", path, "' is not a readable GTF or GFF3 file (damaged or truncated?): ",
+      first_line(conditionMessage(e)), "; copy or write it again.",
+      details = e
+    )
+  })
 }
 
 read_gene_bed <- function(path, argument, verbose) {

@@ -372,6 +372,10 @@ c(
     "put it back, or fit again"
   ),
   of(
+    "test-genes.R: a file of another kind, or a damaged one, is refused in one sentence",
+    "must end in .gtf, .gff3 or .bed", "is not a readable GTF or GFF3 file"
+  ),
+  of(
     "test-genes.R: genes are found by the column of names that fits the object",
     "give coordinates under the same gene names"
   ),

@@ -176,6 +176,27 @@ test_that("a BED file holds bodies or windows, and it is said which", {
   expect_refused(gene_starts(file), "has no column of gene names")
 })
 
+test_that("a file of another kind, or a damaged one, is refused in one sentence", {
+  table <- data.frame(gene = "A", chr = "chr1", start = 100, end = 200, strand = "+")
+  for (ending in c(".csv", ".tsv", ".txt", "", ".gtf.zip", ".bed.csv")) {
+    file <- tempfile(fileext = ending)
+    utils::write.csv(table, file, row.names = FALSE)
+    expect_refused(gene_starts(file), "must end in [.]gtf, [.]gff3 or [.]bed .*read a table of gen")
+  }
+  expect_identical(gene_starts(utils::read.csv(file))$tss, 100)
+  skip_if_not_installed("rtracklayer")
+  line <- "chr1\tx\tgene\t100\t200\t.\t-\t.\tgene_id \"A\";"
+  for (ending in c(".GTF", ".gff")) {
+    file <- tempfile(fileext = ending)
+    for (damage in list(c("100", "x"), c("200", "20"), c("\t.*", ""))) {
+      writeLines(sub(damage[1], damage[2], line), file)
+      expect_refused(gene_starts(file), "is not a readable GTF or GFF3 file .*write it again[.]$")
+    }
+    writeLines(line, file)
+    expect_identical(gene_starts(file)$tss, 200)
+  }
+})
+
 test_that("genes are found by the column of names that fits the object", {
   skip_if_not_installed("GenomicRanges")
   exons <- annotation()
