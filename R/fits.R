@@ -146,6 +146,10 @@ grouping_columns <- function(object, by, home = NULL) {
     return(data)
   }
   differ <- cells_of_other_clusters(data, by, record$probabilities)
+  # or they have the names of other cells of the fit since, and the latent says where they are
+  if (differ > 0) {
+    differ <- cells_of_other_clusters(data, by, probabilities_now(object, fit, record))
+  }
   if (differ > 0) {
     warn_of(
       "merged", "column '", by, "' differs from the clusters of the fit '", fit, "' in ",
@@ -153,6 +157,11 @@ grouping_columns <- function(object, by, home = NULL) {
     )
   }
   data
+}
+
+# Those of the fit where there is no Python to compute them.
+probabilities_now <- function(object, fit, record) {
+  tryCatch(cluster_probabilities(object, fit), scmvp_error = function(e) record$probabilities)
 }
 
 # How many cells are not where the others of their cluster in the fit are: clusters may have got

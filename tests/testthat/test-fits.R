@@ -186,6 +186,23 @@ test_that("clusters of another fit in the column of this one are told", {
     DifferentialSCMVP(other, verbose = FALSE), "differs .* of the fit 'scmvp' in 3 cells",
     class = "scmvp_warning_merged"
   )
+  # both columns of another fit
+  other$scmvp_cluster <- sort(unname(fit$scmvp_cluster))
+  other$scmvp_cluster_prob <- seq(0.5, 0.6, length.out = n_cells)
+  expect_warning(
+    grouping_columns(other, "scmvp_cluster"), "differs .* of the fit 'scmvp'",
+    class = "scmvp_warning_merged"
+  )
+})
+
+test_that("cells with names that others of the fit had before have their own clusters", {
+  fit <- fitted_object()
+  # of three types in turn, so that no cell has the cluster of the one whose name it gets
+  some <- setdiff(1:90, c(1:40, 43, 45))
+  last <- subset(fit, cells = cell_names[some])
+  last <- SeuratObject::RenameCells(last, new.names = cell_names[seq_along(some)])
+  expect_no_warning(data <- grouping_columns(last, "scmvp_cluster"))
+  expect_identical(data$scmvp_cluster, unname(fit$scmvp_cluster[some]))
 })
 
 test_that("experiments that cbind() has joined are not read with the model of the first", {
