@@ -217,6 +217,10 @@ forget_interrupt <- function() {
   )
 }
 
+# A path that is not there yet, in the session's folder, which is made again where a sweeper of /tmp
+# has deleted it.
+session_file <- function(name, ending = "") tempfile(name, tempdir(check = TRUE), ending)
+
 first_line <- function(x) strsplit(trimws(x), "\n", fixed = TRUE)[[1]][1]
 
 # What only exists in Python, in R's words.

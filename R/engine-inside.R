@@ -47,7 +47,7 @@ from_python <- function(value) {
   if (inherits(value, "numpy.ndarray")) {
     return(reticulate::py_to_r(value))
   }
-  file <- tempfile("scmvp-value-")
+  file <- session_file("scmvp-value-")
   from_core(core("r.rserial")$write(value, as_utf8(file)))
   read_value(file)
 }

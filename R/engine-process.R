@@ -38,7 +38,8 @@ is_kept <- function(choice) {
   worker <- session$worker
   !is.null(worker) && identical(worker$choice$python, choice$python) &&
     identical(worker$surroundings, surroundings()) &&
-    proc.time()[["elapsed"]] - worker$released < idle_seconds && worker$process$is_alive()
+    proc.time()[["elapsed"]] - worker$released < idle_seconds && worker$process$is_alive() &&
+    dir.exists(worker$folder)
 }
 
 surroundings <- function() list(Sys.getpid(), getwd(), Sys.getenv())
@@ -77,7 +78,7 @@ start_worker <- function(choice) {
   if (Sys.getenv("PROCESSX_NOTIFY_OLD_SIGCHLD") == "") {
     Sys.setenv(PROCESSX_NOTIFY_OLD_SIGCHLD = "true")
   }
-  folder <- tempfile("scmvp-worker-")
+  folder <- session_file("scmvp-worker-")
   dir.create(folder)
   worker <- new.env()
   worker$choice <- choice

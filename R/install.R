@@ -66,7 +66,7 @@ install_scMVP <- function(envname = default_env, gpu = NA, python = NULL, # noli
     install_torch(interpreter, if (is.na(gpu)) has_gpu() else gpu, constraints, verbose)
   }
   message("Installing the other Python packages.")
-  source <- tempfile("scmvp-")
+  source <- session_file("scmvp-")
   dir.create(source)
   on.exit(unlink(source, recursive = TRUE), add = TRUE)
   # a copy: pip builds in place, and an R library may be read-only

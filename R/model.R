@@ -32,7 +32,8 @@ check_model_file <- function(path, argument = "model.file") {
 # Takes the model out of Python. With a path, the files wait beside it under another name until
 # keep_model(), so that an error on the way leaves nothing behind.
 stage_model <- function(engine, path = NULL) {
-  staging <- tempfile("scmvp-model-", if (is.null(path)) tempdir() else dirname(path))
+  name <- "scmvp-model-"
+  staging <- if (is.null(path)) session_file(name) else tempfile(name, dirname(path))
   waits <- FALSE
   on.exit(if (!waits) unlink(staging, recursive = TRUE))
   engine$save(staging)
@@ -131,7 +132,7 @@ restore_model <- function(stored, engine) {
     }
     return(engine$load(stored$path))
   }
-  folder <- tempfile("scmvp-model-")
+  folder <- session_file("scmvp-model-")
   on.exit(unlink(folder, recursive = TRUE))
   write_model_files(stored, folder)
   engine$load(folder)

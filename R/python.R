@@ -221,7 +221,7 @@ ask_python <- function(python, code) {
   on.exit(restore())
   arguments <- c("-c", shQuote(paste(code, collapse = "\n")))
   if (.Platform$OS.type == "windows") { # a command there is one line
-    script <- tempfile(fileext = ".py")
+    script <- session_file("scmvp-", ".py")
     on.exit(unlink(script), add = TRUE)
     writeLines(code, script)
     arguments <- shQuote(script)

@@ -399,3 +399,23 @@ test_that("the first call of a process leaves random numbers as they were", {
     expect_identical(.Random.seed, before)
   })
 })
+
+test_that("a session whose folder was deleted goes on in another", {
+  skip_slow()
+  skip_without_core()
+  for (backend in c("process", "reticulate")) {
+    lines <- in_new_session(c(
+      "object <- SimulateSCMVP(n.cells = 60, n.genes = 60, n.peaks = 80, n.types = 2)",
+      "delete <- function() unlink(tempdir(), recursive = TRUE)",
+      sprintf("fit <- function() RunSCMVP(object, max.epochs = 1, verbose = FALSE, backend = '%s')",
+        backend),
+      "delete()",
+      "one <- fit()",
+      "last <- function() SeuratObject::Embeddings(fit()[['scmvp']])",
+      # also that of the process that was kept
+      "delete()",
+      "cat('SAME', identical(SeuratObject::Embeddings(one[['scmvp']]), last()))"
+    ))
+    expect_identical(grep("SAME|Warn|rror", lines, value = TRUE), "SAME TRUE")
+  }
+})
