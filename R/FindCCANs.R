@@ -22,6 +22,7 @@
 FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_digits = 2,
                       seed.use = 0, verbose = TRUE) {
   check_connections(connections)
+  check_flag(verbose, "verbose")
   check_installed("igraph", "FindCCANs()")
   digits <- check_number(tolerance_digits, "tolerance_digits", min = 0, whole = TRUE)
   cutoff <- check_number(coaccess_cutoff_override, "coaccess_cutoff_override", 0, optional = TRUE)

@@ -173,6 +173,9 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
   ))
   input <- if (is_container(object)) {
     refuse_unused(match.call(), environment(), "ranges", "matrices, as an object has its own")
+    check_string(reduction, "reduction")
+    # that of the default need not be there
+    if ("reduction" %in% names(match.call())) check_reduction(object, reduction, reduction_role())
     lasso_of_object(
       object, peaks, rna.assay, peak.assay, rna.layer, peak.layer, gene.coords, reduction, dims, as
     )

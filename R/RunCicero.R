@@ -207,6 +207,7 @@ cicero_input <- function(object, assay, layer, reduction, dims, groups, as, rang
       "ranges and coordinates are for a matrix: the object has its own (assay, reduction)."
     )
   }
+  check_string(reduction, "reduction")
   part <- find_peak_part(object, parts_of(object, fitted = TRUE), assay, "assay", reduction)
   if (as == "object") check_links_home(about(object), part)
   home <- home_of(object, reduction)

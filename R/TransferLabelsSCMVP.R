@@ -59,7 +59,10 @@ TransferLabelsSCMVP <- function(reference, query, labels, reduction = "scmvp",
                                 backend = c("auto", "reticulate", "process"), ...) {
   refuse_dots(list(...), setdiff(names(formals()), c("reference", "query", "...")))
   refuse_of_matrices(reference, query, match.call(), environment())
-  if (is.null(query.reduction)) query.reduction <- reduction
+  both <- is.null(query.reduction)
+  if (is_container(reference) || (both && is_container(query))) check_string(reduction, "reduction")
+  if (both) query.reduction <- reduction
+  if (is_container(query)) check_string(query.reduction, "query.reduction")
   refuse_two_models(reference, query, reduction, query.reduction)
   of_query <- reduction_role(
     "query", "query.reduction", "embed it with ProjectSCMVP(reference, query)"
@@ -150,6 +153,7 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
   own <- if (is.null(calibration)) {
     latent
   } else if (is.character(calibration) && is_container(reference)) {
+    check_string(calibration, "calibration")
     if (of_two_models(reference, reference, reduction, calibration)) {
       refuse(
         "calibration = \"", calibration, "\" is the latent of another model than reduction '",

@@ -135,6 +135,37 @@ test_that("names of reductions are refused where there is no object that has the
   )
 })
 
+test_that("a reduction that is not one name is refused under the argument that gave it", {
+  skip_slow()
+  fit <- fitted_object()
+  latent <- latent_of(fit)
+  label <- rep(c("a", "b", "c"), length.out = n_cells)
+  starts <- data.frame(gene = gene_names, seqnames = "chr1", tss = 1000 * 1:60, strand = "+")
+  said <- function(argument) paste0("^", argument, " must be one non-empty string, not ")
+  for (wrong in list(character(), c("scmvp", "umap"), 1, list("scmvp"), NA, NULL)) {
+    for (verb in list(
+      function(x) TransferLabelsSCMVP(fit, fit, label, reduction = x),
+      function(x) TransferLabelsSCMVP(latent, fit, label, reduction = x),
+      function(x) LinkPeaksLASSO(fit, gene.coords = starts, reduction = x),
+      function(x) RunCicero(fit, reduction = x)
+    )) {
+      expect_refused(verb(wrong), said("reduction"))
+    }
+    if (is.null(wrong)) next
+    expect_refused(
+      TransferLabelsSCMVP(fit, fit, label, query.reduction = wrong), said("query.reduction")
+    )
+  }
+  for (wrong in list(character(), c("scmvp", "umap"), NA_character_)) {
+    expect_refused(TransferLabelsSCMVP(fit, fit, label, calibration = wrong), said("calibration"))
+  }
+  expect_refused(
+    LinkPeaksLASSO(fit, gene.coords = starts, reduction = "nosuch"), "has no reduction 'nosuch'"
+  )
+  pairs <- data.frame(Peak1 = peak_names[1], Peak2 = peak_names[2], coaccess = 0.4)
+  expect_refused(FindCCANs(pairs, verbose = NA), "verbose must be TRUE or FALSE, not NA")
+})
+
 test_that("the beginning of a name is not taken for the whole", {
   expect_refused(RunSCMVP(paired_object(), model = "x"), "unknown argument 'model'")
   expect_false(file.exists("x"))
