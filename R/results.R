@@ -96,7 +96,14 @@ names_for <- function(reduction.name, reduction.key = NULL) {
   key <- check_string(reduction.key, "reduction.key", optional = TRUE)
   if (is.null(key)) key <- key_for(label)
   if (!grepl("^[A-Za-z][A-Za-z0-9]*_$", key)) {
-    refuse("reduction.key must be a letter, then letters and digits, then '_', not \"", key, "\".")
+    rule <- "must be a letter, then letters and digits, then '_'"
+    if (is.null(reduction.key)) {
+      refuse(
+        "the key of reduction.name '", reduction.name, "' would be '", key, "', but it ", rule,
+        ": choose another reduction.name."
+      )
+    }
+    refuse("reduction.key ", rule, ", not \"", key, "\".")
   }
   list(
     reduction = reduction.name,

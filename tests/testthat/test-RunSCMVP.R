@@ -214,6 +214,11 @@ test_that("names and keys taken by something else are refused before the fit", {
   expect_refused(RunSCMVP(object, reduction.name = "rna"), "key 'rna_' already belongs to 'RNA'")
   expect_refused(RunSCMVP(object, reduction.name = "my latent"), "valid R name")
   expect_refused(RunSCMVP(object, reduction.key = "a b"), "reduction.key must be a letter")
+  for (name in c("\u00e9", ".")) {
+    expect_refused(
+      RunSCMVP(object, reduction.name = name), "^the key of reduction.name .* choose another redu"
+    )
+  }
   foreign <- SeuratObject::CreateAssayObject(rna_counts())
   SeuratObject::Key(foreign) <- "foreign_"
   object[["scMVP_RNA"]] <- foreign
