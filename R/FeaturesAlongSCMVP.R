@@ -8,9 +8,10 @@
 #' The counts y of a feature have mean s f(t), where s is the size of the cell (its total count
 #' divided by the mean over cells), and a variance proportional to s (1 + a s), as in a negative
 #' binomial if a is not 0; a is the nearest of 0, .1, .2, .4, ... to its moment estimate. An F test
-#' compares a constant f with a cubic spline of pseudotime t, in the regression of y / s with weights
-#' s / (1 + a s). With a = 0 it is Rao's score test of the quasi-Poisson regression with log link and
-#' offset log s, `anova(test = "Rao")`. The residual dispersion of the spline is set to at least 1.
+#' compares a constant f with a cubic spline of pseudotime t, in the regression of y / s with
+#' weights s / (1 + a s). With a = 0 it is Rao's score test of the quasi-Poisson regression with log
+#' link and offset log s, `anova(test = "Rao")`. The residual dispersion of the spline is set to at
+#' least 1.
 #'
 #' If the pseudotime was computed from the same counts, it depends on every feature. The p-values
 #' then measure how features follow this order; they do not test whether the cells have an order.

@@ -38,9 +38,10 @@ is_kept <- function(choice) {
   worker <- session$worker
   !is.null(worker) && identical(worker$choice$python, choice$python) &&
     identical(worker$surroundings, surroundings()) &&
-    proc.time()[["elapsed"]] - worker$released < idle_seconds && worker$process$is_alive() &&
-    dir.exists(worker$folder)
+    proc.time()[["elapsed"]] - worker$released < idle_seconds && is_intact(worker)
 }
+
+is_intact <- function(worker) worker$process$is_alive() && dir.exists(worker$folder)
 
 surroundings <- function() list(Sys.getpid(), getwd(), Sys.getenv())
 
