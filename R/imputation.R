@@ -262,11 +262,20 @@ grouping_column <- function(by, data, argument) {
       some_names(colnames(data), 6), ")."
     )
   }
-  data[[by]]
+  values <- data[[by]]
+  if (has_several_per_cell(values)) {
+    refuse(
+      argument, ": column '", by, "' holds lists or matrices: choose one with a value for ",
+      "each cell."
+    )
+  }
+  values
 }
 
+has_several_per_cell <- function(x) is.list(x) || methods::is(x, "List") || length(dim(x)) > 1
+
 values_of_cells <- function(by, cells, data, argument) {
-  if (length(by) != length(cells)) {
+  if (length(by) != length(cells) || has_several_per_cell(by)) {
     refuse(
       argument, " must be ",
       if (ncol(data) > 0) "the name of a column of the cell metadata or ",

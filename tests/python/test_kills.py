@@ -36,7 +36,7 @@ JOBS = [
     "scmvp impute",
 ]  # fmt: skip
 LAST = 8  # steps: there the new file takes the place of the old one
-EARLIER = 5 if os.environ.get("SCMVP_FUZZ", "1") == "1" else 1000  # steps before these
+EARLIER = 2 if os.environ.get("SCMVP_FUZZ", "1") == "1" else 1000  # steps before these
 
 
 QUICK = ("save", "write_rds")

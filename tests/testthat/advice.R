@@ -238,6 +238,10 @@ c(
     "raise max.peaks, or make window smaller"
   ),
   of(
+    "test-bioconductor.R: columns of cells may have any name, be runs, and stand beside matrices",
+    "holds lists or matrices: choose one with a value for each cell"
+  ),
+  of(
     "test-advice.R: groups are named by the argument that the function has",
     "the object has no cell metadata '{}' (it has",
     "the name of a column of the cell metadata or }one"

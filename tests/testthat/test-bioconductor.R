@@ -258,6 +258,11 @@ test_that("columns of cells may have any name, be runs, and stand beside matrice
   sce$my.donor <- "another column"
   sce$run <- S4Vectors::Rle(rep(c("x", "y", "z"), each = n / 3))
   sce$places <- matrix(0, n, 2)
+  sce$lists <- rep(list(1:2), n)
+  for (column in c("places", "lists")) {
+    expect_refused(PseudobulkSCMVP(sce, "run", column), "group.by: column '.*' holds lists")
+  }
+  expect_refused(PseudobulkSCMVP(sce, "run", sce$lists), "one value per cell [(][0-9]+[)], not")
   fit <- quick_fit(sce, batch = "my donor", impute = "none", max.epochs = 1)
   expect_setequal(stored_results(fit, "scmvp")$summary$account$batch, "my donor")
   expect_identical(fit$"my donor", sce$"my donor")

@@ -8,7 +8,7 @@ counted <- function(what) fuzz$checked[[what]] <- sum(fuzz$checked[[what]], 1)
 
 n_drawn <- function() {
   n <- suppressWarnings(as.integer(Sys.getenv("SCMVP_FUZZ", "")))
-  if (is.na(n)) 40 else n
+  if (is.na(n)) 25 else n
 }
 
 fuzz_cells <- paste0("cell", 1:70)
