@@ -252,7 +252,8 @@ r_names <- c(
   n_cells = "n.cells",
   atac_lead = "atac.lead",
   group1 = "ident.1",
-  group2 = "ident.2"
+  group2 = "ident.2",
+  unassigned_below = "unassigned.below"
 )
 
 # The same of arguments with their values.

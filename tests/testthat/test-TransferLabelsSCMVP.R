@@ -26,6 +26,11 @@ test_that("labels are nearly as good as the best possible, and calibrated", {
   expect_lt(mean(table$label == "unassigned"), 0.025)
   far <- TransferLabelsSCMVP(known$points, asked$points + 9, labels = known$label)
   expect_gt(mean(far$label == "unassigned"), 0.95)
+  few <- transfer_cells(90, 3)
+  expect_message(
+    TransferLabelsSCMVP(few$points, asked$points[1:9, ], labels = few$label),
+    "90 labeled cells .* give an unassigned[.]below that is larger"
+  )
 })
 
 transfer_object <- function(cells, label = NULL) {
