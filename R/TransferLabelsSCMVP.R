@@ -10,8 +10,8 @@
 #' Gaussian kernel of their distance, where the nearest cell has weight 1; the proportions in the
 #' reference are added with a weight of 0.1. All directions of the latent
 #' share one kernel width, because the latent is whitened by the variance within clusters. The width
-#' maximizes the probability of the
-#' labels of the reference cells when each is left out in turn; this calibrates the probabilities.
+#' maximizes the probability of the labels of the reference cells when each is left out in turn;
+#' this calibrates the probabilities.
 #'
 #' @section Cells unlike the reference:
 #' The p-value of a query cell is (1 + m) / (1 + n): of the n labeled cells (at most 5,000 of them),

@@ -173,12 +173,15 @@ def one_writer(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def writable(path: str | os.PathLike, sources: Iterable[Path] = ()) -> Path:
+def writable(
+    path: str | os.PathLike, sources: Iterable[Path] = (), written: str | None = None
+) -> Path:
     """The path, if a file can be made there: checked before anything is computed.
 
     Args:
         path: The file to make or replace.
         sources: What is read meanwhile, and must stay: see `refuse_source`.
+        written: Format of the file, of which its ending must not be another one.
     """
     path = as_path(path)
     if path.is_dir():
@@ -189,18 +192,19 @@ def writable(path: str | os.PathLike, sources: Iterable[Path] = ()) -> Path:
         raise InputError(f"'{path}' cannot be made: '{path.parent}' is not a writable folder")
     refuse_no_file(path)
     refuse_source(path, sources)
+    if written is not None:
+        _refuse_format(path, written)
     return path
 
 
-def refuse_format(path: Path, written: str) -> Path:
-    """The path, unless its ending is that of another format than what is `written` there."""
+def _refuse_format(path: Path, written: str) -> None:
+    """Refuse an ending that is of another format than what is `written` there."""
     known = [kind for kind, endings in _ENDINGS.items() if path.suffix.lower() in endings]
     if known and known != [written]:
         raise InputError(
             f"what is written is {written}, and '{path}' is the name of another kind of file; name "
             f"one that ends in {_ENDINGS[written][0]}"
         )
-    return path
 
 
 def stamp_of(path: Path) -> tuple[int, int, int] | None:

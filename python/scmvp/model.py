@@ -15,7 +15,7 @@ from .arguments import Names, flag, once
 from .data.covariates import Batch
 from .data.paired import PairedData
 from .errors import InputError
-from .files import refuse_format, writable
+from .files import writable
 from .fit.checkpoint import Checkpoint
 from .fit.course import course_of, trained
 from .fit.training import Callback
@@ -244,7 +244,7 @@ class SCMVP(WithMethylation):
             batch: As in `get_normalized_expression`.
             progress: As in `train`.
         """
-        path = refuse_format(writable(path, self._files_read(data)), "HDF5")
+        path = writable(path, self._files_read(data), "HDF5")
         with followed(progress) as (stages, _):
             latent, names = self._latent_of(data, once(cells), stages)
             self.decode_to_file(
@@ -270,7 +270,7 @@ class SCMVP(WithMethylation):
         `cells` are the n names. With `log`, log(1 + x) is written, and the threshold refers to
         this scale.
         """
-        path, fit = refuse_format(writable(path, self._files_read()), "HDF5"), self._fitted()
+        path, fit = writable(path, self._files_read(), "HDF5"), self._fitted()
         with fit.on_its_threads():
             impute.to_file(
                 fit, self._plan.scope, path, latent, modality, cells, features, library_size,
@@ -383,7 +383,7 @@ class SCMVP(WithMethylation):
                 tests for markers, and of the simulated doublets.
             progress: As in `train`.
         """
-        path = refuse_format(writable(path, self._files_read(data)), "HTML")
+        path = writable(path, self._files_read(data), "HTML")
         with followed(progress) as (stages, _):
             paired = self._matched(data)
             if data is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .data.formats import files_read, fragments_beside
 from .errors import InputError
-from .files import as_path, refuse_format, refuse_source, writable
+from .files import as_path, refuse_source, writable
 from .outputs import files_of_model, refuse_output_folder
 from .several import named_paths
 
@@ -27,8 +27,7 @@ def output_file(arguments: argparse.Namespace) -> Path:
     out = as_path(arguments.out)
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name a file")
-    out = writable(out, _sources(arguments))
-    return out if arguments.command == "join" else refuse_format(out, WRITTEN[arguments.command])
+    return writable(out, _sources(arguments), WRITTEN.get(arguments.command))
 
 
 def result_folder(arguments: argparse.Namespace) -> Path:

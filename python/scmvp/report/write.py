@@ -13,7 +13,7 @@ from ..arguments import positions, whole_number
 from ..data.annotated import in_order_of
 from ..data.paired import Paired, PairedData
 from ..errors import InputError
-from ..files import refuse_format, whole_file, writable
+from ..files import whole_file, writable
 from ..progress import SILENT, Stages
 from ..words import count_of, name_some
 from .contents import Cells, columns_to_show, contents_of
@@ -72,7 +72,7 @@ def write_report(
     Raises:
         InputError: An argument is wrong; nothing is written.
     """
-    path = refuse_format(writable(path), "HTML")
+    path = writable(path, written="HTML")
     markers = whole_number("markers", markers)
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     obs = pd.DataFrame(index=names) if obs is None else obs.loc[names]

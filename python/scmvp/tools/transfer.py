@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ import pandas as pd
 
 from ..arguments import number, whole_number
 from ..data.annotated import LATENT, in_order_of, labels_of, latent_of
-from ..errors import InputError, InputNote
+from ..data.names import note
+from ..errors import InputError
 from ..settings import own_settings
 from ..words import count_of
 
@@ -104,11 +104,9 @@ def transfer_labels(
     usual = np.sort(_spread(distance))
     lowest = 1 / (1 + len(usual))  # of p-values
     if 0 < unassigned_below <= lowest:
-        warnings.warn(
+        note(
             f"no cell can be unassigned: with {count_of(len(usual), 'labeled cell')} no p-value is "
-            f"below {lowest:.3f}; give an unassigned_below that is larger",
-            InputNote,
-            stacklevel=3,
+            f"below {lowest:.3f}; give an unassigned_below that is larger"
         )
 
     distance, near = _neighbors(z, target, k)
