@@ -264,5 +264,5 @@ def test_what_a_fit_says_of_wrong_batches(batched, model):
 def test_the_estimated_number_of_clusters_is_not_of_the_batches(batched, preset):
     model = scmvp.SCMVP(batched, batch="batch", preset=preset)
     if preset == "default":  # the rank is known before training
-        model.train(threads=1)
+        model.train(max_epochs=24, threads=1)
     assert model.n_components == 4
