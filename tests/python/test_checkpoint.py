@@ -233,6 +233,9 @@ def test_a_checkpoint_that_was_kept_can_be_deleted(cells, tmp_path):
     model.delete_checkpoint()
     model.train(checkpoint=file, keep_checkpoint=True, **OPTIONS)
     assert file.exists()
+    # a fit that is taken up goes on counting the seconds
+    again = SCMVP(cells, n_clusters=3).train(checkpoint=file, keep_checkpoint=True, **OPTIONS)
+    assert again.summary()["seconds_fit"] >= model.history["seconds"][-1]
     model.delete_checkpoint()
     model.delete_checkpoint()
     assert not file.exists()

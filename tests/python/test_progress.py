@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import scmvp
 from scmvp import progress
 from scmvp.data.products import Products
 from scmvp.data.spectral import fit_correspondence
+from scmvp.fit import training
 from scmvp.imports import undisturbed
 from scmvp.progress import Stages
 
@@ -52,6 +54,19 @@ def once(stage, share, act=interrupt):
             act()
 
     return listen
+
+
+def in_call(number, name):
+    """The function of the training of this name, with an interrupt in one of its calls."""
+    function, calls = attrgetter(name)(training), []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return counted
 
 
 def shares(events):
@@ -200,10 +215,26 @@ def test_an_interrupt_before_an_epoch_is_complete_says_where_and_changes_nothing
 
 
 @pytest.mark.slow
-def test_an_interrupt_while_clusters_are_found_keeps_what_was_learned(simulated):
-    model = SCMVP(simulated).train(**QUICK, progress=once("finding the clusters", 0))
-    assert model.interrupted and len(model.history["epoch"]) == 1
-    assert np.isfinite(model.get_latent_representation()).all()
+def test_an_interrupt_at_the_start_of_the_mixture_keeps_what_was_learned(monkeypatch):
+    """Before K is set, afterwards, and in the first epoch under the mixture: the same fit."""
+    cells = scmvp.simulate(n_cells=90, n_genes=100, n_peaks=150, n_types=3, seed=3)
+    found = []
+
+    def interrupted(**options):
+        model = SCMVP(cells, min_cells=1).train(**QUICK, **options)
+        assert model.interrupted and model.summary()["best_epoch"] == 1
+        assert len(model.history["epoch"]) == 1
+        found.append(model.get_latent_representation())
+
+    for share in (0, 1):
+        interrupted(progress=once("finding the clusters", share))
+    for name, call in (("Trainer._fresh_mixture", 1), ("summed", 2)):  # the latter ends an epoch
+        with monkeypatch.context() as patch:
+            patch.setattr(f"scmvp.fit.training.{name}", in_call(call, name))
+            interrupted(progress=False)
+    assert np.isfinite(found[0]).all() and found[0].std(0).min() > 0
+    for latent in found[1:]:
+        np.testing.assert_array_equal(latent, found[0])
 
 
 @pytest.mark.slow

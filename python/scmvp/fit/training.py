@@ -182,8 +182,9 @@ class Trainer:
         checkpoint: Checkpoint | None,
     ) -> None:
         if phase.name == "mixture" and self.progress.step == 0:
+            self.best = None  # its tensors do not fit the K that is found
             self._start_mixture()
-            self.best = None  # an ELBO under N(0, I) is no rival of one under the mixture
+            self.best = deepcopy(self.module.state_dict())
         self._objective, self.module.zeros = self._wrapped(), self._sampled_zeros(phase)
         for step in range(self.progress.step, phase.epochs):
             waited = self.result.epochs - max(self.result.best_epoch, self.progress.epochs_before)
@@ -232,7 +233,7 @@ class Trainer:
                 f"use a smaller learning rate than {self.options.lr:g}"
             )
         seconds = time.monotonic() - started
-        self.result.epochs = epoch
+        self.result.epochs, self.result.seconds = epoch, seconds
         self.result.record(
             epoch=epoch,
             phase=phase.name,
@@ -242,7 +243,10 @@ class Trainer:
             warm_up_weight=warm_up_weight,
             seconds=seconds,
         )
-        if self.best is None or elbo > self.result.elbo or warm_up_weight < 1:
+        of_best = self.result.history["phase"][self.result.best_epoch - 1]
+        # an ELBO under N(0, I) is no rival of one under the mixture
+        is_first = phase.name != "warm-up" and of_best == "warm-up"
+        if self.best is None or is_first or elbo > self.result.elbo or warm_up_weight < 1:
             self.best = deepcopy(self.module.state_dict())
             self.result.elbo, self.result.best_epoch = elbo, epoch
         if callback is not None:
