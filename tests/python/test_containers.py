@@ -20,10 +20,13 @@ from mudata import MuData
 
 import scmvp
 from scmvp import cli
+from scmvp.data.annotated import column_of
 from scmvp.data.checks import check_paired
+from scmvp.data.containers import tables_of
 from scmvp.data.joining import join
 from scmvp.errors import InputNote
 from scmvp.modalities import modality_of
+from scmvp.report.write import obs_of
 
 
 def dense(matrix) -> np.ndarray:
@@ -515,6 +518,35 @@ def test_columns_of_the_whole_are_kept_and_categories_stay_so(simulated):
     assert list(mosaic["kind"].cat.categories) == ["y", "x"]  # AnnData drops unused ones
     expected = pd.Series(kinds, rna.obs_names)
     assert mosaic.loc[rna.obs_names, "kind"].astype(str).equals(expected.astype(str))
+
+
+def test_tables_of_cells_are_the_parts_that_are_there(simulated):
+    rna, atac = simulated["rna"], simulated["atac"]
+    named = MuData({"peaks": atac, "HTO": atac[:, :3].copy(), "GEX": rna})
+    expected = [named, named["GEX"], named["peaks"], named["HTO"]]
+    for data, tables in (
+        (named, expected), ((rna, atac), [rna, atac]), ([rna, atac], [rna, atac]),
+        ((None, atac), [atac]), ((rna, None), [rna]), (rna, [rna]), (None, []),
+    ):  # fmt: skip
+        assert [*map(id, tables_of(data))] == [*map(id, tables)]
+
+
+def test_columns_of_a_pair_are_those_of_all_its_cells():
+    """In a report, a differential test and sums of samples, whatever part is lacking."""
+    rna, atac = (AnnData(np.ones((2, 1), np.float32)) for _ in range(2))
+    rna.obs_names, atac.obs_names = ["a", "b"], ["b", "c"]
+    rna.obs["donor"], atac.obs["donor"], atac.obs["depth"] = ["x", "y"], ["y", "z"], [5.0, 6.0]
+    rna.var_names, atac.var_names = ["g"], ["chr1:1-9"]
+    both = check_paired((rna, atac), mosaic=True)
+    for pair in ((rna, atac), [rna, atac]):
+        obs = obs_of(pair, both).loc[["a", "b", "c"]]
+        assert obs["donor"].tolist() == ["x", "y", "z"]
+        assert obs["depth"].tolist()[1:] == [5.0, 6.0] and np.isnan(obs["depth"].iloc[0])
+        assert column_of(pair, "donor", both.cells).tolist() == ["x", "y", "z"]
+    alone = check_paired((None, atac), absent={"rna": np.array(["g"]), "atac": atac.var_names})
+    assert obs_of((None, atac), alone)["depth"].tolist() == [5.0, 6.0]
+    sums = scmvp.pseudobulk((None, atac), ["s", "s"], ["t", "t"], "atac", min_cells=1)
+    assert sums.X.toarray().tolist() == [[2]] and [*sums.obs] == ["group", "sample", "n_cells"]
 
 
 # ---- the other functions that take cells

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..words import count_of, name_some
 from .checks import check_names, count_matrix
 from .columns import columns_of_cells
-from .containers import is_mudata
+from .containers import tables_of
 from .labels import level_names
 from .matrices import Matrix
 from .names import as_names
@@ -111,10 +111,7 @@ def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
             f"groupby is '{name}', but a model keeps no metadata; pass the cells as data, or one "
             "label per cell as groupby"
         )
-    parts = list(data) if isinstance(data, tuple) else [data]
-    if is_mudata(data):
-        parts += data.mod.values()
-    return columns_of_cells([part.obs for part in parts if part is not None], [name], cells)[name]
+    return columns_of_cells([table.obs for table in tables_of(data)], [name], cells)[name]
 
 
 def in_order_of(names: np.ndarray, values: Any, argument: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..modalities import PAIR, label_of
+from ..modalities import MODALITIES, PAIR, label_of, modality_of
 from .names import names_of_modalities
 from .types import ANY, FEATURE_TYPES, Expected, feature_types, split
 
@@ -89,6 +89,16 @@ def modality_parts(
     if not (one_is_enough and parts):
         refuse_missing(parts, names, may_choose)
     return dict.fromkeys(PAIR) | parts
+
+
+def tables_of(data: Any) -> list[AnnData]:
+    """What has columns of cells: a MuData, then its modalities, RNA first; the parts of a pair."""
+    if is_mudata(data):
+        known = [*MODALITIES, None]
+        names = sorted(data.mod, key=lambda name: known.index(modality_of(name)))
+        return [data, *(data.mod[name] for name in names)]
+    parts = data if isinstance(data, Sequence) else [data]
+    return [part for part in parts if part is not None]
 
 
 def modality_in(mdata: Any, modality: str | None) -> AnnData:

@@ -6,6 +6,7 @@ A fit never removes a cell.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def filter_paired(
         "atac": whole_number("min_peaks", min_peaks, at_least=0),
     }
     min_cells = whole_number("min_cells", min_cells, at_least=0)
-    parts = modality_parts(mdata, one_is_enough=not isinstance(mdata, tuple))
+    parts = modality_parts(mdata, one_is_enough=not isinstance(mdata, Sequence))
     there = [modality for modality, adata in parts.items() if adata is not None]
     refuse_layers_of_absent({"rna": rna_layer, "atac": atac_layer}, there)
     filtered, places = {}, {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from .containers import is_mudata
+from .containers import tables_of
 from .matrices import Matrix
 
 if TYPE_CHECKING:
@@ -71,8 +71,5 @@ def files_behind(data: PairedData | None) -> list[Path]:
     """Files from which counts of these cells are read when they are needed."""
     if isinstance(data, Paired):
         return [*data.files]
-    whole: Any = data
-    parts = [*whole] if isinstance(whole, tuple) else [whole]
-    if is_mudata(whole):
-        parts += whole.mod.values()
+    parts: list[Any] = tables_of(data)
     return [Path(part.filename) for part in parts if getattr(part, "isbacked", False)]

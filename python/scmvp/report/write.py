@@ -11,6 +11,8 @@ import pandas as pd
 
 from ..arguments import positions, whole_number
 from ..data.annotated import in_order_of
+from ..data.columns import columns_of_cells
+from ..data.containers import is_mudata, tables_of
 from ..data.paired import Paired, PairedData
 from ..errors import InputError
 from ..files import whole_file, writable
@@ -27,7 +29,11 @@ def obs_of(data: PairedData | None, paired: Paired) -> pd.DataFrame | None:
     """Metadata of cells: of the container that has them, or what was read of them."""
     if data is None or isinstance(data, Paired):
         return paired.obs if data is None else data.obs
-    return data[0].obs if isinstance(data, tuple) else data.obs
+    tables = [table.obs for table in tables_of(data)]
+    if is_mudata(data):  # whose own columns are those of all
+        tables = tables[:1]
+    columns = dict.fromkeys(name for table in tables for name in table)
+    return columns_of_cells(tables, [*columns], paired.cells)
 
 
 def write_report(

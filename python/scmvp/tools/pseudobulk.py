@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from ..arguments import whole_number
 from ..data.annotated import column_of, counts_in, labels_of
 from ..data.checks import all_cells, check_names
-from ..data.containers import is_anndata, is_mudata, modality_in, modality_parts
+from ..data.containers import is_anndata, is_mudata, modality_in, modality_parts, tables_of
 from ..data.features import cells_with_counts
 from ..data.labels import level_codes
 from ..data.matrices import Matrix, pieces_of, rows_of
@@ -209,11 +209,8 @@ def sums_of_samples(counted: Counted, min_cells: int) -> Sums:
 def constant_columns(data: Any, cells: np.ndarray, sample: Labels) -> dict[str, pd.Series]:
     """Columns of obs that are the same in all cells of a sample, a value per sample."""
     first = np.unique(sample.code, return_index=True)[1]
-    parts = list(data) if isinstance(data, tuple) else [data]
-    if is_mudata(data):
-        parts += data.mod.values()
     found = {}
-    for name in dict.fromkeys(name for part in parts for name in part.obs):
+    for name in dict.fromkeys(name for table in tables_of(data) for name in table.obs):
         column = column_of(data, name, cells)
         if is_constant(column, sample.code, first):
             found[str(name)] = column.iloc[first]
