@@ -4,8 +4,10 @@ import shutil
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
+from mudata import MuData
 
 import scmvp
 from scmvp import cli
@@ -14,6 +16,7 @@ from scmvp.data.matrices import DiskRows
 from scmvp.errors import InputNote
 from scmvp.nn import batches
 from scmvp.nn.batches import Cells
+from scmvp.r.objects import cells_table
 from scmvp.reading import read_for_fit
 
 
@@ -170,6 +173,42 @@ def test_the_file_may_go_after_the_fit(pair_folder, tmp_path):
     shutil.rmtree(tmp_path / "copy")
     assert model.get_latent_representation().shape == (240, 20)
     assert model.get_normalized_expression(genes=model.genes[:2]).shape == (240, 2)
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_one_matrix_of_all_modalities_is_counted_once(simulated, tmp_path, kind):
+    both = anndata.concat([simulated["rna"][:9], simulated["atac"][:9]], axis=1)
+    both.var["feature_types"] = ["Gene Expression"] * 300 + ["Peaks"] * 600
+    for values, n_bytes in ((both.X, 8 * both.X.nnz), (both.X.toarray(), 8 * 9 * 900)):
+        both.X, path = values, tmp_path / f"{type(values).__name__}.{kind}"
+        both.write_h5ad(path) if kind == "h5ad" else both.write_zarr(path)
+        assert bytes_in_memory(path) == n_bytes
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["h5mu", "zarr", "folder"])
+def test_columns_are_those_in_memory(simulated, tmp_path, kind):
+    """Own ones called like 'GEX:lane' stay; of two modalities with other values, both are kept."""
+    rna, atac = (simulated[name][:30, :40].copy() for name in ("rna", "atac"))
+    rna.obs = pd.DataFrame({"library": "x", "n": range(30)}, index=rna.obs_names)
+    atac.obs = pd.DataFrame({"library": "y", "n": range(30)}, index=atac.obs_names)
+    expected = {"n": [*range(30)], "library": ["x"] * 30, "atac:library": ["y"] * 30}
+    path = tmp_path / f"cells.{kind}"
+    if kind == "folder":
+        path.mkdir()
+        rna.write_h5ad(path / "rna.h5ad")
+        atac.write_h5ad(path / "atac.h5ad")
+    else:
+        mdata = MuData({"GEX": rna, "peaks": atac})
+        mdata.obs["GEX:lane"], mdata.obs["GEX:n"] = 7, range(30)
+        mdata.write_h5mu(path) if kind == "h5mu" else mdata.write_zarr(path)
+        expected["GEX:lane"] = [7] * 30
+    for cells in (scmvp.read(path), scmvp.read(path, backed=True)):
+        assert {name: cells.obs[name].tolist() for name in cells.obs} == expected
+        assert [*cells.obs.index] == [*rna.obs_names]
+    if kind == "h5mu":
+        table = cells_table(mdata, {"rna": rna, "atac": atac})
+        assert sorted(table) == ["GEX:lane", "atac_library", "library", "n"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..modalities import MODALITIES, label_of
 from .checks import paired_of
 from .claims import check_zarr, open_hdf5
-from .columns import columns_of_cells
+from .columns import own_columns
 from .containers import refuse_axis
 from .formats import (
     damage_reported,
@@ -28,8 +28,9 @@ from .formats import (
     names_in_mudata,
     pair_files,
 )
+from .joining import columns_of_all
 from .levels import Covered, places_of_levels
-from .matrices import DiskRows, StoredCsr, StoredDense
+from .matrices import DiskRows, StoredCsr, StoredDense, place_of
 from .names import as_names, make_unique
 from .paired import Paired
 from .places import Place, place_in_file, remedy
@@ -87,9 +88,9 @@ def read_backed(
     )
     with in_file(path):
         paired = paired_of(values, cells, features, mosaic, advice)
-        of_cells = [whole, *tables.values()]
-        columns = list(dict.fromkeys(name for table in of_cells for name in table))
-        obs = columns_of_cells(of_cells, columns, paired.cells)
+        named = {"": whole} | {f"{modality}:": table for modality, table in tables.items()}
+        named = {prefix: obs.set_axis(as_names(obs.index)) for prefix, obs in named.items()}
+        obs = columns_of_all(pd.Index(paired.cells, dtype=str), named)
         files = tuple(files_read(path))
         return replace(paired, obs=obs, files=files, gene_ids=ids.get("rna"))
 
@@ -106,9 +107,9 @@ def bytes_in_memory(path: Path, expected: Expected = ANY) -> int | None:
     except Exception:  # reading it into memory will raise with what is wrong
         return None
     found = [one.counts for one in opened.values()]
-    parts = [part for one in found for part in (one if isinstance(one, Covered) else [one])]
+    stored = [part.stored for one in found for part in (one if isinstance(one, Covered) else [one])]
     # all modalities may be in one matrix
-    return sum({id(part.stored): part.stored.n_bytes for part in parts}.values())
+    return sum({place_of(one.data): one.n_bytes for one in stored}.values())
 
 
 def _open(
@@ -132,8 +133,7 @@ def _open(
         if not holds_mudata(path):
             return _open_one(root, path, layers, expected), whole
         mod, whole = root["mod"], _table(root, "obs")
-        drawn_up = tuple(f"{name}:" for name in mod)  # from the modalities
-        whole = whole[[name for name in whole if not str(name).startswith(drawn_up)]]
+        whole = own_columns(whole, {name: _columns_in(mod[name]["obs"]) for name in mod})
         names = names_in_mudata(mod, path)
         with in_file(path):
             refuse_axis(root.attrs.get("axis", 0))
@@ -280,6 +280,11 @@ def _table(group: Any, name: str) -> pd.DataFrame:
             if codes.dtype.kind in "iu" and (codes < len(levels)).all():
                 table[column] = pd.Categorical.from_codes(codes, levels)
     return table
+
+
+def _columns_in(table: Any) -> Iterable[str]:
+    """Names of the columns of such a table, and of its index."""
+    return table.keys() if hasattr(table, "keys") else table.dtype.names
 
 
 def _texts(values: np.ndarray) -> np.ndarray:

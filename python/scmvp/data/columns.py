@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,17 @@ def refuse_missing_columns(columns: Sequence[str], has: Iterable[str]) -> None:
         if name not in has:
             known = name_some(has) if has else "none"
             raise InputError(f"there is no column '{name}' in obs (columns: {known})")
+
+
+def own_columns(whole: pd.DataFrame, of_modalities: Mapping[str, Iterable[object]]) -> pd.DataFrame:
+    """Columns of a MuData but for the copies of those of its modalities ('rna:n_counts').
+
+    Args:
+        whole: Its obs.
+        of_modalities: Names of columns, by the name that the modality has there.
+    """
+    copied = {f"{name}:{column}" for name, columns in of_modalities.items() for column in columns}
+    return whole[[name for name in whole if name not in copied]]
 
 
 def one_column(one: pd.Series, other: pd.Series) -> pd.Series:

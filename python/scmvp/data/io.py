@@ -20,6 +20,7 @@ from ..files import WatchedFile
 from ..modalities import MODALITIES, label_of
 from ..progress import Report, part_of
 from .claims import check_structure
+from .columns import own_columns
 from .containers import refuse_axis
 from .formats import (
     ACCEPTED,
@@ -115,10 +116,9 @@ def _read_mudata(
         modality: _with_counts(mdata.mod[names[modality]], modality, path, layers.get(modality))
         for modality in wanted
     }
-    copied = {f"{name}:{column}" for name, adata in mdata.mod.items() for column in adata.obs}
-    own = [name for name in mdata.obs if name not in copied]
+    own = own_columns(mdata.obs, {name: adata.obs for name, adata in mdata.mod.items()})
     with in_file(path):
-        joined = join_all(chosen, obs=mdata.obs[own], mosaic=mosaic, may_be_mosaic=True)
+        joined = join_all(chosen, obs=own, mosaic=mosaic, may_be_mosaic=True)
     add_the_rest(joined, mdata)
     return joined
 

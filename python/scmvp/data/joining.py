@@ -125,7 +125,7 @@ def join_all(
         warnings.simplefilter("ignore", UserWarning)
         mdata = MuData(parts)
     tables = {f"{modality}:": adata.obs for modality, adata in parts.items()}
-    mdata.obs = _columns_of_all(mdata.obs_names, ({} if obs is None else {"": obs}) | tables)
+    mdata.obs = columns_of_all(mdata.obs_names, ({} if obs is None else {"": obs}) | tables)
     return mdata
 
 
@@ -142,7 +142,7 @@ def add_the_rest(mdata: MuData, whole: MuData | AnnData) -> None:
             mdata.obsp[name] = values[at][:, at]
 
 
-def _columns_of_all(cells: pd.Index, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def columns_of_all(cells: pd.Index, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Columns of the whole, then of the modalities; one with other values gets its prefix."""
     columns = pd.DataFrame(index=cells)
     known = {}  # cells with a value in a column
@@ -157,7 +157,8 @@ def _columns_of_all(cells: pd.Index, tables: Mapping[str, pd.DataFrame]) -> pd.D
             if not same_column(columns[name][shared], column[shared]):
                 columns[prefix + name] = column
             elif len(more):
-                columns[name] = one_column(columns[name][known[name]], column[more]).reindex(cells)
+                before = columns[name][cells.isin(known[name])]
+                columns[name] = one_column(before, column[more]).reindex(cells)
                 known[name] = cells
     return columns
 

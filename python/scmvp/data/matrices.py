@@ -30,6 +30,7 @@ class Stored(Protocol):
 
     shape: tuple[int, int]
     n_bytes: int  # it would take in memory, as float32 and int32
+    data: Any  # the dataset of its values
 
     def read(self, start: int, stop: int) -> sp.csr_matrix:
         """Consecutive rows, with any kind of values."""
@@ -49,13 +50,18 @@ def _part(stored: Any, start: int, stop: int) -> np.ndarray:
     try:
         return stored[start:stop]
     except Exception as error:  # a dozen kinds, depending on the byte where the damage is
-        of_hdf5 = getattr(stored, "file", None)
-        file = stored.store if of_hdf5 is None else of_hdf5.filename
-        file = getattr(file, "path", getattr(file, "root", file))
+        file, name = place_of(stored)
         raise InputError(
-            f"{file} cannot be read any more (damaged?): '{stored.name}', {first_line(error)}; "
+            f"{file} cannot be read any more (damaged?): '{name}', {first_line(error)}; "
             "copy or write it again"
         ) from error
+
+
+def place_of(dataset: Any) -> tuple[str, str]:
+    """The file of a dataset, and its name there."""
+    of_hdf5 = getattr(dataset, "file", None)
+    file = dataset.store if of_hdf5 is None else of_hdf5.filename
+    return str(getattr(file, "path", getattr(file, "root", file))), dataset.name
 
 
 class StoredCsr:
@@ -85,14 +91,14 @@ class StoredCsr:
 class StoredDense:
     """A dense (cells, features) dataset."""
 
-    def __init__(self, values: Any):
-        self.values = values
-        self.shape = tuple(values.shape)
+    def __init__(self, data: Any):
+        self.data = data
+        self.shape = tuple(data.shape)
         self.n_bytes = 8 * self.shape[0] * self.shape[1]
 
     def read(self, start: int, stop: int) -> sp.csr_matrix:
         """Consecutive rows."""
-        return sp.csr_matrix(plain_numbers(_part(self.values, start, stop)))
+        return sp.csr_matrix(plain_numbers(_part(self.data, start, stop)))
 
     def row_limit(self, start: int) -> int:
         """End of a block of rows."""

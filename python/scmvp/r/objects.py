@@ -15,14 +15,14 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from ..data.checks import check_names
-from ..data.columns import same_column
+from ..data.columns import own_columns, same_column
 from ..data.formats import in_file
 from ..data.joining import join_all
 from ..data.matrices import entries_once, holds_counts, plain_numbers
 from ..data.names import as_names, note
 from ..data.places import place_in_memory, places_of, raw_in_place, remedy
 from ..errors import InputError
-from ..modalities import MODALITIES, label_of
+from ..modalities import label_of
 from ..words import count_of
 from .rserial import Named
 
@@ -170,9 +170,7 @@ def features_part(
 def cells_table(mdata: MuData, parts: Mapping[str, AnnData]) -> pd.DataFrame:
     """Columns of all obs, once each; a modality's own column of a taken name gets its prefix."""
     cells = mdata.obs_names
-    prefixed = tuple(f"{modality}:" for modality in MODALITIES)
-    own = [name for name in mdata.obs if not str(name).startswith(prefixed)]
-    table = mdata.obs[own].copy()
+    table = own_columns(mdata.obs, {name: adata.obs for name, adata in mdata.mod.items()}).copy()
     for modality, adata in parts.items():
         columns = adata.obs.reindex(cells)
         for name in columns:
