@@ -9,11 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from .errors import InputError, first_line, is_of_memory
-from .files import stamp_of
+from .files import as_path, stamp_of
 from .flags import in_flags
 from .progress import STANDARD_ERROR
 from .starting import INTERRUPTED, TERMINATED
@@ -84,7 +83,8 @@ def _signals_raise(terminated: threading.Event) -> Iterator[None]:
 
 def _stamp(arguments: argparse.Namespace) -> tuple[int, int, int] | None:
     """Of the output; `info` has none."""
-    return stamp_of(Path(arguments.out).expanduser()) if "out" in arguments else None
+    out = getattr(arguments, "out", None)
+    return stamp_of(as_path(out)) if out else None
 
 
 def _done(arguments: argparse.Namespace, changed: bool) -> str:
@@ -92,7 +92,7 @@ def _done(arguments: argparse.Namespace, changed: bool) -> str:
     if changed:
         return f"the results are in {arguments.out}"
     checkpoint = getattr(arguments, "checkpoint", None)
-    if checkpoint is not None and Path(checkpoint).expanduser().exists():
+    if checkpoint and as_path(checkpoint).exists():
         return f"the same command goes on from {checkpoint}"
     return "nothing was written"
 

@@ -10,7 +10,7 @@ from .data.formats import files_read, fragments_beside
 from .errors import InputError
 from .files import as_path, refuse_source, writable
 from .outputs import files_of_model, refuse_output_folder
-from .several import named_paths
+from .several import WORDS_OF_PEAKS, named_paths
 
 # What the commands write into their file; that of join is a MuData.
 WRITTEN = {
@@ -80,6 +80,8 @@ def _sources(arguments: argparse.Namespace) -> list[Path]:
     if "result" in given:
         result = as_path(given["result"])
         found += [result / "latent.csv", *files_of_model(result / "model")]
+    if given.get("peaks") in WORDS_OF_PEAKS:
+        del given["peaks"]
     tables = ("labels", "features", "cells", "peaks")
     return found + [as_path(given[name]) for name in tables if name in given]
 

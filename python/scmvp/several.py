@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from .data.names import as_names, note
 from .data.peaks import Peaks, peaks_of, read_bed
 from .data.samples import join_samples
 from .errors import InputError
+from .files import as_path
 from .progress import Listener, followed
 from .reading import existing, read_path, with_layers_there
 from .words import name_some
@@ -24,6 +26,9 @@ from .words import name_some
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
+
+
+WORDS_OF_PEAKS = ("union", "shared")  # instead of a file
 
 
 def read_samples(
@@ -127,7 +132,7 @@ def named_paths(given: Sequence[str]) -> dict[str, str] | list[str]:
     bare = [
         text
         for text, (_, sign, _) in zip(given, parts, strict=True)
-        if not sign or Path(text).exists()
+        if not sign or as_path(text).exists()
     ]
     if len(bare) == len(given):
         return list(given)
@@ -150,11 +155,11 @@ def _sample_name(path: Path) -> str:
 
 
 def _target_peaks(peaks: str | Path, fragments: bool | Mapping[str, str | Path]) -> str | Peaks:
-    if isinstance(peaks, str) and peaks in ("union", "shared"):
+    if isinstance(peaks, str) and peaks in WORDS_OF_PEAKS:
         return peaks
-    if not isinstance(peaks, str | Path) or not Path(peaks).exists():
+    is_path = isinstance(peaks, str | os.PathLike) and os.fspath(peaks)
+    if not is_path or not (path := as_path(peaks)).exists():
         raise InputError(f"peaks is {peaks!r}; give 'union', 'shared' or the path of a BED file")
-    path = Path(peaks)
     if fragments is False:
         raise InputError(
             f"peaks of a file can only be counted from fragments; use fragments=True, or leave out "
@@ -231,7 +236,7 @@ def count_fragments(
             chromosomes.
     """
     path = existing(fragments)
-    if isinstance(peaks, str | Path):
+    if isinstance(peaks, str | os.PathLike):
         wanted = read_bed(existing(peaks))
         names = wanted.names
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import mudata
@@ -10,7 +11,12 @@ import pytest
 from test_cli import FIT, assert_refused, run
 
 import scmvp
+from scmvp import endings
+from scmvp.data.genes import read_genes
+from scmvp.data.sequences import sequences_of
 from scmvp.files import SUFFIX
+from scmvp.paths import output_file
+from scmvp.several import _target_peaks, named_paths
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,32 @@ def test_fragments_and_peaks_are_not_replaced(place, monkeypatch):
     assert_refused(run(*join, "own.h5mu", "--fragments", "a=own.h5mu"), "would replace")
     peaks = ("--fragments", "--peaks", "peaks.h5mu")
     assert_refused(run(*join, "peaks.h5mu", *peaks), "would replace")
+
+
+@pytest.mark.parametrize("word", ["union", "shared"])
+def test_the_words_for_peaks_are_no_files(tmp_path, monkeypatch, word):
+    monkeypatch.chdir(tmp_path)
+    Path(word).mkdir()
+    arguments = Namespace(command="join", out=f"{word}/x.h5mu", samples=["a.h5mu"], peaks=word)
+    assert output_file(arguments) == Path(word, "x.h5mu")
+
+
+def test_the_home_folder_is_known_by_its_sign(tmp_path, monkeypatch, refused):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "p.bed").write_text("chr1\t2\t5\n")
+    (tmp_path / "g.bed").write_text("chr1\t2\t3\tA\t0\t+\n")
+    (tmp_path / "g.fa").write_text(">chr1\nACGTACGT\n")
+    peaks = _target_peaks("~/p.bed", True)
+    assert peaks.names.tolist() == _target_peaks(tmp_path / "p.bed", True).names.tolist()
+    assert len(peaks) == 1 and sequences_of("~/g.fa", peaks) == ["GTA"]
+    assert read_genes("~/g.bed")["gene"].tolist() == ["A"]
+    refused(lambda: read_genes(""), "a path is empty")
+    refused(lambda: _target_peaks("", True), "give 'union', 'shared' or the path")
+    assert named_paths(["~/a=b", "c=d"]) == {"~/a": "b", "c": "d"}
+    (tmp_path / "a=b").touch()
+    assert named_paths(["~/a=b"]) == ["~/a=b"]
+    # of nobody's home
+    assert endings._stamp(Namespace(out="~nobody-there/x")) is None
 
 
 def test_a_zarr_is_not_written_into(place, monkeypatch):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..files import as_path
 from ..words import count_of, name_some
 from .claims import open_text
 from .formats import damage_reported
@@ -66,7 +67,7 @@ def read_genes(
         InputError: The source is of another kind, damaged, has no such columns, or no gene.
     """
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
+        path = as_path(source)
         if not path.is_file():
             raise InputError(f"there is no file '{path}' with genes; give a GTF or BED file")
         is_bed = re.search(r"\.bed(\.gz)?$", path.name, re.IGNORECASE) is not None

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from ..arguments import number
 from ..errors import InputError
+from ..files import as_path
 from ..words import count_of, name_some
 from .containers import is_anndata, type_name
 from .features import match_features
@@ -64,7 +65,7 @@ def motifs_of(
             raise InputError("with fasta, all peaks must be named by a range like 'chr1:100-200'")
         sequences = sequences_of(fasta, intervals)
     if isinstance(given, str | os.PathLike) and not (tables and given in tables):
-        found = _of_file(Path(given), sequences, p_value, list(tables or {}))
+        found = _of_file(as_path(given), sequences, p_value, list(tables or {}))
     else:
         table = tables[given] if tables and isinstance(given, str) else given
         found = table_of(table, peaks)

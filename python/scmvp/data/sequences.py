@@ -47,7 +47,7 @@ def sequences_of(fasta: str | os.PathLike, peaks: Peaks) -> list[str]:
     Raises:
         InputError: There is no such file, it is damaged, or peaks are beyond its sequences.
     """
-    path = Path(fasta)
+    path = as_path(fasta)
     if not path.is_file():
         raise InputError(f"there is no file '{path}'; give the FASTA file of the genome as fasta")
     chromosome = bare_chromosome(peaks.chrom)
