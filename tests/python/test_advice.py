@@ -1555,6 +1555,7 @@ def motifs_of_peaks(world):
         yield run(wrong), run("known" if isinstance(wrong, str) else table)
     yield run(gc=gc.to_numpy()), run()
     yield run(gc=-gc), run()
+    yield run(gc=pd.concat([gc, gc[:1]])), run()
     yield run(gc=None), run()
     yield run(gc="GC"), run(gc="gc")
     yield run(gc=gc.rename("x{}".format)), run()

@@ -266,6 +266,7 @@ def test_one_cell():
         (lambda t: t, {"gc": "gc"}, "gc is 'gc', which is no column"),
         (lambda t: t, {"gc": np.zeros(900)}, "gc must be a Series"),
         (lambda t: t, {"gc": pd.Series(0.4, ["a"])}, "not known for any peak"),
+        (lambda t: t, {"gc": pd.Series(0.4, ["a", "a"])}, "gc has 1 peak twice"),
         (lambda t: t, {"gc": pd.Series(-1.0, ["chr2-1-501"])}, "below 0 or above 100"),
         (lambda t: t, {"n_background": 1}, "n_background is 1"),
         (lambda t: t, {"p_value": 0}, "p_value is 0"),

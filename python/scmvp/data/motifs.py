@@ -142,13 +142,8 @@ def table_of(given: Any, peaks: np.ndarray, least: float = _FEWEST_KNOWN) -> Mot
             f"{count_of(len(have), 'peak name')} and {count_of(len(names), 'motif name')}; give "
             "peaks x motifs"
         )
-    for what, some in (("peak", have), ("motif", names)):
-        twice = pd.unique(some[pd.Index(some).duplicated()])
-        if len(twice):
-            raise InputError(
-                f"the table of motifs has {count_of(len(twice), what)} twice ({name_some(twice)}); "
-                "give each one name"
-            )
+    _refuse_twice("the table of motifs", "peak", have)
+    _refuse_twice("the table of motifs", "motif", names)
     if not len(names):
         raise InputError("the table of motifs has no column; give at least one motif")
     at = match_features(peaks, have, "atac")
@@ -168,6 +163,15 @@ def table_of(given: Any, peaks: np.ndarray, least: float = _FEWEST_KNOWN) -> Mot
     rows = sp.csr_matrix(values)
     rows = sp.vstack([rows, sp.csr_matrix((1, rows.shape[1]))], format="csr")[at]
     return Motifs(sp.csc_matrix(rows), names, genes, None)
+
+
+def _refuse_twice(where: str, what: str, names: np.ndarray) -> None:
+    twice = pd.unique(names[pd.Index(names).duplicated()])
+    if len(twice):
+        raise InputError(
+            f"{where} has {count_of(len(twice), what)} twice ({name_some(twice)}); give each one "
+            "name"
+        )
 
 
 def _parts_of(given: Any) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray, np.ndarray]:
@@ -217,7 +221,9 @@ def _gc_of(gc: Any, peaks: np.ndarray, var: pd.DataFrame | None) -> np.ndarray:
             f"{type_name(gc)}"
         )
     values = pd.to_numeric(gc, errors="coerce").to_numpy(np.float64)
-    at = match_features(peaks, as_names(gc.index), "atac")
+    have = as_names(gc.index)
+    _refuse_twice("gc", "peak", have)
+    at = match_features(peaks, have, "atac")
     found = np.where(at < 0, np.nan, values[at])
     if (found[np.isfinite(found)] < 0).any() or (found[np.isfinite(found)] > 100).any():
         raise InputError("gc has values below 0 or above 100; give the proportion of G and C")
