@@ -14,6 +14,7 @@ from scmvp.data.preprocess import (
     counts_insertions,
     insertions_to_fragments,
     inverse_document_frequency,
+    looks_like_insertions,
 )
 from scmvp.errors import InputNote
 
@@ -24,6 +25,15 @@ def test_feature_cells_and_idf():
     idf = inverse_document_frequency(counts)
     assert idf.dtype == np.float32
     np.testing.assert_allclose(idf, [4 / 7, 0, 2])
+
+
+def test_stored_zeros_are_no_even_counts():
+    counts = sp.csr_matrix(np.repeat([1.0, 2.0, 1.0], 100).reshape(20, 15))
+    parts = np.pad(counts.data, (0, 900)), np.resize(counts.indices, 1200)
+    stored = sp.csr_matrix((*parts, np.append(counts.indptr, [*range(360, 1201, 60)])), (35, 15))
+    assert stored.nnz == 1200 and stored.sum() == counts.sum()
+    assert looks_like_insertions(counts) is looks_like_insertions(stored) is False
+    assert not counts_insertions(stored)
 
 
 def test_filter_removes_what_the_paper_removes(simulated, capsys):
