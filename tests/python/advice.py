@@ -490,6 +490,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "rbridge": {
         "are written, and not": NOTE,
+        "mdata has no cells": "nothing helps but cells",
         "as_ must be": STATES,
         "write_rds takes a MuData": "case written_for_r",
         "obs_names of the MuData are not": "case update",

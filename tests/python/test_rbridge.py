@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import scipy.io
 import scipy.sparse as sp
+from anndata import AnnData
 from conftest import TenX
 from mudata import MuData, read_h5mu
 
@@ -134,6 +135,15 @@ def test_what_r_cannot_hold_is_refused(refused):
 
     refused(lambda: rserial.dump(np.array([1j]), io.BytesIO()), "complex", "no counterpart")
     refused(lambda: rserial.dump(["a\0b"], io.BytesIO()), "NUL")
+
+
+def test_results_without_cells_or_with_repeated_ones_are_refused(tmp_path, refused):
+    path = tmp_path / "object.rds"
+    path.touch()
+    peaks = AnnData(np.ones((3, 1)), pd.DataFrame(index=["a", "a", "b"]))
+    sentence = refused(lambda: scmvp.add_to_rds(path, peaks, path), "cell names of mdata: 'a'")
+    assert "RNA" not in sentence
+    refused(lambda: scmvp.add_to_rds(path, peaks[:0], path), "mdata has no cells")
 
 
 # ---- objects

@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from ..data.checks import check_names, match_cells
+from ..data.checks import check_unique, match_cells
 from ..data.containers import is_mudata, modality_parts
 from ..data.names import as_names, names_of_modalities, note
 from ..data.paired import files_behind
@@ -240,7 +238,9 @@ def add_to_rds(
         raise InputError(f"cells must be 'all' or 'shared', not '{cells}'")
     target = writable(out, files_behind(mdata))
     names = as_names(mdata.obs_names)
-    check_names("rna", names, np.array(["any"]))
+    if not len(names):
+        raise InputError("mdata has no cells; give some")
+    check_unique(names, "cell names of mdata", "obs_names")
     parts = dict(mdata.mod) if is_mudata(mdata) else {}
     obs = cells_table(mdata, parts) if parts else mdata.obs.set_axis(names)
     if as_dict(mdata.uns.get(RECORD, {})).get("identity") == "ident":
