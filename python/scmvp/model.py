@@ -76,7 +76,7 @@ class SCMVP(WithMethylation):
                 cells, are excluded from the model; of the proteins, only those without any count.
             batch: Column of obs, or several (donor, replicate, chemistry), whose differences are
                 removed from the latent. Each batch should contain several cell types.
-            mosaic: Also use cells with one modality only; some cells must have both.
+            mosaic: Also use unimodal cells (counts on disk: `read` decides); some must have both.
             modalities: Modalities to model, of 'rna', 'atac', 'protein' and 'methylation'. None:
                 all that are there, which must include RNA and ATAC. ('rna', 'protein') is
                 CITE-seq, ('rna', 'methylation') scM&T-seq; a single one is possible, too.

@@ -58,7 +58,7 @@ def check_paired(
             they are matched by name.
         rna_layer: Layer of the RNA modality that holds counts, or 'raw'; X when None.
         atac_layer: Layer of the ATAC modality that holds counts, or 'raw'; X when None.
-        mosaic: Keep unimodal cells.
+        mosaic: Keep unimodal cells. Those of a `Paired` were kept, or not, when it was read.
         absent: Feature names of each modality, for cells of which one was not observed at all:
             then `data` may lack it (a MuData without it, or None in the pair).
         columns: Columns of `obs` to keep in the result.
