@@ -159,11 +159,11 @@ class Active(Clustered):
             raise InputError(f"fdr is {fdr!r}; give a number above 0 and at most 1")
         near = links.near_pairs(self.genes, self.peaks, genes, distance)
         paired = self._matched(data)
-        latent = self.get_latent_representation() if data is None else self._embedded(paired)
         labels = None if groupby is None else _labels(groupby, data, paired.cells)
         return self.links_near(
-            near, latent, paired.cells, labels, batch, fdr, decay, n_cells, seed, progress, contacts
-        )
+            near, self._embedded(paired), paired.cells, labels, batch, fdr, decay, n_cells, seed,
+            progress, contacts,
+        )  # fmt: skip
 
     def links_near(
         self, near: links.Near, latent: np.ndarray, cells: np.ndarray,
@@ -207,8 +207,7 @@ class Active(Clustered):
         paired = self._matched(data)
         if not flag("imputed", imputed):
             return counted(paired.atac), paired.cells
-        latent = self.get_latent_representation() if data is None else self._embedded(paired)
-        return self.decoded_profiles(latent, batch, library_size), paired.cells
+        return self.decoded_profiles(self._embedded(paired), batch, library_size), paired.cells
 
 
 def _labels(groupby: Any, data: PairedData | None, cells: np.ndarray) -> pd.Series:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,9 +53,7 @@ class Clustered(State):
             (n, D) float32, in the order of the cells.
         """
         self._plan.scope.refuse_latent("modality", modality)
-        fit = self._fitted()
-        if data is None and modality == "joint" and fit.latent is not None:
-            return fit.latent.copy()
+        self._fitted()
         with followed(progress) as (stages, _):
             paired = self._matched(data if modality == "joint" else alone(data, modality))
             if modality != "joint":
@@ -138,8 +135,7 @@ class Clustered(State):
         """
         if not (hasattr(target, "obs_names") and hasattr(target, "obsm")):
             raise InputError(f"target is a {type(target).__name__}; give an AnnData or a MuData")
-        latent = self.get_latent_representation(data)
-        known = self.cells if data is None else self._matched(data).cells
+        latent, known = self._latent_of(data, None)
         where = "the model" if data is None else "the data"
         names = as_names(target.obs_names)
         check_unique(names, "cell names of target", "obs_names")
@@ -257,8 +253,11 @@ class Clustered(State):
                 scope, modality, features, delta, fdr, library_size, n_samples, latent, seed,
                 only_pos, form,
             )  # fmt: skip
-            paired, clusters = self._matched(data), partial(self.predict, data)
-            groups = groups_in(data, paired.cells, groupby, group1, group2, clusters)
+            paired = self._matched(data)
+            groups = groups_in(
+                data, paired.cells, groupby, group1, group2,
+                lambda: self.responsibilities(self._embedded(paired)).argmax(1),
+            )  # fmt: skip
             return differential.compare_groups(fit, scope, paired, groups, settings)
 
     @property
@@ -272,11 +271,8 @@ class Clustered(State):
         self, data: PairedData | None, cells: Sequence[str] | None, stages: Stages = SILENT
     ) -> tuple[np.ndarray, Names]:
         """Latent of chosen cells, and their names."""
-        if data is not None:
-            paired = self._matched(data)
-            latent, names = self._embedded(paired, stages=stages), paired.cells
-        else:
-            latent, names = self.get_latent_representation(), self.cells
+        paired = self._matched(data)
+        latent = self._embedded(paired, stages=stages)
         if cells is None:
-            return latent, names
-        return latent[positions(names, cells, "cell", "the data")], cells
+            return latent, paired.cells
+        return latent[positions(paired.cells, cells, "cell", "the data")], cells

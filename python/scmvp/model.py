@@ -386,10 +386,7 @@ class SCMVP(WithMethylation):
         path = writable(path, self._files_read(data), "HTML")
         with followed(progress) as (stages, _):
             paired = self._matched(data)
-            if data is None:
-                latent = self.get_latent_representation()
-            else:
-                latent = self._embedded(paired, stages=stages)
+            latent = self._embedded(paired, stages=stages)
             write_report(
                 path, self, paired.cells, latent, paired, obs_of(data, paired), columns=columns,
                 groupby=groupby, coordinates=coordinates, n_clusters=n_clusters, title=title,

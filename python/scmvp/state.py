@@ -181,6 +181,8 @@ class State:
     def _embedded(
         self, paired: Paired, modality: str = "joint", stages: Stages = SILENT
     ) -> np.ndarray:
-        """Latent of cells in the columns of the model, (n, D)."""
-        fit, design = self._fitted(), self._plan.scope.design(paired)
-        return fit.embedded(paired.counts, design, modality, stages)
+        """Latent of cells in the columns of the model, (n, D); that of the fitted ones is known."""
+        fit = self._fitted()
+        if paired is self._data and modality == "joint" and fit.latent is not None:
+            return fit.latent.copy()
+        return fit.embedded(paired.counts, self._plan.scope.design(paired), modality, stages)

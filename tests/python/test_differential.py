@@ -12,6 +12,7 @@ from populations import counts, population
 
 import scmvp
 from scmvp import cli
+from scmvp.data.scope import Scope
 from scmvp.errors import InputError, InputNote, LeftOut
 from scmvp.tools import differential
 from scmvp.tools.groups import Comparison, Groups, groups_of, labels_in
@@ -247,6 +248,16 @@ def test_labels_of_a_file_are_text(tmp_path):
 def test_clusters_are_compared_without_arguments(fitted):
     groups = fitted.differential_expression(n_samples=1)["group"].unique()
     assert set(groups) == {str(c) for c in np.unique(fitted.predict())}
+
+
+def test_cells_are_matched_once(fitted, simulated, monkeypatch):
+    """On disk, each time reads all counts."""
+    calls, matched = [], Scope.matched
+    monkeypatch.setattr(Scope, "matched", lambda *given: calls.append(given) or matched(*given))
+    of_others = fitted.differential_expression(simulated, n_samples=1)
+    pd.testing.assert_frame_equal(of_others, fitted.differential_expression(n_samples=1))
+    fitted.add_to(simulated.copy(), simulated)
+    assert len(calls) == 2
 
 
 def test_markers_are_found_with_their_effects(fitted, simulated):
