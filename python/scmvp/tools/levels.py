@@ -68,20 +68,13 @@ def level_sums(
     m, rest = halves(counts)
     c = (m + rest).tocsr()
     batch = np.zeros(len(unit), int) if batch is None else batch
-    found = []
-    for b in range(int(batch.max()) + 1):
-        rows = np.flatnonzero((unit >= 0) & (batch == b))
-        place = (np.ones(len(rows)), (unit[rows], rows))
-        member = sp.csr_matrix(place, shape=(n_units, len(unit)))
-
-        def total(values: sp.spmatrix, member: sp.csr_matrix = member) -> np.ndarray:
-            return (member @ values.astype(np.float64)).toarray()
-
-        values = [m, m.multiply(m), m.multiply(c), *(c.power(k) for k in (1, 2, 3, 4)), c > 0]
-        sums = [*map(total, values), np.bincount(unit[rows], minlength=n_units)]
-        names = [field.name for field in fields(LevelSums)]
-        found.append(LevelSums(**dict(zip(names, sums, strict=True))))
-    return found
+    n, rows = int(batch.max()) + 1, np.flatnonzero(unit >= 0)
+    row = unit[rows] * n + batch[rows]
+    member = sp.csr_matrix((np.ones(len(rows)), (row, rows)), shape=(n_units * n, len(unit)))
+    values = [m, m.multiply(m), m.multiply(c), *(c.power(k) for k in (1, 2, 3, 4)), c > 0]
+    sums = [(member @ part.astype(np.float64)).toarray() for part in values]
+    sums.append(np.bincount(row, minlength=n_units * n))
+    return [LevelSums(*(part[b::n] for part in sums)) for b in range(n)]
 
 
 def likenesses(pairs: Sequence[tuple[LevelSums, LevelSums]]) -> list[np.ndarray]:
