@@ -244,12 +244,12 @@ class SCMVP(WithMethylation):
             batch: As in `get_normalized_expression`.
             progress: As in `train`.
         """
-        path = writable(path, self._files_read(data), "HDF5")
-        with followed(progress) as (stages, _):
+        path, fit = writable(path, self._files_read(data), "HDF5"), self._fitted()
+        with fit.on_its_threads(), followed(progress) as (stages, _):
             latent, names = self._latent_of(data, once(cells), stages)
-            self.decode_to_file(
-                path, latent, modality, names, once(features), library_size, threshold, batch=batch,
-                progress=stages.listener or False,
+            impute.to_file(
+                fit, self._plan.scope, path, latent, modality, names, once(features), library_size,
+                batch, threshold, False, stages.listener or False,
             )  # fmt: skip
 
     def decode_to_file(

@@ -19,6 +19,7 @@ import scmvp
 from .data.matrices import entries_once
 from .data.motifs import in_columns, motifs_of, with_genes_in_names
 from .data.names import as_names
+from .files import writable
 from .modalities import MODALITIES
 from .progress import followed
 from .r.cells import cells_of, column, mudata_of, points
@@ -399,8 +400,8 @@ class Service:
         table = pd.DataFrame(obs, index=list(cells))
         with followed(self._progress) as (stages, _):
             write_report(
-                path, model, np.asarray(cells), points(latent), obs=table, columns=columns,
-                stages=stages, **options,
+                writable(path, written="HTML"), model, np.asarray(cells), points(latent), obs=table,
+                columns=columns, stages=stages, **options,
             )  # fmt: skip
 
     def save(self, folder: str) -> None:

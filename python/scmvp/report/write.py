@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..data.columns import columns_of_cells
 from ..data.containers import is_mudata, tables_of
 from ..data.paired import Paired, PairedData
 from ..errors import InputError
-from ..files import whole_file, writable
+from ..files import whole_file
 from ..progress import SILENT, Stages
 from ..words import count_of, name_some
 from .contents import Cells, columns_to_show, contents_of
@@ -37,7 +37,7 @@ def obs_of(data: PairedData | None, paired: Paired) -> pd.DataFrame | None:
 
 
 def write_report(
-    path: str | os.PathLike,
+    path: Path,
     model: SCMVP,
     names: np.ndarray,
     latent: np.ndarray,
@@ -58,7 +58,7 @@ def write_report(
     """Write the page.
 
     Args:
-        path: File to make or replace.
+        path: File to make or replace, which `files.writable` has checked.
         model: The fit.
         names: Names of the cells, (n,).
         latent: Theirs, (n, D).
@@ -78,7 +78,6 @@ def write_report(
     Raises:
         InputError: An argument is wrong; nothing is written.
     """
-    path = writable(path, written="HTML")
     markers = whole_number("markers", markers)
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     obs = pd.DataFrame(index=names) if obs is None else obs.loc[names]
