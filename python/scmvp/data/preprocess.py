@@ -1,4 +1,4 @@
-"""Other forms of counts: fragments for insertions, and TF-IDF."""
+"""Other forms of counts: fragments for insertions; inverse document frequencies."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from .matrices import DiskRows, Matrix, blocks_of, chunks, feature_totals
-
-TFIDF_SCALE = 1e4
 
 _FEWEST_TO_TELL = 100
 
@@ -65,21 +63,3 @@ def inverse_document_frequency(counts: Matrix) -> np.ndarray:
     idf = np.zeros_like(totals)
     np.divide(counts.shape[0], totals, out=idf, where=totals > 0)
     return idf.astype(np.float32)
-
-
-def tf_idf(counts: sp.csr_matrix, idf: np.ndarray | None = None) -> sp.csr_matrix:
-    """Term frequency times inverse document frequency, log1p(1e4 tf idf), preset `paper`.
-
-    Args:
-        counts: Cells x peaks.
-        idf: (n_peaks,) of the cells to compare with; that of these cells when None.
-
-    Returns:
-        Cells x peaks, float32, as sparse as the counts.
-    """
-    idf = inverse_document_frequency(counts) if idf is None else idf
-    size = np.asarray(counts.sum(axis=1)).ravel()
-    weighted = sp.csr_matrix(counts, dtype=np.float32, copy=True)
-    tf = weighted.data / np.repeat(size, np.diff(weighted.indptr))
-    weighted.data = np.log1p(TFIDF_SCALE * tf * idf[weighted.indices]).astype(np.float32)
-    return weighted

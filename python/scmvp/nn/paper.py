@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.matrices import Matrix
-from ..data.preprocess import TFIDF_SCALE, inverse_document_frequency
+from ..data.preprocess import inverse_document_frequency
 from .inputs import Reader, summed
 from .sparse import SparseRows
 
@@ -28,6 +28,7 @@ MODEL_OPTIONS: dict[str, Any] = {
     "likelihood_atac": "zip",
 }
 TRAINING_OPTIONS: dict[str, Any] = {"annealing_fraction": 0.0, "mixture_update": "gradient"}
+_TFIDF_SCALE = 1e4
 
 
 class InputLinear(nn.Module):
@@ -95,13 +96,13 @@ class TfIdf(LogCounts):
     def forward(self, x: SparseRows, design: Tensor | None = None) -> SparseRows:
         """The observed input, as sparse as the counts, whatever the batch."""
         tf = x.value / x.sums()[x.row]
-        return x.with_values((TFIDF_SCALE * tf * self.idf[x.column]).log1p())
+        return x.with_values((_TFIDF_SCALE * tf * self.idf[x.column]).log1p())
 
     def reconstructed(
         self, proportions: Tensor, size: Tensor, design: Tensor | None = None
     ) -> Tensor:
         """The input reconstructed of expected proportions (B, F), whatever the library size."""
-        return (proportions * (TFIDF_SCALE * self.idf)).log1p()
+        return (proportions * (_TFIDF_SCALE * self.idf)).log1p()
 
 
 # By `Modality.paper_input`, where the option encoder_input is "counts".
