@@ -22,7 +22,6 @@ from . import distributions as plain
 if TYPE_CHECKING:
     from .likelihood import Blocks, Pool
 
-SMALLEST = 1e-30  # keeps logarithms finite where float32 underflows to 0
 SMALLEST_DISPERSION = 1e-6  # of the NB1: the Poisson to six digits
 _ROUNDS = 16  # counts up to it are products, of larger ones the gamma function is taken
 

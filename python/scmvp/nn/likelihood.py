@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .families import SMALLEST, Counts, Family, column_sums
+from .distributions import SMALLEST
+from .families import Counts, Family, column_sums
 from .sparse import SparseRows
 
 BLOCK_FEATURES = 2048  # 128 cells of them are 1 MB, half of a usual level-2 cache

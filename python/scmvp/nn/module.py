@@ -26,7 +26,7 @@ from . import distributions as dist
 from . import likelihood, zeros
 from .background import Background
 from .batches import PairedBatch
-from .families import FAMILIES, NO_DISPERSION, SMALLEST, START_ZERO_LOGIT
+from .families import FAMILIES, NO_DISPERSION, START_ZERO_LOGIT
 from .inputs import Inputs, Reader, SpectralScores
 from .levels import Levels
 from .networks import BRANCHES, Decoder, Encoder, Gaussian, Modules, keep_first, pooled, spread
@@ -240,7 +240,7 @@ class PairedMixtureVAE(nn.Module):
 
     def foreground(self, name: str, h: Tensor) -> Tensor:
         """Probability that an entry is more than background, (B, F), of last hidden layers."""
-        return (-self.zero_heads[name](h)).sigmoid().clamp_min(SMALLEST)
+        return (-self.zero_heads[name](h)).sigmoid().clamp_min(dist.SMALLEST)
 
     def _zero_logit(self, name: str, h: Tensor) -> Tensor | None:
         return self.zero_heads[name](h) if name in self.zero_heads else None
