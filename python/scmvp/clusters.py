@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .arguments import Names, flag, positions
+from .data.annotated import CLUSTERS, LATENT
 from .data.checks import check_unique
 from .data.containers import alone
 from .data.covariates import Batch
@@ -142,9 +143,9 @@ class Clustered(State):
         at = positions(known, names, "cell", where)
         p = self.responsibilities(latent[at], n_clusters=n_clusters, resolution=resolution)
         cluster, code = np.unique(p.argmax(1), return_inverse=True)
-        target.obsm["X_scmvp"] = latent[at]
-        target.obs["scmvp_cluster"] = pd.Categorical.from_codes(code, cluster.astype(str))
-        target.obs["scmvp_cluster_prob"] = p.max(1)
+        target.obsm[LATENT] = latent[at]
+        target.obs[CLUSTERS] = pd.Categorical.from_codes(code, cluster.astype(str))
+        target.obs[f"{CLUSTERS}_prob"] = p.max(1)
 
     def decode(
         self,

@@ -22,7 +22,7 @@ from .places import place_in_memory, places_of, remedy
 if TYPE_CHECKING:
     from anndata import AnnData
 
-LATENT = "X_scmvp"
+LATENT, CLUSTERS = "X_scmvp", "scmvp_cluster"  # under which `add_to` puts them
 
 
 def latent_of(data: Any, use_rep: str, what: str = "the latent") -> tuple[np.ndarray, np.ndarray]:

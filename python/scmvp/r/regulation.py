@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from ..data.annotated import in_order_of
+from ..data.annotated import LATENT, in_order_of
 from ..data.checks import check_names, match_cells
 from ..data.containers import is_mudata, modality_pair, peaks_in
 from ..data.matrices import holds_counts
@@ -37,7 +37,7 @@ _RANGE = ("chrom", "start", "end")
 def aggregate_cells(
     data: MuData | AnnData,
     *,
-    reduction: str = "X_scmvp",
+    reduction: str = LATENT,
     dims: Sequence[int] | None = None,
     verbose: bool = True,
     engine: str = "auto",
@@ -80,7 +80,7 @@ def run_cicero(
     data: MuData | AnnData,
     *,
     layer: str | None = None,
-    reduction: str = "X_scmvp",
+    reduction: str = LATENT,
     dims: Sequence[int] | None = None,
     groups: AnnData | str | None = None,
     genome: pd.DataFrame | Mapping[str, int] | str | os.PathLike | None = None,
@@ -182,7 +182,7 @@ def link_peaks_lasso(
     genes: Sequence[str] | None = None,
     rna_layer: str | None = None,
     atac_layer: str | None = None,
-    reduction: str = "X_scmvp",
+    reduction: str = LATENT,
     dims: Sequence[int] | None = None,
     groups: AnnData | None = None,
     verbose: bool = True,
@@ -320,7 +320,7 @@ def _coordinates(
         has = ", ".join(repr(n) for n in obsm if str(n).startswith(PREFIX)) or "none"
         raise InputError(
             f"obsm has no '{reduction}' (it has: {has}); put the latent there, "
-            "mdata.obsm['X_scmvp'] = model.get_latent_representation(), or name another reduction"
+            f"mdata.obsm['{LATENT}'] = model.get_latent_representation(), or name another reduction"
         )
     values = np.asarray(obsm[reduction], dtype=np.float64)
     if cells is not None:

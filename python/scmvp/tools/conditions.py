@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..arguments import number, whole_number
-from ..data.annotated import column_of
+from ..data.annotated import CLUSTERS, column_of
 from ..data.labels import level_codes, level_name, level_names
 from ..data.levels import refuse_levels
 from ..data.names import note
@@ -21,15 +21,7 @@ from ..data.paired import PairedData
 from ..errors import InputError, first_line
 from ..settings import own_settings
 from ..words import count_of, name_some
-from .pseudobulk import (
-    CLUSTERS,
-    Counted,
-    Labels,
-    counted_cells,
-    refuse_missing,
-    sums_of_samples,
-    varying,
-)
+from .pseudobulk import Counted, Labels, counted_cells, refuse_missing, sums_of_samples, varying
 
 FEWEST_SAMPLES = 2  # of a condition
 _LIBRARY = 1e4

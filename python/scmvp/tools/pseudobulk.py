@@ -13,7 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..arguments import whole_number
-from ..data.annotated import column_of, counts_in, labels_of
+from ..data.annotated import CLUSTERS, column_of, counts_in, labels_of
 from ..data.checks import all_cells, check_names
 from ..data.containers import is_anndata, is_mudata, modality_in, modality_parts, tables_of
 from ..data.features import cells_with_counts
@@ -28,8 +28,6 @@ from ..words import count_of, name_some
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-CLUSTERS = "scmvp_cluster"
 
 
 class Labels(NamedTuple):
