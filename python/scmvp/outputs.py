@@ -20,7 +20,7 @@ from .words import count_of
 # What `fit` writes; --overwrite replaces a folder that holds nothing else.
 FIT_OUTPUTS = {"latent.csv", "clusters.csv", "summary.json", "history.csv", "model"}
 REPORT = "report.html"  # and this where it is asked for
-MODEL_FILES = {"model.json", "weights.safetensors"}
+INFO_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"  # of a model
 _LEFTOVER = re.compile(rf"[.].*{re.escape(SUFFIX)}|weights[.][0-9a-f]+[.]safetensors")  # of a kill
 
 
@@ -40,7 +40,7 @@ def refuse_output_folder(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out} is not empty; name another folder or add --overwrite")
     foreign = sorted(present - FIT_OUTPUTS - {REPORT})
     if (out / "model").is_dir():
-        foreign += sorted({entry.name for entry in (out / "model").iterdir()} - MODEL_FILES)
+        foreign += sorted(set(os.listdir(out / "model")) - {INFO_FILE, WEIGHTS_FILE})
     if foreign := [name for name in foreign if not _LEFTOVER.fullmatch(name)]:
         raise InputError(
             f"{out} holds files that scmvp fit did not write, such as '{foreign[0]}'; name another "
@@ -48,9 +48,14 @@ def refuse_output_folder(out: Path, overwrite: bool) -> None:
         )
 
 
+def new_weights(sha256: str) -> str:
+    """Name of weights that are not yet, or never became, `weights.safetensors`."""
+    return f"weights.{sha256}.safetensors"
+
+
 def files_of_model(folder: Path) -> list[Path]:
     """What is read of the folder of a model."""
-    return [*folder.glob("model.json"), *folder.glob("weights*.safetensors")]
+    return [*folder.glob(INFO_FILE), *folder.glob("weights*.safetensors")]
 
 
 def write_latent(path: Path, cells: Iterable[str], latent: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from .data.formats import files_read, fragments_beside
 from .errors import InputError
 from .files import as_path, refuse_source, writable
-from .outputs import files_of_model, refuse_output_folder
+from .outputs import INFO_FILE, files_of_model, refuse_output_folder
 from .several import WORDS_OF_PEAKS, named_paths
 
 # What the commands write into their file; that of join is a MuData.
@@ -33,7 +33,7 @@ def output_file(arguments: argparse.Namespace) -> Path:
 def result_folder(arguments: argparse.Namespace) -> Path:
     """The folder of a fit that a command reads."""
     folder = as_path(arguments.result)
-    if not (folder / "model" / "model.json").is_file():
+    if not (folder / "model" / INFO_FILE).is_file():
         raise InputError(
             f"'{folder}' has no model/model.json; give the folder that scmvp fit wrote, not its "
             "model"

@@ -27,14 +27,13 @@ from torch import Tensor, nn
 from .errors import InputError, ModelFileError, first_line, is_of_memory
 from .files import as_path, json_text, one_writer, plain, whole_file
 from .modalities import MODALITIES, PAIR
+from .outputs import INFO_FILE, WEIGHTS_FILE, new_weights
 from .version import __version__
 from .words import count_of
 
 FORMAT = "scmvp-model"
 FORMAT_VERSION = 7
 READABLE_VERSIONS = (3, 4, 5, 6, FORMAT_VERSION)  # 3 has no digest of the JSON
-INFO_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
 DIGEST = "content_sha256"
 INFO_KEYS = (
     "summary", "preset", "account", "model_options", "training_options",
@@ -84,19 +83,14 @@ def save(
     sha256 = hashlib.sha256(content).hexdigest()
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "weights_sha256": sha256}
     with one_writer(directory):
-        with whole_file(directory / _new_weights(sha256)) as partial:
+        with whole_file(directory / new_weights(sha256)) as partial:
             partial.write_bytes(content)
         with whole_file(directory / INFO_FILE) as partial:
             text = json_text(signed(plain(header | info | header)), indent=1)
             partial.write_text(text, encoding="utf-8")
-        os.replace(directory / _new_weights(sha256), directory / WEIGHTS_FILE)
-        for orphan in directory.glob(_new_weights("[0-9a-f]*")):
+        os.replace(directory / new_weights(sha256), directory / WEIGHTS_FILE)
+        for orphan in directory.glob(new_weights("[0-9a-f]*")):
             orphan.unlink(missing_ok=True)
-
-
-def _new_weights(sha256: str) -> str:
-    """Name of weights that are not yet, or never became, `weights.safetensors`."""
-    return f"weights.{sha256}.safetensors"
 
 
 def signed(info: dict[str, Any]) -> dict[str, Any]:
@@ -257,7 +251,7 @@ def read_weights(directory: str | os.PathLike, sha256: str) -> dict[str, Tensor]
     Raises:
         ModelFileError: Missing or truncated file, or another model's.
     """
-    path = Path(directory) / _new_weights(str(sha256))
+    path = Path(directory) / new_weights(str(sha256))
     if not path.is_file():
         path = Path(directory) / WEIGHTS_FILE
     if not path.is_file():
