@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..errors import InputError
-from ..modalities import ATAC, METHYLATION, MODALITIES, PAIR, feature_of, label_of, listed
+from ..modalities import ATAC, MODALITIES, PAIR, feature_of, label_of, listed
 from ..progress import Stages
 from ..words import count_of, name_some
 from .columns import same_column
@@ -68,7 +68,7 @@ def join_samples(
         if modality == ATAC.name:
             joined[modality] = _join_peaks(parts, peaks, fragments, stages)
         else:
-            joined[modality] = _join_shared(parts, feature_of(modality))
+            joined[modality] = _join_shared(parts, modality)
     aside = _name_aside(samples)
     for modality, adata in joined.items():
         tables = {name: part.obs for name, part in measured[modality].items()}
@@ -184,8 +184,9 @@ def _refuse_same_cells(samples: Mapping[str, AnnData]) -> None:
 # ---- genes ---------------------------------------------------------------------------------------
 
 
-def _join_shared(samples: Mapping[str, AnnData], word: str = "gene") -> AnnData:
-    """The genes (or what `word` is for) that all samples have, in the order of the first one."""
+def _join_shared(samples: Mapping[str, AnnData], modality: str) -> AnnData:
+    """The features that all samples have, in the order of the first one."""
+    word = feature_of(modality)
     names = {sample: as_names(adata.var_names) for sample, adata in samples.items()}
     first = next(iter(samples))
     shared = pd.Index(names[first])
@@ -210,8 +211,8 @@ def _join_shared(samples: Mapping[str, AnnData], word: str = "gene") -> AnnData:
             f"out, as other samples did not measure them: {', '.join(more)}"
         )
     parts = {sample: adata[:, shared] for sample, adata in samples.items()}
-    if word == METHYLATION.feature:
-        joined = _of_both_layers(parts, shared)
+    if MODALITIES[modality].is_level:
+        joined = _of_both_layers(parts, shared, label_of(modality))
     else:
         counts = sp.vstack([sp.csr_matrix(part.X) for part in parts.values()], format="csr")
         joined = adata_of(counts, np.arange(counts.shape[0]).astype(str), shared.to_numpy())
@@ -219,12 +220,12 @@ def _join_shared(samples: Mapping[str, AnnData], word: str = "gene") -> AnnData:
     return joined
 
 
-def _of_both_layers(parts: Mapping[str, AnnData], shared: pd.Index) -> AnnData:
+def _of_both_layers(parts: Mapping[str, AnnData], shared: pd.Index, label: str) -> AnnData:
     """Methylated and covered counts of all samples, as layers."""
     from anndata import AnnData
 
     both = [
-        places_of_levels(places_of(adata), f"the {METHYLATION.label} modality of {sample}")
+        places_of_levels(places_of(adata), f"the {label} modality of {sample}")
         for sample, adata in parts.items()
     ]
     layers = {
