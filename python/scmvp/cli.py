@@ -32,7 +32,7 @@ from .endings import ended, unseen_messages_dropped
 from .errors import InputError, InputNote
 from .files import as_path, json_text, whole_file, whole_folder
 from .flags import in_flags, parser
-from .modalities import feature_of
+from .modalities import MODALITIES, feature_of
 from .outputs import (
     describe_account,
     describe_fit,
@@ -266,16 +266,9 @@ def _info(arguments: argparse.Namespace, messages: _Messages) -> int:
     # The names of up to 10^5 features would bury the rest; model.json has them.
     # The same of the history of each epoch.
     hidden = (
-        "genes",
-        "peaks",
-        "proteins",
-        "regions",
-        "gene_ids",
-        "training",
-        "account",
-        "model_options",
-        "training_options",
-    )
+        *(of.features for of in MODALITIES.values()),
+        "gene_ids", "training", "account", "model_options", "training_options",
+    )  # fmt: skip
     shown = {key: value for key, value in info.items() if key not in hidden}
     if sys.stdout is None:  # closed: print() would say nothing
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
