@@ -87,7 +87,7 @@ class Background(nn.Module):
     def _of_dense(self, x: Tensor) -> Split:
         low = x <= self.limit
         known = (x * low).sum(1, keepdim=True) + _PRIOR_COUNTS
-        background = known / (low * self.rate + 0.0).sum(1, keepdim=True).add(_PRIOR_COUNTS)
+        background = known / (low * self.rate).sum(1, keepdim=True).add(_PRIOR_COUNTS)
         background = background * self.rate
         size = (x - background).clamp_min(0).sum(1, keepdim=True).clamp_min(_LEAST_FOREGROUND)
         return Split(background, size)
