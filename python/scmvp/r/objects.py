@@ -69,7 +69,7 @@ def mudata_of(parts: dict[str, Any], path: Path) -> MuData:
         adata = AnnData(
             X=counts.matrix,
             obs=pd.DataFrame(index=cells),
-            var=_without_strings(part["var"].set_axis(features)),
+            var=_with_text_labels(part["var"].set_axis(features)),
         )
         for name, values in as_dict(part["layers"]).items():
             adata.layers[name] = values.matrix if isinstance(values, Named) else values.T
@@ -108,7 +108,7 @@ def _storable(value: Any) -> Any:
     return value[0].item() if value.shape == (1,) else value
 
 
-def _without_strings(table: pd.DataFrame) -> pd.DataFrame:
+def _with_text_labels(table: pd.DataFrame) -> pd.DataFrame:
     """A table all of whose labels are text, as AnnData wants them."""
     table.columns = [str(name) for name in table.columns]
     return table

@@ -147,21 +147,21 @@ def order_graph(
         "distances_key": "distances",
         "params": {"method": "gauss", "n_neighbors": FEWEST_CELLS},
     }
-    with _undisturbed():
+    with _unnoticed():
         sc.tl.diffmap(adata, n_comps=n_components + 1, random_state=seed)
     vectors = np.asarray(adata.obsm["X_diffmap"], dtype=np.float64)[:, 1:]
     values = np.asarray(adata.uns["diffmap_evals"], dtype=np.float64)[1:]
     root = int(start[0]) if len(start) == 1 else _tip(vectors, values, start)
     adata.uns["iroot"] = root
     how = {"n_dcs": n_components + 1, "copy": True}
-    with _undisturbed():
+    with _unnoticed():
         ordered = sc.tl.dpt(adata, n_branchings=0, **how)
     pseudotime = ordered.obs["dpt_pseudotime"].to_numpy(dtype=np.float64)
     branch = None
     if branches:
         branch = np.full(len(pseudotime), -1)
         # where a path has no branches, scanpy may look for the tip of a branch without cells
-        with _undisturbed(), redirect_stdout(io.StringIO()), suppress(ValueError, IndexError):
+        with _unnoticed(), redirect_stdout(io.StringIO()), suppress(ValueError, IndexError):
             ordered = sc.tl.dpt(adata, n_branchings=1, **how)
             branch = ordered.obs["dpt_groups"].astype(int).to_numpy()
         if (branch < 0).all():
@@ -201,14 +201,14 @@ def _neighbor_graph(latent: np.ndarray, n_neighbors: int, seed: int) -> sp.csr_m
     from anndata import AnnData
 
     adata = AnnData(obsm={"X": latent}, shape=(len(latent), 0))
-    with _undisturbed():
+    with _unnoticed():
         sc.pp.neighbors(
             adata, n_neighbors=n_neighbors, use_rep="X", method="gauss", random_state=seed
         )
     return adata.obsp["connectivities"]
 
 
-class _undisturbed:
+class _unnoticed:
     """The caller's random numbers as they were, and scanpy's messages about itself suppressed."""
 
     def __enter__(self) -> None:
