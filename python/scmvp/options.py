@@ -133,7 +133,7 @@ def default_epochs(n_cells: int, counts_per_cell: float) -> int:
 
     Args:
         n_cells: How many cells are fitted.
-        counts_per_cell: Mean number of counts of both modalities.
+        counts_per_cell: Mean number of counts of all modalities (`module.Features.totals`).
     """
     usual = TrainingOptions()
     steps = min(max(n_cells / usual.batch_size, usual.fewest_steps), n_cells / usual.smallest_batch)

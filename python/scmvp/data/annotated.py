@@ -62,7 +62,7 @@ def counts_in(
 
     Args:
         adata: The modality.
-        modality: 'rna' or 'atac'.
+        modality: Name of the modality.
         layer: With raw counts; X when None.
 
     Raises:

@@ -333,7 +333,7 @@ def count_matrix(
 
     Args:
         values: Sparse matrix or array of any format, dense array, or an on-disk AnnData matrix.
-        modality: 'rna' or 'atac'; only for the words of a refusal.
+        modality: Only for the words of a refusal.
         cells: Row names.
         features: Column names.
         advice: Says where counts are instead, when these are none.

@@ -57,7 +57,7 @@ def names_of_modalities(names: Iterable[str]) -> dict[str, str]:
     """Which of the names is which modality; one that is not there is left out.
 
     Raises:
-        InputError: Several names may be the same modality, and none is 'rna' or 'atac' itself.
+        InputError: Several names may be the same modality, and none has its own name.
     """
     names = [str(name) for name in names]
     found = {}

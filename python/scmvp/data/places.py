@@ -115,7 +115,7 @@ def place_in_memory(
 
     Args:
         places: Of one modality.
-        modality: 'rna' or 'atac'.
+        modality: Name of the modality.
         layer: As `rna_layer` and `atac_layer` have it.
         query: Whether these are cells for a fitted model, whose layers cannot be named: `layer` is
             then that of the fitted cells, taken where the query has it, too.

@@ -44,7 +44,7 @@ def embed(
         module: Whose encoders.
         cells: Their counts.
         inputs: What `all_inputs` makes of them, where it is known.
-        modality: 'joint', 'rna' or 'atac'.
+        modality: 'joint', or the one that cells are embedded from.
         rows: Rows of the cells; all when None.
         report: Called with the fraction of them that is done.
     """

@@ -94,7 +94,9 @@ class LossTerms(NamedTuple):
 class Features(NamedTuple):
     """What a modality's part of the network is built from."""
 
-    totals: Tensor  # (F,) counts of each feature over the cells to fit, above any background
+    # (F,) counts of each feature over the cells to fit, above any background; of levels: the cells
+    # in which it is covered, as the positions of a region are alike
+    totals: Tensor
     reader: Reader  # computes the input of its encoders (module `inputs`)
     log_factor: Tensor | None = None  # (S, F), log factors of the batches
     background: Background | None = None  # where the likelihood has one

@@ -221,7 +221,7 @@ class PosteriorHead(nn.Module):
 
 
 class Encoder(nn.Module):
-    """q(z|.) from the RNA branch, the ATAC branch, or both side by side."""
+    """q(z|.) from the branch of one modality, or from those of all side by side."""
 
     def __init__(self, branches: dict[str, nn.Module], n_hidden: int, n_latent: int):
         super().__init__()

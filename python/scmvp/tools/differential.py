@@ -47,13 +47,13 @@ class Settings:
     """Settings of a comparison of groups.
 
     Attributes:
-        modality: 'rna' or 'atac'.
+        modality: Whose features are tested.
         wanted: Numbers of the features to report; all when None.
         delta: log2; effects within it count as none.
         fdr: Expected proportion of false calls among the features called.
         library_size: Counts per cell that means are given for.
         n_samples: Samples of z for the fold changes of decoded values.
-        latent: From which modality these are, 'joint', 'rna' or 'atac'.
+        latent: 'joint', or the modality whose posteriors these are from.
         seed: Seed of these samples and of the folds of features.
         only_pos: Whether only features that are higher in the group are asked for.
         form: Of the table, see module `forms`.

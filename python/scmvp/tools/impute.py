@@ -36,7 +36,7 @@ def imputed(
         fit: The model.
         scope: Its features and batches.
         latent: (n, D).
-        modality: 'rna' or 'atac'.
+        modality: Name of the modality.
         features: Names wanted; all modeled ones when None.
         library_size: Counts per cell over all modeled features.
         batch: To impute to; the average one when None.
@@ -100,7 +100,7 @@ def decode_blocks(
     Args:
         module: A fitted module, in evaluation mode.
         latent: (n, D), whitened.
-        modality: 'rna' or 'atac'.
+        modality: Name of the modality.
         features: Column numbers wanted, or None for all.
         library_size: Counts per cell that the means of all modeled features sum to; levels have
             none.

@@ -129,7 +129,7 @@ def counted_cells(data: Any, given: Mapping[str, Any], modality: str, layer: str
         data: As for `pseudobulk`.
         given: 'groupby', 'sample' and what else is a label of each cell, by argument: columns of
             obs, or values.
-        modality: 'rna', 'atac' or 'protein'.
+        modality: Name of the modality.
         layer: With raw counts; X when None.
     """
     adata, names = _modality_and_cells(data, modality)
