@@ -79,7 +79,8 @@ class Active(Clustered):
             upstream: As there.
             decay: As there.
             distance: As there.
-            batch: Batch for which values are imputed, as in `get_normalized_expression`.
+            batch: Batch for which values are imputed, as in `get_normalized_expression`; not for
+                measured counts.
             library_size: Sum of the decoded values of a cell over all peaks of the model.
 
         Returns:
@@ -204,8 +205,11 @@ class Active(Clustered):
     ) -> tuple[Profiles, np.ndarray]:
         """Accessibility of cells, and their names."""
         self._fitted()
+        if not flag("imputed", imputed) and (batch is not None or library_size != _LIBRARY):
+            name = "library_size" if batch is None else "batch"
+            raise InputError(f"{name} is for imputed values; leave it out for measured counts")
         paired = self._matched(data)
-        if not flag("imputed", imputed):
+        if not imputed:
             return counted(paired.atac), paired.cells
         return self.decoded_profiles(self._embedded(paired), batch, library_size), paired.cells
 

@@ -28,6 +28,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "counts are {": "case matrix_along",
         "give one name for each feature": "case matrix_along",
         "give pseudotime as numbers": "case matrix_along",
+        "but a matrix has none": "case matrix_along",
         "the matrix has values that are not counts": "case matrix_along",
         "size has infinite values": "case cells_along",
         "there is no column '{pseudotime}'": "case column_along",
@@ -377,6 +378,7 @@ ADVICE: dict[str, dict[str, str]] = {
     "activities": {
         "fdr is {": STATES,
         "has no label for any cell": "case links_of_peaks",
+        "is for imputed values": "case activity_of_genes",
     },
     "motifs": {
         "neither a file nor a table": "case motifs_of_peaks",

@@ -1288,6 +1288,7 @@ def matrix_along(w):
     yield along("counts"), lambda: scmvp.features_along(w.mdata, "rna", pseudotime=time)
     yield along(features=["a"]), along()
     yield along(pseudotime="scmvp_pseudotime"), along()
+    yield along(layer="counts"), along()
     yield along(pseudotime=time[:9]), along()
     yield along(size=time[:9]), along(size=time + 1)
     yield along(counts.log1p()), along()
@@ -1570,8 +1571,13 @@ def activity_of_genes(world):
     def run(genes, **options):
         return lambda: scmvp.gene_activity(world.mdata, genes, **options)
 
+    def of_model(**options):
+        return lambda: world.model.gene_activity(bodies, **options)
+
     yield run(bodies.assign(chr="x")), run(bodies)
     yield run(genes), run(genes, method="decay")
+    for unused in ({"batch": "a"}, {"library_size": 5}):
+        yield of_model(imputed=False, **unused), of_model(imputed=False)
 
 
 @case

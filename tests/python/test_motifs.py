@@ -323,3 +323,5 @@ def test_measured_counts_of_a_model_are_those_of_its_peaks(fitted):
     found = model.motif_activity(table, imputed=False, seed=2)
     alone = scmvp.motif_activity(mdata["atac"][:, model.peaks].copy(), table, seed=2)
     assert np.array_equal(found.X, alone.X, equal_nan=True)
+    with pytest.raises(InputError, match="^batch is for imputed values; leave it out"):
+        model.motif_activity(table, imputed=False, batch="a")

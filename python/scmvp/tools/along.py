@@ -315,6 +315,8 @@ def _input_of(
             )
         if isinstance(pseudotime, str):
             raise InputError("give pseudotime as numbers, one per cell, with a matrix of counts")
+        if layer is not None:
+            raise InputError(f"layer is {layer!r}, but a matrix has none; leave layer out")
         cells = np.arange(counts.shape[0])
         return _Input(_raw_counts(counts), names, slice(None), cells, pseudotime)
     refuse_levels(modality)
