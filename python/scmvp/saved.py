@@ -108,7 +108,7 @@ def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
     account, layers = info["account"], tuple(info["layers"])
     n_components, insertions = account["n_components"], account["atac_insertions"]
     features = {
-        name: storage.names_in(info, MODALITIES[name].features, directory)
+        name: storage.names_in(info, MODALITIES[name].features)
         for name in storage.modalities_in(info, directory)
     }
     options = storage.options_of(ModelOptions, info["model_options"], directory)
@@ -123,7 +123,7 @@ def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
         if options.encoder_input == "spectral":
             sizes.append((options.n_components, len(names)))
     storage.check_sizes(directory, weights, *sizes)
-    gene_ids = storage.gene_ids_in(info, directory)
+    gene_ids = storage.gene_ids_in(info)
     scope = Scope(features, layers, covariates, insertions, gene_ids)
     blank = {
         name: sp.csr_matrix((1, MODALITIES[name].n_columns(len(names))))

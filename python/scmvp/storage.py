@@ -215,34 +215,28 @@ def options_of(kind: type, values: dict[str, Any], directory: str | os.PathLike)
     return kind(**values)
 
 
-def names_in(info: dict[str, Any], what: str, directory: str | os.PathLike) -> np.ndarray:
-    """The names under 'genes' or 'peaks' of a model, each once."""
+def names_in(info: dict[str, Any], what: str) -> np.ndarray:
+    """The names under 'genes' or the like of a model, each once; see `damage_reported`."""
     names = info[what]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelFileError(
-            f"'{Path(directory) / INFO_FILE}' is damaged (its {what} are not names); save the "
-            "model again"
-        )
+    if not _are_names(names):
+        raise InputError(f"its {what} are not names")
     if len(set(names)) < len(names):
-        raise ModelFileError(
-            f"'{Path(directory) / INFO_FILE}' is damaged (it has {what} twice); save the model "
-            "again"
-        )
+        raise InputError(f"it has {what} twice")
     return np.asarray(names, dtype=str)
 
 
-def gene_ids_in(info: dict[str, Any], directory: str | os.PathLike) -> np.ndarray | None:
+def gene_ids_in(info: dict[str, Any]) -> np.ndarray | None:
     """The ids of the genes of a model; None where it has none, as before they were kept."""
     ids = info.get("gene_ids")
     if ids is None:
         return None
-    are_names = isinstance(ids, list) and all(isinstance(part, str) for part in ids)
-    if not are_names or len(ids) != len(info.get("genes", ())):
-        raise ModelFileError(
-            f"'{Path(directory) / INFO_FILE}' is damaged (its gene_ids are not those of its "
-            "genes); save the model again"
-        )
+    if not _are_names(ids) or len(ids) != len(info.get("genes", ())):
+        raise InputError("its gene_ids are not those of its genes")
     return np.array(ids, dtype=object)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
 def read_weights(directory: str | os.PathLike, sha256: str) -> dict[str, Tensor]:

@@ -626,7 +626,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "has other options": "needs another version of scmvp",
         "are not names": "case saved_models",
         "its gene_ids are not those": DAMAGE,
-        "twice); save": "case saved_models",
+        "it has {what} twice": "case saved_models",
         "has no {WEIGHTS_FILE}": "case saved_models",
         "is broken or truncated": "case saved_models",
         "are not of the same model": "case saved_models",
