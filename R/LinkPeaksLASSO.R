@@ -91,7 +91,8 @@
 #'   argument causes an error that names it.
 #' @param rna.assay,peak.assay Names of the assays; `NULL` for the assays of the fit in `reduction`,
 #'   or the only candidates. Imputed assays are used only if named.
-#' @param rna.layer,peak.layer Layers; `NULL`: `counts`, for imputed assays their imputed `data`.
+#' @param rna.layer,peak.layer Layers; `NULL`: the counts (those of the fit, else `counts`, else the
+#'   first), for imputed assays their imputed values.
 #' @param reduction,dims Reduction (and dimensions) for blocks of similar cells.
 #' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; `"signac"`, the same with
 #'   the columns of its `LinkPeaks()` alone; or, for Seurat, `"object"` with `"links"` as the
@@ -121,8 +122,9 @@
 #' @param fdr Return the pairs up to this false discovery rate, or `NULL`.
 #' @param rna.imputed,peaks.imputed Whether the values were imputed or smoothed; detected for assays
 #'   of scMVP.
-#' @param rna.log,peaks.log Whether the values are already log-transformed. Must be given
-#'   for imputed assays after `merge()`, which drops it.
+#' @param rna.log,peaks.log Whether the values are already log-transformed. `NULL`: measured RNA is
+#'   in a layer that is not `counts`, if it has fractions. Must be given for imputed assays after
+#'   `merge()`, which drops it.
 #' @param standardize Standardize the peaks, as `cv.glmnet()` does; not for imputed ones.
 #' @param ridge Number added to the diagonal of the Gram matrix of the peaks, in units of the
 #'   variance of the median peak if the peaks are not standardized.
@@ -216,18 +218,19 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
 lasso_of_object <- function(object, peaks, rna.assay, peak.assay, rna.layer, peak.layer,
                             gene.coords, reduction, dims, as) {
   if (!is.null(peaks)) refuse("peaks is for two matrices: name the peaks with peak.assay.")
-  parts <- parts_of(object, fitted = TRUE)
+  parts <- parts_of(object, assay.type = counts_assay(object, reduction), fitted = TRUE)
   peak_part <- find_peak_part(object, parts, peak.assay, "peak.assay", reduction)
   rna_part <- find_rna_part(object, parts, rna.assay, "rna.assay", reduction)
   if (as == "object") check_links_home(about(object), peak_part)
   home <- home_of(object, reduction)
   rna <- rna_part$values(rna.layer, "rna.layer", home)
+  rna$values <- as_values(rna$values, "object") # once, as they may be on disk
   peaks <- peak_part$values(peak.layer, "peak.layer", home)
   if (is.null(gene.coords)) gene.coords <- stored_genes(peak_part, rna_part, about(object)$part)
   list(
     rna = rna$values, peaks = peaks$values, ranges = peak_part$ranges(), gene.coords = gene.coords,
     rna.imputed = rna$imputed, peaks.imputed = peaks$imputed,
-    # measured genes that are no counts are log-normalized data
+    # measured genes that are not whole numbers are log-normalized data
     rna.log = is_logarithm(rna, rna_part, measured = TRUE),
     peaks.log = is_logarithm(peaks, peak_part, measured = FALSE),
     coordinates = if (reduction %in% about(object)$reductions) {
@@ -244,7 +247,7 @@ is_logarithm <- function(found, part, measured) {
     return(FALSE)
   }
   if (!part$own) {
-    return(measured)
+    return(measured && !are_whole(found$values))
   }
   if (is.null(part$mark)) NA else isTRUE(part$mark$log)
 }

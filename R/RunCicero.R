@@ -63,7 +63,8 @@
 #' @param assay Peak assay, or alternative experiment; `NULL` for that of the fit, else the only
 #'   measured one. Name an
 #'   imputed assay (`"scMVP_ATAC"`) to use the imputed values.
-#' @param layer Layer of the assay; `NULL`: `counts`, for an imputed assay its imputed `data`.
+#' @param layer Layer of the assay; `NULL`: its counts (those of the fit, else `counts`, else the
+#'   first), for an imputed assay its imputed values.
 #' @param reduction,dims Reduction (and dimensions) in which neighbors are found; see
 #'   [AggregateCells()].
 #' @param groups Groups of [AggregateCells()], cells x groups; `NULL` computes them from the
@@ -208,7 +209,8 @@ cicero_input <- function(object, assay, layer, reduction, dims, groups, as, rang
     )
   }
   check_string(reduction, "reduction")
-  part <- find_peak_part(object, parts_of(object, fitted = TRUE), assay, "assay", reduction)
+  parts <- parts_of(object, assay.type = counts_assay(object, reduction), fitted = TRUE)
+  part <- find_peak_part(object, parts, assay, "assay", reduction)
   if (as == "object") check_links_home(about(object), part)
   home <- home_of(object, reduction)
   values <- part$values(layer, "layer", home)

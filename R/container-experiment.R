@@ -95,7 +95,9 @@ experiment_part <- function(experiment, name, assay.type, fitted, cells, under =
       stack_levels(both[[1]], both[[2]], paste0("experiment '", name, "'"))
     },
     values = function(layer, argument, home = NULL) {
-      experiment_values(renamed(home), layer, argument, name, cells(home))
+      experiment_values(
+        renamed(home), layer, argument, name, cells(home), assay.type, own = !is.null(mark)
+      )
     },
     layers = function() if (is.null(available)) "counts" else available,
     table = function() {
@@ -253,20 +255,21 @@ experiment_counts <- function(experiment, assay.type, name, fitted = FALSE) {
   counts
 }
 
-# `fitted`: assay.type is that of a fit.
+# `fitted`: assay.type is that of a fit; NA, of a fit that was made on no experiment.
 chosen_assay <- function(experiment, assay.type, name, fitted = FALSE) {
   check_string(assay.type, "assay.type")
   available <- bioc("SummarizedExperiment", "assayNames")(experiment)
   if (!assay.type %in% available) {
     refuse(
       "experiment '", name, "' has no assay '", assay.type, "'",
-      if (fitted) {
+      if (isTRUE(fitted)) {
         ", which the model was fitted to: put it back."
       } else {
         paste0(
           " (its assays: ",
           if (length(available) > 0) paste(available, collapse = ", ") else "none with a name",
-          "): name the one with raw counts with assay.type =."
+          "): ", if (is.na(fitted)) "give the one with raw counts as a matrix."
+          else "name the one with raw counts with assay.type =."
         )
       }
     )
@@ -290,14 +293,15 @@ experiment_cells <- function(experiment, assay.type, name, cells, fitted = FALSE
   if (identical(colnames(counts), cells)) counts else counts[, cells, drop = FALSE]
 }
 
-# Any assay of an experiment, as it is; `counts`, or the first, where none is named.
-experiment_values <- function(experiment, layer, argument, name, cells) {
+# Any assay of an experiment, as it is; where none is named that of counts, or the first. `own`:
+# whether scMVP imputed it.
+experiment_values <- function(experiment, layer, argument, name, cells, assay.type, own) {
   layer <- check_string(layer, argument, optional = TRUE)
   if (is_matrix_like(experiment)) {
     return(list(values = experiment, imputed = FALSE, layer = "counts"))
   }
   available <- bioc("SummarizedExperiment", "assayNames")(experiment)
-  if (is.null(layer)) layer <- if ("counts" %in% available) "counts" else available[1]
+  if (is.null(layer)) layer <- c(intersect(c(assay.type, "counts"), available), available)[1]
   if (is.null(layer) || !layer %in% available) {
     refuse(
       "experiment '", name, "' has no assay '", layer, "' (", argument, "); ",
@@ -308,7 +312,7 @@ experiment_values <- function(experiment, layer, argument, name, cells) {
   values <- bioc("SummarizedExperiment", "assay")(experiment, layer)
   dimnames(values) <- list(experiment_features(experiment), colnames(experiment))
   if (!identical(colnames(values), cells)) values <- values[, cells, drop = FALSE]
-  list(values = values, imputed = layer != "counts", layer = layer)
+  list(values = values, imputed = own, layer = layer)
 }
 
 # ---- imputed experiments -------------------------------------------------------------------------

@@ -268,9 +268,15 @@ refuse_no_counts <- function(object) {
   )
 }
 
+# `values`: as as_values() gives them.
+are_whole <- function(values) {
+  x <- if (is.matrix(values)) values else values@x
+  isTRUE(all(x == trunc(x)))
+}
+
 # `counts`: dgCMatrix.
 check_raw_counts <- function(counts) {
-  if (!all(is.finite(counts@x) & counts@x >= 0 & counts@x == trunc(counts@x))) {
+  if (!all(is.finite(counts@x) & counts@x >= 0) || !are_whole(counts)) {
     refuse("the counts are negative or not whole numbers: give raw counts.")
   }
 }

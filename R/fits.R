@@ -75,6 +75,12 @@ fitted_part <- function(object, record, reduction, kind) {
   part_of_fit(object, parts, reduction, kind)
 }
 
+# The assay of an experiment that a fit was made on; "counts" without a fit, and where it had none.
+counts_assay <- function(object, reduction) {
+  fitted <- fits_of(object)[[reduction]]$options$assay.type
+  if (is.null(fitted)) "counts" else fitted
+}
+
 # Two fits under one name: their latents and clusters have nothing in common.
 refuse_joined_fits <- function(object, reduction) {
   fits <- fits_of(object)
@@ -224,7 +230,12 @@ kept_counts <- function(object, record, reduction, home, kind) {
 # Counts beside an object: a matrix, or an experiment.
 given_counts <- function(counts, name, cells, record) {
   if (inherits(counts, "SummarizedExperiment")) {
-    return(experiment_cells(counts, record$options$assay.type, name, cells, fitted = TRUE))
+    fitted <- record$options$assay.type
+    return(if (is.null(fitted)) {
+      experiment_cells(counts, "counts", name, cells, fitted = NA)
+    } else {
+      experiment_cells(counts, fitted, name, cells, fitted = TRUE)
+    })
   }
   if (!is_matrix_like(counts)) {
     refuse(

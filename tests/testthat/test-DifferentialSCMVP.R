@@ -232,6 +232,11 @@ test_that("Bioconductor objects and matrices give the table of the Seurat object
     verbose = FALSE
   )
   expect_equal(by_matrix[gene_names, numbers], truth[gene_names, numbers], tolerance = 1e-6)
+  beside <- DifferentialSCMVP(
+    fit, "peaks",
+    peaks = sce_with(atac_counts()), group.by = object$type, ident.1 = "t1", verbose = FALSE
+  )
+  expect_equal(beside[peak_names, numbers], peaks[peak_names, numbers], tolerance = 1e-6)
   expect_refused(DifferentialSCMVP(fit, group.by = object$type), "give them with rna =")
 })
 

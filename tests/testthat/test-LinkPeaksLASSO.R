@@ -279,6 +279,14 @@ test_that("Seurat objects and SingleCellExperiments give what their matrices giv
     altExps = list(peaks = SingleCellExperiment::SingleCellExperiment(list(counts = case$peaks)))
   )
   expect_equal(run(sce), expected)
+  SummarizedExperiment::assays(sce) <- list(X = case$rna, logcounts = log1p(case$rna))
+  expect_equal(run(sce), expected)
+  logged <- run(sce, rna.layer = "logcounts", n.permutations = 1)
+  expect_false(anyNA(logged$p_value))
+  expect_equal(logged, LinkPeaksLASSO(
+    log1p(case$rna), case$peaks, rna.log = TRUE, gene.coords = case$coords,
+    genes = paste0("G", 1:5), n.permutations = 1, verbose = FALSE
+  ))
 })
 
 test_that("wrong options are refused in one sentence", {

@@ -358,6 +358,9 @@ test_that("a SingleCellExperiment gives them too, from rows or an alternative ex
   }
   sce <- peak_sce(case)
   expect_identical(run(sce), expected)
+  raw <- sce
+  SummarizedExperiment::assayNames(raw) <- "raw"
+  expect_identical(run(raw), expected)
   rna <- SingleCellExperiment::SingleCellExperiment(
     list(counts = matrix(1, 3, ncol(sce), dimnames = list(c("A", "B", "C"), colnames(sce)))),
     reducedDims = list(latent = case$latent)

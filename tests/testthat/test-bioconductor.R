@@ -124,6 +124,30 @@ test_that("other assays than counts are taken by name", {
   expect_refused(quick_fit(sce), "experiment 'main' has no assay 'counts' \\(its assays: umi\\)")
 })
 
+test_that("values are imputed where scMVP made them, whatever their assay is called", {
+  counts <- rna_counts()
+  sce <- sce_of()
+  SummarizedExperiment::assays(sce) <- list(logcounts = log1p(counts), raw = counts)
+  taken <- function(layer = NULL, assay.type = "counts", part = "main") {
+    part <- parts_of(sce, assay.type = assay.type, fitted = TRUE)[[part]]
+    part$values(layer, "layer")[c("layer", "imputed")]
+  }
+  expect_identical(taken(), list(layer = "logcounts", imputed = FALSE))
+  expect_identical(taken("raw"), list(layer = "raw", imputed = FALSE))
+  # that of a fit where none is named
+  S4Vectors::metadata(sce)$scmvp <- list(
+    model = new_model(raw(), raw()), options = list(assay.type = "raw")
+  )
+  expect_identical(counts_assay(sce, "scmvp"), "raw")
+  expect_identical(counts_assay(sce, "other"), "counts")
+  SummarizedExperiment::assay(sce, "counts") <- counts
+  expect_identical(taken(assay.type = "raw")$layer, "raw")
+  expect_identical(taken()$layer, "counts")
+  mark <- list(reduction = "scmvp", modality = "rna", log = TRUE)
+  sce <- put_alt_exp(sce, "scMVP_RNA", log1p(as.matrix(counts)), NULL, mark)
+  expect_identical(taken(part = "scMVP_RNA"), list(layer = "logcounts", imputed = TRUE))
+})
+
 test_that("a MultiAssayExperiment: cells by the sample map, results with the RNA", {
   skip_slow()
   skip_if_not_installed("MultiAssayExperiment")

@@ -267,6 +267,27 @@ test_that("counts of another assay than that of the fit are told", {
   expect_equal(found, truth)
 })
 
+test_that("an experiment beside a fit that was made on none has its counts in 'counts'", {
+  skip_if_not_installed("SingleCellExperiment")
+  given <- function(assay, record, as = identity) {
+    peaks <- sce_with(atac_counts())
+    SummarizedExperiment::assayNames(peaks) <- assay
+    given_counts(as(peaks), "peaks", rev(cell_names), record)
+  }
+  turned <- atac_counts()[, n_cells:1]
+  of_matrices <- list(options = list())
+  expect_equal(given("counts", of_matrices), turned)
+  expect_refused(
+    given("raw", of_matrices), "no assay 'counts' .its assays: raw.: give .* counts as a matrix.$"
+  )
+  expect_equal(
+    given("raw", of_matrices, function(x) SummarizedExperiment::assay(x, "raw")), turned
+  )
+  of_experiment <- list(options = list(assay.type = "raw"))
+  expect_equal(given("raw", of_experiment), turned)
+  expect_refused(given("counts", of_experiment), "no assay 'raw', which the model was fitted to")
+})
+
 test_that("in an object of one cell a column is a column", {
   object <- fitted_object()
   one <- object[, colnames(object)[1]]
