@@ -100,10 +100,6 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
     refuse("batch is for matrices: leave it out, as the query has the columns of the model.")
   }
   parts <- parts_of(query, peaks, assay.type)
-  names <- result_names(
-    query, parts, reduction.name, reduction.key,
-    new = !vapply(projection$imputed, is.null, NA)
-  )
   given <- list(
     rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment),
     protein = c(protein.assay, protein.experiment)
@@ -120,6 +116,10 @@ ProjectSCMVP <- function(model, query = NULL, peaks = NULL, modality = NULL, rna
   used <- without_nulls(used)
   refuse_missing_modality(projection, names(used))
   home <- used[[1]]$name
+  names <- result_names(
+    query, parts, home, reduction.name, reduction.key,
+    new = !vapply(projection$imputed, is.null, NA)
+  )
   counts <- lapply(used, function(part) part$counts(home))
   if (all(vapply(counts, ncol, 0L) == 0)) refuse("the query has no cells to embed.")
   if (verbose && words$part != "matrix") {

@@ -191,19 +191,19 @@ RunSCMVP <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = NULL,
   impute <- impute_default(impute, words, kinds)
   impute <- check_choice(impute, c("variable", "none", "all"), "impute")
   parts <- parts_of(object, peaks, assay.type)
-  names <- result_names(
-    object, parts, reduction.name, reduction.key,
-    new = c(
-      rna = impute != "none" || length(impute.genes) > 0, peaks = length(impute.peaks) > 0,
-      protein = check_flag(impute.proteins, "impute.proteins")
-    )
-  )
   refuse_no_methylation(parts, words, kinds)
   used <- find_parts(parts, words, list(
     rna = c(rna.assay, rna.experiment), peaks = c(peak.assay, peak.experiment),
     protein = c(protein.assay, protein.experiment)
   ), wanted = kinds, also = or_fewer(parts, kinds))[kinds]
   home <- used[[1]]$name
+  names <- result_names(
+    object, parts, home, reduction.name, reduction.key,
+    new = c(
+      rna = impute != "none" || length(impute.genes) > 0, peaks = length(impute.peaks) > 0,
+      protein = check_flag(impute.proteins, "impute.proteins")
+    )
+  )
   counts <- counts_of_parts(used, home, settings$options$mosaic, list(
     rna = rna.features, peaks = peak.features
   ), words)

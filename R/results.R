@@ -18,7 +18,7 @@ new_results <- function(reduction = NULL, columns = NULL, imputed = list(), drop
 
 # Names of everything a fit adds, refused before it where they are taken by something else. `new`:
 # which imputed assays it will make.
-result_names <- function(object, parts, reduction.name, reduction.key, new) {
+result_names <- function(object, parts, home, reduction.name, reduction.key, new) {
   names <- names_for(reduction.name, reduction.key)
   words <- about(object)
   if (reduction.name %in% words$others) {
@@ -27,7 +27,7 @@ result_names <- function(object, parts, reduction.name, reduction.key, new) {
       "(an assay, graph or image): choose another."
     )
   }
-  columns <- colnames(cell_data(object))
+  columns <- colnames(cell_data(object, home))
   ours <- c(names(fits_of(object)), fits_in_columns(columns))
   if (reduction.name %in% setdiff(words$reductions, ours)) {
     refuse(

@@ -186,6 +186,15 @@ test_that("a MultiAssayExperiment: cells by the sample map, results with the RNA
   )
 })
 
+test_that("columns of the experiment that gets the results stay, wherever it is", {
+  skip_if_not_installed("MultiAssayExperiment")
+  rna <- sce_with(rna_counts(), colData = S4Vectors::DataFrame(
+    scmvp_cluster = rep("mine", n_cells), row.names = cell_names
+  ))
+  object <- MultiAssayExperiment::MultiAssayExperiment(list(atac = atac_counts(), rna = rna))
+  expect_refused(quick_fit(object), "already has cell metadata 'scmvp_cluster' that scMVP did not")
+})
+
 test_that("columns of the whole MultiAssayExperiment describe its cells", {
   skip_slow()
   skip_if_not_installed("MultiAssayExperiment")
