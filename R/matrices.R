@@ -164,12 +164,16 @@ variable_features <- function(assay) {
 # Names of the layers with values; those that are split by sample have one name.
 assay_layers <- function(assay) {
   if (is_v5(assay)) {
-    return(unique(sub("[.].*$", "", from_v5("Layers")(assay))))
+    return(whole_layers(from_v5("Layers")(assay)))
   }
   Filter(function(slot) {
     all(dim(methods::slot(assay, slot)) > 0)
   }, c("counts", "data", "scale.data"))
 }
+
+# Names of layers, of which those split by sample (counts.1, counts.2) have one. Others may have a
+# point in their name.
+whole_layers <- function(names) unique(sub("^(counts|data|scale[.]data)[.].*$", "\\1", names))
 
 # ---- paired cells as Seurat object ---------------------------------------------------------------
 

@@ -48,6 +48,14 @@ test_that("split layers of a v5 assay are joined, in the order of the object", {
   expect_gt(length(SeuratObject::Layers(object[["RNA"]], search = "counts")), 1)
 })
 
+test_that("the parts of a split layer have one name, and a point in a name is no split", {
+  expect_identical(
+    whole_layers(c("counts.a", "counts.b", "data", "scale.data", "my.layer", "counts_x.1")),
+    c("counts", "data", "scale.data", "my.layer", "counts_x.1")
+  )
+  expect_identical(whole_layers(c("scale.data.1", "scale.data.2")), "scale.data")
+})
+
 test_that("a layer whose name only begins with that of the counts is none of them", {
   skip_before_seurat5()
   object <- SeuratObject::CreateSeuratObject(rna_counts(), assay = "RNA")
