@@ -207,8 +207,9 @@ refuse_dead_worker <- function(worker) {
   last <- utils::tail(said[nzchar(said)], 1)
   choice <- worker$choice
   stop_worker(worker)
-  killed <- is.numeric(status) && (status < 0 || status > 128)
-  if (killed) {
+  # NA where something else took the signal of its end, as parallel does
+  known <- isTRUE(is.finite(status))
+  if (known && (status < 0 || status > 128)) {
     refuse(
       "the Python process of scMVP was killed (signal ", if (status < 0) -status else status - 128,
       "), most often because memory ran out; nothing was changed: model fewer features (a higher ",
@@ -218,8 +219,8 @@ refuse_dead_worker <- function(worker) {
     )
   }
   refuse(
-    "the Python process of scMVP (", choice$python, ") ended with status ", status,
-    if (length(last) > 0) paste0(" (", trimws(last), ")"),
+    "the Python process of scMVP (", choice$python, ") ended",
+    if (known) paste(" with status", status), if (length(last) > 0) paste0(" (", trimws(last), ")"),
     "; nothing was changed: see scMVP_config(), or run install_scMVP() to repair the environment.",
     class = if (worker$requests <= 1) "python" else "core", details = said
   )

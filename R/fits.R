@@ -165,9 +165,13 @@ grouping_columns <- function(object, by, home = NULL) {
   data
 }
 
-# Those of the fit where there is no Python to compute them.
+# Those of the fit where there is no Python to compute them. In a process of its own, as a verb that
+# needs no Python must not bind the session to one.
 probabilities_now <- function(object, fit, record) {
-  tryCatch(cluster_probabilities(object, fit), scmvp_error = function(e) record$probabilities)
+  tryCatch(
+    cluster_probabilities(object, fit, "process"),
+    scmvp_error = function(e) record$probabilities
+  )
 }
 
 # How many cells are not where the others of their cluster in the fit are: clusters may have got

@@ -142,7 +142,7 @@ given_of <- function(arguments, frame) {
 # The modalities of a stored model.
 kinds_of_model <- function(stored) {
   text <- model_text(stored)
-  listed <- regmatches(text, regexpr("\"modalities\": *\\[[^]]*\\]", text))
+  listed <- regmatches(text, regexpr("\"modalities\": *\\[[^]]*\\]", text, useBytes = TRUE))
   if (length(listed) == 0) { # a model of an earlier version, or none that can be read
     return(c("rna", "peaks"))
   }

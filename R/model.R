@@ -89,7 +89,7 @@ read_model_files <- function(folder) {
   # where Python was ended while it replaced a model, the new weights are still under this name
   digest <- digest_in(rawToChar(json[json > 0]))
   unfinished <- paste0("weights.", digest, ".safetensors")
-  found <- nchar(digest) == 64 && file.exists(file.path(folder, unfinished))
+  found <- nchar(digest, "bytes") == 64 && file.exists(file.path(folder, unfinished))
   new_model(json = json, weights = bytes(if (found) unfinished else model_files[["weights"]]))
 }
 
@@ -99,7 +99,10 @@ weights_digest <- function(stored) {
   if (nzchar(text)) digest_in(text)
 }
 
-digest_in <- function(text) sub('.*"weights_sha256": *"([0-9a-f]*)".*', "\\1", text)
+# By bytes: a damaged file may hold some that are no text.
+digest_in <- function(text) {
+  sub('.*"weights_sha256": *"([0-9a-f]*)".*', "\\1", text, useBytes = TRUE)
+}
 
 # What is known of a model beside its weights, as JSON; "" where its folder is gone.
 model_text <- function(stored) {
@@ -212,7 +215,7 @@ SaveSCMVP <- function(object, path, reduction = "scmvp") {
   }
   stored <- model_of(object, reduction)
   path <- check_model_file(check_string(path, "path"), "path")
-  if (is_container(object)) tell_level(stored_results(object, reduction)$level)
+  tell_level(fits_of(object)[[reduction]]$level) # of a model none
   if (is.null(stored$path)) {
     # beside its place first: a folder of that name is always a whole model
     staged <- list(

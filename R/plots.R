@@ -237,7 +237,7 @@ plot_entropy <- function(probabilities, cluster) {
 
 # cells x clusters of the cells that are in the object now. Those of the fit where they are all
 # there, else (cells renamed or added) from the latent.
-cluster_probabilities <- function(object, reduction) {
+cluster_probabilities <- function(object, reduction, backend = "auto") {
   record <- record_of(object, reduction)
   latent <- latent_of(object, reduction)
   cells <- rownames(latent)
@@ -248,7 +248,7 @@ cluster_probabilities <- function(object, reduction) {
       return(kept)
     }
   }
-  with_engine("auto", function(engine) {
+  with_engine(backend, function(engine) {
     restore_model(record$model, engine)
     found <- engine$responsibilities(latent, record$level)
     name_cells(latent, found, cells)$probabilities

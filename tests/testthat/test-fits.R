@@ -189,10 +189,13 @@ test_that("clusters of another fit in the column of this one are told", {
   # both columns of another fit
   other$scmvp_cluster <- sort(unname(fit$scmvp_cluster))
   other$scmvp_cluster_prob <- seq(0.5, 0.6, length.out = n_cells)
+  forget_worker()
   expect_warning(
     grouping_columns(other, "scmvp_cluster"), "differs .* of the fit 'scmvp'",
     class = "scmvp_warning_merged"
   )
+  # found out in a process of its own: functions that need no Python start none in that of R
+  expect_false(is.null(session$worker))
 })
 
 test_that("cells with names that others of the fit had before have their own clusters", {

@@ -201,6 +201,15 @@ test_that("an interpreter without the modules or without sense is refused before
   expect_refused(
     process_fit(), "ended with status 3 \\(Segmentation fault\\)", class = "scmvp_error_python"
   )
+  # which processx cannot tell where something else, as parallel, has taken the signal of its end
+  ended <- function(status) {
+    refuse_dead_worker(list2env(list(
+      process = list(get_exit_status = function() status, kill = function() NULL),
+      folder = tempfile(), choice = list(python = python), requests = 2
+    )))
+  }
+  expect_refused(ended(NA_integer_), "[)] ended; nothing was changed", class = "scmvp_error_core")
+  expect_refused(ended(-9L), "was killed [(]signal 9[)]", class = "scmvp_error_core")
   Sys.setenv(SCMVP_PYTHON = "/no/where")
   expect_refused(process_fit(), "there is no Python", class = "scmvp_error_python")
 })
