@@ -218,12 +218,8 @@ project_with <- function(engine, projection, counts, batches, watch) {
   wanted <- by_kind(projection$kinds, function(kind) {
     wanted_of_model(projection$imputed[[kind]], found[[kind]]$shown, kind)
   })
-  remedies <- c(
-    rna = "fewer impute.genes", peaks = "fewer impute.peaks", protein = "no impute.proteins"
-  )
   check_memory(
-    lengths(wanted), length(cells), projection$max.gb, "the imputed values",
-    paste("ask for", paste(remedies[names(wanted)[lengths(wanted) > 0]], collapse = " or "))
+    lengths(wanted), length(cells), projection$max.gb, "the imputed values", ask_for_less(wanted)
   )
   columns <- names(model$batch)
   batch <- if (length(columns) > 0) batches(columns, cells)

@@ -49,7 +49,7 @@ seurat_part <- function(object, name) {
     imputed = function() assay_layer(assay, "data", name),
     ranges = function() slot_if_any(assay, "ranges", nrow(assay)),
     annotation = function() slot_if_any(assay, "annotation"),
-    variable = function() variable_features(assay),
+    variable = function() as.character(variable_features(assay)),
     source = assay
   )
 }

@@ -31,17 +31,22 @@ plan_imputation <- function(modelled, n_cells, impute, variable, named, impute.p
     )
   }
   proteins <- if (impute.proteins) modelled$protein else character()
-  remedy <- paste0(
-    if (impute == "variable" && length(variable) == 0) "run FindVariableFeatures() first, or ",
-    "use ", paste(c(
-      if (impute != "none") "impute = \"none\"",
-      if (!is.null(named)) "fewer impute.genes", if (length(peaks) > 0) "fewer impute.peaks"
-    ), collapse = " and "), " (ImputeSCMVP() imputes others later)"
-  )
-  check_memory(
-    c(length(genes), length(peaks), length(proteins)), n_cells, max.gb, "the imputed values", remedy
-  )
-  list(rna = genes, peaks = peaks, protein = proteins)
+  wanted <- list(rna = genes, peaks = peaks, protein = proteins)
+  every <- is.null(named) && impute == "variable" && length(variable) == 0
+  check_memory(lengths(wanted), n_cells, max.gb, "the imputed values", paste0(
+    # NULL where the class of the object knows none
+    if (every && !is.null(variable)) "run FindVariableFeatures() first, or ",
+    ask_for_less(wanted, if (is.null(named)) "impute = \"none\"" else "fewer impute.genes"),
+    " (ImputeSCMVP() imputes others later)"
+  ))
+  wanted
+}
+
+# What keeps imputed values small. `wanted`: features by kind; `genes`: what there are fewer genes
+# by.
+ask_for_less <- function(wanted, genes = "fewer impute.genes") {
+  less <- c(rna = genes, peaks = "fewer impute.peaks", protein = "impute.proteins = FALSE")
+  paste("use", paste(less[names(wanted)[lengths(wanted) > 0]], collapse = " or "))
 }
 
 # The fit of checked settings.

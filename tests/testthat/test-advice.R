@@ -325,6 +325,9 @@ test_that("each way out of max.gb is one", {
   object[["ATAC"]] <- SeuratObject::CreateAssayObject(atac_counts())
   said <- refusal(run(object, max.gb = 21 * 90 * 8 / 1e9))
   expect_match(said, "run FindVariableFeatures\\(\\) first, or use impute")
+  said <- refusal(run(object, impute.genes = gene_names, max.gb = small))
+  expect_match(said, ": use fewer impute.genes \\(") # named ones are imputed whatever impute is
+  expect_s4_class(run(object, impute.genes = gene_names[1:19], max.gb = small), "Seurat")
   SeuratObject::VariableFeatures(object[["RNA"]]) <- gene_names[1:20]
   expect_s4_class(run(object, max.gb = 21 * 90 * 8 / 1e9), "Seurat")
 
@@ -337,7 +340,7 @@ test_that("each way out of max.gb is one", {
   embed <- function(n) {
     ProjectSCMVP(fitted, object, impute.genes = gene_names[1:n], max.gb = small, verbose = FALSE)
   }
-  expect_match(refusal(embed(60)), ": ask for fewer impute.genes, or raise max.gb")
+  expect_match(refusal(embed(60)), ": use fewer impute.genes, or raise max.gb")
   expect_s4_class(embed(10), "Seurat")
 
   impute <- function(...) ImputeSCMVP(fitted, ..., max.gb = small, verbose = FALSE)
