@@ -278,9 +278,8 @@ genes_of_motifs <- function(given, motifs, kept) {
   if (is.null(given)) {
     return(NULL)
   }
-  # Seurat has '-' for '_' in names of features
   at <- match(motifs, names(given))
-  at[is.na(at)] <- match(motifs[is.na(at)], gsub("_", "-", names(given), fixed = TRUE))
+  at[is.na(at)] <- match(motifs[is.na(at)], seurat_spelling(names(given)))
   ifelse(is.na(at), motifs, unname(given)[at])
 }
 

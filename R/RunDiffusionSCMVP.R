@@ -175,11 +175,14 @@ tip_of <- function(scaled, start) {
   start[which.max(rowSums(sweep(scaled[start, , drop = FALSE], 2, outside)^2))]
 }
 
-# destiny stops where a path has no branches.
+# destiny stops where a path has no branches, or fewer cells than it cuts.
 branches_from <- function(map, root) {
   found <- tryCatch(
     bioc("destiny", "DPT")(map, tips = root)@branch[, 1],
-    error = function(e) rep(NA_integer_, nrow(map@eigenvectors))
+    error = function(e) {
+      if (!grepl("(g >= gmin|n >= nmin) is not TRUE", conditionMessage(e))) stop(e)
+      rep(NA_integer_, nrow(map@eigenvectors))
+    }
   )
   factor(found)
 }

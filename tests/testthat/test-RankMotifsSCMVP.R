@@ -152,6 +152,14 @@ test_that("genes of Signac's motifs go with them", {
   expect_setequal(targets$motif, colnames(matches))
 })
 
+test_that("genes are found under the names that Seurat gives their motifs", {
+  given <- c("MA1|SPI1" = "SPI1", "MA_2" = "FOS", MA3 = "JUN")
+  expect_identical(
+    genes_of_motifs(given, c("MA-2", "MA1-SPI1", "MA3", "other"), NULL),
+    c("FOS", "SPI1", "JUN", "other")
+  )
+})
+
 test_that("an alternative experiment is ranked like an assay", {
   skip_slow()
   skip_if_not_installed("SingleCellExperiment")

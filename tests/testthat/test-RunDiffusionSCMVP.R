@@ -60,6 +60,11 @@ test_that("the branches of a fork are found", {
   expect_length(unique(apply(parts, 1, which.max)), 3)
 })
 
+test_that("no failure of destiny is taken for a path without branches", {
+  skip_if_not_installed("destiny")
+  expect_error(branches_from(1, 1), "needs to be of class DiffusionMap")
+})
+
 test_that("destiny and scanpy agree on the order", {
   skip_slow()
   skip_without_core()
