@@ -62,7 +62,7 @@ AggregateCells <- function(object, reduction = "scmvp", dims = NULL, k = 50, see
   groups
 }
 
-check_coordinates <- function(x, taker = "AggregateCells()") {
+check_coordinates <- function(x, taker) {
   if (is.data.frame(x)) x <- as.matrix(x)
   if (!is.matrix(x) || !is.numeric(x) || nrow(x) == 0 || ncol(x) == 0) {
     refuse(

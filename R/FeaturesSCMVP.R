@@ -24,8 +24,11 @@ FeaturesSCMVP <- function(object, modality = c("rna", "peaks", "protein", "methy
                           reduction = "scmvp",
                           backend = c("auto", "reticulate", "process")) {
   modality <- check_modality(modality)
-  stored <- model_of(object, reduction)
+  if (!is_container(object)) {
+    refuse_unused(match.call(), environment(), "reduction", "an object with the model")
+  }
   record <- if (is_container(object)) stored_results(object, reduction)
+  stored <- if (is.null(record)) model_of(object, reduction) else record$model
   with_engine(check_choice(backend, backends, "backend"), function(engine) {
     modelled <- features_in_model(restore_model(stored, engine), part_kind(modality))
     as.character(features_in_object(record, modelled, modality))

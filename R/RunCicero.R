@@ -135,6 +135,10 @@ RunCicero <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", d
   left <- take_earlier_names(list(...), cicero_names, "RunCicero()", match.call(), environment())
   refuse_dots(left, setdiff(names(formals()), c("object", "...")))
   refuse_for_matrix(object, match.call(), environment(), c("assay", "layer", "reduction", "dims"))
+  if (!is.null(groups)) {
+    unused <- c("dims", "k", "coordinates")
+    refuse_unused(match.call(), environment(), unused, "groups that RunCicero() makes itself")
+  }
   as <- check_choice(as, c("data.frame", "links", "object"), "as")
   input <- cicero_input(object, assay, layer, reduction, dims, groups, as, ranges, coordinates)
   if (is.null(scale)) scale <- if (input$imputed) scale_for_imputed else "counts"
@@ -412,7 +416,11 @@ coordinates_for <- function(cells, n_cells, coordinates,
       "(cells x dimensions), or groups = \"none\" for a matrix that is aggregated already."
     )
   }
-  coordinates <- as.matrix(coordinates)
+  given <- coordinates
+  coordinates <- as.matrix(given)
+  if (!is.numeric(coordinates)) {
+    refuse("coordinates must be a numeric matrix (cells x dimensions), not ", in_words(given), ".")
+  }
   if (!is.null(rownames(coordinates)) && !is.null(cells)) {
     check_same_cells(rownames(coordinates), cells, argument)
     return(coordinates[cells, , drop = FALSE])

@@ -35,7 +35,7 @@ install_scMVP <- function(envname = default_env, gpu = NA, python = NULL, # noli
   check_string(envname, "envname")
   check_choice(method, "virtualenv", "method")
   check_flag(verbose, "verbose")
-  if (!is.na(gpu)) check_flag(gpu, "gpu")
+  if (!identical(gpu, NA)) check_flag(gpu, "gpu")
   restore <- hide_r_libraries()
   on.exit(restore())
   if (env_exists(envname)) {

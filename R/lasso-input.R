@@ -218,7 +218,7 @@ block_folds <- function(coordinates, options, unit) {
       "or with an object reduction =."
     )
   }
-  coordinates <- check_coordinates(as.matrix(coordinates))
+  coordinates <- check_coordinates(as.matrix(coordinates), "folds = \"block\"")
   # equal ones as kmeans() finds them, which refuses fewer points than clusters, and as many
   points <- apply(coordinates, 1, paste, collapse = " ")
   n <- length(unique(points))

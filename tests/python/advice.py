@@ -507,6 +507,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "obsm has no": "case cicero",
         "dims must be from": "case cicero",
         "groups must be what": "case cicero",
+        "dims is for groups that": "case cicero",
         "gene_coordinates is needed": "case lasso",
     },
     "reading": {

@@ -1447,6 +1447,7 @@ def cicero(w):
     yield run(dims=[99]), run(reduction="X_lsi", dims=[0, 3])
     yield run("peaks"), run(w.mdata)
     yield run("peaks"), run(w.atac, groups="none")
+    yield run(w.atac, groups="none", dims=[0]), run(w.atac, groups="none")
     yield run(groups=3), run(groups=AnnData(sp.eye(120).tocsr(), obs=w.mdata.obs[[]]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

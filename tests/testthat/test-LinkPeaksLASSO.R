@@ -472,6 +472,11 @@ test_that("cells of covariates, folds, coordinates and groups are matched by nam
   )) {
     expect_refused(do.call(run, given), "lacks 500 cells of the matrix")
   }
+  text <- values
+  text[] <- "a"
+  expect_refused(
+    run(folds = "block", coordinates = text), "^coordinates must be a numeric matrix .cells x"
+  )
 })
 
 test_that("cells in which genes or peaks were not measured are left out", {

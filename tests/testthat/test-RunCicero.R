@@ -315,10 +315,10 @@ test_that("Seurat objects, plain or imputed, give what their matrices give", {
   skip_slow()
   case <- cicero_case("raw")
   object <- peak_object(case)
-  run <- function(object, ...) {
+  run <- function(object, ..., k = 20) {
     RunCicero(
       object, ...,
-      reduction = "latent", k = 20, seed.use = 3, distance.parameter = 0.2, verbose = FALSE
+      reduction = "latent", k = k, seed.use = 3, distance.parameter = 0.2, verbose = FALSE
     )
   }
   expected <- run_case(case, distance.parameter = 0.2)
@@ -326,8 +326,11 @@ test_that("Seurat objects, plain or imputed, give what their matrices give", {
   expect_identical(plain$coaccess, expected$coaccess)
   expect_identical(plain$Peak1, gsub("_", "-", expected$Peak1))
   groups <- AggregateCells(object, "latent", k = 20, seed.use = 3, verbose = FALSE)
-  expect_identical(run(object, groups = groups[, ]), plain)
-  expect_identical(run(object, groups = groups[rev(colnames(object)), ]), plain)
+  expect_identical(run(object, groups = groups[, ], k = NULL), plain)
+  expect_identical(run(object, groups = groups[rev(colnames(object)), ], k = NULL), plain)
+  unused <- " is for groups that RunCicero\\(\\) makes itself: leave it out"
+  expect_refused(run(object, groups = groups), paste0("^k", unused))
+  expect_refused(run(object, groups = groups, k = NULL, dims = 1:2), paste0("^dims", unused))
 
   imputed <- as.matrix(case$counts)
   rownames(imputed) <- gsub("_", "-", rownames(imputed))

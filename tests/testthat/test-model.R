@@ -135,6 +135,7 @@ test_that("features of a model are those with counts in enough cells", {
   folder <- tempfile("model")
   SaveSCMVP(fit, folder)
   expect_identical(FeaturesSCMVP(LoadSCMVP(folder), "peaks"), peak_names)
+  expect_refused(FeaturesSCMVP(folder, reduction = "x"), "^reduction is for an object with the mod")
   expect_refused(FeaturesSCMVP(fit, "protein"), "the model has no proteins.*protein.assay = or")
   expect_refused(FeaturesSCMVP(object), "no reduction 'scmvp'", "scmvp_error_model")
 })

@@ -102,6 +102,8 @@ test_that("pip's failure is one sentence", {
   )
   expect_false(pip_install(python, "torch", verbose = FALSE, must = FALSE))
   expect_refused(install_scMVP(method = "conda"), "method must be one of \"virtualenv\"")
+  expect_refused(install_scMVP(gpu = NULL), "^gpu must be TRUE or FALSE, not NULL")
+  expect_refused(install_scMVP(gpu = c(NA, TRUE)), "^gpu must be TRUE or FALSE, not 2 values")
 })
 
 test_that("R's library folders are hidden from the Pythons it starts, and only for as long", {

@@ -98,7 +98,7 @@ def run_cicero(
             imputed, relative to the mean of each peak (`scale="relative"`, as in RunCicero()).
         reduction: Coordinates in `obsm` (of the MuData or AnnData) in which neighbors are found;
             not used if `groups` are given.
-        dims: Dimensions to use, counted from 0; all when None.
+        dims: Dimensions to use, counted from 0; all when None. Refused if `groups` are given.
         groups: Groups of `aggregate_cells`; computed when None. 'none' treats each cell as a group,
             for values that are already aggregated. Cells without counts of peaks were not measured
             there and are left out of the groups.
@@ -124,6 +124,8 @@ def run_cicero(
     if genome is None:
         genome = options.pop("genomic_coords", None)
     adata, _ = peaks_in(data)
+    if groups is not None and dims is not None:
+        raise InputError("dims is for groups that run_cicero makes itself; leave it out")
     if layer not in (None, "counts"):
         options.setdefault("scale", "relative")
     values = _in_order(_values(adata, "atac", layer, argument="layer"), as_names(data.obs_names))
