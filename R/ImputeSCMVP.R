@@ -139,49 +139,6 @@ check_result_kind <- function(as, request) {
   as
 }
 
-# Imputed values, features x cells; NULL for no features. Blocks of cells go through Python, so that
-# nothing but the result itself is as large as the result.
-decode_features <- function(engine, latent, modality, features, log, library.size = 1e4, watch) {
-  if (length(features) == 0) {
-    return(NULL)
-  }
-  values <- matrix(0, length(features), nrow(latent), dimnames = list(features, rownames(latent)))
-  over_blocks(nrow(latent), length(features), modality, watch, function(rows) {
-    decoded <- engine$decode(latent[rows, , drop = FALSE], modality, features, library.size)
-    values[, rows] <<- if (log) log1p(decoded) else decoded
-  })
-  values
-}
-
-# f(rows) for blocks of all cells in turn, as a stage that is watched.
-over_blocks <- function(n_cells, n_features, modality, watch, f) {
-  name <- imputing(modality)
-  began <- proc.time()[["elapsed"]]
-  done <- 0
-  tell <- function() {
-    if (is.null(watch$stage)) return()
-    seconds <- proc.time()[["elapsed"]] - began
-    stopped <- watch$stage(list(stage = name, share = done / n_cells, seconds = seconds))
-    if (stopped) rlang::interrupt()
-  }
-  tell()
-  for (rows in cell_blocks(n_cells, n_features)) {
-    f(rows)
-    done <- max(rows)
-    tell()
-  }
-}
-
-imputing <- function(modality) {
-  paste("imputing", listed_kinds(part_kind(modality)))
-}
-
-# Rows of blocks of at most 2^23 values.
-cell_blocks <- function(n_cells, n_features) {
-  block <- max(1, 2^23 %/% max(1, n_features))
-  lapply(seq(1, n_cells, by = block), function(first) first:min(n_cells, first + block - 1))
-}
-
 # The values of a part of this name, when it was imputed by this fit on the same scale.
 existing_imputation <- function(parts, words, name, mark) {
   if (!name %in% c(names(parts), words$others)) {

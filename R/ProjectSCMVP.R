@@ -230,8 +230,9 @@ project_with <- function(engine, projection, counts, batches, watch) {
   c(result, list(
     id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6"),
     imputed = by_kind(projection$kinds, function(kind) {
-      shown <- found[[kind]]$shown
-      decode_shown(engine, result$latent, kind, wanted[[kind]], shown, model, watch)
+      at <- match(wanted[[kind]], found[[kind]]$shown)
+      modelled <- features_in_model(model, kind)[at]
+      decode_features(engine, result$latent, kind, modelled, wanted[[kind]], watch)
     }),
     options = list(
       projected = TRUE, modality = if (from == "joint") from else part_kind(from),
@@ -248,16 +249,6 @@ project_with <- function(engine, projection, counts, batches, watch) {
     interrupted = FALSE,
     staged = list(model = projection$model)
   ))
-}
-
-# Imputed values of features under the names that the query has for them.
-decode_shown <- function(engine, latent, kind, wanted, shown, model, watch) {
-  values <- decode_features(
-    engine, latent, of_kind(kind, "core"), features_in_model(model, kind)[match(wanted, shown)],
-    log = is_logged(kind), watch = watch
-  )
-  if (!is.null(values)) rownames(values) <- wanted
-  values
 }
 
 unless_identical <- function(x, y) if (!identical(x, y)) x

@@ -100,9 +100,7 @@ fit_on <- function(engine, counts, options, batch, plan, model.file, verbose, wa
   if (verbose) tell_summary(fitted$summary)
   named <- name_cells(fitted$latent, fitted$probabilities, cells)
   decoded <- function(kind) {
-    decode_features(
-      engine, named$latent, of_kind(kind, "core"), wanted[[kind]], is_logged(kind), watch = watch
-    )
+    decode_features(engine, named$latent, kind, wanted[[kind]], wanted[[kind]], watch)
   }
   c(
     list(id = format(Sys.time(), "%Y-%m-%d %H:%M:%OS6")),

@@ -135,6 +135,35 @@ block_decoder <- function(engine, latent, modelled, shown, request, watch) {
   )
 }
 
+# f(rows) for blocks of all cells in turn, as a stage that is watched.
+over_blocks <- function(n_cells, n_features, modality, watch, f) {
+  name <- imputing(modality)
+  began <- proc.time()[["elapsed"]]
+  done <- 0
+  tell <- function() {
+    if (is.null(watch$stage)) return()
+    seconds <- proc.time()[["elapsed"]] - began
+    stopped <- watch$stage(list(stage = name, share = done / n_cells, seconds = seconds))
+    if (stopped) rlang::interrupt()
+  }
+  tell()
+  for (rows in cell_blocks(n_cells, n_features)) {
+    f(rows)
+    done <- max(rows)
+    tell()
+  }
+}
+
+imputing <- function(modality) {
+  paste("imputing", listed_kinds(part_kind(modality)))
+}
+
+# Rows of blocks of at most 2^23 values.
+cell_blocks <- function(n_cells, n_features) {
+  block <- max(1, 2^23 %/% max(1, n_features))
+  lapply(seq(1, n_cells, by = block), function(first) first:min(n_cells, first + block - 1))
+}
+
 gb_on_disk <- function(n_features, n_cells) as.numeric(n_features) * n_cells * 4 / 1e9
 
 impute_dense <- function(decoder, n_features, request) {
@@ -148,15 +177,26 @@ impute_dense <- function(decoder, n_features, request) {
       " or values above a threshold (threshold =)"
     )
   )
+  dense_values(decoder)
+}
+
+# NULL for no features. Nothing but the result itself is as large as the result.
+dense_values <- function(decoder) {
   if (length(decoder$features) == 0) {
     return(NULL)
   }
   values <- matrix(
-    0, length(decoder$features), n,
+    0, length(decoder$features), length(decoder$cells),
     dimnames = list(decoder$features, decoder$cells)
   )
   decoder$over_blocks(function(rows) values[, rows] <<- decoder$block(rows))
   values
+}
+
+# The values that a fit or a projection adds by itself: `modelled` features under the names `shown`.
+decode_features <- function(engine, latent, kind, modelled, shown, watch) {
+  request <- list(modality = of_kind(kind, "core"), library.size = 1e4, log = is_logged(kind))
+  dense_values(block_decoder(engine, latent, modelled, shown, request, watch))
 }
 
 # Values of at least the threshold. How many there are is estimated from some of the cells first.
