@@ -1,4 +1,4 @@
-# Batches of cells, and cells that only one modality has.
+# Batches and groups of cells, and cells that only one modality has.
 
 # Columns of batches as a data frame with one row per cell, or NULL. `batch`: names of columns of
 # `table`, where there is one; else the values themselves (a vector or factor, or a data frame).
@@ -116,4 +116,59 @@ cells_or_empty <- function(counts, cells) {
     x = found@x, i = found@i, p = c(0L, as.integer(cumsum(size))),
     Dim = c(nrow(found), length(cells)), Dimnames = list(rownames(found), cells)
   )
+}
+
+# ---- groups --------------------------------------------------------------------------------------
+
+grouping_column <- function(by, data, argument) {
+  if (!by %in% colnames(data)) {
+    refuse(
+      argument, ": the object has no cell metadata '", by, "' (it has ",
+      some_names(colnames(data), 6), ")."
+    )
+  }
+  values <- data[[by]]
+  if (has_several_per_cell(values)) {
+    refuse(
+      argument, ": column '", by, "' holds lists or matrices: choose one with a value for ",
+      "each cell."
+    )
+  }
+  values
+}
+
+has_several_per_cell <- function(x) is.list(x) || methods::is(x, "List") || length(dim(x)) > 1
+
+values_of_cells <- function(by, cells, data, argument) {
+  if (length(by) != length(cells) || has_several_per_cell(by)) {
+    refuse(
+      argument, " must be ",
+      if (ncol(data) > 0) "the name of a column of the cell metadata or ",
+      "one value per cell (", format_count(length(cells)), "), not ", in_words(by), "."
+    )
+  }
+  if (is.null(names(by))) {
+    return(by)
+  }
+  if (!setequal(names(by), cells)) refuse(argument, ": its names are not those of the cells.")
+  by[cells]
+}
+
+# Groups of the cells: the name of a column of `data`, or one value per cell. A factor in the order
+# of `cells`.
+groups_of <- function(by, cells, data, argument = "by") {
+  groups <- level_factor(values_by(by, cells, data, argument))
+  refuse_no_group(groups, argument)
+  groups
+}
+
+# The values themselves.
+values_by <- function(by, cells, data, argument) {
+  is_column <- is.character(by) && length(by) == 1 && ncol(data) > 0 &&
+    (length(cells) != 1 || by %in% colnames(data))
+  if (is_column) grouping_column(by, data, argument) else values_of_cells(by, cells, data, argument)
+}
+
+refuse_no_group <- function(groups, argument) {
+  if (all(is.na(groups))) refuse(argument, ": no cell belongs to a group.")
 }
