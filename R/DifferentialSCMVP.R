@@ -173,8 +173,7 @@ differential_request <- function(modality, features, logfc.threshold, fdr, libra
       only_pos = check_flag(only.pos, "only.pos")
     ),
     backend = check_choice(backend, backends, "backend"),
-    verbose = check_flag(verbose, "verbose"),
-    min.shared = 0.8, fitted = TRUE
+    verbose = check_flag(verbose, "verbose")
   )
 }
 
@@ -191,9 +190,7 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
   groups <- groups_to_compare(group.by, ident.1, ident.2, cells, data, reduction)
   with_engine(request$backend, function(engine) {
     model <- restore_model(record$model, engine)
-    found <- by_kind(names(counts), function(kind) {
-      in_model_features(counts[[kind]], model, kind, cells, request)
-    })
+    found <- fit_in_model(counts, model, cells, request$verbose)
     modelled <- features_in_model(model, tested)
     shown <- found[[tested]]$shown
     there <- !found[[tested]]$missing # of the others there is nothing to say

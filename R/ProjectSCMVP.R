@@ -332,14 +332,15 @@ in_model_features <- function(counts, model, kind, cells, projection) {
   list(counts = counts, shown = shown, missing = missing)
 }
 
-# Counts by kind that a fit was made on, in the rows of its model and in the order of `cells`.
-counts_in_model <- function(counts, model, cells, verbose) {
+# The same by kind of counts_of_fit().
+fit_in_model <- function(counts, model, cells, verbose) {
   known <- list(min.shared = 0.8, fitted = TRUE, verbose = verbose)
   by_kind(names(counts), function(kind) {
-    in_order <- cells_or_empty(counts[[kind]], cells)
-    in_model_features(in_order, model, kind, cells, known)$counts
+    in_model_features(counts[[kind]], model, kind, cells, known)
   })
 }
+
+counts_in_model <- function(...) lapply(fit_in_model(...), `[[`, "counts")
 
 # Rows of a dgCMatrix in the order of `at`, zero for NA.
 rows_or_zero <- function(counts, at) {

@@ -341,14 +341,13 @@ check_expression <- function(expression, cells) {
 # Counts of genes over the total of their cell, of the cells that have any.
 normalized_rna <- function(object, record, reduction, cells) {
   home <- home_of(object, reduction)
-  counts <- kept_counts(object, record, reduction, home, "rna")
+  counts <- kept_counts(object, record, reduction, home, "rna", cells)
   if (is.null(counts)) {
     refuse(
       "the counts of the genes are not in the object: give expression (genes x cells)",
       if ("rna" %in% kinds_of_model(record$model)) ", or take values = \"imputed\"", "."
     )
   }
-  counts <- cells_or_empty(counts, cells)
   total <- Matrix::colSums(counts)
   counts <- counts[, total > 0, drop = FALSE]
   counts@x <- counts@x / rep.int(total[total > 0], diff(counts@p))

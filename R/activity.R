@@ -18,9 +18,7 @@ with_accessibility <- function(object, record, reduction, peaks, request, f) {
     if (is.null(counts)) {
       from <- c(from, list(latent = unname(latent), batch = request$batch))
     } else {
-      known <- list(min.shared = 0.8, fitted = TRUE, verbose = request$verbose)
-      counts <- cells_or_empty(counts, cells)
-      from$atac <- in_model_features(counts, model, "peaks", cells, known)$counts
+      from$atac <- counts_in_model(list(peaks = counts), model, cells, request$verbose)$peaks
     }
     f(engine, Filter(Negate(is.null), from), model)
   }

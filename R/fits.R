@@ -205,15 +205,15 @@ counts_of_fit <- function(object, record, reduction, home, cells, rna = NULL, pe
   }
   by_kind(kinds, function(kind) {
     if (is.null(given[[kind]])) {
-      kept_counts(object, record, reduction, home, kind)
+      kept_counts(object, record, reduction, home, kind, cells)
     } else {
       given_counts(given[[kind]], of_kind(kind, "argument"), cells, record)
     }
   })
 }
 
-# Counts of one kind in the object.
-kept_counts <- function(object, record, reduction, home, kind) {
+# Counts of one kind in the object, in these cells.
+kept_counts <- function(object, record, reduction, home, kind, cells) {
   if (is.null(record$options[[about(object)[[kind]]]]) || kind %in% record$options$beside) {
     return(NULL)
   }
@@ -227,7 +227,7 @@ kept_counts <- function(object, record, reduction, home, kind) {
         "object: the counts of '", part$name, "' are taken"
       )
     }
-    part$counts(home, if (isTRUE(record$options$mosaic)) TRUE)
+    cells_or_empty(part$counts(home, if (isTRUE(record$options$mosaic)) TRUE), cells)
   }
 }
 

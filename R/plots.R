@@ -93,7 +93,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks", "
     )
   }
   counts <- if (is.null(measured)) {
-    kept_counts(object, record, reduction, home, kind)
+    kept_counts(object, record, reduction, home, kind, rownames(latent))
   } else {
     given_counts(measured, "measured", rownames(latent), record)
   }

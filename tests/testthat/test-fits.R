@@ -17,6 +17,14 @@ fitted_to_second <- function() {
   remembered$second
 }
 
+test_that("counts of a fit are in the order of the cells that are asked for", {
+  skip_slow()
+  fit <- fitted_to_second()
+  cells <- rev(colnames(fit))[c(7, 1, 20)]
+  found <- kept_counts(fit, stored_results(fit, "scmvp"), "scmvp", NULL, "peaks", cells)
+  expect_identical(as.matrix(found), as.matrix(atac_counts()[, cells]))
+})
+
 test_that("verbs use the assays that the fit was named", {
   skip_slow()
   object <- two_of_each()
