@@ -75,19 +75,16 @@ link_ends <- function(links) {
   }
   if (all(c("Peak1", "Peak2", "coaccess") %in% names(links))) {
     check_connections(links)
-    one <- as.character(links$Peak1)
-    other <- as.character(links$Peak2)
-    kept <- which(!is.na(links$coaccess) & !duplicated(paste(pmin(one, other), pmax(one, other))))
-    names <- unique(c(one[kept], other[kept]))
-    table <- ranges_table(NULL, names)
+    pairs <- pairs_once(links, which(!is.na(links$coaccess)))
+    table <- ranges_table(NULL, pairs$peaks)
     center <- (table$start + table$end) / 2
-    first <- center[match(one[kept], names)]
-    second <- center[match(other[kept], names)]
+    first <- center[pairs$one]
+    second <- center[pairs$other]
     ends <- data.frame(
-      seqnames = table$seqnames[match(one[kept], names)], from = pmin(first, second),
-      to = pmax(first, second), score = links$coaccess[kept]
+      seqnames = table$seqnames[pairs$one], from = pmin(first, second), to = pmax(first, second),
+      score = links$coaccess[pairs$rows]
     )
-    ends$peaks <- Map(c, one[kept], other[kept])
+    ends$peaks <- Map(c, pairs$peaks[pairs$one], pairs$peaks[pairs$other])
     return(ends)
   }
   value <- intersect(c("coefficient", "score"), names(links))
