@@ -81,8 +81,11 @@ group_size_factors <- function(grouped) {
     )
     totals <- exact
   }
-  unname(totals / exp(mean(log(totals))))
+  size_factors(totals)
 }
+
+# Totals over their geometric mean.
+size_factors <- function(totals) unname(totals / exp(mean(log(totals))))
 
 group_totals <- function(grouped, rounded) {
   x <- if (grouped$by_row) grouped$values else grouped$values@x

@@ -40,9 +40,6 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
   pairs
 }
 
-# Totals over their geometric mean.
-size_factors <- function(totals) unname(totals / exp(mean(log(totals))))
-
 # Positions of the cells with counts of every side that is not imputed: a cell without any was not
 # measured there, so that its zeros say nothing. `totals`: a list by side, one number per cell.
 cells_with_counts <- function(totals, imputed, verbose) {
