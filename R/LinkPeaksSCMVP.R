@@ -185,9 +185,8 @@ links_table <- function(table, levels) {
 }
 
 score_granges <- function(links) {
-  center <- floor(links$center)
-  make_links(
-    links$seqnames, pmin(links$tss, center), pmax(links$tss, center),
+  links_to_genes(
+    links,
     score = links$score, gene = links$gene, peak = links$peak, probability = links$probability,
     fdr = links$fdr, correlation = links$correlation
   )

@@ -195,8 +195,8 @@ coefficients_at_entry <- function(table, fits, pairs, genes, options) {
   table
 }
 
-# The GRanges Signac keeps: from the start of the gene to the center of the peak, with the columns
-# of LinkPeaks() and then, unless `only`, those that it has not.
+# The GRanges Signac keeps: with the columns of LinkPeaks() and then, unless `only`, those that it
+# has not.
 lasso_granges <- function(links, only = FALSE) {
   columns <- list(
     score = links$coefficient, gene = links$gene, peak = links$peak,
@@ -204,10 +204,5 @@ lasso_granges <- function(links, only = FALSE) {
     pvalue = links$p_value
   )
   if (!only) columns <- c(columns, list(r_squared = links$r_squared, fdr = links$fdr))
-  do.call(make_links, c(
-    list(
-      links$seqnames, pmin(links$tss, floor(links$center)), pmax(links$tss, floor(links$center))
-    ),
-    columns
-  ))
+  do.call(links_to_genes, c(list(links), columns))
 }

@@ -104,6 +104,12 @@ make_links <- function(seqnames, start, end, ...) {
   GenomicRanges::makeGRangesFromDataFrame(table, keep.extra.columns = TRUE)
 }
 
+# The same from the start of the gene to the center of the peak.
+links_to_genes <- function(links, ...) {
+  center <- floor(links$center)
+  make_links(links$seqnames, pmin(links$tss, center), pmax(links$tss, center), ...)
+}
+
 # An assay that can hold links: a ChromatinAssay of Signac 1 or one of Signac 2. `part`: NULL where
 # the object has no peaks.
 check_links_home <- function(words, part) {
