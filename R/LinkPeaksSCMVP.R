@@ -127,7 +127,7 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
       engine$links(from, places, groups, spelling_in_object(record, model), options)
     }
   )
-  links <- links_table(found$result, levels(groups))
+  links <- engine_table(found$result, levels(groups))
   if (nrow(links) == 0 && request$verbose) {
     message(sentence_of(
       "no pair has fdr up to ", options$fdr, ": raise fdr, or rank all pairs by their score ",
@@ -172,16 +172,6 @@ check_contacts <- function(contacts) {
     )
   }
   path.expand(contacts)
-}
-
-# The table of the engine with text instead of factors; `levels`: of the groups.
-links_table <- function(table, levels) {
-  if (!is.null(table$group)) table$group <- factor(table$group, levels)
-  for (name in intersect(c("gene", "peak", "kind", "seqnames"), names(table))) {
-    table[[name]] <- as.character(table[[name]])
-  }
-  rownames(table) <- NULL
-  table
 }
 
 score_granges <- function(links) {

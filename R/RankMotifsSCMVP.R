@@ -57,7 +57,7 @@ RankMotifsSCMVP <- function(object, group.by = NULL, assay.name = "motif", genes
   table <- with_engine(backend, torch = FALSE, f = function(engine) {
     engine$rank_motifs(scores, groups)
   })
-  regulator_table(table, levels(groups))
+  engine_table(table, levels(groups))
 }
 
 #' Correlation of the activity of motifs with the expression of their factors
@@ -121,7 +121,7 @@ MotifExpressionSCMVP <- function(object, values = c("imputed", "measured"), expr
   table <- with_source(from, request, function(engine) {
     engine$motif_expression(scores, from$values)
   })
-  regulator_table(table)
+  engine_table(table)
 }
 
 #' Target genes of transcription factors
@@ -195,7 +195,7 @@ RegulonsSCMVP <- function(object, links, motifs = NULL, factors = NULL,
   table <- with_source(from, request, function(engine) {
     engine$regulons(links, motifs, from$cells, from$values, Filter(Negate(is.null), options))
   })
-  regulator_table(table, if (is.factor(links$group)) levels(links$group))
+  engine_table(table, if (is.factor(links$group)) levels(links$group))
 }
 
 # ---- activities ----------------------------------------------------------------------------------
@@ -383,16 +383,4 @@ links_to_join <- function(links) {
     score = as.numeric(links[[score]])
   )
   c(table, if (!is.null(links$group)) list(group = links$group))
-}
-
-# A table of the engine with text instead of factors, `group` in the order of `levels`, and NA where
-# a number is not known.
-regulator_table <- function(table, levels = NULL) {
-  text <- intersect(c("group", "tf", "motif", "peak", "gene"), names(table))
-  table[text] <- lapply(table[text], as.character)
-  if (!is.null(levels)) table$group <- factor(table$group, levels)
-  numbers <- setdiff(names(table), text)
-  table[numbers] <- lapply(table[numbers], function(x) replace(x, is.nan(x), NA))
-  rownames(table) <- NULL
-  table
 }

@@ -331,3 +331,15 @@ read_value <- function(path) {
   })
   unserialize(connection)
 }
+
+# A table of the engine with text instead of factors, `group` in the order of `levels`, and NA where
+# a number is not known.
+engine_table <- function(table, levels = NULL) {
+  text <- intersect(c("group", "tf", "motif", "peak", "gene", "kind", "seqnames"), names(table))
+  table[text] <- lapply(table[text], as.character)
+  if (!is.null(levels)) table$group <- factor(table$group, levels)
+  numbers <- setdiff(names(table), text)
+  table[numbers] <- lapply(table[numbers], function(x) replace(x, is.nan(x), NA))
+  rownames(table) <- NULL
+  table
+}
