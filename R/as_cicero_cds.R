@@ -34,8 +34,7 @@ as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize =
   )
   factors <- group_size_factors(grouped_accessibility(values, groups, FALSE))
   annotated <- function(table) methods::new("AnnotatedDataFrame", data = table)
-  from <- function(package, name) getExportedValue(package, name)
-  cds <- suppressWarnings(from("monocle", "newCellDataSet")(
+  cds <- suppressWarnings(bioc("monocle", "newCellDataSet")(
     if (size_factor_normalize) sweep(sums, 2, factors, `/`) else sums,
     phenoData = annotated(data.frame(
       agg_cell = colnames(sums), num_genes_expressed = colSums(sums > 0.1), Size_Factor = factors,
@@ -46,7 +45,7 @@ as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize =
       site_name = rownames(sums), chr = gsub("chr", "", ranges$seqnames), bp1 = ranges$start,
       bp2 = ranges$end, row.names = rownames(sums)
     )),
-    expressionFamily = from("VGAM", "negbinomial.size")(), lowerDetectionLimit = 0
+    expressionFamily = bioc("VGAM", "negbinomial.size")(), lowerDetectionLimit = 0
   ))
   cds
 }

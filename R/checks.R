@@ -336,3 +336,6 @@ check_installed <- function(package, needed_for) {
     class = "package"
   )
 }
+
+# A function of a Bioconductor package: these are suggested, not imported.
+bioc <- function(package, name) getExportedValue(package, name)

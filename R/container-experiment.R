@@ -1,9 +1,6 @@
 # SummarizedExperiment and SingleCellExperiment (see containers.R): the main and the alternative
 # experiments are the parts; results are a reducedDim, columns of colData, and alternative
-# experiments. The Bioconductor packages are suggested, not imported, so their functions are looked
-# up by name.
-
-bioc <- function(package, name) getExportedValue(package, name)
+# experiments.
 
 # A SingleCellExperiment of what an experiment is; a matrix becomes its assay `assay.type`.
 as_sce <- function(object, assay.type = "counts") {

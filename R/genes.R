@@ -108,8 +108,7 @@ table_of_granges <- function(ranges, argument) {
 database_genes <- function(database) {
   package <- if (methods::is(database, "EnsDb")) "ensembldb" else "GenomicFeatures"
   check_installed(package, "gene.coords")
-  genes <- getExportedValue(package, "genes")(database)
-  genes
+  bioc(package, "genes")(database)
 }
 
 places_of_table <- function(table, argument, genes, verbose) {
