@@ -27,12 +27,14 @@ as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize =
   use <- cells_to_group(values, groups)
   groups <- groups_for(values, groups, use = use)
   values <- values[, use, drop = FALSE]
-  sums <- aggregate_groups(values, groups, FALSE)
-  rownames(sums) <- paste(
+  grouped <- grouped_accessibility(values, groups, FALSE)
+  sums <- t(group_values(grouped, seq_len(grouped$n_peaks)))
+  peaks <- paste(
     ranges$seqnames, format_whole(ranges$start), format_whole(ranges$end),
     sep = "_"
   )
-  factors <- group_size_factors(grouped_accessibility(values, groups, FALSE))
+  dimnames(sums) <- list(peaks, grouped$names)
+  factors <- group_size_factors(grouped)
   annotated <- function(table) methods::new("AnnotatedDataFrame", data = table)
   cds <- suppressWarnings(bioc("monocle", "newCellDataSet")(
     if (size_factor_normalize) sweep(sums, 2, factors, `/`) else sums,

@@ -101,14 +101,6 @@ group_totals <- function(grouped, rounded) {
   }))
 }
 
-# All of it, peaks x groups.
-aggregate_groups <- function(values, groups, size_factor_normalize = TRUE) {
-  grouped <- grouped_accessibility(values, groups, size_factor_normalize)
-  x <- do.call(cbind, lapply(peak_blocks(grouped), group_values, grouped = grouped))
-  dimnames(x) <- list(grouped$names, rownames(values))
-  t(x)
-}
-
 distance_penalty <- function(distance, distance_parameter, s) {
   rho <- (1 - (1000 / distance)^s) * distance_parameter
   rho[!is.finite(rho) | rho < 0] <- 0
