@@ -83,7 +83,8 @@ ClusterSCMVP <- function(object, n.clusters = NULL, resolution = NULL, reduction
 #' @export
 PlotSCMVPTree <- function(object, reduction = "scmvp") {
   check_installed("ggplot2", "a plot of scMVP")
-  record <- record_of(object, reduction)
+  check_fitted(object, "PlotSCMVPTree()", "its tree of clusters")
+  record <- stored_results(object, reduction)
   tree <- record$tree
   if (is.null(tree)) {
     refuse(

@@ -20,7 +20,8 @@
 #' @export
 PlotSCMVPHistory <- function(object, reduction = "scmvp") {
   check_installed("ggplot2", "a plot of scMVP")
-  history <- record_of(object, reduction)$history
+  check_fitted(object, "PlotSCMVPHistory()", "the history of its training")
+  history <- stored_results(object, reduction)$history
   long <- data.frame(
     epoch = rep(history$epoch, 2),
     elbo = c(history$elbo_train, history$elbo_validation),
@@ -76,7 +77,8 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks", "
   check_installed("ggplot2", "a plot of scMVP")
   kind <- part_kind(check_modality(modality, counted_kinds))
   ncol <- check_number(ncol, "ncol", min = 1, whole = TRUE, optional = TRUE)
-  record <- record_of(object, reduction)
+  check_fitted(object, "PlotSCMVPImputation()", "its model")
+  record <- stored_results(object, reduction)
   latent <- latent_of(object, reduction)
   home <- home_of(object, reduction)
   request <- imputation_request(
@@ -197,6 +199,7 @@ feature_panels <- function(features, scales, ncol) {
 PlotSCMVPClusters <- function(object, what = c("probability", "entropy"), reduction = "scmvp") {
   check_installed("ggplot2", "a plot of scMVP")
   what <- check_choice(what, c("probability", "entropy"), "what")
+  check_fitted(object, "PlotSCMVPClusters()", "its model")
   probabilities <- cluster_probabilities(object, reduction)
   label <- max.col(probabilities, ties.method = "first")
   cluster <- factor(colnames(probabilities)[label], colnames(probabilities))
@@ -238,7 +241,7 @@ plot_entropy <- function(probabilities, cluster) {
 # cells x clusters of the cells that are in the object now. Those of the fit where they are all
 # there, else (cells renamed or added) from the latent.
 cluster_probabilities <- function(object, reduction, backend = "auto") {
-  record <- record_of(object, reduction)
+  record <- stored_results(object, reduction)
   latent <- latent_of(object, reduction)
   cells <- rownames(latent)
   kept <- record$probabilities
@@ -267,15 +270,6 @@ are_columns_of <- function(object, reduction, probabilities) {
   label <- colnames(probabilities)[max.col(probabilities, ties.method = "first")]
   identical(as.character(own[[1]]), label) &&
     isTRUE(all.equal(own[[2]], unname(apply(probabilities, 1, max))))
-}
-
-record_of <- function(object, reduction) {
-  if (!is_container(object)) {
-    refuse(
-      "object must be the result of RunSCMVP(), not an object of class ", class(object)[1], "."
-    )
-  }
-  stored_results(object, reduction)
 }
 
 # Counts of some features, scaled to 10,000 counts per cell over the modelled features: imputed

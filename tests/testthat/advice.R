@@ -493,7 +493,6 @@ c(
     "connections must be a data frame with columns",
     "or a numeric matrix of coordinates (cells x dimensions), not",
     "coordinates must be a numeric matrix (cells x dimensions), not",
-    "object must be the result of RunSCMVP()",
     "{} must be a matrix of counts ({} x cells)",
     "give query (a matrix of genes x cells)", "bigwig must be paths of bigWig",
     "LinkPeaksLASSO() takes a Seurat", "gene.coords is needed: a data frame",

@@ -16,7 +16,7 @@ test_that("the history shows both ELBOs and where phases begin", {
   expect_equal(drawn(plot, 1)$xintercept, begins + 0.5)
   expect_error(PlotSCMVPHistory(paired_object()), class = "scmvp_error_model")
   expect_refused(
-    PlotSCMVPHistory(1), "the result of RunSCMVP\\(\\), not an object of class numeric"
+    PlotSCMVPHistory(1), "with the history of its training, not an object of class numeric"
   )
 })
 
