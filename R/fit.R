@@ -180,10 +180,9 @@ tell_account <- function(account) {
   }
   for (kind in all_kinds) {
     n <- account[[paste0("cells_without_", of_kind(kind, "core"))]]
-    label <- c(
-      rna = "RNA", peaks = "ATAC", protein = "protein", methylation = "methylation"
-    )[[kind]]
-    if (!is.null(n) && n > 0) message(count_of(n, "cell"), " without any ", label, " count")
+    if (!is.null(n) && n > 0) {
+      message(count_of(n, "cell"), " without any ", of_kind(kind, "label"), " count")
+    }
   }
 }
 
