@@ -204,12 +204,9 @@ tell_summary <- function(summary) {
 
 warn_interrupted <- function(fit) {
   if (fit$interrupted) {
-    rlang::warn(
-      paste0(
-        "the fit was interrupted after ", count_of(nrow(fit$history), "epoch"),
-        "; the best state so far was kept."
-      ),
-      class = "scmvp_warning_interrupted"
+    warn_of(
+      "interrupted", "the fit was interrupted after ", count_of(nrow(fit$history), "epoch"),
+      "; the best state so far was kept."
     )
   }
 }
