@@ -247,7 +247,7 @@ or_fewer <- function(parts, kinds) {
 
 # What RunSCMVP() takes of the fit itself.
 fit_arguments <- c(
-  "n.latent", "n.clusters", "max.epochs", "batch.size", "learning.rate", "min.cells", "batch",
+  "n.latent", "n.clusters", "max.epochs", "batch.size", "learning.rate", "min.cells",
   "mosaic", "device", "threads", "preset", "model.file", "max.gb", "seed.use", "verbose", "backend"
 )
 
@@ -353,7 +353,6 @@ fit_settings <- function(given) {
       seed.use = number("seed.use", min = 0, whole = TRUE),
       mosaic = check_flag(given$mosaic, "mosaic")
     ),
-    batch = given$batch,
     max.gb = number("max.gb", min = 0),
     verbose = check_flag(given$verbose, "verbose"),
     model.file = check_model_file(given$model.file),
