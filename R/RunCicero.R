@@ -408,8 +408,7 @@ groups_for <- function(values, groups, coordinates = NULL, k = 50, seed.use = 0,
   groups[, kept, drop = FALSE]
 }
 
-coordinates_for <- function(cells, n_cells, coordinates,
-                            argument = "coordinates") {
+coordinates_for <- function(cells, n_cells, coordinates) {
   if (is.null(coordinates)) {
     refuse(
       "cells are grouped first: give groups (of AggregateCells()), or coordinates ",
@@ -422,12 +421,12 @@ coordinates_for <- function(cells, n_cells, coordinates,
     refuse("coordinates must be a numeric matrix (cells x dimensions), not ", in_words(given), ".")
   }
   if (!is.null(rownames(coordinates)) && !is.null(cells)) {
-    check_same_cells(rownames(coordinates), cells, argument)
+    check_same_cells(rownames(coordinates), cells, "coordinates")
     return(coordinates[cells, , drop = FALSE])
   }
   if (nrow(coordinates) != n_cells) {
     refuse(
-      argument, " has ", count_of(nrow(coordinates), "row"), ", the matrix ",
+      "coordinates has ", count_of(nrow(coordinates), "row"), ", the matrix ",
       count_of(n_cells, "cell"), ": give a row for each cell."
     )
   }

@@ -338,8 +338,8 @@ find_rna_part <- function(object, parts, name, argument, reduction) {
 }
 
 # The part with proteins: the one named, else that of the fit, else the only candidate.
-find_protein_part <- function(object, parts, name, argument, reduction = NULL) {
-  if (is.null(name)) name <- fitted_names(object, reduction, parts)$protein
+find_protein_part <- function(object, parts, name, argument) {
+  if (is.null(name)) name <- fitted_names(object, NULL, parts)$protein
   if (!is.null(name)) {
     return(parts[[name]])
   }

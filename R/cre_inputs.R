@@ -60,7 +60,7 @@ range_columns <- list(
 
 # Any description of ranges as data frame of seqnames, start, end and what else is there.
 as_ranges <- function(x, argument) {
-  if (methods::is(x, "GRanges") || methods::is(x, "GenomicRanges")) {
+  if (methods::is(x, "GenomicRanges")) {
     check_installed("GenomicRanges", argument)
     table <- as.data.frame(unname(x))
     table$seqnames <- as.character(table$seqnames)

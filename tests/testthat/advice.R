@@ -305,7 +305,7 @@ c(
     "are missing or not finite", "cannot open sparse HDF5", "check the spelling, and group.by",
     "both name {}: take", "of the matrix ({}): make it from the same cells",
     "no peak lies on a chromosome with genes", "cells are grouped first: give groups",
-    "{} has {}, the matrix {}: give a row", "groups has {}, the matrix {}: give a row",
+    "coordinates has {}, the matrix {}: give a row", "groups has {}, the matrix {}: give a row",
     "leave cells without counts out", "name the group to compare with it as ident.1",
     "give either file (all cells", "give either threshold (sparse",
     "choose another assay.name for the values on disk", "ident.1 names cells, so ident.2 must",
