@@ -157,7 +157,7 @@ find_region <- function(region, genes, extend, of_peaks) {
         if (is.null(genes)) "; to find a gene give gene.coords." else " and no gene in gene.coords."
       )
     }
-    range <- on_one_chromosome(places, of_peaks, "gene.coords")[1, ]
+    range <- on_one_chromosome(places, of_peaks)[1, ]
     range$start <- range$start - extend
     range$end <- range$end + extend
   }

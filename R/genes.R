@@ -3,54 +3,54 @@
 # One row per start of a gene: gene, seqnames, tss, strand. `coords`: a data frame, GRanges, GTF,
 # GFF3 or BED file, EnsDb or TxDb. `genes`: the names that the genes have elsewhere (in the object);
 # where `coords` has several kinds of names, those are taken that find most of them.
-gene_starts <- function(coords, argument = "gene.coords", genes = NULL, verbose = TRUE) {
-  unique(gene_places(coords, argument, genes, verbose)[c("gene", "seqnames", "tss", "strand")])
+gene_starts <- function(coords, genes = NULL, verbose = TRUE) {
+  unique(gene_places(coords, genes, verbose)[c("gene", "seqnames", "tss", "strand")])
 }
 
 # The same with the body of the gene, `start` to `end`; both are the start of transcription where no
 # body is known.
-gene_places <- function(coords, argument = "gene.coords", genes = NULL, verbose = TRUE) {
+gene_places <- function(coords, genes = NULL, verbose = TRUE) {
   if (is.character(coords) && length(coords) == 1) {
-    coords <- read_gene_file(coords, argument, verbose)
+    coords <- read_gene_file(coords, verbose)
   }
   if (methods::is(coords, "TxDb") || methods::is(coords, "EnsDb")) coords <- database_genes(coords)
-  if (methods::is(coords, "GRanges")) coords <- table_of_granges(coords, argument)
+  if (methods::is(coords, "GRanges")) coords <- table_of_granges(coords)
   if (!is.data.frame(coords)) {
     refuse(
-      argument, " must be a data frame (gene, chromosome, start, end, strand, or tss), a GRanges, ",
-      "a GTF or BED file, an EnsDb or a TxDb, not ", in_words(coords), "."
+      "gene.coords must be a data frame (gene, chromosome, start, end, strand, or tss), a ",
+      "GRanges, a GTF or BED file, an EnsDb or a TxDb, not ", in_words(coords), "."
     )
   }
-  places_of_table(coords, argument, genes, verbose)
+  places_of_table(coords, genes, verbose)
 }
 
-read_gene_file <- function(path, argument, verbose) {
-  if (!file.exists(path)) refuse(argument, ": there is no file '", path, "'.")
+read_gene_file <- function(path, verbose) {
+  if (!file.exists(path)) refuse("gene.coords: there is no file '", path, "'.")
   if (grepl("[.]bed([.]b?gz)?$", path, ignore.case = TRUE)) {
-    return(read_gene_bed(path, argument, verbose))
+    return(read_gene_bed(path, verbose))
   }
   if (!grepl("[.](gtf|gff[123]?)([.]b?gz)?$", path, ignore.case = TRUE)) {
     refuse(
-      argument, ": the name of '", path, "' must end in .gtf, .gff3 or .bed (or these with .gz), ",
+      "gene.coords: the name of '", path, "' must end in .gtf, .gff3 or .bed (or these with .gz), ",
       "so give a GTF, GFF3 or BED file, or read a table of genes into a data frame."
     )
   }
-  check_installed("rtracklayer", paste(argument, "from a file"))
+  check_installed("rtracklayer", "gene.coords from a file")
   tryCatch(rtracklayer::import(path), error = function(e) {
     refuse(
-      argument, ": '", path, "' is not a readable GTF or GFF3 file (damaged or truncated?): ",
+      "gene.coords: '", path, "' is not a readable GTF or GFF3 file (damaged or truncated?): ",
       first_line(conditionMessage(e)), "; copy or write it again.",
       details = e
     )
   })
 }
 
-read_gene_bed <- function(path, argument, verbose) {
+read_gene_bed <- function(path, verbose) {
   lines <- grep("^(#|track|browser|\\s*$)", readLines(path), value = TRUE, invert = TRUE)
   fields <- strsplit(lines, "\t", fixed = TRUE)
-  if (length(fields) == 0) refuse(argument, ": '", path, "' holds no gene.")
+  if (length(fields) == 0) refuse("gene.coords: '", path, "' holds no gene.")
   if (min(lengths(fields)) < 4) {
-    refuse(argument, ": '", path, "' has no column of gene names (the fourth, after a tab).")
+    refuse("gene.coords: '", path, "' has no column of gene names (the fourth, after a tab).")
   }
   field <- function(i) vapply(fields, `[`, "", i)
   number <- function(i) suppressWarnings(as.numeric(field(i)))
@@ -63,23 +63,23 @@ read_gene_bed <- function(path, argument, verbose) {
   bad <- which(is.na(table$start) | is.na(table$end) | table$end < table$start)
   if (length(bad) > 0) {
     refuse(
-      argument, ": ", count_of(length(bad), "line"), " of '", path, "' ", is_are(length(bad)),
+      "gene.coords: ", count_of(length(bad), "line"), " of '", path, "' ", is_are(length(bad)),
       " no range (the first is \"", lines[bad[1]], "\")."
     )
   }
-  starts_of_bed(table, path, argument, verbose)
+  starts_of_bed(table, path, verbose)
 }
 
 # A BED of genes holds either their bodies or windows around their starts. Windows have one width,
 # but for those that were merged or cut at the end of a chromosome; bodies hardly ever do.
-starts_of_bed <- function(table, path, argument, verbose) {
+starts_of_bed <- function(table, path, verbose) {
   width <- table$end - table$start + 1
   usual <- as.numeric(names(which.max(table(width))))
   share <- mean(width == usual)
   windows <- max(width) <= 2 || (nrow(table) > 1 && share > 0.5)
   if (verbose) {
     message(
-      argument, ": '", basename(path), "' appears to contain ",
+      "gene.coords: '", basename(path), "' appears to contain ",
       if (windows) {
         paste0(
           "windows around transcription starts (", sprintf("%.0f", 100 * share), " % are ",
@@ -99,8 +99,8 @@ starts_of_bed <- function(table, path, argument, verbose) {
 }
 
 # The columns of a GRanges and, as one more, its names.
-table_of_granges <- function(ranges, argument) {
-  table <- as_ranges(ranges, argument)
+table_of_granges <- function(ranges) {
+  table <- as_ranges(ranges, "gene.coords")
   table[[names_of_granges]] <- names(ranges)
   table
 }
@@ -111,12 +111,12 @@ database_genes <- function(database) {
   bioc(package, "genes")(database)
 }
 
-places_of_table <- function(table, argument, genes, verbose) {
-  gene <- gene_labels(table, genes, argument, verbose)
+places_of_table <- function(table, genes, verbose) {
+  gene <- gene_labels(table, genes, verbose)
   strand <- if ("strand" %in% names(table)) table$strand else rep("*", nrow(table))
   at_tss <- "tss" %in% names(table)
   tss <- if (at_tss) {
-    as_positions(table$tss, paste("column tss of", argument))
+    as_positions(table$tss, "column tss of gene.coords")
   } else {
     rep(NA_real_, nrow(table))
   }
@@ -126,10 +126,10 @@ places_of_table <- function(table, argument, genes, verbose) {
   if (at_tss && !bodies) table$start <- table$end <- tss
   kind <- row_kinds(table)
   id <- if ("gene_id" %in% names(table)) as.character(table$gene_id) else gene
-  table <- as_ranges(table, argument)
+  table <- as_ranges(table, "gene.coords")
   places <- data.frame(
     gene = gene, seqnames = table$seqnames, start = table$start, end = table$end,
-    strand = read_strand(strand, argument), tss = tss, id = id, kind = kind
+    strand = read_strand(strand), tss = tss, id = id, kind = kind
   )
   places <- places[!is.na(gene) & nzchar(gene) & !is.na(if (at_tss) tss else places$start), ]
   if (at_tss) {
@@ -138,7 +138,7 @@ places_of_table <- function(table, argument, genes, verbose) {
     places$start[window] <- places$end[window] <- places$tss[window]
   } else {
     if (any(places$kind != "")) places <- whole_genes(places)
-    tell_without_strand(places, argument)
+    tell_without_strand(places)
     places$tss <- ifelse(places$strand == "-", places$end, places$start)
   }
   unique(places[c("gene", "seqnames", "start", "end", "strand", "tss")])
@@ -197,7 +197,7 @@ strand_spellings <- list(
   "*" = c("*", ".", "?", "", "0", "unstranded", "none", "both", "na")
 )
 
-read_strand <- function(x, argument) {
+read_strand <- function(x) {
   given <- tolower(trimws(as.character(x)))
   given[is.na(given)] <- ""
   strand <- rep(names(strand_spellings), lengths(strand_spellings))[
@@ -206,7 +206,7 @@ read_strand <- function(x, argument) {
   unknown <- which(is.na(strand))
   if (length(unknown) > 0) {
     warn_of(
-      "strand", argument, ": the strand of ", count_of(length(unknown), "row"),
+      "strand", "gene.coords: the strand of ", count_of(length(unknown), "row"),
       " is not understood (", some_names(unique(as.character(x)[unknown])),
       "): it is treated as unknown. Write it as '+' or '-'."
     )
@@ -215,11 +215,11 @@ read_strand <- function(x, argument) {
   strand
 }
 
-tell_without_strand <- function(places, argument) {
+tell_without_strand <- function(places) {
   genes <- unique(places$gene[places$strand == "*" & places$end > places$start])
   if (length(genes) > 0) {
     warn_of(
-      "strand", argument, ": the strand of ", count_of(length(genes), "gene"), " is not known (",
+      "strand", "gene.coords: the strand of ", count_of(length(genes), "gene"), " is not known (",
       some_names(genes), "): ", one_or_many(length(genes), "it is", "they are"),
       " taken to start at the lower coordinate."
     )
@@ -237,11 +237,11 @@ gene_columns <- c(
 )
 
 # The gene of each row, under the name that it has among `genes`.
-gene_labels <- function(table, genes, argument, verbose) {
+gene_labels <- function(table, genes, verbose) {
   columns <- intersect(gene_columns, names(table))
   if (length(columns) == 0) {
     refuse(
-      argument, " needs a column of gene names (gene, gene_name, symbol or gene_id); it has ",
+      "gene.coords needs a column of gene names (gene, gene_name, symbol or gene_id); it has ",
       paste(names(table), collapse = ", "), "."
     )
   }
@@ -263,7 +263,7 @@ gene_labels <- function(table, genes, argument, verbose) {
   best <- which.max(found)
   if (best != 1 && verbose) {
     message(
-      argument, ": genes are found by ", if (columns[best] != names_of_granges) "column ",
+      "gene.coords: genes are found by ", if (columns[best] != names_of_granges) "column ",
       columns[best], " (", format_count(found[best]), " of ", format_count(length(genes)), "; by ",
       columns[1], ": ", format_count(found[1]), ")"
     )
@@ -291,15 +291,15 @@ without_version <- function(x) sub("^(ENS[A-Z]*[0-9]{6,})[.][0-9]+", "\\1", x)
 
 # For each gene asked for, its starts, on one chromosome. Genes without one are told. `ranges`: of
 # the peaks.
-locate_genes <- function(genes, starts, ranges, where) {
+locate_genes <- function(genes, starts, ranges) {
   known <- genes[genes %in% starts$gene]
   if (length(known) == 0) {
     refuse(
       if (length(genes) == 1) {
-        paste0("gene ", some_names(genes), " is not in ", where)
+        paste0("gene ", some_names(genes), " is not in gene.coords")
       } else {
         paste0("none of the ", format_count(length(genes)), " genes (", some_names(genes),
-          ") is in ", where)
+          ") is in gene.coords")
       },
       " (", some_names(unique(starts$gene)), "): give coordinates under the same gene names."
     )
@@ -309,17 +309,17 @@ locate_genes <- function(genes, starts, ranges, where) {
     warn_of(
       "genes",
       count_of(length(unknown), "gene"), " of ", format_count(length(genes)), " ",
-      is_are(length(unknown)), " not in ", where, " and ", is_are(length(unknown)),
+      is_are(length(unknown)), " not in gene.coords and ", is_are(length(unknown)),
       " left out: ", some_names(unknown), "."
     )
   }
-  on_one_chromosome(starts[starts$gene %in% known, ], ranges$seqnames, where)
+  on_one_chromosome(starts[starts$gene %in% known, ], ranges$seqnames)
 }
 
 # Genes of one name on several chromosomes at that with the most peaks, which is told. Of two with
 # as many it is that of the shorter name, chr6 and not chr6_GL000250v2_alt, and then the first by
 # name: the order of the rows says nothing. `of_peaks`: chromosome of each peak.
-on_one_chromosome <- function(places, of_peaks, where) {
+on_one_chromosome <- function(places, of_peaks) {
   on <- bare_chromosome(places$seqnames)
   n_peaks <- table(factor(bare_chromosome(of_peaks), unique(on)))
   rank <- order(-n_peaks[on], nchar(on), on, method = "radix")
@@ -328,7 +328,7 @@ on_one_chromosome <- function(places, of_peaks, where) {
   if (length(several) > 0) {
     warn_of(
       "genes",
-      count_of(length(several), "gene"), " on several chromosomes in ", where, " (",
+      count_of(length(several), "gene"), " on several chromosomes in gene.coords (",
       some_names(several), "): the chromosome with the most peaks is taken."
     )
   }

@@ -19,7 +19,7 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
   if (length(wanted) == 0) {
     refuse("no gene has counts in enough cells (min.cells = ", options$min.cells, "): lower it.")
   }
-  starts <- locate_genes(wanted, starts, ranges, "gene.coords")
+  starts <- locate_genes(wanted, starts, ranges)
   open <- which(Matrix::rowSums(peaks != 0) >= options$min.cells)
   pairs <- nearby_peaks(starts, ranges[open, ], options$distance)
   pairs$peak <- open[pairs$peak]

@@ -263,10 +263,10 @@ test_that("of chromosomes with as many peaks the one of the shorter name is take
   places <- data.frame(gene = rep(c("a", "b", "c", "d"), each = 2), seqnames = on)
   of_peaks <- c("6", "6-alt", "chrX", "chrY", "chr2")
   for (rows in list(1:8, 8:1)) {
-    found <- suppressWarnings(on_one_chromosome(places[rows, ], of_peaks, "x"))
+    found <- suppressWarnings(on_one_chromosome(places[rows, ], of_peaks))
     expect_setequal(found$seqnames, c("chr6", "chrX", "chr10", "2"))
   }
-  expect_silent(on_one_chromosome(places[c(2, 3, 5, 8), ], of_peaks, "x"))
+  expect_silent(on_one_chromosome(places[c(2, 3, 5, 8), ], of_peaks))
 })
 
 test_that("a chromosome is the same in every spelling", {
