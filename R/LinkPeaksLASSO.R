@@ -39,8 +39,10 @@
 #' The statistic of a pair is the penalty at which its peak enters the LASSO of the gene. It is
 #' compared with its distribution under a null hypothesis, pooled over genes, from `n.permutations`
 #' repetitions. With `fdr`, all pairs up to this rate are returned instead of the pairs selected by
-#' cross-validation. The data count as one more repetition: `k` pairs above all of the null
-#' hypothesis have the rate 1 / (`n.permutations` + 1) / `k`, so single links need more repetitions.
+#' cross-validation; a pair without a coefficient at the selected penalty has that of the middle of
+#' the penalties at which its peak has one (column `lambda`). The data count as one more repetition:
+#' `k` pairs above all of the null hypothesis have the rate 1 / (`n.permutations` + 1) / `k`, so
+#' single links need more repetitions.
 #' * `null = "permutation"`, for measured peaks: the cells of the gene's expression are permuted
 #'   (residuals, when there are covariates). A false pair is one in which peak and gene are
 #'   independent given the covariates. The rate does not account for peaks that are accessible in

@@ -160,7 +160,7 @@ chosen_links <- function(pieces, pairs, peak_names, options) {
     table <- table[table$coefficient != 0, ]
   } else {
     table <- table[which(table$fdr <= options$fdr), ]
-    table <- coefficients_at_entry(table, fits, pairs, genes, options)
+    table <- coefficients_within_path(table, fits, pairs, genes, options)
   }
   table$peak <- peak_names[table$peak]
   table <- table[c("gene", "peak", "distance", "coefficient", "r_squared", "p_value", "fdr",
@@ -176,9 +176,9 @@ chosen_links <- function(pieces, pairs, peak_names, options) {
   table
 }
 
-# Links called by their rate may have no coefficient at the cross-validated penalty. Those take the
-# one at the smallest cross-validation-free penalty at which all called peaks of the gene are in.
-coefficients_at_entry <- function(table, fits, pairs, genes, options) {
+# Links called by their rate may have no coefficient at the cross-validated penalty. Each of those
+# takes the one at the middle of the penalties at which its peak has any.
+coefficients_within_path <- function(table, fits, pairs, genes, options) {
   zero <- which(table$coefficient == 0)
   first <- match(genes, pairs$gene)
   for (row in zero) {
