@@ -216,7 +216,7 @@ sample_distance_parameters <- function(grouped, position, windows, options, ...)
     return(data.frame(value = numeric(), ceiling = numeric(), converged = numeric()))
   }
   members <- windows$members[unique(draws)]
-  pieces <- cut_pieces(lengths(members)^2, Inf, at.least = length(members))
+  pieces <- as.list(seq_along(members))
   found <- in_pieces(pieces, function(some) {
     piece <- piece_of_windows(members[some], grouped)
     vapply(seq_along(some), function(i) {

@@ -68,8 +68,8 @@ apply_pieces <- function(pieces, FUN, ..., workers, BPPARAM) {
   results
 }
 
-# Cuts items of given sizes into contiguous pieces: at most `largest` each, and at least
-# `at.least` pieces where there are that many items. A list of vectors of positions.
+# Cuts items of given sizes into contiguous pieces, none of which exceeds `largest`, or its share of
+# `at.least` pieces, by more than one item. A list of vectors of positions.
 cut_pieces <- function(sizes, largest, at.least = 1) {
   if (length(sizes) == 0) {
     return(list())
