@@ -343,13 +343,12 @@ check_cicero_options <- function(window, n.windows, maxit, s, distance.constrain
     maxit = check_number(maxit, "maxit", min = 1, whole = TRUE),
     s = above0(s, "s"),
     distance.constraint = above0(distance.constraint, "distance.constraint"),
-    convergence = above0(
-      convergence, "convergence"
-    ),
+    convergence = above0(convergence, "convergence"),
     max.peaks = check_number(max.peaks, "max.peaks", min = 2, whole = TRUE),
     max.windows = check_number(max.windows, "max.windows", 1, whole = TRUE),
     search = check_choice(search, c("cicero", "extended", "none"), "search"),
-    seed.use = check_number(seed.use, "seed.use", min = 0, whole = TRUE)
+    seed.use = check_number(seed.use, "seed.use", min = 0, whole = TRUE),
+    distance.parameter = check_number(distance.parameter, "distance.parameter", 0, optional = TRUE)
   )
   if (options$s >= 1) refuse("s must be below 1, not ", options$s, ".")
   if (options$distance.constraint >= options$window) {
@@ -358,10 +357,6 @@ check_cicero_options <- function(window, n.windows, maxit, s, distance.constrain
       format_count(window), ")."
     )
   }
-  # always there: options$distance.parameter would else be convergence
-  options["distance.parameter"] <- list(
-    check_number(distance.parameter, "distance.parameter", 0, optional = TRUE)
-  )
   options
 }
 
