@@ -89,8 +89,7 @@
 #'
 #' @param object A Seurat object with RNA and peaks, a SingleCellExperiment with peaks as
 #'   alternative experiment, or a matrix of RNA counts, genes x cells.
-#' @param ... For objects: the arguments of the method for matrices, from `genes` on. An unknown
-#'   argument causes an error that names it.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param rna.assay,peak.assay Names of the assays; `NULL` for the assays of the fit in `reduction`,
 #'   or the only candidates. Imputed assays are used only if named.
 #' @param rna.layer,peak.layer Layers; `NULL`: the counts (those of the fit, else `counts`, else the

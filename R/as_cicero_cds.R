@@ -15,7 +15,7 @@
 #' counts <- matrix(rpois(20 * 200, 1), 20, dimnames = list(
 #'   paste0("chr1-", 30000L * 1:20, "-", 30000L * 1:20 + 500L), paste0("cell", 1:200)
 #' ))
-#' groups <- AggregateCells(t(counts[1:5, ]), k = 20, silent = TRUE)
+#' groups <- AggregateCells(t(counts[1:5, ]), k = 20, verbose = FALSE)
 #' as_cicero_cds(counts, groups)
 #' @export
 as_cicero_cds <- function(values, groups, ranges = NULL, size_factor_normalize = TRUE) {

@@ -259,7 +259,7 @@ probe_python <- function(python) {
 
 probe_running <- function() {
   util <- reticulate::import("importlib.util", convert = FALSE)
-  absent <- vapply(names(core_needs), function(module) {
+  present <- vapply(names(core_needs), function(module) {
     reticulate::py_to_r(reticulate::import_builtins(convert = FALSE)$bool(
       util$find_spec(module)
     ))
@@ -267,7 +267,7 @@ probe_running <- function() {
   platform <- reticulate::import("platform")
   list(
     python = reticulate::py_exe(), version = sub("[^0-9.].*", "", platform$python_version()),
-    missing = names(core_needs)[!absent], numpy = module_version("numpy")
+    missing = names(core_needs)[!present], numpy = module_version("numpy")
   )
 }
 

@@ -72,7 +72,7 @@ peak_memory_mb <- function() {
   if (length(line) == 0) NA_real_ else as.numeric(gsub("[^0-9]", "", line)) / 1024
 }
 
-# Name of the metadata column that holds known types, or NULL.
+# Name of the metadata column that holds known types, or NA.
 find_label <- function(object) {
   known <- c("cell_type", "celltype", "cell.type", "CellType", "label", "labels", "annotation")
   intersect(known, colnames(object[[]]))[1]

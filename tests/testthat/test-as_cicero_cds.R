@@ -31,7 +31,7 @@ test_that("without cicero it says what to install", {
   skip_if(rlang::is_installed("cicero"), "cicero is installed")
   case <- cicero_case("raw")
   expect_error(
-    as_cicero_cds(case$counts, AggregateCells(case$latent, k = case$k, silent = TRUE)),
+    as_cicero_cds(case$counts, AggregateCells(case$latent, k = case$k, verbose = FALSE)),
     class = "scmvp_error_package"
   )
 })
