@@ -142,7 +142,7 @@ for minor in 3.10 3.11 3.12 3.13; do
 done
 joined
 
-with_torch=$(tail -n 1 "$work/with_torch" 2>/dev/null)
+with_torch=$(sort -V "$work/with_torch" 2>/dev/null | tail -n 1)
 if [ -z "$with_torch" ]; then
   skip packages "R package" "no Python with PyTorch to run it with"
 elif ! command -v Rscript >/dev/null; then
