@@ -186,7 +186,8 @@ python_environment() {
 
 # The package is installed again when a file that goes into it has changed.
 r_key() {
-  { find DESCRIPTION NAMESPACE configure cleanup R man inst data src python/scmvp -type f \
+  { find DESCRIPTION NAMESPACE configure cleanup R man inst src python/scmvp python/pyproject.toml \
+    python/README.md -type f \
     -not -path '*/__pycache__/*' -not -path 'inst/python/*' -not -name '*.o' -not -name '*.so' 2>/dev/null || true; } |
     LC_ALL=C sort | xargs -d '\n' sha256sum | cat - <(R RHOME) | sha256sum | cut -d' ' -f1
 }
