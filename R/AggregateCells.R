@@ -5,8 +5,8 @@
 #' candidate, the candidates are examined in random order, and a group is kept if it shares less
 #' than nine tenths of its cells with every group kept before. Compute the groups once and use them
 #' in all calls whose results you compare, such as raw and imputed accessibility in [RunCicero()]
-#' and [LinkPeaksLASSO()]. These leave cells that were not measured (as in a mosaic) out of the
-#' groups; for groups of `k` measured cells, give a subset of the object.
+#' and [LinkPeaksLASSO()]. Both functions remove cells in which the modality was not measured (as in
+#' a mosaic) from the groups. For groups of `k` measured cells, pass a subset of the object.
 #'
 #' With `seed.use = s` the groups are those of `set.seed(s)` followed by
 #' `cicero::make_cicero_cds()`, with the same names. The order may differ for cells at exactly the

@@ -5,19 +5,19 @@
 #' matched peaks without a link, and returns a table, an aggregation profile and a heat map. Several
 #' sets of links, such as those of raw and imputed accessibility, are shown side by side.
 #'
-#' Background peaks are drawn without replacement from `background`, matched to the peaks of each
-#' set by the quantile of `match.on` (for example, mean accessibility) or, if it is not given, of
-#' the peak width, so that these do not explain a difference in signal.
+#' Background peaks are drawn without replacement from `background`. They are matched to the peaks
+#' of each set by the quantile of `match.on` (for example, mean accessibility) or, if it is not
+#' given, of the peak width, so that this property does not explain a difference in signal.
 #'
-#' @param links A table of links ([RunCicero()], [LinkPeaksSCMVP()], [LinkPeaksLASSO()]), the same
-#'   as a GRanges (`as = "links"`, [CiceroLinks()], `Links()` of Signac), a GRanges or names of
-#'   peaks; or a named list of these.
+#' @param links One of: a table of links ([RunCicero()], [LinkPeaksSCMVP()], [LinkPeaksLASSO()]);
+#'   these links as a GRanges (`as = "links"`, [CiceroLinks()], `Links()` of Signac); the linked
+#'   peaks as a GRanges or by name; or a named list of these, with one element per set.
 #' @param bigwig Paths of bigWig files; their names are used as labels.
 #' @param background Names of all peaks (or a GRanges) to draw the background from.
-#' @param match.on A named number for each peak of `background`, by which the background is matched;
-#'   `NULL` for the widths of the peaks.
-#' @param threshold Pairs count as links if their `coaccess`, or the absolute value of their
-#'   `score` or `coefficient`, is above it.
+#' @param match.on Numeric vector, named by the peaks of `background`, by which the background is
+#'   matched; `NULL` for the widths of the peaks.
+#' @param threshold Pairs are links if their `coaccess`, or the absolute value of their `score` or
+#'   `coefficient`, is above this number.
 #' @param flank Base pairs on each side of a peak's center.
 #' @param bins Number of bins of the profile.
 #' @param max.peaks Maximum number of peaks of a set; more are sampled at random.

@@ -1,9 +1,9 @@
 #' Probability of links, learned from links that are known
 #'
-#' Where some links from peaks to genes are known, for instance from perturbed enhancers or from
-#' contacts of promoters, they tell how much each factor of [LinkPeaksSCMVP()] weighs and how often
-#' such pairs are linked. `CalibrateLinksSCMVP()` learns this by a logistic regression and gives
-#' every pair a probability.
+#' If some links from peaks to genes are known, for instance from perturbed enhancers or from
+#' promoter contacts, they show how much weight each factor of [LinkPeaksSCMVP()] should have and
+#' how often such pairs are linked. `CalibrateLinksSCMVP()` estimates both by logistic regression
+#' and gives every pair a probability.
 #'
 #' @section The model:
 #' The log odds of a link are a weighted sum of the logarithms of `contact`, `accessibility`,
@@ -12,27 +12,27 @@
 #' of their standard deviation. The probability of a known pair is cross-validated: its weights come
 #' from the genes on other chromosomes.
 #'
-#' @section Weights of another list:
-#' Weights describe the list that they were learned from: what it counts as a link, and which pairs
-#' it could find at all. A list of contacts, for instance, has no links within a promoter. Weights
-#' of one list can be worse than no weights for another. This was so for two published lists and
-#' blood cells; `docs/decisions/D28-links.md` in the sources has the weights and the measurements.
+#' @section Weights of another list: Weights reflect the list from which they were learned: what it
+#' counts as a link, and which pairs it can detect. A list of contacts, for instance, has no links
+#' within a promoter. Weights learned from one list can be worse for another list than no weights.
+#' This was the case for two published lists in blood cells; `docs/decisions/D28-links.md` in the
+#' sources has the weights and the measurements.
 #'
 #' @param links All pairs, the data frame of [LinkPeaksSCMVP()].
 #' @param known A data frame or GRanges with one row for each known pair: the columns `gene` and
 #'   `peak`, or `gene` and a range (`seqnames`, `start`, `end`; 1-based, as in a GRanges), which
 #'   stands for every peak that overlaps it. With a column `linked` (`TRUE` or `FALSE`), only these
-#'   pairs are used for learning; a pair with rows of both kinds is linked. Without it, the rows are
-#'   links, and the other pairs of their genes are not. In both cases a message says how many pairs
-#'   are not in `links`, and they are left out. Peaks are matched in any spelling. With a column
-#'   `group` in `links`, `known` needs it, too.
+#'   pairs are used for learning, and a pair with both values is linked. Without this column, the
+#'   rows are the links, and all other pairs of their genes are not linked. Known pairs that are not
+#'   in `links` are left out, and a message reports their number. Peak names match in any spelling
+#'   (`chr1-100-200`, `chr1:100-200`). If `links` has a column `group`, `known` needs one, too.
 #' @param weights The attribute `weights` of a table that was calibrated before, instead of `known`.
 #' @inheritParams DoubletScoreSCMVP
 #' @param ... Not used; an unknown argument causes an error that names it.
 #' @return `links` with the column `calibrated`. The attribute `weights` is a list: `intercept`,
-#'   `weights` by term and, with `known`, the numbers of `pairs` and of `linked` ones, and
-#'   `average_precision`, that of the cross-validated probabilities beside those of the score and of
-#'   the contact alone.
+#'   `weights` (named by term) and, with `known`, the numbers of `pairs` and of `linked` pairs, and
+#'   `average_precision`, a vector with the average precision of the cross-validated probabilities,
+#'   of the contact and, if `links` has one, of the score.
 #' @section Errors:
 #' `scmvp_error_input`: a column is missing or holds no usable values; fewer than 10 pairs are
 #' linked, or not linked; all known pairs are on one chromosome; or both or neither of `known` and

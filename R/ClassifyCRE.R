@@ -11,9 +11,10 @@
 #'   frame of [RunCicero()] or [LinkPeaksLASSO()], their links as a GRanges, or a Seurat object.
 #' @param gene.coords Gene coordinates, in any form that [LinkPeaksLASSO()] accepts; `NULL`: the
 #'   annotation of the ChromatinAssay of a Seurat object.
-#' @param upstream,downstream Size of the proximal window in base pairs before and after the start.
-#' @param assay Peak assay, or alternative experiment, of an object; `NULL` for that of the fit,
-#'   else the only one.
+#' @param upstream,downstream Extent of the proximal window in base pairs, upstream and downstream
+#'   of the start.
+#' @param assay Name of the peak assay, or alternative experiment, of an object. `NULL`: that of the
+#'   fit or, without a fit, the only one.
 #' @return A data frame. For peaks: `peak`, `class` (a factor of `proximal` and `distal`), `gene`
 #'   (the nearest by its start), `distance` (of the peak's nearest base from that start, negative
 #'   upstream, 0 if the start lies in the peak); `NA` on chromosomes without a gene. For pairs of

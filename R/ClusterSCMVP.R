@@ -19,9 +19,9 @@
 #' @param reduction Name of the reduction with the model.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Report the number of clusters.
-#' @return The object with new columns `scmvp_cluster` and `scmvp_cluster_prob`. Cluster 0 has the
-#'   most cells of the fit. With neither `n.clusters` nor `resolution`, the clusters are those of
-#'   the fit.
+#' @return The object with new columns `scmvp_cluster` and `scmvp_cluster_prob`. Clusters are
+#'   numbered from 0; cluster 0 contains the most cells of the fit. If neither `n.clusters` nor
+#'   `resolution` is given, the clusters are those of the fit.
 #' @section Errors:
 #' `scmvp_error_model` if there is no stored model; `scmvp_error_input` if both `n.clusters` and
 #' `resolution` are given, or if `n.clusters` exceeds the number of components that have cells.
@@ -71,9 +71,8 @@ ClusterSCMVP <- function(object, n.clusters = NULL, resolution = NULL, reduction
 #' @return A ggplot object. A leaf is a component of the mixture, with the number of its cells in
 #'   the fit; branches meet at their connectivity (see [ClusterSCMVP()]). Colors show the
 #'   clusters; branches above the dashed line connect clusters.
-#' @section Errors:
-#' `scmvp_error_model` if there is no stored model, or if an earlier version made it, without a
-#' tree.
+#' @section Errors: `scmvp_error_model` if there is no stored model, or if the model was made by an
+#' earlier version and has no tree.
 #' @examples
 #' if (scMVP_available() && requireNamespace("ggplot2", quietly = TRUE)) {
 #'   object <- SimulateSCMVP(n.cells = 150, n.genes = 200, n.peaks = 300, n.types = 3)

@@ -20,9 +20,9 @@
 #' reference. Conditions with fewer than two samples in a group are not tested in this group, and a
 #' warning reports their number.
 #'
-#' * `"edgeR"`: `filterByExpr()`, `calcNormFactors()`, `estimateDisp()`, `glmQLFit()` and
-#'   `glmQLFTest()`, each at its defaults; `q_value` is computed by the method of Benjamini and
-#'   Hochberg over the features of one group and condition.
+#' * `"edgeR"`: `filterByExpr(min.count = min.count)`, `calcNormFactors()`, `estimateDisp()`,
+#'   `glmQLFit()` and `glmQLFTest()`, otherwise at their defaults; `q_value` is computed by the
+#'   method of Benjamini and Hochberg over the features of one group and condition.
 #' * `"DESeq2"`: features with at least `min.count` counts in as many samples as the smallest
 #'   condition has; size factors of type `"poscounts"`, because sums over few cells contain
 #'   zeros; `DESeq()` and `results(alpha = 0.05)`; `q_value` is `padj`, which is `NA` for

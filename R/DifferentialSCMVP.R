@@ -67,9 +67,9 @@
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
 #' @param ... Not used; an unknown argument causes an error that names it.
-#' @param modality `"rna"` for genes, `"peaks"`, `"protein"` or `"methylation"`: then fold changes
-#'   are log2 odds ratios, means are levels, and `detected_*` is the proportion of cells in which a
-#'   region is covered.
+#' @param modality `"rna"` for genes, `"peaks"`, `"protein"` or `"methylation"`. For methylation,
+#'   fold changes are log2 odds ratios, means are levels, and `detected_*` is the proportion of
+#'   cells in which a region is covered.
 #' @param group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat object)
 #'   or one value per cell; `NULL` for the clusters of the fit. Cells with `NA` are left out.
 #' @param ident.1 Group to test, as in `FindMarkers()`: a label, several labels (combined into one
@@ -82,9 +82,9 @@
 #'   features that are called.
 #' @param library.size Library size to which `mean_group` and `mean_reference` refer.
 #' @param n.samples Number of samples of the latent from which `lfc_model` is computed.
-#' @param rna,peaks,proteins,methylation Counts, features x cells (for `peaks` also an experiment,
-#'   for `methylation` a list of two), if the object does not contain them: for a fit of matrices,
-#'   and for peaks that were passed separately from the object.
+#' @param rna,peaks,proteins,methylation Counts, features x cells, needed only if the object does
+#'   not contain them, as for a fit of matrices and for peaks that were passed separately from the
+#'   object. `peaks` can also be an experiment; `methylation` is `list(methylated = , covered = )`.
 #' @param reduction Name of the reduction with the model.
 #' @param seed.use Seed; R's own random numbers are not changed.
 #' @param backend Where Python runs; see [RunSCMVP()].

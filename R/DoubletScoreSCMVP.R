@@ -3,14 +3,14 @@
 #' Computes for each cell the probability that it is a doublet (two cells of different types in
 #' one droplet) and adds it to the metadata. No cell is removed.
 #'
-#' @section How cells are scored:
-#' Doublets are simulated: the counts of two cells from different components of the mixture (and
-#' from the same batch, if the model has batches) are added in all modalities, and 60 to 100 % of
-#' the counts are kept. The encoder of the model embeds the simulated doublets in the latent. A cell
-#' has a high score if many of its neighbors are simulated doublets and if it has as many counts as
-#' they have in all modalities. The proportion of doublets is estimated together with the scores,
-#' so that the sum of the scores is the expected number of doublets. This number is too high if many
-#' single cells resemble simulated doublets, as cells along a gradient and cells with few counts do.
+#' @section How cells are scored: Doublets are simulated: the counts of two cells from different
+#' components of the mixture (and from the same batch, if the model has batches) are added in all
+#' modalities, and 60 to 100 % of the counts are kept. The encoder of the model embeds the simulated
+#' doublets in the latent. A cell has a high score if many of its neighbors are simulated doublets
+#' and if its number of counts in each modality is similar to theirs. The proportion of doublets is
+#' estimated together with the scores, so the sum of the scores is the expected number of doublets.
+#' This number is too high if many single cells resemble simulated doublets, as do cells along a
+#' gradient and cells with few counts.
 #'
 #' Doublets of two cells of the same type resemble single cells and have low scores. Score all
 #' cells of a run that passed quality control, before you select clusters: doublets with cells
@@ -20,9 +20,9 @@
 #' @param object The result of [RunSCMVP()] or [ProjectSCMVP()]: a Seurat object,
 #'   SingleCellExperiment, MultiAssayExperiment, or `scMVPFit`.
 #' @param ... Not used; an unknown argument causes an error that names it.
-#' @param rna,peaks,proteins,methylation Counts, features x cells (for `peaks` also an experiment,
-#'   for `methylation` a list of two), if the object does not contain them: for a fit of matrices,
-#'   and for peaks that were passed separately from the object.
+#' @param rna,peaks,proteins,methylation Counts, features x cells, needed only if the object does
+#'   not contain them, as for a fit of matrices and for peaks that were passed separately from the
+#'   object. `peaks` can also be an experiment; `methylation` is `list(methylated = , covered = )`.
 #' @param n.simulated Number of simulated doublets, at least 50; `NULL` for twice the number of
 #'   cells, at most 20,000.
 #' @param reduction Name of the reduction with the model.

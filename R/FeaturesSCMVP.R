@@ -8,8 +8,8 @@
 #' @param modality `"rna"`, `"peaks"`, `"protein"` or `"methylation"`.
 #' @param reduction Name of the reduction with the model.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @return Names of the modeled features as the object has them (of a model or a folder: as the
-#'   model has them), a character vector in the order of the counts.
+#' @return A character vector of the names of the modeled features, in the order of the counts. The
+#'   names are spelled as in the object (or, for a model or a folder, as in the model).
 #' @section Errors:
 #' `scmvp_error_model` if there is no stored model; `scmvp_error_input` if the model does not have
 #' the modality.

@@ -35,23 +35,25 @@
 #'   assay (Seurat 5) or the altExp.
 #' @param threshold Values below this threshold, on the scale of the result, become zero, and the
 #'   result is sparse.
-#' @param by Means over the cells of each group instead of values of cells: the name of a metadata
-#'   column (such as `"scmvp_cluster"`) or one value per cell. Means are taken before the logarithm.
+#' @param by Return means over the cells of each group instead of a value for each cell: the name of
+#'   a metadata column (such as `"scmvp_cluster"`) or one value per cell. Means are computed before
+#'   the logarithm.
 #' @param batch For a model fitted with batches: the batch for which values are imputed, a level of
 #'   its column, or several levels named by their columns. `NULL`: the average over the batches of
 #'   the fitted cells, the same for all cells, so that imputed values contain no differences between
 #'   batches.
-#' @param max.gb Limit in GB: 8 bytes per value in memory (12 where sparse), 4 on disk before
-#'   compression.
+#' @param max.gb Largest result in GB. The size is estimated as 8 bytes per value in memory (12 if
+#'   sparse), or 4 bytes per value on disk before compression.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param verbose Show progress of long computations.
-#' @return The object with the imputed assay, its default assay unchanged; or features x cells: a
-#'   dense matrix, a dgCMatrix with `threshold`, a matrix on disk with `file`; or features x groups
-#'   with `by`. The imputed assay has the feature names of the measured one, so plots of Seurat need
-#'   the key of the imputed assay in front of the name: `scmvprna_MS4A1`,
-#'   `scmvpatac_chr1-100-200`. For a ChromatinAssay, the imputed assay is one, too, with ranges,
-#'   annotation, fragments, motifs and the measured counts of these peaks. If it lacks some of the
-#'   peaks, the imputed one has no counts and motifs, and a message reports this.
+#' @return The object with the imputed assay, its default assay unchanged; or a matrix, features x
+#'   cells: dense, a dgCMatrix with `threshold`, or on disk with `file`; or, with `by`, a matrix,
+#'   features x groups. The imputed assay has the feature names of the measured one, so Seurat plots
+#'   need the key of the imputed assay in front of the name: `scmvprna_MS4A1`,
+#'   `scmvpatac_chr1-100-200`. If the measured assay is a ChromatinAssay, so is the imputed one,
+#'   with its ranges, annotation, fragments, motifs and the measured counts of these peaks. If the
+#'   measured ChromatinAssay lacks some of the imputed peaks, the imputed one has no counts and
+#'   motifs, and a message reports this.
 #' @section Errors: `scmvp_error_model` if there is no stored model or it cannot be read;
 #' `scmvp_error_input` for unknown features or cells, and if `file` exists or its folder does not;
 #' `scmvp_error_memory` above `max.gb`; `scmvp_error_file` when writing `file` fails (no part of the

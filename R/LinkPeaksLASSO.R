@@ -13,9 +13,10 @@
 #' `r_squared` is 1 - error / error without any peak, at the chosen penalty and in held-out cells,
 #' not below 0.
 #'
-#' Cells without counts of genes, or of peaks, were not measured there (as in a mosaic) and are left
-#' out, unless these values are imputed; a message reports their number. So are groups without any
-#' other cell.
+#' Cells without counts of genes, or without counts of peaks, are assumed not to have been measured
+#' in that modality (as in a mosaic). They are left out, unless the values of the modality are
+#' imputed, and a message reports their number. Groups that contain only such cells are also left
+#' out.
 #'
 #' @section Measured and imputed values:
 #' The response is the measured RNA, and the predictors are measured or imputed accessibility. If
@@ -35,14 +36,14 @@
 #' identical peaks share their coefficient. The reported coefficients nevertheless refer to
 #' standardized peaks.
 #'
-#' @section False discovery rate:
-#' The statistic of a pair is the penalty at which its peak enters the LASSO of the gene. It is
-#' compared with its distribution under a null hypothesis, pooled over genes, from `n.permutations`
-#' repetitions. With `fdr`, all pairs up to this rate are returned instead of the pairs selected by
-#' cross-validation; a pair without a coefficient at the selected penalty has that of the middle of
-#' the penalties at which its peak has one (column `lambda`). The data count as one more repetition:
-#' `k` pairs above all of the null hypothesis have the rate 1 / (`n.permutations` + 1) / `k`, so
-#' single links need more repetitions.
+#' @section False discovery rate: The statistic of a pair is the penalty at which its peak enters
+#' the LASSO of the gene. It is compared with its distribution under a null hypothesis, pooled over
+#' genes, from `n.permutations` repetitions. With `fdr`, all pairs up to this rate are returned
+#' instead of the pairs selected by cross-validation. If a pair has no coefficient at the selected
+#' penalty, its coefficient is that at the middle of the penalties at which it has one (column
+#' `lambda`). The data count as one more repetition: if `k` pairs enter at a higher penalty than all
+#' pairs of the null hypothesis, their rate is 1 / (`n.permutations` + 1) / `k`. To call single
+#' links, increase the number of repetitions.
 #' * `null = "permutation"`, for measured peaks: the cells of the gene's expression are permuted
 #'   (residuals, when there are covariates). A false pair is one in which peak and gene are
 #'   independent given the covariates. The rate does not account for peaks that are accessible in
@@ -67,18 +68,17 @@
 #' There is no format for Pando, because each row of its networks is a transcription factor at a
 #' region, and these links do not include factors.
 #'
-#' @section Transcription starts:
-#' The start of a gene is the 5' end of its body, which extends from the first to the last base of
-#' all its transcripts, as in `Signac::LinkPeaks()` and ArchR: the rows `gene` of an annotation, and
-#' for genes without one (refGene, StringTie, gffread, the annotation of a ChromatinAssay) what
-#' their transcripts and exons span. In a data frame with one row per start, a gene may occur
-#' several times; the column `tss`, if present, contains the starts. A BED file holds either windows
-#' around starts, most of them of one width, of which the middle is taken, or gene bodies, of which
-#' the 5' end is taken; a message reports the interpretation. Strands may be written `+` and `-`,
-#' `1` and `-1`, `plus` and `minus`, `forward` and `reverse`. Genes are matched by the column of
-#' names (`gene_name`, `gene_id`, ...) that contains most genes of the object; the version of an
-#' Ensembl id is ignored if necessary. Chromosome names match with and without `chr`, and `chrM`
-#' matches `MT`.
+#' @section Transcription starts: The start of a gene is the 5' end of its body, which extends from
+#' the first to the last base of all its transcripts, as in `Signac::LinkPeaks()` and ArchR. The
+#' body is the row `gene` of an annotation or, for genes without such a row (refGene, StringTie,
+#' gffread, the annotation of a ChromatinAssay), the range of their transcripts and exons. In a data
+#' frame with one row per start, a gene may occur several times; the column `tss`, if present,
+#' contains the starts. A BED file contains either windows around starts, most of them of one width,
+#' or gene bodies. The start is then the middle of the window or the 5' end of the body; a message
+#' reports the interpretation. Strands may be written `+` and `-`, `1` and `-1`, `plus` and `minus`,
+#' `forward` and `reverse`. Genes are matched by the column of names (`gene_name`, `gene_id`, ...)
+#' that contains most genes of the object; the version of an Ensembl id is ignored if necessary.
+#' Chromosome names match with and without `chr`, and `chrM` matches `MT`.
 #'
 #' @section Errors:
 #' `scmvp_error_input`: no suitable assay, or several; no gene in the coordinates; no peak near any
@@ -95,9 +95,10 @@
 #' @param rna.layer,peak.layer Layers; `NULL`: the counts (those of the fit, else `counts`, else the
 #'   first), for imputed assays their imputed values.
 #' @param reduction,dims Reduction (and dimensions) for blocks of similar cells.
-#' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; `"signac"`, the same with
-#'   the columns of its `LinkPeaks()` alone; or, for Seurat, `"object"` with `"links"` as the
-#'   `Links()` of its ChromatinAssay and the data frame in `Misc(object, "lasso_links")`.
+#' @param as Form of the result: `"data.frame"`; `"links"`, a GRanges in the format of Signac's
+#'   `Links()`; `"signac"`, the same with only the columns of `Signac::LinkPeaks()`; or, for Seurat,
+#'   `"object"`, the object with these links as the `Links()` of its ChromatinAssay and the data
+#'   frame in `Misc(object, "lasso_links")`.
 #' @param peaks Accessibility, peaks x cells, of the same cells.
 #' @param ranges For matrices: ranges of the peaks (GRanges or data frame), or `NULL` to read their
 #'   names.
@@ -114,32 +115,38 @@
 #' @param groups Groups of [AggregateCells()], cells x groups; RNA and accessibility are summed
 #'   over each group, and covariates (also `"depth"`) are averaged.
 #' @param min.cells Genes and peaks with counts in fewer cells are excluded.
-#' @param min.correlation Peaks with a smaller correlation with the gene are excluded.
+#' @param min.correlation Peaks whose absolute correlation with the gene is at most this number are
+#'   excluded.
 #' @param covariates `"depth"` for the log totals of both modalities, `"none"`, or a numeric matrix,
 #'   cells x covariates. They are not penalized.
-#' @param pseudocount Added before the logarithm.
-#' @param lambda.sequence Penalties, decreasing.
-#' @param n.permutations Number of permutations of each gene; 0 for none.
-#' @param fdr Return the pairs up to this false discovery rate, or `NULL`.
+#' @param pseudocount Number added before the logarithm.
+#' @param lambda.sequence Sequence of penalties, in decreasing order.
+#' @param n.permutations Number of repetitions of the null hypothesis for each gene; 0 for none.
+#' @param fdr Return the pairs up to this false discovery rate; `NULL` for those that
+#'   cross-validation selects.
 #' @param rna.imputed,peaks.imputed Whether the values were imputed or smoothed; detected for assays
 #'   of scMVP.
 #' @param rna.log,peaks.log Whether the values are already log-transformed. `NULL`: measured RNA is
-#'   in a layer that is not `counts`, if it has fractions. Must be given for imputed assays after
-#'   `merge()`, which drops it.
-#' @param standardize Standardize the peaks, as `cv.glmnet()` does; not for imputed ones.
+#'   assumed to be log-transformed if its layer is not `counts` and contains fractions; for imputed
+#'   assays, this is stored with the assay. `merge()` drops this information, so give the arguments
+#'   for imputed assays of a merged object.
+#' @param standardize Standardize the peaks, as `cv.glmnet()` does. `NULL`: only peaks that are not
+#'   imputed.
 #' @param ridge Number added to the diagonal of the Gram matrix of the peaks, in units of the
-#'   variance of the median peak if the peaks are not standardized.
-#' @param null `"permutation"` of the cells or `"background"` peaks (section False discovery
-#'   rate).
+#'   variance of the median peak if the peaks are not standardized. `NULL`: 0 for standardized
+#'   peaks, 3 for others.
+#' @param null `"permutation"` of the cells or `"background"` peaks (section False discovery rate).
+#'   `NULL`: `"background"` if the peaks are imputed, otherwise `"permutation"`.
 #' @param coordinates Coordinates of the cells, cells x dimensions, for `folds = "block"`.
 #' @param seed.use Seed of folds and permutations. R's own random numbers are not changed, and the
 #'   result does not depend on the number of workers.
 #' @param workers,BPPARAM Processes to use, or a BiocParallelParam.
 #' @param verbose Show progress.
-#' @return A data frame with one row per link: `gene`, `peak`, `distance` (of the peak's center from
-#'   the start, negative upstream), `coefficient` (of standardized values), `r_squared` of the gene,
-#'   `p_value`, `fdr`, `lambda` and `tss`. Attribute `genes` is a data frame of all genes fitted,
-#'   with their numbers of peaks and links and their R squared.
+#' @return A data frame with one row per link: `gene`, `peak`, `distance` (base pairs from the start
+#'   to the center of the peak, negative upstream), `coefficient` (of standardized values),
+#'   `r_squared` of the gene, `p_value`, `fdr`, `lambda`, `tss`, and `seqnames` and `center` of the
+#'   peak. The attribute `genes` is a data frame of all genes fitted, with their numbers of peaks
+#'   and links and their R squared.
 #' @references Cao J, Cusanovich DA, Ramani V, et al. (2018). Joint profiling of chromatin
 #'   accessibility and gene expression in thousands of single cells. *Science* 361:1380-1385.
 #'

@@ -4,35 +4,32 @@
 #' accessible the peak is, and how its imputed accessibility follows the imputed expression of the
 #' gene over cells.
 #'
-#' @section The score:
-#' As in the activity-by-contact model (Fulco et al. 2019), a peak acts on a gene in proportion to
-#' its accessibility and to the frequency of their contacts,
-#' \deqn{score = contact \times accessibility \times (1 + support) / 2.}{
-#'   score = contact * accessibility * (1 + support) / 2.}
-#' `contact` decreases with the distance from the start of the gene to the center of the peak, as a
-#' power with exponent `-decay` (the default is that of average Hi-C maps), and is 1 within 5 kb.
-#' `support` is how much more frequent the correlation of the pair is among linked pairs than among
-#' pairs of a gene and a peak on different chromosomes, which may follow the same program of the
-#' cells but are not linked. It is estimated from the data as a step function that increases with
-#' the correlation, with prior odds of a link that are proportional to the contact. Half of the
-#' links are assumed not to vary between the cells and therefore to show no correlation; hence the
-#' mean of 1 and `support`.
+#' @section The score: As in the activity-by-contact model (Fulco et al. 2019), a peak acts on a
+#' gene in proportion to its accessibility and to the frequency of their contacts, \deqn{score =
+#' contact \times accessibility \times (1 + support) / 2.}{ score = contact * accessibility * (1 +
+#' support) / 2.} `contact` decreases with the distance from the start of the gene to the center of
+#' the peak, as a power with exponent `-decay` (the default is that of average Hi-C maps), and is 1
+#' within 5 kb. `support` compares linked pairs with pairs of a gene and a peak on different
+#' chromosomes, which may follow the same program of the cells but are not linked: it is how much
+#' more frequent a correlation of this size is among the linked pairs. It is estimated from the data
+#' as a step function that increases with the correlation, with prior odds of a link that are
+#' proportional to the contact. Half of the links are assumed not to vary between the cells and
+#' therefore to show no correlation; hence the mean of 1 and `support`.
 #'
-#' @section Contact maps:
-#' As in the activity-by-contact model, the frequencies of a map are scaled, here to the sum
-#' expected from the distances of all pairs, and what is expected at 1 Mb is added to each. Where
-#' gene and peak are closer than the width of a bin, and where a bin or a chromosome has no contacts
-#' at all, contacts follow from the distance.
+#' @section Contact maps: As in the activity-by-contact model, the frequencies of a map are scaled,
+#' here to the sum expected from the distances of all pairs, and the frequency expected at 1 Mb is
+#' added to each. If gene and peak are closer than the width of a bin, or if a bin or a chromosome
+#' has no contacts at all, the contact is computed from the distance.
 #'
-#' @section Probability and false discovery rate:
-#' The score is for ranking. `probability` is the probability that the pair is linked and that its
-#' correlation is due to this link, given the correlations of pairs on different chromosomes. `fdr`
-#' is the expected proportion of pairs without such a link among all pairs with at least this
-#' probability: the number of pairs that would have it if all correlations were those of pairs on
-#' different chromosomes, over the number that have it. In simulations with known links, 0 to 11 %
-#' of the pairs with `fdr` up to 0.1 and 12 to 17 % of those up to 0.2 were not linked, and with
-#' genes at random places there were almost no calls. Both columns miss a peak that acts on its gene
-#' equally in all cells; the score includes it.
+#' @section Probability and false discovery rate: The score is for ranking. `probability` is the
+#' probability that the pair is linked and that its correlation is due to this link, given the
+#' correlations of pairs on different chromosomes. `fdr` is the expected proportion of pairs without
+#' such a link among all pairs with at least this probability. It is estimated as the number of
+#' pairs that would reach this probability if all correlations were those of pairs on different
+#' chromosomes, divided by the number of pairs that do reach it. In simulations with known links, 0
+#' to 11 % of the pairs with `fdr` up to 0.1 and 12 to 17 % of those up to 0.2 were not linked; with
+#' genes at random positions, almost no pairs were called. Both columns miss a peak that acts on its
+#' gene equally in all cells; the score includes it.
 #'
 #' @section Several samples:
 #' Imputed values are those of the average batch. Differences between the batches of the fit
@@ -44,36 +41,37 @@
 #' @param gene.coords Gene coordinates; see [LinkPeaksLASSO()], section Transcription starts.
 #'   `NULL`: the annotation of the ChromatinAssay or the ranges of the genes.
 #' @param ... Not used; an unknown argument causes an error that names it.
-#' @param group.by Score links in each group of cells by the accessibility there: a column of the
-#'   cell metadata, or one value per cell. `NULL`: one score, of all cells. The correlation always
-#'   uses all cells. Cells with `NA` are in no group.
+#' @param group.by Score links in each group of cells by the accessibility in that group: a column
+#'   of the cell metadata, or one value per cell. `NULL`: one score, computed from all cells. The
+#'   correlation always uses all cells. Cells with `NA` belong to no group.
 #' @param distance Largest distance in base pairs from the center of a peak to a start of the gene.
 #' @param decay Exponent of the contacts; 0 gives all distances the same weight.
-#' @param fdr Return only pairs with at most this `fdr`; `NULL` for all pairs, and for 0.1 where
-#'   `as` is `"links"` or `"object"`.
-#' @param n.cells Number of cells, drawn at random, whose imputed values are correlated and
-#'   averaged. With `group.by`, accessibility in a group is the mean of at most `n.cells` divided by
-#'   the number of groups, but not fewer than 200, of its cells.
+#' @param fdr Return only pairs with at most this `fdr`. `NULL`: all pairs for a data frame, and 0.1
+#'   if `as` is `"links"` or `"object"`.
+#' @param n.cells Largest number of cells, drawn at random, whose imputed values are correlated and
+#'   averaged. With `group.by`, the accessibility in a group is the mean over at most `n.cells` /
+#'   (number of groups) of its cells, or over at most 200 if this number is smaller.
 #' @param contacts A contact map of Hi-C or the like, in place of the distance: the path of a
 #'   `.cool` or `.mcool` file (`"file.mcool::/resolutions/10000"`) or of a text file, or a data
 #'   frame, with the columns `chrom1`, `start1`, `end1`, `chrom2`, `start2`, `end2` (0-based,
 #'   half-open) and `count`, as `cooler dump --join` writes it. See section Contact maps.
-#' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; or, for Seurat, `"object"`
-#'   with these as the `Links()` of its ChromatinAssay and the data frame in
-#'   `Misc(object, "scmvp_links")`.
+#' @param as Form of the result: `"data.frame"`; `"links"`, a GRanges in the format of Signac's
+#'   `Links()`; or, for Seurat, `"object"`, the object with these links as the `Links()` of its
+#'   ChromatinAssay and the data frame in `Misc(object, "scmvp_links")`.
 #' @param batch For a model fitted with batches: the batch for which values are imputed; see
 #'   [ImputeSCMVP()].
 #' @param seed.use Seed of the drawn cells and of the pairs on different chromosomes. R's own
 #'   random numbers are not changed.
 #' @inheritParams DoubletScoreSCMVP
 #' @param verbose Show messages.
-#' @return A data frame with one row per pair, by gene and then by peak: `gene`, `peak`; `distance`
-#'   (negative upstream of the nearest start); `score`, `probability`, `fdr`; the factors `contact`,
-#'   `accessibility` (mean imputed, in units of the average peak), `correlation` (of imputed
-#'   accessibility and log1p of imputed expression, 10,000 counts per cell) and `support`; `abc`,
-#'   contact x accessibility as a proportion of its sum over the peaks of the gene; `kind`,
-#'   `"promoter"` if the peak is within 1 kb of a start of the gene, `"promoter of another gene"` or
-#'   `"distal"`; `rank`, 1 for the nearest peak of the gene; `tss`, `seqnames`, `center`. With
+#' @return A data frame with one row per pair, ordered by gene and then by peak: `gene`, `peak`;
+#'   `distance` (base pairs from the nearest start to the center of the peak, negative upstream);
+#'   `score`, `probability`, `fdr`; the factors `contact`, `accessibility` (mean of the imputed
+#'   values, in units of the average peak), `correlation` (of imputed accessibility and log1p of
+#'   imputed expression, 10,000 counts per cell) and `support`; `abc`, contact x accessibility as a
+#'   proportion of its sum over the peaks of the gene; `kind`, `"promoter"` if the peak is within 1
+#'   kb of a start of the gene, `"promoter of another gene"` or `"distal"`; `rank`, 1 for the
+#'   nearest peak of the gene; `tss`, the nearest start; `seqnames` and `center` of the peak. With
 #'   `group.by` the first column is `group`. If all peaks are on one chromosome, there are no pairs
 #'   to compare with: `support` is 1, `probability` and `fdr` are missing, and no pair passes an
 #'   `fdr`; rank by `score`. The GRanges goes from the start to the center of the peak and has

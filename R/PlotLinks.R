@@ -8,12 +8,12 @@
 #'   frame), a GRanges with a `score` (of [CiceroLinks()], or the `Links()` of an assay), or a named
 #'   list of these.
 #' @param region A region such as `"chr1:1000000-1500000"` or `"chr1-1000000-1500000"`, a GRanges,
-#'   or the name of a gene in `gene.coords`. Links of all genes in it are drawn; for those of one
-#'   gene alone, give `subset(links, gene == "CD8A")`.
+#'   or the name of a gene in `gene.coords`. The links of all genes in the region are drawn; to draw
+#'   those of only one gene, pass `subset(links, gene == "CD8A")` as `links`.
 #' @param gene.coords Coordinates of the genes to draw, in any form that [LinkPeaksLASSO()] accepts,
 #'   or `NULL`.
 #' @param threshold Links with an absolute score at or below this value are not drawn. A message
-#'   says if none is left.
+#'   reports if no link remains.
 #' @param extend Base pairs added on both sides of a gene.
 #' @param peaks Names of peaks to draw below the arcs; `NULL` for those of the links.
 #' @return A ggplot. If only one end of a link is in the region, the peak is drawn without the arc.

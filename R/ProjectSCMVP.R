@@ -30,12 +30,12 @@
 #' @param modality Modality from which the cells are embedded: `"joint"` (all of the model),
 #'   `"rna"`, `"peaks"`, `"protein"` or `"methylation"`; `NULL`: those that the query has.
 #' @param rna.assay,peak.assay,protein.assay Names of the assays of a Seurat object; `NULL` finds
-#'   them. Proteins are looked for if the model has them.
+#'   them. An assay of proteins is used only if the model has proteins.
 #' @param rna.experiment,peak.experiment,protein.experiment,assay.type As for [RunSCMVP()].
-#' @param peaks A matrix of ATAC counts, peaks x cells, in addition to `query` or alone (`query =
-#'   NULL`); for a SingleCellExperiment, also another SingleCellExperiment.
-#' @param proteins A matrix of protein counts, proteins x cells, beside or instead of matrices of
-#'   RNA and peaks.
+#' @param peaks A matrix of ATAC counts, peaks x cells, in addition to `query` or without it (`query
+#'   = NULL`); for a SingleCellExperiment, also another SingleCellExperiment.
+#' @param proteins A matrix of protein counts, proteins x cells, in addition to the matrices of RNA
+#'   and peaks or instead of them.
 #' @param methylation `list(methylated = , covered = )`, two matrices of counts, regions x cells,
 #'   in the same way.
 #' @param impute.genes,impute.peaks,impute.proteins Features to impute in the same call, as in

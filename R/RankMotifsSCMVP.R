@@ -3,28 +3,30 @@
 #' Compares the activities that [RunMotifSCMVP()] has computed between each group of cells and the
 #' rest.
 #'
-#' Rank motifs by the difference of `mean` and `mean_rest`: a z-score compares a motif with random
-#' sets of peaks, and so does its mean. `auroc`, `p_value` and `q_value` compare cells. They are of
-#' use for measured values only: imputed values have no noise of single cells, so that any motif
-#' tells groups apart.
+#' Rank motifs by the difference of `mean` and `mean_rest`: a z-score, and therefore its mean,
+#' compares a motif with random sets of peaks. `auroc`, `p_value` and `q_value` compare cells. They
+#' are meaningful only for measured values: imputed values lack the noise of single cells, so every
+#' motif differs between groups.
 #'
 #' @param object A Seurat object, SingleCellExperiment or MultiAssayExperiment with the activity of
 #'   motifs, or a matrix of z-scores, motifs x cells.
-#' @param ... Not used; unknown arguments are refused by name.
+#' @param ... Not used; an unknown argument causes an error that names it.
 #' @param group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat object)
 #'   or one value per cell; `NULL` for the clusters of the fit from which the activities were
 #'   computed. Cells with `NA` are left out.
-#' @param assay.name Name of the assay (altExp) of z-scores, motifs x cells: what [RunMotifSCMVP()]
-#'   made, or `Signac::RunChromVAR()`.
-#' @param genes Genes of the factors that bind the motifs: text with the names of the motifs, or a
-#'   `Motif` object of Signac. `NULL`: those that [RunMotifSCMVP()] stored; if there are none, the
-#'   names of the motifs without the JASPAR identifier (`MA0080.5-SPI1`). `FOS::JUN` is a dimer.
+#' @param assay.name Name of the assay (altExp) of z-scores, motifs x cells, from [RunMotifSCMVP()]
+#'   or `Signac::RunChromVAR()`.
+#' @param genes Genes of the factors that bind the motifs: a character vector named by the motifs,
+#'   or a `Motif` object of Signac. `NULL`: those that [RunMotifSCMVP()] stored; if there are none,
+#'   the names of the motifs without the JASPAR identifier (`SPI1` for `MA0080.5-SPI1`). `FOS::JUN`
+#'   is a dimer.
 #' @param backend Where Python runs; see [RunSCMVP()].
-#' @return A data frame with one row per group and motif, in each group the highest difference
-#'   first: `group` (a factor), `motif`, `gene`, `mean` and `mean_rest` (of the z-scores), `auroc`
-#'   (probability that a cell of the group has a higher z-score than one of the others), `p_value`
-#'   (Mann-Whitney, two-sided), `q_value` (Benjamini and Hochberg, within the group). Cells without
-#'   a z-score are left out of a motif; `NA` where fewer than 3 cells of either side are left.
+#' @return A data frame with one row per group and motif, sorted within a group by decreasing
+#'   difference of the means: `group` (a factor), `motif`, `gene`, `mean` and `mean_rest` (mean
+#'   z-scores in the group and in the other cells), `auroc` (probability that a cell of the group
+#'   has a higher z-score than one of the others), `p_value` (Mann-Whitney, two-sided), `q_value`
+#'   (Benjamini and Hochberg, within the group). For each motif, cells without a z-score are left
+#'   out; values are `NA` if fewer than 3 cells remain in the group or outside it.
 #' @section Errors:
 #' `scmvp_error_input` where there is no such assay or column, or fewer than two groups.
 #' @seealso [MotifExpressionSCMVP()], [RegulonsSCMVP()]
@@ -62,31 +64,31 @@ RankMotifsSCMVP <- function(object, group.by = NULL, assay.name = "motif", genes
 
 #' Correlation of the activity of motifs with the expression of their factors
 #'
-#' Factors of one family share their motif. The one whose expression follows the activity of the
-#' motif ([RunMotifSCMVP()]) is the one that is likely to bind; a factor whose motif closes where it
-#' is expressed (a negative correlation) may be a repressor.
+#' Factors of one family share their motif. The factor whose expression follows the activity of the
+#' motif ([RunMotifSCMVP()]) is the most likely to bind it. If the motif is less accessible where
+#' the factor is expressed (a negative correlation), the factor may be a repressor.
 #'
-#' Imputed expression and imputed activity are made from the same latent, so that their correlations
-#' are larger than those of measured values; they are for ranking.
+#' Imputed expression and imputed activity are decoded from the same latent, so their correlations
+#' are larger than those of measured values. Use them only for ranking.
 #'
 #' @inheritParams RankMotifsSCMVP
-#' @param values Expression to compare with: `"imputed"`, or `"measured"`, the counts of the fit
-#'   divided by the total of their cell. Cells without counts of genes are left out.
-#' @param expression Instead of `values`: expression, genes x cells, taken as it is; needed where
-#'   `object` is a matrix. Cells are matched by name. Cells without expression of any gene were not
-#'   measured and are left out, as a message says, if the median of the others has at least 20
-#'   genes.
+#' @param values Expression to compare with: `"imputed"`, or `"measured"` (the counts of the fit,
+#'   each divided by the total of its cell). For measured values, cells without counts of genes are
+#'   left out.
+#' @param expression Expression to use instead of `values`: a matrix, genes x cells, used unchanged.
+#'   It is required if `object` is a matrix. Cells are matched by name. Cells without expression of
+#'   any gene are left out as not measured, and a message reports this, if the other cells have a
+#'   median of at least 20 genes.
 #' @param reduction Name of the reduction with the model; `NULL` for that of the activities.
 #' @param batch For a model fitted with batches: the batch for which expression is imputed; see
 #'   [ImputeSCMVP()].
 #' @param verbose Show messages.
 #' @return A data frame: `motif`, `gene` and `correlation` (Spearman's, over the cells with a
-#'   z-score), the highest first; `NA` where one of the two does not vary. Genes are matched
-#'   whatever the case (`Spi1`), and each gene of a dimer (`FOS::JUN`) has a row. Motifs whose gene
-#'   is not among those of the expression are left out.
-#' @section Errors:
-#' `scmvp_error_input` where there is no such assay, no motif has its gene in the expression, or
-#' cells have no expression; `scmvp_error_model` when there is no stored model.
+#'   z-score), sorted by decreasing correlation; `NA` if activity or expression does not vary. Genes
+#'   are matched regardless of case (`Spi1`), and each gene of a dimer (`FOS::JUN`) has a row.
+#'   Motifs whose gene is not in the expression are left out.
+#' @section Errors: `scmvp_error_input` if there is no such assay, if no gene of the motifs is in
+#' the expression, or if cells have no expression; `scmvp_error_model` if there is no stored model.
 #' @seealso [RankMotifsSCMVP()], [RegulonsSCMVP()]
 #' @examples
 #' if (scMVP_available()) {
@@ -127,8 +129,8 @@ MotifExpressionSCMVP <- function(object, values = c("imputed", "measured"), expr
 #' Target genes of transcription factors
 #'
 #' Joins links from peaks to genes with the motifs of the peaks: a gene is a target of a factor if a
-#' peak that is linked to it has the motif of the factor. The correlation of factor and gene tells
-#' targets that a factor may activate from those that only share its motif.
+#' peak that is linked to it has the motif of the factor. The correlation of factor and gene
+#' distinguishes targets that the factor may activate from those that only share its motif.
 #'
 #' @inheritParams MotifExpressionSCMVP
 #' @inheritParams RunMotifSCMVP
@@ -138,16 +140,17 @@ MotifExpressionSCMVP <- function(object, values = c("imputed", "measured"), expr
 #'   [LinkPeaksLASSO()], or one with columns `gene`, `peak` and `score`; or the GRanges of these or
 #'   of `Signac::LinkPeaks()`. All its links are used, so filter them first.
 #' @param factors Names of factors to return, ignoring case; `NULL` for all.
-#' @param values Expression of factors and genes: `"imputed"`, or `"measured"`, the counts of the
-#'   fit divided by the total of their cell. Cells without counts of genes are left out.
-#' @param expression Instead of `values`: expression, genes x cells, taken as it is, without the
-#'   cells in which no gene was measured, as in [MotifExpressionSCMVP()].
+#' @param values Expression of factors and genes: `"imputed"`, or `"measured"` (the counts of the
+#'   fit, each divided by the total of its cell). For measured values, cells without counts of genes
+#'   are left out.
+#' @param expression Expression to use instead of `values`: a matrix, genes x cells, used unchanged,
+#'   except that cells in which no gene was measured are left out as in [MotifExpressionSCMVP()].
 #' @param reduction Name of the reduction with the model.
-#' @return A data frame with one row per motif of a factor and link, the links in their order: `tf`,
-#'   `motif`, `peak`, `gene`, `score` (of the link: the column `score` or `coefficient`) and
-#'   `correlation` of factor and gene (Spearman's, over these cells; `NA` where one of the two is
-#'   not there or does not vary). Each factor of a dimer (`FOS::JUN`) has a row. The first column is
-#'   `group` where `links` has it.
+#' @return A data frame with one row per link and motif of a factor, in the order of the links:
+#'   `tf`, `motif`, `peak`, `gene`, `score` (of the link: the column `score` or `coefficient`) and
+#'   `correlation` of factor and gene (Spearman's, over these cells; `NA` if the expression lacks
+#'   either of them or if one does not vary). Each factor of a dimer (`FOS::JUN`) has a row. If
+#'   `links` has a column `group`, it comes first.
 #' @section Errors:
 #' `scmvp_error_input` where `links` lacks a column or has no row, none of its peaks has a motif, or
 #' a factor has no motif in them; `scmvp_error_model` when there is no stored model.

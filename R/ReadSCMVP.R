@@ -37,37 +37,37 @@
 #'   `TRUE` for the files of Cell Ranger next to the matrix (`atac_fragments.tsv.gz`), or a vector
 #'   of paths named by the samples.
 #' @param modalities For one sample: modalities to read, some of `"rna"`, `"peaks"`, `"protein"` and
-#'   `"methylation"`; `NULL` for all. If only one is named, it is also taken as the type of the
+#'   `"methylation"`; `NULL` for all. If you name only one, it is also used as the type of the
 #'   features of an `.h5ad` file that does not state their types.
 #' @return A Seurat object with the stored counts and the metadata of the cells (such as
-#'   `cell_type`) and of the features. The metadata of both modalities are combined; if both have
-#'   a column of the same name with different values, the ATAC column is named `atac_<name>`.
+#'   `cell_type`) and of the features. The metadata of both modalities are combined; if both have a
+#'   column of the same name with different values, the ATAC column is named `atac_<name>`.
 #'   `orig.ident` of the file becomes the identity of the cells; `nCount` and `nFeature` are
 #'   computed from the counts. Both assays have Seurat's standard class;
 #'   `Signac::CreateChromatinAssay(counts, sep = c(":", "-"))` creates a ChromatinAssay of peaks
-#'   with the names of 10x files (`chr1:1001-1450`); for other names, `sep` takes the characters
-#'   around their start (`c("-", "-")` for `chr1-1001-1450`). Seurat replaces `_` in feature names
-#'   by `-`, which a message reports.
-#' @section Several samples:
-#' Cells are named `<sample>_<barcode>`, and the column `sample` contains their sample. Genes are
-#' matched by name; a gene that is missing from a sample was not measured there and is left out, and
-#' so is a gene that has other ids in other samples. Samples must share at least half of the genes.
-#' Proteins and methylation are kept if all samples have them (with `mosaic`, if any has), and of
-#' these the features that all of these samples have.
+#'   with the names of 10x files (`chr1:1001-1450`); for other names, set `sep` to the characters
+#'   before and after the start (`c("-", "-")` for `chr1-1001-1450`). Seurat replaces `_` in feature
+#'   names by `-`, which a message reports.
+#' @section Several samples: Cells are named `<sample>_<barcode>`, and the column `sample` contains
+#' their sample. Genes are matched by name. A gene that is missing from a sample was not measured
+#' there and is left out; a gene with different ids in different samples is also left out. Samples
+#' must share at least half of the genes. Proteins and methylation are kept if all samples have them
+#' (with `mosaic`, if any sample has them), with the features that all samples with this modality
+#' share.
 #'
-#' Peaks that overlap by at least one base pair are merged into one peak from the first start to
-#' the last end. This is `GenomicRanges::reduce()` of all peaks with `min.gapwidth = 0`, with the
+#' Peaks that overlap by at least one base pair are merged into one peak from the first start to the
+#' last end. This is `GenomicRanges::reduce()` of all peaks with `min.gapwidth = 0`, with the
 #' zero-based starts and exclusive ends of 10x files. If all samples have the same peaks, these are
-#' not changed. The counts of merged peaks are added. If a sample has no peak at a place, its
-#' counts there are zero, although its cells may have fragments there. `fragments = TRUE` counts
-#' these fragments, so use it if the files are available. It counts insertions, as Cell Ranger
-#' does: each end of a fragment is counted in the peak that contains it. (`Signac::FeatureMatrix()`
-#' counts fragments instead.) Messages report the numbers of peaks and genes that were joined and
-#' left out. To fit all samples, use `RunSCMVP(object, batch = "sample")`.
-#' @section Errors:
-#' `scmvp_error_input` if the path, which the error names, does not exist, is damaged, or has no
-#' known modality, or if samples do not match: they have different kinds of gene names or chromosome
-#' names, belong to different genomes, or contain the same cells.
+#' not changed. The counts of merged peaks are added. If no peak was called in a sample at a
+#' position, its counts there are zero, although its cells may have fragments there. `fragments =
+#' TRUE` counts these fragments, so use it if the files are available. It counts insertions, as Cell
+#' Ranger does: each end of a fragment is counted in the peak that contains it.
+#' (`Signac::FeatureMatrix()` counts fragments instead.) Messages report the numbers of peaks and
+#' genes that were joined and left out. To fit all samples, use `RunSCMVP(object, batch =
+#' "sample")`.
+#' @section Errors: `scmvp_error_input` if the path does not exist, is damaged, or has no known
+#' modality (the error names the path), or if samples do not match: they have different kinds of
+#' gene names or chromosome names, belong to different genomes, or contain the same cells.
 #' @examples
 #' \dontrun{
 #' object <- ReadSCMVP("filtered_feature_bc_matrix.h5")

@@ -12,13 +12,13 @@
 #'   60 different values.
 #' @param umap Name of a two-dimensional reduction for the map. `NULL`: `"umap"` if the object has
 #'   it; otherwise a UMAP of the latent is computed (t-SNE if umap-learn is not installed).
-#' @param markers Number of genes, peaks and proteins to list for each cluster or group.
+#' @param markers Number of features of each modality to list for each cluster or group.
 #' @param title Title of the page.
 #' @param reduction Name of the reduction with the model.
-#' @param rna,peaks,proteins,methylation Counts, features x cells (for `methylation` a list of two),
-#'   if the object does not contain them: for a fit of matrices, and for peaks that were passed
-#'   separately from the object. Without the counts of all modalities, the page omits the sections
-#'   on depth, markers and modalities.
+#' @param rna,peaks,proteins,methylation Counts, features x cells, needed only if the object does
+#'   not contain them, as for a fit of matrices and for peaks that were passed separately from the
+#'   object. `methylation` is `list(methylated = , covered = )`. Without the counts of all
+#'   modalities, the page omits the sections on depth, markers and modalities.
 #' @param seed.use Seed of the cells drawn for the map (at most 3,000) and of their positions, of
 #'   the tests for markers, and of the simulated doublets.
 #' @param backend Where Python runs; see [RunSCMVP()].

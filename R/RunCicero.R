@@ -22,8 +22,9 @@
 #' differ by up to 0.0001, and a pair whose values are near 0 in both windows may be `NA` in only
 #' one of the two results.
 #'
-#' Cells without counts of peaks were not measured there (as in a mosaic) and are left out, unless
-#' the values are imputed; a message reports their number. So are groups without any other cell.
+#' Cells without counts of peaks are assumed not to have been measured in this modality (as in a
+#' mosaic). They are left out, unless the values are imputed, and a message reports their number.
+#' Groups that contain only such cells are also left out.
 #'
 #' @section Imputed accessibility:
 #' The most accessible peaks dominate the covariance of sums. Imputed values have no counting noise,
@@ -60,18 +61,18 @@
 #'   (sparse or dense).
 #' @param ... Arguments under their names in the package cicero (`genomic_coords`, `sample_num`,
 #'   ...), which are accepted with a message; other arguments cause an error that names them.
-#' @param assay Peak assay, or alternative experiment; `NULL` for that of the fit, else the only
-#'   measured one. Name an
-#'   imputed assay (`"scMVP_ATAC"`) to use the imputed values.
+#' @param assay Name of the peak assay or alternative experiment. `NULL`: that of the fit or,
+#'   without a fit, the only measured one. Name an imputed assay (`"scMVP_ATAC"`) to use the imputed
+#'   values.
 #' @param layer Layer of the assay; `NULL`: its counts (those of the fit, else `counts`, else the
 #'   first), for an imputed assay its imputed values.
 #' @param reduction,dims Reduction (and dimensions) in which neighbors are found; see
 #'   [AggregateCells()].
 #' @param groups Groups of [AggregateCells()], cells x groups; `NULL` computes them from the
 #'   reduction. `"none"` treats each column as a group, for matrices that are already aggregated.
-#' @param as `"data.frame"`; `"links"`, a GRanges as Signac keeps links; or, for Seurat, `"object"`
-#'   with these as the `Links()` of its ChromatinAssay and the data frame in
-#'   `Misc(object, "cicero")`.
+#' @param as Form of the result: `"data.frame"`; `"links"`, a GRanges in the format of Signac's
+#'   `Links()`; or, for Seurat, `"object"`, the object with these links as the `Links()` of its
+#'   ChromatinAssay and the data frame in `Misc(object, "cicero")`.
 #' @param ranges Ranges of the peaks of a matrix (GRanges, or data frame with seqnames, start, end),
 #'   in the order of its rows; `NULL` reads the row names.
 #' @param coordinates Coordinates of the cells of a matrix, cells x dimensions, for groups.
@@ -102,8 +103,8 @@
 #' @param workers Processes to use.
 #' @param BPPARAM A BiocParallelParam to use instead.
 #' @return A data frame with columns `Peak1`, `Peak2` and `coaccess`, with every pair in both
-#'   directions, as in `cicero::run_cicero()`. The attribute `distance_parameter` contains the value
-#'   used. With `as = "links"` see [CiceroLinks()].
+#'   directions, as in `cicero::run_cicero()`. The attributes are `distance_parameter`, the value
+#'   used, and `groups`, the number of groups of cells. With `as = "links"` see [CiceroLinks()].
 #' @references Pliner HA, Packer JS, McFaline-Figueroa JL, et al. (2018). Cicero predicts
 #'   cis-regulatory DNA interactions from single-cell chromatin accessibility data. *Molecular Cell*
 #'   71:858-871.

@@ -4,10 +4,9 @@
 #' the joint latent with the package destiny: components that describe gradual change, the distance
 #' of each cell from the root, and the branches of the path.
 #'
-#' @section Root:
-#' You choose where the order starts. `root` is the name of a cell or, with `group.by`, of a group,
-#' such as the first hour of a time course. For a group, the order starts at its tip: the cell that
-#' is farthest, by the same distance, from the cells outside the group.
+#' @section Root: You choose where the order starts. `root` is the name of a cell or, with
+#' `group.by`, of a group, such as the first hour of a time course. For a group, the order starts at
+#' its tip: the cell with the largest diffusion distance from the cells outside the group.
 #'
 #' @section Branches:
 #' destiny searches for three branches that meet at one point. If it finds none, as on a simple
@@ -20,8 +19,9 @@
 #' @param group.by Name of a column of the cell metadata; for a matrix, one value per cell.
 #' @param reduction Name of the reduction.
 #' @param dims Dimensions of the reduction to use; `NULL` for all.
-#' @param n.neighbors Number of neighbors of a cell in the graph. `NULL`: a 25th of the cells, at
-#'   least 30 and at most 60; with fewer, a graph of more cells may have a bottleneck at a branch.
+#' @param n.neighbors Number of neighbors of a cell in the graph. `NULL`: 1/25 of the number of
+#'   cells, at least 30 and at most 60. With fewer neighbors, the graph of a large data set may have
+#'   a bottleneck at a branch.
 #' @param n.components Components of the diffusion map.
 #' @param reduction.name,reduction.key Name and key of the diffusion map; `NULL`: `scmvp_diffusion`
 #'   for reduction `scmvp`.

@@ -78,24 +78,25 @@
 #'   features are (`chr1-100-200`, `chr1:100-200`, `chr1_100_200`, `1:100-200`, ...). SCT assays and
 #'   the assays of scMVP are ignored.
 #' @param protein.assay,protein.experiment Name of the assay (experiment) with raw counts of surface
-#'   proteins, such as `"ADT"` of TEA-seq or DOGMA-seq. `NULL`: no proteins, or
-#'   with `modalities` the one assay with a name such as ADT, Protein or Antibody Capture. The fit
-#'   takes the background of each protein into account.
-#' @param impute.proteins `TRUE` adds the assay `scMVP_ADT`, all proteins without background,
-#'   log(1 + foreground counts per 10,000). [ImputeSCMVP()] does it later.
+#'   proteins, such as `"ADT"` of TEA-seq or DOGMA-seq. `NULL`: no proteins or, if `modalities`
+#'   contains `"protein"`, the one assay with a name such as ADT, Protein or Antibody Capture. The
+#'   model accounts for the background of each protein.
+#' @param impute.proteins `TRUE` adds the assay `scMVP_ADT`, all proteins without background, log(1
+#'   + foreground counts per 10,000). [ImputeSCMVP()] can add it later.
 #' @param peaks A matrix of ATAC counts, peaks x cells, with the same cells by name as `object`; for
 #'   a SingleCellExperiment or MultiAssayExperiment, another experiment that holds the peaks.
 #' @param proteins A matrix of protein counts, proteins x cells, with the same cells by name, where
 #'   `object` is a matrix.
 #' @param modalities Modalities to fit, some of `"rna"`, `"peaks"`, `"protein"` and `"methylation"`:
-#'   for example `c("rna", "protein")` for CITE-seq, `c("peaks", "protein")` for ASAP-seq,
-#'   `c("rna", "methylation")` for scM&T-seq, or a single one. `NULL`: RNA and peaks, and proteins
-#'   if they are named. For matrices without RNA, `object` is `NULL`.
-#' @param methylation DNA methylation where `object` is a matrix: `list(methylated = , covered = )`,
-#'   the numbers of methylated and of all covered positions, regions x cells. A Seurat object has
-#'   them in two assays called `methylated` and `covered`, other objects in one experiment with two
-#'   assays of these names; `modalities` then includes `"methylation"`. Imputed values, by
-#'   [ImputeSCMVP()], are levels from 0 to 1.
+#'   for example `c("rna", "protein")` for CITE-seq, `c("peaks", "protein")` for ASAP-seq, `c("rna",
+#'   "methylation")` for scM&T-seq, or a single one. `NULL`: RNA and peaks, proteins if
+#'   `protein.assay`, `protein.experiment` or `proteins` is given, and for matrices methylation if
+#'   `methylation` is given. For matrices without RNA, `object` is `NULL`.
+#' @param methylation If `object` is a matrix: `list(methylated = , covered = )`, two matrices with
+#'   the numbers of methylated and of all covered positions, regions x cells. A Seurat object stores
+#'   them in two assays called `methylated` and `covered`, and other objects in one experiment with
+#'   two assays of these names; then `modalities` must include `"methylation"`. [ImputeSCMVP()]
+#'   imputes levels from 0 to 1.
 #' @param rna.layer,peak.layer For a path: layers with the counts, as in [ReadSCMVP()].
 #' @param rna.experiment,peak.experiment Names of the experiments of a SingleCellExperiment or
 #'   MultiAssayExperiment (`"main"` for an unnamed main one). `NULL`: the one experiment whose

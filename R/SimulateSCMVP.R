@@ -1,7 +1,7 @@
 #' Simulate paired cells with a known truth
 #'
-#' RNA and ATAC counts of cells whose types, marker genes and peak-to-gene links are known, for
-#' examples and tests. The same arguments and seed give the same cells on every machine.
+#' Simulates RNA and ATAC counts of cells whose types, marker genes and peak-to-gene links are
+#' known, for examples and tests. The same arguments and seed give the same cells on every machine.
 #'
 #' @param n.cells,n.genes,n.peaks,n.types Numbers of cells, genes, peaks and cell types. Types come
 #'   in pairs of siblings.
@@ -21,9 +21,9 @@
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param ... Not used; an unknown argument causes an error that names it.
 #' @return A Seurat object with assays `RNA` and `ATAC` (counts; peak names like `chr1-100-600`) and
-#'   metadata `cell_type`. `Misc(object, "truth")` is a list: `links` (data frame of peak, gene,
-#'   distance), `rna` and `atac` (the true profile of each type, features x types, columns sum to
-#'   1).
+#'   metadata `cell_type`, and `batch`, `pseudotime` and `branch` if they were requested.
+#'   `Misc(object, "truth")` is a list: `links` (data frame of peak, gene, distance), `rna` and
+#'   `atac` (the true profile of each type, features x types, columns sum to 1).
 #' @section Errors:
 #' `scmvp_error_input` if an argument is out of range or there are too few features for the types.
 #' @examples

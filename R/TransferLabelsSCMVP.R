@@ -13,17 +13,17 @@
 #' maximizes the probability of the labels of the reference cells when each is left out in turn;
 #' this calibrates the probabilities.
 #'
-#' @section Cells unlike the reference:
-#' The p-value of a query cell is (1 + m) / (1 + n): of the n labeled cells (at most 5,000 of them),
-#' m have a mean distance to their 15 (at most `n.neighbors`) nearest reference cells that is at
-#' least as large as that of the query cell. It is small for cells that resemble no reference cells.
-#' Cells with a p-value below `unassigned.below` are `"unassigned"`; about the same proportion of
-#' the cells that do resemble the reference is also unassigned. Where 1 / (1 + n) is not below this
-#' limit, no cell can be, and a message says so.
+#' @section Cells unlike the reference: The p-value of a query cell is (1 + m) / (1 + n): of the n
+#' labeled cells (at most 5,000 of them), m have a mean distance to their 15 (at most `n.neighbors`)
+#' nearest reference cells that is at least as large as that of the query cell. It is small for
+#' cells that resemble no reference cells. Cells with a p-value below `unassigned.below` are
+#' `"unassigned"`; about the same proportion of the cells that do resemble the reference is also
+#' unassigned. If n is so small that 1 / (1 + n) is not below this limit, no cell can be unassigned,
+#' and a message reports this.
 #'
 #' @param reference Labeled cells: a result of [RunSCMVP()], another object with a reduction, or a
 #'   numeric matrix, cells x dimensions.
-#' @param query Cells to label, embedded with the same model, in one of these forms.
+#' @param query Cells to label, embedded with the same model, in any form that `reference` can have.
 #' @param labels Name of a column of the reference's cell metadata, or one label per cell; cells
 #'   without a label (`NA`) are not used.
 #' @param reduction,query.reduction Names of the reductions of objects; `NULL` for the query: the

@@ -2,11 +2,10 @@
 
 #' Show the configuration of scMVP
 #'
-#' Shows the versions of R and its packages, the backend that `backend = "auto"` selects and the
-#' reason, the Python interpreters inside R and of a worker process with the way each was found and
-#' the packages it contains, whether PyTorch runs at full speed inside R, and the location of the
-#' Python code of scMVP. Attach the output to a bug report. The function starts Python if it finds
-#' an interpreter.
+#' Shows the versions of R and its packages; the backend that `backend = "auto"` selects, with the
+#' reason; the Python interpreters inside R and of a worker process, with the way each was found and
+#' its packages; whether PyTorch runs at full speed inside R; and the location of the Python code of
+#' scMVP. Attach the output to a bug report. The function starts Python if it finds an interpreter.
 #'
 #' Inside R, PyTorch can be 4 to 12 times slower than in Python: if another package loaded it before
 #' scMVP, its matrix products use R's own BLAS. scMVP prevents this by the way it loads PyTorch, and

@@ -1,9 +1,9 @@
 #' scMVP: one latent space, clusters and imputed profiles from paired RNA and ATAC
 #'
-#' @description
-#' [RunSCMVP()] takes a Seurat object with an RNA and a peak assay and returns it with a common
-#' latent space, clusters and imputed expression. [ImputeSCMVP()] imputes further features,
-#' [ReadSCMVP()] reads files, and [SimulateSCMVP()] simulates cells.
+#' @description [RunSCMVP()] fits the model to a Seurat object with an RNA assay and a peak assay,
+#' and returns the object with a common latent space, clusters and imputed expression.
+#' [ImputeSCMVP()] imputes further features, [ReadSCMVP()] reads files, and [SimulateSCMVP()]
+#' simulates cells.
 #'
 #' The computation runs in Python and PyTorch; its code is part of the package. [install_scMVP()]
 #' creates the Python environment, [scMVP_available()] checks whether it can be used, and

@@ -55,8 +55,8 @@ class Active(Clustered):
             seed: Seed of the background sets.
 
         Returns:
-            AnnData of cells x motifs, as there. With decoded values, only motifs that are in no
-            peak or in all peaks have NaN.
+            AnnData of cells x motifs, as returned by `scmvp.motif_activity`. With decoded values,
+            only motifs that are in no peak or in all peaks have NaN.
         """
         found = motifs_of(motifs, self.peaks, gc=gc, fasta=fasta, p_value=p_value)
         profiles, cells = self._profiles(data, imputed, batch)
@@ -105,10 +105,10 @@ class Active(Clustered):
 
         As in the activity-by-contact model (Fulco et al. 2019), a peak acts on a gene in proportion
         to its accessibility and to how often the two are in contact, which decreases with their
-        distance. The third factor is (1 + support) / 2: support is how much more frequent the
-        correlation of imputed expression and imputed accessibility over cells is among linked pairs
-        than among pairs on different chromosomes. It is estimated from the data. Half of the links
-        are assumed not to vary between the cells and therefore to show no correlation.
+        distance. The third factor is (1 + support) / 2: support is how much more frequent a
+        correlation of this size between imputed expression and imputed accessibility is among
+        linked pairs than among pairs on different chromosomes. It is estimated from the data. Half
+        of the links are assumed not to vary between the cells and therefore to show no correlation.
 
         Imputed values are those of the average batch, so that batches contribute nothing to the
         correlation.
@@ -117,34 +117,36 @@ class Active(Clustered):
             genes: Gene coordinates: a table (gene; seqnames, start, end, strand, 1-based and
                 inclusive, or tss), a GTF or a BED file. Chromosomes match with or without 'chr'.
             data: Cells; the fitted ones when None.
-            groupby: Score links in each group of cells by the accessibility there: a column of
-                `data.obs`, or a label of each cell (a Series is matched by name; missing: in no
-                group). None: one score, of all cells. `correlation`, and the columns computed
-                from it, always use all cells.
+            groupby: Score links in each group of cells by the accessibility in that group: a column
+                of `data.obs`, or a label for each cell (a Series is matched by name; cells with a
+                missing label belong to no group). None: one score, computed from all cells.
+                `correlation`, and the columns computed from it, always use all cells.
             distance: Largest distance of a peak's center from a start of the gene, base pairs.
             decay: Exponent of the contacts; 0 gives all distances the same weight.
             fdr: Return only pairs with at most this `fdr`.
-            n_cells: Number of cells, drawn at random, whose imputed values are correlated and
-                averaged. With `groupby`, accessibility in a group is the mean of at most `n_cells`
-                divided by the number of groups, but not fewer than 200, of its cells.
-            contacts: A contact map of Hi-C or the like, in place of the distance: a `.cool` or
+            n_cells: Largest number of cells, drawn at random, whose imputed values are correlated
+                and averaged. With `groupby`, the accessibility in a group is the mean over at most
+                `n_cells` / (number of groups) of its cells, or over at most 200 if this number is
+                smaller.
+            contacts: A Hi-C or similar contact map, used instead of the distance: a `.cool` or
                 `.mcool` file (`file.mcool::/resolutions/10000`), or a table or text file of pairs
                 of bins ('chrom1', 'start1', 'end1', 'chrom2', 'start2', 'end2', 'count'), as
                 `cooler dump --join` writes it. Its frequencies are scaled to the sum expected from
-                the distances, and what is expected at 1 Mb is added. Where gene and peak are
-                closer than the width of a bin, and where a bin has no contacts at all, contacts
-                follow from the distance.
+                the distances, and the frequency expected at 1 Mb is added. If gene and peak are
+                closer than the width of a bin, or if a bin has no contacts at all, the contact is
+                computed from the distance.
             batch: Batch for which values are imputed, as in `get_normalized_expression`.
             seed: Seed of the drawn cells and background pairs.
             progress: As in `train`.
 
         Returns:
             DataFrame with one row per pair, ordered by gene as in the model and then by peak:
-            'gene', 'peak'; 'distance' of the peak's center from the nearest start, base pairs,
-            negative upstream; 'score'; 'probability' that the pair is linked and that its
-            correlation is due to this; 'fdr', the expected proportion of pairs without such a link
-            among those of at least this probability, from pairs on different chromosomes;
-            'contact', 1 within 5 kb; 'accessibility', mean imputed, in units of the average peak;
+            'gene', 'peak'; 'distance' (base pairs from the nearest start to the center of the peak,
+            negative upstream); 'score'; 'probability' that the pair is linked and that its
+            correlation is due to this link; 'fdr', the expected proportion of pairs without such a
+            link among all pairs with at least this probability, estimated from pairs on different
+            chromosomes; 'contact', 1 within 5 kb; 'accessibility', mean of the imputed values, in
+            units of the average peak;
             'correlation' of imputed accessibility and log1p of imputed expression (10,000 counts
             per cell); 'support'; 'abc', contact x accessibility as a proportion of its sum over the
             peaks of the gene; 'kind', 'promoter' if the peak is within 1 kb of a start of the gene,

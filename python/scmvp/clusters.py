@@ -44,10 +44,11 @@ class Clustered(State):
         Args:
             data: Cells to embed; the fitted cells when None. Genes and peaks are matched by name,
                 peaks in any spelling (`chr1:1-9`, `chr1-1-9`); up to a fifth of each may be
-                missing and counts as zero. To give one modality only: (rna, None).
-            modality: 'joint' for q(z|x,y), or the one modality of the model that cells are embedded
-                from: 'rna' for q(z|x), 'atac' for q(z|y), 'protein' or 'methylation'. `data` may
-                then be the AnnData of this modality.
+                missing, and missing features count as zero. Cells with one modality only: (rna,
+                None) or (None, atac).
+            modality: 'joint' for q(z|x,y), or the one modality from which cells are embedded: 'rna'
+                for q(z|x), 'atac' for q(z|y), 'protein' or 'methylation'. `data` may then be the
+                AnnData of this modality.
             progress: As in `train`.
 
         Returns:
@@ -104,9 +105,9 @@ class Clustered(State):
         Args:
             data: Cells; the fitted ones when None.
             n_clusters: Number of clusters, at most the number of components that have cells.
-            resolution: Connectivity up to which components stay separate, instead of `n_clusters`;
-                0.15 for the clusters of a model without given `n_clusters`. Smaller values merge
-                more.
+            resolution: Connectivity up to which components stay separate, instead of `n_clusters`.
+                Smaller values give fewer clusters. If the model was made without `n_clusters`, its
+                clusters are those at 0.15.
         """
         return self.predict_proba(data, n_clusters=n_clusters, resolution=resolution).argmax(1)
 
@@ -127,12 +128,12 @@ class Clustered(State):
             target: AnnData or MuData, such as `mdata` or `mdata['rna']`. Its cells are matched by
                 name; it may lack some of them.
             data: The cells with their counts; the fitted cells when None.
-            n_clusters: Level of the clusters, as in `predict`.
-            resolution: The same.
+            n_clusters: Number of clusters, as in `predict`.
+            resolution: Connectivity, as in `predict`.
 
         Raises:
-            InputError: `target` is neither, or names cells twice, or has some that the
-                model or `data` lack.
+            InputError: `target` is neither an AnnData nor a MuData, has duplicate cell names, or
+                has cells that are not in the model or `data`.
         """
         if not (hasattr(target, "obs_names") and hasattr(target, "obsm")):
             raise InputError(f"target is a {type(target).__name__}; give an AnnData or a MuData")
@@ -218,15 +219,16 @@ class Clustered(State):
 
         Args:
             data: Cells to score, from which doublets are simulated; the fitted cells when None.
-            n_simulated: Number of simulated doublets. None: twice the number of cells, at most
-                20,000.
+            n_simulated: Number of simulated doublets, at least 50. None: twice the number of
+                cells, at most 20,000.
             seed: Seed of the simulated doublets. Scores do not depend on the order of the
                 cells.
 
         Returns:
-            Scores by cell name, 'scmvp_doublet_score', from 0 to 1; their sum estimates the number
-            of such doublets. It is too high if many single cells resemble them (cells along a
-            gradient or with few counts). NaN for cells without counts in any of the modalities.
+            Series named 'scmvp_doublet_score', indexed by cell name, with values from 0 to 1. The
+            sum of the scores estimates the number of doublets of cells of different types. It is
+            too high if many single cells resemble simulated doublets (cells along a gradient or
+            with few counts). NaN for cells without counts in at least one of the modalities.
 
         Raises:
             InputError: All cells belong to one component, or fewer than 50 have counts in all

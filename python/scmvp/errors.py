@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Invalid input: one sentence says what is wrong, where, and what to do. Nothing changed."""
+    """Invalid input: one sentence states what is wrong, where, and what to do. Nothing changed."""
 
 
 class ModelFileError(InputError):

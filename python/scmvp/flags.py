@@ -30,7 +30,8 @@ def parser(
     """
     parser = _Parser(
         prog="scmvp",
-        description="Joint latent space, clusters and imputed profiles from paired RNA and ATAC.",
+        description="Joint latent space, clusters and imputed profiles of single cells from RNA, "
+        "open chromatin, proteins and DNA methylation.",
     )
     parser.add_argument("--version", action="version", version=f"scmvp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -107,26 +108,29 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     fit.add_argument(
         "--checkpoint",
         metavar="FILE",
-        help="file for the state after each epoch; if it exists, its training continues",
+        help="file for the state of the training after each epoch; if the file exists, the "
+        "training continues from it",
     )
     fit.add_argument(
         "--batch",
         nargs="+",
         metavar="COLUMN",
-        help="columns of obs (donor, replicate) whose differences are removed from the latent",
+        help="columns of obs (donor, replicate) with the batches whose differences are removed "
+        "from the latent and from imputed values",
     )
     fit.add_argument(
         "--preset",
         choices=("default", "paper"),
         default="default",
-        help="'paper': the published model taken literally",
+        help="'paper': the published model as far as possible",
     )
     fit.add_argument(
         "--min-cells",
         type=_positive_int,
         default=10,
         metavar="N",
-        help="exclude genes and peaks with counts in fewer cells from the model (default 10)",
+        help="exclude genes and peaks with counts, and regions covered, in fewer cells "
+        "(default 10); proteins only if they have no counts",
     )
     fit.add_argument(
         "--modalities",
@@ -134,7 +138,7 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         choices=tuple(MODALITIES),
         metavar="NAME",
         help="modalities to read and model: rna, atac, protein, methylation (default: all in the "
-        "input, rna and atac at least)",
+        "input, which must include rna and atac)",
     )
 
 
@@ -153,7 +157,7 @@ def _add_embed(commands: argparse._SubParsersAction) -> None:
 
 def _add_clusters(commands: argparse._SubParsersAction) -> None:
     clusters = commands.add_parser(
-        "clusters", help="give more or fewer clusters of a fit, from its tree"
+        "clusters", help="write more or fewer clusters of a fit, without a new fit"
     )
     clusters.add_argument("result", metavar="DIR", help="folder that `scmvp fit` wrote")
     clusters.add_argument("--out", required=True, metavar="FILE", help="CSV file to write")
@@ -196,7 +200,7 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_impute(commands: argparse._SubParsersAction) -> None:
-    impute = commands.add_parser("impute", help="write imputed expression or accessibility as HDF5")
+    impute = commands.add_parser("impute", help="write imputed values of a modality as HDF5")
     impute.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(impute)
     impute.add_argument(
@@ -216,7 +220,8 @@ def _add_impute(commands: argparse._SubParsersAction) -> None:
         type=_positive,
         default=1e4,
         metavar="L",
-        help="sum of the values of a cell over all features (10,000); not log-transformed",
+        help="sum of the values of a cell over all features (10,000); not log-transformed, and not "
+        "for levels of methylation",
     )
     impute.add_argument(
         "--batch",
@@ -230,7 +235,7 @@ def _add_impute(commands: argparse._SubParsersAction) -> None:
 
 def _add_differential(commands: argparse._SubParsersAction) -> None:
     differential = commands.add_parser(
-        "differential", help="write genes or peaks that differ between groups of cells as CSV"
+        "differential", help="write features that differ between groups of cells as CSV"
     )
     differential.add_argument("model", metavar="MODEL", help="folder DIR/model of a fit")
     _add_input(differential)
@@ -300,7 +305,7 @@ def _add_input(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
         "--backed",
         choices=("auto", "yes", "no"),
         default="auto",
-        help="leave the counts on disk; auto: if they would take an eighth of the memory",
+        help="leave the counts on disk; auto: if they need more than an eighth of the memory",
     )
     _add_layers(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing except errors")

@@ -27,13 +27,15 @@ class WithMethylation(WithProteins):
     ) -> np.ndarray | pd.DataFrame:
         """Imputed methylation levels at the posterior mean of z; nothing is sampled.
 
-        A level is the expected proportion of methylated positions of a region in cells like this
-        one (docs/MODEL.md, M3). It needs no coverage of the region in the cell itself.
+        A level is the expected proportion of methylated positions of a region in cells at this
+        position of the latent (docs/MODEL.md, M3). The region need not be covered in the cell
+        itself.
 
         Args:
             data: Other cells; the fitted ones when None.
-            regions: Names wanted, in the order wanted; all modeled ones when None.
-            cells: Names wanted, in the order wanted; all when None.
+            regions: Names of the regions, in the order of the result; all modeled regions when
+                None.
+            cells: Names of the cells, in the order of the result; all when None.
             batch: As in `get_normalized_expression`.
             as_frame: The same.
 
@@ -50,10 +52,10 @@ class WithMethylation(WithProteins):
     ) -> pd.DataFrame:  # fmt: skip
         """Which regions differ in methylation between groups of cells.
 
-        See `differential_expression`. The effect (`lfc` and the columns after it, `delta`) is the
-        log2 odds ratio of the levels. `mean_*` are levels, methylated by covered positions, and
-        `detected_*` the proportion of cells in which the region is covered. No typical effect is
-        subtracted.
+        The table is that of `differential_expression`, with levels instead of counts: `lfc` and the
+        columns after it, and `delta`, are log2 odds ratios of the levels. `mean_*` are levels
+        (methylated / covered positions), and `detected_*` is the proportion of cells in which the
+        region is covered. No typical effect is subtracted.
         """
         return self.differential(
             "methylation", data, groupby=groupby, group1=group1, group2=group2, features=regions,

@@ -56,31 +56,33 @@ class SCMVP(WithMethylation):
         """Check the cells and choose the features to model, without training.
 
         Args:
-            data: MuData with modalities 'rna' and 'atac' (or 'GEX', 'peaks' and the like), (RNA
-                AnnData, ATAC AnnData), or one AnnData with `var['feature_types']`, holding raw
-                counts of the same cells. Surface proteins ('protein', 'ADT', 'Antibody Capture';
-                the last of a triple), if present, are a third modality; so is DNA methylation
-                ('methylation', 'mCG', ...), with the layers 'methylated' and 'covered' (or 'mc' and
-                'cov'), counts of cells x regions.
+            data: Raw counts of the same cells: a MuData with modalities 'rna' and 'atac' (or names
+                such as 'GEX' and 'peaks'), a pair (RNA AnnData, ATAC AnnData), or one AnnData with
+                `var['feature_types']`. Surface proteins ('protein', 'ADT', 'Antibody Capture'; the
+                third AnnData of a triple), if present, are a third modality. So is DNA methylation
+                ('methylation', 'mCG', ...), with counts in the layers 'methylated' and 'covered'
+                (or 'mc' and 'cov'), cells x regions.
             n_latent: D, dimensions of the latent. None: 20, or 10 with preset 'paper'.
             n_clusters: K, components of the mixture. None estimates K from the latent of the
                 first epochs by the Bayesian information criterion and merges components that are
                 connected in the neighbor graph into clusters (`tree`). With preset 'paper', K is
                 estimated from the rank of the cell-cell correlation matrix, and no components are
                 merged.
-            preset: 'default', or 'paper' for the published model taken literally.
+            preset: 'default', or 'paper' for the published model as far as possible.
             rna_layer: Layer with the RNA counts, or 'raw' for `.raw`; X when None. A warning is
                 given if X has whole numbers that differ from the layer 'counts' (or `.raw`).
-            atac_layer: Layer with the ATAC counts, in the same way.
+            atac_layer: Layer with the ATAC counts, as for `rna_layer`.
             min_cells: Genes and peaks with counts in fewer cells, and regions covered in fewer
                 cells, are excluded from the model; of the proteins, only those without any count.
-            batch: Column of obs, or several (donor, replicate, chemistry), whose differences are
-                removed from the latent. Each batch should contain several cell types.
-            mosaic: Also use unimodal cells (counts on disk: `read` decides); some must have both.
-            modalities: Modalities to model, of 'rna', 'atac', 'protein' and 'methylation'. None:
-                all that are there, which must include RNA and ATAC. ('rna', 'protein') is
-                CITE-seq, ('rna', 'methylation') scM&T-seq; a single one is possible, too.
-            protein_layer: Layer with the protein counts, in the same way.
+            batch: Name of a column of obs, or several names (donor, replicate, chemistry).
+                Differences between the batches are removed from the latent and from imputed values.
+                Each batch should contain several cell types.
+            mosaic: Also use cells with only one modality; some cells must have both. For counts on
+                disk, `mosaic` of `read` decides this.
+            modalities: Modalities to model, some of 'rna', 'atac', 'protein' and 'methylation': for
+                example ('rna', 'protein') for CITE-seq, ('rna', 'methylation') for scM&T-seq, or a
+                single one. None: all modalities of the data, which must include RNA and ATAC.
+            protein_layer: Layer with the protein counts, as for `rna_layer`.
             options: Fields of `scmvp.options.ModelOptions` to change.
 
         Raises:
@@ -123,11 +125,11 @@ class SCMVP(WithMethylation):
             threads: CPU threads of PyTorch; half of the CPUs that the process may use, at most 8,
                 when None. The same number is needed to reproduce a fit bit for bit. NumPy and SciPy
                 use one. Environment variables such as OMP_NUM_THREADS do not change the result.
-            callback: Called after each epoch with a dict of the epoch's history, `max_epochs`,
-                `seconds_left` and `cells_per_second`.
-            checkpoint: File for the state of the training, written after each epoch and deleted
-                at the end. If it exists, its training continues, with the result of an
-                uninterrupted training.
+            callback: Function called after each epoch with a dict: the values of the history for
+                this epoch, `max_epochs`, `seconds_left` and `cells_per_second`.
+            checkpoint: File for the state of the training, written after each epoch and deleted at
+                the end. If the file exists, the training continues from it and gives the result of
+                an uninterrupted training.
             keep_checkpoint: Do not delete the file at the end. A further call then gives the
                 same results at once; `delete_checkpoint` deletes the file.
             progress: Show the stages and epochs on standard error: as one line that is redrawn on
@@ -137,7 +139,8 @@ class SCMVP(WithMethylation):
             **training_options: Other fields of `scmvp.options.TrainingOptions`.
 
         Returns:
-            self. After a KeyboardInterrupt, with the best weights so far and `interrupted` True.
+            The model itself. After a KeyboardInterrupt, it has the best weights so far, and
+            `interrupted` is True.
 
         Raises:
             InputError: An option is out of range, or training diverged.
@@ -186,7 +189,7 @@ class SCMVP(WithMethylation):
             data: Other cells; the fitted ones when None.
             genes: Names of the genes, in the order of the result; all modeled genes when None.
             cells: Names of the cells, in the order of the result; all when None.
-            library_size: Counts per cell over all modeled genes.
+            library_size: Sum of the imputed values of a cell over all modeled genes.
             batch: Batch for which values are imputed: a level, or a dict of columns and levels.
                 None: the average over the batches of the fitted cells, the same for all cells.
             as_frame: Return a DataFrame with the names of cells and genes.
@@ -240,7 +243,8 @@ class SCMVP(WithMethylation):
                 when None.
             cells: Names of the cells, likewise; all when None.
             library_size: Counts per cell over all modeled features.
-            threshold: Keep only values of at least this, as a sparse matrix; dense when None.
+            threshold: Keep only values that are at least this large, in a sparse matrix; None: keep
+                all values in a dense matrix.
             batch: As in `get_normalized_expression`.
             progress: As in `train`.
         """
@@ -309,21 +313,22 @@ class SCMVP(WithMethylation):
             n_samples: Number of samples of z from which `lfc_model` is computed.
             latent: Posterior from which `lfc_model` is computed: 'joint' or a modality.
             seed: Seed of these samples and of the folds of features.
-            only_pos: Report only genes that are higher in the group (`lfc` above 0). Calls are
-                of log2 fold changes above delta, and the false discovery rate is that of these
-                genes.
+            only_pos: Report only genes that are higher in the group (`lfc` above 0). `prob_de` is
+                then the probability of a log2 fold change above delta, and the false discovery rate
+                is that among these genes.
             form: 'table', or 'scanpy' for the columns of `scanpy.get.rank_genes_groups_df`.
 
         Returns:
-            One row per gene and comparison. Within a comparison, genes that are higher in the group
-            come first and genes that are lower come last, each from the most to the least probable:
-            `feature`; `group`, `reference`; `lfc`, `lfc_sd`, `lfc_low`, `lfc_high`, the posterior
-            log2 fold change, its sd and its 95 % interval; `lfc_model`, `lfc_model_sd`, the same of
-            the decoded values over samples of z; `mean_*`, normalized counts, and `detected_*`,
-            proportion with a count of the feature among cells that have counts in the modality, of
-            both groups; `prob_de`, posterior probability of a
-            fold change beyond delta; `log_bayes_factor`, natural; `q_value`; `is_de`. `attrs` has
-            the log2 fold change of the typical gene, which was subtracted.
+            DataFrame with one row per gene and comparison. Within a comparison, genes that are
+            higher in the group come first and genes that are lower come last, each from the most to
+            the least probable. Columns: `feature`; `group`, `reference`; `lfc`, `lfc_sd`,
+            `lfc_low`, `lfc_high` (posterior log2 fold change, its sd and its 95 % interval);
+            `lfc_model`, `lfc_model_sd` (mean and sd of the log2 fold change of the decoded values
+            over samples of z); `mean_group`, `mean_reference` (normalized counts);
+            `detected_group`, `detected_reference` (of the cells with counts in the modality, the
+            proportion that has counts of the feature); `prob_de` (posterior probability of a fold
+            change beyond delta); `log_bayes_factor` (natural); `q_value`; `is_de`. `attrs` has the
+            log2 fold change of the typical gene, which was subtracted.
 
         Raises:
             InputError: A group of `group1` is unknown or too small, or shares no batch with its
@@ -373,11 +378,11 @@ class SCMVP(WithMethylation):
             columns: Columns of `data.obs` to show; None: numeric ones and those of few levels.
             groupby: Column of `data.obs`, such as cell types, whose markers are listed, instead of
                 those of the clusters.
-            coordinates: Positions of the cells on the map, (n, 2), of a DataFrame by name; UMAP
-                when None, or t-SNE if umap-learn is not installed.
-            n_clusters: Level of the clusters, as in `predict`.
-            resolution: The same.
-            markers: Number of genes and of peaks to list for each group.
+            coordinates: Positions of the cells on the map, (n, 2); the rows of a DataFrame are
+                matched by cell name. None: UMAP, or t-SNE if umap-learn is not installed.
+            n_clusters: Number of clusters, as in `predict`.
+            resolution: Connectivity, as in `predict`.
+            markers: Number of features of each modality to list for each group.
             title: Title of the page.
             seed: Seed of the cells drawn for the map (at most 3,000) and of their positions, of the
                 tests for markers, and of the simulated doublets.
@@ -402,7 +407,7 @@ class SCMVP(WithMethylation):
             overwrite: Replace a model that is already in the folder.
 
         Raises:
-            InputError: The folder holds a model and `overwrite` is False, or is a file.
+            InputError: The folder contains a model and `overwrite` is False, or the path is a file.
         """
         state = self._fitted().module.state_dict()
         storage.save(directory, state, self.info(), flag("overwrite", overwrite))
@@ -415,9 +420,8 @@ class SCMVP(WithMethylation):
 
         Args:
             directory: Folder that `save`, `scmvp fit` (its folder `model`) or R wrote.
-            data: Cells, such as those of the fit, which are then the model's own: methods called
-                without `data` use them. They are embedded here, once. Without them, each call
-                needs its `data`.
+            data: Cells, such as those of the fit. They are embedded once, here, and methods called
+                without `data` then use them. None: each call needs its own `data`.
             device: As in `train`.
 
         Raises:

@@ -34,10 +34,12 @@ class WithProteins(Active):
 
         Args:
             data: Other cells; the fitted ones when None.
-            proteins: Names wanted, in the order wanted; all modeled ones when None.
-            cells: Names wanted, in the order wanted; all when None.
-            library_size: Counts above the background per cell over all modeled proteins, if the
-                cell has them all: each value is multiplied by the probability that it has.
+            proteins: Names of the proteins, in the order of the result; all modeled proteins when
+                None.
+            cells: Names of the cells, in the order of the result; all when None.
+            library_size: Sum over all modeled proteins of the expected counts above the background,
+                before each value is multiplied by the probability that the cell expresses the
+                protein.
             batch: As in `get_normalized_expression`.
             as_frame: The same.
 
@@ -54,9 +56,10 @@ class WithProteins(Active):
         cells: Sequence[str] | None = None,
         as_frame: bool = False,
     ) -> np.ndarray | pd.DataFrame:
-        """Probability that cells like this one have a protein: that a count is not background.
+        """Probability that cells at this position of the latent express a protein.
 
-        It is of the cell's place in the latent, not of its own count (docs/MODEL.md, P).
+        This is the probability that a count exceeds the background. It depends on the position of
+        the cell in the latent and not on the count of the protein in this cell (docs/MODEL.md, P).
 
         Args:
             data: Other cells; the fitted ones when None.
@@ -82,9 +85,9 @@ class WithProteins(Active):
     ) -> pd.DataFrame:  # fmt: skip
         """Which proteins differ between groups of cells; see `differential_expression`.
 
-        Counts are tested as they are, with their background, which makes fold changes smaller;
-        `lfc_model` is of counts per cell without it. Fold changes are relative to the background,
-        whose own is in `attrs`, as there is no typical protein in a panel.
+        The counts are tested with their background, which makes fold changes smaller; `lfc_model`
+        refers to counts per cell without background. There is no typical protein in a panel, so
+        fold changes are relative to the background, whose own log2 fold change is in `attrs`.
         """
         return self.differential(
             "protein", data, groupby=groupby, group1=group1, group2=group2, features=proteins,

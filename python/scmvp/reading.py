@@ -61,16 +61,17 @@ def read(
             .raw.
         atac_layer: Layer with the ATAC counts.
         protein_layer: Layer with the protein counts.
-        modalities: Modalities to read, of 'rna', 'atac', 'protein' and 'methylation'; all when
-            None. A single one also says what the features of an AnnData file are that does not
-            state their types; otherwise they are peaks if they have names of genomic ranges, and
-            genes if not, and a note says so.
+        modalities: Modalities to read, some of 'rna', 'atac', 'protein' and 'methylation'; all when
+            None. A single one also states the type of the features of an AnnData file without
+            feature types. Otherwise, features of such a file are peaks if their names are genomic
+            ranges, and genes if not; a warning reports this.
         progress: Show the progress on standard error; or a function, as in `SCMVP.train`.
 
     Returns:
-        MuData with modalities 'rna' and 'atac' (or what there is of these and of 'protein' and
-        'methylation') holding the same cells in the order of the RNA, with `obsm`, `obsp` and
-        `uns` of the file; when `backed`, a `Paired`, which `SCMVP` accepts instead.
+        MuData with modalities 'rna' and 'atac' (or those of 'rna', 'atac', 'protein' and
+        'methylation' that the file has). All modalities have the same cells, in the order of the
+        RNA. `obsm`, `obsp` and `uns` are those of the file. When `backed`, a `Paired`, which
+        `SCMVP` accepts instead.
 
     Raises:
         InputError: The path does not exist, is damaged, or holds no modality that is known.

@@ -51,15 +51,16 @@ def read_samples(
     with the 0-based starts and exclusive ends of 10x files); if all samples have the same peaks,
     these are not changed. Notes report the numbers of features that were joined and left out.
 
-    The counts of merged peaks are added. If a sample has no peak at a place, its counts there are
-    zero, although its cells may have fragments there. `fragments` counts these, so use it if the
-    files are available. It counts insertions, as Cell Ranger does: each end of a fragment is
-    counted in the peak that contains it. If counts are added and some samples have counts of
-    insertions and others of fragments, the insertions are converted to fragments, (y + 1) // 2.
+    The counts of merged peaks are added. If no peak was called in a sample at a position, its
+    counts there are zero, although its cells may have fragments there. `fragments` counts these, so
+    use it if the files are available. It counts insertions, as Cell Ranger does: each end of a
+    fragment is counted in the peak that contains it. If counts are added and some samples have
+    counts of insertions and others of fragments, the insertions are converted to fragments, (y + 1)
+    // 2.
 
     Args:
-        paths: Dict of the name and path of each sample, as for `read`; or a list, in which a
-            sample is named after its file or folder; for outputs of Cell Ranger, after the
+        paths: Dict of the name and path of each sample, as for `read`; or a list of paths, in which
+            a sample is named after its file or folder, and an output of Cell Ranger after the
             folder of the run.
         peaks: 'union', all peaks, with overlapping peaks merged; 'shared', the merged peaks that
             overlap a peak of every sample; or, with `fragments`, a BED file of peaks, none of
@@ -75,10 +76,11 @@ def read_samples(
         progress: As for `read`.
 
     Returns:
-        MuData with modalities 'rna' and 'atac', or what the samples have of these and of proteins
-        and methylation; cells in the order of the samples, those without RNA last. `var` of the
-        peaks has 'chrom', 'start', 'end' and, except for a BED file, 'n_samples', the number of
-        samples with a peak there. To fit a model, use `SCMVP(mdata, batch="sample")`.
+        MuData with modalities 'rna' and 'atac', or those of 'rna', 'atac', 'protein' and
+        'methylation' that the samples have. The cells are in the order of the samples, and those
+        without RNA come last. `var` of the peaks has 'chrom', 'start', 'end' and, unless `peaks` is
+        a BED file, 'n_samples', the number of samples with a peak there. To fit a model, use
+        `SCMVP(mdata, batch="sample")`.
 
     Raises:
         InputError: A file cannot be read, or the samples do not match: different kinds of gene

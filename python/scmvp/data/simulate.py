@@ -78,11 +78,13 @@ def simulate(
         depth_spread: Standard deviation of the log library sizes, which correlate between the
             modalities.
         ambient: Mean fraction of a cell's counts that come from the average of all cells.
-        marker_fraction: Marker genes, and marker peaks without a gene, of each type and of each
-            lineage, as a fraction of the features.
-        gene_fold: Median ratio of a marker gene in its type over the others.
-        peak_fold: Median ratio of a marker peak in its type over the others.
-        peaks_per_gene: Mean number of peaks linked to a marker gene, at least one each.
+        marker_fraction: Number of marker genes, and of marker peaks that are not linked to a gene,
+            of each type and of each lineage, as a fraction of the features.
+        gene_fold: Median ratio of the expression of a marker gene in its type to that in the
+            others.
+        peak_fold: Median ratio of the accessibility of a marker peak in its type to that in the
+            others.
+        peaks_per_gene: Mean number of peaks linked to a marker gene; each has at least one.
         link_decay: Exponent with which linked peaks become rarer with their distance from the start
             of the gene (equally frequent within 5 kb); 0 for the same frequency at all distances.
         rna_theta: Inverse dispersion of the RNA counts (variance = mean + mean^2 / theta).

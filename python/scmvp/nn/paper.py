@@ -1,4 +1,4 @@
-"""Preset `paper`, the published model taken literally: its options, and what its encoders read.
+"""Preset `paper`, the published model as far as possible: its options, and what its encoders read.
 
 Each option can be had without the preset, and each reader stands where `inputs.SpectralScores` does
 otherwise. K comes from `data.rank`.

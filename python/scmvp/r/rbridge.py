@@ -56,11 +56,12 @@ def read_rds(
 ) -> MuData:
     """Read a Seurat, SingleCellExperiment or MultiAssayExperiment object from an .rds file.
 
-    Seurat: the assay with genes, the one with peaks and, if there is one, that with proteins
-    ('ADT', 'Protein', 'Antibody Capture'), of any version of assay; layers that are split by sample
-    are joined. SingleCellExperiment: the main experiment is the RNA, altExps are the others.
-    MultiAssayExperiment: one experiment each, cells matched by the sample map. Where there are
-    proteins, RNA or peaks may be absent.
+    From a Seurat object, the assays with genes, with peaks and, if there is one, with proteins
+    ('ADT', 'Protein', 'Antibody Capture') are read, in any version of the assay class; layers that
+    are split by sample are joined. In a SingleCellExperiment, the main experiment is the RNA, and
+    the altExps are the other modalities. In a MultiAssayExperiment, each modality is one
+    experiment, and cells are matched by the sample map. If there are proteins, RNA or peaks may be
+    absent.
 
     Args:
         path: The .rds file.
@@ -73,14 +74,13 @@ def read_rds(
             available.
 
     Returns:
-        MuData with modalities 'rna', 'atac' and 'protein', X the counts as stored (float64). obs:
-        metadata of the cells; factors become categoricals with the same levels, NA stays missing,
-        and 'ident' has the identities of a Seurat object if no other column has them. obsm:
-        'X_<reduction>'.
-        var of the modalities: metadata of the features, 'highly_variable' and
-        'highly_variable_rank' of the variable features, and for peaks 'chrom', 'start', 'end', as
-        the object has them (1-based, end included). uns['r_object']: names of assays, keys,
-        loadings.
+        MuData with modalities 'rna', 'atac' and 'protein'; X has the counts as stored (float64).
+        `obs`: the metadata of the cells. Factors become categoricals with the same levels, NA stays
+        missing, and 'ident' has the identities of a Seurat object if no other column has them.
+        `obsm`: the reductions, as 'X_<reduction>'. `var` of each modality: the metadata of the
+        features; 'highly_variable' and 'highly_variable_rank' for variable features; and for peaks
+        'chrom', 'start' and 'end', as in the object (1-based, end included). `uns['r_object']`:
+        names of assays, keys, loadings.
 
     Raises:
         InputError: The file does not hold paired counts.
@@ -117,11 +117,11 @@ def write_rds(
 ) -> None:
     """Write paired cells as a Seurat or SingleCellExperiment object that `readRDS()` reads.
 
-    Counts, further layers (R's 'data' of v3/v4 assays, any of v5 assays and experiments), metadata
-    of cells and features, variable features, and every `obsm['X_<name>']` as reduction `<name>`.
-    The class of the assays depends on the version of Seurat; peaks become a ChromatinAssay if
-    Signac is installed and `var` has 'chrom', 'start' and 'end'. In a SingleCellExperiment the
-    peaks are an altExp, with ranges.
+    The object has the counts, further layers (R's 'data' of v3/v4 assays, any of v5 assays and
+    experiments), metadata of cells and features, variable features, and every `obsm['X_<name>']` as
+    reduction `<name>`. The class of the assays depends on the version of Seurat; peaks become a
+    ChromatinAssay if Signac is installed and `var` has 'chrom', 'start' and 'end'. In a
+    SingleCellExperiment the peaks are an altExp, with ranges.
 
     A MuData cannot hold graphs, images, annotation and motifs of an R object. To keep them, add
     results to the file of the object with `add_to_rds`.

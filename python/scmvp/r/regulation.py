@@ -198,8 +198,8 @@ def link_peaks_lasso(
             their `var` or, without these, their names. Cells without counts of RNA or of ATAC were
             not measured there and are left out, unless these values are imputed.
         gene_coordinates: Gene coordinates (`gene.coords` in R): a table (gene; chrom, start, end,
-            strand or tss) or a GTF or BED file. When None, 'chrom' with 'tss' or 'start' and 'end',
-            and 'strand', of the RNA's `var`.
+            strand or tss), or a GTF or BED file. When None, the columns 'chrom', 'strand', and
+            'tss' or 'start' and 'end' of `var` of the RNA.
         genes: Names of genes; all when None.
         rna_layer: Layer with the RNA; X when None. A layer other than 'counts' is treated as
             imputed and log-transformed, unless `rna_imputed` and `rna_log` are given.
@@ -217,9 +217,10 @@ def link_peaks_lasso(
             seed_use, workers.
 
     Returns:
-        DataFrame with one row per link: 'gene', 'peak', 'distance', 'coefficient', 'r_squared',
-        'p_value', 'fdr', 'lambda', 'tss', 'seqnames', 'center'. pd.DataFrame(attrs['genes']) is the
-        table of all genes fitted.
+        DataFrame with one row per link, with the columns of LinkPeaksLASSO(): 'gene', 'peak',
+        'distance' (base pairs, negative upstream), 'coefficient', 'r_squared', 'p_value', 'fdr',
+        'lambda', 'tss', 'seqnames', 'center'. `pd.DataFrame(attrs['genes'])` is the table of all
+        genes fitted.
 
     Raises:
         InputError: As LinkPeaksLASSO() of R, with its message.

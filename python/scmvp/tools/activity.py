@@ -47,15 +47,16 @@ def gene_activity(
             `distance` from the start, with weight exp(-d / decay); d is the number of base pairs
             from the start to the nearest base of the peak, 0 within it.
         upstream: Base pairs before the start, for 'body'.
-        decay: Base pairs, for 'decay'.
-        distance: Base pairs, for 'decay'.
+        decay: Base pairs over which the weight falls by a factor of e, for 'decay'.
+        distance: Largest distance of a peak from the start in base pairs, for 'decay'.
         layer: Layer with raw counts; X when None.
 
     Returns:
         AnnData of cells x genes with at least one peak, in the order of `genes`. X: float64, CSR.
         var: 'n_peaks'. A peak may count for several genes. If a gene has several rows, its peaks
         are those of all rows; each counts once, with its highest weight. Cells without counts of
-        any peak were not measured: a note has their number. X stays sparse, with 0 there.
+        any peak are assumed not to have been measured; they are 0 in X, which stays sparse, and a
+        warning reports their number.
 
     Raises:
         InputError: No gene has a peak; `genes` or the names of the peaks cannot be read.

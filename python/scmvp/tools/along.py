@@ -80,8 +80,7 @@ def features_along(
     (docs/benchmarks.md has the effect on the false discovery rate).
 
     Args:
-        data: MuData (or two AnnData behind it) with raw counts, or a CSR matrix or `DiskRows` of
-            cells x features.
+        data: MuData with raw counts, or a matrix of counts, cells x features.
         modality: 'rna', 'atac' or 'protein', of a MuData.
         pseudotime: Column of obs, or (cells,); cells in which it is not finite are left out.
         cells: Boolean mask, positions or names of the cells to use, such as those of trunk and one
@@ -158,7 +157,8 @@ def trends_along(
         layer: As there.
 
     Returns:
-        (features, 50); the columns are pseudotimes with equal numbers of cells between them.
+        DataFrame, features x 50 pseudotimes (the names of the columns), with equal numbers of cells
+        between consecutive ones.
     """
     given = _input_of(data, modality, pseudotime, features, layer)
     use, t, s = _cells_to_use(given, cells, size)

@@ -35,34 +35,35 @@ def calibrate_links(
 ) -> pd.DataFrame:
     """Probability of links by a logistic regression on their factors, learned from known links.
 
-    Where some links are known, for instance from perturbed enhancers or from contacts of promoters,
-    they tell how much each factor of `SCMVP.link_peaks` weighs and how often such pairs are linked.
-    The log odds of a link are a weighted sum of the logarithms of 'contact', 'accessibility',
-    (1 + 'support') / 2 and the number of pairs of the gene, and of whether the peak is at the start
-    of the gene or of another one. The prior of the weights is N(0, 1) for factors in units of
-    their standard deviation.
+    If some links are known, for instance from perturbed enhancers or from promoter contacts, they
+    show how much weight each factor of `SCMVP.link_peaks` should have and how often such pairs are
+    linked. The log odds of a link are a weighted sum of the logarithms of 'contact',
+    'accessibility', (1 + 'support') / 2 and the number of pairs of the gene, and of whether the
+    peak is at the start of the gene or of another one. The prior of the weights is N(0, 1) for
+    factors in units of their standard deviation.
 
-    Weights describe the list that they were learned from: what it counts as a link, and which pairs
-    it could find at all. Those of one list can be worse than no weights for another; decision D28
-    of the documentation has examples.
+    Weights reflect the list from which they were learned: what it counts as a link, and which pairs
+    it can detect. Weights learned from one list can be worse for another list than no weights;
+    decision D28 of the documentation has examples.
 
     Args:
         links: All pairs, as `SCMVP.link_peaks` returns them.
         known: One row for each known pair, with the columns 'gene' and 'peak', or 'gene', 'chrom',
-            'start' and 'end' (0-based, half-open), which is every peak that overlaps. With a column
-            'linked' (bool, or 0 and 1), these pairs alone are learned from; a pair with rows of
-            both kinds is linked. Without it, the rows are links, and the other pairs of their genes
-            are not. In both cases a warning says how many pairs are not in `links`, and they are
-            left out. Peaks are matched in any spelling. With a column 'group' in `links`, `known`
-            needs it, too.
+            'start' and 'end' (0-based, half-open) of a range, which stands for every peak that
+            overlaps it. With a column 'linked' (bool, or 0 and 1), only these pairs are used for
+            learning, and a pair with both values is linked. Without this column, the rows are the
+            links, and all other pairs of their genes are not linked. Known pairs that are not in
+            `links` are left out, and a warning reports their number. Peak names match in any
+            spelling. If `links` has a column 'group', `known` needs one, too.
         weights: `attrs['weights']` of a table that was calibrated before, instead of `known`.
 
     Returns:
-        A copy of `links` with the column 'calibrated', (n,). Probabilities of known pairs are
-        cross-validated: their weights come from the genes on other chromosomes. `attrs['weights']`
-        is a dict of plain values, for JSON: 'intercept', 'weights' by term, and with `known` the
-        numbers of 'pairs' and 'linked' ones, and the 'average_precision' of the cross-validated
-        probabilities beside those of the score and of the contact alone.
+        A copy of `links` with the column 'calibrated', a probability. Probabilities of known pairs
+        are cross-validated: their weights come from the genes on other chromosomes.
+        `attrs['weights']` is a dict of plain values that can be stored as JSON: 'intercept',
+        'weights' by term and, with `known`, the numbers of 'pairs' and of 'linked' pairs, and
+        'average_precision', a dict with the average precision of the cross-validated probabilities,
+        of the contact and, if `links` has one, of the score.
 
     Raises:
         InputError: A column is missing or holds no usable values; fewer than 10 pairs are linked,

@@ -72,7 +72,8 @@ def motif_activity(
     Returns:
         AnnData of cells x motifs. X: z-scores, float64; layers['deviations']: bias-corrected
         deviations. NaN if fewer than one read is expected in the peaks with the motif, and for
-        motifs without any peak. var: 'gene' (of the factor), 'n_peaks'.
+        motifs that are in no peak or whose background sets do not vary. var: 'gene' (of the
+        factor), 'n_peaks'.
 
     Raises:
         InputError: The table has other peaks or values that are not finite, a file cannot be read,

@@ -73,17 +73,17 @@ def rank_motifs(
     """Motifs that are more active in a group of cells than in the others.
 
     Args:
-        activity: What `motif_activity` returned.
-        groupby: Column of its obs, or a value for each cell; cells with a missing value are left
-            out.
+        activity: AnnData returned by `motif_activity`.
+        groupby: Column of `activity.obs`, or a value for each cell; cells with a missing value are
+            left out.
 
     Returns:
-        One row per group and motif, within a group in decreasing order of the difference of 'mean'
-        and 'mean_rest' (z-scores): 'group', 'motif', 'gene', both means, 'auroc' (probability that
-        a cell of the group has a higher z-score than one of the others), 'p_value' (Mann-Whitney,
-        two-sided) and 'q_value' (Benjamini and Hochberg, within the group). For each motif,
-        cells without a z-score are left out; NaN if fewer than 3 cells remain in the group or
-        outside of it.
+        DataFrame with one row per group and motif, sorted within a group by decreasing difference
+        of 'mean' and 'mean_rest': 'group', 'motif', 'gene', 'mean' and 'mean_rest' (mean z-scores
+        in the group and in the other cells), 'auroc' (probability that a cell of the group has a
+        higher z-score than one of the others), 'p_value' (Mann-Whitney, two-sided) and 'q_value'
+        (Benjamini and Hochberg, within the group). For each motif, cells without a z-score are left
+        out; NaN if fewer than 3 cells remain in the group or outside it.
 
         z-scores and their means compare a motif with random sets of peaks, whereas 'auroc' and
         p-values compare cells: for measured counts they show whether a difference exceeds the noise
@@ -134,10 +134,10 @@ def motif_expression(
 
     Args:
         activity: What `motif_activity` returned.
-        expression: AnnData (X) or DataFrame, cells x genes, measured or imputed; cells are matched
-            by name, genes by `var['gene']` of the motifs, ignoring case. Each gene of a dimer
-            ('A::B') has a row. Cells without expression of any gene were not measured and are left
-            out, as a note says, if the median of the others has at least 20 genes.
+        expression: AnnData (X) or DataFrame, cells x genes, measured or imputed. Cells are matched
+            by name, and genes by `var['gene']` of the motifs, ignoring case. Each gene of a dimer
+            ('A::B') has a row. Cells without expression of any gene are left out as not measured,
+            and a warning reports this, if the other cells have a median of at least 20 genes.
 
     Returns:
         'motif', 'gene' and 'correlation' (Spearman's, over these cells with a z-score), in
@@ -183,17 +183,18 @@ def regulons(
     """Target genes of transcription factors, from links of peaks to genes and motifs of peaks.
 
     Args:
-        links: 'peak', 'gene' and 'score' (or 'coefficient', as in `link_peaks_lasso`), and 'group',
-            where there are links of several groups.
+        links: DataFrame with columns 'peak', 'gene' and 'score' (or 'coefficient', as in
+            `link_peaks_lasso`), and 'group' if it has links of several groups.
         motifs: The motifs of the peaks: a table as for `motif_activity`.
         expression: As for `motif_expression`; adds the correlation of factor and target.
-        factors: Names of the factors to return, whatever the case; all when None.
+        factors: Names of the factors to return, ignoring case; all when None.
 
     Returns:
-        'tf', 'motif', 'peak', 'gene', 'score' and, with `expression`, 'correlation' (Spearman's
-        over its cells; NaN if it lacks either gene, or one of the two does not vary or has
-        missing values); 'group' first, where `links` has it. One row per link and motif of a
-        factor, in the order of the links. Each factor of a dimer ('A::B') has a row.
+        DataFrame with one row per link and motif of a factor, in the order of the links: 'tf',
+        'motif', 'peak', 'gene', 'score' and, with `expression`, 'correlation' of factor and gene
+        (Spearman's, over the cells of `expression`; NaN if it lacks either of them, or if one does
+        not vary or has missing values). Each factor of a dimer ('A::B') has a row. If `links` has a
+        column 'group', it comes first.
 
     Raises:
         InputError: `links` lacks a column, none of its peaks is in the table of motifs, or a factor

@@ -70,12 +70,13 @@ def diffusion(
             obsm['X_{key}_diffmap'], obs['{key}_pseudotime'], obs['{key}_branch'] (if `branches`)
             and uns['{key}_diffusion']; or the latent itself, (n, D).
         root: Where the order starts: the name of a cell (for an array: its row) or, with `groupby`,
-            of a group. For a group the order starts at its tip: the cell that is farthest, by the
-            same distance, from the cells outside the group.
+            of a group. For a group, the order starts at its tip: the cell with the largest
+            diffusion distance from the cells outside the group.
         groupby: Column of obs, or one label per cell.
         use_rep: Key of the latent in obsm.
-        n_neighbors: Number of neighbors of a cell in the graph. None: a 25th of the cells, at least
-            30 and at most 60; with fewer, a graph of more cells may have a bottleneck at a branch.
+        n_neighbors: Number of neighbors of a cell in the graph. None: 1/25 of the number of cells,
+            at least 30 and at most 60. With fewer neighbors, the graph of a large data set may have
+            a bottleneck at a branch.
         n_components: Components of the diffusion map.
         branches: Also search for one fork of the path, as scanpy's `dpt` does. Cells between the
             branches, and all cells where none were found, have no branch.
@@ -83,7 +84,9 @@ def diffusion(
         seed: Seed of the neighbor search and of the eigenvectors.
 
     Returns:
-        The result, which is also added to `data` unless that is an array.
+        `Diffusion`, a named tuple: `components`, (n, n_components); `eigenvalues`; `pseudotime`,
+        (n,), from 0 at the root to 1; `branch`, (n,), integers with -1 for no branch, or None;
+        `root`, the row of the root. Unless `data` is an array, the result is also added to it.
 
     Raises:
         InputError: scanpy is missing, the root does not exist, there are fewer than 20 cells or

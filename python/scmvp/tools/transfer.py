@@ -66,9 +66,10 @@ def transfer_labels(
             computed from it.
         use_rep: Key of the latent in obsm.
         n_neighbors: Number of nearest reference cells that have a weight.
-        unassigned_below: Cells with a smaller p-value are 'unassigned', and so is about this
-            proportion of cells that resemble the reference. 0 assigns all. Where 1 / (1 + n) is not
-            below it, no cell can be unassigned, and a warning says so.
+        unassigned_below: Query cells with a smaller p-value are 'unassigned'; about the same
+            proportion of cells that do resemble the reference is also unassigned. 0 labels all
+            cells. If n is so small that 1 / (1 + n) is not below this limit, no cell can be
+            unassigned, and a warning reports this.
         key_added: Prefix of the columns in obs.
 
     Returns:
