@@ -245,13 +245,15 @@ def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path, kept):
     mdata.obs["scmvp_cluster"] = pd.Categorical(["a", "b", "c"] * 10)
     genes = ["Gene5", "Gene2"]
     rna = pd.DataFrame(np.arange(60.0).reshape(30, 2), index=mdata.obs_names, columns=genes)
+    atac = pd.DataFrame(np.ones((30, 3)), mdata.obs_names, mdata["atac"].var_names[[7, 2, 5]])
     mixed = mdata[::-1].copy()
     before = path.read_bytes()
     if kind == "mae":
         with pytest.raises(scmvp.InputError, match="MultiAssayExperiment"):
             scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", engine=kept)
         return
-    scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", imputed={"rna": rna}, engine=kept)
+    imputed = {"rna": rna, "atac": atac}
+    scmvp.add_to_rds(path, mixed, tmp_path / "new.rds", imputed=imputed, engine=kept)
     assert path.read_bytes() == before
     *differences, logged = compare(
         kept, path, tmp_path / "new.rds", "added", "Gene2", "Gene5"
@@ -261,7 +263,10 @@ def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path, kept):
     np.testing.assert_array_equal(back.obsm["X_scmvp"], latent)
     assert list(back.obs["scmvp_cluster"]) == ["a", "b", "c"] * 10
     new = set(back.obs) - set(mdata.obs)
-    assert new <= {"scmvp_cluster", "nCount_scMVP_RNA", "nFeature_scMVP_RNA"}
+    assert {re.sub("^n(Count|Feature)_scMVP_(RNA|ATAC)$", "", name) for name in new} <= {
+        "",
+        "scmvp_cluster",
+    }
     # assays of scMVP are not taken for data, and hold what was given, logged
     assert back["rna"].n_vars == 50
     values = [float(x) for x in logged.split()]
@@ -412,6 +417,15 @@ def test_the_wheel_has_the_files_of_r_that_the_bridge_shares():
     packed = re.findall(r'"shared/([a-z-]+)\.R"', project.read_text())
     assert packed == shared
     assert all((root / "r" / "shared" / f"{name}.R").exists() for name in shared)
+
+
+@needs_r
+def test_the_shared_files_have_every_function_they_use():
+    """Also those that only objects of packages need which are not installed here (Signac)."""
+    folder = Path(scmvp.__file__).parent / "r"
+    if not (folder / "shared").exists():
+        pytest.skip("this is not a source tree")
+    assert rscript(HERE / "r_missing.R", folder) == ""
 
 
 # ---- regulatory elements

@@ -9,7 +9,7 @@ or_else <- function(x, y) if (is.null(x)) y else x
 
 shared_files <- c(
   "checks", "modalities", "ranges", "matrices", "covariates", "containers", "levels",
-  "container-seurat", "container-experiment", "container-multiassay", "fits", "results"
+  "container-seurat", "container-experiment", "container-multiassay", "links", "fits", "results"
 )
 
 share <- function(folder, room) {
