@@ -405,6 +405,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "objects": {
         "methylation is left out": NOTE,
+        "has other values than read_rds read": NOTE,
         "is not counts": "case written_for_r",
         "imputed has values of": STATES,
         "must be an AnnData or a DataFrame": "case written_for_r",

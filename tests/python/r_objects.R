@@ -102,12 +102,15 @@ if (requireNamespace("SingleCellExperiment", quietly = TRUE)) {
     width_class = rep(c("a", "b"), 40)
   )
   names(parts) <- ranges
-  rows <- S4Vectors::DataFrame(gc = seq_len(50) / 50, row.names = genes)
   pca <- structure(pca, rotation = loadings, percentVar = c(30, 20, 10))
   sce <- SingleCellExperiment(
-    list(counts = rna, logcounts = data), rowData = rows, colData = columns,
-    reducedDims = list(PCA = pca), mainExpName = "genes"
+    list(counts = rna, logcounts = data), colData = columns, reducedDims = list(PCA = pca),
+    mainExpName = "genes"
   )
+  rowRanges(sce) <- GenomicRanges::GRanges(
+    "chr1", IRanges::IRanges(1:50 * 900, width = 1:50 * 7), rep(c("+", "-"), 25),
+    gc = seq_len(50) / 50
+  ) |> `names<-`(genes)
   altExp(sce, "open") <- SingleCellExperiment(list(counts = peaks), rowRanges = parts)
   keep(sce, "sce")
   altExp(sce, "ADT") <- SingleCellExperiment(list(counts = adt))

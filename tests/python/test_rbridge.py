@@ -23,6 +23,7 @@ from mudata import MuData, read_h5mu
 import scmvp
 from scmvp.cli import main
 from scmvp.errors import InputNote
+from scmvp.r import objects as objects_of_r
 from scmvp.r import regulation, rengine, rserial
 
 HERE = Path(__file__).parent
@@ -189,6 +190,10 @@ def test_object_to_mudata_and_back(kind, object_of, objects, tmp_path, kept):
         41000,
         41500,
     ]
+    if kind in ("sce", "mae"):
+        genes = mdata["rna"].var.loc[["Gene2", "Gene3"]]
+        assert genes["strand"].tolist() == ["-", "+"] and genes["start"].tolist() == [1800, 2700]
+        assert "strand" not in peaks  # none is known
     if kind in ("v3", "v5", "v5_split", "chromatin"):
         ranked = mdata["rna"].var.sort_values("highly_variable_rank")
         assert list(ranked.index[:3]) == ["Gene7", "Gene3", "Gene11"]
@@ -202,7 +207,40 @@ def test_object_to_mudata_and_back(kind, object_of, objects, tmp_path, kept):
     scmvp.write_rds(mdata, tmp_path / "back.rds", mdata.uns["r_object"]["kind"], engine=kept)
     assert compare(kept, path, tmp_path / "back.rds", "same") == ""
     filed.uns["r_object"]["reductions"]["x"] = {}
-    scmvp.write_rds(filed, tmp_path / "filed.rds", mdata.uns["r_object"]["kind"], engine=kept)
+    # what was chosen and computed anew is not mixed with what was before
+    pca = "PCA" if kind == "sce" else "pca"
+    filed["rna"].var["highly_variable"] = filed["rna"].var_names.isin(["Gene3", "Gene20"])
+    filed.obsm[f"X_{pca}"] *= 2
+    with pytest.warns(InputNote, match=f"X_{pca}.* has other values"):
+        scmvp.write_rds(filed, tmp_path / "filed.rds", mdata.uns["r_object"]["kind"], engine=kept)
+    back = scmvp.read_rds(tmp_path / "filed.rds", engine=kept)
+    assert [*back["rna"].var_names[back["rna"].var["highly_variable"]]] == ["Gene3", "Gene20"]
+    assert {*back.uns["r_object"]["reductions"][pca]} <= {"key", "assay", "global", "columns"}
+
+
+def test_loadings_go_with_the_values_they_are_of():
+    """Also of some cells, in another order, rounded to float32; not of other values."""
+    values = np.random.default_rng(0).normal(size=(5, 2))
+    counts = rserial.Named(sp.eye(5, format="csr"), list("abcde"), list("vwxyz"))
+    part = {"counts": counts, "var": pd.DataFrame(index=range(5)), "layers": []}
+    read = {"values": values, "key": ["PC_"], "columns": ["PC_1", "PC_2"], "stdev": np.ones(2)}
+    parts = {
+        "kind": ["Seurat"],
+        "methylation": [False],
+        "modalities": {"rna": {**part, "name": ["RNA"], "class": ["Assay"]}},
+        "obs": pd.DataFrame({"type": list("xyxyx")}, index=range(5)),
+        "reductions": {"pca": read},
+    }
+    mdata = objects_of_r.mudata_of(parts, Path("x.rds"))
+    some = mdata[["d", "a"]].copy()
+    some.obsm["X_pca"] = some.obsm["X_pca"].astype(np.float32)
+    for cells in (mdata, some):
+        found = objects_of_r.reductions_of(cells, {})["pca"]
+        assert {*found} == {"values", "key", "columns", "stdev"}
+    some.obsm["X_pca"][0, 0] += 1
+    with pytest.warns(InputNote, match="without the loadings"):
+        found = objects_of_r.reductions_of(some, {})["pca"]
+    assert {*found} == {"values", "key", "columns"}
 
 
 @pytest.mark.parametrize("kind", ["v3_proteins", "citeseq", "sce_proteins"])
@@ -524,6 +562,9 @@ def test_refusals_of_regulation(with_latent, refused, kept):
     smooth["atac"].X = smooth["atac"].X * 0.3
     refused(lambda: scmvp.link_peaks_lasso(smooth, **quiet), "not counts", "peaks_imputed")
     bare = mdata.copy()
+    bare["rna"].var = bare["rna"].var.drop(columns=["strand", "tss"])
+    with pytest.warns(InputNote, match="gene_coordinates: the strand of"):
+        scmvp.link_peaks_lasso(bare, genes=bare["rna"].var_names[:1].tolist(), **quiet)
     bare["rna"].var = bare["rna"].var[[]]
     refused(lambda: scmvp.link_peaks_lasso(bare, **quiet), "gene_coordinates is needed")
 

@@ -92,7 +92,8 @@ in_python <- function(sentence) {
 # refused with the names it has.
 call_scmvp <- function(name, arguments, options) {
   verb <- needs("scMVP", at_least = "0.1.0")(name)
-  known <- setdiff(names(formals(verb)), c(of_objects, names(arguments)))
+  in_r <- setdiff(names(formals(verb)), of_objects)
+  known <- setdiff(in_r, names(arguments))
   if (name == "RunCicero") known <- c(known, names(getFromNamespace("cicero_names", "scMVP")))
   snake <- gsub(".", "_", known, fixed = TRUE)
   unknown <- setdiff(names(options), snake)
@@ -103,7 +104,7 @@ call_scmvp <- function(name, arguments, options) {
     )
   }
   names(options) <- known[match(names(options), snake)]
-  spelled$dotted <- grep(".", known, fixed = TRUE, value = TRUE)
+  spelled$dotted <- grep(".", union(known, in_r), fixed = TRUE, value = TRUE)
   do.call(verb, c(arguments, options))
 }
 

@@ -26,14 +26,16 @@ further_layers <- function(part, wanted, counts, home) {
   values[lengths(values) > 0]
 }
 
-# chrom, start, end of GRanges, else of the names.
+# chrom, start, end of GRanges, and their strand where one is known; else of the names.
 places_of_peaks <- function(ranges, names) {
   if (methods::is(ranges, "GRanges") && length(ranges) == length(names) &&
         installed("GenomicRanges")) {
     table <- as.data.frame(unname(ranges))
-    return(data.frame(
+    places <- data.frame(
       chrom = as.character(table$seqnames), start = table$start, end = table$end, row.names = names
-    ))
+    )
+    if (any(table$strand != "*")) places$strand <- as.character(table$strand)
+    return(places)
   }
   said <- parse_ranges(names)
   if (anyNA(said$start)) {
@@ -49,10 +51,28 @@ whole <- function(x) {
   if (all(x <= .Machine$integer.max)) as.integer(x) else x
 }
 
-with_coordinates <- function(table, coordinates) {
-  new <- setdiff(names(coordinates), names(table))
+# All of a place is of one source: a column of the same name that says something else is renamed.
+with_coordinates <- function(table, coordinates, name) {
+  there <- intersect(names(coordinates), names(table))
+  same <- vapply(there, function(one) {
+    identical(as.character(table[[one]]), as.character(coordinates[[one]]))
+  }, NA)
+  table <- renamed_beside_ranges(table, there[!same], name)
+  new <- setdiff(names(coordinates), there[same])
   table[new] <- coordinates[new]
   list(table = table, added = new)
+}
+
+renamed_beside_ranges <- function(table, columns, name) {
+  if (length(columns) > 0) {
+    note(
+      "'", name, "': metadata of the features named ", quoted(columns), ", which their ranges ",
+      "have too, now begins with 'feature_'"
+    )
+  }
+  at <- names(table) %in% columns
+  names(table)[at] <- paste0("feature_", names(table)[at])
+  table
 }
 
 # Columns Python has a counterpart of; the others are told.
@@ -152,7 +172,8 @@ part_for_python <- function(part, home, layers, coordinates) {
   }
   added <- character()
   if (coordinates) {
-    extended <- with_coordinates(table, places_of_peaks(part$ranges(), rownames(counts)))
+    places <- places_of_peaks(part$ranges(), rownames(counts))
+    extended <- with_coordinates(table, places, part$name)
     table <- extended$table
     added <- extended$added
   }

@@ -108,7 +108,7 @@ seurat_assay <- function(part, chromatin) {
     )
   }
   assay <- with_layers(assay, part)
-  assay <- with_features(assay, part, c(part$added, if (use_signac) c("chrom", "start", "end")))
+  assay <- with_features(assay, part, c(part$added, if (use_signac) said_by_ranges(part$var)))
   key <- or_else(part$key, tolower(key_for(part$name)))
   seurat("Key<-")(assay, value = key)
 }
@@ -141,14 +141,15 @@ with_features <- function(assay, part, left_out) {
   rownames(table) <- rownames(assay)
   if (ncol(table) > 0) assay <- seurat("AddMetaData")(assay, table)
   if (any(part$var$highly_variable %in% TRUE)) {
-    variable <- rownames(assay)[part$var$highly_variable %in% TRUE]
-    if (!is.null(rank)) variable <- rownames(assay)[order(rank, na.last = NA)]
-    assay <- seurat("VariableFeatures<-")(assay, value = variable)
+    variable <- which(part$var$highly_variable %in% TRUE)
+    # a rank may be left from an earlier choice of features
+    if (!is.null(rank) && !anyNA(rank[variable])) variable <- variable[order(rank[variable])]
+    assay <- seurat("VariableFeatures<-")(assay, value = rownames(assay)[variable])
   }
   assay
 }
 
-# GRanges of chrom, start and end; NULL where there are none, or not for every feature.
+# GRanges of chrom, start, end and strand; NULL where there are none, or not for every feature.
 peak_ranges <- function(table) {
   columns <- c("chrom", "start", "end")
   if (!all(columns %in% names(table)) || !installed("GenomicRanges") ||
@@ -156,8 +157,20 @@ peak_ranges <- function(table) {
     return(NULL)
   }
   getExportedValue("GenomicRanges", "GRanges")(
-    as.character(table$chrom), getExportedValue("IRanges", "IRanges")(table$start, table$end)
+    as.character(table$chrom), getExportedValue("IRanges", "IRanges")(table$start, table$end),
+    strand = if (has_strands(table)) or_star(table$strand) else "*"
   )
+}
+
+or_star <- function(strand) ifelse(is.na(strand), "*", as.character(strand))
+
+has_strands <- function(table) {
+  "strand" %in% names(table) && all(or_star(table$strand) %in% c("+", "-", "*"))
+}
+
+# Columns that the ranges of these features say.
+said_by_ranges <- function(table) {
+  c("chrom", "start", "end", if (has_strands(table)) "strand")
 }
 
 # `modalities`: parts by the core's name of each.
@@ -205,7 +218,12 @@ seurat_dimreduc <- function(one, name, default, object) {
     refuse("'", name, "' is the name of something else in the object; rename the reduction")
   }
   values <- one$values
-  columns <- or_else(one$columns, paste0(key, seq_len(ncol(values))))
+  columns <- one$columns
+  # Seurat wants names that end in numbers, which tell them apart once their key is before them
+  numbers <- sub("^.*?([0-9]*)$", "\\1", columns, perl = TRUE)
+  if (is.null(columns) || any(numbers == "") || anyDuplicated(numbers)) {
+    columns <- paste0(key, seq_len(ncol(values)))
+  }
   dimnames(values) <- list(colnames(object), columns)
   keep <- !is.na(rowSums(values))
   loadings <- one$loadings
@@ -255,12 +273,12 @@ experiment_of <- function(part) {
   ranges <- peak_ranges(rows)
   layers <- part$layers
   for (layer in names(layers)) dimnames(layers[[layer]]) <- dimnames(part$counts)
-  # rowData of ranges must not repeat what the ranges say
-  if (!is.null(ranges)) rows <- rows[setdiff(names(rows), c("chrom", "start", "end"))]
-  clash <- c("seqnames", "ranges", "strand", "start", "end", "width", "element", "seqlevels")
-  if (!is.null(ranges)) names(rows)[names(rows) %in% clash] <- paste0(
-    "feature_", names(rows)[names(rows) %in% clash]
-  )
+  if (!is.null(ranges)) {
+    # rowData of ranges must not repeat what the ranges say
+    rows <- rows[setdiff(names(rows), said_by_ranges(rows))]
+    clash <- c("seqnames", "ranges", "strand", "start", "end", "width", "element", "seqlevels")
+    rows <- renamed_beside_ranges(rows, intersect(names(rows), clash), part$name)
+  }
   x <- needs("SingleCellExperiment")("SingleCellExperiment")(
     assays = c(list(counts = part$counts), layers)
   )

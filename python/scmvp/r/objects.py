@@ -33,17 +33,9 @@ RECORD = "r_object"
 PREFIX = "X_"  # of reductions in obsm
 ASSAYS = {"rna": "RNA", "atac": "ATAC", "protein": "ADT"}
 IMPUTED = {modality: f"scMVP_{name}" for modality, name in ASSAYS.items()}
-# Columns of an embedding's record that are arrays of R, as they are named there.
-_REDUCTION_RECORD = (
-    "key",
-    "assay",
-    "global",
-    "columns",
-    "stdev",
-    "percent_var",
-    "loadings",
-    "loadings_features",
-)
+# What else an embedding has in R: whatever its values are, and only of those that were read.
+_ITS_NAMES = ("key", "assay", "global", "columns")
+_OF_ITS_VALUES = ("stdev", "percent_var", "loadings", "loadings_features")
 
 
 # ---- from R --------------------------------------------------------------------------------------
@@ -85,9 +77,10 @@ def mudata_of(parts: dict[str, Any], path: Path) -> MuData:
     record["reductions"] = {}
     for name, one in as_dict(parts["reductions"]).items():
         mdata.obsm[PREFIX + name] = np.ascontiguousarray(one["values"])
-        record["reductions"][name] = {
-            key: _storable(one[key]) for key in _REDUCTION_RECORD if _present(one.get(key))
-        }
+        kept = [key for key in (*_ITS_NAMES, *_OF_ITS_VALUES) if _present(one.get(key))]
+        record["reductions"][name] = {key: _storable(one[key]) for key in kept}
+        if not {*_OF_ITS_VALUES}.isdisjoint(kept):
+            record["reductions"][name]["rows"] = np.unique(_digests(one["values"]))
     mdata.uns[RECORD] = record
     return mdata
 
@@ -190,13 +183,14 @@ def reductions_of(
     for name, values in mdata.obsm.items():
         if str(name).startswith(PREFIX):
             short = str(name)[len(PREFIX) :]
-            known = dict(record.get(short, {}))
-            if len(known.get("columns", ())) != _matrix(values).shape[1]:
-                known = {key: known[key] for key in ("key", "assay", "global") if key in known}
-            found[short] = {
-                "values": _matrix(values),
-                **{key: of_record(known, key) for key in known},
-            }
+            matrix = _matrix(values)
+            known, outdated = _split_record(record.get(short, {}), matrix)
+            found[short] = {"values": matrix, **known}
+            if outdated:
+                note(
+                    f"obsm['{name}'] has other values than read_rds read, so it is written without "
+                    "the loadings and standard deviations of those"
+                )
     for modality, adata in parts.items() if everywhere else ():
         for name, values in adata.obsm.items():
             if str(name).startswith(PREFIX):
@@ -204,6 +198,23 @@ def reductions_of(
                 short = f"{modality}_{short}" if short in found else short
                 found[short] = {"values": _matrix(values)}
     return found
+
+
+def _split_record(record: Mapping[str, Any], matrix: np.ndarray) -> tuple[dict, list[str]]:
+    """What a record says of an embedding (some cells, in any order), and what it no longer says."""
+    known = {key: of_record(record, key) for key in (*_ITS_NAMES, *_OF_ITS_VALUES) if key in record}
+    if len(known.get("columns", ())) != matrix.shape[1]:
+        known.pop("columns", None)
+    outdated = [key for key in _OF_ITS_VALUES if key in known]
+    if np.isin(_digests(matrix), record.get("rows", ())).all():
+        outdated = []
+    return {key: value for key, value in known.items() if key not in outdated}, outdated
+
+
+def _digests(matrix: np.ndarray) -> np.ndarray:
+    """One number for the values of each row, as float32: programs round embeddings to these."""
+    rows = pd.DataFrame(np.asarray(matrix, np.float32))
+    return pd.util.hash_pandas_object(rows, index=False).to_numpy()
 
 
 def _matrix(values: Any) -> np.ndarray:

@@ -152,7 +152,7 @@ def write_rds(
     obs = cells_table(mdata, parts)
     identity = record.get("identity") if same else None
     kept = {
-        modality: {key: of_record(record[modality], key) for key in ("class", "key")}
+        modality: {key: of_record(record[modality], key) for key in ("class", "key", "added")}
         for modality in (parts if same else ())
         if modality in record
     }
@@ -163,7 +163,6 @@ def write_rds(
                 **features_part(adata, modality, layers[modality], _LAYERS[as_]),
                 "name": names[modality],
                 **kept.get(modality, {}),
-                "added": of_record(record.get(modality, {}), "added"),
             }
             for modality, adata in parts.items()
         },
