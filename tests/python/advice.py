@@ -406,6 +406,8 @@ ADVICE: dict[str, dict[str, str]] = {
     "objects": {
         "methylation is left out": NOTE,
         "has other values than read_rds read": NOTE,
+        "into the obs of a modality as well": NOTE,
+        "that R has no vectors for": NOTE,
         "is not counts": "case written_for_r",
         "imputed has values of": STATES,
         "must be an AnnData or a DataFrame": "case written_for_r",

@@ -62,6 +62,19 @@ v3 <- with_features(CreateAssayObject(counts = rna))
 v3@data <- data
 keep(seurat(v3, CreateAssayObject(counts = peaks)), "v3")
 
+# 2^40 + 1, -5 and NA of the package bit64, which may be missing: two integers in each double
+halves <- rep(c(1L, 256L, -5L, -1L, 0L, NA), 10)
+other <- CreateSeuratObject(v3)
+other@meta.data$id <- structure(
+  readBin(writeBin(halves, raw(), endian = "little"), "double", 30, endian = "little"),
+  class = "integer64"
+)
+other@meta.data$day <- as.Date("2024-02-28") + 1:30
+other@meta.data$time <- as.POSIXct("2024-01-01 23:59:59.25", tz = "Etc/GMT+5") + 0:29
+other@meta.data$small <- 1:30 * 1e-9
+other@meta.data$type <- columns$type
+saveRDS(other, "classes.rds")
+
 adt <- counts(paste0("CD", 1:8), cells)
 invisible(writeMM(adt, "protein.mtx"))
 three <- seurat(v3, CreateAssayObject(counts = peaks))
@@ -113,6 +126,9 @@ if (requireNamespace("SingleCellExperiment", quietly = TRUE)) {
   ) |> `names<-`(genes)
   altExp(sce, "open") <- SingleCellExperiment(list(counts = peaks), rowRanges = parts)
   keep(sce, "sce")
+  altExp(sce, "again") <- altExp(sce, "open")
+  saveRDS(sce, "peaks_twice.rds")
+  altExp(sce, "again") <- NULL
   altExp(sce, "ADT") <- SingleCellExperiment(list(counts = adt))
   keep(sce, "sce_proteins")
   altExp(sce, "ADT") <- NULL

@@ -23,8 +23,9 @@ from mudata import MuData, read_h5mu
 import scmvp
 from scmvp.cli import main
 from scmvp.errors import InputNote
+from scmvp.modalities import ATAC
 from scmvp.r import objects as objects_of_r
-from scmvp.r import regulation, rengine, rserial
+from scmvp.r import regulation, rengine, rserial, tables
 
 HERE = Path(__file__).parent
 KINDS = ("v3", "v5", "v5_split", "chromatin", "sce", "mae")
@@ -311,6 +312,97 @@ def test_results_are_added_and_all_else_stays(kind, object_of, tmp_path, kept):
     np.testing.assert_allclose(values, np.log1p([3, 2]), rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_columns_of_other_classes_and_columns_that_differ(objects, tmp_path, kept):
+    def read(path):
+        with pytest.warns(InputNote, match="dates or times are text, in UTC: 'day', 'time'"):
+            return scmvp.read_rds(path, engine=kept)
+
+    mdata = read(objects / "classes.rds")
+    first = mdata.obs.iloc[:3]
+    np.testing.assert_array_equal(first["id"], [2**40 + 1, -5, np.nan])
+    assert first["day"].tolist() == ["2024-02-29", "2024-03-01", "2024-03-02"]
+    assert first["time"].tolist()[:2] == [
+        "2024-01-02T04:59:59.250000Z",
+        "2024-01-02T05:00:00.250000Z",
+    ]
+    new = mdata.copy()
+    new.obs["small"] = new.obs["small"].to_numpy()[::-1]
+    new.obs["type"] = new.obs["type"].cat.reorder_categories(["B", "C", "A"])
+    new.obs["many"] = [[1, 2]] * 30
+    with pytest.warns(InputNote) as told:
+        scmvp.add_to_rds(objects / "classes.rds", new, tmp_path / "new.rds", engine=kept)
+    notes = [str(one.message) for one in told if one.category is InputNote]
+    assert len(notes) == 2 and notes[0].endswith("which are written: 'small'")
+    assert notes[1].endswith("are written as text: 'many'")
+    back = read(tmp_path / "new.rds")  # where dates still are dates
+    pd.testing.assert_frame_equal(back.obs[[*mdata.obs]], new.obs[[*mdata.obs]])
+    assert {*back.obs} - {*mdata.obs} == {"many"}
+    if not r_has("bit64"):
+        return
+    some = mdata[mdata.obs["type"].isin(["B"])].copy()  # without the other categories
+    scmvp.add_to_rds(
+        objects / "classes.rds", some, tmp_path / "new.rds", cells="shared", engine=kept
+    )
+    back = read(tmp_path / "new.rds")
+    pd.testing.assert_frame_equal(back.obs, mdata.obs.loc[some.obs_names])
+
+
+def test_columns_of_python_objects_are_what_they_hold():
+    frame = pd.DataFrame(
+        {
+            "flag": np.array([True, None], dtype=object),
+            "number": np.array([1.5, None], dtype=object),
+            "whole": [1, 2],
+            "text": ["a", None],
+            "type": pd.Categorical(["x", None]),
+            "day": pd.to_datetime(["2024-02-28", None]),
+            "list": [[1], [2, 3]],
+        },
+        index=["r1", "r2"],
+    )
+    found, told = tables.vectors(frame)
+    assert told == ["day", "list"] and list(found) == list(frame)
+    assert found["flag"].tolist() == [True, pd.NA] and found["flag"].dtype == "boolean"
+    np.testing.assert_array_equal(found["number"], [1.5, np.nan])
+    pd.testing.assert_frame_equal(
+        found[["whole", "text", "type"]], frame[["whole", "text", "type"]]
+    )
+    assert found["day"].tolist() == ["2024-02-28 00:00:00", None]
+
+
+@pytest.mark.slow
+def test_experiments_of_a_file_and_what_each_is(object_of, objects, tmp_path, refused, kept):
+    mdata = scmvp.read_rds(object_of("sce"), engine=kept)
+    twice = objects / "peaks_twice.rds"
+    refused(
+        lambda: scmvp.read_rds(twice, engine=kept),
+        "2 experiments could be the peak experiment (open, again)",
+        "peak_assay",
+    )
+    # peaks that only the name of their part tells, and columns that Seurat would not take
+    mdata["atac"].var_names = [f"p{i}" for i in range(80)]
+    mdata.uns["r_object"]["atac"]["name"] = "ATAC"
+    mdata.uns["r_object"]["reductions"]["PCA"]["columns"] = np.array(["X", "Y", "Z"], object)
+    for kind in ("SingleCellExperiment", "Seurat"):
+        scmvp.write_rds(mdata, tmp_path / "x.rds", kind, engine=kept)
+        back = scmvp.read_rds(tmp_path / "x.rds", engine=kept)
+        places = ["chrom", "start", "end"]
+        for modality in ("rna", "atac"):
+            assert (back[modality].X != mdata[modality].X).nnz == 0
+            expected = mdata[modality].var[places]
+            assert back[modality].var[places].to_numpy().tolist() == expected.to_numpy().tolist()
+        np.testing.assert_array_equal(back.obsm["X_PCA"], mdata.obsm["X_PCA"])
+    # several that could be the RNA: the main one
+    genes = scmvp.read_rds(object_of("sce"), engine=kept)
+    genes.uns["r_object"]["atac"]["name"] = "tiles"
+    genes["atac"].var_names = mdata["atac"].var_names
+    scmvp.write_rds(genes, tmp_path / "x.rds", "SingleCellExperiment", engine=kept)
+    with pytest.warns(InputNote, match="read as the RNA, and 'tiles' not; .* with rna_assay$"):
+        only = scmvp.read_rds(tmp_path / "x.rds", engine=kept)
+    assert [*only.mod] == ["rna"] and (only["rna"].X != genes["rna"].X).nnz == 0
+
+
 @pytest.mark.parametrize("kind", ["v3", "sce"])
 @pytest.mark.slow
 def test_columns_keep_their_names(kind, object_of, tmp_path, kept):
@@ -455,6 +547,12 @@ def test_the_wheel_has_the_files_of_r_that_the_bridge_shares():
     packed = re.findall(r'"shared/([a-z-]+)\.R"', project.read_text())
     assert packed == shared
     assert all((root / "r" / "shared" / f"{name}.R").exists() for name in shared)
+
+
+def test_peaks_have_the_same_names_in_r():
+    code = (Path(scmvp.__file__).parent / "r" / "objects-in.R").read_text(encoding="utf-8")
+    told = re.search(r"peak_spellings <- c\((.*?)\)", code, re.S)
+    assert tuple(re.findall('"([a-z]+)"', told[1])) == ATAC.spellings
 
 
 @needs_r

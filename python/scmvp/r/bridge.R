@@ -198,9 +198,21 @@ answer <- function(request, result) {
   invisible(NULL)
 }
 
+# As in a package, functions of base come before those of packages that an object brings with it:
+# generics of BiocGenerics, such as Filter(), would put their own words around a refusal.
+like_a_package <- function(here) {
+  inside <- list2env(as.list(here), parent = .BaseNamespaceEnv)
+  for (name in ls(inside)) {
+    if (is.function(inside[[name]]) && identical(environment(inside[[name]]), here)) {
+      environment(inside[[name]]) <- inside
+    }
+  }
+  inside
+}
+
 if (exists("scmvp_inside")) {
-  answer
+  like_a_package(environment())$answer
 } else {
   paths <- commandArgs(trailingOnly = TRUE)
-  answer(paths[1], paths[2])
+  like_a_package(environment())$answer(paths[1], paths[2])
 }

@@ -78,6 +78,14 @@ renamed_beside_ranges <- function(table, columns, name) {
 # Columns Python has a counterpart of; the others are told.
 plain_frame <- function(frame, rows, what) {
   frame <- as.data.frame(frame, optional = TRUE)
+  unique <- make.unique(names(frame))
+  if (anyDuplicated(names(frame))) {
+    note(
+      "columns of ", what, " with the name of another are numbered: ",
+      quoted(setdiff(unique, names(frame)))
+    )
+  }
+  names(frame) <- unique
   columns <- lapply(frame, plain_column)
   lost <- vapply(columns, is.null, NA)
   if (any(lost)) {
@@ -86,12 +94,24 @@ plain_frame <- function(frame, rows, what) {
       quoted(names(columns)[lost])
     )
   }
+  times <- vapply(frame, inherits, NA, c("Date", "POSIXt"))
+  if (any(times)) {
+    note(
+      "columns of ", what, " with dates or times are text, in UTC: ", quoted(names(frame)[times])
+    )
+  }
   structure(columns[!lost], row.names = as.character(rows), class = "data.frame")
 }
 
 plain_column <- function(x) {
-  if (inherits(x, c("Date", "POSIXt"))) {
+  if (inherits(x, "Date")) {
     return(as.character(x))
+  }
+  if (inherits(x, "POSIXt")) {
+    return(text_of_times(x))
+  }
+  if (inherits(x, "integer64")) {
+    return(numbers_of_integer64(x))
   }
   if (is.factor(x)) {
     return(factor(as.character(x), levels = levels(x), ordered = is.ordered(x)))
@@ -102,6 +122,28 @@ plain_column <- function(x) {
   if (is.object(x)) as.numeric(x) else unname(x)
 }
 
+# To the microsecond: format() would cut what a double cannot hold exactly.
+text_of_times <- function(x) {
+  microseconds <- round(as.numeric(as.POSIXct(x)) * 1e6)
+  seconds <- as.POSIXct(microseconds %/% 1e6, origin = "1970-01-01", tz = "UTC")
+  rest <- microseconds %% 1e6
+  text <- paste0(
+    format(seconds, "%Y-%m-%dT%H:%M:%S"),
+    if (any(rest > 0, na.rm = TRUE)) sprintf(".%06.0f", rest), "Z"
+  )
+  replace(text, is.na(microseconds), NA)
+}
+
+# Of the package bit64, which may be missing: integers of 64 bits in the place of doubles.
+numbers_of_integer64 <- function(x) {
+  bytes <- writeBin(as.vector(unclass(x)), raw(), endian = "little")
+  halves <- matrix(readBin(bytes, "integer", 2 * length(x), endian = "little"), 2)
+  # what R reads as NA is the smallest number of 32 bits
+  halves[is.na(halves)] <- -2^31
+  low <- halves[1, ] %% 2^32
+  ifelse(halves[2, ] == -2^31 & low == 0, NA, halves[2, ] * 2^32 + low)
+}
+
 # ---- in ------------------------------------------------------------------------------------------
 
 # The parts by kind: those of RNA, peaks and proteins that there are.
@@ -109,6 +151,8 @@ parts_for_python <- function(object, parts, given) {
   words <- utils::modifyList(
     about(object), list(rna = "rna.assay", peaks = "peak.assay", protein = "protein.assay")
   )
+  parts <- with_peaks_by_name(parts)
+  if (is.null(given$rna)) given$rna <- main_of_several(parts, words, unlist(given))
   found <- without_nulls(find_parts(
     parts, words, given,
     wanted = counted_kinds, needed = character()
@@ -116,6 +160,37 @@ parts_for_python <- function(object, parts, given) {
   # says what was searched
   if (length(found) == 0) found <- find_parts(parts, words, given)
   found
+}
+
+# Peaks whose names are no ranges, as Python may have written them, are known by what their part is
+# called, where no other part has ranges for names.
+with_peaks_by_name <- function(parts) {
+  if (length(candidates_of(parts, "peaks")) == 0) {
+    for (name in candidates_of(parts, "rna")) {
+      if (gsub("[^a-z]", "", tolower(name)) %in% peak_spellings) parts[[name]]$kind <- "peaks"
+    }
+  }
+  parts
+}
+
+# As Python knows them (modalities.py).
+peak_spellings <- c(
+  "atac", "peak", "peaks", "chromatinaccessibility", "accessibility", "scatac", "snatac",
+  "atacseq", "scatacseq", "snatacseq"
+)
+
+# Of several experiments that could be the RNA, the main one; others are no candidates of a
+# SingleCellExperiment. NULL for objects without such a one.
+main_of_several <- function(parts, words, taken) {
+  usable <- candidates_of(parts, "rna", taken)
+  if (words$part != "experiment" || length(usable) < 2 || !any(words$main %in% usable)) {
+    return(NULL)
+  }
+  note(
+    "the main experiment is read as the RNA, and ", quoted(setdiff(usable, words$main)), " not; ",
+    "name another experiment with rna.assay ="
+  )
+  words$main
 }
 
 call_read <- function(path, rna_assay, peak_assay, protein_assay, layers) {
@@ -134,8 +209,9 @@ call_read <- function(path, rna_assay, peak_assay, protein_assay, layers) {
   })
   names(sent) <- of_kind(names(parts), "core")
   cells <- colnames(sent[[1]]$counts)
-  data <- if (class == "Seurat") methods::slot(object, "meta.data") else cell_data(object, home)
-  obs <- plain_frame(data[cells, , drop = FALSE], cells, "the cells")
+  data <- columns_of_cells(object, home)
+  # made plain before rows are taken, which may need the package of a class
+  obs <- plain_frame(data, rownames(data), "the cells")[cells, , drop = FALSE]
   identity <- if (class == "Seurat") identity_of(object, obs)
   if (identical(identity$column, "ident")) obs$ident <- identity$values
   list(
@@ -163,8 +239,8 @@ identity_of <- function(object, obs) {
 part_for_python <- function(part, home, layers, coordinates) {
   counts <- part$counts(home)
   table <- part$table()
+  table <- plain_frame(table, part$features, paste0("the features of '", part$name, "'"))
   table <- table[match(rownames(counts), part$features), , drop = FALSE]
-  table <- plain_frame(table, rownames(counts), paste0("the features of '", part$name, "'"))
   variable <- part$variable()
   if (length(variable) > 0) {
     table$highly_variable <- rownames(counts) %in% variable

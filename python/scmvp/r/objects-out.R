@@ -17,6 +17,28 @@ call_add <- function(input, path, cells, only_these, obs, reductions, assays) {
       "the RNA, or add them in R"
     )
   }
+  object <- with_results(object, cells, only_these)
+  at <- match(colnames(object), cells)
+  rows <- function(x) x[at, , drop = FALSE]
+  obs <- differing_columns(rows(obs), columns_of_cells(object))
+  reductions <- lapply(reductions, function(one) {
+    one$values <- rows(one$values)
+    one
+  })
+  reductions <- differing_reductions(reductions, object, kind)
+  assays <- lapply(assays, function(one) {
+    one$values <- one$values[, at, drop = FALSE]
+    dimnames(one$values) <- list(one$features, colnames(object))
+    one
+  })
+  add <- if (kind == "Seurat") add_to_seurat else add_to_experiment
+  object <- add(object, obs, reductions, assays)
+  saveRDS(object, path)
+  list(class = kind, cells = ncol(object))
+}
+
+# The object with the cells that have results: all, or `only_these`.
+with_results <- function(object, cells, only_these) {
   here <- colnames(object)
   if (is.null(here)) refuse("its cells have no names")
   unknown <- setdiff(cells, here)
@@ -36,42 +58,49 @@ call_add <- function(input, path, cells, only_these, obs, reductions, assays) {
   }
   if (length(missing) > 0) {
     # the generic of SeuratObject or of SummarizedExperiment, which is loaded with the object
-    needs(if (kind == "Seurat") "SeuratObject" else "SingleCellExperiment")
+    needs(if (class_of(object) == "Seurat") "SeuratObject" else "SingleCellExperiment")
+    # whose rows are no integers any more where it is missing
+    if (any(vapply(columns_of_cells(object), inherits, NA, "integer64"))) needs("bit64")
     object <- object[, here[here %in% cells]]
   }
-  at <- match(colnames(object), cells)
-  rows <- function(x) x[at, , drop = FALSE]
-  obs <- differing_columns(rows(obs), if (kind == "Seurat") {
-    attr(object, "meta.data")
-  } else {
-    needs("SummarizedExperiment")("colData")(object)
-  })
-  reductions <- lapply(reductions, function(one) {
-    one$values <- rows(one$values)
-    one
-  })
-  reductions <- differing_reductions(reductions, object, kind)
-  assays <- lapply(assays, function(one) {
-    one$values <- one$values[, at, drop = FALSE]
-    dimnames(one$values) <- list(one$features, colnames(object))
-    one
-  })
-  add <- if (kind == "Seurat") add_to_seurat else add_to_experiment
-  object <- add(object, obs, reductions, assays)
-  saveRDS(object, path)
-  list(class = kind, cells = ncol(object))
+  object
+}
+
+columns_of_cells <- function(object, home = NULL) {
+  if (class_of(object) == "Seurat") attr(object, "meta.data") else cell_data(object, home)
 }
 
 # What is in the object already stays as it is: a column that has been to Python may have lost its
 # class on the way.
 differing_columns <- function(new, old) {
+  names(old) <- make.unique(names(old))
   same <- vapply(names(new), function(name) {
-    name %in% names(old) && isTRUE(all.equal(as_text(new[[name]]), as_text(old[[name]])))
+    name %in% names(old) && same_column(new[[name]], plain_column(old[[name]]))
   }, NA)
   new[!same]
 }
 
-as_text <- function(x) if (is.numeric(x)) as.numeric(x) else as.character(x)
+# `old`: as it was sent to Python, where text may have become categories.
+same_column <- function(new, old) {
+  if (is.factor(new) && is.factor(old) && !same_levels(new, old)) {
+    return(FALSE)
+  }
+  if (is.numeric(new)) {
+    return(is.numeric(old) && identical(numbers_or_na(new), numbers_or_na(old)))
+  }
+  !is.null(old) && !is.numeric(old) && identical(as.character(new), as.character(old))
+}
+
+# AnnData drops levels without cells when it takes some of the cells.
+same_levels <- function(new, old) {
+  is.ordered(new) == is.ordered(old) &&
+    (identical(levels(new), levels(old)) || identical(levels(new), levels(droplevels(old))))
+}
+
+numbers_or_na <- function(x) {
+  x <- as.numeric(x)
+  replace(x, is.nan(x), NA)
+}
 
 differing_reductions <- function(new, object, kind) {
   there <- if (kind == "Seurat") {

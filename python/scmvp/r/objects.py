@@ -23,8 +23,9 @@ from ..data.names import as_names, note
 from ..data.places import place_in_memory, places_of, raw_in_place, remedy
 from ..errors import InputError
 from ..modalities import label_of
-from ..words import count_of
+from ..words import count_of, name_some
 from .rserial import Named
+from .tables import vectors
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -70,8 +71,9 @@ def mudata_of(parts: dict[str, Any], path: Path) -> MuData:
         record[modality] = {name: text[0] for name, text in about.items() if text}
         if part.get("added"):
             record[modality]["added"] = np.array(part["added"], dtype=object)
-    first = next(iter(modalities.values()))
+    known_in, first = next(iter(modalities.items()))
     first.obs = parts["obs"].set_axis(first.obs_names)
+    record[known_in]["copied"] = np.array([*first.obs], dtype=object)
     with in_file(path):
         mdata = join_all(modalities)
     record["reductions"] = {}
@@ -163,15 +165,35 @@ def features_part(
 def cells_table(mdata: MuData, parts: Mapping[str, AnnData]) -> pd.DataFrame:
     """Columns of all obs, once each; a modality's own column of a taken name gets its prefix."""
     cells = mdata.obs_names
+    record = as_dict(mdata.uns.get(RECORD, {}))
     table = own_columns(mdata.obs, {name: adata.obs for name, adata in mdata.mod.items()}).copy()
+    outdated = []
     for modality, adata in parts.items():
         columns = adata.obs.reindex(cells)
+        copied = of_record(record.get(modality, {}), "copied") or ()
         for name in columns:
             if name not in table:
                 table[name] = columns[name].array
-            elif not same_column(table[name], columns[name]):
+            elif same_column(table[name], columns[name]):
+                continue
+            elif name in copied:
+                outdated.append(name)
+            else:
                 table[f"{modality}_{name}"] = columns[name].array
+    if outdated:
+        note(
+            "columns that read_rds put into the obs of a modality as well have other values there "
+            f"than in obs of the MuData, which are written: {name_some(outdated)}"
+        )
     return table.set_axis(as_names(cells))
+
+
+def vectors_of(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    """A table as R gets it."""
+    found, told = vectors(table)
+    if told:
+        note(f"columns of {what} that R has no vectors for are written as text: {name_some(told)}")
+    return found
 
 
 def reductions_of(

@@ -31,6 +31,7 @@ from .objects import (
     mudata_of,
     of_record,
     reductions_of,
+    vectors_of,
 )
 from .rengine import call
 
@@ -58,10 +59,11 @@ def read_rds(
 
     From a Seurat object, the assays with genes, with peaks and, if there is one, with proteins
     ('ADT', 'Protein', 'Antibody Capture') are read, in any version of the assay class; layers that
-    are split by sample are joined. In a SingleCellExperiment, the main experiment is the RNA, and
-    the altExps are the other modalities. In a MultiAssayExperiment, each modality is one
-    experiment, and cells are matched by the sample map. If there are proteins, RNA or peaks may be
-    absent.
+    are split by sample are joined. In a SingleCellExperiment, the main experiment is the RNA unless
+    it contains peaks, and the altExps are the other modalities. In a MultiAssayExperiment, each
+    modality is one experiment, and cells are matched by the sample map. Peaks are recognized by
+    names such as chr1-100-200 or, if no part has such names, by the name of the part ('ATAC',
+    'peaks'). If there are proteins, RNA or peaks may be absent.
 
     Args:
         path: The .rds file.
@@ -75,12 +77,13 @@ def read_rds(
 
     Returns:
         MuData with modalities 'rna', 'atac' and 'protein'; X has the counts as stored (float64).
-        `obs`: the metadata of the cells. Factors become categoricals with the same levels, NA stays
-        missing, and 'ident' has the identities of a Seurat object if no other column has them.
-        `obsm`: the reductions, as 'X_<reduction>'. `var` of each modality: the metadata of the
-        features; 'highly_variable' and 'highly_variable_rank' for variable features; and for peaks
-        'chrom', 'start' and 'end', as in the object (1-based, end included). `uns['r_object']`:
-        names of assays, keys, loadings.
+        `obs`: the metadata of the cells. Factors become categoricals with the same levels, dates
+        and times become text (times in UTC), NA stays missing, and 'ident' has the identities of a
+        Seurat object if no other column has them. `obsm`: the reductions, as 'X_<reduction>'.
+        `var` of each modality: the metadata of the features; 'highly_variable' and
+        'highly_variable_rank' for variable features; and for peaks 'chrom', 'start' and 'end', as
+        in the object (1-based, end included), with 'strand' if it is known; for genes, too, if the
+        object has their ranges. `uns['r_object']`: names of assays, keys, loadings.
 
     Raises:
         InputError: The file does not hold paired counts.
@@ -149,7 +152,7 @@ def write_rds(
     parts = _parts_to_write(mdata)
     names = ASSAYS | {m: str(record[m]["name"]) for m in ASSAYS if m in record}
     layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
-    obs = cells_table(mdata, parts)
+    obs = vectors_of(cells_table(mdata, parts), "the cells")
     identity = record.get("identity") if same else None
     kept = {
         modality: {key: of_record(record[modality], key) for key in ("class", "key", "added")}
@@ -170,6 +173,8 @@ def write_rds(
         "identity": identity if identity in obs else None,
         "reductions": reductions_of(mdata, parts),
     }
+    for modality, part in arguments["modalities"].items():
+        part["var"] = vectors_of(part["var"], f"the features of '{names[modality]}'")
     _written(out, lambda partial: call("write", {"path": str(partial), **arguments}, engine))
 
 
@@ -242,6 +247,7 @@ def add_to_rds(
     check_unique(names, "cell names of mdata", "obs_names")
     parts = dict(mdata.mod) if is_mudata(mdata) else {}
     obs = cells_table(mdata, parts) if parts else mdata.obs.set_axis(names)
+    obs = vectors_of(obs, "the cells")
     if as_dict(mdata.uns.get(RECORD, {})).get("identity") == "ident":
         obs = obs.drop(columns="ident", errors="ignore")  # it stands for what the object has
     arguments = {

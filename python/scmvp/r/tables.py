@@ -14,6 +14,25 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=frame.index.astype(str))
 
 
+def vectors(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Columns of Python objects as what they hold, the others as they are.
+
+    Returns:
+        The table, and the columns of neither numbers, booleans nor text, which are text now.
+    """
+    columns, told = {}, []
+    for at, name in enumerate(frame.columns):
+        series = frame.iloc[:, at]
+        columns[at] = series.array
+        categories = isinstance(series.dtype, pd.CategoricalDtype | pd.StringDtype)
+        if series.dtype.kind not in "biufc" and not categories:
+            columns[at] = _column(series)
+            holds = pd.api.types.infer_dtype(series, skipna=True)
+            if columns[at].dtype.kind == "O" and holds not in ("string", "empty"):
+                told.append(str(name))
+    return pd.DataFrame(columns, index=frame.index).set_axis(frame.columns, axis=1), told
+
+
 def _column(series: pd.Series) -> Any:
     if isinstance(series.dtype, pd.CategoricalDtype):
         levels = [str(level) for level in series.cat.categories]
