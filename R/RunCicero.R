@@ -133,12 +133,14 @@ RunCicero <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", d
                       maxit = 100, s = 0.75, distance.constraint = 250000, convergence = 1e-4,
                       max.peaks = 200, max.windows = 500, scale = NULL, search = NULL,
                       seed.use = 0, workers = 1, BPPARAM = NULL, verbose = TRUE, ...) {
-  left <- take_earlier_names(list(...), cicero_names, "RunCicero()", match.call(), environment())
+  call <- match.call()
+  left <- take_earlier_names(list(...), cicero_names, "RunCicero()", call, environment())
   refuse_dots(left, setdiff(names(formals()), c("object", "...")))
-  refuse_for_matrix(object, match.call(), environment(), c("assay", "layer", "reduction", "dims"))
+  call <- with_present_names(call, cicero_names)
+  refuse_for_matrix(object, call, environment(), c("assay", "layer", "reduction", "dims"))
   if (!is.null(groups)) {
     unused <- c("dims", "k", "coordinates")
-    refuse_unused(match.call(), environment(), unused, "groups that RunCicero() makes itself")
+    refuse_unused(call, environment(), unused, "groups that RunCicero() makes itself")
   }
   as <- check_choice(as, c("data.frame", "links", "object"), "as")
   input <- cicero_input(object, assay, layer, reduction, dims, groups, as, ranges, coordinates)

@@ -159,6 +159,13 @@ take_earlier_names <- function(given, earlier, taker, call, frame) {
   if (is.null(names(given))) given else given[!names(given) %in% old]
 }
 
+# A call with earlier names of arguments as their present ones.
+with_present_names <- function(call, earlier) {
+  old <- names(call) %in% names(earlier)
+  names(call)[old] <- earlier[names(call)[old]]
+  call
+}
+
 # Arguments that ended up in `...`: most often a misspelled name, so the nearest real one is shown.
 refuse_dots <- function(arguments, known) {
   given <- names(arguments)

@@ -331,6 +331,8 @@ test_that("Seurat objects, plain or imputed, give what their matrices give", {
   unused <- " is for groups that RunCicero\\(\\) makes itself: leave it out"
   expect_refused(run(object, groups = groups), paste0("^k", unused))
   expect_refused(run(object, groups = groups, k = NULL, dims = 1:2), paste0("^dims", unused))
+  earlier <- function(...) suppressMessages(run(object, groups = groups, k = NULL, ...))
+  expect_refused(earlier(reduced_coordinates = diag(2)), paste0("^coordinates", unused))
 
   imputed <- as.matrix(case$counts)
   rownames(imputed) <- gsub("_", "-", rownames(imputed))

@@ -94,7 +94,10 @@ call_scmvp <- function(name, arguments, options) {
   verb <- needs("scMVP", at_least = "0.1.0")(name)
   in_r <- setdiff(names(formals(verb)), of_objects)
   known <- setdiff(in_r, names(arguments))
-  if (name == "RunCicero") known <- c(known, names(getFromNamespace("cicero_names", "scMVP")))
+  if (name == "RunCicero") {
+    earlier <- getFromNamespace("cicero_names", "scMVP")
+    known <- c(known, names(earlier)[!earlier %in% names(arguments)])
+  }
   snake <- gsub(".", "_", known, fixed = TRUE)
   unknown <- setdiff(names(options), snake)
   if (length(unknown) > 0) {
