@@ -127,7 +127,7 @@ def test_an_epoch_from_disk_visits_every_cell_once(world, monkeypatch):
         scmvp.data.matrices.StoredCsr(counts.data, counts.indices, counts.indptr, counts.shape)
     )
     wanted = np.setdiff1d(np.arange(n), [5, 6, 200])
-    seen, n_steps, after = [], set(), set()
+    seen, n_steps, after, n_all = [], set(), set(), set()
     for rank in range(world):
         counts = {"rna": rows, "atac": rows}
         cells = Cells(counts, batches.torch.device("cpu"), batches.Ranks(rank, world))
@@ -136,12 +136,17 @@ def test_an_epoch_from_disk_visits_every_cell_once(world, monkeypatch):
         for part, batch in steps:
             np.testing.assert_array_equal(batch.counts["atac"].value, part.cells + 1)
             assert abs(len(part.cells) - 24 / world) <= 2
+            # as many as this process takes of the noise that all draw
+            assert len(part.cells) == len(range(rank, part.n_all, world))
         seen += [cell for part, _ in steps for cell in part.cells]
         n_steps.add(len(steps))
+        n_all.add(tuple(part.n_all for part, _ in steps))
         after.add(int(generator.integers(1 << 60)))
     assert sorted(seen) == wanted.tolist()
     assert seen != sorted(seen)
-    assert len(n_steps) == len(after) == 1  # all processes make the same steps, and go on alike
+    # all processes make the same steps with the same random numbers, and go on alike
+    assert len(n_steps) == len(after) == len(n_all) == 1
+    assert sum(*n_all) == len(wanted)
 
 
 @pytest.mark.slow

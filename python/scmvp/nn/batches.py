@@ -145,12 +145,14 @@ class Cells:
         """
         rank, world = self.ranks
         runs = even_chunks(cells, RUN_CELLS)
-        order = self.ranks.own_part(generator.permutation(len(runs)))
+        mixed = np.concatenate([runs[i] for i in generator.permutation(len(runs))])
         own = np.random.default_rng([generator.integers(1 << 63), rank])
-        steps = np.array_split(
-            np.concatenate([runs[i] for i in order]) if len(order) else cells[:0],
-            n_chunks(len(cells), batch_size),
-        )
+        # sizes that go down by one along the ranks, as those of every `world`-th cell do: all draw
+        # the same numbers for a minibatch, and the state of one is that of all in a checkpoint
+        n_steps = n_chunks(len(cells), batch_size)
+        of_ranks = [np.array_split(share, n_steps) for share in np.array_split(mixed, world)]
+        n_all = [sum(map(len, parts)) for parts in zip(*of_ranks, strict=True)]
+        steps = of_ranks[rank]
         per_pool = max(1, POOL_CELLS * world // batch_size)
         pools = [steps[i : i + per_pool] for i in range(0, len(steps), per_pool)]
 
@@ -161,6 +163,7 @@ class Cells:
 
         with ThreadPoolExecutor(1) as reader:
             coming = reader.submit(load, pools[0])
+            sizes = iter(n_all)
             for i in range(len(pools)):
                 parts, counts = coming.result()
                 if i + 1 < len(pools):
@@ -170,7 +173,7 @@ class Cells:
                     rows = slice(start, start + len(part))
                     start += len(part)
                     batch = take(counts, rows).to(self.device)
-                    yield Part(part, len(part) * world), self._with_design(batch, part)
+                    yield Part(part, next(sizes)), self._with_design(batch, part)
 
 
 class Part(NamedTuple):
