@@ -365,7 +365,8 @@ _FLAGS = (
     (re.compile(r"leave batch out"), "leave --batch out"),
     (re.compile(r"give a dict of column and level"), "write COLUMN=LEVEL for each of them"),
     (re.compile(r"leave out backed=True"), "use --backed no"),
-    (re.compile(r"with backed=True"), "with --backed yes"),
+    (re.compile(r"\bbacked=True\b"), "--backed yes"),
+    (re.compile(r"\bbacked=False\b"), "--backed no"),
     # what only Python has
     (re.compile(r", or give the two as a pair \(rna, atac\) of AnnData objects"), ""),
     (re.compile(r"apart: \(rna, atac\), or rna.h5ad"), "apart: rna.h5ad"),

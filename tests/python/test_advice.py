@@ -967,7 +967,7 @@ def checkpoints(w):
     path.write_bytes((w.tmp / "model" / "weights.safetensors").read_bytes())
     yield train, elsewhere
     stopped(seed=1)
-    path.write_bytes(path.read_bytes().replace(b"scmvp-checkpoint-6", b"scmvp-checkpoint-1"))
+    path.write_bytes(path.read_bytes().replace(b"scmvp-checkpoint-7", b"scmvp-checkpoint-1"))
     yield train, elsewhere
     yield train, anew
     stopped(seed=1)

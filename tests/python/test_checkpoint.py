@@ -9,9 +9,12 @@ import torch
 from mudata import MuData
 
 import scmvp
-from scmvp import SCMVP
+from scmvp import SCMVP, flags
 from scmvp.errors import InputNote
+from scmvp.fit.checkpoint import _place
 from scmvp.nn import kernels, zeros
+from scmvp.nn.batches import Cells
+from scmvp.nn.distributed import Ranks
 
 OPTIONS = {"max_epochs": 9, "patience": 5, "threads": 1}  # all nine epochs
 
@@ -155,6 +158,28 @@ def test_the_checkpoint_of_other_batches_is_refused(cells, tmp_path, refused):
             ),
             "another training", "batch",
         )  # fmt: skip
+
+
+def test_the_checkpoint_of_counts_in_another_place_is_refused(cells, tmp_path, refused):
+    """From memory and from disk, and in each number of processes, minibatches are other ones."""
+    file, stored = tmp_path / "state", tmp_path / "cells.h5mu"
+    cells.write(stored)
+    on_disk = scmvp.read(stored, backed=True)
+    cut_after(SCMVP(on_disk, n_clusters=3), 1, file)
+    train = partial(SCMVP(cells, n_clusters=3).train, checkpoint=file, **OPTIONS)
+    sentence = refused(train, "(place of the counts differ)", "on disk (backed=True)", "1 process,")
+    assert "on disk (--backed yes)" in flags.in_flags(sentence)
+    file.unlink()
+    cut_after(SCMVP(cells, n_clusters=3), 1, file)
+    train = partial(SCMVP(on_disk, n_clusters=3).train, checkpoint=file, **OPTIONS)
+    assert "(--backed no)" in flags.in_flags(refused(train, "were in memory (backed=False), or"))
+
+    def place(data, world):
+        return _place(Cells(data, torch.device("cpu"), Ranks(0, world)))
+
+    assert place(on_disk.counts, 1) != place(on_disk.counts, 2)
+    in_memory = {name: cells[name].X for name in cells.mod}
+    assert place(in_memory, 1) == place(in_memory, 2)
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(cells, tmp_path, whole):

@@ -17,14 +17,17 @@ from torch import Tensor
 from ..data.names import note
 from ..errors import InputError, first_line
 from ..files import whole_file
+from ..nn.batches import Cells
 from ..nn.distributed import ranks
+from ..words import count_of
 
 if TYPE_CHECKING:
     from .training import Trainer
 
 _KIND = "scmvp-checkpoint-"  # of any version
-FORMAT = f"{_KIND}6"
+FORMAT = f"{_KIND}7"
 _RESPONSIBILITIES = "shares"  # the name of their tensor in a checkpoint
+_PLACE = "place of the counts"
 
 
 class Checkpoint:
@@ -99,9 +102,17 @@ class Checkpoint:
             "number of cells": len(trainer.cells),
             "number of features": [len(layer.bias) for layer in trainer.module.outputs()],
             "number of clusters": trainer.module.n_clusters_given,
+            _PLACE: _place(trainer.cells),
         }
         options = dataclasses.asdict(trainer.module.options) | dataclasses.asdict(trainer.options)
         return json.loads(json.dumps(cells | options, default=_plain))
+
+
+def _place(cells: Cells) -> str:
+    """On which the minibatches depend; from memory several processes take those of one."""
+    if not cells.on_disk:
+        return "in memory (backed=False)"
+    return f"on disk (backed=True), read by {count_of(cells.ranks.world, 'process')}"
 
 
 def _save(path: Path, trainer: Trainer, identity: dict[str, Any]) -> None:
@@ -179,9 +190,10 @@ def _load(path: Path, trainer: Trainer, ours: dict[str, Any]) -> None:
     about = json.loads(text)
     theirs = about["training"]
     if odd := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
+        where = f", whose counts were {theirs.get(_PLACE)}," if _PLACE in odd else ""
         raise InputError(
             f"'{path}' belongs to another training ({', '.join(odd)} differ); repeat the call of "
-            "that training, or delete the file to train anew"
+            f"that training{where} or delete the file to train anew"
         )
     if trainer.module.n_clusters_given is None:
         trainer.set_n_clusters(len(tensors["module.prior.mean"]))
