@@ -9,6 +9,10 @@ class ModelFileError(InputError):
     """A saved model cannot be read: another format version, missing parts or other shapes."""
 
 
+class NotByRows(InputError):
+    """A matrix in a file is stored by columns: it has to be read into memory as a whole."""
+
+
 class RError(InputError):
     """R, an R package or rpy2 is missing or has the wrong version, or R itself failed."""
 

@@ -14,7 +14,7 @@ from .data.joining import add_the_rest, join_all
 from .data.places import refuse_layers_of_absent
 from .data.tenx import read_10x_h5
 from .data.types import ANY, Expected
-from .errors import InputError
+from .errors import InputError, NotByRows
 from .files import as_path
 from .progress import Listener, Report, followed
 from .r.rbridge import read_rds
@@ -163,10 +163,16 @@ def read_for_fit(
     path = existing(path)
     layers = {"rna": rna_layer, "atac": atac_layer, "protein": protein_layer}
     with followed(progress) as (stages, _), stages.stage(f"reading {path.name}") as report:
-        if backed is None:
+        on_disk = backed
+        if on_disk is None:
             size = bytes_in_memory(path, expected)
-            backed = size is not None and size > _physical_memory() / 8
-        found = read_path(path, layers, report, backed, mosaic, expected)
+            on_disk = size is not None and size > _physical_memory() / 8
+        try:
+            found = read_path(path, layers, report, on_disk, mosaic, expected)
+        except NotByRows:  # of the layer that has the counts, which is known only now
+            if backed is not None:
+                raise
+            found = read_path(path, layers, report, False, mosaic, expected)
     return with_layers_there(found, layers)
 
 

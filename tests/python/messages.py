@@ -15,9 +15,9 @@ PACKAGE = Path(scmvp.__file__).parent
 MARKUP = {"figures", "page"}
 # Functions whose first argument is a message.
 _TAKE = {
-    "InputError", "ModelFileError", "NothingToTest", "_Obstacle", "RError", "ImportError",
-    "OSError", "ArgumentTypeError", "warn", "note", "refuse", "_fail", "say", "show", "append",
-    "_say_once",
+    "InputError", "ModelFileError", "NotByRows", "NothingToTest", "_Obstacle", "RError",
+    "ImportError", "OSError", "ArgumentTypeError", "warn", "note", "refuse", "_fail", "say", "show",
+    "append", "_say_once",
 }  # fmt: skip
 # Functions that make messages, or ends of them.
 _MAKE = {"_describe_bad", "remedy", "_how_to_take", "describe_account", "describe_filter"}

@@ -91,6 +91,43 @@ def test_what_cannot_stay_on_disk_is_refused(simulated, ten_x, tmp_path, refused
     refused(lambda: read_backed(tmp_path, rna_layer="none"), "no layer 'none'")
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("place", ["counts", "raw"])
+def test_counts_by_columns_beside_x(simulated, tmp_path, monkeypatch, refused, place):
+    """They are compared with X as in memory, and refused only where they are what is taken."""
+    both = anndata.concat([simulated[name][:40, :90] for name in simulated.mod], axis=1)
+    both.var["feature_types"] = ["Gene Expression"] * 90 + ["Peaks"] * 90
+    counts, order = both.X.copy(), np.arange(180)[::-1]
+
+    def written(name, x, by_columns):
+        both.X = sp.csr_matrix(x)
+        if place == "counts":
+            both.layers["counts"] = sp.csc_matrix(by_columns)
+        else:  # with its features in another order
+            both.raw = anndata.AnnData(sp.csc_matrix(by_columns)[:, order], var=both.var[::-1])
+        both.write_h5ad(tmp_path / name)
+        return tmp_path / name
+
+    rows = scmvp.read(written("same.h5ad", counts, counts), backed=True)
+    assert (rows.atac[:] != counts[:, 90:]).nnz == 0
+    moved = counts.copy()
+    moved[0, 0] += 1
+    words = "the layer 'counts'" if place == "counts" else ".raw"
+    path = written("moved.h5ad", counts, moved)
+    sentence = refused(lambda: scmvp.read(path, backed=True), "is a csc_matrix", "a csr_matrix")
+    assert sentence.startswith(f"{words} of the RNA modality of {path}")
+    monkeypatch.setattr("scmvp.reading._physical_memory", lambda: 1e3)
+    in_memory = read_for_fit(path)["rna"][:, both.var_names[:90]]
+    assert (in_memory.X != moved[:, :90]).nnz == 0
+    refused(lambda: read_for_fit(path, backed=True), "is a csc_matrix")
+    rows = scmvp.read(path, backed=True, rna_layer="X", atac_layer="X")
+    assert (rows.rna[:] != counts[:, :90]).nnz == 0
+    if place == "counts":  # an X by columns that is not what is taken
+        both.X, both.layers["counts"] = sp.csc_matrix(counts * 0.5), counts
+        both.write_h5ad(tmp_path / "x.h5ad")
+        assert (scmvp.read(tmp_path / "x.h5ad", backed=True).rna[:] != counts[:, :90]).nnz == 0
+
+
 @pytest.mark.parametrize(
     "bad, word", [(-1.0, "negative"), (np.nan, "nan"), (0.5, "not an integer")]
 )

@@ -11,8 +11,8 @@ from anndata import AnnData
 
 import scmvp
 from scmvp.data.checks import check_paired, count_matrix
-from scmvp.data.matrices import holds_counts
 from scmvp.data.paired import Paired
+from scmvp.data.values import holds_counts
 from scmvp.errors import InputError
 
 RNA = np.array([[1, 0, 3], [0, 2, 0], [0, 0, 5], [1, 1, 0]], dtype=np.float32)

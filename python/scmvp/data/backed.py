@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
-from ..errors import InputError
+from ..errors import InputError, NotByRows
 from ..modalities import MODALITIES, label_of
 from .checks import paired_of
 from .claims import check_zarr, open_hdf5
@@ -30,7 +30,7 @@ from .formats import (
 )
 from .joining import columns_of_all
 from .levels import Covered, places_of_levels
-from .matrices import DiskRows, StoredCsr, StoredDense, place_of
+from .matrices import DiskColumns, DiskRows, StoredCsr, StoredDense, place_of
 from .names import as_names, make_unique
 from .paired import Paired
 from .places import Place, place_in_file, remedy
@@ -219,6 +219,8 @@ def _open_anndata(
     places = _places(group, modality, path, part)
     if MODALITIES[modality].is_level:  # few enough to be read into memory
         levels = places_of_levels(places, f"{path}: the {label_of(modality)} modality")
+        if any(isinstance(part, DiskColumns) for part in levels):
+            _refuse_kind(f"a layer of the {label_of(modality)} modality of {path}", "csc_matrix")
         names = as_names(_table(group, "var").index)
         return Opened(levels, as_names(obs.index), names, obs, str)
     if layers is None:
@@ -227,6 +229,8 @@ def _open_anndata(
         place, _ = place_in_file(places, modality, layers.get(modality), str(path))
     advice = partial(remedy, places, modality)
     counts, features = place.values(), place.features()
+    if isinstance(counts, DiskColumns):
+        _refuse_kind(f"{place.words} of the {label_of(modality)} modality of {path}", "csc_matrix")
     table = next(var for x, var in _RAW.items() if x in group) if place.is_raw else "var"
     var, of_table = _table(group, table), part(table)
     if of_table is not None and of_table[0] is not None:
@@ -238,14 +242,15 @@ def _open_anndata(
 
 def _places(group: Any, modality: str, path: Path, part: Part) -> list[Place]:
     """Where counts may be, as `places.places_of` has them in memory."""
+    label = f"the {label_of(modality)} modality of {path}"
 
     def place(name: str, element: str, table: str, is_layer: bool) -> list[Place]:
         if element not in group or (chosen := part(table)) is None:
             return []
         columns, features = chosen
 
-        def counts() -> DiskRows:
-            return DiskRows(_stored(group[element], modality, path), columns)
+        def counts() -> DiskRows | DiskColumns:
+            return _matrix(group[element], columns, f"{element} of {label}")
 
         return [Place(name, counts, lambda: features, is_layer)]
 
@@ -295,20 +300,27 @@ def _texts(values: np.ndarray) -> np.ndarray:
     return np.array(decoded, dtype=object)
 
 
-def _stored(element: Any, modality: str, path: Path) -> StoredCsr | StoredDense:
+def _matrix(element: Any, columns: np.ndarray | None, what: str) -> DiskRows | DiskColumns:
+    """A matrix of the file, or some of its columns."""
     if not hasattr(element, "keys"):
-        return StoredDense(element)
+        return DiskRows(StoredDense(element), columns)
     # the second of each: before anndata 0.7
     kind, shape = (
         next((element.attrs[name] for name in names if name in element.attrs), "")
         for names in (("encoding-type", "h5sparse_format"), ("shape", "h5sparse_shape"))
     )
     kind = kind.decode() if isinstance(kind, bytes) else kind
-    if kind not in ("csr_matrix", "csr"):
-        raise InputError(
-            f"the {label_of(modality)} matrix of {path} is a {kind}, whose rows cannot be read one "
-            "by one; write it as a csr_matrix, or leave out backed=True"
-        )
+    if kind not in ("csr_matrix", "csr", "csc_matrix", "csc"):
+        _refuse_kind(what, kind)
     n_rows, n_columns = (int(n) for n in shape)
-    size = n_rows, n_columns
-    return StoredCsr(element["data"], element["indices"], element["indptr"][:], size)
+    vectors = element["data"], element["indices"], element["indptr"][:]
+    if kind.startswith("csc"):
+        return DiskColumns(DiskRows(StoredCsr(*vectors, (n_columns, n_rows)), order=columns))
+    return DiskRows(StoredCsr(*vectors, (n_rows, n_columns)), columns)
+
+
+def _refuse_kind(what: str, kind: str) -> NoReturn:
+    raise NotByRows(
+        f"{what} is a {kind}, whose rows cannot be read one by one; write it as a csr_matrix, or "
+        "leave out backed=True"
+    )

@@ -24,13 +24,11 @@ from .columns import columns_of_cells, refuse_missing_columns
 from .containers import is_mudata, modality_parts, refuse_missing, type_name
 from .levels import Covered, places_of_levels, stacked
 from .matrices import (
-    LARGEST_COUNT,
     DiskRows,
     Matrix,
     chunks,
     entries_of_cells,
     matrix_of,
-    not_a_count,
     rows_of,
     with_structure,
 )
@@ -38,6 +36,7 @@ from .names import are_ranges, as_names, chosen_modalities, note
 from .paired import Paired, PairedData
 from .places import place_in_memory, places_of, refuse_layers_of_absent, remedy
 from .types import Expected, columns_of_modality, gene_ids
+from .values import LARGEST_COUNT, not_a_count
 
 
 def check_paired(

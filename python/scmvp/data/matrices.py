@@ -7,6 +7,7 @@ What needs all rows goes through `blocks_of`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -16,13 +17,11 @@ from ..errors import InputError, first_line
 from .claims import check_columns, check_rows
 
 BLOCK_ENTRIES = 8_000_000  # non-zeros read at a time where all rows are gone through
-_BLOCK_CELLS = 4096
+BLOCK_CELLS = 4096
 _RUN_CELLS = 512  # wanted rows read at a time
 _NEAR_CELLS = 4  # rows between two wanted ones that are read along rather than sought past
 
 _CHUNK = 1 << 20
-# Largest integer up to which float32 holds every integer.
-LARGEST_COUNT = 1 << 24
 
 
 class Stored(Protocol):
@@ -85,7 +84,7 @@ class StoredCsr:
 
     def row_limit(self, start: int) -> int:
         """End of a block of rows."""
-        return min(_full_block(self.indptr, start), start + _BLOCK_CELLS)
+        return min(_full_block(self.indptr, start), start + BLOCK_CELLS)
 
 
 class StoredDense:
@@ -98,12 +97,13 @@ class StoredDense:
 
     def read(self, start: int, stop: int) -> sp.csr_matrix:
         """Consecutive rows."""
-        return sp.csr_matrix(plain_numbers(_part(self.data, start, stop)))
+        values = _part(self.data, start, stop)
+        return sp.csr_matrix(plain_numbers(values))
 
     def row_limit(self, start: int) -> int:
         """End of a block of rows."""
         rows = max(1, BLOCK_ENTRIES // max(1, self.shape[1]))
-        return min(start + min(rows, _BLOCK_CELLS), self.shape[0])
+        return min(start + min(rows, BLOCK_CELLS), self.shape[0])
 
 
 class DiskRows:
@@ -196,6 +196,17 @@ class DiskRows:
         if self.fragments:
             np.ceil(counts.data / 2, out=counts.data)
         return counts
+
+
+@dataclass(frozen=True)
+class DiskColumns:
+    """A matrix that is on disk by columns: it can be gone through, but not read by rows.
+
+    Attributes:
+        transposed: The same, features x cells.
+    """
+
+    transposed: DiskRows
 
 
 Matrix: TypeAlias = sp.csr_matrix | DiskRows
@@ -311,7 +322,7 @@ def matrix_of(values: Any) -> Matrix | None:
         values: Sparse matrix or array of any format, dense array, on-disk matrix of AnnData,
             dataset of h5py or zarr.
     """
-    if (stored := _on_disk(values)) is not None:
+    if (stored := on_disk(values)) is not None:
         return stored
     for method in ("to_memory", "compute"):  # AnnData's matrices on disk; dask
         if hasattr(values, method):
@@ -364,7 +375,7 @@ def plain_numbers(values: Any) -> Any:
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
-def _on_disk(values: Any) -> DiskRows | None:
+def on_disk(values: Any) -> DiskRows | None:
     """Rows of what stays on disk; None for a matrix in memory, or by columns."""
     if isinstance(values, DiskRows):
         return values
@@ -377,63 +388,6 @@ def _on_disk(values: Any) -> DiskRows | None:
     if hasattr(values, "chunks") and hasattr(values, "attrs") and len(values.shape) == 2:
         return DiskRows(StoredDense(values))
     return None
-
-
-def holds_counts(values: Any) -> bool:
-    """Whether every value is a non-negative whole number (read in chunks, nothing copied)."""
-    return all(
-        data.dtype.kind in "biuf" and not any(not_a_count(chunk).any() for _, chunk in chunks(data))
-        for data in _values_of(values)
-    )
-
-
-def is_binary(values: Any) -> bool:
-    """Whether no value is above one."""
-    return all(chunk.max() <= 1 for data in _values_of(values) for _, chunk in chunks(data))
-
-
-def _values_of(values: Any) -> Iterator[np.ndarray]:
-    """All values of a matrix, those not stored as zeros left out or not."""
-    if (stored := _on_disk(values)) is not None:
-        for block in stored.blocks(raw=True):
-            yield block.data
-    elif sp.issparse(values) and values.format in ("csr", "csc", "coo", "bsr", "dia"):
-        yield values.data
-    elif hasattr(values, "to_memory") or hasattr(values, "compute") or sp.issparse(values):
-        matrix = matrix_of(values)
-        yield np.array([np.nan]) if matrix is None else in_memory(matrix).data
-    else:
-        yield np.asarray(values)
-
-
-def same_values(one: Any, other: Any, columns: np.ndarray | None = None) -> bool:
-    """Whether two matrices are the same, looked at some thousand rows at a time.
-
-    Args:
-        one: Cells x features.
-        other: The same.
-        columns: Columns of `other`, in the order of those of `one`.
-    """
-    one, other = matrix_of(one), matrix_of(other)
-    if one is None or other is None:
-        return False
-    if columns is not None:
-        other = columns_of(other, columns)
-    if one.shape != other.shape:
-        return False
-    starts = range(0, one.shape[0], _BLOCK_CELLS)
-    rows = (slice(start, start + _BLOCK_CELLS) for start in starts)
-    return not any((one[some] != other[some]).nnz for some in rows)
-
-
-def not_a_count(chunk: np.ndarray) -> np.ndarray:
-    """Which values are negative, no whole numbers, not finite, or above `LARGEST_COUNT`."""
-    if chunk.dtype.kind == "b":
-        return np.zeros(chunk.shape, dtype=bool)
-    if chunk.dtype.kind in "iu":
-        return (chunk < 0) | (chunk > LARGEST_COUNT)
-    # Written so that NaN, which compares false with everything, counts as bad.
-    return ~((chunk >= 0) & (chunk <= LARGEST_COUNT) & (chunk == np.floor(chunk)))
 
 
 def chunks(data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

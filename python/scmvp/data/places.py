@@ -16,8 +16,9 @@ import pandas as pd
 
 from ..errors import InputError
 from ..modalities import label_of
-from .matrices import holds_counts, is_binary, same_values
+from .matrices import DiskColumns
 from .names import as_names, note
+from .values import holds_counts, is_binary, same_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -189,9 +190,10 @@ def remedy(
     """What else of a modality holds counts, and how to take it; empty where nothing does."""
     found = []
     for place in places:
-        # one that cannot be read, as it is by columns, is no remedy
-        with suppress(InputError):
-            if place.name != "X" and place.holds_counts:
+        with suppress(InputError):  # one that cannot be read is no remedy
+            values = place.values()
+            by_rows = not isinstance(values, DiskColumns)
+            if place.name != "X" and by_rows and holds_counts(values):
                 found.append(place)
     if not found:
         return ""

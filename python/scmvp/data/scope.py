@@ -25,6 +25,7 @@ from .features import (
 from .matrices import Matrix, pieces_of
 from .paired import Paired, PairedData
 from .preprocess import counts_insertions
+from .values import weights_of_features
 
 FEWEST_CELLS = 20
 _LAYERS = ("rna_layer", "atac_layer", "protein_layer")  # files of two modalities have the first two
@@ -125,8 +126,7 @@ class Scope:
 
 def _digest(counts: Matrix) -> str:
     """Of counts, whose weighted sums are whole numbers and therefore exact."""
-    weights = np.random.default_rng(0).integers(1, 1 << 20, counts.shape[1]).astype(np.float64)
-    found = hashlib.sha256()
+    weights, found = weights_of_features(counts.shape[1]), hashlib.sha256()
     for piece in pieces_of(counts):
         found.update((piece @ weights).tobytes())
     return found.hexdigest()

@@ -18,9 +18,10 @@ from ..data.checks import check_names
 from ..data.columns import own_columns, same_column
 from ..data.formats import in_file
 from ..data.joining import join_all
-from ..data.matrices import entries_once, holds_counts, plain_numbers
+from ..data.matrices import entries_once, plain_numbers
 from ..data.names import as_names, note
 from ..data.places import place_in_memory, places_of, raw_in_place, remedy
+from ..data.values import holds_counts
 from ..errors import InputError
 from ..modalities import label_of
 from ..words import count_of, name_some

@@ -18,9 +18,9 @@ import scipy.sparse as sp
 from ..data.annotated import LATENT, in_order_of
 from ..data.checks import check_names, match_cells
 from ..data.containers import is_mudata, modality_pair, peaks_in
-from ..data.matrices import holds_counts
 from ..data.names import as_names
 from ..data.places import place_in_memory, places_of
+from ..data.values import holds_counts
 from ..errors import InputError
 from ..modalities import label_of
 from .objects import PREFIX, features_by_cells

@@ -21,11 +21,11 @@ from ..data.matrices import (
     cell_totals,
     entries_once,
     matrix_of,
-    not_a_count,
     pieces_of,
     rows_of,
 )
 from ..data.names import as_names
+from ..data.values import not_a_count
 from ..errors import InputError
 from ..settings import own_settings
 from ..words import count_of
