@@ -362,6 +362,7 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "matrices": {
         "cannot be read any more": DAMAGE,
+        "is not what was opened": "test_backed::test_a_zarr_that_is_not_what_was_opened_is_refused",
         "does not hold numbers": DAMAGE,
     },
     "model": {

@@ -1,6 +1,7 @@
 """Files whose counts stay on disk against the same files in memory."""
 
 import shutil
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -215,6 +216,31 @@ def test_the_file_may_go_after_the_fit(pair_folder, tmp_path):
     shutil.rmtree(tmp_path / "copy")
     assert model.get_latent_representation().shape == (240, 20)
     assert model.get_normalized_expression(genes=model.genes[:2]).shape == (240, 2)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_zarr_that_is_not_what_was_opened_is_refused(simulated, tmp_path, refused, dense):
+    """A chunk that is not there reads as zeros."""
+    path, away, cells = tmp_path / "cells.zarr", tmp_path / "away", simulated["rna"][:30].copy()
+    cells.X = cells.X.toarray() if dense else cells.X
+    counts = sp.csr_matrix(cells.X)
+    cells.write_zarr(path)
+
+    def changes(before: Path, after: Path):
+        rows = scmvp.read(path, backed=True).rna
+        assert (rows[:] != counts).nnz == 0
+        before.rename(after)
+        refused(lambda: rows[:], f"{path} is not what was opened", "has been changed, moved")
+        after.rename(before)
+
+    changes(path, away)
+    folder = path / "X" if dense else path / "X" / "indices"
+    changes(next(file for file in folder.rglob("*0") if file.is_file()), away)
+    rows = scmvp.read(path, backed=True).rna
+    shutil.rmtree(path)
+    cells[::-1].copy().write_zarr(path)
+    refused(lambda: rows[:], "read it again")
+    assert (scmvp.read(path, backed=True).rna[:] != counts[::-1]).nnz == 0
 
 
 @pytest.mark.parametrize("kind", ["h5ad", "zarr"])

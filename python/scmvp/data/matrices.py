@@ -6,14 +6,17 @@ What needs all rows goes through `blocks_of`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
 from ..errors import InputError, first_line
+from ..files import stamp_of
 from .claims import check_columns, check_rows
 
 BLOCK_ENTRIES = 8_000_000  # non-zeros read at a time where all rows are gone through
@@ -63,6 +66,26 @@ def place_of(dataset: Any) -> tuple[str, str]:
     return str(getattr(file, "path", getattr(file, "root", file))), dataset.name
 
 
+class _Folders:
+    """Folders of arrays of zarr, by which is seen that chunks have gone: they are read as zeros."""
+
+    def __init__(self, *arrays: Any):
+        self.arrays = [array for array in arrays if hasattr(array, "store")]
+        tops = (Path(file, name.strip("/")) for file, name in map(place_of, self.arrays))
+        self._stamps = {
+            Path(folder): stamp_of(Path(folder)) for top in tops for folder, _, _ in os.walk(top)
+        }
+
+    def refuse_change(self) -> None:
+        """To be called after reading, so that nothing goes in between."""
+        if any(stamp_of(folder) != stamp for folder, stamp in self._stamps.items()):
+            file, name = place_of(self.arrays[0])
+            raise InputError(
+                f"{file} is not what was opened: '{name}' has been changed, moved or deleted; read "
+                "it again, and leave it in its place as long as it is used"
+            )
+
+
 class StoredCsr:
     """The three vectors of a CSR matrix; `data` and `indices` stay on disk."""
 
@@ -72,11 +95,13 @@ class StoredCsr:
         self.indptr = np.asarray(indptr, dtype=np.int64)
         self.shape = shape
         self.n_bytes = 8 * int(self.indptr[-1])
+        self._folders = _Folders(data, indices)
 
     def read(self, start: int, stop: int) -> sp.csr_matrix:
         """Consecutive rows."""
         first, last = self.indptr[start], self.indptr[stop]
         values, indices = (_part(stored, first, last) for stored in (self.data, self.indices))
+        self._folders.refuse_change()
         parts = values, indices, self.indptr[start : stop + 1]
         check_columns(parts[1], self.shape[1], "the matrix on disk")
         shape = stop - start, self.shape[1]
@@ -94,10 +119,12 @@ class StoredDense:
         self.data = data
         self.shape = tuple(data.shape)
         self.n_bytes = 8 * self.shape[0] * self.shape[1]
+        self._folders = _Folders(data)
 
     def read(self, start: int, stop: int) -> sp.csr_matrix:
         """Consecutive rows."""
         values = _part(self.data, start, stop)
+        self._folders.refuse_change()
         return sp.csr_matrix(plain_numbers(values))
 
     def row_limit(self, start: int) -> int:
