@@ -54,8 +54,8 @@ def read(
             reads (`read_rds` has more options). The modalities of a MuData may also have names
             such as 'GEX' and 'peaks'. One modality is enough, for a model of this one alone or as
             cells for a model of several.
-        backed: Leave the counts on disk and read them when needed; not for MatrixMarket and
-            .rds. The file must not be moved.
+        backed: Leave the counts on disk and read them when needed, for `SCMVP` and the methods of
+            a model; not for MatrixMarket and .rds. The file must not be moved or changed.
         mosaic: Keep unimodal cells, in h5ad, h5mu and zarr.
         rna_layer: Layer with the RNA counts, in h5ad, h5mu and zarr; 'X' and 'raw' select X and
             .raw.

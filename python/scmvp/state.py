@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .data.containers import files_behind
 from .data.covariates import Covariates
-from .data.paired import Paired, PairedData, files_behind
+from .data.paired import Paired, PairedData
 from .errors import InputError
 from .fit.checkpoint import Checkpoint
 from .fit.fitted import Fitted

@@ -175,6 +175,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "the MuData has axis=1": "case containers",
         "modality is {modality}; use": "case modality_along",
         "cannot read paired cells from": "case containers",
+        "cells read with backed=True": "case on_disk",
         "modality is missing": "case containers",
     },
     "course": {

@@ -23,7 +23,7 @@ from advice import ADVICE
 from anndata import AnnData
 from conftest import TenX
 from messages import PACKAGE, Message, messages, texts
-from mudata import MuData
+from mudata import MuData, read_h5mu
 from runs import draw_runs, write_fragments, write_run
 
 import scmvp
@@ -780,6 +780,12 @@ def on_disk(w):
         lambda: SCMVP(on_disk, rna_layer="X"),
         lambda: SCMVP(scmvp.read(rows, backed=True, rna_layer="X")),
     )
+    groups = np.tile(["a", "b"], 60), np.tile(["x", "x", "y", "y"], 30)
+    for others in (lambda: scmvp.read(rows), lambda: read_h5mu(rows, backed=True)):
+        yield (
+            lambda: scmvp.pseudobulk(on_disk, *groups),
+            lambda others=others: scmvp.pseudobulk(others(), *groups),
+        )
 
 
 @case

@@ -208,6 +208,46 @@ def test_layers_of_a_backed_file_are_named_when_it_is_read(pair_folder, refused)
     refused(lambda: scmvp.SCMVP(backed, rna_layer="counts"), "when it is read")
 
 
+ANALYSES = {
+    "pseudobulk": lambda d: scmvp.pseudobulk(d, "batch", "cell_type"),
+    "conditions": lambda d: scmvp.differential_conditions(d, "batch", "batch", "cell_type"),
+    "along": lambda d: scmvp.features_along(d, "rna", pseudotime="n"),
+    "filter": scmvp.filter_paired,
+    "motifs": lambda d: scmvp.motif_activity(d, pd.DataFrame()),
+    "genes": lambda d: scmvp.gene_activity(d, pd.DataFrame()),
+    "rds": lambda d: scmvp.write_rds(d, "x.rds"),
+    "cicero": lambda d: scmvp.run_cicero(d),
+    "diffusion": lambda d: scmvp.diffusion(d, root="a"),
+    "transfer": lambda d: scmvp.transfer_labels(d, d, "cell_type"),
+}
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_what_needs_more_than_a_model_says_how_to_read(pair_folder, refused, name):
+    backed = scmvp.read(pair_folder, backed=True)
+    refused(lambda: ANALYSES[name](backed), "backed=True are for SCMVP", "read them without")
+
+
+def test_targets_on_disk_are_refused(pair_folder, simulated, tmp_path, refused):
+    backed, file = scmvp.read(pair_folder, backed=True), tmp_path / "x.rds"
+    file.write_text("")
+    model = scmvp.SCMVP(simulated, n_clusters=3)
+    refused(lambda: model.add_to(backed), "backed=True are for SCMVP")
+    out = tmp_path / "y.rds"
+    refused(lambda: scmvp.add_to_rds(file, backed, out), "backed=True are for SCMVP")
+
+
+def test_an_empty_cell_on_disk_is_removed_in_the_file(simulated, tmp_path, refused):
+    """`filter_paired` does not take it."""
+    cells = simulated["rna"][:30].copy()
+    cells.X = sp.csr_matrix(sp.diags((np.arange(30) > 0) * 1.0) @ cells.X)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    said = refused(
+        lambda: scmvp.read(tmp_path / "cells.h5ad", backed=True), "1 cell has no count", "the file"
+    )
+    assert "filter_paired" not in said
+
+
 @pytest.mark.slow
 def test_the_file_may_go_after_the_fit(pair_folder, tmp_path):
     shutil.copytree(pair_folder, tmp_path / "copy")

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..words import count_of, name_some
 from .checks import check_names, count_matrix
 from .columns import columns_of_cells
-from .containers import tables_of
+from .containers import refuse_on_disk, tables_of
 from .labels import level_names
 from .matrices import Matrix
 from .names import as_names
@@ -34,6 +34,7 @@ def latent_of(data: Any, use_rep: str, what: str = "the latent") -> tuple[np.nda
     Raises:
         InputError: It is not there, has another shape, or values that are not finite.
     """
+    refuse_on_disk(data)
     if hasattr(data, "obsm"):
         if use_rep not in data.obsm:
             known = ", ".join(map(str, data.obsm)) or "none"

@@ -369,10 +369,11 @@ def refuse_empty_cells(counts: dict[str, Matrix], cells: np.ndarray) -> None:
     empty = np.sum([entries_of_cells(part) for part in counts.values()], axis=0) == 0
     if empty.any():
         n = int(empty.sum())
+        on_disk = any(isinstance(part, DiskRows) for part in counts.values())
+        how = " from the file" if on_disk else ", e.g. with scmvp.filter_paired"
         raise InputError(
             f"{count_of(n, 'cell', 'has', 'have')} no count in {_any_of(counts)} modality "
-            f"({name_some(cells[empty])}); remove {'it' if n == 1 else 'them'}, e.g. with "
-            "scmvp.filter_paired"
+            f"({name_some(cells[empty])}); remove {'it' if n == 1 else 'them'}{how}"
         )
 
 

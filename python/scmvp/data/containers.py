@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..modalities import MODALITIES, PAIR, label_of, modality_of
 from .names import names_of_modalities
+from .paired import Paired, PairedData
 from .types import ANY, FEATURE_TYPES, Expected, feature_types, split
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+def refuse_on_disk(data: Any) -> None:
+    """Refuse cells that `read` left on disk, where more than their counts is needed."""
+    if isinstance(data, Paired):
+        raise InputError(
+            "cells read with backed=True are for SCMVP and the methods of a model; read them "
+            "without backed=True for this, or open an .h5mu with mudata.read_h5mu(path, "
+            "backed=True)"
+        )
+
+
 def is_mudata(data: Any) -> bool:
     """Whether it has modalities, as a MuData has; a data frame has a method of that name."""
+    refuse_on_disk(data)
     found = hasattr(data, "mod") and hasattr(data, "obs_names")
     if found:
         refuse_axis(getattr(data, "axis", 0))
@@ -38,7 +51,9 @@ def is_anndata(data: Any) -> bool:
 
 def alone(data: Any, modality: str) -> Any:
     """A MuData of the one modality, of an AnnData without types; anything else as it is."""
-    if is_mudata(data) or not is_anndata(data) or feature_types(data.var) is not None:
+    if isinstance(data, Paired) or is_mudata(data) or not is_anndata(data):
+        return data
+    if feature_types(data.var) is not None:
         return data
     from mudata import MuData
 
@@ -99,6 +114,14 @@ def tables_of(data: Any) -> list[AnnData]:
         return [data, *(data.mod[name] for name in names)]
     parts = data if isinstance(data, Sequence) else [data]
     return [part for part in parts if part is not None]
+
+
+def files_behind(data: PairedData | None) -> list[Path]:
+    """Files from which counts of these cells are read when they are needed."""
+    if isinstance(data, Paired):
+        return [*data.files]
+    parts: list[Any] = tables_of(data)
+    return [Path(part.filename) for part in parts if getattr(part, "isbacked", False)]
 
 
 def modality_in(mdata: Any, modality: str | None) -> AnnData:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from .containers import tables_of
 from .matrices import Matrix
 
 if TYPE_CHECKING:
@@ -65,11 +64,3 @@ class Paired:
 
 # What holds paired cells: a container of scverse, or what is checked already.
 PairedData: TypeAlias = "MuData | tuple[AnnData, AnnData] | Paired"
-
-
-def files_behind(data: PairedData | None) -> list[Path]:
-    """Files from which counts of these cells are read when they are needed."""
-    if isinstance(data, Paired):
-        return [*data.files]
-    parts: list[Any] = tables_of(data)
-    return [Path(part.filename) for part in parts if getattr(part, "isbacked", False)]

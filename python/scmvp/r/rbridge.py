@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..data.checks import check_unique, match_cells
-from ..data.containers import is_mudata, modality_parts
+from ..data.containers import files_behind, is_mudata, modality_parts
 from ..data.names import as_names, names_of_modalities, note
-from ..data.paired import files_behind
 from ..errors import InputError, RError
 from ..files import as_path, whole_file, writable
 from ..modalities import listed
@@ -241,11 +240,11 @@ def add_to_rds(
     if cells not in ("all", "shared"):
         raise InputError(f"cells must be 'all' or 'shared', not '{cells}'")
     target = writable(out, files_behind(mdata))
+    parts = dict(mdata.mod) if is_mudata(mdata) else {}
     names = as_names(mdata.obs_names)
     if not len(names):
         raise InputError("mdata has no cells; give some")
     check_unique(names, "cell names of mdata", "obs_names")
-    parts = dict(mdata.mod) if is_mudata(mdata) else {}
     obs = cells_table(mdata, parts) if parts else mdata.obs.set_axis(names)
     obs = vectors_of(obs, "the cells")
     if as_dict(mdata.uns.get(RECORD, {})).get("identity") == "ident":
