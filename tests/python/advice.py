@@ -263,6 +263,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "rename those that are": "case kinds_of_files",
         "are left out ({name_some(others)})": NOTE,
         "does not fit into the memory": "case memory",
+        "cannot be read into memory": "test_io::test_numbers_that_scipy_lacks_stay_on_disk",
         "holds a 10x matrix": "test_io::test_a_misnamed_file_is_read_for_what_it_is",
         "in another program": "test_io::test_a_locked_file_is_not_called_damaged",
         "permission denied": "says what the system says",

@@ -7,6 +7,8 @@ import sys
 import warnings
 from functools import partial
 
+import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -346,6 +348,57 @@ def test_a_misnamed_file_is_read_for_what_it_is(simulated, ten_x, tmp_path, refu
 
 
 @pytest.mark.skipif(os.name == "nt", reason="HDF5 locks files as a whole there")
+def _as_type(path, simulated, vectors, kind):
+    """The simulated RNA in h5ad, with vectors of all its matrices as numbers of a kind."""
+    rna = simulated["rna"][:30, :40].copy()
+    rna.layers["counts"] = sp.csc_matrix(rna.X)
+    rna.raw = rna
+    rna.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        for matrix in ("X", "layers/counts", "raw/X"):
+            for name in vectors:
+                values = file[matrix][name][:].astype(kind)
+                del file[matrix][name]
+                file[matrix][name] = values
+    return rna.X
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("layer", ["X", "counts", "raw"])
+@pytest.mark.parametrize("vectors", [["indices"], ["indptr"], ["data", "indices", "indptr"]])
+def test_unsigned_indices_are_read(simulated, tmp_path, vectors, layer):
+    """BPCells wrote them."""
+    path = tmp_path / "rna.h5ad"
+    counts = _as_type(path, simulated, vectors, "uint64")
+    read = scmvp.read(path, modalities="rna", rna_layer=layer)
+    assert (sp.csr_matrix(read["rna"].X) != counts).nnz == 0
+    as_it_is = MuData({"rna": anndata.read_h5ad(path)})
+    paired = check_paired(as_it_is, rna_layer=layer, modalities=["rna"])
+    assert (paired.rna != counts).nnz == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [">i4", "float16"])
+def test_numbers_that_scipy_lacks_stay_on_disk(simulated, tmp_path, refused, kind):
+    path = tmp_path / "rna.h5ad"
+    counts = _as_type(path, simulated, ["data"], kind)
+    said = refused(lambda: scmvp.read(path), f"does not support dtype {kind})", "with backed=True")
+    assert "damaged" not in said
+    assert (scmvp.read(path, backed=True).rna[:] != counts).nnz == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_zarr_may_have_a_name_in_capitals(simulated, tmp_path):
+    simulated.write_zarr(tmp_path / "CELLS.ZARR")
+    simulated["rna"].write_zarr(tmp_path / "RNA.ZARR")
+    for backed in (False, True):
+        whole = check_paired(scmvp.read(tmp_path / "CELLS.ZARR", backed=backed))
+        rna = scmvp.read(tmp_path / "RNA.ZARR", backed=backed, modalities="rna", rna_layer="X")
+        rna = check_paired(rna, modalities=["rna"])
+        assert whole.atac.shape == simulated["atac"].shape
+        assert rna.rna.shape == simulated["rna"].shape
+
+
 def test_a_locked_file_is_not_called_damaged(simulated, tmp_path, refused):
     path = tmp_path / "cells.h5mu"
     simulated.write_h5mu(path)

@@ -25,6 +25,7 @@ from .formats import (
     holds_mudata,
     in_file,
     inside_outs,
+    is_zarr,
     names_in_mudata,
     pair_files,
 )
@@ -123,7 +124,7 @@ def _open(
     if suffix == ".h5":
         return _open_10x(path, expected), whole
     pair = None
-    if path.is_dir() and suffix != ".zarr":
+    if path.is_dir() and not is_zarr(path):
         pair = pair_files(path)
     if pair is not None:
         with in_file(path):
@@ -147,7 +148,7 @@ def _open(
 
 
 def _root(path: Path) -> Any:
-    if path.suffix == ".zarr":
+    if is_zarr(path):
         import zarr
 
         check_zarr(path)

@@ -62,7 +62,7 @@ class ContactMap:
             if not file.is_file():
                 what = "is a folder" if file.is_dir() else "does not exist"
                 raise InputError(f"{path} {what}; give the path of a contact map")
-            cooler = file.suffix in (".cool", ".mcool")
+            cooler = file.suffix.lower() in (".cool", ".mcool")
             tables = _cooler(file, group, reach) if cooler else _text(file)
         parts: dict[str, list[np.ndarray]] = {}
         for table in tables:

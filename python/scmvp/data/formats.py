@@ -32,9 +32,14 @@ _OUTS = tuple(
 _FRAGMENTS = ("atac_fragments.tsv.gz", "fragments.tsv.gz", "atac_fragments.tsv", "fragments.tsv")
 
 
+def is_zarr(path: Path) -> bool:
+    """Whether a path is that of a zarr, by its name."""
+    return path.suffix.lower() == ".zarr"
+
+
 def inside_outs(path: Path) -> Path:
     """The filtered matrix in the `outs` folder of Cell Ranger ARC; any other path as it is."""
-    if path.is_dir() and path.suffix != ".zarr" and pair_files(path) is None:
+    if path.is_dir() and not is_zarr(path) and pair_files(path) is None:
         if plain_or_gzipped(path, "matrix.mtx") is None:
             return next((path / name for name in _OUTS if (path / name).exists()), path)
     return path
@@ -53,7 +58,7 @@ def fragments_beside(path: Path) -> Path:
 
 def has_layers(path: Path) -> bool:
     """Whether a file of this kind can have them."""
-    if path.is_dir() and path.suffix != ".zarr":
+    if path.is_dir() and not is_zarr(path):
         return pair_files(path) is not None
     return path.suffix.lower() in (".h5ad", ".h5mu", ".zarr")
 
@@ -75,7 +80,7 @@ def refuse_layers(path: Path, layers: Mapping[str, str | None]) -> None:
 def files_read(path: Path) -> list[Path]:
     """The files that are read of a file or folder of cells; a zarr counts as one."""
     path = inside_outs(path)
-    if not path.is_dir() or path.suffix == ".zarr":
+    if not path.is_dir() or is_zarr(path):
         return [path]
     if (pair := pair_files(path)) is not None:
         return [*pair.values()]
@@ -100,7 +105,7 @@ def plain_or_gzipped(folder: Path, *names: str) -> Path | None:
 
 def holds_mudata(path: Path) -> bool:
     """Whether an HDF5 or zarr file holds a MuData, whatever its name; if not, an AnnData."""
-    if path.suffix.lower() == ".zarr":
+    if is_zarr(path):
         return (path / "mod").exists()
     with damage_reported(path, f"{path.suffix[1:]} file"), h5py.File(path, "r") as file:
         if file.id.links.exists(b"matrix") and not file.id.links.exists(b"obs"):
@@ -131,7 +136,7 @@ def names_in_mudata(names: Iterable[str], path: Path) -> dict[str, str]:
 
 def check_container(path: Path) -> None:
     """Refuse an HDF5 file or a zarr folder that claims more than it holds."""
-    (check_zarr if path.suffix == ".zarr" else check_hdf5)(path)
+    (check_zarr if is_zarr(path) else check_hdf5)(path)
 
 
 @contextmanager
@@ -164,6 +169,12 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{path} cannot be opened: permission denied") from error
     except Exception as error:  # a dozen kinds, depending on the byte where the damage is
+        if "does not support dtype" in str(error):  # big-endian numbers, or of half precision
+            raise InputError(
+                f"{path} has a sparse matrix of a type that cannot be read into memory "
+                f"({first_line(error).partition('. ')[0]}); leave its counts on disk with "
+                "backed=True, or write it again"
+            ) from error
         raise InputError(
             f"{path} is not a readable {kind} (damaged or truncated?): {first_line(error)}; copy "
             "or write it again"

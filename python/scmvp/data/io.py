@@ -28,12 +28,14 @@ from .formats import (
     damage_reported,
     holds_mudata,
     in_file,
+    is_zarr,
     names_in_mudata,
     pair_files,
     plain_or_gzipped,
 )
 from .joining import add_the_rest, join_all
 from .levels import places_of_levels
+from .matrices import plain_indices
 from .places import place_in_file, places_of
 from .tenx import read_matrix_market
 from .types import Expected, columns_of_modality, split
@@ -85,7 +87,7 @@ def read_one_file(
 
 
 def _read_anndata(path: Path, report: Report) -> AnnData:
-    reader = anndata.read_zarr if path.suffix == ".zarr" else anndata.read_h5ad
+    reader = anndata.read_zarr if is_zarr(path) else anndata.read_h5ad
     with damage_reported(path, f"{path.suffix[1:]} file"), warnings.catch_warnings():
         # of names that occur twice, which are refused or made unique; of old formats
         warnings.simplefilter("ignore", UserWarning)
@@ -100,7 +102,7 @@ def _read_anndata(path: Path, report: Report) -> AnnData:
 def _read_mudata(
     path: Path, layers: Mapping[str, str | None], mosaic: bool, report: Report, expected: Expected
 ) -> MuData:
-    reader = read_zarr if path.suffix.lower() == ".zarr" else read_h5mu
+    reader = read_zarr if is_zarr(path) else read_h5mu
     with damage_reported(path, f"MuData {path.suffix[1:]} file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_container(path)
@@ -124,7 +126,7 @@ def _read_mudata(
 
 
 def _axis_in(path: Path, mdata: MuData) -> int:
-    if path.suffix.lower() != ".zarr":
+    if not is_zarr(path):
         return mdata.axis
     import zarr  # mudata does not read it there
 
@@ -142,10 +144,15 @@ def _watched(path: Path, report: Report) -> Iterator[Path | WatchedFile]:
 
 
 def _check_matrices(adata: AnnData, where: str) -> None:
-    """Index vectors of what may be taken as counts, before anything is computed with them."""
+    """Index vectors of what may be taken as counts, before anything is computed with them.
+
+    They become such as scipy can compute with, in place.
+    """
     raw = () if adata.raw is None else (adata.raw.X,)
     for matrix in (adata.X, *adata.layers.values(), *raw):
         check_structure(matrix, f"a matrix of {where}")
+        if (plain := plain_indices(matrix)) is not matrix:
+            matrix.indices, matrix.indptr = plain.indices, plain.indptr
 
 
 def _with_counts(adata: AnnData, modality: str, path: Path, layer: str | None) -> AnnData:

@@ -362,7 +362,7 @@ def matrix_of(values: Any) -> Matrix | None:
             return None
     if values.dtype.kind not in "biuf":
         return None
-    values = plain_numbers(values)
+    values = plain_indices(plain_numbers(values))
     if isinstance(values, sp.csr_matrix):
         return values
     if sp.issparse(values) and values.format == "csr":  # an array: the same vectors as a matrix
@@ -400,6 +400,15 @@ def plain_numbers(values: Any) -> Any:
     if values.dtype == np.longdouble:
         return values.astype(np.float64)
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def plain_indices(values: Any) -> Any:
+    """The same with index vectors that scipy can compute with, where a file had unsigned ones."""
+    if not sp.issparse(values) or values.format not in ("csr", "csc"):
+        return values
+    if all(of.dtype in (np.int32, np.int64) for of in (values.indices, values.indptr)):
+        return values
+    return type(values)((values.data, values.indices, values.indptr), shape=values.shape)
 
 
 def on_disk(values: Any) -> DiskRows | None:
