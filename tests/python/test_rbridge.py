@@ -655,9 +655,7 @@ def test_refusals_of_regulation(with_latent, refused, kept):
         "there are 5: lower nfolds to 5 or less, or give more groups",
     )
     places = {"groups": few, "reduced_coordinates": mdata.obsm["X_scmvp"]}
-    refused(
-        lambda: scmvp.run_cicero(mdata, **places, **quiet), "no argument 'reduced_coordinates'"
-    )
+    refused(lambda: scmvp.run_cicero(mdata, **places, **quiet), "no argument 'reduced_coordinates'")
     refused(lambda: scmvp.run_cicero(mdata, engine="java"), "engine must be")
     refused(lambda: scmvp.find_ccans(pd.DataFrame({"Peak1": []})), "coaccess")
     smooth = mdata.copy()
