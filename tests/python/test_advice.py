@@ -220,6 +220,7 @@ def test_arguments_and_functions_in_messages_exist():
     arguments, functions = _arguments(), _functions()
     containers = {*dir(AnnData), *dir(MuData), "feature_types", "csr_matrix", "to_adata", "not_a"}
     containers |= {"gene_name", "gene_id", "gene_ids"}  # columns of annotations
+    containers |= {"read_h5mu"}  # of mudata
     for module, text in _all_texts():
         for name in re.findall(r"\b([a-z][a-z0-9_]*)=(?!=)", text):
             assert name in arguments or hasattr(MuData, name), (module, text, name)
@@ -273,7 +274,7 @@ NOT_BY_OTHERS = {
     "arguments": ["options must be", "unknown option", "give True or False"],
     "checks": ["call update()"],
     "containers": [
-        "cannot read paired", "modality is missing",
+        "cannot read paired", "modality is missing", "cells read with backed=True",
     ],
     "covariates": ["name of a column of obs"],
     "fitted": ["one from this model"],
