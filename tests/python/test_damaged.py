@@ -429,12 +429,14 @@ def test_no_field_of_a_model_changes_unseen(root, small, model, tmp_path):
         for change in CHANGES
         if not same(version := changed(info, path, change), info)
     ]
+    rng = np.random.default_rng(0)
+    # the digest sees any of them: a third is enough where not all are asked for
+    some = rng.permutation(len(cases))[: len(cases) if FUZZ > 1 else len(cases) // 3]
     changes = [
         Damage(f"{path} {change}", "model.json", writing(version), must_refuse=True)
-        for path, change, version in cases
+        for path, change, version in (cases[i] for i in some)
     ]
     of_the_model = ("account", "genes", "peaks", "model_options", "covariates", "layers")
-    rng = np.random.default_rng(0)
     chosen = [case for case in cases if case[0][0] in of_the_model]
     chosen = [chosen[i] for i in rng.permutation(len(chosen))[: 80 * FUZZ]]
     signed = [
