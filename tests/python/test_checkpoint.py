@@ -182,6 +182,7 @@ def test_the_checkpoint_of_counts_in_another_place_is_refused(cells, tmp_path, r
     assert place(in_memory, 1) == place(in_memory, 2)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(cells, tmp_path, whole):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -358,6 +358,7 @@ def test_a_file_has_no_ending_of_another_format(fitted, cells, tmp_path):
     assert (tmp_path / "x.v2").read_bytes()[1:4] == b"HDF"
 
 
+@pytest.mark.slow
 def test_a_latent_is_read_by_name(fitted, tmp_path):
     result, file = tmp_path / "result", tmp_path / "x.csv"
     shutil.copytree(fitted, result)

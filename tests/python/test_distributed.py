@@ -46,6 +46,7 @@ TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_
         (TORCHRUN | {"WORLD_SIZE": "2", "MASTER_PORT": ""}, "MASTER_PORT is missing"),
     ],
 )
+@pytest.mark.slow
 def test_a_start_without_torchrun_is_refused(pair_folder, tmp_path, monkeypatch, given, odd):
     fit = ["fit", pair_folder, "--out", tmp_path / "out", *FIT, "--quiet"]
     with monkeypatch.context() as patch:

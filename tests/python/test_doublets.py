@@ -59,6 +59,7 @@ def test_doublets_score_above_single_cells(mixed):
     assert len(found) > n_doublets / 2 and (found != "single").mean() > 0.75
 
 
+@pytest.mark.slow
 def test_scores_are_better_than_scrublet_on_the_rna(mixed):
     scanpy = pytest.importorskip("scanpy")
     rna = mixed.pair[0].copy()

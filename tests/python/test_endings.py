@@ -53,6 +53,7 @@ def test_an_interrupt_leaves_nothing_and_says_so(cells, tmp_path, monkeypatch):
 
 
 @needs_signals
+@pytest.mark.slow
 def test_an_interrupted_fit_goes_on(cells, tmp_path, monkeypatch):
     """From its checkpoint, as the sentence says."""
     out, state = tmp_path / "out", tmp_path / "state"
@@ -69,6 +70,7 @@ def test_an_interrupted_fit_goes_on(cells, tmp_path, monkeypatch):
 
 
 @needs_signals
+@pytest.mark.slow
 def test_an_interrupted_training_says_how_it_goes_on(cells, tmp_path, monkeypatch):
     class Stopped(scmvp.SCMVP):
         def train(self, *, callback, **options):

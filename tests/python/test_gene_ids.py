@@ -43,7 +43,13 @@ def with_genes(ten_x, order):
     return ten_x
 
 
-@pytest.mark.parametrize("kind", ["folder", "h5", "h5ad", "pair", "backed h5", "backed h5ad"])
+SLOWER = [
+    pytest.param(kind, marks=pytest.mark.slow)
+    for kind in ("folder", "h5", "h5ad", "backed h5", "backed h5ad")
+]
+
+
+@pytest.mark.parametrize("kind", ["pair", *SLOWER])
 def test_genes_of_one_symbol_are_matched_by_id(repeated, fitted, tmp_path, kind):
     expected = scmvp.SCMVP.load(fitted).get_latent_representation(scmvp.read(tmp_path / "fitted"))
     turned = with_genes(repeated, range(299, -1, -1))
@@ -63,6 +69,7 @@ def test_genes_of_one_symbol_are_matched_by_id(repeated, fitted, tmp_path, kind)
     np.testing.assert_allclose(embedded, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_gene_of_the_same_name_and_another_id_is_left_out(repeated, fitted, tmp_path):
     mdata = scmvp.read(tmp_path / "fitted")
     without = mdata["rna"].copy()
@@ -94,6 +101,7 @@ def test_ids_are_compared_where_both_are_known_and_of_one_kind():
         assert matched([0, 1, 2, 3], ["1", "2", "3", "4"]) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_models_with_and_without_ids_load(simulated, fitted, tmp_path):
     model = scmvp.SCMVP(simulated, n_clusters=3).train(max_epochs=1, threads=1, progress=False)
     model.save(tmp_path / "other")

@@ -117,6 +117,7 @@ def test_what_is_guessed_is_said_and_what_is_stated_is_taken(simulated, tmp_path
     assert [*read.mod] == ["protein"] and read.n_vars == 300
 
 
+@pytest.mark.slow
 def test_only_the_modalities_that_are_asked_for_are_read(simulated, ten_x, tmp_path, refused):
     simulated.write(tmp_path / "cells.h5mu")
     paths = [tmp_path / "cells.h5mu", ten_x.write_h5(tmp_path / "x.h5")]

@@ -182,6 +182,7 @@ def test_fold_changes_of_proteins_are_relative_to_the_background():
         assert table["is_de"][differs].all() and table["is_de"][~differs].sum() <= 1
 
 
+@pytest.mark.slow
 def test_decoded_fold_changes_of_proteins_are_of_counts_per_cell():
     """One type has nine proteins more, of which the fold change of a tenth must know nothing."""
     rng = np.random.default_rng(0)

@@ -34,6 +34,7 @@ def model(simulated):
     return model.train(max_epochs=4, threads=1, progress=False)
 
 
+@pytest.mark.slow
 def test_results_are_added_by_name(model, simulated, refused):
     latent = pd.DataFrame(model.get_latent_representation(), index=model.cells)
     cluster = pd.Series(model.predict().astype(str), index=model.cells)

@@ -97,6 +97,7 @@ def test_a_fit_in_the_worker_is_that_in_this_process(running, tmp_path):
     assert list(got["history"]["epoch"]) == [1, 2]
 
 
+@pytest.mark.slow
 def test_failures_are_replies_and_the_worker_lives(running, tmp_path):
     ask(running, tmp_path, "load", folder=str(tmp_path / "none"))
     failed = reply(running)
