@@ -147,11 +147,11 @@ numbers_of_integer64 <- function(x) {
 # ---- in ------------------------------------------------------------------------------------------
 
 # The parts by kind: those of RNA, peaks and proteins that there are.
-parts_for_python <- function(object, parts, given, peak_names) {
+parts_for_python <- function(object, parts, given) {
   words <- utils::modifyList(
     about(object), list(rna = "rna.assay", peaks = "peak.assay", protein = "protein.assay")
   )
-  parts <- with_peaks_by_name(parts, peak_names)
+  parts <- with_peaks_by_name(parts)
   if (is.null(given$rna)) given$rna <- main_of_several(parts, words, unlist(given))
   found <- without_nulls(find_parts(
     parts, words, given,
@@ -163,15 +163,21 @@ parts_for_python <- function(object, parts, given, peak_names) {
 }
 
 # Peaks whose names are no ranges, as Python may have written them, are known by what their part is
-# called, where no other part has ranges for names. `peak_names`: what Python takes for that.
-with_peaks_by_name <- function(parts, peak_names) {
+# called, where no other part has ranges for names.
+with_peaks_by_name <- function(parts) {
   if (length(candidates_of(parts, "peaks")) == 0) {
     for (name in candidates_of(parts, "rna")) {
-      if (gsub("[^a-z]", "", tolower(name)) %in% peak_names) parts[[name]]$kind <- "peaks"
+      if (gsub("[^a-z]", "", tolower(name)) %in% peak_spellings) parts[[name]]$kind <- "peaks"
     }
   }
   parts
 }
+
+# As Python knows them (modalities.py).
+peak_spellings <- c(
+  "atac", "peak", "peaks", "chromatinaccessibility", "accessibility", "scatac", "snatac",
+  "atacseq", "scatacseq", "snatacseq"
+)
 
 # Of several experiments that could be the RNA, the main one; others are no candidates of a
 # SingleCellExperiment. NULL for objects without such a one.
@@ -187,15 +193,14 @@ main_of_several <- function(parts, words, taken) {
   words$main
 }
 
-call_read <- function(path, rna_assay, peak_assay, protein_assay, layers, peak_names) {
+call_read <- function(path, rna_assay, peak_assay, protein_assay, layers) {
   object <- read_object(path)
   class <- class_of(object)
   if (class == "Seurat") needs("SeuratObject")
   spelled$dotted <- c("rna.assay", "peak.assay", "protein.assay")
   all_parts <- parts_of(object)
   parts <- parts_for_python(
-    object, all_parts, list(rna = rna_assay, peaks = peak_assay, protein = protein_assay),
-    peak_names
+    object, all_parts, list(rna = rna_assay, peaks = peak_assay, protein = protein_assay)
   )
   home <- parts[[1]]$name
   sent <- lapply(names(parts), function(kind) {

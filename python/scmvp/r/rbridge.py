@@ -17,7 +17,7 @@ from ..data.containers import files_behind, is_mudata, modality_parts
 from ..data.names import as_names, names_of_modalities, note
 from ..errors import InputError, RError
 from ..files import as_path, whole_file, writable
-from ..modalities import ATAC, listed
+from ..modalities import listed
 from ..words import name_some
 from .objects import (
     ASSAYS,
@@ -101,7 +101,6 @@ def read_rds(
             "peak_assay": peak_assay,
             "protein_assay": protein_assay,
             "layers": wanted,
-            "peak_names": list(ATAC.spellings),
         },
         engine,
     )
