@@ -10,16 +10,16 @@ EPOCHS ?= 60
 OUT ?= demo-output
 
 help:
-	@echo "make setup        everything needed, into .venv (Python) and .rlib (R)"
-	@echo "make demo         the main job on simulated cells; DATA=path for your own, K=, SEED=, EPOCHS=, OUT="
-	@echo "make check        the quick tests of every part and the style, before each commit (2-3 minutes)"
+	@echo "make setup        installs all dependencies into .venv (Python) and .rlib (R)"
+	@echo "make demo         analyzes simulated cells, or your own with DATA=path; options K=, SEED=, EPOCHS=, OUT="
+	@echo "make check        runs the quick tests and style checks; use before each commit (2-3 minutes)"
 	@echo "make test         all tests and style checks (also: test-python, test-r, style)"
-	@echo "make packages     what would be published, into dist/: Python's sdist and wheel, R's source package"
+	@echo "make packages     builds the release files in dist/: Python sdist and wheel, R source package"
 	@echo "make site         site/index.html: both packages, their guides and the method (10 minutes)"
 	@echo "make install      the R package into your own R library"
 	@echo "make figures      the figures and tables of docs/benchmarks.md, from the CSV files in docs/"
 	@echo "make setup-rpy2   rpy2, for R inside Python (engine=\"rpy2\"; compiles; optional)"
-	@echo "make clean        remove what was built and drawn; distclean: .venv as well"
+	@echo "make clean        removes build products and figures; distclean also removes .venv"
 
 setup:
 	@tools/setup.sh

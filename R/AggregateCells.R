@@ -122,7 +122,7 @@ choose_groups <- function(neighbors, k, tries = 5000) {
     left <<- left[-place]
     candidate
   }
-  # which of the kept groups hold a cell; shared cells are then counted without comparing groups
+  # groups that contain each cell, to count shared cells without comparing pairs of groups
   groups_of <- vector("list", n_cells)
   keep <- function(candidate, number) {
     cells <- neighbors[, candidate]

@@ -202,7 +202,7 @@ track_signal <- function(path, ranges, flank, bins) {
       "': lower flank."
     )
   }
-  # base by base: what the file's summaries say of a bin is of the bases with a value, and rounded
+  # base by base: the summaries in the file cover only bases with a value, and are rounded
   bin <- ((seq_len(2 * flank + 1) - 1) * bins) %/% (2 * flank + 1) + 1
   block <- max(1, 2e6 %/% (2 * flank + 1))
   for (rows in split(inside, (seq_along(inside) - 1) %/% block)) {
@@ -289,7 +289,7 @@ enrichment_heatmap <- function(signal, flank, rows = 200) {
       height = 1 / max(nrow(x), 1)
     )
   })
-  # a few strong peaks would leave the rest in one color
+  # otherwise a few strong peaks would leave all others in one color
   limit <- stats::quantile(table$signal, 0.99, names = FALSE)
   table$signal <- pmin(table$signal, limit)
   ggplot2::ggplot(table, ggplot2::aes(.data$position, .data$row, fill = .data$signal)) +

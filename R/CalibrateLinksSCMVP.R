@@ -94,7 +94,7 @@ known_links <- function(known) {
   kept
 }
 
-# Named numbers as lists, as the core has them; what is no such list is refused there.
+# Named numbers as lists, the form that the core expects; other values are rejected there.
 weights_to_send <- function(weights) {
   if (!is.list(weights)) {
     return(weights)

@@ -152,7 +152,7 @@ classify_ranges <- function(ranges, starts, upstream, downstream) {
   )
 }
 
-# Of sorted starts the one nearest to each peak: the nearest base of the peak less the start.
+# Signed distance from the nearest of the sorted starts to the nearest base of each peak.
 nearest_start <- function(start, end, tss) {
   middle <- (start + end) / 2
   before <- pmax(findInterval(middle, tss), 1)
@@ -164,8 +164,8 @@ nearest_start <- function(start, end, tss) {
   list(which = ifelse(closer, after, before), offset = ifelse(closer, other, one))
 }
 
-# Whether each range overlaps any of the others: one that begins before its end must not have ended
-# before its start.
+# Whether each range overlaps any of the others: of those that start before its end, at least one
+# must reach its start.
 overlaps_any <- function(start, end, others_start, others_end) {
   order <- order(others_start)
   reach <- cummax(others_end[order])

@@ -87,7 +87,7 @@ PlotSCMVPTree <- function(object, reduction = "scmvp") {
   tree <- record$tree
   if (is.null(tree)) {
     refuse(
-      "the fit has no tree of clusters, as an earlier version made it: run RunSCMVP() again.",
+      "the fit has no tree of clusters, as it is from an earlier version: run RunSCMVP() again.",
       class = "model"
     )
   }

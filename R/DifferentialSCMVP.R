@@ -193,7 +193,7 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
     found <- fit_in_model(counts, model, cells, request$verbose)
     modelled <- features_in_model(model, tested)
     shown <- found[[tested]]$shown
-    there <- !found[[tested]]$missing # of the others there is nothing to say
+    there <- !found[[tested]]$missing # missing features are not tested
     features <- if (!is.null(request$features)) {
       known <- check_names_known(request$features, shown[there], "features", "in model and object")
       modelled[match(known, shown)]
@@ -204,8 +204,8 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
     latent <- latent_from(names(without_nulls(counts)), names(counts))
     if (latent != "joint" && length(counts) > 1) {
       message(
-        "lfc_model is that of the cells as ", listed_kinds(names(without_nulls(counts))),
-        " alone place them, as the other counts are not in the object"
+        "lfc_model uses the latent from ", listed_kinds(names(without_nulls(counts))),
+        " alone, because the other counts are not in the object"
       )
     }
     options <- c(request$options, list(latent = latent))
@@ -285,7 +285,7 @@ refuse_missing_idents <- function(idents) {
   }
 }
 
-# The name of groups that are taken together, which no other group has.
+# A unique name for groups that are combined.
 name_together <- function(groups, levels) {
   if (length(groups) == 1) {
     return(groups)

@@ -110,7 +110,7 @@ PlotAlongSCMVP <- function(object, features, pseudotime = "scmvp_pseudotime", as
   if (type == "heatmap") {
     low <- apply(trend$values, 1, min)
     range <- apply(trend$values, 1, max) - low
-    # a feature without counts has the digits of its rounding
+    # a feature without counts varies only by rounding errors
     range[range < 1e-6 * low] <- Inf
     trend$values <- (trend$values - low) / range
     names <- names[order(max.col(trend$values, ties.method = "first"), decreasing = TRUE)]

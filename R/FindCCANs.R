@@ -57,8 +57,8 @@ FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_di
   ccans
 }
 
-# Each pair of peaks once, as far as it can be above any cutoff: numbers of two peaks, the first in
-# the order of names before the other, in whatever language R runs. Their names are an attribute.
+# Each pair of peaks that can exceed a cutoff, once: indices of two peaks, sorted by name regardless
+# of the locale of R. The peak names are an attribute.
 positive_edges <- function(connections) {
   pairs <- pairs_once(connections, which(connections$coaccess > 0))
   rank <- order(order(pairs$peaks, method = "radix"))

@@ -103,7 +103,7 @@ ImputeSCMVP <- function(object, modality = c("rna", "peaks", "protein", "methyla
   impute_into(object, record, reduction, latent, home, request, assay.name)
 }
 
-# The object with imputed values of all its cells, added to those that it has.
+# The object with imputed values for all its cells, added to those already there.
 impute_into <- function(object, record, reduction, latent, home, request, assay.name) {
   parts <- parts_of(object, assay.type = record$options$assay.type, fitted = TRUE)
   names <- names_for(reduction)

@@ -184,7 +184,7 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
   input <- if (is_container(object)) {
     refuse_unused(match.call(), environment(), "ranges", "matrices, as an object has its own")
     check_string(reduction, "reduction")
-    # that of the default need not be there
+    # the default reduction may be absent
     if ("reduction" %in% names(match.call())) check_reduction(object, reduction, reduction_role())
     lasso_of_object(
       object, peaks, rna.assay, peak.assay, rna.layer, peak.layer, gene.coords, reduction, dims, as
@@ -192,7 +192,7 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
   } else {
     lasso_of_matrices(object, peaks, ranges, gene.coords, as)
   }
-  # what the user says of the values goes before what is known of them
+  # the user's statement about the values overrides what is recorded
   said <- list(
     rna.imputed = rna.imputed, peaks.imputed = peaks.imputed, rna.log = rna.log,
     peaks.log = peaks.log, coordinates = coordinates
@@ -248,8 +248,8 @@ lasso_of_object <- function(object, peaks, rna.assay, peak.assay, rna.layer, pea
   )
 }
 
-# Whether values of a part are logarithms; NA where an imputed part has lost its mark in a merge.
-# `measured`: whether they are if they were measured and are no counts.
+# Whether values of a part are logarithms; NA if an imputed part has lost its mark in a merge.
+# `measured`: the answer for measured values that are not counts.
 is_logarithm <- function(found, part, measured) {
   if (found$layer == "counts") {
     return(FALSE)
@@ -265,7 +265,7 @@ refuse_unknown_scale <- function(input, said) {
     argument <- paste0(side, ".log")
     if (is.null(said[[argument]]) && is.na(input[[argument]])) {
       refuse(
-        "merge() has dropped whether the imputed ", features_of_kind(side), " are logarithms: ",
+        "merge() does not keep whether the imputed ", features_of_kind(side), " are logarithms: ",
         "give ", argument, " (", is_logged(side), " for what ImputeSCMVP() imputes by default)."
       )
     }

@@ -157,7 +157,7 @@ link_options <- function(distance, decay, fdr, n.cells, seed.use, as) {
 check_contacts <- function(contacts) {
   if (is.null(contacts)) return(NULL)
   if (is.data.frame(contacts)) {
-    # what no contact map has stays here
+    # columns that are not part of a contact map are dropped
     kept <- names(contacts) %in% c(
       "chrom1", "start1", "end1", "chrom2", "start2", "end2", "balanced", "count", "value", "score"
     )

@@ -225,7 +225,7 @@ gene_layers <- function(genes, region, height) {
   genes$y <- -height * (0.2 + 0.16 * row)
   genes <- gene_ends(genes, region)
   genes$middle <- (genes$from + genes$to) / 2
-  # of a name the same share is left of its point as of the region, so that it crosses no edge
+  # each name is offset in proportion to its position, so that it stays inside the region
   genes$place <- (genes$middle - region$start) / (region$end - region$start)
   segments <- function(which, arrow) {
     if (!any(which)) {

@@ -355,7 +355,7 @@ rows_or_zero <- function(counts, at) {
   as_dgc(counts[at, , drop = FALSE])
 }
 
-# Where each feature of the model is among those of the query: by name, else by what the name means.
+# Position of each model feature in the query: by exact name, else by normalized name.
 match_features <- function(modelled, have, kind) {
   modelled <- as_utf8(modelled)
   have <- as_utf8(have)

@@ -251,7 +251,7 @@ motif_part <- function(object, name) {
   if (!of_motifs) {
     if (isTRUE(part$empty)) {
       refuse(
-        "assay '", name, "' has lost what was noted of it, as merge() drops it and fills counts ",
+        "assay '", name, "' has lost its scMVP record, because merge() drops it and fills counts ",
         "with 0: remove the assay and run RunMotifSCMVP() again, or give the matrix of its data ",
         "as object."
       )
@@ -266,8 +266,8 @@ motif_part <- function(object, name) {
   part
 }
 
-# A gene for each motif, in their order; NULL where names of motifs are to say them. `kept`: what
-# RunMotifSCMVP() has kept.
+# A gene for each motif, in order; NULL to derive genes from the motif names. `kept`: genes stored
+# by RunMotifSCMVP().
 genes_of_motifs <- function(given, motifs, kept) {
   if (inherits(given, "Motif")) given <- unlist(methods::slot(given, "motif.names"))
   if (is.null(given)) {

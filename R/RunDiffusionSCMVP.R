@@ -207,7 +207,7 @@ root_cells <- function(root, groups, cells) {
     refuse("root '", root, "' is not a group; the groups are ", some_names(levels(groups), 8), ".")
   }
   if (length(start) == length(cells)) {
-    refuse("all cells are in group '", root, "': it has no start to be found.")
+    refuse("all cells are in group '", root, "', so no start can be found.")
   }
   start
 }

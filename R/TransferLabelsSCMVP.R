@@ -91,7 +91,7 @@ refuse_of_matrices <- function(reference, query, call, frame) {
   }
 }
 
-# A latent of another model looks the same, and its labels would mean nothing.
+# The latent of another model has the same form, but transferred labels would be meaningless.
 refuse_two_models <- function(reference, query, reduction, query.reduction) {
   if (of_two_models(reference, query, reduction, query.reduction)) {
     refuse(

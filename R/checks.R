@@ -1,16 +1,16 @@
-# How the package refuses, and what it checks of arguments: one sentence that says what is wrong,
-# where, and what to do. Refusals are conditions of class `scmvp_error` and one of these:
+# Argument checks and error messages: one sentence that says what is wrong, where, and what to do.
+# Errors are conditions of class `scmvp_error` and one of these:
 #   scmvp_error_input   an argument or the data
 #   scmvp_error_memory  a result larger than max.gb
 #   scmvp_error_model   a stored model is missing or cannot be read
 #   scmvp_error_python  Python or one of its modules is missing or cannot be used
 #   scmvp_error_file    a file cannot be written or read
-#   scmvp_error_core    the Python core failed in a way nobody foresaw
+#   scmvp_error_core    the Python core failed unexpectedly
 #   scmvp_error_package an R package is missing
 #   scmvp_error_worker  a worker process died
 
-# The parts of a sentence in one text. Numbers in it have a decimal point, whatever the user's
-# options(OutDec): paste() and format() would take that.
+# Pastes a sentence together. Numbers have a decimal point regardless of options(OutDec), which
+# paste() and format() would use.
 sentence_of <- function(...) {
   old <- options(OutDec = ".")
   on.exit(options(old))
@@ -45,7 +45,7 @@ count_of <- function(n, word) {
   paste0(format_count(n), " ", word, if (n != 1) "s")
 }
 
-# What goes with a count: 1 gene is, 2 genes are; 1 gene lies, 2 genes lie.
+# The verb form for a count: 1 gene is, 2 genes are; 1 gene lies, 2 genes lie.
 one_or_many <- function(n, one, many) if (n == 1) one else many
 is_are <- function(n) one_or_many(n, "is", "are")
 
@@ -170,7 +170,7 @@ with_present_names <- function(call, earlier) {
 refuse_dots <- function(arguments, known) {
   given <- names(arguments)
   if (length(arguments) == 0) {
-    # R takes the beginning of a name for the whole: a misspelled one must not become another
+    # R matches argument names partially: a misspelled name must not match another argument
     taken <- c(names(formals(sys.function(-1))), names(eval.parent(quote(list(...)))))
     given <- setdiff(names(sys.call(-1)), c("", taken))
     if (length(given) == 0) {
@@ -286,7 +286,7 @@ check_matrix_names <- function(x, where, features) {
   check_feature_names(rownames(x), paste("names of", features))
 }
 
-# Names of features. Those of peaks are places: numbered, they would be none any more.
+# Feature names. Peak names are genomic ranges, so duplicates must not be numbered.
 check_feature_names <- function(x, what) {
   unnamed <- which(is.na(x) | x == "")
   if (length(unnamed) > 0) {
@@ -312,7 +312,7 @@ check_cell_names <- function(x, where) {
   if (length(unnamed) > 0) {
     refuse(
       "some cell names ", where, " are NA or empty (the first in column ",
-      format_count(unnamed[1]), "): give each cell a name of its own."
+      format_count(unnamed[1]), "): give each cell a unique name."
     )
   }
   repeated <- unique(x[duplicated(x)])

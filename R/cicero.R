@@ -1,15 +1,15 @@
-# The algorithm of Cicero (Pliner et al. 2018): numbers in, numbers out. Objects, genomes and words
-# are elsewhere; sums, covariances and the graphical lasso are in src/. Symbols as in the paper: S
+# The algorithm of Cicero (Pliner et al. 2018) on plain numbers. Objects, genomes and messages are
+# elsewhere; sums, covariances and the graphical lasso are in src/. Symbols as in the paper: S
 # is the covariance of the peaks of a window over the groups, with a ridge (1e-4) on its diagonal;
 # D their distances; the penalty of a pair is rho = a (1 - (1000 / D)^s), not below 0, with a the
 # distance parameter.
 
-# Accessibility of groups, computed when it is asked for: as sums over 50 cells nearly nothing is 0,
-# and all peaks at once would be a dense matrix. `values`: peaks x cells; `groups`: cells x groups,
+# Accessibility of groups, computed on demand: sums over 50 cells are rarely 0, so the values of all
+# peaks together would be a dense matrix. `values`: peaks x cells; `groups`: cells x groups,
 # or NULL where each column is a group.
 grouped_accessibility <- function(values, groups, size_factor_normalize = TRUE) {
   grouped <- list(
-    # columns of a sparse matrix are taken fast, rows are not
+    # extracting columns of a sparse matrix is fast, extracting rows is not
     values = if (is.matrix(values)) values else Matrix::t(values),
     by_row = is.matrix(values), groups = groups, n_peaks = nrow(values), ridge = 1e-4,
     by_cell = if (!is.null(groups)) as_dgc(Matrix::t(groups)),
@@ -53,8 +53,8 @@ group_values <- function(grouped, peaks, center = FALSE) {
   )
 }
 
-# Blocks of peaks whose values for all groups take 20 MB: what is larger is given back to the system
-# and taken anew each time, which takes longer than to fill it.
+# Blocks of peaks whose values for all groups take 20 MB: larger memory is returned to the system
+# and allocated anew each time, which takes longer than filling it.
 peak_blocks <- function(grouped) {
   each <- max(1, min(2000, 2.5e6 %/% grouped$n_groups))
   split(seq_len(grouped$n_peaks), (seq_len(grouped$n_peaks) - 1) %/% each)
@@ -135,8 +135,8 @@ long_edges_vanish <- function(covariance, position, distance_parameter, options)
   )
 }
 
-# Cicero's bisection, step for step. It starts at 2 and doubles once, so that a window which needs
-# more than 4 ends at 2, without a word: `ceiling` says it did.
+# Cicero's bisection, reproduced exactly. It starts at 2 and doubles once, so a window that needs
+# more than 4 silently ends at 2; `ceiling` reports this.
 search_cicero <- function(vanish, maxit, convergence) {
   starting_max <- current <- high <- 2
   low <- 0

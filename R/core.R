@@ -6,7 +6,7 @@ session <- new.env(parent = emptyenv())
 
 # A module of the core: core() is scmvp itself, core("reading") is scmvp.reading. Starts Python when
 # needed.
-# Nothing is converted to R unless asked for: large results must not be turned into R by accident.
+# Values are converted to R only on request, so that large results are not converted by accident.
 core <- function(module = NULL, torch = FALSE) {
   if (is.null(session$core)) start_core() else forget_interrupt()
   if (torch) load_torch()
@@ -83,8 +83,8 @@ load_torch <- function() {
 
 # ---- errors of Python ----------------------------------------------------------------------------
 
-# Evaluates a call into Python. What the core refuses becomes the same sentence as R condition,
-# without a Python traceback; anything else is a failure of the core and keeps the traceback.
+# Evaluates a call into Python. Input errors of the core become R conditions with the same message
+# and no Python traceback; any other error is a failure of the core and keeps the traceback.
 from_core <- function(expr) {
   tryCatch(expr, error = refuse_like_core)
 }
@@ -150,7 +150,7 @@ interruptible <- function(expr) {
     },
     interrupt = function(i) TRUE
   )
-  # what an interrupt breaks inside reticulate (an attribute becomes NULL) is no error of its own
+  # an error that an interrupt causes inside reticulate (an attribute becomes NULL) is not reported
   seen <- (forget_interrupt() && !is.null(failure)) || seen
   if (!seen && !is.null(failure)) stop(failure)
   seen
@@ -204,8 +204,8 @@ interruptible_callback <- function(f) {
   reticulate::py_run_string(code, local = TRUE, convert = FALSE)$interruptible(f)
 }
 
-# reticulate remembers an interrupt that has been dealt with, and would take the next error of
-# Python, whenever it comes, for it: so it is given one here.
+# reticulate remembers an interrupt that was already handled and would mistake the next Python
+# error for it, so we raise one here.
 forget_interrupt <- function() {
   tryCatch(
     {

@@ -173,7 +173,7 @@ heed_event <- function(worker, event, on_epoch, on_stage) {
   }
 }
 
-# A worker that is gone already is found out when its answer is awaited.
+# If the worker has already ended, this is detected when waiting for its reply.
 write_line <- function(worker, text) {
   left <- charToRaw(paste0(text, "\n"))
   while (length(left) > 0 && worker$process$is_alive()) {

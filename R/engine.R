@@ -1,7 +1,7 @@
 # Where the Python core runs: inside this R process (reticulate), or in a process of its own
 # (processx). An engine is a list of `name`, `close` and the verbs below around at most one model
-# (scmvp.service). The two differ in how a verb and its values get there and back alone: in the
-# function call(verb, arguments, on_epoch, on_stage), which gives list(value, stopped).
+# (scmvp.service). The two differ only in how a verb and its values are transferred: in the
+# function call(verb, arguments, on_epoch, on_stage), which returns list(value, stopped).
 #
 # Arguments: vectors of length 1 arrive as single values, lists as lists; a dgCMatrix (features x
 # cells) and a matrix as what they are. on_stage is called with the stages of the work (see

@@ -94,7 +94,7 @@ fit_on <- function(engine, counts, options, batch, plan, model.file, verbose, wa
     ),
     on_epoch = watch$epoch, on_stage = watch$stage
   )
-  # nothing to keep: not one epoch was complete, or the user wants to stop at what came after
+  # nothing to keep: no epoch was completed, or the user interrupted a later step
   if (ended$stopped && !ended$interrupted) rlang::interrupt()
   fitted <- engine$fitted()
   if (verbose) tell_summary(fitted$summary)

@@ -1,5 +1,5 @@
-# Which fits an object holds, what they were made on, and what is left of fits that it holds no
-# more: merge() of Seurat keeps their columns and assays but drops reductions, models and marks;
+# The fits in an object, the data they were made on, and remains of fits that are no longer there:
+# merge() of Seurat keeps their columns and assays but drops reductions, models and marks;
 # cbind() of SingleCellExperiments keeps all of both under the same names.
 
 # What fits_of() keeps of the records of reductions.

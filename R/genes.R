@@ -70,8 +70,8 @@ read_gene_bed <- function(path, verbose) {
   starts_of_bed(table, path, verbose)
 }
 
-# A BED of genes holds either their bodies or windows around their starts. Windows have one width,
-# but for those that were merged or cut at the end of a chromosome; bodies hardly ever do.
+# A BED file of genes contains either gene bodies or windows around starts. Windows all have the
+# same width, except those merged or cut at the end of a chromosome; bodies almost never do.
 starts_of_bed <- function(table, path, verbose) {
   width <- table$end - table$start + 1
   usual <- as.numeric(names(which.max(table(width))))

@@ -9,8 +9,8 @@ bare_chromosome <- function(x) {
 }
 
 # chromosome (bare), length; from any of the forms users have. Without any, a chromosome ends
-# where its last peak does. Chromosomes the table lacks, and peaks beyond their chromosome's end,
-# are said and the table is extended to hold them.
+# where its last peak does. Chromosomes missing from the table, and peaks beyond a chromosome end,
+# are reported, and the table is extended to include them.
 genome_table <- function(genome, ranges, verbose = TRUE) {
   chromosomes <- bare_chromosome(ranges$seqnames)
   reach <- tapply(ranges$end, chromosomes, max)

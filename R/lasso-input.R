@@ -40,8 +40,8 @@ gene_peak_pairs <- function(rna, peaks, ranges, genes, starts, options) {
   pairs
 }
 
-# Positions of the cells with counts of every side that is not imputed: a cell without any was not
-# measured there, so that its zeros say nothing. `totals`: a list by side, one number per cell.
+# Positions of the cells with counts for each side that is not imputed: a cell without counts was
+# not measured there, so its zeros mean nothing. `totals`: a list by side, one number per cell.
 cells_with_counts <- function(totals, imputed, verbose) {
   measured <- totals[!imputed]
   for (side in names(measured)) {

@@ -191,7 +191,7 @@ follow_paths <- function(grams, moments, lowest) {
     tableau[s_place] <- tableau[s_place] - ifelse(leaves, signs[place], 0)
     active[place] <- !leaves
     last[running] <- pivot
-    failed[running[swept$singular]] <- TRUE # what follows for them is without meaning
+    failed[running[swept$singular]] <- TRUE # their later values are meaningless
   }
   failed[current > lowest] <- TRUE
   list(lambda = do.call(rbind, knots), b = values, entered = entered, failed = failed)

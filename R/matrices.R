@@ -224,8 +224,8 @@ with_cell_columns <- function(object, table) {
   object
 }
 
-# Seurat warns about each of the characters that it changes in names of features; who makes an assay
-# says it in one sentence instead.
+# Seurat warns separately about each character that it replaces in feature names; the function that
+# creates an assay reports this in one sentence instead.
 with_renamed_features <- function(expr) {
   withCallingHandlers(expr, warning = function(w) {
     if (grepl("Feature names cannot have", conditionMessage(w))) invokeRestart("muffleWarning")

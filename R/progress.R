@@ -99,8 +99,8 @@ clear_line <- function(shown) {
   shown$drawn <- 0
 }
 
-# A function that Python, or the loop that waits for a worker, can call. Nothing may jump out of
-# here through Python's frames: it would end R. TRUE when R was interrupted in here. (Something was
+# A callback for Python or for the loop that waits for a worker. No R condition may jump out of it
+# through Python's frames, which would crash R. TRUE when R was interrupted in here. (Something was
 # said before Python was entered, so a tryCatch(message = ) around it all has left already.)
 from_core_to_user <- function(show) {
   function(event) {

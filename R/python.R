@@ -56,7 +56,7 @@ discovered_python <- function() {
   python
 }
 
-# Asking for an environment must not fail where there is no place for environments.
+# This check must not fail if there is no folder for environments.
 env_exists <- function(envname) {
   isTRUE(tryCatch(reticulate::virtualenv_exists(envname), error = function(e) FALSE))
 }
@@ -201,7 +201,7 @@ numpy_too_new <- function(version) {
 }
 
 # R tells the programs it starts to look for libraries where its own are. A Python that is not the
-# system's then loads the system's libpython, and lacks ssl, without which pip reaches nothing.
+# system's then loads the system's libpython and lacks ssl, without which pip cannot download.
 # Returns a function that puts things back.
 hide_r_libraries <- function() {
   before <- Sys.getenv("LD_LIBRARY_PATH", NA)

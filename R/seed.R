@@ -1,5 +1,5 @@
-# Evaluates `expr` after set.seed(seed) with R's standard generators, so that a result depends on
-# its seed alone, and leaves the user's generator and its state as they were.
+# Evaluates `expr` after set.seed(seed) with R's default generators, so that the result depends only
+# on the seed, and restores the user's generator and its state.
 seeded <- function(seed, expr) {
   with_own_random_numbers({
     set.seed(

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: where things are, and how they speak.
+# Sourced by the other scripts: shared paths, messages and helper functions.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv

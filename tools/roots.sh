@@ -2,7 +2,7 @@
 # Everything is mounted in a private mount namespace that ends with its command, so that nothing is
 # ever left mounted below a root.
 
-# can_make_roots: whether this machine lets us; else says why in one line and fails.
+# can_make_roots: succeeds if this machine permits it; otherwise prints the reason in one line and fails.
 can_make_roots() {
   if [ "$(id -u)" != 0 ]; then echo "needs root"; return 1; fi
   if ! command -v debootstrap >/dev/null && { ! can_apt || ! apt_install debootstrap >&2; }; then

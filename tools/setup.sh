@@ -145,13 +145,13 @@ system_packages() {
 
 # ---- Python --------------------------------------------------------------------------------
 
-# What must not move under us: torch as installed, what the R side can load, and the style.
+# Pinned versions: torch as installed, versions that the R side can load, and the style tools.
 write_constraints() {
   echo "torch==$(torch_build)"
   printf '%s\n' $r_caps "$ruff"
 }
 
-# .venv is what this describes, or it is brought there.
+# A key of the required state of .venv, which is updated when the key changes.
 python_key() {
   {
     cat tools/setup.sh tools/torch.sh python/pyproject.toml

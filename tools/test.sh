@@ -26,7 +26,7 @@ fi
 keep=${SCMVP_RESULTS:-}
 results=${keep:-$(mktemp -d)}
 trap 'stop_beside; [ -n "$keep" ] || rm -rf "$results"' EXIT
-trap 'exit 130' INT TERM # pytest takes an interrupt for its own and ends as if nothing were
+trap 'exit 130' INT TERM # pytest handles an interrupt itself and exits as if nothing had happened
 
 test_python() {
   # without CI in the environment: there pytest prints whole diffs, which can be 100,000 lines

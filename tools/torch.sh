@@ -1,5 +1,5 @@
-# Sourced: PyTorch into the virtual environment $venv, never CUDA's build of several GB without a GPU
-# where the CPU's can be had.
+# Sourced: installs PyTorch into the virtual environment $venv; without a GPU, it installs the CPU build
+# if available, not the CUDA build of several GB.
 #
 # Environment: SCMVP_TORCH  what pip is asked for (default: the CPU build, or CUDA's with a GPU)
 

@@ -1,5 +1,5 @@
-# The main job of scMVP, the way a user does it: a Seurat object with RNA and peaks in, an
-# embedding, clusters and imputed expression out, with the pictures that show them.
+# A typical scMVP analysis: from a Seurat object with RNA and peaks to an embedding, clusters and
+# imputed expression, with figures of the results.
 #
 #   Rscript demo.R [DATA=path] [SEED=0] [K=clusters] [EPOCHS=60] [OUT=demo-output]
 #
@@ -337,7 +337,7 @@ main <- function() {
   message("umap.png, training.png, imputation.png, summary.txt and object.rds are in ", options$out)
 }
 
-# What a user can put right is said in its one sentence, without a traceback.
+# Errors that the user can fix are reported as one sentence, without a traceback.
 tryCatch(main(), scmvp_error = function(error) {
   message("error: ", conditionMessage(error))
   quit(status = 1)

@@ -1,4 +1,4 @@
-"""What a caller gives beside cells: numbers, options and names, each checked in one sentence."""
+"""Checks of arguments other than cells: numbers, options and names; errors are one sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import InputError
 from .words import name_some
 
 Names = Sequence[str] | np.ndarray  # of cells or features
-_LARGEST_WHOLE = 2**53  # up to which float64, as in R, has every whole number
+_LARGEST_WHOLE = 2**53  # float64, as in R, represents every integer up to this one
 _SMALLEST = 1e-12
 
 
@@ -21,10 +21,10 @@ def options_from(kind: type, values: dict[str, Any], defaults: dict[str, Any] | 
     """A dataclass of options with some of its fields given.
 
     Args:
-        kind: The class; its fields are of bool, int, float or str. Whole numbers are at least 1, or
-            what the field's metadata have as 'at_least'; others are not negative.
-        values: By name.
-        defaults: In the place of those of the class.
+        kind: The class; its fields are bool, int, float or str. Integers are at least 1, or the
+            field's metadata entry 'at_least'; other numbers are not negative.
+        values: Values by field name.
+        defaults: Replace the defaults of the class.
     """
     if not isinstance(values, dict):
         raise InputError(f"options must be a dict of names and values, not {values!r}")
@@ -66,7 +66,7 @@ def number(name: str, value: Any) -> float:
 
 
 def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
-    """A whole number, also one that comes as a float, as R's do."""
+    """An integer; whole numbers given as float, as R sends them, are accepted."""
     given = number(name, value)
     most = _LARGEST_WHOLE if at_most is None else at_most
     if given != int(given) or not at_least <= given <= most:
@@ -99,9 +99,9 @@ def positions(
     where: str,
     more: str = "",
 ) -> np.ndarray:
-    """Index of each wanted name, or a refusal that names the first ones missing.
+    """Index of each requested name; the error names the first missing ones.
 
-    A name that is given twice has two. `more` ends the sentence.
+    A name given twice yields two indices. `more` is appended to the error message.
     """
     if isinstance(wanted, str) or not isinstance(wanted, Iterable):
         raise InputError(f"{what}s must be given as a list of names, not as {wanted!r}")

@@ -89,7 +89,7 @@ def _join(arguments: argparse.Namespace, messages: _Messages) -> int:
 
 
 def _fit(arguments: argparse.Namespace, messages: _Messages) -> int:
-    # not before it is needed, and first: it says where PyTorch is missing
+    # imported late to save time, but before the others: it reports a missing PyTorch
     first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
     SCMVP = _loaded_model_class(messages.stages if first else SILENT)
     from .nn.distributed import joined
@@ -117,7 +117,7 @@ def _fit_and_write(
             min_cells=arguments.min_cells,
             modalities=arguments.modalities,
         )
-    # Only now, so that a refusal stands alone.
+    # Only now, so that an error message is not preceded by other output.
     messages.show(f"{arguments.input}: {_shape(cells)}")
     for line in describe_account(model.account):
         messages.show(line)
@@ -147,7 +147,7 @@ def _fit_and_write(
             place = folder / "report.html"
             try:
                 model.report(place, cells, title=out.name, progress=messages.progress)
-            except (Exception, KeyboardInterrupt) as error:  # the fit is worth more than its page
+            except (Exception, KeyboardInterrupt) as error:  # a failed report keeps the fit
                 failed = error
         summary = dict(model.summary())
         summary["seconds_total"] = round(time.perf_counter() - started, 3)
@@ -203,7 +203,7 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
     if arguments.input is not None:
         cells = _cells(arguments, messages, Expected(known=model.features))
         model.report(out, cells, progress=messages.progress, **how)
-    else:  # without counts: what there is of the fit
+    else:  # without counts, the report shows only the fit itself
         names, latent = read_latent(result / "latent.csv", model.account["n_cells"])
         how["cells_as"] = "INPUT, after DIR"
         write_report(out, model, names, latent, stages=messages.stages, **how)
@@ -263,7 +263,7 @@ def _differential(arguments: argparse.Namespace, messages: _Messages) -> int:
 
 def _info(arguments: argparse.Namespace, messages: _Messages) -> int:
     info = _load(arguments.model, messages).info()
-    # The names of up to 10^5 features would bury the rest; model.json has them.
+    # Omit up to 10^5 feature names, which would hide everything else; model.json lists them.
     # The same of the history of each epoch.
     hidden = (
         *(of.features for of in MODALITIES.values()),
@@ -277,9 +277,9 @@ def _info(arguments: argparse.Namespace, messages: _Messages) -> int:
 
 
 def peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far, in MB; None where it cannot be known."""
+    """Peak resident memory of this process so far, in MB; None if it is not available."""
     try:
-        # getrusage() of a process counts the one that started it, too
+        # getrusage() also includes the process that started this one
         status = Path("/proc/self/status").read_text()
         if found := re.search(r"VmHWM:\s*(\d+)", status):
             return round(int(found[1]) / 1024, 1)
@@ -374,7 +374,7 @@ def _names_in(path: str | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        # not splitlines(): names may hold other characters that it takes for ends of lines
+        # not splitlines(), which also splits at other characters that names may contain
         lines = as_path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a list of names, one per line") from error

@@ -31,6 +31,6 @@ class LeftOut(InputNote):
 
 
 def is_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, also PyTorch's, on the CPU or a GPU: that need not be imported."""
+    """Whether memory ran out on the CPU or a GPU; detects PyTorch errors without importing it."""
     of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
     return of_torch or isinstance(error, MemoryError)

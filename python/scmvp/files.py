@@ -1,8 +1,8 @@
 """Files and folders that appear whole: written beside their place, flushed to disk, then moved.
 
-Whatever ends the program on the way, even the power, there is the old content or the new one under
-the name. What may be left is a hidden sibling that ends in `.scmvp-partial`: it stops nothing and
-can be deleted.
+Even after a crash or a power failure, the file has either its old or its new content. A hidden
+sibling file that ends in `.scmvp-partial` may be left over; it is harmless and can be
+deleted.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def plain(value: Any) -> Any:
 class WatchedFile(io.FileIO):
     """A file to read, of which the fraction that was read is reported.
 
-    A library that reads from it comes back to Python for every piece, so that an interrupt ends it.
+    A library that reads from it returns to Python for every piece, so an interrupt can stop it.
     """
 
     def __init__(self, path: Path, report: Report = no_report):
@@ -202,13 +202,13 @@ def _refuse_format(path: Path, written: str) -> None:
     known = [kind for kind, endings in _ENDINGS.items() if path.suffix.lower() in endings]
     if known and known != [written]:
         raise InputError(
-            f"what is written is {written}, and '{path}' is the name of another kind of file; name "
-            f"one that ends in {_ENDINGS[written][0]}"
+            f"the output is {written}, but '{path}' has the ending of another format; give a name "
+            f"that ends in {_ENDINGS[written][0]}"
         )
 
 
 def stamp_of(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file or folder from one that took its place; None where there is none."""
+    """Identifies a file or folder, to detect a later replacement; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -257,7 +257,7 @@ def _is_at(target: Path, source: Path) -> bool:
 
 
 def _followed(path: str | os.PathLike) -> Path:
-    """What a link leads to: it stays a link."""
+    """The target of a link, so that the target is replaced and the link stays."""
     return Path(os.path.realpath(path))
 
 
@@ -298,7 +298,7 @@ def _refuse_second(partial: Path, target: Path) -> None:
     other = target.with_name(f"{target.name}-{secrets.token_hex(2)}")
     partial.rename(other)
     raise InputError(
-        f"meanwhile another program has written {target}; this result is in {other} instead"
+        f"another program has written {target} in the meantime; this result is in {other}"
     )
 
 

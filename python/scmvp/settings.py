@@ -1,4 +1,4 @@
-"""Settings of NumPy and PyTorch in a computation: the same whatever the caller has set.
+"""Fixed settings of NumPy and PyTorch for computations, independent of the caller's settings.
 
 Most of them, and PyTorch's random numbers, belong to the whole process. The threads of a caller
 therefore compute one after another.

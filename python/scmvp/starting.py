@@ -39,7 +39,7 @@ def end_on_signals() -> None:
 def open_standard_error() -> None:
     """Where it is closed, open it on nothing.
 
-    Else the next file that is opened has its number, and gets what C libraries print.
+    Otherwise the next opened file gets its file descriptor, and C libraries print into that file.
     """
     try:
         os.fstat(2)

@@ -61,10 +61,10 @@ class Worker:
             raise KeyboardInterrupt
 
     def answer(self, request: Path) -> None:
-        """Carry out one request and say how it went; nothing but the end of the process escapes."""
+        """Carry out one request and report the outcome; only an exit of the process escapes."""
         try:
             self._answer(request)
-        except KeyboardInterrupt as error:  # it came in the moment in which something else failed
+        except KeyboardInterrupt as error:  # raised while another error was being handled
             self._reply(request, outcome_of(error))
 
     def _answer(self, request: Path) -> None:
@@ -146,7 +146,7 @@ def outcome_of(error: BaseException) -> dict[str, str]:
 
 
 def release_memory() -> None:
-    """Give back to the system, and to other users of a GPU, what no object has any more."""
+    """Return unused memory to the system and, on a GPU, to other users."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
@@ -184,7 +184,7 @@ def main() -> int:
 def _listen(requests: queue.Queue[Path]) -> None:
     for line in sys.stdin:
         requests.put(Path(line.rstrip("\n")))
-    os._exit(0)  # whoever drove us is gone
+    os._exit(0)  # the controlling program has ended
 
 
 if __name__ == "__main__":

@@ -232,14 +232,14 @@ ADVICE: dict[str, dict[str, str]] = {
     "endings": {"there is not enough memory": "case memory"},
     "files": {
         "is not a path": "case odd_kinds",
-        "the name of another kind of file": "case places",
+        "the ending of another format": "case places",
         "a device or a pipe": "case places",
         "a path is empty": "case places",
         "is a folder; name a file": "case places",
         "there is no folder": "case places",
         "is not a writable folder": "case places",
         "would replace what is read": "case places",
-        "meanwhile another program": "tells where the result is",
+        "another program has written": "tells where the result is",
     },
     "filtering": {
         "lower {' or '.join": "case rare_features",
@@ -262,13 +262,13 @@ ADVICE: dict[str, dict[str, str]] = {
         "has no layers": "case kinds_of_files",
         "rename those that are": "case kinds_of_files",
         "are left out ({name_some(others)})": NOTE,
-        "does not fit into the memory": "case memory",
+        "does not fit into memory": "case memory",
         "cannot be read into memory": "test_io::test_numbers_that_scipy_lacks_stay_on_disk",
         "holds a 10x matrix": "test_io::test_a_misnamed_file_is_read_for_what_it_is",
         "in another program": "test_io::test_a_locked_file_is_not_called_damaged",
         "permission denied": "says what the system says",
         "is not a readable {kind}": DAMAGE,
-        "beside {path}; name the file": "case files_of_fragments",
+        "next to {path}; name the file": "case files_of_fragments",
     },
     "fragments": {
         "counts is {": STATES,
@@ -279,7 +279,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "ends within a line": DAMAGE,
         "holds no fragments": DAMAGE,
         "it has a fragment from": DAMAGE,
-        "the block is missing": DAMAGE,
+        "bgzip block is missing": DAMAGE,
     },
     "forms": {
         "form is {form}": STATES,
@@ -325,7 +325,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "no group can be tested": "case groups",
         "no batch has {count_of": "case groups_of_batches",
         "group1 is not given": "case groups",
-        "take them apart": "case groups",
+        "put each cell in": "case groups",
     },
     "io": {
         "holds neither": "case kinds_of_files",
@@ -334,7 +334,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "no contacts within a chromosome": "test_contacts::test_maps_that_cannot_be_used",
         "has bins of several widths": "test_contacts::test_maps_that_cannot_be_used",
         "{where} has no column": "test_contacts::test_maps_that_cannot_be_used",
-        "is no contact of two bins": "test_contacts::test_maps_that_cannot_be_used",
+        "is not a contact between two bins": "test_contacts::test_maps_that_cannot_be_used",
         "{path} is empty": "test_contacts::test_maps_that_cannot_be_used",
         "{path} is no contact map": "test_contacts::test_maps_that_cannot_be_used",
         "give the path of a contact map": "test_contacts::test_maps_that_cannot_be_used",
@@ -345,8 +345,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "base pairs are read": NOTE,
     },
     "contact": {
-        "no contacts of the genes and peaks": "test_contacts::test_maps_that_cannot_be_used",
-        "there contacts follow from": NOTE,
+        "no contacts between nearby genes": "test_contacts::test_maps_that_cannot_be_used",
+        "contacts there are computed": NOTE,
     },
     "joining": {
         "give one for each cell": "test_io::test_from_parts_that_do_not_fit",
@@ -409,8 +409,8 @@ ADVICE: dict[str, dict[str, str]] = {
     "objects": {
         "methylation is left out": NOTE,
         "has other values than read_rds read": NOTE,
-        "into the obs of a modality as well": NOTE,
-        "that R has no vectors for": NOTE,
+        "differ there from obs of the": NOTE,
+        "with types that R lacks": NOTE,
         "is not counts": "case written_for_r",
         "imputed has values of": STATES,
         "must be an AnnData or a DataFrame": "case written_for_r",
@@ -451,10 +451,10 @@ ADVICE: dict[str, dict[str, str]] = {
     },
     "peaks": {
         "name peaks like": "case peaks_to_count",
-        "whose names are no ranges": NOTE,
+        "their names are not ranges": NOTE,
         "is no interval": "case peaks_to_count",
         "holds no peaks": "nothing helps but peaks",
-        "one lies within the other": "case peaks_to_count",
+        "lies within the other": "case peaks_to_count",
         "no chromosome in common": "case samples",
         "no more than by chance": "needs samples of one genome",
     },
@@ -513,7 +513,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "obsm has no": "case cicero",
         "dims must be from": "case cicero",
         "groups must be what": "case cicero",
-        "dims is for groups that": "case cicero",
+        "dims applies only to groups that": "case cicero",
         "gene_coordinates is needed": "case lasso",
     },
     "reading": {
@@ -612,7 +612,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "simulate more features or fewer types": "case simulated_cells",
     },
     "simulated_features": {
-        "not fit beside": "case simulated_cells",
+        "not fit around": "case simulated_cells",
     },
     "state": {
         "call train() first": "case model_states",

@@ -243,7 +243,7 @@ def test_two_trainings_with_one_checkpoint(cells, tmp_path, foreign):
         if latest["epoch"] == 2:
             file.write_bytes(theirs)
 
-    with pytest.warns(InputNote, match="meanwhile another program") as said:
+    with pytest.warns(InputNote, match="another program has written") as said:
         model = SCMVP(cells, n_clusters=3)
         model.train(checkpoint=file, callback=meanwhile, **OPTIONS)
     assert len([one for one in said if "meanwhile" in str(one.message)]) == 1

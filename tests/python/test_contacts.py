@@ -183,10 +183,10 @@ def test_maps_that_cannot_be_used(table, tmp_path, refused):
     refused(read(pd.DataFrame()), "no column 'chrom1' (its columns: none)")
     refused(read(pd.concat([table, table["count"]], axis=1)), "several columns 'count'")
     refused(
-        read(table.assign(end1=table["start1"])), "row 1 of the table of contacts is no contact"
+        read(table.assign(end1=table["start1"])), "row 1 of the table of contacts is not a contact"
     )
     refused(
-        read(table.assign(start1=-WIDTH, end1=0)), "row 1 of the table of contacts is no contact"
+        read(table.assign(start1=-WIDTH, end1=0)), "row 1 of the table of contacts is not a contact"
     )
     refused(read(table.drop(columns="count")), "no column 'count'", "cool file")
     refused(read(table.assign(start1="x")), "row 1 of the table of contacts", "chrom1")
@@ -196,5 +196,5 @@ def test_maps_that_cannot_be_used(table, tmp_path, refused):
     places = np.array([15_000]), np.array([205_000])
     refused(
         lambda: contact_within(table, np.array(["chr7"], dtype=object), *places, 0.87),
-        "the table of contacts has no contacts of the genes and peaks", "chr7",
+        "the table of contacts has no contacts between nearby genes and peaks", "chr7",
     )  # fmt: skip

@@ -292,7 +292,7 @@ def test_one_reads_while_another_replaces_twice(all_jobs, tmp_path, monkeypatch)
 
 def test_a_result_made_meanwhile_is_not_replaced(tmp_path):
     """Without leave to replace, the second of two goes to a place of its own, and says where."""
-    with pytest.raises(scmvp.InputError, match="meanwhile another program") as refusal:
+    with pytest.raises(scmvp.InputError, match="another program has written") as refusal:
         with files.whole_folder(tmp_path / "out") as partial:
             (partial / "mine").touch()
             (tmp_path / "out").mkdir()

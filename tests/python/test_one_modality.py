@@ -307,7 +307,7 @@ def test_samples_of_one_modality_join_a_mosaic(simulated, tmp_path, refused):
             paths[name] = TenX(parts[name]).write_h5(tmp_path / name / "x.h5")
         else:
             paths[name] = write("10x", parts[name], modality, tmp_path / name)
-    refused(lambda: scmvp.read_samples(paths), "no RNA in 'c'", "'a', 'b'", "mosaic=True")
+    refused(lambda: scmvp.read_samples(paths), "RNA is missing in 'c'", "'a', 'b'", "mosaic=True")
     joined = scmvp.read_samples(paths, mosaic=True)
     cells = {name: [f"{name}_{cell}" for cell in part.obs_names] for name, part in parts.items()}
     assert list(joined["rna"].obs_names) == cells["a"] + cells["b"]

@@ -333,7 +333,7 @@ def test_columns_of_other_classes_and_columns_that_differ(objects, tmp_path, kep
     with pytest.warns(InputNote) as told:
         scmvp.add_to_rds(objects / "classes.rds", new, tmp_path / "new.rds", engine=kept)
     notes = [str(one.message) for one in told if one.category is InputNote]
-    assert len(notes) == 2 and notes[0].endswith("which are written: 'small'")
+    assert len(notes) == 2 and notes[0].endswith("whose values are written: 'small'")
     assert notes[1].endswith("are written as text: 'many'")
     back = read(tmp_path / "new.rds")  # where dates still are dates
     pd.testing.assert_frame_equal(back.obs[[*mdata.obs]], new.obs[[*mdata.obs]])

@@ -36,7 +36,7 @@ c(
     "tells what was done; there is nothing to do",
     "the saved model has the clusters of the fit", "the measured peaks lack {} ({})",
     "so the imputed assay has no counts, motifs or metadata of peaks",
-    "lfc_model is that of the cells as", "no link within the region has a score above",
+    "lfc_model uses the latent from", "no link within the region has a score above",
     "left out, without counts"
   ),
   of(
@@ -45,7 +45,7 @@ c(
   ),
   of(
     "test-LinkPeaksLASSO.R: imputed assays that merge() has taken the mark from are still imputed",
-    "merge() has dropped whether the imputed {} are logarithms"
+    "merge() does not keep whether the imputed {} are logarithms"
   ),
   of(
     "test-covariates.R: what is no batch is refused before anything is computed",
@@ -139,7 +139,7 @@ c(
   ),
   of(
     "test-RankMotifsSCMVP.R: activities that merge() has left unmarked are no RNA",
-    "has lost what was noted of it, as merge()"
+    "has lost its scMVP record, because merge()"
   ),
   of(
     "test-RankMotifsSCMVP.R: what cannot be correlated is refused, and what is advised works",
@@ -166,7 +166,7 @@ c(
   ),
   of(
     "test-ClusterSCMVP.R: a level that there is not is refused",
-    "give one of them", "an earlier version made it"
+    "give one of them", "it is from an earlier version"
   ),
   of(
     "test-DoubletScoreSCMVP.R: what cannot be scored is refused",
@@ -564,7 +564,7 @@ c(
     "genome: the length of", "does not exist; check the path",
     "too many: give the arguments by their names", "there is nothing to distinguish",
     "root must be one name, where to start", "is not a group; the groups are",
-    "it has no start to be found", "there is nothing to compare them with",
+    "no start can be found", "there is nothing to compare them with",
     "unassigned.below must be below 1"
   ),
   of(

@@ -130,7 +130,7 @@ test_that("features and cells without a name are refused", {
     colnames(x)[2] <- name
     said <- refusal(RunSCMVP(x, atac))
     expect_match(said, "^some cell names of the matrix of genes are NA or empty")
-    expect_match(said, "in column 2\\): give each cell a name of its own.$")
+    expect_match(said, "in column 2\\): give each cell a unique name.$")
   }
   skip_if_not_installed("SingleCellExperiment")
   expect_refused(RunSCMVP(sce_with(x), peaks = atac), "^some cell names of experiment 'main'")

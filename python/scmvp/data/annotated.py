@@ -1,4 +1,4 @@
-"""What analyses of a latent read out of a MuData or AnnData: the latent itself, and labels."""
+"""Reads the latent and cell labels from a MuData or AnnData for downstream analyses."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ LATENT, CLUSTERS = "X_scmvp", "scmvp_cluster"  # under which `add_to` puts them
 def latent_of(data: Any, use_rep: str, what: str = "the latent") -> tuple[np.ndarray, np.ndarray]:
     """Latent (n, D) and names of its cells: obsm[use_rep], or an array or data frame as it is.
 
-    Cells of an array have no names but numbers; so have those of a data frame whose rows are
-    numbered.
+    Cells of an array, or of a data frame with numbered rows, are identified by number instead of
+    name.
 
     Raises:
         InputError: It is not there, has another shape, or values that are not finite.
@@ -116,9 +116,9 @@ def column_of(data: Any, name: str, cells: np.ndarray) -> pd.Series:
 
 
 def in_order_of(names: np.ndarray, values: Any, argument: str) -> Any:
-    """Values per cell as they are, or, of pandas objects with cell names, in the order of `names`.
+    """Values per cell; those of pandas objects with cell names are put in the order of `names`.
 
-    Where the cells have no names but numbers, all values are taken to be in their order.
+    If the cells are numbered instead of named, values are assumed to be in the order of the cells.
 
     Raises:
         InputError: Some of the cells are not in the index.

@@ -55,7 +55,7 @@ class Opened(NamedTuple):
     cells: np.ndarray
     features: np.ndarray
     obs: pd.DataFrame
-    advice: Callable[[], str]  # where counts are instead, when these are none
+    advice: Callable[[], str]  # says where the counts are if this matrix contains none
     ids: np.ndarray | None = None  # of genes
 
 
@@ -97,15 +97,15 @@ def read_backed(
 
 
 def bytes_in_memory(path: Path, expected: Expected = ANY) -> int | None:
-    """What the counts of all modalities would take in memory; None where it is not known.
+    """Memory that the counts of all modalities would need; None if unknown.
 
-    That is where the file cannot be opened as `read_backed` does, for whatever reason.
+    It is unknown if `read_backed` cannot open the file, for whatever reason.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             opened, _ = _open(inside_outs(path), None, expected)
-    except Exception:  # reading it into memory will raise with what is wrong
+    except Exception:  # reading the file into memory will raise an error with the cause
         return None
     found = [one.counts for one in opened.values()]
     stored = [part.stored for one in found for part in (one if isinstance(one, Covered) else [one])]
@@ -118,7 +118,7 @@ def _open(
 ) -> tuple[dict[str, Opened], pd.DataFrame]:
     """Each modality, and the columns of a MuData itself.
 
-    Where `layers` is None, the counts are not looked at: those in X.
+    If `layers` is None, X is used without checking that it contains counts.
     """
     suffix, whole = path.suffix.lower(), pd.DataFrame()
     if suffix == ".h5":
@@ -280,7 +280,7 @@ def _table(group: Any, name: str) -> pd.DataFrame:
     table = table.set_index(table.columns[0])
     for column in table:
         if f"uns/{column}_categories" in group:
-            # one list served obs and var, whatever of the two it was of
+            # the old format had one list for the categories of obs and var
             levels = _texts(np.atleast_1d(group[f"uns/{column}_categories"][()]))
             codes = table[column].to_numpy()
             if codes.dtype.kind in "iu" and (codes < len(levels)).all():

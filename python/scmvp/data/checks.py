@@ -1,7 +1,7 @@
-"""Every refusal of input in one place; what the model reads has passed through `check_paired`.
+"""All input validation in one place; everything the model reads has passed `check_paired`.
 
-The checks never change the caller's object and copy nothing that is already as it should be: a
-canonical float32 CSR matrix comes back as itself.
+The checks never change the caller's object and do not copy data that is already in the required
+form: a canonical float32 CSR matrix is returned as is.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def check_paired(
     modalities: Sequence[str] | None = None,
     protein_layer: str | None = None,
 ) -> Paired:
-    """Take paired counts out of a container, or refuse them with one sentence.
+    """Extract paired counts from a container, or reject them with a one-sentence error.
 
     Args:
         data: MuData with modalities 'rna' and 'atac', the pair (RNA AnnData, ATAC AnnData), or one
@@ -141,7 +141,7 @@ def check_paired(
 
 
 def _with_absent(paired: Paired, known: dict[str, np.ndarray]) -> Paired:
-    """The same cells, without any count in the modalities of a model that they lack.
+    """The same cells, with zero counts in the modalities of a model that they lack.
 
     Raises:
         InputError: They lack all of them.
@@ -309,9 +309,9 @@ def match_cells(
 def all_cells(
     cells: dict[str, np.ndarray],
 ) -> tuple[np.ndarray, dict[str, np.ndarray | None]]:
-    """Cells of any modality, those of the first one first, and where each is in all; -1: it is not.
+    """Union of the cells, first modality first, and its positions in each modality (-1: absent).
 
-    None in the place of positions: all have the same cells in the same order.
+    None instead of positions: all modalities have the same cells in the same order.
     """
     names, *others = cells.values()
     if all(np.array_equal(names, other) for other in others):

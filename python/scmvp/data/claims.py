@@ -1,7 +1,7 @@
-"""Sizes that a file declares, compared with its content before it is read.
+"""Checks the sizes that a file declares against its content before the file is read.
 
-A header of a few bytes can ask for more memory than there is, or lead out of the file: to another
-one, or in a circle. Nothing here reads values.
+A header of a few bytes can request more memory than available, or refer to another file or to
+itself. Nothing here reads values.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ..files import WatchedFile
 from ..progress import Report, no_report
 from ..words import count_of
 
-_SMALL = 64 << 20  # bytes that anything may claim
-# How many bytes one stored byte can become. zlib's limit is 1,032; of the other filters some write
-# the same value ever again in a few bytes.
+_SMALL = 64 << 20  # bytes that are always accepted
+# Largest plausible decompression ratio. The limit of zlib is 1,032; some other filters store long
+# runs of one value in a few bytes.
 _DEFLATED, _OTHERWISE = 1100, 20_000
-# Text of counts and names becomes 5 to 8 times smaller; what becomes much smaller is no such text.
+# Text of counts and names compresses 5- to 8-fold; a much higher ratio indicates other content.
 _TEXT = 20
 _MOST_PARTS = 1_000_000
 _DEEPEST = 100
@@ -64,13 +64,13 @@ def check_hdf5(path: Path) -> None:
 class _Walk:
     def __init__(self, path: Path) -> None:
         self.path, self.size = path, path.stat().st_size
-        self.parts: dict[int, int] = {}  # of the groups gone through, by address
+        self.parts: dict[int, int] = {}  # number of parts of each visited group, by address
 
     def refuse(self, what: str) -> None:
         raise InputError(f"{self.path} cannot be trusted: {what}; write it again as one plain file")
 
     def group(self, group: h5py.Group, inside: tuple[int, ...]) -> int:
-        """How many parts it has for who follows all links in it."""
+        """Number of parts found if all links in the group are followed."""
         n = 0
         for name in group:
             n += 1
@@ -189,8 +189,8 @@ class _BoundedGzip(gzip.GzipFile):
     def refuse_too_large(self) -> None:
         if self.left < 0:
             raise InputError(
-                f"{self.path} becomes more than {_TEXT} times as large when it is unpacked, unlike "
-                "tables of cells, features or counts; if the file is right, unpack it first"
+                f"{self.path} becomes more than {_TEXT} times larger when decompressed, unlike "
+                "tables of cells, features or counts; if the file is correct, decompress it first"
             )
 
 
@@ -209,7 +209,7 @@ def open_text(
             return
         with _BoundedGzip(path, source) as file:
             yield file
-            file.refuse_too_large()  # some readers take an error for the end
+            file.refuse_too_large()  # some readers treat an error as the end of the file
 
 
 def check_matrix_market(path: Path, shape: tuple[int, int]) -> tuple[int, int]:
@@ -243,9 +243,9 @@ def check_matrix_market(path: Path, shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def check_structure(matrix: Any, what: str) -> None:
-    """Refuse a compressed sparse matrix whose index vectors lead out of it.
+    """Reject a compressed sparse matrix whose indices are out of bounds.
 
-    Such vectors make compiled code read and write elsewhere in memory.
+    Such indices make compiled code read and write elsewhere in memory.
     """
     if sp.issparse(matrix) and matrix.format in ("csr", "csc"):
         n_rows, n_columns = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]

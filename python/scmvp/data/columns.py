@@ -15,9 +15,9 @@ from .names import as_names
 def columns_of_cells(
     tables: Sequence[pd.DataFrame], columns: Sequence[str], cells: np.ndarray
 ) -> pd.DataFrame:
-    """Columns of the first tables that have them; a cell that one lacks is looked up in the next.
+    """Columns from the first table that has them; cells absent there are looked up in the next.
 
-    A missing value of a cell that is in a table stays missing, whatever the next table has.
+    If a cell is in a table but its value is missing, it stays missing.
 
     Raises:
         InputError: No table has a column, or one has it several times.
@@ -43,11 +43,11 @@ def refuse_missing_columns(columns: Sequence[str], has: Iterable[str]) -> None:
 
 
 def own_columns(whole: pd.DataFrame, of_modalities: Mapping[str, Iterable[object]]) -> pd.DataFrame:
-    """Columns of a MuData but for the copies of those of its modalities ('rna:n_counts').
+    """Columns of a MuData except copies of modality columns ('rna:n_counts').
 
     Args:
         whole: Its obs.
-        of_modalities: Names of columns, by the name that the modality has there.
+        of_modalities: Column names by modality name in the MuData.
     """
     copied = {f"{name}:{column}" for name, columns in of_modalities.items() for column in columns}
     return whole[[name for name in whole if name not in copied]]

@@ -19,7 +19,7 @@ from .formats import damage_reported
 from .genes import bare_chromosome
 from .names import note
 
-RESOLUTION = 5_000  # base pairs; of a file of several, the nearest to it is read
+RESOLUTION = 5_000  # base pairs; if a file has several resolutions, the nearest one is read
 _SIDES = ("chrom1", "start1", "end1", "chrom2", "start2", "end2")
 _VALUES = ("balanced", "count", "value", "score")
 _WIDTH = "width of the bins"
@@ -147,7 +147,7 @@ def _named(table: pd.DataFrame, where: str) -> pd.DataFrame:
     if odd.any():
         row = int(np.flatnonzero(odd)[0])
         raise InputError(
-            f"row {row + 1} of {where} is no contact of two bins "
+            f"row {row + 1} of {where} is not a contact between two bins "
             f"({', '.join(map(str, table.iloc[row].tolist()))}); {_FORMATS}"
         )
     numbers = numbers.rename(columns={value: "value"})
@@ -191,7 +191,7 @@ def _cooler(path: Path, group: str, reach: int) -> Iterator[pd.DataFrame]:
         width = int(np.max(end - start))
         weight = bins["weight"][()] if "weight" in bins else np.ones(len(start))
         if "weight" not in bins:
-            note(f"{path} has no balancing weights: its counts are taken as they are")
+            note(f"{path} has no balancing weights; its unbalanced counts are used")
         for number in range(len(chrom)):
             lowest, highest = first_bin[number : number + 2]
             rows = slice(first_pixel[lowest], first_pixel[highest])

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def refuse_on_disk(data: Any) -> None:
-    """Refuse cells that `read` left on disk, where more than their counts is needed."""
+    """Reject cells that `read` left on disk if more than their counts is needed."""
     if isinstance(data, Paired):
         raise InputError(
-            "cells read with backed=True are for SCMVP and the methods of a model; read them "
+            "cells read with backed=True work only in SCMVP and the methods of a model; read them "
             "without backed=True for this, or open an .h5mu with mudata.read_h5mu(path, "
             "backed=True)"
         )
 
 
 def is_mudata(data: Any) -> bool:
-    """Whether it has modalities, as a MuData has; a data frame has a method of that name."""
+    """Whether it has modalities like a MuData; data frames have a method `mod`, too."""
     refuse_on_disk(data)
     found = hasattr(data, "mod") and hasattr(data, "obs_names")
     if found:
@@ -36,7 +36,7 @@ def is_mudata(data: Any) -> bool:
 
 
 def refuse_axis(axis: int) -> None:
-    """Refuse a MuData that has the cells of one modality after those of the other."""
+    """Reject a MuData in which the cells of the modalities are concatenated (`axis=1`)."""
     if axis == 1:
         raise InputError(
             "the MuData has axis=1, for modalities of different cells; make it with axis=0, as "
@@ -45,12 +45,12 @@ def refuse_axis(axis: int) -> None:
 
 
 def is_anndata(data: Any) -> bool:
-    """Whether it has cells and counts, as an AnnData has; so has a MuData."""
+    """Whether it has cells and counts like an AnnData; also true of a MuData."""
     return hasattr(data, "obs_names") and hasattr(data, "X")
 
 
 def alone(data: Any, modality: str) -> Any:
-    """A MuData of the one modality, of an AnnData without types; anything else as it is."""
+    """Wrap an AnnData without feature types in a MuData; anything else is returned as is."""
     if isinstance(data, Paired) or is_mudata(data) or not is_anndata(data):
         return data
     if feature_types(data.var) is not None:
@@ -107,7 +107,7 @@ def modality_parts(
 
 
 def tables_of(data: Any) -> list[AnnData]:
-    """What has columns of cells: a MuData, then its modalities, RNA first; the parts of a pair."""
+    """Objects with cell columns: a MuData, then its modalities (RNA first); the parts of a pair."""
     if is_mudata(data):
         known = [*MODALITIES, None]
         names = sorted(data.mod, key=lambda name: known.index(modality_of(name)))
@@ -139,7 +139,7 @@ def modality_in(mdata: Any, modality: str | None) -> AnnData:
 
 
 def peaks_in(data: Any) -> tuple[AnnData, AnnData | None]:
-    """The peaks of a MuData or of one AnnData, which may be the peaks itself; RNA beside them."""
+    """The peaks of a MuData or AnnData (which may contain only peaks), and the RNA if present."""
     if not is_mudata(data):
         if not is_anndata(data):
             kind = type(data).__name__

@@ -20,7 +20,7 @@ from .labels import batch_name, level_names
 
 Batch = str | Mapping[str, str] | None  # level of the only batch column, or levels by column
 
-MOST_LEVELS = 200  # of a column; more of them are cells' own numbers, not batches
+MOST_LEVELS = 200  # per column; with more levels, the values are probably cell IDs, not batches
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Covariates:
 
 
 def distinct(design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different rows of a design, (kinds, n_levels), and which of them is each cell's, (n,)."""
+    """Unique rows of a design, (kinds, n_levels), and the index of each cell's row, (n,)."""
     kinds, kind = np.unique(design, axis=0, return_inverse=True)
     return kinds, kind.ravel()  # NumPy 2.0 gives it the shape of a column
 

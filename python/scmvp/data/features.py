@@ -30,9 +30,9 @@ def in_fragments(paired: Paired) -> Paired:
 
 
 def modeled_features(given: Paired, min_cells: int) -> Paired:
-    """The same cells without features seen in fewer than `min_cells` of them.
+    """The same cells without features detected in fewer than `min_cells` of them.
 
-    Of a panel, such as proteins, only those are left out that are seen in none.
+    In a panel, such as proteins, only features detected in no cell are removed.
     """
     counts, features, ids = {}, {}, None
     for modality, matrix in given.counts.items():
@@ -48,7 +48,7 @@ def modeled_features(given: Paired, min_cells: int) -> Paired:
             )
         modeled = _columns(matrix, kept, modality)
         if modeled is matrix and not isinstance(matrix, DiskRows):
-            # ours: the caller may go on to normalize theirs in place, before or after the fit
+            # a copy: the caller may normalize the original in place before or after the fit
             modeled = sp.csr_matrix(
                 (matrix.data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape
             )
@@ -89,10 +89,10 @@ def in_features(
 
 
 def match_features(modeled: np.ndarray, have: np.ndarray, modality: str) -> np.ndarray:
-    """Where each feature of a model is among others: by name, else by what the name means.
+    """Position of each model feature among others: by exact name, else by normalized name.
 
-    Two of them that mean the same are both left out. `ProjectSCMVP()` of the R package has the
-    same rule.
+    If two features have the same normalized name, neither is used. `ProjectSCMVP()` in R follows
+    the same rule.
 
     Returns:
         (n_modeled,) positions, -1 where there is none.
@@ -115,7 +115,7 @@ def match_features(modeled: np.ndarray, have: np.ndarray, modality: str) -> np.n
 
 
 def match_ids(at: np.ndarray, names: np.ndarray, ids: np.ndarray, have: np.ndarray) -> np.ndarray:
-    """Genes found by name, but where ids are known and contradict: then by id.
+    """Match genes by name, or by ID if the known IDs contradict the names.
 
     Args:
         at: (n_modeled,) positions found by name, -1 where there is none.
@@ -150,7 +150,7 @@ def match_ids(at: np.ndarray, names: np.ndarray, ids: np.ndarray, have: np.ndarr
 
 
 def range_meaning(name: str) -> str:
-    """The interval of a peak name in any spelling; any other name unchanged."""
+    """The interval of a peak name in any format; any other name unchanged."""
     parts = RANGE.fullmatch(name)
     if parts is None or int(parts[3]) < int(parts[2]):
         return name
@@ -164,7 +164,7 @@ def gene_meaning(name: str) -> str:
 
 
 def _tell_missing(at: np.ndarray, modeled: np.ndarray, have: np.ndarray, modality: str) -> None:
-    """Warn which features of the model count as zero, or refuse if they are too many."""
+    """Warn about model features that are missing and count as zero; reject if too many are."""
     missing = at < 0
     if not missing.any():
         return
@@ -186,12 +186,12 @@ def _tell_missing(at: np.ndarray, modeled: np.ndarray, have: np.ndarray, modalit
 
 
 def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
-    """The query with fragments in the place of insertions, if it is of insertions.
+    """The query with insertions converted to fragments, if its counts are insertions.
 
     Args:
         paired: Cells to be embedded.
-        insertions: Whether the fitted cells' counts were of insertions: what is assumed where a
-            query is too small to decide.
+        insertions: Whether the counts of the fitted cells were insertions; assumed for queries that
+            are too small to decide.
     """
     if "atac" not in paired.counts or paired.converted:
         return paired
@@ -222,7 +222,7 @@ def warn_of_empty_rows(paired: Paired, modality: str) -> None:
 
 
 def cells_with_counts(counts: Matrix, modality: str) -> np.ndarray:
-    """Which cells have counts in a modality, (n,) bool; it is refused where none has."""
+    """Which cells have counts in a modality, (n,) bool; an error if none has."""
     counted = entries_of_cells(counts) > 0
     if not counted.any():
         label = label_of(modality)
@@ -234,7 +234,7 @@ def cells_with_counts(counts: Matrix, modality: str) -> np.ndarray:
 
 
 def empty_cells(paired: Paired) -> dict[str, np.ndarray]:
-    """Which cells have no count in each modality, (n,) bool; those with none at all are refused."""
+    """Cells without counts, by modality, (n,) bool; an error if a cell has no counts at all."""
     empty = {modality: entries_of_cells(part) == 0 for modality, part in paired.counts.items()}
     if (none := np.logical_and.reduce([*empty.values()])).any():
         n = int(none.sum())

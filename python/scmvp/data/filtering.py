@@ -144,7 +144,7 @@ def _counted(
 def _cells_to_keep(
     detected: dict[str, np.ndarray], least: dict[str, int]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Which cells stay, (n,) bool, and the account of it; some do, or a refusal.
+    """Which cells are kept, (n,) bool, and the summary; an error if none is.
 
     Args:
         detected: Number of detected features of each cell, (n,), by modality.

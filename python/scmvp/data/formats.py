@@ -19,11 +19,11 @@ ACCEPTED = (
     "give a folder with rna.h5ad and atac.h5ad, an .h5mu, an .h5ad, a 10x .h5, a MatrixMarket "
     "folder or a Seurat or SingleCellExperiment .rds"
 )
-# The files of a MatrixMarket folder; each by all names that it may have, ours first: Cell Ranger 2
-# wrote genes.tsv, Cell Ranger ATAC writes peaks.bed.
+# The files of a MatrixMarket folder, each with all its possible names, the current one first: Cell
+# Ranger 2 wrote genes.tsv, Cell Ranger ATAC writes peaks.bed.
 MATRIX_FILES = (("matrix.mtx",), ("features.tsv", "genes.tsv", "peaks.bed"), ("barcodes.tsv",))
 _PAIR_KINDS = (".h5ad", ".zarr")
-# What Cell Ranger (ARC, multi, ATAC) writes into the folder of a run, and which of it is read.
+# Files that Cell Ranger (ARC, multi, ATAC) writes to its run folder, and which of them are read.
 _OUTS = tuple(
     f"{kind}_bc_matrix{ending}"
     for kind in ("filtered_feature", "sample_filtered_feature", "filtered_peak")
@@ -52,7 +52,7 @@ def fragments_beside(path: Path) -> Path:
             if (folder / name).is_file():
                 return folder / name
     raise InputError(
-        f"there is no {_FRAGMENTS[0]} beside {path}; name the file of each sample with fragments"
+        f"there is no {_FRAGMENTS[0]} next to {path}; name the file of each sample with fragments"
     )
 
 
@@ -64,7 +64,7 @@ def has_layers(path: Path) -> bool:
 
 
 def refuse_layers(path: Path, layers: Mapping[str, str | None]) -> None:
-    """Say that there is nothing that a layer's name could mean."""
+    """Raise an error because this kind of file has no layers."""
     for modality, layer in layers.items():
         if layer is not None:
             is_rds = path.suffix.lower() == ".rds"
@@ -98,7 +98,7 @@ def pair_files(folder: Path) -> dict[str, Path] | None:
 
 
 def plain_or_gzipped(folder: Path, *names: str) -> Path | None:
-    """A file of a folder, under one of its names or with .gz; None where there is neither."""
+    """A file in a folder, under any of its names, gzipped or not; None if absent."""
     candidates = (folder / f"{name}{ending}" for name in names for ending in ("", ".gz"))
     return next((file for file in candidates if file.exists()), None)
 
@@ -159,7 +159,7 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
         raise InputError(f"{path}: {error}") from error
     except MemoryError as error:
         raise InputError(
-            f"{path} does not fit into the memory; leave its counts on disk with backed=True, or "
+            f"{path} does not fit into memory; leave its counts on disk with backed=True, or "
             "give a smaller part of it"
         ) from error
     except BlockingIOError as error:  # HDF5 has locked it
@@ -168,7 +168,7 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
         ) from error
     except PermissionError as error:
         raise InputError(f"{path} cannot be opened: permission denied") from error
-    except Exception as error:  # a dozen kinds, depending on the byte where the damage is
+    except Exception as error:  # many error types, depending on which byte is damaged
         if "does not support dtype" in str(error):  # big-endian numbers, or of half precision
             raise InputError(
                 f"{path} has a sparse matrix of a type that cannot be read into memory "

@@ -27,7 +27,7 @@ from .peaks import Peaks, Places
 COUNTED = ("insertions", "fragments")
 _FEWEST_SEEN = 0.5  # proportion of the cells that have fragments in their file
 _AT_ONCE = 500_000  # lines
-_PENDING = 1 << 23  # pairs of a cell and a peak that wait to be added up
+_PENDING = 1 << 23  # (cell, peak) pairs collected before they are summed
 _COLUMNS = {"chrom": "category", "start": np.int64, "end": np.int64, "barcode": object}
 # The empty block that ends a complete file of bgzip.
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -88,7 +88,7 @@ def _add_piece(
 
 
 class _Sum:
-    """Counts pairs of a row and a column; what waits to be added is bounded."""
+    """Counts (row, column) pairs with a bounded buffer."""
 
     def __init__(self, shape: tuple[int, int]):
         self._sum = sp.csr_matrix(shape, dtype=np.int32)
@@ -123,7 +123,7 @@ def _pieces(path: Path, report: Report) -> Iterator[pd.DataFrame]:
         _open(path, report) as text,
         text.interrupts_raised(),
     ):
-        # a barcode may contain '#'; else lines of comments are left out wherever they are
+        # not if the first line has '#', which barcodes may contain; else skip all comment lines
         comment = None if b"#" in text.first_line() else "#"
         pieces = pd.read_csv(
             text, sep="\t", header=None, comment=comment, usecols=[0, 1, 2, 3], names=[*_COLUMNS],
@@ -157,7 +157,7 @@ def _open(path: Path, report: Report) -> Iterator[_LastByte]:
             source.seek(-len(_BGZF_END), io.SEEK_END)
             if source.read() != _BGZF_END:
                 raise InputError(
-                    f"{path} is incomplete: the block is missing with which bgzip ends a file; "
+                    f"{path} is incomplete: the final bgzip block is missing; "
                     "copy or write it again"
                 )
         source.seek(0)
@@ -185,13 +185,13 @@ class _LastByte(io.RawIOBase):
 
     @contextmanager
     def interrupts_raised(self) -> Iterator[None]:
-        """Raise an interrupt of a read, of which pandas only says that the read has failed."""
+        """Raise KeyboardInterrupt if a read was interrupted; pandas reports only a failed read."""
         try:
             yield
         except pd.errors.ParserError as error:
             if "Calling read" not in str(error):
                 raise
-            # what comes before the first line of `read` is not seen there
+            # an interrupt before the first line of `read` is not stored in `_failure`
             raise self._failure or KeyboardInterrupt from None
 
     def read(self, size: int | None = -1) -> bytes:
@@ -213,7 +213,7 @@ def _refuse_other_file(
     places: Places,
     chromosomes: set[str],
 ) -> None:
-    """Refuse a file that has nothing of what is counted; a note says of which cells and peaks."""
+    """Reject fragments of other cells or chromosomes; notes report partial matches."""
     if seen.mean() < _FEWEST_SEEN:
         raise InputError(
             f"{path} has only {int(seen.sum()):,} of the {count_of(len(cells), 'cell')} (lacking: "
@@ -224,7 +224,7 @@ def _refuse_other_file(
         raise InputError(
             f"{path} has none of the chromosomes of the peaks (peaks: "
             f"{name_some(sorted(places.chromosomes))}; in the file: "
-            f"{name_some(sorted(chromosomes))}); give both the same names of chromosomes"
+            f"{name_some(sorted(chromosomes))}); use the same chromosome names in both"
         )
     if not seen.all():
         note(

@@ -134,8 +134,8 @@ def _read_bed(path: Path) -> pd.DataFrame:
     if not rows:
         raise InputError(f"'{path}' holds no gene; give a BED file of genes")
     table = pd.DataFrame(rows, columns=["gene", "seqnames", "start", "end", "strand"])
-    # Windows around starts have one width, but for those that were merged or cut at the end of a
-    # chromosome; bodies of genes hardly ever do.
+    # Windows around starts all have the same width, except those merged or cut at the end of a
+    # chromosome; gene bodies almost never do.
     width = table["end"] - table["start"] + 1
     usual = width.mode()[0]
     if width.max() <= 2 or (len(table) > 1 and (width == usual).mean() > 0.5):

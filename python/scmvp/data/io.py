@@ -89,7 +89,7 @@ def read_one_file(
 def _read_anndata(path: Path, report: Report) -> AnnData:
     reader = anndata.read_zarr if is_zarr(path) else anndata.read_h5ad
     with damage_reported(path, f"{path.suffix[1:]} file"), warnings.catch_warnings():
-        # of names that occur twice, which are refused or made unique; of old formats
+        # warnings about duplicate names, which are handled later, and about old formats
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
         check_container(path)
@@ -144,9 +144,9 @@ def _watched(path: Path, report: Report) -> Iterator[Path | WatchedFile]:
 
 
 def _check_matrices(adata: AnnData, where: str) -> None:
-    """Index vectors of what may be taken as counts, before anything is computed with them.
+    """Check the index vectors of possible count matrices before they are used.
 
-    They become such as scipy can compute with, in place.
+    Converts them in place to types that scipy supports.
     """
     raw = () if adata.raw is None else (adata.raw.X,)
     for matrix in (adata.X, *adata.layers.values(), *raw):
@@ -156,9 +156,9 @@ def _check_matrices(adata: AnnData, where: str) -> None:
 
 
 def _with_counts(adata: AnnData, modality: str, path: Path, layer: str | None) -> AnnData:
-    """The same cells with counts in X, and nothing beside it that could be meant instead.
+    """The same cells with the counts in X and without other matrices that could be counts.
 
-    Levels need two layers of counts, and stay as they are.
+    Methylation levels need two count layers and are not changed.
     """
     if MODALITIES[modality].is_level:
         places_of_levels(places_of(adata), f"{path}: the {label_of(modality)} modality")

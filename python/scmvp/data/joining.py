@@ -120,7 +120,7 @@ def join_all(
         if order is not None:
             parts[modality] = parts[modality][order].copy()
     with warnings.catch_warnings():
-        # MuData announces its coming defaults; the columns wanted are set below.
+        # MuData warns about its future defaults; the columns are set explicitly below.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", UserWarning)
         mdata = MuData(parts)
@@ -130,7 +130,7 @@ def join_all(
 
 
 def add_the_rest(mdata: MuData, whole: MuData | AnnData) -> None:
-    """Add what the container of these cells has beside counts and columns: obsm, obsp and uns."""
+    """Add obsm, obsp and uns from the original container of these cells."""
     mdata.uns.update(whole.uns)
     at = pd.Index(as_names(whole.obs_names)).get_indexer(as_names(mdata.obs_names))
     masks = getattr(whole, "mod", {})  # a MuData keeps there which cells a modality has
@@ -143,7 +143,7 @@ def add_the_rest(mdata: MuData, whole: MuData | AnnData) -> None:
 
 
 def columns_of_all(cells: pd.Index, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Columns of the whole, then of the modalities; one with other values gets its prefix."""
+    """Columns of the whole, then of the modalities; conflicting ones get the modality prefix."""
     columns = pd.DataFrame(index=cells)
     known = {}  # cells with a value in a column
     for prefix, table in tables.items():

@@ -1,7 +1,7 @@
-"""What a value of a categorical column is called, whatever the type of the column.
+"""The name of a categorical value, independent of the type of its column.
 
-A batch of the number 1 is "1" in columns of integers, of floats (because a value is missing
-elsewhere), of categories and of text, in Python, in R (`R/labels.R`) and in a model file.
+Batch 1 is named "1" in integer, float (if another value is missing), categorical and text
+columns, in Python, in R (`R/labels.R`) and in model files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# What R's factor() makes of 100000; names that people give have no sign in the exponent.
+# R's factor() turns 100000 into '1e+05'; names that people choose have no sign in the exponent.
 _NUMBER_OF_R = re.compile(r"-?\d(\.\d+)?e[+-]\d{2,}")
 _LOGICAL_OF_R = {"TRUE": "True", "FALSE": "False"}
 _EXACT = 2.0**53
@@ -31,7 +31,7 @@ def level_name(value: Any) -> str:
     if isinstance(value, int | np.integer):
         return str(int(value))
     if isinstance(value, float | np.floating):
-        # a float32 is the number that it is written as
+        # use the decimal representation of a float32, not its exact double value
         return _of_float(float(str(value)) if isinstance(value, np.floating) else value)
     if isinstance(value, np.datetime64 | pd.Timestamp):
         stamp = pd.Timestamp(value)

@@ -1,13 +1,13 @@
-"""DNA methylation: two counts per region of the genome, and what they tell of cells.
+"""DNA methylation: two counts per genomic region, and the cell scores computed from them.
 
-Of n_ij positions that are covered in cell i and region j, m_ij are methylated. The matrix of both
+In cell i and region j, n_ij positions are covered and m_ij of them methylated. The matrix of both
 has two columns per region, all methylated counts before all unmethylated ones; everything that
 reads, stores or draws cells treats it as any other matrix of counts.
 
-Positions of one region and cell are alike: the variance of m_ij is n p (1 - p) (1 + (n - 1) rho),
-not that of a binomial. Divided by the last factor, they are effective counts, which a binomial
-describes; the residuals of these, m' - n' p_j, in units of their standard deviation, have singular
-vectors on which cells have scores (docs/MODEL.md, M1, M2).
+Positions of one region in one cell are correlated: the variance of m_ij is
+n p (1 - p) (1 + (n - 1) rho), not that of a binomial. Counts divided by the last factor are
+effective counts, which a binomial describes. Cells have scores on the singular vectors of the
+standardized residuals of the effective counts, m' - n' p_j (docs/MODEL.md, M1, M2).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .covariates import distinct
 from .matrices import Matrix, in_memory
 from .places import Place
 
-_FEWEST_PAIRS = 10.0  # of positions in one region and cell, for an estimate of their likeness
+_FEWEST_PAIRS = 10.0  # pairs of positions in one region and cell, to estimate rho
 _USUAL_LIKENESS = 0.2  # where there is none
 _LIKENESS = (1e-4, 0.9)  # bounds of rho
 _LAYERS = (("methylated", "covered"), ("mc", "cov"))  # the second: of ALLCools
@@ -68,7 +68,7 @@ def places_of_levels(places: Iterable[Place], where: str) -> Covered:
 
 
 def refuse_levels(modality: str | None) -> None:
-    """Where features are compared by their counts, and levels would give a wrong result."""
+    """Reject methylation where features are compared by counts, which would be wrong for levels."""
     if modality in MODALITIES and MODALITIES[modality].is_level:
         raise InputError(
             f"features of modality '{modality}' have levels, and this test compares counts; "
@@ -119,7 +119,7 @@ def covered_cells(counts: Matrix) -> np.ndarray:
 
 
 def log_odds(counts: Matrix) -> np.ndarray:
-    """Of the methylation of each region in all cells, with half a count more on both sides."""
+    """Log odds of methylation of each region over all cells, with 0.5 added to both counts."""
     total = np.asarray(in_memory(counts).sum(0, dtype=np.float64)).ravel() + 0.5
     m, u = np.split(total, 2)
     return np.log(m / u)
@@ -177,7 +177,7 @@ def fit_levels(
     size = _sums(covered.T)
     total = max(size.sum(), 1.0)
     share = _sums(covered) / total
-    # a region that is covered too rarely would make large residuals of single positions
+    # in a rarely covered region, single positions would have large residuals
     variance = share * expit(logit) * expit(-logit)
     scale = np.sqrt(np.maximum(variance, 1 / (spectral.CLIP**2 * max(size.mean(), 1.0))))
     by_cell, by_region = sp.diags(1 / np.sqrt(np.maximum(size, 1e-9))), sp.diags(1 / scale)

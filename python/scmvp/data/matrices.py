@@ -1,7 +1,7 @@
 """Matrices of counts: scipy's CSR in memory, or on disk with rows read as they are needed.
 
-`DiskRows` stands where a CSR matrix in memory would: it has a shape and gives the rows asked for.
-What needs all rows goes through `blocks_of`.
+`DiskRows` takes the place of an in-memory CSR matrix: it has a shape and returns requested rows.
+Functions that need all rows iterate over `blocks_of`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .claims import check_columns, check_rows
 BLOCK_ENTRIES = 8_000_000  # non-zeros read at a time where all rows are gone through
 BLOCK_CELLS = 4096
 _RUN_CELLS = 512  # wanted rows read at a time
-_NEAR_CELLS = 4  # rows between two wanted ones that are read along rather than sought past
+_NEAR_CELLS = 4  # gaps of up to this many unwanted rows are read rather than skipped
 
 _CHUNK = 1 << 20
 
@@ -48,10 +48,10 @@ def _full_block(indptr: np.ndarray, start: int) -> int:
 
 
 def _part(stored: Any, start: int, stop: int) -> np.ndarray:
-    """Some of a dataset of h5py or zarr; damage may come to light long after it was opened."""
+    """A slice of an h5py or zarr dataset; damage may only be found long after it was opened."""
     try:
         return stored[start:stop]
-    except Exception as error:  # a dozen kinds, depending on the byte where the damage is
+    except Exception as error:  # many error types, depending on which byte is damaged
         file, name = place_of(stored)
         raise InputError(
             f"{file} cannot be read any more (damaged?): '{name}', {first_line(error)}; "
@@ -67,7 +67,7 @@ def place_of(dataset: Any) -> tuple[str, str]:
 
 
 class _Folders:
-    """Folders of arrays of zarr, by which is seen that chunks have gone: they are read as zeros."""
+    """Watches the folders of zarr arrays for missing chunks, which zarr would read as zeros."""
 
     def __init__(self, *arrays: Any):
         self.arrays = [array for array in arrays if hasattr(array, "store")]
@@ -77,7 +77,7 @@ class _Folders:
         }
 
     def refuse_change(self) -> None:
-        """To be called after reading, so that nothing goes in between."""
+        """Raise an error if chunks have changed; call after reading, to cover the whole read."""
         if any(stamp_of(folder) != stamp for folder, stamp in self._stamps.items()):
             file, name = place_of(self.arrays[0])
             raise InputError(
@@ -208,7 +208,7 @@ class DiskRows:
         """All rows in order, part by part."""
         start = 0
         while start < self.shape[0]:
-            # as many as are as long as the rows stored at these places
+            # as many rows as a block would have if they were the rows stored at these positions
             stop = min(self.stored.row_limit(min(start, self.stored.shape[0] - 1)), self.shape[0])
             rows = slice(start, max(stop, start + 1))
             yield self.raw(rows) if raw else self[rows]
@@ -227,7 +227,7 @@ class DiskRows:
 
 @dataclass(frozen=True)
 class DiskColumns:
-    """A matrix that is on disk by columns: it can be gone through, but not read by rows.
+    """A matrix stored on disk by columns: it can be iterated over, but not read by rows.
 
     Attributes:
         transposed: The same, features x cells.
@@ -275,7 +275,7 @@ def rows_of(counts: Matrix, order: np.ndarray) -> Matrix:
 
 
 def _with_empty_rows(counts: sp.csr_matrix, here: np.ndarray) -> sp.csr_matrix:
-    """The rows of `counts` where `here` (n_rows,) is true, none of them moved; empty ones else."""
+    """Rows of `counts` where `here` (n_rows,) is true, at their places; other rows are empty."""
     size = np.zeros(len(here), np.int64)
     size[here] = np.diff(counts.indptr)
     indptr = np.concatenate([np.zeros(1, np.int64), size.cumsum()])
@@ -292,7 +292,7 @@ def blocks_of(counts: Matrix) -> Iterator[sp.csr_matrix]:
 
 
 def pieces_of(counts: Matrix) -> Iterator[sp.csr_matrix]:
-    """`blocks_of` for what copies a block: one in memory comes part by part, too."""
+    """`blocks_of` for callers that copy each block: in-memory matrices are split, too."""
     if isinstance(counts, DiskRows):
         yield from counts.blocks()
         return
@@ -343,7 +343,7 @@ def entries_of_cells(counts: Matrix) -> np.ndarray:
 
 
 def matrix_of(values: Any) -> Matrix | None:
-    """Whatever holds cells x features as CSR, on disk where it is there; None: not numbers.
+    """Cells x features of any matrix type as CSR, left on disk if stored there; None: not numbers.
 
     Args:
         values: Sparse matrix or array of any format, dense array, on-disk matrix of AnnData,

@@ -157,7 +157,7 @@ def table_of(given: Any, peaks: np.ndarray, least: float = _FEWEST_KNOWN) -> Mot
     if missing.any() and least > 0:
         note(
             f"{count_of(int(missing.sum()), 'peak', 'is', 'are')} not in the table of motifs and "
-            f"{'counts' if missing.sum() == 1 else 'count'} as without any "
+            f"{'counts' if missing.sum() == 1 else 'count'} as having no motif "
             f"({name_some(peaks[missing])})"
         )
     rows = sp.csr_matrix(values)

@@ -1,4 +1,4 @@
-"""By how much the variance of counts exceeds that of the Poisson, before anything is trained."""
+"""Overdispersion of the counts relative to the Poisson, estimated before training."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def excess_variance(
 ) -> float:
     """The linear dispersion α that all features have in common: variance m (1 + α) at the mean m.
 
-    The means are those of the directions v of correspondence analysis that are no noise, m_ij =
-    l_i p_j + √(l_i p_j) Σ_k a_ik v_jk with the scores a. By moments, α is Σ_ij (x_ij - m_ij)² /
+    The means m_ij = l_i p_j + √(l_i p_j) Σ_k a_ik v_jk use the scores a and those directions v of
+    correspondence analysis that are not noise. By moments, α is Σ_ij (x_ij - m_ij)² /
     Σ_ij m_ij (1 - p_j - Σ_k v_jk²) - 1, and at least 0; the last factor is the part of the variance
     that scores of the same counts leave. As the means have few dimensions, the sums are those of
     small matrices.
@@ -52,7 +52,7 @@ def excess_variance(
     squares += ((of_cells.T @ of_cells) * (of_features.T @ of_features)).sum()
     # a few features may lie within the directions as a whole
     left = (1 - share[:, 0] - np.square(direction).sum(1)).clip(1e-3)
-    # the variance of a Poisson count that is divided by a factor is its mean divided by it
+    # a Poisson count divided by a factor has variance mean / factor
     counted = own.data > 0
     of_poisson = np.square(x.data[counted]) / own.data[counted] * left[x.indices[counted]]
     return float(max(squares / of_poisson.sum() - 1, 0)) if counted.any() else 0.0

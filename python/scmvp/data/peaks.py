@@ -94,7 +94,7 @@ def peaks_of(names: Sequence[str] | np.ndarray, where: str) -> tuple[Peaks, np.n
         )
     if odd:
         note(
-            f"{count_of(len(odd), 'peak')} of {where} left out, whose names are no ranges "
+            f"{count_of(len(odd), 'peak')} of {where} left out: their names are not ranges "
             f"({name_some(odd)})"
         )
     matches = [match for match, is_range in zip(found, usable, strict=True) if match and is_range]
@@ -209,7 +209,7 @@ class Places:
             if len(inside):
                 pair = peaks[at[[inside[0], inside[0] + 1]]].names
                 raise InputError(
-                    f"of the peaks '{pair[0]}' and '{pair[1]}' one lies within the other; leave "
+                    f"one of the peaks '{pair[0]}' and '{pair[1]}' lies within the other; leave "
                     "one of them out"
                 )
             self._by_chrom[str(chrom)] = start, end, at

@@ -99,7 +99,7 @@ def refuse_layers_of_absent(layers: Mapping[str, Any], present: Collection[str])
 
 
 def raw_in_place(adata: AnnData, layer: str | None) -> tuple[AnnData, str | None]:
-    """The AnnData and the layer to take of it; for the layer 'raw', what .raw holds, and its X."""
+    """The AnnData and layer to use; for the layer 'raw', an AnnData made from .raw, and its X."""
     if layer == "raw" and "raw" not in adata.layers and adata.raw is not None:
         return adata.raw.to_adata(), None
     return adata, layer
@@ -112,7 +112,7 @@ def place_in_memory(
     query: bool = False,
     argument: str | None = None,
 ) -> Place:
-    """The layer named, else X; a note says where X disagrees with what should be the counts.
+    """The named layer, else X; a note reports if X differs from the matrix expected to be counts.
 
     Args:
         places: Of one modality.
@@ -219,7 +219,7 @@ def _usual(places: Sequence[Place]) -> list[Place]:
 
 
 def _disagrees(x: Place, places: Sequence[Place]) -> Place | None:
-    """What should be the counts, holds counts, and others than an X of whole numbers."""
+    """The matrix expected to be the counts, if it holds counts that differ from an integer X."""
     for other in _usual(places):
         here, there = x.values(), other.values()
         if here is there:
@@ -238,7 +238,7 @@ def _disagrees(x: Place, places: Sequence[Place]) -> Place | None:
 
 
 def _is_rather_counts(other: Place, x: Place) -> bool:
-    """False where it is the other one that was made of zeros and ones."""
+    """Whether `other` is more likely the counts than X: False if only `other` is binarized."""
     return is_binary(x.values()) or not is_binary(other.values())
 
 

@@ -110,10 +110,10 @@ def _counts_of(values: Any, modality: str) -> Matrix:
 def _data_and_null(
     counts: sp.csr_matrix, batch: np.ndarray, rng: np.random.Generator
 ) -> tuple[LinearOperator, LinearOperator] | None:
-    """Residuals of the log counts and of permuted ones, over the largest singular value of these.
+    """Residuals of log counts and of permuted ones, divided by the largest permuted singular value.
 
-    Values stay within their `batch`, (n_cells,). None where there are too few cells or features to
-    have a rank.
+    Values are permuted within each `batch`, (n_cells,). None if there are too few cells or features
+    to estimate a rank.
     """
     logs = _log_counts(counts, rng)
     if min(logs.shape) < 3:
@@ -124,7 +124,7 @@ def _data_and_null(
         by_depth = cells[np.argsort(depth[cells], kind="stable")]
         strata += np.array_split(by_depth, max(1, round(len(cells) / _STRATUM_CELLS)))
     stratum = np.repeat(np.arange(len(strata)), [len(cells) for cells in strata])
-    # types differ in depth: what the strata have of that is no noise
+    # cell types differ in depth, so depth differences between strata are not noise
     null = _residuals(_permuted(logs, strata, rng), stratum)
     largest = float(leading(null, 1, rng)[0][0])
     if largest == 0:

@@ -96,7 +96,7 @@ def _by_modality(samples: Mapping[str, MuData], mosaic: bool) -> dict[str, dict[
             measured[modality] = having
         elif modality in PAIR:
             raise InputError(
-                f"there is no {label_of(modality)} in {name_some(lacking)}, but in "
+                f"{label_of(modality)} is missing in {name_some(lacking)} but present in "
                 f"{name_some([*having])}; leave samples out, or use all with mosaic=True"
             )
         else:
@@ -164,7 +164,7 @@ def _columns_of_samples(tables: Mapping[str, pd.DataFrame], aside: str) -> pd.Da
 
 
 def _refuse_same_cells(samples: Mapping[str, AnnData]) -> None:
-    """Refuse the same cells under two names: half of the barcodes, all with the same counts."""
+    """Reject samples with the same cells: half of the barcodes shared, all with equal counts."""
     totals = {
         name: pd.Series(np.asarray(adata.X.sum(axis=1)).ravel(), index=adata.obs_names)
         for name, adata in samples.items()
@@ -237,7 +237,7 @@ def _of_both_layers(parts: Mapping[str, AnnData], shared: pd.Index, label: str) 
 
 
 def _without_other_ids(samples: Mapping[str, AnnData], shared: pd.Index) -> pd.Index:
-    """Genes but for those with the same name and other ids, which are other genes."""
+    """Genes except those whose IDs differ between samples: same name, but another gene."""
     if not all("gene_ids" in adata.var for adata in samples.values()):
         return shared
     ids: list[Any] = [gene_ids(adata.var.loc[shared]) for adata in samples.values()]

@@ -202,7 +202,7 @@ def _place_peaks(
     n_free = n_peaks - len(bins)
     if n_free > len(free):
         raise InputError(
-            f"{count_of(n_peaks, 'peak', 'does', 'do')} not fit beside "
+            f"{count_of(n_peaks, 'peak', 'does', 'do')} not fit around "
             f"{count_of(len(genes), 'gene')}; simulate more genes or fewer peaks"
         )
     all_bins = np.concatenate([bins, rng.choice(free, n_free, replace=False)])

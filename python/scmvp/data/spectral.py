@@ -22,8 +22,8 @@ from .covariates import distinct
 from .matrices import Matrix, blocks_of, in_memory
 from .products import Products
 
-# A feature of expected 1e-4 counts that is seen once has a residual of 100: such accidents, not
-# groups of cells, would make the leading directions. Scaled entries are cut off here.
+# One count of a feature with an expected count of 1e-4 has a residual of 100. Such chance events,
+# not groups of cells, would determine the leading directions, so scaled entries are clipped here.
 CLIP = 10.0
 
 _ANALYZED_CELLS = 20_000
@@ -353,7 +353,7 @@ def leading(
 
 def _orthonormal(block: np.ndarray, basis: list[np.ndarray]) -> np.ndarray:
     """An orthonormal basis of a block's columns beside those of others, all float32."""
-    # twice: once leaves what rounding made of the part that was taken away
+    # twice: after one projection, rounding errors leave a component along the others
     for _ in range(2):
         for other in basis:
             block = block - other @ (other.T @ block)

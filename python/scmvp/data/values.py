@@ -1,4 +1,4 @@
-"""What the values of a matrix are: whether counts, whether those of another matrix.
+"""Checks of matrix values: whether they are counts, or equal to those of another matrix.
 
 Matrices are in memory or on disk, by rows or by columns (`matrices`).
 """

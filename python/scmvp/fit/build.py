@@ -27,9 +27,9 @@ from ..nn.module import Features, PairedMixtureVAE
 from ..options import ModelOptions
 from ..progress import SILENT, Stages
 
-# By what the precision of the prior of output weights is multiplied in the KL warm-up, where the
-# likelihood allows for the variance of the counts; and what is added for variance that it does not
-# allow for, in units of the mean (docs/decisions, D13).
+# Factor of the prior precision of the output weights in the KL warm-up if the likelihood models
+# the overdispersion of the counts; and the amount added for overdispersion that it does not model,
+# in units of the mean (docs/decisions, D13).
 _EARLY_PRIOR, _PER_EXCESS = 0.2, 2.0
 
 

@@ -109,7 +109,7 @@ class Checkpoint:
 
 
 def _place(cells: Cells) -> str:
-    """On which the minibatches depend; from memory several processes take those of one."""
+    """Where the counts are; minibatches depend on it, and for counts on disk on the processes."""
     if not cells.on_disk:
         return "in memory (backed=False)"
     return f"on disk (backed=True), read by {count_of(cells.ranks.world, 'process')}"

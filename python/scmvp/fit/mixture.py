@@ -111,7 +111,7 @@ def _unconnected_graph_expected() -> Iterator[None]:
 
 def _graph(z: np.ndarray, variance: np.ndarray) -> sp.csr_matrix:
     """The graph of shared neighbors that the components start on, (n, n)."""
-    # a dimension without information has means without variance: it stays small
+    # the means of an uninformative dimension hardly vary, and scaling must not inflate it
     return shared_neighbors(z / np.sqrt(z.var(0) + variance.mean(0)))
 
 

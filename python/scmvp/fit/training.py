@@ -188,7 +188,7 @@ class Trainer:
         self._objective, self.module.zeros = self._wrapped(), self._sampled_zeros(phase)
         for step in range(self.progress.step, phase.epochs):
             waited = self.result.epochs - max(self.result.best_epoch, self.progress.epochs_before)
-            # the falling rate pays at the end of the annealing, not in its first epochs
+            # no early stop in the annealing, as the falling learning rate helps only at its end
             if waited >= self.options.patience and phase.name != "annealing":
                 break
             if phase.name != "warm-up" and self.options.mixture_update == "refit":
@@ -244,7 +244,7 @@ class Trainer:
             seconds=seconds,
         )
         of_best = self.result.history["phase"][self.result.best_epoch - 1]
-        # an ELBO under N(0, I) is no rival of one under the mixture
+        # ELBOs under N(0, I) and under the mixture are not comparable
         is_first = phase.name != "warm-up" and of_best == "warm-up"
         if self.best is None or is_first or elbo > self.result.elbo or warm_up_weight < 1:
             self.best = deepcopy(self.module.state_dict())
@@ -388,7 +388,7 @@ class Trainer:
                 of_fresh, of_settled = (
                     mixture.expected_log_density(z, variance, fitted) for fitted in (fresh, settled)
                 )
-                # as a rule EM ends in the same mixture from either, up to rounding
+                # EM usually reaches the same mixture from both starts, up to rounding
                 if of_fresh > of_settled + _CLEARLY_BETTER:
                     found = fresh
                 else:

@@ -1,10 +1,10 @@
-"""Counts of proteins that are not bound: the background, known before the training.
+"""Background counts of proteins, estimated before training.
 
-Antibodies that are free in the solution or bind unspecifically give every cell counts of every
-protein. Of each protein, log(1 + counts) of the cells is a mixture of two Gaussians (as the start
-of totalVI has it: Gayoso et al., Nature Methods 2021); counts up to where the upper one becomes
-more probable are background. Its mean in cell i is s_i b_j, with b_j the mean of these counts and
-s_i the background of the cell relative to others, of which each cell tells something.
+Free or nonspecifically bound antibodies give every cell some counts of every protein. For each
+protein, log(1 + counts) over cells is modeled as a mixture of two Gaussians (as in the
+initialization of totalVI: Gayoso et al., Nature Methods 2021); counts below the point where the
+upper component becomes more probable are background. The mean background in cell i is s_i b_j,
+where b_j is the mean of these counts and s_i is the relative background of the cell.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _LEAST_FOREGROUND = 1.0  # counts per cell
 
 
 class Split(NamedTuple):
-    """What of the counts of cells is background, and how much is above it."""
+    """Expected background counts of cells, and their total counts above it."""
 
     background: Tensor  # (B, F), mean counts, s_i b_j
     size: Tensor  # (B, 1), foreground library size: counts above the background
 
 
 class Found(NamedTuple):
-    """What the cells to fit tell."""
+    """Estimates from the cells to fit."""
 
     background: Background
     logit: Tensor  # (F,), log-odds that a cell has no foreground of a protein

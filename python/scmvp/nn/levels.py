@@ -13,9 +13,9 @@ from torch import Tensor
 from .inputs import Scores
 from .sparse import SparseRows
 
-# By which the precision of the prior of their output weights is multiplied before the annealing: a
-# cell tells little of each region, so that weights start to grow only where hardly anything holds
-# them (docs/decisions, D31).
+# Factors of the prior precision of the output weights before the annealing: one cell has little
+# information on each region, so weights start to grow only under a weak prior
+# (docs/decisions, D31).
 EARLY_PRIOR = {"KL warm-up": 0.01, "warm-up": 0.01, "mixture": 0.1}
 
 

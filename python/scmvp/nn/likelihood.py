@@ -76,7 +76,7 @@ def of_counts(
 
 
 class Pool:
-    """Memory for blocks, kept from step to step: new memory costs more than what is done in it."""
+    """Reusable memory for blocks: allocating it in each step costs more than computing in it."""
 
     def __init__(self):
         self._spare: list[Tensor] = []

@@ -1,6 +1,6 @@
 """The likelihood in training on large matrices: zeros are estimated from a sample of features.
 
-Of a cell's features nearly all have no count. Everything that they contribute - the sum of the
+In each cell, nearly all features have no count. Everything they contribute - the sum of the
 softmax, the scores of the reconstructed input, their log-likelihood and its gradients - is a sum
 over features, estimated without bias from a sample in which each has a probability in proportion to
 its counts (Horvitz and Thompson, JASA 1952; drawn systematically). With two sampled features for
@@ -38,11 +38,11 @@ from .sparse import SparseRows
 PER_COUNT = 2.0  # features in the sample for each count of a mean cell
 EARLY_EXTENT = 1 / 4  # of that sample before the annealing
 _LEAST, _LEAST_RARE = 1 / 8, 1 / 64  # least probability to be sampled; of a rare feature
-_FEWEST_FEATURES = 8192  # with fewer, the products are not what takes the time
+_FEWEST_FEATURES = 8192  # with fewer, matrix products do not dominate the run time
 # Nanoseconds of an entry of a dense block, and of a count, in all passes: measured on one core
 _DENSE, _COUNT = 13.0, 60.0
-# The zeros' gradient of the weights of a feature of c counts is about 10 c times the weights, that
-# of the prior is the precision times them: features of a hundredth of so many counts are rare.
+# For a feature with c counts, the gradient of its weights from the zeros is about 10 c times the
+# weights, and that from the prior is precision times them. If c < precision / 100, it is rare.
 _RARE = 0.01
 
 

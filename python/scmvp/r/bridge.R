@@ -179,8 +179,8 @@ answer <- function(request, result) {
         invokeRestart("muffleMessage")
       },
       warning = function(w) {
-        # of objects only what is said here: classes without their package, renamed keys and the
-        # like are no news to who reads a file
+        # suppress warnings about objects, such as classes without their package or renamed keys,
+        # which are not relevant when reading a file
         told <- inherits(w, "scmvp_warning") || !asked$verb %in% c("read", "write", "add")
         if (told) warnings <<- c(warnings, conditionMessage(w))
         invokeRestart("muffleWarning")

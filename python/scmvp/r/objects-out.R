@@ -223,7 +223,7 @@ add_to_seurat <- function(object, obs, reductions, assays, identity = NULL) {
     object <- seurat("Idents<-")(
       object, value = stats::setNames(obs[[identity]], rownames(obs))
     )
-    # a column 'ident' stands for identities that no column of the object had
+    # a column 'ident' contains identities that were in no column of the object
     if (identity == "ident") object[["ident"]] <- NULL
   }
   default <- seurat("DefaultAssay")(object)

@@ -183,8 +183,8 @@ def cells_table(mdata: MuData, parts: Mapping[str, AnnData]) -> pd.DataFrame:
                 table[f"{modality}_{name}"] = columns[name].array
     if outdated:
         note(
-            "columns that read_rds put into the obs of a modality as well have other values there "
-            f"than in obs of the MuData, which are written: {name_some(outdated)}"
+            "columns that read_rds copied into the obs of a modality differ there from obs of the "
+            f"MuData, whose values are written: {name_some(outdated)}"
         )
     return table.set_axis(as_names(cells))
 
@@ -193,7 +193,7 @@ def vectors_of(table: pd.DataFrame, what: str) -> pd.DataFrame:
     """A table as R gets it."""
     found, told = vectors(table)
     if told:
-        note(f"columns of {what} that R has no vectors for are written as text: {name_some(told)}")
+        note(f"columns of {what} with types that R lacks are written as text: {name_some(told)}")
     return found
 
 
@@ -212,7 +212,7 @@ def reductions_of(
             if outdated:
                 note(
                     f"obsm['{name}'] has other values than read_rds read, so it is written without "
-                    "the loadings and standard deviations of those"
+                    "the original loadings and standard deviations"
                 )
     for modality, adata in parts.items() if everywhere else ():
         for name, values in adata.obsm.items():

@@ -125,7 +125,7 @@ def run_cicero(
         genome = options.pop("genomic_coords", None)
     adata, _ = peaks_in(data)
     if groups is not None and dims is not None:
-        raise InputError("dims is for groups that run_cicero makes itself; leave it out")
+        raise InputError("dims applies only to groups that run_cicero makes itself; leave it out")
     if layer not in (None, "counts"):
         options.setdefault("scale", "relative")
     values = _in_order(_values(adata, "atac", layer, argument="layer"), as_names(data.obs_names))

@@ -241,8 +241,8 @@ def _agreement(found: Contents, model: SCMVP, paired: Paired) -> dict[str, float
     """Cohen's kappa of the clusters and those of a cell's neighbors in one modality alone.
 
     A cell is given the cluster that most of its 15 neighbors have by the scores of one modality. In
-    its latent they would agree without any signal: encoders learn the few cells of a small fit by
-    heart. There is no value where all cells are of one cluster.
+    its latent they would agree even without signal, because encoders overfit to the few cells of a
+    small fit. There is no value if all cells are in one cluster.
     """
     kappa, shown = {}, found.shown
     cluster, n = found.cells.cluster[shown], found.cells.probabilities.shape[1]
@@ -253,7 +253,7 @@ def _agreement(found: Contents, model: SCMVP, paired: Paired) -> dict[str, float
         rows = np.flatnonzero(found.depth[modality][shown] > 0)
         if len(rows) < 2 * NEIGHBORS or len(np.unique(cluster[rows])) < 2:
             continue
-        # among equal scores the first cells are the nearest, whose order may be that of clusters
+        # with tied scores, the first cells count as nearest, and the cells may be sorted by cluster
         rows = np.random.default_rng(0).permutation(rows)
         own = cluster[rows]
         guess = np.eye(n)[own[_neighbors(scores[rows])]].sum(1).argmax(1)

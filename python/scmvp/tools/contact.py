@@ -64,14 +64,14 @@ def contact_within(
     measured = np.isfinite(found)
     if not found[measured].sum() > 0:
         raise InputError(
-            f"{contacts.where} has no contacts of the genes and peaks near each other (it has "
+            f"{contacts.where} has no contacts between nearby genes and peaks (it has "
             f"{name_some(contacts.chromosomes)}; peaks are on {name_some(pd.unique(seqnames))}); "
             "give a map of the same genome with bins narrower than their distances"
         )
     if absent:
         note(
-            f"{contacts.where} has no contacts on {name_some(absent)}: there contacts follow from "
-            "the distance"
+            f"{contacts.where} has no contacts on {name_some(absent)}: contacts there are computed "
+            "from the distance"
         )
     expected = contact_of(distance, decay)
     scale = expected[measured].sum() / found[measured].sum()

@@ -1,9 +1,9 @@
-"""How much the cells of a group differ in a feature, by moments, for two groups that are compared.
+"""Variation of each feature between the cells of a group, by moments, for two compared groups.
 
-The estimate of a group of few cells says little, and its features differ: some vary much between
-cells, some hardly. It is therefore shrunk to what the other group leads to expect, a line in the
-other's estimate whose two coefficients all features determine together. Where the groups are alike
-the line is the diagonal; where the reference is a mixture of types, it is nearly level.
+The estimate for a group of few cells is noisy, and features differ: some vary strongly between
+cells, others hardly. Each estimate is therefore shrunk toward its prediction from the other group,
+a linear function of the other estimate with two coefficients common to all features. For similar
+groups, the line is the diagonal; if the reference is a mixture of types, it is nearly flat.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FEWEST_FEATURES = 20  # for a line rather than a common value
 
 
 class Moments(NamedTuple):
-    """What is known of a number of each feature, such as its variation between cells.
+    """Moments for one parameter of each feature, such as its variation between cells.
 
     `excess` (features,) has the mean number * unit_of(number), and the variance noise_of(number);
     both functions take and give (features,). A feature tells nothing where unit_of is 0.
@@ -38,7 +38,7 @@ def overdispersions(pairs: Sequence[tuple[Sums, Sums]]) -> list[np.ndarray]:
         pairs: Sums of both groups in each batch (see `Sums.of`).
 
     Returns:
-        Of either group, (features,), not negative.
+        The estimates of each group, (features,), not negative.
     """
     return shrunken([_of_counts(group) for group in zip(*pairs, strict=True)])
 
@@ -83,8 +83,8 @@ def shrunken(groups: Sequence[Moments]) -> list[np.ndarray]:
 
 
 def _shrunken(moments: Moments, other: np.ndarray | None) -> np.ndarray:
-    """Of one group, (features,): shrunk according to the variances of the estimates and that of the
-    numbers around the line; `other`: those of the other group, None for a common value."""
+    """Shrunken estimates of one group, (features,), weighted by their variance and by the variance
+    around the line. `other`: estimates of the other group; None: shrink to a common value."""
     excess, unit_of, noise_of = moments
     known = unit_of(np.zeros_like(excess)) > 0
     if not known.any():

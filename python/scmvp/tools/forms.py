@@ -57,7 +57,7 @@ def scanpy_form(table: pd.DataFrame) -> pd.DataFrame:
             "pct_nz_reference": table["detected_reference"],
         }
     )
-    # the table has the surest of either sign first
+    # within each sign, the table is sorted by decreasing confidence
     place = np.where(table["lfc"] > 0, 1, -1) * np.arange(len(table))
     found = found.iloc[np.lexsort((place, -found["scores"], found["group"].cat.codes))]
     found.attrs = table.attrs

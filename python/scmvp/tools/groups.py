@@ -132,7 +132,8 @@ def groups_of(
     if (both := first & second).any():
         shared = name_some(np.asarray(cells)[both])
         raise InputError(
-            f"group1 and group2 share {count_of(both.sum(), 'cell')} ({shared}); take them apart"
+            f"group1 and group2 share {count_of(both.sum(), 'cell')} ({shared}); put each cell in "
+            "one group"
         )
     unit = np.where(first, 0, np.where(second, 1, -1))
     names = ("group1", "rest" if group2 is None else "group2")

@@ -60,9 +60,9 @@ class _Stopped(Exception):
 class _Writer:
     """Hands blocks to a thread that writes them.
 
-    HDF5 calls functions of the file to write. Python raises a KeyboardInterrupt in its main thread,
-    wherever that is: HDF5 loses one that is raised in these functions, and then takes for written
-    what is not. In another thread there is none.
+    HDF5 writes through methods of the Python file object. A KeyboardInterrupt raised in such a
+    method is lost in HDF5, which then assumes that the data was written. Python raises it only in
+    the main thread, so writing is done in another thread.
 
     Args:
         write: Takes the blocks.
@@ -137,9 +137,9 @@ class _Writer:
 class _Target(io.FileIO):
     """A file that stores the reason why writing failed and does not report it to HDF5.
 
-    HDF5 cannot close a file whose last writes fail, and tries again when the process ends, which
-    then may crash; and it reads again what it takes for written. What the disk does not take
-    is therefore kept in memory, until the next block is asked for.
+    HDF5 cannot close a file whose last writes failed; it tries again when the process ends, which
+    may crash. It also reads back data that it assumes was written. Data that could not be written
+    is therefore kept in memory until the next block is requested.
     """
 
     error: OSError | None = None

@@ -253,7 +253,7 @@ def _table(
             "gene": near.genes[near.gene],
             "peak": near.peaks[near.peak],
             "distance": near.distance,
-            # a link whose gene or peak hardly varies between the cells shows no association
+            # association cannot be detected if the gene or the peak hardly varies between cells
             "score": activity * (1 - VARYING + VARYING * evidence.ratio),
             "probability": evidence.probability,
             "fdr": evidence.fdr,

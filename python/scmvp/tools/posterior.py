@@ -138,7 +138,7 @@ def posterior_of(
         mean = density @ GRID
         cumulative = density.cumsum(1)
         prob = density @ outside
-        prob[prob > 1 - 1e-15] = 1  # differences of rounding are no order
+        prob[prob > 1 - 1e-15] = 1  # so that rounding errors do not affect the order
         found[:, block] = (
             mean,
             np.sqrt(np.maximum(density @ GRID**2 - mean**2, 0)),

@@ -12,7 +12,7 @@ from ..data.matrices import Matrix, cell_totals, feature_totals, pieces_of
 
 
 class Profiles(NamedTuple):
-    """Values of peaks in cells, that come block by block as often as they are asked for."""
+    """Values of peaks in cells; can be iterated over block by block any number of times."""
 
     blocks: Callable[[], Iterator[Any]]  # each (cells, peaks), sparse or dense
     of_cells: np.ndarray  # (n,) sums

@@ -167,7 +167,7 @@ def _neighbors(
     if without is None:
         return distance, near
     other = near != without[:, None]
-    other[other.all(1), -1] = False  # its own cell is not among them: one too many
+    other[other.all(1), -1] = False  # cell not among its neighbors: drop the last
     return distance[other].reshape(-1, k), near[other].reshape(-1, k)
 
 
