@@ -349,7 +349,9 @@ test_that("nothing is said of features that the object has no more, and what is 
   )
   less <- fit
   less[["ATAC"]] <- NULL
-  expect_message(DifferentialSCMVP(less, verbose = FALSE), "lfc_model uses the latent from .*RNA alone")
+  expect_message(
+    DifferentialSCMVP(less, verbose = FALSE), "lfc_model uses the latent from .*RNA alone"
+  )
 })
 
 test_that("it is said which groups are compared, in quotes", {
