@@ -226,6 +226,17 @@ def _impute_knn(paired: Paired, seed: int, options: dict[str, Any]) -> Proportio
     return _pooled(paired, NearestNeighbors(n_neighbors=30).fit(z).kneighbors_graph(z))
 
 
+def _impute_other_cells(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
+    """As `_impute_knn`, without the cell itself."""
+    z = _pca_and_lsi(paired, 10, seed)
+    return _pooled(paired, NearestNeighbors(n_neighbors=30).fit(z).kneighbors_graph())
+
+
+def _impute_own_counts(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
+    """No profile of a population: what the counts of a cell tell of its own held-out counts."""
+    return _pooled(paired, sp.identity(len(paired.labels), np.float32, "csr"))
+
+
 def _impute_clusters(paired: Paired, seed: int, options: dict[str, Any]) -> Proportions:
     z = _pca_and_lsi(paired, 10, seed)
     found = KMeans(paired.n_labels, n_init=10, random_state=seed).fit_predict(z)
@@ -498,6 +509,8 @@ METHODS: dict[str, Method] = {
     "pca+lsi50": _linear("pca+lsi", 50),
     "labels-known": Method(_embed_labels_known, packages=("scikit-learn",)),
     "knn30": Method(impute=_impute_knn),
+    "knn30-others": Method(impute=_impute_other_cells),
+    "own-counts": Method(impute=_impute_own_counts),
     "cluster-means": Method(impute=_impute_clusters),
     "scmvp": Method(_embed_scmvp, _impute_scmvp, ("scmvp", "torch"), takes_options=True),
     "wnn-muon": Method(_embed_wnn_muon, packages=("muon", "scanpy", "umap-learn")),
