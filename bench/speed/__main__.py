@@ -9,7 +9,8 @@
 Shapes: "full" is 30,000 genes x 110,000 peaks, "filtered" 8,000 x 23,000, and "rare" is "full" with
 as many peaks again of three counts each. Environment: bench/requirements-peers.txt, and for WNN R
 with Seurat and this package. Each measurement is a process of its own; what is in the results
-already is skipped. `--whole` runs each method from the file to its clusters, at its own defaults.
+already is skipped. `--whole` runs each method to its clusters, at its own defaults: scMVP from the
+file, WNN and scvi-tools from counts in memory.
 """
 
 from __future__ import annotations
