@@ -36,7 +36,6 @@ from scmvp.tools.groups import labels_in
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
 
 FUZZ = int(os.environ.get("SCMVP_FUZZ", "1"))
-TOTALS: dict[str, dict[str, int]] = {}
 
 
 def read(path: Path) -> str:
@@ -157,8 +156,8 @@ KINDS = [
 def test_files_cut_and_with_flipped_bits(name, root, small, model, tmp_path):
     kind = kinds(root, small, model)[name]
     found = list(damages.usual_damages(kind, KINDS.index(name), 12 * FUZZ))
+    assert len(found) >= 10 + 12 * FUZZ  # cuts and bits
     wrong = damages.run(kind, found, tmp_path / "copies")
-    TOTALS[name] = dict(kind.outcomes)
     assert not wrong, "\n\n".join(wrong[:10])
 
 
@@ -368,9 +367,7 @@ def test_claims_of_headers_are_not_believed(root, small, model, tmp_path):
     known, wrong = kinds(root, small, model), []
     for number, (name, parts) in enumerate(claims(root, small, model)):
         kind = known[name]
-        kind.outcomes.clear()
         wrong += damages.run(kind, parts, tmp_path / f"{number}")
-        TOTALS[f"claims of {name} {number}"] = dict(kind.outcomes)
     assert not wrong, "\n\n".join(wrong)
 
 
@@ -444,11 +441,8 @@ def test_no_field_of_a_model_changes_unseen(root, small, model, tmp_path):
         for path, change, version in chosen
     ]
     wrong = damages.run(kind, changes, tmp_path / "changed")
-    TOTALS["fields of a model"] = dict(kind.outcomes)
-    kind.outcomes.clear()
     kind.may_differ = lambda file, offset: True  # then it is another model
     wrong += damages.run(kind, signed, tmp_path / "signed")
-    TOTALS["fields of a model, signed"] = dict(kind.outcomes)
     assert not wrong, "\n\n".join(wrong[:10])
 
 
@@ -520,7 +514,6 @@ def test_no_tensor_of_a_model_changes_unseen(root, small, model, tmp_path):
         damage.must_refuse = True
     wrong = damages.run(kind, changes, tmp_path / "changed")
     wrong += damages.run(kind, signed, tmp_path / "signed")
-    TOTALS["tensors of a model"] = dict(kind.outcomes)
     assert not wrong, "\n\n".join(wrong[:10])
 
 
@@ -583,7 +576,6 @@ def test_an_answer_of_r_that_is_damaged(small, tmp_path):
     size = whole.stat().st_size
     parts += [Damage(f"2^31 at {at}", "", long(at), at) for at in range(14, min(size, 400), 4)]
     wrong = damages.run(kind, parts, tmp_path / "copies")
-    TOTALS["answer of R"] = dict(kind.outcomes)
     assert not wrong, "\n\n".join(wrong[:10])
 
 
@@ -663,11 +655,3 @@ def test_awkward_names_pass_through_the_command_line(small, tmp_path, locale):
     assert list(imputed.var_names) == wanted
     loaded = SCMVP.load(tmp_path / "out" / "model")
     assert set(loaded.genes) == set(mdata["rna"].var_names)
-
-
-def test_at_least_200_damages_were_tried():
-    if not set(KINDS) <= set(TOTALS):
-        pytest.skip("not all kinds were tried")
-    for name, outcomes in TOTALS.items():
-        print(f"{name}: {outcomes}")
-    assert sum(sum(outcomes.values()) for outcomes in TOTALS.values()) >= 200

@@ -347,7 +347,6 @@ def test_a_misnamed_file_is_read_for_what_it_is(simulated, ten_x, tmp_path, refu
     scmvp.read(path.rename(tmp_path / "again.h5"))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="HDF5 locks files as a whole there")
 def _as_type(path, simulated, vectors, kind):
     """The simulated RNA in h5ad, with vectors of all its matrices as numbers of a kind."""
     rna = simulated["rna"][:30, :40].copy()
@@ -399,6 +398,7 @@ def test_a_zarr_may_have_a_name_in_capitals(simulated, tmp_path):
         assert rna.rna.shape == simulated["rna"].shape
 
 
+@pytest.mark.skipif(os.name == "nt", reason="HDF5 locks files as a whole there")
 def test_a_locked_file_is_not_called_damaged(simulated, tmp_path, refused):
     path = tmp_path / "cells.h5mu"
     simulated.write_h5mu(path)
