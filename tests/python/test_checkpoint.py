@@ -183,6 +183,7 @@ def test_the_checkpoint_of_counts_in_another_place_is_refused(cells, tmp_path, r
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("whole", [3], indirect=True)
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(cells, tmp_path, whole):
     def full(*_):
         raise OSError(28, "No space left on device")

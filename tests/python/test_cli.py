@@ -154,7 +154,7 @@ def test_fit_says_what_it_reads_and_how_far_it_is(cells, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_fit_replaces_only_its_own_results(fitted, cells, tmp_path):
+def test_fit_replaces_only_its_own_results(cells, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     arguments = ["fit", cells, "--out", out, *FIT]
@@ -475,7 +475,9 @@ def test_missing_torch_is_said_in_one_sentence(cells, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
     assert "torch" in result.stderr and sys.executable in result.stderr
     assert "pip install torch" in result.stderr
-    result = without_torch("import scmvp; scmvp.SCMVP")
+    result = without_torch(
+        "import scmvp; scmvp.simulate(n_cells=30, n_genes=20, n_peaks=30, n_types=2); scmvp.SCMVP"
+    )
     assert "ImportError: scMVP needs torch" in result.stderr
     assert not hasattr(scmvp, "SCVI")
 

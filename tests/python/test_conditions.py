@@ -103,15 +103,6 @@ def test_the_other_reference_and_means_of_counts():
 
 
 @pytest.mark.slow
-def test_without_a_difference_p_is_below_5_percent_in_one_case_of_twenty():
-    p = np.concatenate(
-        [compare(donor_cells(250, n_changed=0, seed=seed))["p_value"] for seed in range(2)]
-    )
-    # about 1,000 tests, in four experiments; PyDESeq2 is a little liberal with few samples
-    assert 0.02 < np.mean(p < 0.05) < 0.11
-
-
-@pytest.mark.slow
 def test_groups_without_replicates_are_left_out():
     cells = donor_cells()
     lacks = (cells.obs["type"] == "B") & cells.obs["donor"].isin([1, 3, 5])
@@ -183,5 +174,5 @@ def test_refusals(refused):
     fails("nothing can be compared in any group: 2 with no feature", min_count=1e6)
     fails("min_count is -1", min_count=-1)
     few = obs["type"].where(obs["donor"] > 4)
-    with pytest.raises(scmvp.InputError, match="too few|one sample|nothing"):
-        compare(cells, groupby=few.where(obs["condition"] == "treated"))
+    treated = few.where(obs["condition"] == "treated")
+    fails("condition has one value ('treated')", "nothing to compare", groupby=treated)

@@ -146,7 +146,7 @@ def test_merged_probabilities_are_at_most_one(model):
 
 @pytest.mark.slow
 def test_clusters_of_a_given_number_are_components(cells):
-    model = scmvp.SCMVP(cells, n_clusters=3).train(max_epochs=15, threads=1, progress=False)
+    model = scmvp.SCMVP(cells, n_clusters=3).train(max_epochs=2, threads=1, progress=False)
     assert model.n_clusters == model.n_components == 3
     np.testing.assert_array_equal(model.predict(), model.predict(n_clusters=3))
     assert set(model.predict(n_clusters=2)) == {0, 1}
