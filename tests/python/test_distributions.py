@@ -156,7 +156,7 @@ def test_gaussian_kl_is_torchs(rng):
     torch.testing.assert_close(found, expected)
 
 
-def test_gaussian_kl_reads_log_variances(rng):
+def test_gaussian_kl_reads_log_variances():
     """The published code handed variances to a KL that read log-variances."""
     one = torch.ones(1, 1).double()
     variance = torch.tensor([[4.0]]).double()

@@ -173,7 +173,7 @@ def test_scores_find_the_links_of_a_simulation(cells, table):
 
 
 @pytest.mark.slow
-def test_factors_make_up_the_score(cells, model, table):
+def test_factors_make_up_the_score(model, table):
     expression = model.get_normalized_expression()
     accessible = model.get_accessibility_estimates()
     mean = accessible.mean(0) / accessible.mean()

@@ -160,7 +160,7 @@ def test_mixture_weights_are_normalized_after_any_step():
     assert log_weight.exp().sum().item() == pytest.approx(1)
 
 
-def test_before_the_mixture_starts_the_prior_is_standard_normal(batch):
+def test_before_the_mixture_starts_the_prior_is_standard_normal():
     module = build()
     module.prior.has_started = False
     q = Gaussian(torch.randn(6, 4), torch.randn(6, 4))
@@ -276,7 +276,7 @@ def take_row(batch: PairedBatch, i: int) -> PairedBatch:
     return take({name: sp.csr_matrix(rows) for name, rows in dense.items()}, slice(i, i + 1))
 
 
-def test_decoded_shares_sum_to_one(batch):
+def test_decoded_shares_sum_to_one():
     decoded = build().eval().decode(torch.randn(5, 4))
     assert [*decoded.proportions] == ["rna", "atac"]
     for f in decoded.proportions.values():

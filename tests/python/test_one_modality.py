@@ -244,7 +244,7 @@ def test_features_of_each_type_are_taken_where_genes_are_not_among_them(simulate
     np.testing.assert_allclose(found.X, alone.X)
 
 
-def test_cells_with_none_of_the_modalities_of_a_model(folder, simulated, tmp_path, refused, capsys):
+def test_cells_with_none_of_the_modalities_of_a_model(simulated, tmp_path, refused, capsys):
     rna = scmvp.SCMVP(simulated["rna"], modalities="rna", n_clusters=2)
     rna.train(max_epochs=1, progress=False).save(tmp_path / "rna")
     words = "the cells have ATAC, but the model has RNA"

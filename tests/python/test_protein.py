@@ -408,7 +408,7 @@ def test_the_command_line_has_proteins(cells, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has", [("rna", "atac"), ("rna", "ADT"), ("atac",)])
-def test_a_query_that_lacks_a_modality_is_the_same_from_disk(cells, model, has, tmp_path, capsys):
+def test_a_query_that_lacks_a_modality_is_the_same_from_disk(cells, model, has, tmp_path):
     query = MuData({name: cells[name].copy() for name in has})
     query.write_h5mu(tmp_path / "query.h5mu")
     model.save(tmp_path / "model")

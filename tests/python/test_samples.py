@@ -97,7 +97,7 @@ def test_from_fragments_they_are_those_of_all_fragments(runs, paths):
     assert (sums <= truth).all() and (sums < truth).any()
 
 
-def test_peaks_that_all_samples_have(runs, paths):
+def test_peaks_that_all_samples_have(paths):
     shared, union = read(paths, peaks="shared"), read(paths)
     kept = (union["atac"].var["n_samples"] == 2).to_numpy()
     assert peaks_in(shared) == [peaks_in(union)[i] for i in np.flatnonzero(kept)]
@@ -145,7 +145,7 @@ def test_what_is_said(runs, paths):
     assert not notes(lambda: scmvp.read_samples(paths, fragments=True))
 
 
-def test_names_of_samples_and_the_order_of_cells(runs, paths, refused):
+def test_names_of_samples_and_the_order_of_cells(runs, paths):
     mdata = read([*paths.values()])
     assert list(mdata.obs["sample"].cat.categories) == [*runs]
     files = [path / "filtered_feature_bc_matrix.h5" for path in paths.values()]
@@ -158,7 +158,7 @@ def test_names_of_samples_and_the_order_of_cells(runs, paths, refused):
     assert list(named.obs["sample"].cat.categories) == ["b", "a"]
 
 
-def test_one_sample(runs, paths):
+def test_one_sample(paths):
     said = notes(lambda: scmvp.read_samples({"a": paths["donor1"]}))
     assert not said
     mdata = read({"a": paths["donor1"]})
@@ -190,7 +190,7 @@ def test_the_lines_of_the_walk_through(runs, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_samples_on_the_command_line(paths, runs, tmp_path, capsys):
+def test_samples_on_the_command_line(paths, tmp_path, capsys):
     out = tmp_path / "cells.h5mu"
     named = [f"{name}={path}" for name, path in paths.items()]
 
@@ -445,7 +445,7 @@ def test_cells_of_one_modality(paths, tmp_path, refused):
 # ---- fragments of each sample
 
 
-def test_files_of_fragments(runs, paths, tmp_path, refused):
+def test_files_of_fragments(paths, tmp_path, refused):
     files = {name: path / "atac_fragments.tsv.gz" for name, path in paths.items()}
     whole = read(paths, fragments=True)
     again = read(paths, fragments=files)
@@ -486,7 +486,7 @@ def test_fragments_of_other_cells_with_the_same_barcodes(runs, paths, tmp_path, 
     read(paths, peaks=bed, fragments=files)
 
 
-def test_stages_of_reading_and_counting(paths, monkeypatch):
+def test_stages_of_reading_and_counting(paths):
     events = []
     read(paths, fragments=True, progress=events.append)
     stages = [name for name, _ in itertools.groupby(event["stage"] for event in events)]
