@@ -332,8 +332,14 @@ def test_a_model_of_one_anndata(both, simulated, model, tmp_path):
     both.write_h5ad(tmp_path / "cells.h5ad")
     arguments = ["--out", tmp_path / "out", "--max-epochs", 1, "--n-clusters", 3, "--quiet"]
     assert run("fit", tmp_path / "cells.h5ad", *arguments) == 0
-    filtered = scmvp.filter_paired(both, 1, 1, 1, verbose=False)
-    assert filtered["rna"].n_vars <= 300
+    filtered, wanted = (
+        scmvp.filter_paired(cells, 180, 280, 60, verbose=False) for cells in (both, simulated)
+    )
+    assert 0 < wanted.n_obs < 240 and wanted["rna"].n_vars < 300 and wanted["atac"].n_vars < 600
+    for name in ("rna", "atac"):
+        assert list(filtered[name].obs_names) == list(wanted[name].obs_names)
+        assert list(filtered[name].var_names) == list(wanted[name].var_names)
+        assert (filtered[name].X != wanted[name].X).nnz == 0
 
 
 def test_modalities_of_different_cells_are_refused(simulated, tmp_path, refused, capsys):

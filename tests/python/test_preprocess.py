@@ -177,10 +177,33 @@ def test_number_of_clusters_is_reproducible_and_within_bounds():
     one = scmvp.simulate(n_cells=300, n_types=1, n_genes=300, n_peaks=500)
     counts = one["rna"].X, one["atac"].X
     assert scmvp.estimate_n_clusters(*counts) == 2
-    assert scmvp.estimate_n_clusters(*counts, seed=4) == scmvp.estimate_n_clusters(*counts, seed=4)
+    unsure = scmvp.simulate(150, 300, 500, 5, median_umi=300, median_fragments=300)
+    found, again = (
+        [scmvp.estimate_n_clusters(unsure["rna"].X, unsure["atac"].X, seed) for seed in range(6)]
+        for _ in range(2)
+    )
+    assert found == again and len(set(found)) > 1
     for n_cells in (1, 2, 3, 6):
         few = counts[0][:n_cells], counts[1][:n_cells]
         assert 1 <= scmvp.estimate_n_clusters(*few) <= max(1, n_cells - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_batches", [1, 2])
+def test_number_of_clusters_of_some_of_the_cells(monkeypatch, n_batches):
+    """Of cells in the order of their types and batches, 400 of 1,200 are taken."""
+    monkeypatch.setattr("scmvp.data.rank._RANK_CELLS", 400)
+    mdata = scmvp.simulate(1200, 300, 600, 4, n_batches=n_batches, seed=0)
+    obs = mdata.obs.sort_values(
+        [column for column in ("cell_type", "batch") if column in mdata.obs]
+    )
+    counts = [mdata[name][obs.index].X for name in ("rna", "atac")]
+    if n_batches == 1:
+        assert scmvp.estimate_n_clusters(*counts) == 4
+        return
+    design = pd.get_dummies(obs["batch"]).to_numpy(np.float32)
+    assert scmvp.estimate_n_clusters(*counts, design=design) == 4
+    assert scmvp.estimate_n_clusters(*counts) > 4
 
 
 def test_number_of_clusters_with_one_modality_empty():
