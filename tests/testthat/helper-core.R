@@ -12,3 +12,29 @@ to_mudata <- function(rna, peaks) {
 paired_of <- function(mdata) from_python(core("service")$cells_of(mdata))
 
 data_frame_of <- function(frame) from_python(core("r.tables")$plain_frame(frame))
+
+# The model of an object in Python's own hands, with the cells of paired_object() under it.
+python_model <- function(object) {
+  folder <- SaveSCMVP(object, tempfile("model"))
+  from_core(core()$SCMVP$load(folder, to_mudata(rna_counts(), atac_counts())))
+}
+
+# A pandas.DataFrame, its index left out.
+table_of <- function(frame) {
+  data.frame(data_frame_of(frame), row.names = NULL, check.names = FALSE)
+}
+
+# A matrix with names as a pandas.DataFrame.
+frame_of <- function(x) {
+  reticulate::import("pandas", convert = FALSE)$DataFrame(
+    x, index = as.list(rownames(x)), columns = as.list(colnames(x))
+  )
+}
+
+# The values of an AnnData, features x cells.
+values_of <- function(adata) {
+  names_in <- function(index) as.character(reticulate::py_to_r(index$tolist()))
+  values <- t(reticulate::py_to_r(adata$to_df()$to_numpy()))
+  dimnames(values) <- list(names_in(adata$var_names), names_in(adata$obs_names))
+  values
+}
