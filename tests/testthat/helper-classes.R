@@ -106,10 +106,6 @@ write_10x <- function(counts, path) {
   path
 }
 
-sce_with <- function(counts, ...) {
-  SingleCellExperiment::SingleCellExperiment(list(counts = counts), ...)
-}
-
 object_cases <- list(
   "Seurat, Assay (v3, v4)" = list(
     make = function() seurat_case(v3_assay, v3_assay)

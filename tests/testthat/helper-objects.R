@@ -88,6 +88,36 @@ fitted_object <- function() {
   remembered$object
 }
 
+# The same counts as Bioconductor objects, and their fit.
+sce_with <- function(counts, ...) {
+  SingleCellExperiment::SingleCellExperiment(list(counts = counts), ...)
+}
+
+sce_of <- function(rna = rna_counts(), peaks = atac_counts()) {
+  alone <- SummarizedExperiment::SummarizedExperiment(list(counts = peaks))
+  sce_with(rna, altExps = list(peaks = alone))
+}
+
+fitted_sce <- function() {
+  skip_without_core()
+  if (is.null(remembered$sce)) {
+    remembered$sce <- quick_fit(
+      sce_of(),
+      impute.genes = gene_names[1:20], impute.peaks = peak_names[1:4]
+    )
+  }
+  remembered$sce
+}
+
+# And as matrices.
+fitted_matrices <- function() {
+  skip_without_core()
+  if (is.null(remembered$matrices)) {
+    remembered$matrices <- quick_fit(rna_counts(), peaks = atac_counts())
+  }
+  remembered$matrices
+}
+
 results_of <- function(object, reduction = "scmvp") SeuratObject::Misc(object[[reduction]])
 
 layer_data <- function(object, assay, layer) {

@@ -205,11 +205,7 @@ test_that("Bioconductor objects and matrices give the table of the Seurat object
   object <- typed_object()
   truth <- DifferentialSCMVP(object, group.by = "type", ident.1 = "t1", verbose = FALSE)
   numbers <- c("lfc", "q_value", "mean_group", "detected_group")
-  sce <- SingleCellExperiment::SingleCellExperiment(
-    list(counts = rna_counts()),
-    altExps = list(peaks = SummarizedExperiment::SummarizedExperiment(list(counts = atac_counts())))
-  )
-  sce <- quick_fit(sce)
+  sce <- fitted_sce()
   sce$type <- object$type
   table <- DifferentialSCMVP(sce, group.by = "type", ident.1 = "t1", verbose = FALSE)
   expect_equal(table[gene_names, numbers], truth[gene_names, numbers], tolerance = 1e-6)
@@ -225,7 +221,7 @@ test_that("Bioconductor objects and matrices give the table of the Seurat object
   )
   expect_equal(by_mae[peak_names, numbers], peaks[peak_names, numbers], tolerance = 1e-6)
 
-  fit <- quick_fit(rna_counts(), peaks = atac_counts())
+  fit <- fitted_matrices()
   by_matrix <- DifferentialSCMVP(
     fit,
     rna = rna_counts(), peaks = atac_counts(), group.by = object$type, ident.1 = "t1",

@@ -21,14 +21,13 @@ test_that("z-scores are motifs x cells, and go with the names of peaks and cells
   object <- fitted_object()
   z <- motif_matrix(object)
   expect_identical(dimnames(z), list(colnames(block_motifs()), colnames(object)))
-  set.seed(1)
-  before <- .Random.seed
   shuffled <- block_motifs()[sample(length(peak_names)), 4:1]
+  before <- .Random.seed
   expect_equal(motif_matrix(object, shuffled)[rownames(z), ], z)
+  expect_identical(.Random.seed, before)
   expect_false(identical(motif_matrix(object, seed.use = 1), z))
   turned <- object[, rev(colnames(object))]
   expect_equal(motif_matrix(turned)[, colnames(z)], z, tolerance = 1e-6)
-  expect_identical(.Random.seed[1], before[1])
   sparse <- methods::as(methods::as(block_motifs() * 1, "CsparseMatrix"), "lMatrix")
   expect_equal(motif_matrix(object, sparse), z)
 })
@@ -58,20 +57,17 @@ test_that("the result is an assay of a Seurat object, and an alternative experim
   expect_equal(as.matrix(assay_layer(with_assay[["motif"]], "data", "motif")), z)
   # it is no candidate for a fit
   expect_silent(quick_fit(with_assay, max.epochs = 1, impute = "none"))
-  skip_slow()
   skip_if_not_installed("SingleCellExperiment")
-  counts <- list(rna = rna_counts(), peaks = atac_counts())
-  experiment <- sce_with(counts$rna, altExps = list(ATAC = sce_with(counts$peaks)))
   experiment <- RunMotifSCMVP(
-    quick_fit(experiment), block_motifs(),
+    fitted_sce(), block_motifs(),
     gc = gc, assay.name = "chromvar", verbose = FALSE
   )
   found <- SingleCellExperiment::altExp(experiment, "chromvar")
   expect_identical(SummarizedExperiment::assayNames(found), "z")
   expect_equal(SummarizedExperiment::assay(found, "z"), motif_matrix(experiment))
-  alone <- quick_fit(counts$rna, peaks = counts$peaks)
+  alone <- fitted_matrices()
   expect_equal(RunMotifSCMVP(alone, block_motifs(), gc = gc, verbose = FALSE), z, tolerance = 1e-4)
-  measured <- motif_matrix(alone, values = "measured", peaks = counts$peaks[, rev(cell_names)])
+  measured <- motif_matrix(alone, values = "measured", peaks = atac_counts()[, rev(cell_names)])
   expect_equal(measured, motif_matrix(object, values = "measured"))
   expect_equal(motif_matrix(object, backend = "process"), z, tolerance = 1e-6)
 })

@@ -1,34 +1,16 @@
 skip_if_not_installed("SingleCellExperiment")
 
-sce_of <- function(rna = rna_counts(), peaks = atac_counts()) {
-  SingleCellExperiment::SingleCellExperiment(
-    list(counts = rna),
-    altExps = list(peaks = SummarizedExperiment::SummarizedExperiment(list(counts = peaks)))
-  )
-}
-
-latent_of <- function(object) SingleCellExperiment::reducedDim(object, "scmvp")
-
-fitted_sce <- function() {
-  skip_without_core()
-  if (is.null(remembered$sce)) {
-    remembered$sce <- quick_fit(
-      sce_of(),
-      impute.genes = gene_names[1:20], impute.peaks = peak_names[1:4]
-    )
-  }
-  remembered$sce
-}
+sce_latent <- function(object) SingleCellExperiment::reducedDim(object, "scmvp")
 
 test_that("a SingleCellExperiment comes back with what the Seurat object of it has", {
   skip_slow()
   sce <- fitted_sce()
   object <- fitted_object()
   expect_equal(
-    latent_of(sce), SeuratObject::Embeddings(object[["scmvp"]]),
+    sce_latent(sce), SeuratObject::Embeddings(object[["scmvp"]]),
     ignore_attr = TRUE
   )
-  expect_identical(dimnames(latent_of(sce)), dimnames(SeuratObject::Embeddings(object[["scmvp"]])))
+  expect_identical(dimnames(sce_latent(sce)), dimnames(SeuratObject::Embeddings(object[["scmvp"]])))
   expect_identical(sce$scmvp_cluster, unname(object$scmvp_cluster))
   expect_identical(sce$scmvp_cluster_prob, unname(object$scmvp_cluster_prob))
   rna <- SingleCellExperiment::altExp(sce, "scMVP_RNA")
@@ -69,13 +51,13 @@ test_that("imputation extends the altExp, saves, loads and survives readRDS()", 
 test_that("peaks may be the main experiment, or come in an object of their own", {
   skip_slow()
   skip_without_core()
-  turned <- SingleCellExperiment::SingleCellExperiment(
-    list(counts = atac_counts()),
+  turned <- sce_with(
+    atac_counts(),
     altExps = list(rna = SummarizedExperiment::SummarizedExperiment(list(counts = rna_counts())))
   )
   turned <- quick_fit(turned)
-  expect_equal(latent_of(turned), latent_of(fitted_sce()))
-  rna <- SingleCellExperiment::SingleCellExperiment(list(counts = rna_counts()))
+  expect_equal(sce_latent(turned), sce_latent(fitted_sce()))
+  rna <- sce_with(rna_counts())
   ranged <- SummarizedExperiment::SummarizedExperiment(
     list(counts = Matrix::Matrix(unname(atac_counts()[, n_cells:1]))),
     rowRanges = GenomicRanges::GRanges(
@@ -84,7 +66,7 @@ test_that("peaks may be the main experiment, or come in an object of their own",
   )
   colnames(ranged) <- rev(cell_names)
   two <- quick_fit(rna, peaks = ranged, impute.peaks = "chr1:1000-1500")
-  expect_equal(latent_of(two), latent_of(fitted_sce()))
+  expect_equal(sce_latent(two), sce_latent(fitted_sce()))
   expect_identical(
     rownames(SingleCellExperiment::altExp(two, "scMVP_ATAC")), "chr1:1000-1500"
   )
@@ -157,7 +139,7 @@ test_that("a MultiAssayExperiment: cells by the sample map, results with the RNA
   )
   object <- quick_fit(object)
   expect_s4_class(object, "MultiAssayExperiment")
-  expect_equal(latent_of(object[["rna"]]), latent_of(fitted_sce()))
+  expect_equal(sce_latent(object[["rna"]]), sce_latent(fitted_sce()))
   expect_identical(object$scmvp_cluster, fitted_sce()$scmvp_cluster)
   object <- ImputeSCMVP(object, "peaks", features = peak_names[2])
   expect_identical(
@@ -177,7 +159,7 @@ test_that("a MultiAssayExperiment: cells by the sample map, results with the RNA
       assay = factor(map$assay), primary = map$primary, colname = map$colname
     )
   )
-  expect_equal(latent_of(quick_fit(mapped)[["rna"]]), latent_of(fitted_sce()))
+  expect_equal(sce_latent(quick_fit(mapped)[["rna"]]), sce_latent(fitted_sce()))
   expect_refused(
     quick_fit(MultiAssayExperiment::MultiAssayExperiment(
       list(rna = rna_counts(), atac = atac_counts()[, 1:80])
@@ -214,13 +196,13 @@ test_that("columns of the whole MultiAssayExperiment describe its cells", {
   fitted <- quick_fit(mae, batch = "lane")
   lanes <- data.frame(lane = ifelse(donor == "d1", "A", "B"), row.names = cell_names)
   same <- quick_fit(rna_counts(), atac_counts(), batch = lanes)
-  expect_equal(latent_of(fitted[["rna"]]), same$latent, ignore_attr = TRUE)
+  expect_equal(sce_latent(fitted[["rna"]]), same$latent, ignore_attr = TRUE)
   holder <- SummarizedExperiment::colData(fitted[["rna"]])
   expect_false("lane" %in% names(holder))
   table <- DifferentialSCMVP(quick_fit(mae), group.by = "lane", ident.1 = "A", verbose = FALSE)
   expect_identical(as.character(unique(table$group)), "A")
   query <- ProjectSCMVP(fitted, mae, verbose = FALSE)
-  expect_equal(latent_of(query[["rna"]]), latent_of(fitted[["rna"]]), tolerance = 1e-5)
+  expect_equal(sce_latent(query[["rna"]]), sce_latent(fitted[["rna"]]), tolerance = 1e-5)
 })
 
 test_that("queries of these classes are projected", {
@@ -228,15 +210,15 @@ test_that("queries of these classes are projected", {
   skip_if_not_installed("MultiAssayExperiment")
   sce <- fitted_sce()
   both <- ProjectSCMVP(sce, sce_of(), verbose = FALSE)
-  expect_equal(latent_of(both), latent_of(sce), tolerance = 1e-5)
-  rna <- SingleCellExperiment::SingleCellExperiment(list(counts = rna_counts()))
+  expect_equal(sce_latent(both), sce_latent(sce), tolerance = 1e-5)
+  rna <- sce_with(rna_counts())
   rna <- ProjectSCMVP(sce, rna, impute.peaks = peak_names[1:2], verbose = FALSE)
   inside <- ProjectSCMVP(sce, rna_counts(), verbose = FALSE)
-  expect_equal(latent_of(rna), inside$latent, ignore_attr = TRUE)
+  expect_equal(sce_latent(rna), inside$latent, ignore_attr = TRUE)
   expect_identical(rownames(SingleCellExperiment::altExp(rna, "scMVP_ATAC")), peak_names[1:2])
   atac <- MultiAssayExperiment::MultiAssayExperiment(list(atac = atac_counts()))
   atac <- ProjectSCMVP(sce, atac, verbose = FALSE)
-  expect_identical(dim(latent_of(atac[["atac"]])), c(90L, 20L))
+  expect_identical(dim(sce_latent(atac[["atac"]])), c(90L, 20L))
   expect_s4_class(ImputeSCMVP(atac, "rna", features = "Gene1"), "MultiAssayExperiment")
 })
 
@@ -255,7 +237,7 @@ test_that("matrices on disk or delayed become the same dgCMatrix, block by block
 test_that("experiments that cannot be told apart, or are missing, are refused", {
   skip_slow()
   expect_refused(
-    RunSCMVP(SingleCellExperiment::SingleCellExperiment(list(counts = rna_counts()))),
+    RunSCMVP(sce_with(rna_counts())),
     "no peak experiment found"
   )
   two <- sce_of()

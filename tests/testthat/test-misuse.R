@@ -24,9 +24,8 @@ test_that("counts that were given beside an object are not taken from it later",
   fit <- quick_fit(sce_with(rna_counts(), altExps = list(ATAC = sce_with(others))), peaks = peaks)
   test <- function(...) DifferentialSCMVP(fit, "peaks", ident.1 = "0", verbose = FALSE, ...)
   expect_refused(test(), "not in the object: give them with peaks =")
-  alone <- quick_fit(rna_counts(), peaks = peaks)
   given <- DifferentialSCMVP(
-    alone, "peaks",
+    fitted_matrices(), "peaks",
     rna = rna_counts(), peaks = peaks, ident.1 = "0", verbose = FALSE
   )
   expect_equal(test(peaks = peaks)$lfc, given$lfc, tolerance = 1e-4)
