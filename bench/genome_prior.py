@@ -16,7 +16,6 @@ peaks are near their gene, in proportion to contacts or at all distances to 100 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import warnings
 from itertools import product
@@ -30,6 +29,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).with_name("accuracy")))
 
 import data
+import results
 
 import scmvp
 from scmvp.data.genes import bare_chromosome, read_genes
@@ -43,7 +43,7 @@ LINKED = {"links decay": {"link_decay": 1.0}, "links uniform": {}}
 BINS = np.array([0, 2e3, 1e4, 5e4, 2e5])  # base pairs between centers, or center and start
 HELD_OUT = 0.2
 SOURCES = {"peaks": ("peaks",), "genes": ("genes",), "both": ("peaks", "genes")}
-COLUMNS = ("data", "seed", "places", "source", "gain", "coefficients")
+KEYS = ("data", "seed", "places", "source")  # rows that are measured again are replaced
 Places = tuple[np.ndarray, np.ndarray]  # chromosomes, '' of features without a place; positions
 
 
@@ -200,16 +200,13 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    with given.results.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for name, seed in product(given.data, given.seeds):
-            for row in measured(name, seed, given.data_folder):
-                row["coefficients"] = " ".join(f"{value:.3f}" for value in row["coefficients"])
-                row |= {"data": name, "seed": seed, "gain": f"{row['gain']:.3f}"}
-                writer.writerow(row)
-                print(*(row[column] for column in COLUMNS), sep="\t", flush=True)
-            file.flush()
+    for name, seed in product(given.data, given.seeds):
+        for found in measured(name, seed, given.data_folder):
+            row = {"data": name, "seed": seed} | found
+            row["gain"] = f"{row['gain']:.3f}"
+            row["coefficients"] = " ".join(f"{value:.3f}" for value in row["coefficients"])
+            results.put_by(given.results, [row], KEYS)
+            print(*row.values(), sep="\t", flush=True)
 
 
 if __name__ == "__main__":

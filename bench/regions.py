@@ -12,7 +12,6 @@ from anywhere. Prints the best held-out ELBO and the scores of the clusters and 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import warnings
 from collections.abc import Callable
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).with_name("accuracy")))
 
 import data
 import metrics
+import results
 
 import scmvp
 from scmvp.data.genes import bare_chromosome
@@ -38,7 +38,7 @@ from scmvp.nn.inputs import SpectralScores
 DATA = ("multiome_pbmc2k", "multiome_pbmc2k@0.2", "snare_cortex")
 KINDS = ("none", "genome", "shuffled")
 N_DIRECTIONS, TOKEN = 8, 16  # scores of a region; width of a token
-COLUMNS = ("data", "seed", "regions", "elbo", "ari", "ari_kmeans", "neighbors")
+KEYS = ("data", "seed", "regions")  # rows that are measured again are replaced
 
 
 def regions_of(peaks: np.ndarray, counts: np.ndarray, n: int, kind: str, seed: int) -> np.ndarray:
@@ -127,18 +127,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("regions.csv"))
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    with given.results.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for name in given.data:
-            paired = data.seen_often(data.load(name, given.data_folder))
-            for seed, kind in product(given.seeds, KINDS):
-                found = measured(paired, given.regions, kind, seed)
-                row = {"data": name, "seed": seed, "regions": kind}
-                row |= {key: f"{value:.3f}" for key, value in found.items()}
-                writer.writerow(row)
-                print(*row.values(), sep="\t", flush=True)
-                file.flush()
+    for name in given.data:
+        paired = data.seen_often(data.load(name, given.data_folder))
+        for seed, kind in product(given.seeds, KINDS):
+            found = measured(paired, given.regions, kind, seed)
+            row = {"data": name, "seed": seed, "regions": kind}
+            row |= {key: f"{value:.3f}" for key, value in found.items()}
+            results.put_by(given.results, [row], KEYS)
+            print(*row.values(), sep="\t", flush=True)
 
 
 if __name__ == "__main__":

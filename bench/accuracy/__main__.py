@@ -18,7 +18,6 @@ for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON"):
 
 import argparse  # noqa: E402
 import contextlib  # noqa: E402
-import csv  # noqa: E402
 import datetime  # noqa: E402
 import functools  # noqa: E402
 import gc  # noqa: E402
@@ -31,18 +30,8 @@ import warnings  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-COLUMNS = (
-    "date",
-    "data",
-    "method",
-    "seed",
-    "task",
-    "metric",
-    "value",
-    "cpu_seconds",
-    "versions",
-    "options",
-)
+import results  # noqa: E402
+
 TASKS = ("embedding", "imputation")
 
 
@@ -90,22 +79,8 @@ def unit(row: dict[str, Any]) -> tuple:
 
 def done(path: Path, retry: bool) -> set[tuple]:
     """Units with rows in the file; those with errors too, unless they are to be tried again."""
-    if not path.exists():
-        return set()
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if not (retry and row["metric"] == "error")]
-    return {unit(row) for row in rows}
-
-
-def append(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Add all rows of a unit at once, so that an interruption leaves no half of it."""
-    new = not path.exists() or path.stat().st_size == 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    rows = results.rows_of(path)
+    return {unit(row) for row in rows if not (retry and row["metric"] == "error")}
 
 
 @functools.cache
@@ -183,13 +158,7 @@ def run_unit(name: str, method, paired, seed: int, task: str, options: dict) -> 
     """Rows of one unit; a method that fails gives one row that says why."""
     from elsewhere import cpu_seconds
 
-    common = {
-        "date": datetime.date.today().isoformat(),
-        "data": paired.name,
-        "seed": seed,
-        "task": task,
-        "versions": versions(method),
-    }
+    date, packages = datetime.date.today().isoformat(), versions(method)
     start = cpu_seconds()
     try:
         with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
@@ -203,17 +172,26 @@ def run_unit(name: str, method, paired, seed: int, task: str, options: dict) -> 
         scores = {"": {"error": float("nan")}}
         spent, options = cpu_seconds() - start, {"error": message, **options}
     return [
-        common
-        | {
+        {
+            "date": date,
+            "data": paired.name,
             "method": part or name,
+            "seed": seed,
+            "task": task,
             "metric": metric,
             "value": f"{value:.6g}",
             "cpu_seconds": f"{spent:.1f}",
+            "versions": packages,
             "options": json.dumps(options) if options else "",
         }
         for part, values in scores.items()
         for metric, value in values.items()
     ]
+
+
+def keep(path: Path, rows: list[dict], key: tuple) -> None:
+    """Add the rows of a unit; an error that an earlier try of it ended in is no longer true."""
+    results.put(path, rows, lambda row: row["metric"] == "error" and unit(row) == key)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -252,7 +230,7 @@ def run(arguments: argparse.Namespace) -> None:
             for task, name, method, options in todo:
                 start = time.perf_counter()
                 rows = run_unit(name, method, paired, seed, task, options)
-                append(arguments.results, rows)
+                keep(arguments.results, rows, (data_name, name, seed, task, json.dumps(options)))
                 print(
                     f"{time.strftime('%H:%M:%S')} seed {seed} {data_name:18s} {task:10s} "
                     f"{name:14s} {brief(rows)} ({time.perf_counter() - start:.0f} s)",

@@ -10,7 +10,6 @@ and the mean ARI between the clusters of two runs.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +19,14 @@ import data
 import methods
 import metrics
 import numpy as np
+import results
 from sklearn.metrics import adjusted_rand_score
 
 from scmvp.fit import build
 
 DATA = ("multiome_pbmc2k", "multiome_pbmc2k@0.2", "snare_cortex")
-COLUMNS = ("data", "varied", "run", "ari_argmax", "ari_kmeans", "knn", "elbo")
+KEYS = ("data", "varied", "run")  # rows that are measured again are replaced
+SCORES = ("ari_argmax", "ari_kmeans", "knn", "elbo")
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def line(name: str, varied: str, rows: list[dict], clusters: list[np.ndarray]) -
     pairs = itertools.combinations(clusters, 2)
     between = np.mean([adjusted_rand_score(*pair) for pair in pairs])
     cells = [name, varied, str(len(rows))]
-    for score in COLUMNS[3:]:
+    for score in SCORES:
         values = [row[score] for row in rows]
         digits = 1 if score == "elbo" else 3
         cells.append(f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}")
@@ -79,26 +80,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("bench/output/rounding.csv"))
     arguments = parser.parse_args()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(arguments.out, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        print("| data | varied | runs | ARI, mixture | ARI, k-means | neighbors | ELBO | ARI "
-              "between runs |")  # fmt: skip
-        print("|---|---|---|---|---|---|---|---|")
-        for name in arguments.data:
-            paired = data.load(name, arguments.folder)
-            first = scored(paired, 0, 0)
-            for varied in ("seed", "rounding"):
-                rows, clusters = [], []
-                for run in range(arguments.runs):
-                    seed, rounding = (run, 0) if varied == "seed" else (0, run)
-                    scores, found = first if run == 0 else scored(paired, seed, rounding)
-                    rows.append({"data": name, "varied": varied, "run": run} | scores)
-                    clusters.append(found)
-                    writer.writerow(rows[-1])
-                    file.flush()
-                print(line(name, varied, rows, clusters), flush=True)
+    print("| data | varied | runs | ARI, mixture | ARI, k-means | neighbors | ELBO | ARI "
+          "between runs |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|")
+    for name in arguments.data:
+        paired = data.load(name, arguments.folder)
+        first = scored(paired, 0, 0)
+        for varied in ("seed", "rounding"):
+            rows, clusters = [], []
+            for run in range(arguments.runs):
+                seed, rounding = (run, 0) if varied == "seed" else (0, run)
+                scores, found = first if run == 0 else scored(paired, seed, rounding)
+                rows.append({"data": name, "varied": varied, "run": run} | scores)
+                clusters.append(found)
+                results.put_by(arguments.out, rows[-1:], KEYS)
+            print(line(name, varied, rows, clusters), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ principal components, with the mixture and k-means.
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
 import itertools
 import json
@@ -27,6 +26,7 @@ import data
 import elsewhere
 import methods
 import numpy as np
+import results
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import spearmanr
@@ -42,8 +42,6 @@ from scmvp.fit import mixture
 
 DATA = ("multiome_pbmc2k", "snare_cortex", "sim_sparse")
 METHODS = ("scmvp", "pca+lsi10", "pca+lsi50")
-SEED_COLUMNS = ("date", "data", "method", "seeds", "metric", "value")
-SCIB_COLUMNS = ("date", "data", "method", "seed", "metric", "value")
 MIN_CLUSTER = 20  # cells of a cluster whose markers are compared
 
 
@@ -181,7 +179,7 @@ def scib_scores(paired: data.Paired, name: str, seed: int, cache: Path) -> list[
 
 
 def main() -> None:
-    """Add rows to the CSV file; the tables show the last of repeated ones."""
+    """Add rows to the CSV file, in the place of earlier ones of the same score."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", default=DATA)
     parser.add_argument("--methods", nargs="+", default=METHODS)
@@ -193,7 +191,6 @@ def main() -> None:
     parser.add_argument("--scib", action="store_true", help="the scores of scib-metrics instead")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    columns = SCIB_COLUMNS if arguments.scib else SEED_COLUMNS
     path = arguments.docs / ("scib.csv" if arguments.scib else "seeds.csv")
     for name in arguments.data:
         paired = data.load(name, arguments.folder)
@@ -207,15 +204,10 @@ def main() -> None:
                 rows = scib_scores(paired, method, arguments.seeds[0], arguments.cache)
             else:
                 rows = repeatability(paired, method, arguments.seeds, arguments.cache)
-            new = not path.exists()
-            with open(path, "a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, columns)
-                if new:
-                    writer.writeheader()
-                for row in rows:
-                    row |= {"date": datetime.date.today(), "value": f"{row['value']:.4f}"}
-                    writer.writerow(row)
-                    print(*row.values(), flush=True)
+            for row in rows:
+                row |= {"date": datetime.date.today(), "value": f"{row['value']:.4f}"}
+                print(*row.values(), flush=True)
+            results.put_by(path, rows, ("data", "method", "metric"))
 
 
 if __name__ == "__main__":

@@ -32,14 +32,19 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
+
+import results
 
 import scmvp
 from scmvp.data.peaks import peaks_of
@@ -352,7 +357,6 @@ def main() -> None:
     parser.add_argument("--no-r", action="store_true", help="without LASSO and Cicero")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    rows, weights = [], []
     for seed in options.seeds:
         before: dict[str, dict] = {}
         for name in options.sets:
@@ -363,22 +367,25 @@ def main() -> None:
             table, scores = scores_of(model, mdata, places, seed, not options.no_r)
             truths = list(truth(table))
             learned = learned_from(table, truths)
-            found = truth_rows(table, scores, truths, learned, before, seed)
-            rows += [{"data": name, "seed": seed} | row for row in found]
-            weights += [{"data": name, "seed": seed} | row for row in weight_rows(learned)]
+            rows = list(truth_rows(table, scores, truths, learned, before, seed))
             if name != "blood":
                 before[name] = learned["simulated"].attrs["weights"]
-            if name != "blood":
                 calls = call_rows(model, mdata, places, truth, table, seed)
-                rows += [{"data": name, "truth": "calls", "seed": seed} | row for row in calls]
+                rows += [{"truth": "calls"} | row for row in calls]
             halves = agreement_rows(mdata, places, seed, not options.no_r)
-            rows += [{"data": name, "truth": "halves", "seed": seed} | row for row in halves]
-            options.results.parent.mkdir(parents=True, exist_ok=True)
-            pd.DataFrame(rows).to_csv(options.results, index=False, float_format="%.4g")
+            rows += [{"truth": "halves"} | row for row in halves]
+            write(options.results, name, seed, rows)
             if options.weights is not None:
-                pd.DataFrame(weights).to_csv(options.weights, index=False, float_format="%.4g")
+                write(options.weights, name, seed, weight_rows(learned))
             print(name, seed, "done", flush=True)
-    show(pd.DataFrame(rows))
+    show(pd.read_csv(options.results))
+
+
+def write(path: Path, name: str, seed: int, rows: Iterable[dict]) -> None:
+    """Rows of a data set and a seed, in the place of earlier ones of both."""
+    about = {"data": name, "seed": seed}
+    written = [results.formatted(about | row, ".4g") for row in rows]
+    results.put_by(path, written, tuple(about))
 
 
 def show(rows: pd.DataFrame) -> None:
