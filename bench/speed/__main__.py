@@ -4,7 +4,7 @@
     python bench/speed --whole --methods scmvp wnn --cells 2000 5000 10000
     python bench/speed --shape rare --methods scmvp
     python bench/speed --report --results FILE.csv
-    python bench/speed --profile
+    python bench/speed --profile --shape filtered
 
 Shapes: "full" is 30,000 genes x 110,000 peaks, "filtered" 8,000 x 23,000, and "rare" is "full" with
 as many peaks again of three counts each. Environment: bench/requirements-peers.txt, and for WNN R
@@ -59,8 +59,7 @@ def measure(arguments: argparse.Namespace) -> None:
 
     extent = "whole" if arguments.whole else "epochs"
     for shape, n_cells in product(arguments.shape, arguments.cells):
-        rare = shape == "rare"
-        path = cells_file(arguments.folder, n_cells, "full" if rare else shape, rare)
+        path = cells_file(arguments.folder, n_cells, shape)
         for method in arguments.methods:
             key = (shape, str(n_cells), method, extent, str(arguments.threads), arguments.device)
             if any(tuple(row[c] for c in KEYS) == key for row in rows_of(arguments.results)):
@@ -146,7 +145,7 @@ def main() -> None:
     if arguments.profile:
         from profile_epoch import profile
 
-        profile(arguments.folder, arguments.cells[0], arguments.threads)
+        profile(arguments.folder, arguments.cells[0], arguments.shape[0], arguments.threads)
         return
     if not arguments.report:
         measure(arguments)

@@ -32,7 +32,7 @@ _BLOCK = 5_000
 _KEPT = 0.9
 
 
-def cells_file(folder: Path, n_cells: int, shape: str = "full", rare: bool = False) -> Path:
+def cells_file(folder: Path, n_cells: int, shape: str) -> Path:
     """A folder with rna.h5ad and atac.h5ad; made where it is not there yet.
 
     The first 10,000 cells are simulated. More are drawn from 5,000, each a thinned copy with nine
@@ -41,17 +41,18 @@ def cells_file(folder: Path, n_cells: int, shape: str = "full", rare: bool = Fal
     Args:
         folder: Where the files are kept.
         n_cells: How many cells.
-        shape: A name of `SHAPES`.
-        rare: Whether there are as many peaks again, of three counts each.
+        shape: A name of `SHAPES`, or "rare": "full" with as many peaks again, of three counts each.
     """
-    path = folder / f"{shape}{'_rare' if rare else ''}_{n_cells}"
+    path = folder / f"{shape}_{n_cells}"
     if path.is_dir():
         return path
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     few = n_cells <= N_SIMULATED
-    simulated = scmvp.simulate(n_cells=n_cells if few else _BLOCK, **SHAPES[shape])
+    rare = shape == "rare"
+    size = SHAPES["full" if rare else shape]
+    simulated = scmvp.simulate(n_cells=n_cells if few else _BLOCK, **size)
     labels = simulated["rna"].obs["cell_type"].astype(str).to_numpy()
     # the same cells are drawn for both modalities
     drawn = np.arange(n_cells) if few else np.random.default_rng(7).integers(_BLOCK, size=n_cells)

@@ -19,7 +19,7 @@ from scmvp.nn.batches import Cells
 REPEATS = 20
 
 
-def profile(folder: Path, n_cells: int, threads: int) -> None:
+def profile(folder: Path, n_cells: int, shape: str, threads: int) -> None:
     """Print the table of a few epochs in which all terms of the loss are on."""
     warnings.simplefilter("ignore")
     spent: dict[str, float] = defaultdict(float)
@@ -34,7 +34,7 @@ def profile(folder: Path, n_cells: int, threads: int) -> None:
 
         return wrapper
 
-    model = scmvp.SCMVP(scmvp.read(cells_file(folder, n_cells)), n_clusters=10)
+    model = scmvp.SCMVP(scmvp.read(cells_file(folder, n_cells, shape)), n_clusters=10)
     trainer = training.Trainer
     for module, function in ((likelihood, likelihood._OfCounts), (zeros, zeros._OfSample)):
         module.of_counts = timed("likelihoods, forward", module.of_counts)
@@ -54,7 +54,7 @@ def profile(folder: Path, n_cells: int, threads: int) -> None:
     terms = {name: (after[name] - before.get(name, 0)) / n for name in after}
     whole = (end - start) / n
     terms["encoders, decoders' hidden layers, the rest"] = whole - sum(terms.values())
-    print(f"{n_cells} cells, {threads} threads, CPU seconds per epoch")
+    print(f"{shape}, {n_cells} cells, {threads} threads, CPU seconds per epoch")
     for name, value in sorted(terms.items(), key=lambda item: -item[1]):
         print(f"  {name:45s} {value:7.3f}")
     print(f"  {'whole epoch':45s} {whole:7.3f}")
