@@ -2,6 +2,8 @@
 
     python bench/protein.py [--seeds 0] [--cells 600] [--out docs/protein.csv] [--methods scmvp wnn]
 
+Rows of `--out` with the same setting, method, seed and cells are replaced.
+
 Eight types are told apart by one modality alone, by a pair of which neither is enough, or only by
 all three: the modalities that a setting names have the bits of the type's number among them, the
 others are the same in all types. Prints for each setting and method the adjusted Rand index (all
@@ -9,7 +11,8 @@ are given the number of types), and the mean over proteins of the correlation of
 without background with the simulated foreground, over cells. Runs in the environment of
 `requirements-peers.txt`.
 
-    wnn       muon's weighted nearest neighbors of PCA, LSI and PCA of CLR; spectral clusters
+    wnn       muon's weighted nearest neighbors of PCA, LSI and PCA of CLR, with the steps of
+              bench/accuracy; spectral clusters
     totalvi   RNA and protein; k-means of its latent
     multivi   RNA, ATAC and protein; k-means of its latent
 """
@@ -17,6 +20,7 @@ without background with the simulated foreground, over cells. Runs in the enviro
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -28,8 +32,12 @@ import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData
 from sklearn.cluster import KMeans, SpectralClustering
-from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.metrics import adjusted_rand_score
+
+sys.path.insert(0, str(Path(__file__).with_name("accuracy")))
+
+import methods
+import results
 
 import scmvp
 
@@ -114,24 +122,13 @@ def of_wnn(mdata: MuData, seed: int) -> dict[str, np.ndarray]:
     import muon
     import scanpy
 
-    mdata = mdata.copy()
-    rna = mdata["rna"].X.toarray()
-    rna = np.log1p(1e4 * rna / rna.sum(1, keepdims=True))
-    tf = mdata["atac"].X.toarray()
-    tf = np.log1p(1e4 * tf / tf.sum(1, keepdims=True) * len(tf) / np.maximum(tf.sum(0), 1))
-    clr = np.log1p(mdata["protein"].X.toarray())
-    clr = clr - clr.mean(1, keepdims=True)
-
-    def scaled(values: np.ndarray) -> np.ndarray:
-        return (values - values.mean(0)) / np.maximum(values.std(0), 1e-6)
-
-    mdata["rna"].obsm["z"] = PCA(30, random_state=seed).fit_transform(scaled(rna))
-    lsi = TruncatedSVD(30, random_state=seed).fit_transform(tf)[:, 1:]  # the first is depth
-    mdata["atac"].obsm["z"] = scaled(lsi)
-    mdata["protein"].obsm["z"] = PCA(18, random_state=seed).fit_transform(scaled(clr))
-    for name in mdata.mod:
-        scanpy.pp.neighbors(mdata[name], use_rep="z", n_neighbors=20)
-    muon.pp.neighbors(mdata, key_added="wnn", n_multineighbors=100, random_state=seed)
+    mdata = methods.preprocessed(mdata.copy())
+    proteins = mdata["protein"]
+    muon.prot.pp.clr(proteins, axis=1)  # within cells, as Seurat does for WNN
+    scanpy.pp.scale(proteins)
+    scanpy.tl.pca(proteins, n_comps=18, svd_solver="arpack", random_state=seed)
+    latents = methods.pca_and_lsi_muon(mdata, seed) | {"protein": proteins.obsm["X_pca"]}
+    methods.add_wnn(mdata, latents, seed)
     graph = mdata.obsp["wnn_connectivities"]
     spectral = SpectralClustering(N_TYPES, affinity="precomputed", random_state=seed)
     return {"clusters": spectral.fit_predict(graph.maximum(graph.T))}
@@ -153,17 +150,7 @@ def of_totalvi(mdata: MuData, seed: int) -> dict[str, np.ndarray]:
 
 
 def of_multivi(mdata: MuData, seed: int) -> dict[str, np.ndarray]:
-    import scvi
-
-    scvi.settings.seed = seed
-    mdata = mdata.copy()
-    scvi.model.MULTIVI.setup_mudata(
-        mdata,
-        modalities={"rna_layer": "rna", "atac_layer": "atac", "protein_layer": "protein"},
-    )
-    model = scvi.model.MULTIVI(
-        mdata, n_genes=mdata["rna"].n_vars, n_regions=mdata["atac"].n_vars
-    )  # fmt: skip
+    model = methods.multivi(mdata.copy(), seed)
     model.train(max_epochs=300, accelerator="cpu", enable_progress_bar=False)
     return {"clusters": _kmeans(model.get_latent_representation(), seed)}
 
@@ -191,42 +178,42 @@ def scores(found: dict[str, np.ndarray], _: np.ndarray, foreground: np.ndarray) 
     return {"protein_correlation": correlation(found["protein"], foreground) if known else np.nan}
 
 
-def parser_of(about: str, settings: Iterable[str], methods: Iterable[str], seeds: Sequence[int]):
+def parser_of(about: str, settings: Iterable[str], fits: Iterable[str], seeds: Sequence[int]):
     """The arguments of `measure`."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--seeds", type=int, nargs="+", default=seeds)
     parser.add_argument("--cells", type=int, default=600)
     parser.add_argument("--settings", nargs="+", choices=settings, default=list(settings))
-    parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
+    parser.add_argument("--methods", nargs="+", choices=fits, default=list(fits))
     parser.add_argument("--out", type=Path)
     return parser
 
 
-def measure(given: argparse.Namespace, methods: dict, cells_of: Callable, scores: Callable) -> None:
+def measure(given: argparse.Namespace, fits: dict, cells_of: Callable, scores: Callable) -> None:
     """Run every method on the cells of every setting and seed; print and write a row for each.
 
     Args:
         given: What `parser_of` has read.
-        methods: From cells and a seed to what was found, of which `clusters` are scored here.
+        fits: From cells and a seed to what was found, of which `clusters` are scored here.
         cells_of: From setting, number of cells and seed to cells, their types and the truth.
         scores: From what was found, the types and the truth to further columns.
     """
     warnings.simplefilter("ignore")
-    rows = []
+    keys = ("setting", "method", "seed", "cells")
     for setting in given.settings:
         for seed in given.seeds:
             mdata, kind, truth = cells_of(setting, given.cells, seed)
             for method in given.methods:
                 started = time.perf_counter()
-                found = methods[method](mdata, seed)
+                found = fits[method](mdata, seed)
                 seconds = time.perf_counter() - started
-                row = {"setting": setting, "method": method, "seed": seed, "cells": given.cells}
+                row = dict(zip(keys, (setting, method, seed, given.cells), strict=True))
                 row["ari"] = adjusted_rand_score(kind, found["clusters"])
-                rows.append(row | scores(found, kind, truth) | {"seconds": seconds})
-                table = pd.DataFrame(rows).round(3)
-                print(table.tail(1).to_string(index=False, header=len(rows) == 1), flush=True)
+                row |= scores(found, kind, truth) | {"seconds": seconds}
+                row = results.formatted(row, ".3f")
+                print(*row.values(), sep="\t", flush=True)
                 if given.out:
-                    table.to_csv(given.out, index=False)
+                    results.put_by(given.out, [row], keys)
 
 
 def main() -> None:

@@ -284,11 +284,16 @@ def _scvi(seed: int):
     return scvi
 
 
-def _fit_multivi(paired: Paired, seed: int):
+def multivi(mdata: mudata.MuData, seed: int, **setup: Any):
+    """A model of all modalities of the cells, before its training; `setup`: of setup_mudata()."""
     model_class = _scvi(seed).model.MULTIVI
-    mdata = _mdata(paired)
-    model_class.setup_mudata(mdata, modalities={"rna_layer": "rna", "atac_layer": "atac"})
-    model = model_class(mdata, n_genes=paired.x.shape[1], n_regions=paired.y.shape[1])
+    layers = {f"{name}_layer": name for name in mdata.mod}
+    model_class.setup_mudata(mdata, modalities=layers, **setup)
+    return model_class(mdata, n_genes=mdata["rna"].n_vars, n_regions=mdata["atac"].n_vars)
+
+
+def _fit_multivi(paired: Paired, seed: int):
+    model = multivi(_mdata(paired), seed)
     model.train(**_TRAIN)
     return model
 
@@ -347,12 +352,11 @@ def _impute_peakvi(paired: Paired, seed: int, options: dict[str, Any]) -> Propor
 # ---- muon: MOFA+ and weighted nearest neighbors
 
 
-def _preprocessed(paired: Paired) -> mudata.MuData:
+def preprocessed(mdata: mudata.MuData) -> mudata.MuData:
     """Log-normalized RNA with 'highly_variable' and TF-IDF ATAC, as in muon's tutorials."""
     import muon
     import scanpy as sc
 
-    mdata = _mdata(paired)
     rna, atac = mdata["rna"], mdata["atac"]
     sc.pp.normalize_total(rna, target_sum=1e4)
     sc.pp.log1p(rna)
@@ -365,7 +369,7 @@ def _preprocessed(paired: Paired) -> mudata.MuData:
 def _embed_mofa(paired: Paired, seed: int, options: dict[str, Any]) -> list[Result]:
     import muon
 
-    mdata = _preprocessed(paired)
+    mdata = preprocessed(_mdata(paired))
     with tempfile.TemporaryDirectory() as folder:
         outfile = os.path.join(folder, "mofa.hdf5")
         # of all features: the tutorials' thresholds leave sparse cells hardly a variable peak
@@ -373,24 +377,36 @@ def _embed_mofa(paired: Paired, seed: int, options: dict[str, Any]) -> list[Resu
     return [Result("mofa", mdata.obsm["X_mofa"])]
 
 
-def wnn_muon(paired: Paired, seed: int) -> mudata.MuData:
-    """The cells with muon's graph of weighted nearest neighbors, obsp['wnn_connectivities']."""
+def pca_and_lsi_muon(mdata: mudata.MuData, seed: int) -> dict[str, np.ndarray]:
+    """20 components of the RNA and 2 to 30 of the ATAC of `preprocessed` cells, by modality."""
     import muon
     import scanpy as sc
 
-    mdata = _preprocessed(paired)
-    rna, atac = mdata["rna"], mdata["atac"]
-    sc.tl.pca(rna, svd_solver="arpack", random_state=seed)
+    sc.tl.pca(mdata["rna"], svd_solver="arpack", random_state=seed)
     np.random.seed(seed)  # the start of the SVD of lsi
-    muon.atac.tl.lsi(atac)
-    atac.obsm["X_lsi"] = atac.obsm["X_lsi"][:, 1:]
-    for adata, rep, n_pcs in ((rna, "X_pca", 20), (atac, "X_lsi", 30)):
+    muon.atac.tl.lsi(mdata["atac"])
+    return {"rna": mdata["rna"].obsm["X_pca"][:, :20], "atac": mdata["atac"].obsm["X_lsi"][:, 1:31]}
+
+
+def add_wnn(mdata: mudata.MuData, latents: dict[str, np.ndarray], seed: int) -> None:
+    """Add muon's graph of weighted nearest neighbors, obsp['wnn_connectivities']."""
+    import muon
+    import scanpy as sc
+
+    for modality, z in latents.items():
+        adata = mdata[modality]
+        adata.obsm["X_own"] = z
         # muon's documentation asks for it, to be as near to Seurat's as possible
-        adata.obsm[rep] = adata.obsm[rep][:, :n_pcs]
-        muon.pp.l2norm(adata, rep=rep)
-        sc.pp.neighbors(adata, n_neighbors=10, n_pcs=n_pcs, use_rep=rep, random_state=seed)
-    n_candidates = min(200, len(paired.labels) - 1)
+        muon.pp.l2norm(adata, rep="X_own")
+        sc.pp.neighbors(adata, n_neighbors=10, use_rep="X_own", random_state=seed)
+    n_candidates = min(200, mdata.n_obs - 1)
     muon.pp.neighbors(mdata, key_added="wnn", n_multineighbors=n_candidates, random_state=seed)
+
+
+def wnn_muon(paired: Paired, seed: int) -> mudata.MuData:
+    """The cells with their graph of weighted nearest neighbors."""
+    mdata = preprocessed(_mdata(paired))
+    add_wnn(mdata, pca_and_lsi_muon(mdata, seed), seed)
     return mdata
 
 

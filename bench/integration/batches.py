@@ -103,29 +103,22 @@ def _harmony(paired: Paired, seed: int) -> tuple[np.ndarray, None]:
 def _harmony_wnn(paired: Paired, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Weighted nearest neighbors of Harmony's PCA and LSI; its UMAP, spectral clusters."""
     import muon
-    import scanpy as sc
 
     mdata = methods._mdata(paired)
     blocks = {"rna": methods._pca(paired.x, 20, seed).z, "atac": methods._lsi(paired.y, 20, seed).z}
-    for modality, z in blocks.items():
-        z = z / z.std(0)[0]
-        mdata[modality].obsm["X_h"] = _harmonized(z, paired.batch, seed)
-        muon.pp.l2norm(mdata[modality], rep="X_h")
-        sc.pp.neighbors(mdata[modality], n_neighbors=10, use_rep="X_h", random_state=seed)
-    muon.pp.neighbors(mdata, key_added="wnn", random_state=seed)
+    latents = {
+        modality: _harmonized(z / z.std(0)[0], paired.batch, seed) for modality, z in blocks.items()
+    }
+    methods.add_wnn(mdata, latents, seed)
     muon.tl.umap(mdata, neighbors_key="wnn", random_state=seed)
     graph = mdata.obsp["wnn_connectivities"]
     return np.asarray(mdata.obsm["X_umap"]), methods._spectral(graph, paired, seed)
 
 
 def _multivi(paired: Paired, seed: int) -> tuple[np.ndarray, None]:
-    model_class = methods._scvi(seed).model.MULTIVI
     mdata = methods._mdata(paired)
     mdata.obs["batch"] = mdata["rna"].obs["batch"] = paired.batch
-    model_class.setup_mudata(
-        mdata, batch_key="batch", modalities={"rna_layer": "rna", "atac_layer": "atac"}
-    )
-    model = model_class(mdata, n_genes=paired.x.shape[1], n_regions=paired.y.shape[1])
+    model = methods.multivi(mdata, seed, batch_key="batch")
     model.train(**methods._TRAIN)
     return model.get_latent_representation(), None
 

@@ -134,7 +134,6 @@ def _scmvp(mosaic: Mosaic, seed: int) -> Found:
 
 def _multivi(mosaic: Mosaic, seed: int) -> Found:
     """As its tutorial for missing modalities: which are there is the batch."""
-    model_class = methods._scvi(seed).model.MULTIVI
 
     def cells(paired: Paired, part: np.ndarray):
         mdata = methods._mdata(paired)
@@ -142,15 +141,8 @@ def _multivi(mosaic: Mosaic, seed: int) -> Found:
         mdata.obs["modality"] = mdata["rna"].obs["modality"] = names
         return mdata
 
-    def setup(mdata) -> None:
-        model_class.setup_mudata(
-            mdata, batch_key="modality", modalities={"rna_layer": "rna", "atac_layer": "atac"}
-        )
-
-    shown = mosaic.shown()
-    mdata = cells(shown, mosaic.part)
-    setup(mdata)
-    model = model_class(mdata, n_genes=shown.x.shape[1], n_regions=shown.y.shape[1])
+    mdata = cells(mosaic.shown(), mosaic.part)
+    model = methods.multivi(mdata, seed, batch_key="modality")
     model.train(**methods._TRAIN)
     other = cells(mosaic.hidden(), np.array([0, 2, 1])[mosaic.part])
     other.obs["_indices"] = np.arange(other.n_obs)  # which setup_mudata makes
