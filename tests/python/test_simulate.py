@@ -27,6 +27,35 @@ def test_shape_names_and_truth(simulated):
     assert paired.rna is rna.X
 
 
+@pytest.mark.parametrize("effect", [0.2, 0.8])
+def test_batches_change_features_by_their_effect_and_keep_cells_in_their_order(effect):
+    given = {"median_umi": 8000, "median_fragments": 8000, "ambient": 0.0}
+    given |= {"rna_theta": 50.0, "atac_theta": 50.0}
+    mdata = scmvp.simulate(400, 120, 120, 2, n_batches=3, batch_effect=effect, seed=1, **given)
+    batch, kind = mdata.obs["batch"].to_numpy(), mdata.obs["cell_type"].to_numpy()
+    assert len(set(batch)) == 3 and len(set(zip(batch, kind, strict=True))) == 6
+    for part in mdata.mod.values():
+        counts = part.X.toarray()
+        size = counts.sum(1)
+        assert np.corrcoef(np.log(size), np.log(part.obs["library_size"]))[0, 1] > 0.95
+        # log ratios of two batches within a type: of two normal factors of this deviation
+        logs = {
+            (one, of): np.log(counts[(batch == one) & (kind == of)].sum(0) + 0.5)
+            for one in set(batch)
+            for of in set(kind)
+        }
+        often = np.min(list(logs.values()), 0) > np.log(300)
+        assert often.sum() > 50
+        first, second, third = (logs[f"batch{n}", "Type01"][often] for n in (1, 2, 3))
+        for ratio in (first - second, second - third):
+            assert np.std(ratio) == pytest.approx(np.sqrt(2) * effect, rel=0.2)
+        # a cell among those of its own type and batch
+        profiles = np.array([np.exp(part) / np.exp(part).sum() for part in logs.values()])
+        nearest = (counts @ np.log(profiles).T).argmax(1)
+        own = [list(logs).index(one) for one in zip(batch, kind, strict=True)]
+        assert np.mean(nearest == own) > 0.95
+
+
 def test_peaks_are_sorted_and_do_not_overlap(simulated):
     var = simulated["atac"].var
     for _, peaks in var.groupby("chrom", observed=True):
