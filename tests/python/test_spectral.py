@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from scmvp.data import spectral
 from scmvp.data.spectral import CLIP, fit_correspondence
 from scmvp.nn.inputs import SpectralScores
 from scmvp.nn.sparse import SparseRows
@@ -124,3 +125,24 @@ def test_shrunk_scores_of_fitted_cells_are_as_large_as_those_of_new_ones(n_cells
     of_new = scores(new, fitted, 3).std(0)
     assert (scores(fitted, fitted, 3).std(0) > 1.02 * of_new).all()
     np.testing.assert_allclose(scores(fitted, fitted, 3, shrink=True).std(0), of_new, rtol=0.1)
+
+
+@pytest.mark.parametrize("limit", ["_ANALYZED_CELLS", "_ANALYZED_ENTRIES"])
+def test_some_of_the_cells_give_the_directions_of_all(counts, monkeypatch, limit):
+    """Cells in the order of their groups, of which a third is analyzed."""
+    order = np.argsort(dense_scores(counts, counts, 2)[:, 0])
+    counts = counts[order]
+    monkeypatch.setattr(spectral, "_PROBE_CELLS", 20)
+    per_cell = (counts > 0).sum(1).mean()
+    monkeypatch.setattr(spectral, limit, 100 if limit == "_ANALYZED_CELLS" else int(100 * per_cell))
+    drawn, rows = spectral.sampled(sp.csr_matrix(counts), np.random.default_rng(0))
+    assert 85 < len(rows) < 115 and len(set(rows)) == len(rows)
+    np.testing.assert_array_equal(drawn.toarray(), counts[rows])
+    found, wanted = scores(counts, counts, 2), dense_scores(counts, counts, 2)
+    fitted = (
+        wanted.mean(0)
+        + (wanted - wanted.mean(0))
+        @ np.linalg.lstsq(wanted - wanted.mean(0), found - found.mean(0), rcond=None)[0]
+    )
+    for d in range(2):  # up to a rotation
+        assert 0.95 < np.corrcoef(fitted[:, d], found[:, d])[0, 1] < 0.99999
