@@ -13,6 +13,7 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 from kept_r import KeptR
+from stored import write_pair
 
 import scmvp
 from scmvp.errors import InputError, RError
@@ -30,11 +31,7 @@ def simulated():
 
 @pytest.fixture
 def pair_folder(simulated, tmp_path) -> Path:
-    folder = tmp_path / "pair"
-    folder.mkdir()
-    for modality in ("rna", "atac"):
-        simulated[modality].write_h5ad(folder / f"{modality}.h5ad")
-    return folder
+    return write_pair(simulated, tmp_path / "pair")
 
 
 @pytest.fixture

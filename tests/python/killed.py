@@ -23,6 +23,7 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+from stored import write_pair
 
 import scmvp
 from scmvp import SCMVP, cli, files
@@ -165,10 +166,7 @@ def command(*arguments: object) -> None:
 def jobs(root: Path) -> dict[str, Job]:
     """All jobs; what they need is made in `root`."""
     cells = scmvp.simulate(n_cells=60, n_genes=40, n_peaks=60, n_types=3, seed=5)
-    pair = root / "cells"
-    pair.mkdir()
-    for modality in ("rna", "atac"):
-        cells[modality].write_h5ad(pair / f"{modality}.h5ad")
+    pair = write_pair(cells, root / "cells")
     old, new = (SCMVP(cells, **OPTIONS).train(max_epochs=2, seed=s, threads=1) for s in (0, 1))
     for name, model in (("old", old), ("new", new)):
         model.save(root / name)

@@ -1,9 +1,11 @@
-"""Counts of two groups of cells whose differences are known."""
+"""Cells whose differences are known."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+
+import scmvp
 
 
 def counts(rng, mean, phi):
@@ -29,3 +31,18 @@ def population(
     group = np.arange(sum(n)) < n[0]
     mean = size[:, None] * share * np.where(group[:, None], np.exp(effect), 1)
     return counts(rng, mean, phi), group, effect
+
+
+def faint_types():
+    """Three types that RNA and ATAC hardly tell apart, and the number of each cell's type."""
+    mdata = scmvp.simulate(
+        n_cells=300, n_genes=200, n_peaks=400, n_types=3, gene_fold=1.2, peak_fold=1.1, seed=2
+    )
+    return mdata, mdata["rna"].obs["cell_type"].cat.codes.to_numpy()
+
+
+def assert_types_found(kind, cluster) -> None:
+    """Each of three types is nearly a cluster of its own."""
+    table = np.zeros((3, 3))
+    np.add.at(table, (kind, cluster), 1)
+    assert table.max(1).sum() > 0.95 * len(kind) and len({*table.argmax(1)}) == 3

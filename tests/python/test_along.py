@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from scipy.stats import f as f_distribution
+from stored import on_disk
 
 import scmvp
-from scmvp.data.matrices import DiskRows, StoredCsr
 from scmvp.tools.along import spline_basis
 
 
@@ -105,7 +105,7 @@ def test_p_values_of_nothing_are_uniform_or_larger(mean):
 def test_counts_on_disk_and_some_of_the_cells_give_the_same(course):
     counts, t, size = course
     counts = counts.astype(np.float32)
-    stored = DiskRows(StoredCsr(counts.data, counts.indices, counts.indptr, counts.shape))
+    stored = on_disk(counts)
     expected = scmvp.features_along(counts, pseudotime=t)
     np.testing.assert_allclose(scmvp.features_along(stored, pseudotime=t), expected)
     some = np.arange(0, 400, 2)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from mudata import MuData
+from stored import on_disk
 
 import scmvp
 from scmvp import cli
@@ -161,9 +162,7 @@ def test_an_epoch_from_disk_visits_every_cell_once(world, monkeypatch):
     monkeypatch.setattr(batches, "RUN_CELLS", 7)
     n = 400
     counts = sp.csr_matrix(np.arange(1, n + 1, dtype=np.float32)[:, None])
-    rows = DiskRows(
-        scmvp.data.matrices.StoredCsr(counts.data, counts.indices, counts.indptr, counts.shape)
-    )
+    rows = on_disk(counts)
     wanted = np.setdiff1d(np.arange(n), [5, 6, 200])
     seen, n_steps, after, n_all = [], set(), set(), set()
     for rank in range(world):

@@ -22,6 +22,7 @@ from conftest import TenX
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from mudata import MuData
+from stored import write_pair
 
 import scmvp
 from scmvp.data.checks import check_paired
@@ -336,13 +337,11 @@ def test_a_fit_to_layers_has_the_same_bits():
 # ---- files
 
 
-def write_pair(mdata, folder: Path) -> Path:
-    folder.mkdir()
-    for name in ("rna", "atac"):
-        part = mdata[name].copy()
+def write_h5ads(mdata, folder: Path) -> Path:
+    parts = {name: mdata[name].copy() for name in ("rna", "atac")}
+    for part in parts.values():
         part.obs = part.obs.join(mdata.obs)
-        part.write_h5ad(folder / f"{name}.h5ad")
-    return folder
+    return write_pair(parts, folder)
 
 
 def write_h5mu(mdata, folder: Path) -> Path:
@@ -376,7 +375,7 @@ def ordered(mdata) -> MuData:
     return MuData(parts)
 
 
-WRITERS = (write_pair, write_h5mu, write_zarr, write_10x, write_mtx)
+WRITERS = (write_h5ads, write_h5mu, write_zarr, write_10x, write_mtx)
 
 
 @pytest.mark.slow

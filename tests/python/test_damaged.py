@@ -26,6 +26,7 @@ import torch
 from conftest import TenX
 from damages import Damage, Kind, digest_of_cells, outside_compressed
 from safetensors.torch import load_file, save_file
+from stored import write_pair
 
 import scmvp
 from scmvp import SCMVP, cli, storage
@@ -71,10 +72,9 @@ def root(small, model, tmp_path_factory) -> Path:
     TenX(small).write_folder(root / "gz")
     TenX(small).write_folder(root / "plain", gzipped=False)
     small.write(root / "cells.h5mu")
-    (root / "pair").mkdir()
+    write_pair(small, root / "pair")
     (root / "zarrs").mkdir()
     for modality in ("rna", "atac"):
-        small[modality].write_h5ad(root / "pair" / f"{modality}.h5ad")
         small[modality].write_zarr(root / "zarrs" / f"{modality}.zarr")
     small.write_zarr(root / "cells.zarr")
     model.save(root / "model")
@@ -624,10 +624,7 @@ def test_awkward_names_pass_through_the_command_line(small, tmp_path, locale):
         adata = mdata[modality]
         adata.obs_names = AWKWARD + list(adata.obs_names[n:])
         adata.var_names = [f"{modality} {name}" for name in AWKWARD] + list(adata.var_names[n:])
-    folder = tmp_path / "cells é"
-    folder.mkdir()
-    for modality in ("rna", "atac"):
-        mdata[modality].write_h5ad(folder / f"{modality}.h5ad")
+    folder = write_pair(mdata, tmp_path / "cells é")
     wanted = [f"rna {name}" for name in AWKWARD if "\n" not in name]
     (tmp_path / "genes.txt").write_text("\n".join(wanted) + "\n", encoding="utf-8")
     script = (

@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 from anndata import AnnData
 from sklearn.metrics import average_precision_score
+from stored import write_pair
 
 import scmvp
 from scmvp.tools.doublets import draw_pairs, proportion_of, thinned
@@ -81,8 +82,7 @@ def test_scores_go_with_the_name_of_a_cell_in_memory_and_on_disk(mixed, tmp_path
     again = mixed.model.doublet_scores(pair)
     assert list(again.index) == list(pair[0].obs_names)
     assert (again[mixed.scores.index] == mixed.scores).all()
-    for name, part in zip(("rna", "atac"), pair, strict=True):
-        part.write_h5ad(tmp_path / f"{name}.h5ad")
+    write_pair(dict(zip(("rna", "atac"), pair, strict=True)), tmp_path)
     backed = mixed.model.doublet_scores(scmvp.read(tmp_path, backed=True, progress=False))
     assert (backed[mixed.scores.index] == mixed.scores).all()
 

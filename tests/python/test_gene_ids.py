@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from stored import write_pair
 
 import scmvp
 from scmvp import storage
@@ -58,10 +59,7 @@ def test_genes_of_one_symbol_are_matched_by_id(repeated, fitted, tmp_path, kind)
         path = turned.write_folder(tmp_path / "query")
     elif "h5ad" in kind or kind == "pair":
         mdata = scmvp.read(path)
-        path = tmp_path / "pair"
-        path.mkdir()
-        for name in mdata.mod:
-            mdata[name].write_h5ad(path / f"{name}.h5ad")
+        path = write_pair(mdata, tmp_path / "pair")
     cells = scmvp.read(path, backed="backed" in kind)
     if kind == "pair":
         cells = cells["rna"], cells["atac"]

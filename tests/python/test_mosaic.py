@@ -7,11 +7,12 @@ import scipy.sparse as sp
 import torch
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import KNeighborsClassifier
+from stored import on_disk, write_pair
 from test_module import G, N, P, build, poisson
 
 import scmvp
 from scmvp import cli
-from scmvp.data.matrices import DiskRows, StoredCsr, rows_of
+from scmvp.data.matrices import rows_of
 from scmvp.fit.build import untrained
 from scmvp.fit.training import Trainer
 from scmvp.nn import distributions as dist
@@ -52,7 +53,7 @@ def test_rows_that_are_not_there_are_empty():
     matrix = poisson(G)
     order = np.array([3, -1, 0, -1, 5])
     expected = matrix.toarray()[order] * (order >= 0)[:, None]
-    stored = DiskRows(StoredCsr(matrix.data, matrix.indices, matrix.indptr, matrix.shape))
+    stored = on_disk(matrix)
     for counts in (matrix, stored, stored.of_rows(np.arange(matrix.shape[0]))):
         np.testing.assert_array_equal(rows_of(counts, order)[:].toarray(), expected)
     again = rows_of(rows_of(stored, order), np.array([1, 2, -1]))
@@ -99,9 +100,6 @@ def test_cells_without_a_modality_do_not_change_what_is_learned_of_it_before_tra
     def module(counts, design):
         torch.manual_seed(0)
         return untrained(ModelOptions(), 3, counts, design, 0).state_dict()
-
-    def on_disk(matrix):
-        return DiskRows(StoredCsr(matrix.data, matrix.indices, matrix.indptr, matrix.shape))
 
     empty = {name: rows_of(matrix, where) for name, matrix in counts.items()}
     if stored:
@@ -206,13 +204,12 @@ def test_a_mosaic_is_asked_for_in_words(mosaic, cells):
 
 @pytest.mark.slow
 def test_from_the_command_line_in_memory_and_from_disk(cells, part, tmp_path):
-    folder = tmp_path / "cells"
-    folder.mkdir()
-    donor = np.random.default_rng(1).choice(["a", "b"], cells.n_obs)
+    donor, parts = np.random.default_rng(1).choice(["a", "b"], cells.n_obs), {}
     for modality, lacking in (("rna", 2), ("atac", 1)):
         adata = cells[modality].copy()
         adata.obs["donor"] = donor
-        adata[part != lacking].copy().write_h5ad(folder / f"{modality}.h5ad")
+        parts[modality] = adata[part != lacking].copy()
+    folder = write_pair(parts, tmp_path / "cells")
     fit = ["--n-clusters", "4", "--max-epochs", "4", "--threads", "1", "--quiet", "--mosaic"]
     latents = []
     for backed in ("no", "yes"):
