@@ -9,9 +9,12 @@ import scipy.sparse as sp
 import scipy.stats
 import torch
 from mudata import MuData
+from populations import assert_types_found, faint_types
 from scipy.special import expit, logit
+from sklearn.neighbors import KNeighborsClassifier
 
 import scmvp
+from scmvp import cli
 from scmvp.data import levels
 from scmvp.data.matrices import in_memory
 from scmvp.nn import distributions as dist
@@ -60,10 +63,7 @@ def truth() -> np.ndarray:
 @pytest.fixture(scope="module")
 def cells(truth) -> MuData:
     """Three types that RNA and ATAC hardly tell apart, and methylation does."""
-    pair = scmvp.simulate(
-        n_cells=300, n_genes=200, n_peaks=400, n_types=3, gene_fold=1.2, peak_fold=1.1, seed=2
-    )
-    kind = pair["rna"].obs["cell_type"].cat.codes.to_numpy()
+    pair, kind = faint_types()
     part = part_of(*counts_of(truth[kind], 1.5, 15, 3), pair["rna"].obs_names)
     # in another order: cells go by name
     return MuData({"rna": pair["rna"], "atac": pair["atac"], "mCG": part[::-1].copy()})
@@ -181,11 +181,9 @@ def test_reconstructed_scores_are_those_of_many_counts(truth):
 
 
 @pytest.mark.slow
-def test_methylation_tells_types_apart_and_levels_are_imputed(cells, model, kind, truth):
+def test_methylation_tells_types_apart_and_levels_are_imputed(model, kind, truth):
     assert repr(model).startswith("SCMVP(200 genes, 400 peaks, 400 regions, ")
-    table = np.zeros((3, 3))
-    np.add.at(table, (kind, model.predict()), 1)
-    assert table.max(1).sum() > 0.95 * len(kind) and len({*table.argmax(1)}) == 3
+    assert_types_found(kind, model.predict())
     imputed = model.get_methylation()
     assert imputed.min() >= 0 and imputed.max() <= 1
     deviation = imputed - imputed.mean(0)
@@ -240,12 +238,25 @@ def test_a_model_of_methylation_is_saved_loaded_and_embeds_other_cells(cells, mo
 
 
 @pytest.mark.slow
-def test_cells_of_one_modality_are_placed_with_the_others(cells, kind):
-    lacking = MuData({"rna": cells["rna"], "mCG": cells["mCG"][:200].copy()})
-    model = scmvp.SCMVP(lacking, n_clusters=3, mosaic=True, modalities=("rna", "methylation"))
-    model.train(max_epochs=5, progress=False)
-    assert model.account["cells_without_methylation"] == 100
-    assert np.isfinite(model.get_methylation()).all()
+def test_cells_of_one_modality_are_placed_with_the_others(truth):
+    rna = scmvp.simulate(n_cells=300, n_genes=500, n_peaks=40, n_types=3, seed=2)["rna"]
+    kind = rna.obs["cell_type"].cat.codes.to_numpy()
+    part = part_of(*counts_of(truth[kind], 3.0, 15, 3), rna.obs_names)
+    lacks = np.random.default_rng(0).integers(0, 3, 300)  # 0: nothing, 1: RNA, 2: methylation
+    mdata = MuData({"rna": rna[lacks != 1].copy(), "mCG": part[lacks != 2].copy()})
+    model = scmvp.SCMVP(mdata, n_clusters=3, mosaic=True, modalities=("rna", "methylation"))
+    model.train(max_epochs=15, seed=0, threads=1, progress=False)
+    assert model.account["cells_without_rna"] == (lacks == 1).sum()
+    assert model.account["cells_without_methylation"] == (lacks == 2).sum()
+    at = rna.obs_names.get_indexer(model.cells)
+    z, kind, lacks = model.get_latent_representation(), kind[at], lacks[at]
+    imputed = model.get_methylation() - truth.mean(0)
+    classifier = KNeighborsClassifier(15).fit(z[lacks == 0], kind[lacks == 0])
+    for one in (1, 2):
+        alone = lacks == one
+        assert classifier.score(z[alone], kind[alone]) > 0.95
+        expected = (truth - truth.mean(0))[kind[alone]]
+        assert np.corrcoef(imputed[alone].ravel(), expected.ravel())[0, 1] > 0.6
 
 
 @pytest.mark.slow
@@ -276,26 +287,30 @@ def test_batches_are_removed_from_the_levels(truth):
 # ---- differences
 
 
-def test_the_profile_likelihood_is_the_largest_one_for_each_effect():
+@pytest.mark.parametrize("n_batches", [1, 2])
+def test_the_profile_likelihood_is_the_largest_one_for_each_effect(n_batches):
     rng = np.random.default_rng(0)
-    n = rng.integers(1, 40, (2, 6)).astype(float)
-    m = np.round(n * rng.random((2, 6)))
-    m[:, 0], m[:, 1] = 0, n[:, 1]  # all or nothing
-    found = level_tests.LevelEvidence(m[None], n[None]).likelihood(slice(None))
+    n = rng.integers(1, 40, (n_batches, 2, 6)).astype(float)
+    m = np.round(n * rng.random(n.shape))
+    m[..., 0], m[..., 1] = 0, n[..., 1]  # all or nothing
+    found = level_tests.LevelEvidence(m, n).likelihood(slice(None))
     for effect in (-3.0, -0.5, 0.0, 0.5, 3.0):
         at = np.abs(posterior.GRID - effect).argmin()
         for j in range(6):
 
-            def loss(odds, j=j, effect=effect):
+            def loss(odds, batch, effect, j=j):
                 p = expit(np.array([odds + effect, odds])).clip(1e-12, 1 - 1e-12)
-                return -scipy.stats.binom.logpmf(m[:, j], n[:, j], p).sum()
+                return -scipy.stats.binom.logpmf(m[batch, :, j], n[batch, :, j], p).sum()
 
             best = {
-                b: min(
-                    scipy.optimize.minimize_scalar(
-                        lambda x, b=b: loss(x, effect=b), bounds=bounds, method="bounded"
-                    ).fun
-                    for bounds in ((-30, 0), (0, 30), (-5, 5))
+                b: sum(  # each batch has a level of its own
+                    min(
+                        scipy.optimize.minimize_scalar(
+                            loss, bounds=bounds, args=(batch, b), method="bounded"
+                        ).fun
+                        for bounds in ((-30, 0), (0, 30), (-5, 5))
+                    )
+                    for batch in range(n_batches)
                 )
                 for b in (effect, 0.0)
             }
@@ -324,6 +339,71 @@ def test_effective_counts_have_the_variance_of_the_proportion():
     assert ratio.mean() == pytest.approx(1, abs=0.1)
 
 
+def test_sums_of_levels_are_those_of_each_unit_and_batch():
+    rng = np.random.default_rng(0)
+    m, n = counts_of(rng.random((40, 7)), 2.0, 5, 1)
+    unit, batch = rng.integers(-1, 2, 40), rng.integers(0, 3, 40)
+    names = np.arange(40).astype(str), np.arange(7).astype(str)
+    counts = levels.stacked(sp.csr_matrix(m), sp.csr_matrix(n), *names)
+    found = level_tests.level_sums(counts, unit, 2, batch)
+    assert len(found) == 3
+    for number, sums in enumerate(found):
+        for one in range(2):
+            here = (unit == one) & (batch == number)
+            a, b = m[here].astype(float), n[here].astype(float)
+            values = [a, a**2, a * b, b, b**2, b**3, b**4, b > 0]
+            for got, wanted in zip(vars(sums).values(), [v.sum(0) for v in values], strict=False):
+                np.testing.assert_array_equal(got[one], wanted)
+            assert sums.n[one] == here.sum()
+
+
+def test_the_likeness_of_positions_is_found_within_batches():
+    """Levels that differ between batches make the positions of a cell alike only across these."""
+    rng = np.random.default_rng(0)
+    unit, batch = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
+    shift = np.where(batch[:, None], 1.5, -1.5) * rng.choice([-1, 1], 300)
+    m, n = counts_of(expit(shift + rng.normal(0, 0.5, 300)), 3.0, 4.0, 1)
+    names = np.arange(400).astype(str), np.arange(300).astype(str)
+    counts = levels.stacked(sp.csr_matrix(m), sp.csr_matrix(n), *names)
+
+    def found(batch):
+        sums = level_tests.level_sums(counts, unit, 2, batch)
+        return level_tests.likenesses([(part.of([0]), part.of([1])) for part in sums])
+
+    for within, across in zip(found(batch), found(None), strict=True):
+        assert within.mean() == pytest.approx(1 / (1 + 4.0), rel=0.05)
+        assert across.mean() > 0.35
+
+
+@pytest.mark.slow
+def test_a_batch_that_shifts_all_levels_cancels():
+    """Of either type most cells are of another batch, which adds 1 to all log odds."""
+    truth = levels_of_types(2, 0.1, seed=4)
+    rng = np.random.default_rng(0)
+    kind = np.repeat([0, 1], 150)
+    batch = (rng.random(300) < np.where(kind == 0, 0.2, 0.8)).astype(int)
+    part = part_of(
+        *counts_of(expit(logit(truth[kind]) + batch[:, None]), 5.0, 15, 3),
+        [f"c{i}" for i in range(300)],
+    )
+    mdata = MuData({"meth": part})
+    mdata.obs["batch"] = batch.astype(str)
+    effect = (logit(truth[0]) - logit(truth[1])) / np.log(2)
+    differs = np.abs(effect) > 0.25
+    bias, false = {}, {}
+    for column in (None, "batch"):
+        model = scmvp.SCMVP(mdata, n_clusters=2, modalities="methylation", batch=column)
+        model.train(max_epochs=1, threads=1, progress=False)
+        table = model.differential_methylation(groupby=kind.astype(str), group1="0", group2="1")
+        table = table.set_index("feature").loc[list(model.regions)]
+        bias[column] = (table["lfc"].to_numpy() - effect).mean()
+        false[column] = table["is_de"].to_numpy()[~differs].mean()
+    assert abs(bias["batch"]) < 0.1 and false["batch"] < 0.05
+    assert bias[None] < -0.5 and false[None] > 0.5
+    assert table["is_de"].to_numpy()[differs].mean() > 0.8
+    assert np.corrcoef(table["lfc"], effect)[0, 1] > 0.85
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("coverage", [0.5, 5.0])
 def test_differences_are_called_at_the_rate_that_is_promised(coverage):
@@ -343,17 +423,17 @@ def test_differences_are_called_at_the_rate_that_is_promised(coverage):
     assert np.corrcoef(found, effect)[0, 1] > 0.85
     assert np.mean((table["lfc_low"] <= effect) & (effect <= table["lfc_high"])) > 0.85
     pooled = [np.asarray(part.layers[name][:120].sum(0)).ravel() for name in part.layers]
-    at = model.regions.searchsorted(model.regions)  # the model may have left regions out
-    assert len(at) == N_REGIONS
+    assert list(model.regions) == list(part.var_names)
     np.testing.assert_allclose(table["mean_group"], pooled[0] / pooled[1], rtol=1e-5)
     assert table.attrs["typical_lfc"] == {"0 / 1": 0.0}
     # cells of one kind, divided at random: next to nothing is called
     half = np.where(np.arange(360) % 2, "a", "b")
     null = model.differential_methylation(groupby=half, group1="a", group2="b")
     assert null["is_de"].sum() <= 2
-    # a batch that shifts all levels cancels where cells are compared within it
     higher = model.differential_methylation(groupby=labels, group1="0", only_pos=True)
-    assert (higher["lfc"] > 0).all()
+    assert (higher["lfc"] > 0).all() and higher["is_de"].any()
+    more = pd.Series(truth[0] > truth[1:].mean(0), model.regions)
+    assert more[higher["feature"][higher["is_de"]]].mean() > 0.9
 
 
 # ---- files and other tools
@@ -415,18 +495,51 @@ def test_a_report_shows_levels(cells, model, tmp_path):
 
 
 @pytest.mark.slow
-def test_imputed_levels_go_to_files(cells, model, tmp_path):
+def test_imputed_levels_go_to_files(model, tmp_path):
     model.impute_to_file(tmp_path / "levels.h5ad", "methylation")
     found = ad.read_h5ad(tmp_path / "levels.h5ad")
     np.testing.assert_allclose(found.X, model.get_methylation(), rtol=1e-6)
     np.testing.assert_array_equal(found.var_names, model.regions)
 
 
+@pytest.mark.slow
+def test_the_command_line_knows_methylation(cells, tmp_path, capsys):
+    cells.write(tmp_path / "cells.h5mu")
+
+    def run(*arguments) -> None:
+        assert cli.main([*map(str, arguments), "--quiet"]) == 0, capsys.readouterr().err
+
+    given, out = tmp_path / "cells.h5mu", tmp_path / "fit"
+    modalities = ("rna", "methylation")
+    fit = ("--n-clusters", 3, "--max-epochs", 2, "--threads", 1, "--modalities", *modalities)
+    run("fit", given, "--out", out, *fit)
+    model = scmvp.SCMVP(cells, n_clusters=3, modalities=modalities)
+    model.train(max_epochs=2, threads=1, progress=False)
+    latent = pd.read_csv(out / "latent.csv", index_col=0).loc[model.cells]
+    np.testing.assert_allclose(latent, model.get_latent_representation(), rtol=1e-4, atol=1e-5)
+    run("embed", out / "model", given, "--out", tmp_path / "latent.csv")
+    again = pd.read_csv(tmp_path / "latent.csv", index_col=0).loc[model.cells]
+    np.testing.assert_allclose(again, latent, atol=1e-4)
+    of_levels = ("--modality", "methylation", "--out")
+    run("impute", out / "model", given, *of_levels, tmp_path / "levels.h5")
+    imputed = ad.read_h5ad(tmp_path / "levels.h5")[model.cells].to_df()
+    np.testing.assert_allclose(imputed[list(model.regions)], model.get_methylation(), rtol=1e-3)
+    labels = cells["rna"].obs["cell_type"].rename("label")
+    labels.to_csv(tmp_path / "labels.csv", index_label="cell")
+    by = ("--labels", tmp_path / "labels.csv")
+    run("differential", out / "model", given, *of_levels, tmp_path / "table.csv", *by)
+    table = pd.read_csv(tmp_path / "table.csv")
+    wanted = model.differential_methylation(cells, groupby=labels)
+    assert list(table["feature"]) == list(wanted["feature"]) and table["is_de"].any()
+    for column in ("lfc", "lfc_sd", "mean_group"):
+        np.testing.assert_allclose(table[column], wanted[column], rtol=1e-3, atol=1e-4)
+
+
 # ---- refusals
 
 
 @pytest.mark.slow
-def test_levels_are_not_compared_as_counts(cells, model, kind, refused):
+def test_levels_are_not_compared_as_counts(cells, model, refused):
     half = np.repeat(["a", "b"], 150)
     where = {"modality": "methylation", "layer": "methylated"}
     sample, condition = np.tile(["x", "y", "z", "w"], 75), np.tile(["p", "p", "q", "q"], 75)
