@@ -1,5 +1,6 @@
 """The model a user holds: fitting, reproducibility, imputation, files, refusals."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from safetensors.torch import load_file, save_file
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
@@ -79,6 +81,19 @@ def test_it_finds_known_types():
     proba = model.predict_proba()
     np.testing.assert_allclose(proba.sum(1), 1, atol=1e-5)
     assert np.median(proba.max(1)) > 0.9
+
+
+@pytest.mark.slow
+def test_the_mixture_may_be_that_of_some_of_the_cells():
+    mdata = scmvp.simulate(n_cells=300, n_genes=400, n_peaks=800, n_types=3, seed=3)
+    given = {"max_epochs": 8, "threads": 1}
+    found, whole = (
+        SCMVP(mdata, n_clusters=3).train(max_mixture_cells=n, **given) for n in (60, 20_000)
+    )
+    assert adjusted_rand_score(mdata.obs["cell_type"], found.predict()) > 0.95
+    assert not np.allclose(
+        found.get_latent_representation(), whole.get_latent_representation(), atol=1e-3
+    )
 
 
 @pytest.mark.slow
@@ -717,6 +732,41 @@ def test_a_cell_with_counts_only_in_rare_genes_is_named(mdata):
     name = rna.obs_names[7]
     with pytest.raises(InputError, match=f"no count in any modeled feature .'{name}'"):
         SCMVP((rna, atac), n_clusters=3)
+
+
+# Names of tensors now and before version 6 of the format.
+EARLIER = {
+    "readers.rna.": "read_rna.", "readers.atac.": "read_atac.",
+    "encoders.joint.": "encoder_joint.", "encoders.rna.": "encoder_rna.",
+    "encoders.atac.": "encoder_atac.", "decoders.rna.": "decoder_rna.",
+    "decoders.atac.": "decoder_atac.", "dispersions.rna": "log_theta",
+    "dispersions.atac": "log_dispersion", "zero_heads.atac.": "zero_head.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", ["default", pytest.param("paper", marks=pytest.mark.slow)])
+def test_tensors_of_earlier_models_are_known_by_their_names(preset, mdata, tmp_path):
+    model = SCMVP(mdata, n_clusters=3, preset=preset).train(**QUICK)
+    model.save(tmp_path)
+    file, renamed, seen = tmp_path / "weights.safetensors", {}, set()
+    for name, tensor in load_file(file).items():
+        for now, before in EARLIER.items():
+            if name.startswith(now):
+                name, _ = before + name.removeprefix(now), seen.add(now)
+        renamed[name] = tensor
+    without = {"default": "zero_heads.atac.", "paper": "readers.rna."}
+    assert seen == set(EARLIER) - {without[preset]}
+    save_file(renamed, file)
+    info = json.loads((tmp_path / "model.json").read_text())
+    info["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (tmp_path / "model.json").write_text(json.dumps(storage.signed(info)))
+    found = SCMVP.load(tmp_path)
+    np.testing.assert_array_equal(
+        found.get_latent_representation(mdata), model.get_latent_representation(mdata)
+    )
+    np.testing.assert_array_equal(
+        found.get_normalized_expression(mdata), model.get_normalized_expression(mdata)
+    )
 
 
 @pytest.mark.slow
