@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import contextlib
 import csv
-import dataclasses
-import io
 import json
 import os
 import shutil
@@ -17,12 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from commands import FIT, SOURCE, assert_refused, environment, run
 
 import scmvp
 from scmvp import cli
 from scmvp.outputs import FIT_OUTPUTS
 
-FIT = ("--max-epochs", "3", "--n-clusters", "3", "--threads", "1")
 SUMMARY = {
     "n_cells",
     "n_genes",
@@ -66,34 +63,6 @@ def table(path: Path) -> tuple[list[str], list[list[str]]]:
     with open(path, newline="") as file:
         header, *rows = csv.reader(file)
     return header, rows
-
-
-@dataclasses.dataclass
-class Result:
-    returncode: int | str | None
-    stdout: str
-    stderr: str
-
-
-def run(*arguments: object) -> Result:
-    """The command line in this process: a new one spends seconds on imports."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-        try:
-            status = cli.main([str(argument) for argument in arguments])
-        except SystemExit as exit_:
-            status = exit_.code
-    return Result(status, stdout.getvalue(), stderr.getvalue())
-
-
-def assert_refused(result: Result | subprocess.CompletedProcess, *words: str) -> None:
-    assert result.returncode == 2
-    assert result.stdout == ""
-    stages = ("loading ", "reading ", "checking ")  # which a slow machine gets to see
-    said = [line for line in result.stderr.strip().splitlines() if not line.startswith(stages)]
-    assert len(said) == 1, result.stderr
-    for word in words:
-        assert word in result.stderr, result.stderr
 
 
 # ---- fit
@@ -219,12 +188,11 @@ def test_a_training_outlives_a_full_disk(fitted, cells, tmp_path, monkeypatch):
 def test_interrupted_fit_writes_its_best_state(cells, tmp_path):
     pytest.importorskip("torch")
     out = tmp_path / "out"
-    source = Path(scmvp.__file__).parents[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "scmvp", "fit", cells, "--out", out, "--max-epochs", "100000"],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
+        env=environment(OMP_NUM_THREADS="1"),
     )
     for line in process.stderr:
         if line.startswith("epoch 2/"):
@@ -421,7 +389,6 @@ def test_notes_about_the_input_are_shown(cells, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_as_a_module(tmp_path):
-    source = Path(scmvp.__file__).parents[1]
     result = subprocess.run(
         [
             sys.executable,
@@ -434,7 +401,7 @@ def test_as_a_module(tmp_path):
         ],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(source)},
+        env=environment(),
     )
     assert_refused(result, "none does not exist")
 
@@ -443,8 +410,7 @@ def test_as_a_module(tmp_path):
 
 
 def without_torch(code: str) -> subprocess.CompletedProcess:
-    source = Path(scmvp.__file__).parents[1]
-    code = f"import sys; sys.modules['torch'] = None; sys.path.insert(0, {str(source)!r})\n{code}"
+    code = f"import sys; sys.modules['torch'] = None; sys.path.insert(0, {str(SOURCE)!r})\n{code}"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
@@ -456,9 +422,8 @@ def test_import_needs_no_torch():
 
 @pytest.mark.slow
 def test_torch_is_not_imported_before_it_is_used():
-    source = Path(scmvp.__file__).parents[1]
     code = (
-        f"import sys; sys.path.insert(0, {str(source)!r}); import scmvp, scmvp.cli; "
+        f"import sys; sys.path.insert(0, {str(SOURCE)!r}); import scmvp, scmvp.cli; "
         "print('torch' in sys.modules, 'rpy2' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -475,9 +440,7 @@ def test_missing_torch_is_said_in_one_sentence(cells, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
     assert "torch" in result.stderr and sys.executable in result.stderr
     assert "pip install torch" in result.stderr
-    result = without_torch(
-        "import scmvp; scmvp.simulate(n_cells=30, n_genes=20, n_peaks=30, n_types=2); scmvp.SCMVP"
-    )
+    result = without_torch("import scmvp; scmvp.SCMVP")
     assert "ImportError: scMVP needs torch" in result.stderr
     assert not hasattr(scmvp, "SCVI")
 

@@ -13,12 +13,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_cli import FIT, assert_refused, run
+from commands import FIT, SOURCE, assert_refused, environment, run
 
 import scmvp
 from scmvp import cli, saved, starting
 
-SOURCE = Path(scmvp.__file__).parents[1]
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="signals")
 
 
@@ -131,7 +130,7 @@ def process(*arguments: str, code: str = "") -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": f"{code}{os.pathsep}{SOURCE}"},
+        env=environment(PYTHONPATH=f"{code}{os.pathsep}{SOURCE}"),
     )
 
 
@@ -187,8 +186,7 @@ def test_other_programs_keep_their_signals(monkeypatch, argv, original, answer):
 def test_messages_that_cannot_be_written_are_dropped(cells, tmp_path, arguments, where, status):
     out = tmp_path / "joined.h5mu"
     command = f"{sys.executable} -m scmvp {arguments.format(cells=cells, out=out)} {where}"
-    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
-    done = subprocess.run(command, shell=True, env=environment, capture_output=True)  # noqa: S602
+    done = subprocess.run(command, shell=True, env=environment(), capture_output=True)  # noqa: S602
     assert (done.returncode, done.stdout) == (status, b"")
     assert out.exists() == (status == 0)
     if status == 0:

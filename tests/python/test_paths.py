@@ -8,7 +8,8 @@ from pathlib import Path
 
 import mudata
 import pytest
-from test_cli import FIT, assert_refused, run
+from commands import FIT, assert_refused, run
+from stored import write_pair
 
 import scmvp
 from scmvp import endings
@@ -35,9 +36,7 @@ def place(made, tmp_path) -> Path:
     """A copy of it, with a pair of h5ad, lists of names, and links."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     mdata = scmvp.read(tmp_path / "cells.h5mu")
-    (tmp_path / "pair").mkdir()
-    for modality in ("rna", "atac"):
-        mdata[modality].write_h5ad(tmp_path / "pair" / f"{modality}.h5ad")
+    write_pair(mdata, tmp_path / "pair")
     (tmp_path / "genes.txt").write_text("Gene0001\n")
     (tmp_path / "names.txt").write_text("\n".join(mdata.obs_names))
     shutil.copy(tmp_path / "result" / "clusters.csv", tmp_path / "labels.csv")

@@ -12,11 +12,11 @@ import textwrap
 import threading
 import time
 from operator import attrgetter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from commands import environment
 
 import scmvp
 from scmvp import progress
@@ -263,7 +263,7 @@ def test_the_command_line_hears_an_interrupt_in_a_correspondence_analysis(pair_f
         [sys.executable, "-c", textwrap.dedent(slow), "fit", pair_folder, "--out", out],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(scmvp.__file__).parents[1])},
+        env=environment(),
     )
     for line in process.stderr:
         if line.startswith("correspondence analysis of RNA"):

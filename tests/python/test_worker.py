@@ -1,15 +1,14 @@
 """The worker: requests in, events and replies out."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import environment
 
 import scmvp
 from scmvp.files import json_text
@@ -28,13 +27,12 @@ def start():
     started = []
 
     def start(*arguments):
-        root = Path(scmvp.__file__).parents[1]
         process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+            env=environment(OMP_NUM_THREADS="1"),
         )
         started.append(process)
         assert "ready" in json.loads(process.stdout.readline())
