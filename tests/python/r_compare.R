@@ -1,8 +1,8 @@
 # Says in what an object that has been to Python differs from the one it was read from:
 #   Rscript r_compare.R BEFORE.rds AFTER.rds same     written anew: data, metadata, reductions
 #   Rscript r_compare.R BEFORE.rds AFTER.rds added    results were added: all of it, bit for bit
-# and, of what was added, the imputed values of GENE... in the second cell:
-#   Rscript r_compare.R BEFORE.rds AFTER.rds added GENE...
+# and, of what was added, the imputed values of features of an assay in the second cell:
+#   Rscript r_compare.R BEFORE.rds AFTER.rds added ASSAY FEATURE...
 arguments <- commandArgs(TRUE)
 before <- readRDS(arguments[1])
 after <- readRDS(arguments[2])
@@ -96,12 +96,9 @@ switch(arguments[3],
   same = if (seurat) seurat_same() else experiment_same(before, after),
   added = if (seurat) seurat_added() else experiment_added()
 )
-genes <- arguments[-(1:3)]
-if (length(genes) > 0) {
-  imputed <- if (seurat) {
-    attr(after@assays[["scMVP_RNA"]], "data")
-  } else {
-    logcounts(altExp(after, "scMVP_RNA"))
-  }
-  cat(as.matrix(imputed)[genes, 2])
+features <- arguments[-(1:4)]
+if (length(features) > 0) {
+  name <- paste0("scMVP_", arguments[4])
+  imputed <- if (seurat) attr(after@assays[[name]], "data") else logcounts(altExp(after, name))
+  cat(as.matrix(imputed)[features, 2])
 }
