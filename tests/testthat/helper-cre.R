@@ -82,10 +82,7 @@ add_latent <- function(object, latent, assay) {
 }
 
 peak_sce <- function(case) {
-  SingleCellExperiment::SingleCellExperiment(
-    list(counts = case$counts),
-    reducedDims = list(latent = case$latent)
-  )
+  sce_with(case$counts, reducedDims = list(latent = case$latent))
 }
 
 # RNA and peaks of the same cells: gene G1 follows the second of its peaks, G2 the sum of two, the

@@ -274,10 +274,7 @@ test_that("Seurat objects and SingleCellExperiments give what their matrices giv
     run(object, peak.assay = "imputed", standardize = TRUE)$peak[1], rownames(case$peaks)[2]
   )
   skip_if_not_installed("SingleCellExperiment")
-  sce <- SingleCellExperiment::SingleCellExperiment(
-    list(counts = case$rna),
-    altExps = list(peaks = SingleCellExperiment::SingleCellExperiment(list(counts = case$peaks)))
-  )
+  sce <- sce_with(case$rna, altExps = list(peaks = sce_with(case$peaks)))
   expect_equal(run(sce), expected)
   SummarizedExperiment::assays(sce) <- list(X = case$rna, logcounts = log1p(case$rna))
   expect_equal(run(sce), expected)

@@ -366,8 +366,8 @@ test_that("a SingleCellExperiment gives them too, from rows or an alternative ex
   raw <- sce
   SummarizedExperiment::assayNames(raw) <- "raw"
   expect_identical(run(raw), expected)
-  rna <- SingleCellExperiment::SingleCellExperiment(
-    list(counts = matrix(1, 3, ncol(sce), dimnames = list(c("A", "B", "C"), colnames(sce)))),
+  rna <- sce_with(
+    matrix(1, 3, ncol(sce), dimnames = list(c("A", "B", "C"), colnames(sce))),
     reducedDims = list(latent = case$latent)
   )
   expect_refused(run(rna), "no peak experiment found")

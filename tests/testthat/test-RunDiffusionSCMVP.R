@@ -91,8 +91,8 @@ test_that("Seurat objects and SingleCellExperiments come back with it, and rando
   again <- RunDiffusionSCMVP(object, root = "0h", group.by = "hour")
   expect_identical(again$scmvp_pseudotime, object$scmvp_pseudotime)
   skip_if_not_installed("SingleCellExperiment")
-  sce <- SingleCellExperiment::SingleCellExperiment(
-    list(counts = assay_counts(object[["RNA"]])),
+  sce <- sce_with(
+    assay_counts(object[["RNA"]]),
     colData = S4Vectors::DataFrame(hour = object$hour),
     reducedDims = list(scmvp = SeuratObject::Embeddings(object[["scmvp"]]))
   )

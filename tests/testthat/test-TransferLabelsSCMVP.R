@@ -70,8 +70,8 @@ test_that("Seurat objects and SingleCellExperiments, cells without a label, anot
   )
   expect_lt(mean(told$label == "unassigned"), 0.1)
   skip_if_not_installed("SingleCellExperiment")
-  sce <- SingleCellExperiment::SingleCellExperiment(
-    list(counts = matrix(1, 2, 50, dimnames = list(c("g1", "g2"), rownames(asked$points)))),
+  sce <- sce_with(
+    matrix(1, 2, 50, dimnames = list(c("g1", "g2"), rownames(asked$points))),
     reducedDims = list(scmvp = asked$points)
   )
   sce <- TransferLabelsSCMVP(reference, sce, labels = "type")

@@ -40,10 +40,7 @@ test_that("results reach the cells by their names, in every class", {
   expect_identical(as.character(cell_data(fit)$scmvp_cluster), rownames(cell_data(fit)))
 
   skip_if_not_installed("SingleCellExperiment")
-  sce <- SingleCellExperiment::SingleCellExperiment(
-    list(counts = rna_counts()),
-    altExps = list(peaks = SummarizedExperiment::SummarizedExperiment(list(counts = atac_counts())))
-  )
+  sce <- sce_of()
   imputed <- function(of) {
     SummarizedExperiment::assay(SingleCellExperiment::altExp(of, "x_RNA"), "logcounts")
   }

@@ -72,12 +72,10 @@ test_that("matrices and experiments take batches, too", {
     class = "scmvp_error_input"
   )
   skip_if_not_installed("SingleCellExperiment")
-  sce <- SingleCellExperiment::SingleCellExperiment(
-    list(counts = rna_counts()),
+  sce <- sce_with(
+    rna_counts(),
     colData = data.frame(donor = donor, row.names = cell_names),
-    altExps = list(peaks = SingleCellExperiment::SingleCellExperiment(
-      list(counts = atac_counts())
-    ))
+    altExps = list(peaks = sce_with(atac_counts()))
   )
   sce <- quick_fit(sce, batch = "donor")
   expect_equal(

@@ -27,10 +27,9 @@ test_that("proteins of an alternative experiment are one, too", {
   skip_if_not_installed("SingleCellExperiment")
   given <- cells_with_proteins()
   counts <- function(name) layer_data(given$object, name, "counts")
-  object <- SingleCellExperiment::SingleCellExperiment(assays = list(counts = counts("RNA")))
-  alt <- function(x) SingleCellExperiment::SingleCellExperiment(assays = list(counts = x))
-  SingleCellExperiment::altExp(object, "ATAC") <- alt(counts("ATAC"))
-  SingleCellExperiment::altExp(object, "ADT") <- alt(given$counts[, colnames(object)])
+  object <- sce_with(counts("RNA"))
+  SingleCellExperiment::altExp(object, "ATAC") <- sce_with(counts("ATAC"))
+  SingleCellExperiment::altExp(object, "ADT") <- sce_with(given$counts[, colnames(object)])
   object <- RunSCMVP(
     object,
     protein.experiment = "ADT", n.clusters = 3, max.epochs = 3, verbose = FALSE
@@ -48,13 +47,12 @@ test_that("the class of the object makes no difference, nor the order of its cel
   given <- cells_with_proteins()
   rna <- layer_data(given$object, "RNA", "counts")
   peaks <- layer_data(given$object, "ATAC", "counts")
-  experiment <- function(x) SingleCellExperiment::SingleCellExperiment(list(counts = x))
-  sce <- experiment(rna)
-  SingleCellExperiment::altExp(sce, "ATAC") <- experiment(peaks)
-  SingleCellExperiment::altExp(sce, "Prot") <- experiment(given$counts[, colnames(sce)])
+  sce <- sce_with(rna)
+  SingleCellExperiment::altExp(sce, "ATAC") <- sce_with(peaks)
+  SingleCellExperiment::altExp(sce, "Prot") <- sce_with(given$counts[, colnames(sce)])
   data <- S4Vectors::DataFrame(type = given$object$cell_type, row.names = colnames(rna))
   mae <- MultiAssayExperiment::MultiAssayExperiment(
-    list(RNA = experiment(rna), ATAC = experiment(peaks), Prot = experiment(given$counts)), data
+    list(RNA = sce_with(rna), ATAC = sce_with(peaks), Prot = sce_with(given$counts)), data
   )
   fit <- function(x, ...) RunSCMVP(x, ..., n.clusters = 3, max.epochs = 2, verbose = FALSE)
   of_matrices <- fit(rna, peaks, proteins = given$counts, backend = "process")
