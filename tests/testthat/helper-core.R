@@ -8,6 +8,25 @@ to_mudata <- function(rna, peaks) {
   ))
 }
 
+# rna.h5ad and atac.h5ad in a new folder, with columns of the cells; returns the folder.
+write_pair <- function(folder = tempfile("pair"), peaks = atac_counts(), columns = list()) {
+  dir.create(folder)
+  mdata <- to_mudata(rna_counts(), peaks)
+  for (modality in c("rna", "atac")) {
+    adata <- mdata$mod$`__getitem__`(modality)
+    for (name in names(columns)) adata$obs$`__setitem__`(name, columns[[name]])
+    adata$write_h5ad(file.path(folder, paste0(modality, ".h5ad")))
+  }
+  folder
+}
+
+# A program that stands in for Python: it runs these lines of a shell.
+fake_python <- function(lines, path = tempfile("python")) {
+  writeLines(c("#!/bin/sh", lines), path)
+  Sys.chmod(path, "755")
+  path
+}
+
 # Counts and tables of a MuData, as an engine gives them.
 paired_of <- function(mdata) from_python(core("service")$cells_of(mdata))
 

@@ -145,8 +145,27 @@ expect_refused <- function(expr, pattern, class = "scmvp_error_input") {
   invisible(condition)
 }
 
-# Lines that an R session of its own prints.
+# `expr`, and action() at its first message with `pattern`.
+at_message <- function(expr, pattern, action) {
+  done <- FALSE
+  withCallingHandlers(expr, message = function(m) {
+    if (!done && grepl(pattern, conditionMessage(m))) {
+      done <<- TRUE
+      action()
+    }
+  })
+}
+
+# Ctrl-C in this session after some seconds, while it goes on.
+interrupt_in <- function(seconds) {
+  system(sprintf("(sleep %s; kill -INT %d) &", seconds, Sys.getpid()))
+}
+
+# Lines that an R session of its own prints, which knows the two functions above.
 in_new_session <- function(code, environment = character()) {
+  for (name in c("interrupt_in", "at_message")) {
+    code <- c(paste(name, "<-"), deparse(get(name)), code)
+  }
   path <- getNamespaceInfo("scMVP", "path")
   load <- if (dir.exists(file.path(path, "tests"))) {
     sprintf("pkgload::load_all('%s', quiet = TRUE)", path)
@@ -159,6 +178,15 @@ in_new_session <- function(code, environment = character()) {
   suppressWarnings(system2(
     file.path(R.home("bin"), "Rscript"), shQuote(script),
     stdout = TRUE, stderr = TRUE, env = environment
+  ))
+}
+
+# `n` lines of a session have the pattern.
+expect_line <- function(lines, pattern, n = 1) {
+  found <- length(grep(pattern, lines))
+  testthat::expect(found == n, paste(
+    c(paste(pattern, "is in", found, "lines of"), utils::tail(lines, 15)),
+    collapse = "\n"
   ))
 }
 

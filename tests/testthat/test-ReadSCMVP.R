@@ -1,20 +1,7 @@
-write_pair <- function(folder, peaks = peak_names) {
-  dir.create(folder)
-  mdata <- to_mudata(rna_counts(), atac_counts(peaks))
-  type <- rep(c("A", "B", "C"), length.out = n_cells)
-  for (modality in c("rna", "atac")) {
-    adata <- mdata$mod$`__getitem__`(modality)
-    adata$obs$`__setitem__`("cell_type", as.list(type))
-    adata$write_h5ad(file.path(folder, paste0(modality, ".h5ad")))
-  }
-  type
-}
-
 test_that("a folder of h5ad files becomes a Seurat object with its metadata", {
   skip_without_core()
-  folder <- tempfile("pair")
-  type <- write_pair(folder)
-  object <- ReadSCMVP(folder)
+  type <- rep(c("A", "B", "C"), length.out = n_cells)
+  object <- ReadSCMVP(write_pair(columns = list(cell_type = as.list(type))))
   expect_s4_class(object, "Seurat")
   expect_setequal(SeuratObject::Assays(object), c("RNA", "ATAC"))
   expect_equal(as.matrix(layer_data(object, "RNA", "counts")), as.matrix(rna_counts()))
@@ -40,8 +27,7 @@ test_that("columns keep their names, also those that are not R's", {
 
 test_that("names that Seurat cannot hold are told once", {
   skip_without_core()
-  folder <- tempfile("pair")
-  write_pair(folder, gsub("-", "_", peak_names))
+  folder <- write_pair(peaks = atac_counts(gsub("-", "_", peak_names)))
   expect_warning(said <- testthat::capture_messages(object <- ReadSCMVP(folder)), NA)
   expect_match(said, "120 names changed to '-' \\(first: 'chr1_1000_1500'\\)", all = FALSE)
   expect_identical(rownames(object[["ATAC"]]), peak_names)
@@ -60,8 +46,7 @@ test_that("an .rds is read by R", {
 test_that("missing and damaged files are refused with the path", {
   expect_refused(ReadSCMVP(tempfile("nothing")), "nothing.* does not exist")
   skip_without_core()
-  folder <- tempfile("pair")
-  write_pair(folder)
+  folder <- write_pair()
   file <- file.path(folder, "atac.h5ad")
   writeBin(readBin(file, "raw", 3000), file)
   expect_refused(ReadSCMVP(folder), "atac.h5ad is not a readable h5ad file")
@@ -69,8 +54,7 @@ test_that("missing and damaged files are refused with the path", {
 
 test_that("a file of one modality is an object, a query, or fitted on request", {
   skip_without_core()
-  folder <- tempfile("pair")
-  write_pair(folder)
+  folder <- write_pair()
   file <- file.path(folder, "rna.h5ad")
   expect_message(object <- ReadSCMVP(file), "read as genes")
   expect_identical(names(object@assays), "RNA")
@@ -192,8 +176,7 @@ test_that("layers are refused where there are none, in R's words", {
   expect_refused(ReadSCMVP(file, rna.layer = "counts"), "leave out rna.layer")
   expect_refused(ReadSCMVP(file, rna.layer = 1), "rna.layer must be one non-empty string")
   skip_without_core()
-  folder <- tempfile("pair")
-  write_pair(folder)
+  folder <- write_pair()
   expect_refused(ReadSCMVP(folder, peak.layer = "other"), "ATAC modality has no layer 'other'")
 })
 

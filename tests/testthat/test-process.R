@@ -50,23 +50,14 @@ test_that("files are read and cells simulated in a process as well, all the same
   expect_identical(apart[["ATAC"]][[]], inside[["ATAC"]][[]])
   expect_identical(SeuratObject::Misc(apart, "truth"), SeuratObject::Misc(inside, "truth"))
 
-  folder <- tempfile("pair")
-  dir.create(folder)
-  mdata <- to_mudata(rna_counts(), atac_counts())
-  pandas <- reticulate::import("pandas", convert = FALSE)
-  columns <- list(
-    type = pandas$Categorical(rep(c("b", "none", "a"), 30), categories = c("b", "a")),
+  categories <- reticulate::import("pandas", convert = FALSE)$Categorical(
+    rep(c("b", "none", "a"), 30), categories = c("b", "a")
+  )
+  columns <- lapply(list(
     number = c(NaN, 1.25, 1 / 3, seq_len(87)), whole = seq_len(90), flag = rep(c(TRUE, FALSE), 45),
     text = rep(c("\u00e4", "b c", ""), 30)
-  )
-  for (modality in c("rna", "atac")) {
-    adata <- mdata$mod$`__getitem__`(modality)
-    for (name in names(columns)) {
-      value <- columns[[name]]
-      adata$obs$`__setitem__`(name, if (name == "type") value else as.list(value))
-    }
-    adata$write_h5ad(file.path(folder, paste0(modality, ".h5ad")))
-  }
+  ), as.list)
+  folder <- write_pair(columns = c(list(type = categories), columns))
   read <- lapply(c(inside = "reticulate", apart = "process"), function(backend) {
     ReadSCMVP(folder, backend = backend)
   })
@@ -99,10 +90,7 @@ test_that("a worker that is killed is one sentence, and the next fit works", {
   skip_slow()
   skip_without_core()
   skip_on_os("windows")
-  state <- new.env()
-  kill <- function(m) {
-    if (!is.null(state$killed) || !grepl("^epoch 2/", conditionMessage(m))) return()
-    state$killed <- TRUE
+  kill <- function() {
     # the only one this test has started
     workers <- system2("pgrep", c("-P", Sys.getpid(), "-f", "scmvp.worker"), stdout = TRUE)
     tools::pskill(as.integer(workers), tools::SIGKILL)
@@ -110,9 +98,9 @@ test_that("a worker that is killed is one sentence, and the next fit works", {
   skip_if(Sys.which("pgrep") == "", "needs pgrep")
   object <- paired_object()
   expect_refused(
-    suppressMessages(withCallingHandlers(
+    suppressMessages(at_message(
       quick_fit(object, max.epochs = 2000, batch.size = 8, backend = "process", verbose = TRUE),
-      message = kill
+      "^epoch 2/", kill
     )),
     "was killed \\(signal 9\\), most often because memory ran out",
     class = "scmvp_error_core"
@@ -187,15 +175,13 @@ test_that("a process goes on to the next call, as long as nothing around it has 
 
 test_that("an interpreter without the modules or without sense is refused before anything starts", {
   skip_on_os("windows")
-  python <- tempfile("python")
-  writeLines(c("#!/bin/sh", "echo 3.11.2", "echo torch", "echo 1.26.4"), python)
-  Sys.chmod(python, "755")
+  python <- fake_python(c("echo 3.11.2", "echo torch", "echo 1.26.4"))
   local_variables(SCMVP_PYTHON = python)
   expect_refused(
     process_fit(), "lacks torch: run install_scMVP", class = "scmvp_error_python"
   )
-  writeLines(c(
-    "#!/bin/sh", "case $1 in -m) echo 'Segmentation fault' >&2; exit 3;; esac",
+  fake_python(c(
+    "case $1 in -m) echo 'Segmentation fault' >&2; exit 3;; esac",
     "echo 3.11.2", "echo", "echo 2.4.0"
   ), python)
   expect_refused(
@@ -225,24 +211,16 @@ test_that("an interrupt keeps the best state of the worker", {
   skip_on_os("windows")
   lines <- in_new_session(c(
     "object <- SimulateSCMVP(n.cells = 200, n.genes = 300, n.peaks = 400, n.types = 3)",
-    "state <- new.env()",
-    "fit <- withCallingHandlers(",
+    "fit <- withCallingHandlers(at_message(",
     "  RunSCMVP(object, n.clusters = 3, max.epochs = 3000, batch.size = 8, impute = 'none',",
     "    backend = 'process'),",
-    "  message = function(m) {",
-    "    if (is.null(state$sent) && grepl('^epoch 3/', conditionMessage(m))) {",
-    "      state$sent <- TRUE",
-    "      system(sprintf('(sleep 0.3; kill -INT %d) &', Sys.getpid()))",
-    "    }",
-    "  },",
-    "  scmvp_warning_interrupted = function(w) cat('WARNED', conditionMessage(w), '\\n')",
-    ")",
+    "  '^epoch 3/', function() interrupt_in(0.3)",
+    "), scmvp_warning_interrupted = function(w) cat('WARNED', conditionMessage(w), '\\n'))",
     "history <- SeuratObject::Misc(fit[['scmvp']])$history",
     "cat('KEPT', nrow(history), nrow(history) < 2000, dim(fit[['scmvp']]), '\\n')"
   ))
-  expect_length(grep("WARNED the fit was interrupted", lines), 1)
-  expect_length(grep("^KEPT [0-9]+ TRUE", lines), 1)
-  if (!any(grepl("^KEPT", lines))) fail(paste(utils::tail(lines, 15), collapse = "\n"))
+  expect_line(lines, "WARNED the fit was interrupted")
+  expect_line(lines, "^KEPT [0-9]+ TRUE")
 })
 
 test_that("workers of future and of BiocParallel fit at the same time, in their own order", {
@@ -276,10 +254,10 @@ test_that("workers of future and of BiocParallel fit at the same time, in their 
     "future::plan(future::sequential)"
   ))
   got <- lapply(c("HERE", "BIOC", "FORK", "SESSION"), function(name) {
+    expect_line(lines, paste0("^", name, "( [^ ]+){4} *$"))
     line <- grep(paste0("^", name, " "), lines, value = TRUE)
     strsplit(c(line, "")[1], " ", fixed = TRUE)[[1]][-1]
   })
-  if (any(lengths(got) != 4)) fail(paste(utils::tail(lines, 15), collapse = "\n"))
   expect_identical(got[[1]][c(1, 3)], c("reticulate", "reticulate"))
   for (other in got[-1]) {
     expect_identical(other[c(1, 3)], c("process", "process"))
@@ -287,7 +265,7 @@ test_that("workers of future and of BiocParallel fit at the same time, in their 
   }
 })
 
-test_that("no backend and no number of threads in the environment changes the bits of a fit", {
+test_that("neither backend nor threads in the environment change the bits of a fit", {
   skip_slow()
   skip_without_core()
   object <- tempfile(fileext = ".rds")
@@ -302,11 +280,9 @@ test_that("no backend and no number of threads in the environment changes the bi
     "  stopifnot(SeuratObject::Misc(fit[['scmvp']])$summary$options$threads == 1)",
     "  unname(SeuratObject::Embeddings(fit[['scmvp']]))",
     "}",
-    "one <- fit('process', '1')",
-    "cat('SAME', identical(one, fit('process', '3')), identical(one, fit('reticulate', '3')))"
+    "cat('SAME', identical(fit('process', '1'), fit('reticulate', '3')))"
   ))
-  expect_length(grep("^SAME TRUE TRUE", lines), 1)
-  if (!any(grepl("^SAME", lines))) fail(paste(utils::tail(lines, 15), collapse = "\n"))
+  expect_line(lines, "^SAME TRUE")
 })
 
 # ---- what may go wrong ---------------------------------------------------------------------------
@@ -341,9 +317,7 @@ test_that("with a NumPy that reticulate cannot use, auto takes the process", {
   skip_slow()
   skip_on_os("windows")
   skip_if(utils::packageVersion("reticulate") >= "1.38", "this reticulate can use NumPy 2")
-  python <- tempfile("python")
-  writeLines(c("#!/bin/sh", "echo 3.11.2", "echo", "echo 2.4.0"), python)
-  Sys.chmod(python, "755")
+  python <- fake_python(c("echo 3.11.2", "echo", "echo 2.4.0"))
   lines <- in_new_session(c(
     "cat('CHOSEN', scMVP:::choose_backend()$name, '\\n')",
     "cat('WHY', scMVP:::choose_backend()$why, '\\n')",
@@ -371,32 +345,23 @@ test_that("a second interrupt ends the worker, and R goes on with the object as 
   lines <- in_new_session(c(
     "object <- SimulateSCMVP(n.cells = 100, n.genes = 100, n.peaks = 150, n.types = 2)",
     "before <- object",
+    "find <- sprintf('pgrep -P %d -f [s]cmvp.worker', Sys.getpid())",
     # a worker that does not heed the first
-    "state <- new.env()",
-    "result <- tryCatch(withCallingHandlers(",
+    "result <- tryCatch(at_message(",
     "  RunSCMVP(object, n.clusters = 2, max.epochs = 5000, batch.size = 8, backend = 'process'),",
-    "  message = function(m) {",
-    "    if (is.null(state$sent) && grepl('^epoch 2/', conditionMessage(m))) {",
-    "      state$sent <- TRUE",
-    "      find <- sprintf('pgrep -P %d -f [s]cmvp.worker', Sys.getpid())",
-    "      workers <- system(find, intern = TRUE)",
-    "      system(paste('kill -STOP', workers))",
-    "      system(sprintf('(for i in 1 2; do sleep 1; kill -INT %d; done) &', Sys.getpid()))",
-    "    }",
+    "  '^epoch 2/', function() {",
+    "    system(paste('kill -STOP', system(find, intern = TRUE)))",
+    "    for (seconds in 1:2) interrupt_in(seconds)",
     "  }), interrupt = function(i) 'interrupted')",
     "cat('RESULT', result, identical(before, object), '\\n')",
-    "left <- suppressWarnings(system(sprintf('pgrep -P %d -f [s]cmvp.worker', Sys.getpid()),",
-    "  intern = TRUE))",
+    "left <- suppressWarnings(system(find, intern = TRUE))",
     "cat('LEFT', length(left), '\\n')",
     "cat('NEXT', dim(RunSCMVP(object, n.clusters = 2, max.epochs = 1, impute = 'none',",
     "  verbose = FALSE)[['scmvp']]), '\\n')"
   ))
-  if (!any(grepl("^RESULT interrupted TRUE", lines))) {
-    fail(paste(utils::tail(lines, 15), collapse = "\n"))
-  }
-  expect_length(grep("^RESULT interrupted TRUE", lines), 1)
-  expect_length(grep("^LEFT 0", lines), 1)
-  expect_length(grep("^NEXT 100 20", lines), 1)
+  expect_line(lines, "^RESULT interrupted TRUE")
+  expect_line(lines, "^LEFT 0")
+  expect_line(lines, "^NEXT 100 20")
 })
 
 test_that("the first call of a process leaves random numbers as they were", {

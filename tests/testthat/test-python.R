@@ -15,9 +15,9 @@ test_that("SCMVP_PYTHON comes first, as interpreter or as environment", {
   skip_on_os("windows")
   environment <- tempfile("env")
   dir.create(file.path(environment, "bin"), recursive = TRUE)
-  python <- file.path(environment, "bin", "python")
-  writeLines(c("#!/bin/sh", "echo 3.11.2", "echo torch mudata", "echo 1.26.4"), python)
-  Sys.chmod(python, "755")
+  python <- fake_python(
+    c("echo 3.11.2", "echo torch mudata", "echo 1.26.4"), file.path(environment, "bin", "python")
+  )
   expect_identical(existing_python(python, "SCMVP_PYTHON"), python)
   expect_identical(existing_python(environment, "SCMVP_PYTHON"), python)
   expect_refused(
@@ -37,9 +37,7 @@ test_that("SCMVP_PYTHON comes first, as interpreter or as environment", {
 test_that("a Python that lacks torch is refused, and asking does not start it", {
   skip_slow()
   skip_on_os("windows")
-  python <- tempfile("python")
-  writeLines(c("#!/bin/sh", "echo 3.11.2", "echo torch", "echo 1.26.4"), python)
-  Sys.chmod(python, "755")
+  python <- fake_python(c("echo 3.11.2", "echo torch", "echo 1.26.4"))
   lines <- in_new_session(c(
     "cat('AVAILABLE', scMVP_available(), reticulate::py_available(), '\\n')",
     "counts <- matrix(1, 30, 30, dimnames = list(paste0('g', 1:30), paste0('c', 1:30)))",
@@ -93,9 +91,7 @@ test_that("failures of the core keep their traceback, refusals do not", {
 
 test_that("pip's failure is one sentence", {
   skip_on_os("windows")
-  python <- tempfile("python")
-  writeLines(c("#!/bin/sh", "exit 1"), python)
-  Sys.chmod(python, "755")
+  python <- fake_python("exit 1")
   expect_refused(
     pip_install(python, "torch", verbose = FALSE), "pip could not install torch",
     class = "scmvp_error_python"
