@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from style import BLACK, BLUE, GRAY, GREEN, METHODS, ORANGE, RED, dots, panels, save
+from style import BLACK, BLUE, GRAY, GREEN, METHODS, ORANGE, RED, dot, dots, panels, save
 
 BATCH_METHODS = {
     "scmvp": "scMVP",
@@ -49,21 +49,34 @@ COMPARISONS = {
 }
 
 
+SPEED_MACHINE = "AMD EPYC, 2 cores"  # that of the text, with nothing else running
+
+
+def newest_run(rows: pd.DataFrame, methods: set[str]) -> pd.DataFrame:
+    """Means of the newest date on which all of these methods were measured: one run."""
+    rows = rows[rows["method"].isin(methods)]
+    complete = rows.groupby("date")["method"].nunique() == len(methods)
+    newest = rows[rows["date"] == complete[complete].index.max()]
+    return newest.groupby(["method", "metric", "cells"], as_index=False)["value"].mean()
+
+
 def speed(rows: pd.DataFrame, folder: Path) -> None:
     """Seconds per epoch, seconds of a whole fit, memory of a whole fit."""
     figure, axes = panels(3, height=2.6)
-    epochs = rows[(rows["metric"] == "seconds_per_epoch") & (rows["date"] == "2026-11-28")]
+    rows = rows[rows["machine"] == SPEED_MACHINE]
+    epochs = rows[(rows["metric"] == "seconds_per_epoch") & (rows["cells"] == 5000)]
     place = axes[0, 0]
     for start, shape in enumerate(("full", "filtered")):
+        run = newest_run(epochs[epochs["shape"] == shape], {"scMVP", "MultiVI"})
         for shift, method in enumerate(("scMVP", "MultiVI")):
-            own = epochs[(epochs["shape"] == shape) & (epochs["method"] == method)]["value"].item()
+            own = run.loc[run["method"] == method, "value"].item()
             at = start + 0.38 * shift - 0.19
             place.bar(at, own, 0.36, color=METHODS[method][0], label=None if start else method)
             place.text(at, own, f"{own:g}", ha="center", va="bottom", fontsize=8)
     place.set_xticks([0, 1], ["30,000 genes\n110,000 peaks", "8,000 genes\n23,000 peaks"])
     place.set_title("5,000 cells: s per epoch")
     place.legend(frameon=False, fontsize=8)
-    whole = rows[rows["shape"] == "full, whole fit"]
+    whole = newest_run(rows[rows["shape"] == "full, whole fit"], {"scMVP", "WNN (Seurat)"})
     for place, metric, title in (
         (axes[0, 1], "seconds_in_all", "whole fit: CPU seconds"),
         (axes[0, 2], "peak_mb", "whole fit: peak memory, GB"),
@@ -86,7 +99,8 @@ def n_clusters(rows: pd.DataFrame, folder: Path) -> None:
         ends = [2, 27]
         place.plot(ends, ends, color="0.6", linewidth=0.8, zorder=0)
         for shift, (column, color, marker, label) in enumerate((
-            ("bic", BLUE, "o", "BIC (default)"), ("rank", ORANGE, "s", "rank (preset paper)"),
+            ("clusters", BLUE, "o", "BIC (default)"),
+            ("rank", ORANGE, "s", "rank (preset paper)"),
         )):  # fmt: skip
             place.plot(
                 own["types"] + 0.8 * shift - 0.4, own[column], linestyle="", marker=marker,
@@ -158,28 +172,38 @@ def order(rows: pd.DataFrame, folder: Path) -> None:
     save(figure, folder, "order")
 
 
+LABEL_QUERIES = {
+    "RNA + ATAC": {"scmvp, query joint": "scMVP", "kNN in PCA + LSI, query joint": "kNN"},
+    "RNA only": {
+        "scmvp, query rna": "scMVP",
+        "kNN in PCA, query rna": "kNN",
+        "Seurat TransferData, query rna": "Seurat",
+    },
+    "ATAC only": {"scmvp, query atac": "scMVP", "kNN in LSI, query atac": "kNN"},
+}
+# what tells unknown types, of scMVP its test; of others what is better
+UNKNOWN_BY = {"scMVP": ("p-value",), "kNN": ("mean distance", "confidence"),
+              "Seurat": ("mapping score", "confidence")}  # fmt: skip
+
+
+def best(candidates: list[np.ndarray]) -> np.ndarray:
+    """The values with the largest mean."""
+    return max((values for values in candidates if len(values)), key=np.mean)
+
+
 def labels(rows: pd.DataFrame, folder: Path) -> None:
     """Accuracy of transferred labels, and recognition of types that the reference lacks."""
-    queries = {
-        "RNA + ATAC": {"scmvp, query joint": "scMVP", "kNN in PCA + LSI, query joint": "kNN"},
-        "RNA only": {
-            "scmvp, query rna": "scMVP",
-            "kNN in PCA, query rna": "kNN",
-            "Seurat TransferData, query rna": "Seurat",
-        },
-        "ATAC only": {"scmvp, query atac": "scMVP", "kNN in LSI, query atac": "kNN"},
-    }
     figure, axes = panels(2, height=2.4, sharey=True)
     for place, metric, label in (
         (axes[0, 0], "accuracy", "accuracy of labels"),
         (axes[0, 1], "AUROC of unknown types", "AUROC, types not in the reference"),
     ):
-        at, ticks = 0, []
-        for query, methods in queries.items():
+        values = dict(iter(rows[rows["metric"] == metric].groupby("method")["value"]))
+        at, ticks = 0.0, []
+        for query, methods in LABEL_QUERIES.items():
             for name, shown in methods.items():
-                value = rows[(rows["method"] == name) & (rows["metric"] == metric)]["value"].item()
-                color, marker = METHODS[shown]
-                place.plot(value, at, marker=marker, color=color, markersize=6)
+                names = [name, *(f"{name}, by {by}" for by in UNKNOWN_BY[shown])]
+                dot(place, at, shown, best([values[n].to_numpy() for n in names if n in values]))
                 ticks.append((at, f"{shown}, query {query}"))
                 at += 1
             at += 0.5
@@ -218,12 +242,14 @@ def tests(rows: pd.DataFrame, folder: Path) -> None:
 def links(rows: pd.DataFrame, folder: Path) -> None:
     """Average precision of co-accessible pairs and of peak-gene links, by depth."""
     figure, axes = panels(2, height=3.2)
+    # of several settings the one with the highest mean
+    smoothed = ("kNN-smoothed", "kNN-smoothed, as imputed", "kNN-smoothed, relative")
     shown = {
-        "imputed (default)": ("imputed by scMVP", BLUE, "o"),
-        "kNN-smoothed": ("kNN-smoothed", ORANGE, "s"),
-        "raw": ("raw", BLACK, "^"),
-        "raw, groups of LSI": ("raw, groups from LSI", GRAY, "v"),
-        "Bayes, types and folds known": ("types known (bound)", RED, "*"),
+        ("imputed (default)",): ("imputed by scMVP", BLUE, "o"),
+        smoothed: ("kNN-smoothed", ORANGE, "s"),
+        ("raw", 'raw, search = "extended"'): ("raw", BLACK, "^"),
+        ("raw, groups of LSI",): ("raw, groups from LSI", GRAY, "v"),
+        ("Bayes, types and folds known",): ("types known (bound)", RED, "*"),
     }
     for place, method, measure, title in (
         (axes[0, 0], "co-accessibility", "average precision, pairs of one program",
@@ -231,10 +257,12 @@ def links(rows: pd.DataFrame, folder: Path) -> None:
         (axes[0, 1], "LASSO", "average precision, lambda.min", "peak-gene links (LinkPeaksLASSO)"),
     ):  # fmt: skip
         own = rows[(rows["method"] == method) & (rows["measure"] == measure)]
-        for name, (label, color, marker) in shown.items():
-            each = own[own["input"] == name].groupby("fragments")["value"]
-            if not len(each):
+        means = own.groupby("input")["value"].mean()
+        for names, (label, color, marker) in shown.items():
+            measured = [name for name in names if name in means]
+            if not measured:
                 continue
+            each = own[own["input"] == max(measured, key=means.get)].groupby("fragments")["value"]
             low, mean, high = each.min(), each.mean(), each.max()
             place.errorbar(
                 mean.index, mean, yerr=np.array([mean - low, high - mean]), color=color,

@@ -67,27 +67,31 @@ def panels(columns: int, *, height: float, width: float = 7.4, rows: int = 1, **
     )
 
 
-def dots(axes: Axes, methods: Sequence[str], values: dict[str, np.ndarray], label: str) -> None:
-    """One row per method: the mean over seeds, and a line of one standard deviation on either side.
+def dot(axes: Axes, row: float, method: str, own: np.ndarray) -> None:
+    """The mean over seeds, and a line of one standard deviation on either side.
 
     A method with a single seed has an open marker and no line.
     """
+    color, marker = METHODS[method]
+    axes.errorbar(
+        own.mean(),
+        row,
+        xerr=own.std(ddof=1) if len(own) > 1 else None,
+        color=color,
+        marker=marker,
+        markersize=5,
+        markerfacecolor=color if len(own) > 1 else "white",
+        elinewidth=1.4,
+        capsize=0,
+    )
+
+
+def dots(axes: Axes, methods: Sequence[str], values: dict[str, np.ndarray], label: str) -> None:
+    """One row per method that has values, from above."""
     for row, method in enumerate(methods):
         own = values.get(method)
-        if own is None or not len(own):
-            continue
-        color, marker = METHODS[method]
-        axes.errorbar(
-            own.mean(),
-            row,
-            xerr=own.std(ddof=1) if len(own) > 1 else None,
-            color=color,
-            marker=marker,
-            markersize=5,
-            markerfacecolor=color if len(own) > 1 else "white",
-            elinewidth=1.4,
-            capsize=0,
-        )
+        if own is not None and len(own):
+            dot(axes, row, method, own)
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.set_yticks(range(len(methods)), methods)
     axes.grid(axis="x", color="0.9", linewidth=0.6)

@@ -128,7 +128,7 @@ def over_seeds(rows: pd.DataFrame, by: list[str]) -> str:
     for keys, part in rows.groupby(by):
         parts.append(f"{', '.join(keys)}:")
         table = part.groupby(["method", "metric"], sort=False)["value"].agg(
-            lambda v: f"{v.mean():.3f}" + (f" ± {v.std():.3f}" if len(v) > 1 else " (1)")
+            lambda v: _mean(v) + (" (1)" if len(v) == 1 else "")
         )
         wide = table.unstack(fill_value="")
         order = part["method"].drop_duplicates(), part["metric"].drop_duplicates()
@@ -307,7 +307,8 @@ def page(docs: Path) -> str:
         "One seed. Blood is one batch, so all its labels count as isolated; the cortex has six:",
         wide(csv["scib"]),
         "## Number of clusters",
-        "Simulated cells, estimated by the BIC (default) and from the rank (preset `paper`):",
+        "Simulated cells: clusters into which components merge (default), K from the rank (preset "
+        "`paper`):",
         plain(csv["n_clusters"]),
         "Real cells, seeds 0 and 1, without and with a given number of clusters:",
         estimated_k(accuracy_rows(docs, with_options=True)),

@@ -16,7 +16,6 @@ for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"
 
 import argparse  # noqa: E402
-import csv  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 import warnings  # noqa: E402
@@ -24,7 +23,8 @@ from pathlib import Path  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
 
-COLUMNS = ("task", "seed", "method", "metric", "value")
+import results  # noqa: E402
+
 TASKS = ("path", "lead", "course", "features", "transfer", "novelty")
 
 
@@ -39,23 +39,14 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Scores so far."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def add(path: Path, task: str, seed: int, scores: list[tuple[str, str, float]]) -> None:
-    """Append the scores of a unit: method, metric, value."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(COLUMNS)
-        for method, metric, value in scores:
-            writer.writerow([task, seed, method, metric, f"{value:.6g}"])
+    """The scores of a unit: method, metric, value."""
+    unit = {"task": task, "seed": seed}
+    rows = [
+        unit | {"method": method, "metric": metric, "value": f"{value:.6g}"}
+        for method, metric, value in scores
+    ]
+    results.put_by(path, rows, (*unit, "method", "metric"))
 
 
 def report(rows: list[dict[str, str]]) -> None:
@@ -103,13 +94,13 @@ def main() -> None:
         }
         for task in options.tasks:
             for seed in options.seeds:
-                done = {(row["task"], int(row["seed"])) for row in read(options.results)}
+                done = {(row["task"], int(row["seed"])) for row in results.rows_of(options.results)}
                 if (task, seed) in done:
                     continue
                 began = time.monotonic()
                 add(options.results, task, seed, run[task](seed, options.data_folder))
                 print(f"{task} {seed}: {time.monotonic() - began:.0f} s", flush=True)
-    report(read(options.results))
+    report(results.rows_of(options.results))
 
 
 if __name__ == "__main__":

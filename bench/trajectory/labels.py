@@ -24,8 +24,8 @@ NOVEL = ("naive B cells", "memory B cells")
 _K = 15
 
 Scores = list[tuple[str, str, float]]
-# label, confidence, and a number that is larger for cells unlike the reference
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+# label, confidence, and numbers that are larger for cells unlike the reference, by their names
+Found = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
 
 def transfer(seed: int, folder: Path) -> Scores:
@@ -49,10 +49,13 @@ def novelty(seed: int, folder: Path) -> Scores:
     novel = np.isin(paired.labels, NOVEL)
     hidden = (rng.random(len(paired.labels)) < HIDDEN_PART) | novel
     scores: Scores = []
-    for name, (label, _, distance) in _all(paired, ~hidden, hidden, seed, True):
-        scores.append((name, "AUROC of unknown types", roc_auc_score(novel[hidden], distance)))
+    for name, (label, _, unlike) in _all(paired, ~hidden, hidden, seed, True):
+        for by, value in unlike.items():
+            auroc = roc_auc_score(novel[hidden], value)
+            scores.append((f"{name}, by {by}", "AUROC of unknown types", auroc))
         if name.startswith("scmvp"):
             off = label == "unassigned"
+            name = f"{name}, by p-value"
             scores.append((name, "unassigned, unknown", off[novel[hidden]].mean()))
             scores.append((name, "unassigned, known", off[~novel[hidden]].mean()))
     return scores
@@ -85,8 +88,9 @@ def _all(
         own = model.get_latent_representation(modality=modality)
         table = scmvp.transfer_labels(z, labels, of_query, calibration=own)
         label = table["label" if with_unassigned else "best_label"].to_numpy()
-        distance = -table["p_value"].to_numpy()
-        yield f"scmvp, query {modality}", (label, table["confidence"].to_numpy(), distance)
+        confidence, p = (table[column].to_numpy() for column in ("confidence", "p_value"))
+        unlike = {"p-value": -p, "confidence": -confidence}
+        yield f"scmvp, query {modality}", (label, confidence, unlike)
     blocks = {
         "rna": _pca(reference.x, query.x, seed),
         "atac": _lsi(reference.y, query.y, seed),
@@ -100,11 +104,12 @@ def _all(
 
 
 def _knn(z: np.ndarray, labels: np.ndarray, query: np.ndarray) -> Found:
-    """Proportion of the most frequent label among 15 neighbors."""
+    """Proportion of the most frequent label among 15 neighbors, and their mean distance."""
     groups, code = np.unique(labels, return_inverse=True)
     distance, near = NearestNeighbors(n_neighbors=_K).fit(z).kneighbors(query)
     proportion = np.stack([(code[near] == group).mean(1) for group in range(len(groups))], axis=1)
-    return groups[proportion.argmax(1)], proportion.max(1), -proportion.max(1)
+    unlike = {"mean distance": distance.mean(1), "confidence": -proportion.max(1)}
+    return groups[proportion.argmax(1)], proportion.max(1), unlike
 
 
 def _pca(x: sp.csr_matrix, query: sp.csr_matrix, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,4 +147,5 @@ def _seurat(reference: data.Paired, query: data.Paired, seed: int) -> Found:
             raise RuntimeError(run.stderr.strip()[-500:])
         table = pd.read_csv(folder / "predicted.csv")
     score = table["score"].to_numpy()
-    return table["label"].to_numpy(dtype=object), score, -score
+    unlike = {"mapping score": -table["mapping"].to_numpy(), "confidence": -score}
+    return table["label"].to_numpy(dtype=object), score, unlike

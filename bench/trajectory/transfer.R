@@ -3,7 +3,7 @@
 #   Rscript transfer.R FOLDER SEED
 #
 # FOLDER has reference.mtx and query.mtx, RNA counts, features x cells, and labels.csv, one label of
-# the reference per line; it gets predicted.csv (label, score).
+# the reference per line; it gets predicted.csv (label, score, mapping: MappingScore()).
 
 suppressPackageStartupMessages({
   library(Matrix)
@@ -34,7 +34,10 @@ anchors <- FindTransferAnchors(
 )
 found <- TransferData(anchors, refdata = reference$label, dims = 1:30, verbose = FALSE)
 write.csv(
-  data.frame(label = found$predicted.id, score = found$prediction.score.max),
+  data.frame(
+    label = found$predicted.id, score = found$prediction.score.max,
+    mapping = MappingScore(anchors, ndim = 30, verbose = FALSE)[colnames(query)]
+  ),
   file.path(folder, "predicted.csv"),
   row.names = FALSE
 )
