@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from populations import population
+from populations import counts, population
 from scipy import optimize, stats
 
 from scmvp.data import matrices
@@ -163,6 +163,24 @@ def test_few_cells_borrow_the_dispersion_of_each_feature():
         assert stats.spearmanr(phi[0], 1 / theta)[0] > 0.85
         calls += (q_values(posterior_of(evidence_of([pair])[0], 0.25).prob) <= 0.05).sum()
     assert calls <= 1
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+@pytest.mark.parametrize("deep", [10, 50, 100, "one gene"])
+def test_one_deep_cell_of_a_small_group_makes_no_gene_differ(n, deep):
+    """The moments of such a group have no solution: it has the dispersion of the reference."""
+    rng = np.random.default_rng(1)
+    size = 1500 * rng.lognormal(0, 0.4, 200 + n)
+    size[0] *= 1 if deep == "one gene" else deep
+    matrix = counts(rng, np.outer(size, rng.dirichlet(np.full(500, 0.5))), 0.5).tolil()
+    if deep == "one gene":
+        matrix[0, 7] += 20_000
+    pair = pair_of(matrix.tocsr(), (np.arange(200 + n) >= n).astype(int))
+    small, large = (np.median(phi) for phi in dispersion.overdispersions([pair]))
+    assert large == pytest.approx(0.5, rel=0.2)
+    assert 0.25 < small < (2 if deep == "one gene" else 1)  # its cell has less of all others
+    calls = q_values(posterior_of(evidence_of([pair])[0], 0.25).prob) <= 0.05
+    assert np.flatnonzero(calls).tolist() == [7] * (deep == "one gene")
 
 
 @pytest.mark.parametrize(("mean", "n"), [(0.02, 10), (0.1, 5), (1.0, 20)])

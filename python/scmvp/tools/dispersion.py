@@ -4,6 +4,11 @@ The estimate for a group of few cells is noisy, and features differ: some vary s
 cells, others hardly. Each estimate is therefore shrunk toward its prediction from the other group,
 a linear function of the other estimate with two coefficients common to all features. For similar
 groups, the line is the diagonal; if the reference is a mixture of types, it is nearly flat.
+
+Where one deep cell dominates a group, the moments tell nothing: the excess may be larger than any
+number explains, and without bounds the estimates would diverge. A prior that weighs as much as one
+observation of variance 1 then decides: the line is the diagonal, and the common value of a group
+is 1. What is known is known much better than that.
 """
 
 from __future__ import annotations
@@ -89,9 +94,9 @@ def _shrunken(moments: Moments, other: np.ndarray | None) -> np.ndarray:
     known = unit_of(np.zeros_like(excess)) > 0
     if not known.any():
         return np.zeros_like(excess)
-    terms = [np.ones_like(excess)]
+    terms, prior = [np.ones_like(excess)], [1.0 if other is None else other.mean()]
     if other is not None and known.sum() >= _FEWEST_FEATURES:
-        terms.append(other)
+        terms, prior = [*terms, other], [0.0, 1.0]
     design = np.stack(terms, 1)
     centre, between = np.full_like(excess, 0.1), 0.1
     for _ in range(50):
@@ -101,7 +106,8 @@ def _shrunken(moments: Moments, other: np.ndarray | None) -> np.ndarray:
         weight = 1 / (noise + between)
         before = centre, between
         root = np.sqrt(weight)
-        centre = design @ nnls(design * root[:, None], estimate * root)[0]
+        rows = np.vstack([design * root[:, None], np.eye(len(prior))])
+        centre = design @ nnls(rows, np.append(estimate * root, prior))[0]
         ratio = weight**2 @ (estimate - centre) ** 2 / weight.sum()
         between = max(between * float(np.clip(ratio, 0.2, 5)), 1e-6)
         if np.allclose(before[0], centre, 1e-4) and np.isclose(before[1], between, 1e-4):
