@@ -320,6 +320,43 @@ def test_the_profile_likelihood_is_the_largest_one_for_each_effect(n_batches):
             assert value == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("coverages", [[(2, 3, 1)], [(1, 2, 20)], [(5, 9, 100, 3, 2), (1, 4, 0)]])
+@pytest.mark.parametrize("rho", [0.0, 0.1, 0.5])
+def test_the_likeness_of_positions_is_unbiased_for_any_coverage(coverages, rho):
+    """Of beta-binomial counts, in one batch or two of different levels."""
+    rng, n = np.random.default_rng(0), 60_000
+    batches = []
+    for p, coverage in zip((0.7, 0.4), coverages, strict=False):
+        covered = np.repeat(np.array(coverage)[:, None], n, 1)
+        level = rng.beta(p * (1 / rho - 1), (1 - p) * (1 / rho - 1), covered.shape) if rho else p
+        counted = (sp.csr_matrix(rng.binomial(covered, level)), sp.csr_matrix(covered))
+        names = np.arange(len(coverage)).astype(str), np.arange(n).astype(str)
+        unit = np.zeros(len(coverage), int)
+        (sums,) = level_tests.level_sums(levels.stacked(*counted, *names), unit, 1, None)
+        batches.append(sums.of([0]))
+    moments = level_tests._moments(batches)
+    told = moments.unit_of(np.full(n, rho))
+    found = moments.excess.sum() / told.sum()
+    assert found == pytest.approx(rho, abs=0.01 + 0.02 * rho)
+
+
+@pytest.mark.parametrize("deep", [1, 50])
+def test_unequal_coverage_of_a_small_group_makes_no_region_differ(deep):
+    rng = np.random.default_rng(0)
+    level = expit(rng.normal(0.7, 1.5, N_REGIONS))
+    for n in (3, 5, 10):
+        depth = 4 * rng.lognormal(0, 1.5, (100 + n, 1))
+        depth[0] *= deep
+        covered = rng.poisson(np.repeat(depth, N_REGIONS, 1))
+        methylated = rng.binomial(covered, rng.beta(9 * level, 9 * (1 - level), covered.shape))
+        names = np.arange(100 + n).astype(str), np.arange(N_REGIONS).astype(str)
+        counts = levels.stacked(sp.csr_matrix(methylated), sp.csr_matrix(covered), *names)
+        (sums,) = level_tests.level_sums(counts, (np.arange(100 + n) >= n).astype(int), 2, None)
+        evidence = level_tests.level_evidence([(sums.of([0]), sums.of([1]))])
+        found = posterior.posterior_of(evidence, 0.25)
+        assert not (posterior.q_values(found.prob) <= 0.05).any()
+
+
 def test_effective_counts_have_the_variance_of_the_proportion():
     """Over many draws, the variance of a group's level is p (1 - p) by its effective counts."""
     rng = np.random.default_rng(0)

@@ -93,26 +93,40 @@ def likenesses(pairs: Sequence[tuple[LevelSums, LevelSums]]) -> list[np.ndarray]
 def _moments(batches: Sequence[LevelSums]) -> Moments:
     """Of one group, over its batches.
 
-    In each, Σ (m - c p)^2 - c p (1 - p) over cells has the mean rho p (1 - p) Σ c (c - 1).
+    With C = sum c, h = sum c^2 / C^2, P = sum c (c - 1), Q = sum c^2 (c - 1) and the level
+    q = sum m / C of a batch,
+
+        sum (m - c q)^2 has the mean p (1 - p) (C (1 - h) + rho (P (1 + h) - 2 Q / C)),
+        q (1 - q)       has the mean p (1 - p) (1 - 1 / C - rho (h - 1 / C)).
+
+    The first less C (1 - h) / (1 - 1 / C) times the second has the mean 0 where rho is 0, for any
+    coverage of the cells.
     """
-    excess, pairs, *powers = np.zeros((5, len(batches[0].covered)))
+    parts, (excess, pairs, *powers) = [], np.zeros((5, len(batches[0].covered)))
     for sums in batches:
-        p = sums.level
-        spread = p * (1 - p)
-        residual = sums.square - 2 * p * sums.product + p**2 * sums.covered2
-        excess += residual * sums.seen / np.maximum(sums.seen - 1, 1) - spread * sums.covered
-        pairs += spread * (sums.covered2 - sums.covered)
+        q, total = sums.level, np.maximum(sums.covered, 2)  # one position has residuals of 0
+        spread, h = q * (1 - q), sums.covered2 / total**2
+        pair, triple = sums.covered2 - sums.covered, sums.covered3 - sums.covered2
+        excess += sums.square - 2 * q * sums.product + q**2 * sums.covered2
+        excess -= spread * total**2 * (1 - h) / (total - 1)
+        unit = spread * (pair * (1 + h + (1 - h) / (total - 1)) - 2 * triple / total)
+        parts.append((unit, 1 - 1 / total, h - 1 / total))
+        pairs += spread * pair
         of_cells = (sums.covered2, sums.covered3, sums.covered4)
         for power, value in zip(powers, of_cells, strict=True):
             power += spread**2 * value
-    pairs[pairs <= _FEWEST_PAIRS] = 0
     second, third, fourth = powers
+
+    def unit_of(rho: np.ndarray) -> np.ndarray:
+        rho = rho.clip(0, 1)
+        units = [unit / np.maximum(one - rho * shared, 1e-9) for unit, one, shared in parts]
+        return np.where(pairs > _FEWEST_PAIRS, np.sum(units, axis=0), 0)
 
     def noise_of(rho: np.ndarray) -> np.ndarray:
         # twice the square of the variance of m - c p, summed over cells
         return 2 * ((1 - rho) ** 2 * second + 2 * rho * (1 - rho) * third + rho**2 * fourth)
 
-    return Moments(excess, lambda _: pairs, noise_of)
+    return Moments(excess, unit_of, noise_of)
 
 
 @dataclass
