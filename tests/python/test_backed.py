@@ -224,16 +224,16 @@ ANALYSES = {
 @pytest.mark.parametrize("name", ANALYSES)
 def test_what_needs_more_than_a_model_says_how_to_read(pair_folder, refused, name):
     backed = scmvp.read(pair_folder, backed=True)
-    refused(lambda: ANALYSES[name](backed), "backed=True are for SCMVP", "read them without")
+    refused(lambda: ANALYSES[name](backed), "backed=True work only in SCMVP", "read them without")
 
 
 def test_targets_on_disk_are_refused(pair_folder, simulated, tmp_path, refused):
     backed, file = scmvp.read(pair_folder, backed=True), tmp_path / "x.rds"
     file.write_text("")
     model = scmvp.SCMVP(simulated, n_clusters=3)
-    refused(lambda: model.add_to(backed), "backed=True are for SCMVP")
+    refused(lambda: model.add_to(backed), "backed=True work only in SCMVP")
     out = tmp_path / "y.rds"
-    refused(lambda: scmvp.add_to_rds(file, backed, out), "backed=True are for SCMVP")
+    refused(lambda: scmvp.add_to_rds(file, backed, out), "backed=True work only in SCMVP")
 
 
 def test_an_empty_cell_on_disk_is_removed_in_the_file(simulated, tmp_path, refused):
