@@ -271,14 +271,14 @@ class SCMVP(WithMethylation):
     ) -> None:
         """Write imputed profiles at given points of the latent, (n, D), as `impute_to_file` does.
 
-        `cells` are the n names. With `log`, log(1 + x) is written, and the threshold refers to
+        `cells` are n different names. With `log`, log(1 + x) is written, and the threshold refers to
         this scale.
         """
         path, fit = writable(path, self._files_read(), "HDF5"), self._fitted()
         with fit.on_its_threads():
             impute.to_file(
-                fit, self._plan.scope, path, latent, modality, cells, features, library_size,
-                batch, threshold, log, progress,
+                fit, self._plan.scope, path, latent, modality, cells, once(features),
+                library_size, batch, threshold, log, progress,
             )  # fmt: skip
 
     # ---- differential features

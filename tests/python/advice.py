@@ -327,6 +327,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "group1 is not given": "case groups",
         "put each cell in": "case groups",
     },
+    "impute": {"one for each point of the latent": "case latent_points"},
     "io": {
         "holds neither": "case kinds_of_files",
     },

@@ -1042,6 +1042,23 @@ def latent_points(w):
     for odd in (right[:, :3], right[:0], right * np.nan, [[1, 2], [1]]):
         yield lambda odd=odd: w.model.decode(odd, "rna"), lambda: w.model.decode(right, "rna")
 
+    def written(cells, threshold=None):
+        path = w.tmp / "points.h5ad"
+        path.unlink(missing_ok=True)
+        try:
+            w.model.decode_to_file(path, right, "rna", cells, threshold=threshold)
+        except InputError:
+            assert not path.exists()
+            raise
+        table = anndata.read_h5ad(path)
+        assert table.obs_names.tolist() == list(w.cells)
+        assert (np.asarray(table.X.sum(1)) > 0).all()
+
+    names = list(w.cells)
+    for odd in (names[:3], [*names, "a"], [*names[:-1], names[0]], None, "cell", [], iter(["a"])):
+        for threshold in (None, 1.0):
+            yield lambda odd=odd, at=threshold: written(odd, at), lambda: written(iter(names))
+
 
 @case
 def odd_kinds(w):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,13 @@ import torch
 from ..arguments import Names, number, positive
 from ..data.covariates import Batch
 from ..data.scope import Scope
+from ..errors import InputError
 from ..fit.fitted import Fitted
 from ..modalities import MODALITIES
 from ..nn.module import PairedMixtureVAE
 from ..nn.networks import Decoder
 from ..progress import Listener, counted, followed
+from ..words import count_of
 from .hdf5 import write_blocks
 
 BLOCK_BYTES = 64 << 20  # of decoder output held at a time
@@ -68,6 +70,7 @@ def to_file(
     if isinstance(features, Iterator):
         features = list(features)  # it is read twice
     blocks = imputed(fit, scope, latent, modality, features, library_size, batch)
+    cells = _names_of(cells, len(latent))
     if log:
         blocks = map(np.log1p, blocks)
     names = scope.names(modality) if features is None else features
@@ -84,6 +87,21 @@ def to_file(
     name = f"imputing {MODALITIES[modality].group}"
     with followed(progress) as (stages, _), stages.stage(name) as report:
         write_blocks(path, counted(blocks, n_blocks, report), cells, names, threshold, about)
+
+
+def _names_of(cells: Names, n: int) -> list[str]:
+    """The names of n points of the latent, or a refusal."""
+    if isinstance(cells, str) or not isinstance(cells, Iterable):
+        given = f"is {cells!r}"
+    else:
+        names = [str(name) for name in cells]
+        different = len(set(names))
+        if len(names) == different == n:
+            return names
+        given = f"has {count_of(len(names), 'name')}, {different:,} of them different"
+    raise InputError(
+        f"cells {given}; give {count_of(n, 'different name')}, one for each point of the latent"
+    )
 
 
 @torch.no_grad()
