@@ -536,7 +536,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "no expression of any gene": NOTE,
     },
     "rengine": {
-        "R is needed": WITHOUT,
+        "(there is no R on PATH)": WITHOUT,
+        "R is needed and was not found ({where})": WITHOUT,
         "cannot be loaded": WITHOUT,
         "the answer of R cannot be read": DAMAGE,
         "engine must be": STATES,

@@ -698,6 +698,22 @@ def test_without_r(tmp_path, refused, monkeypatch):
         scmvp.read_rds(tmp_path / "x.rds", engine="rpy2")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="PATH")
+def test_without_r_beside_rpy2(tmp_path, monkeypatch):
+    pytest.importorskip("rpy2")
+    (tmp_path / "x.rds").write_bytes(b"")
+    for name in ("SCMVP_RSCRIPT", "R_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(scmvp.RError, match="not found .there is no Rscript on PATH"):
+        scmvp.read_rds(tmp_path / "x.rds")
+    monkeypatch.setattr(rengine, "_rinterface", None)
+    monkeypatch.setitem(sys.modules, "rpy2.rinterface", None)
+    monkeypatch.delattr("rpy2.rinterface", raising=False)
+    with pytest.raises(scmvp.RError, match="not found .there is no R on PATH"):
+        scmvp.read_rds(tmp_path / "x.rds", engine="rpy2")
+
+
 def fake_rscript(folder: Path, body: str) -> str:
     path = folder / "Rscript"
     path.write_text(f"#!/bin/sh\n{body}\n")
@@ -726,7 +742,8 @@ def test_without_the_r_package(simulated, monkeypatch, tmp_path, refused):
     code = 'cat(nzchar(system.file(package = "scMVP")))'
     if rscript("-e", code).endswith("TRUE"):
         pytest.skip("scMVP is in R's own library")
-    refused(lambda: scmvp.run_cicero(mdata, verbose=False), "R package scMVP", "R CMD INSTALL")
+    sentence = refused(lambda: scmvp.run_cicero(mdata, verbose=False), "R package scMVP")
+    assert sentence.endswith("run R CMD INSTALL .")  # with the folder that it installs
 
 
 @pytest.mark.slow
@@ -777,6 +794,105 @@ def test_notes_point_at_the_caller(objects, object_of, tmp_path, kept):
 
 
 # ---- the walk-through
+
+
+# R that runs for half a minute unless it is interrupted, or ends at once
+ENDLESS = """function(request, result) {
+  end <- Sys.time() + 30
+  cat("begun\\n", file = stderr())
+  while (endless && Sys.time() < end) sqrt(2)
+  file.copy(request, result)
+}"""
+HANDLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from scmvp.r import rengine
+
+def send():
+    os.kill(os.getpid(), signal.SIGINT)
+
+def begun(line):
+    if line == "begun":
+        send() if at_once else threading.Timer(0.3, send).start()
+
+def call():
+    started = time.monotonic()
+    try:
+        rengine._inside(Path("request"), Path("result"), begun)
+        said = "ran"
+    except BaseException as error:
+        said = f"{type(error).__name__} {error}"
+    return said if time.monotonic() - started < 15 else f"late {said}"
+
+def raising(*_):
+    raise ValueError("mine")
+
+def noting(*_):
+    noted.append(True)
+
+noted = []
+rengine._SCRIPT = Path("endless.R")
+for handler in (raising, signal.default_int_handler, noting, signal.SIG_IGN):
+    for at_once in (True, False):
+        signal.signal(signal.SIGINT, handler)
+        raises = handler in (raising, signal.default_int_handler)
+        rengine._start_rpy2()
+        from rpy2 import rinterface
+        rinterface.globalenv["endless"] = rinterface.BoolSexpVector([raises])
+        said = call()
+        time.sleep(0 if raises else 0.5)
+        print(said, signal.getsignal(signal.SIGINT) is handler)
+print(len(noted))
+threads = threading.Thread(target=lambda: print(call()))
+threads.start()
+threads.join()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupt_ends_r_inside_python_and_handlers_stay(tmp_path):
+    pytest.importorskip("rpy2")
+    (tmp_path / "endless.R").write_text(ENDLESS)
+    (tmp_path / "request").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", HANDLED],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(scmvp.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = ["ValueError mine", "KeyboardInterrupt ", "ran", "ran"]
+    lines = [f"{said} True" for said in expected for _ in range(2)]
+    assert done.stdout.splitlines() == [*lines, "2", "ran"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", ["process", "rpy2"])
+def test_names_beyond_ascii_in_the_locale_c(given, simulated, tmp_path):
+    if given == "rpy2":
+        pytest.importorskip("rpy2")
+    if not r_has("SeuratObject"):
+        pytest.skip("SeuratObject is not installed")
+    mdata = simulated[:20].copy()
+    mdata.obs["été"] = "ü"
+    mdata.write_h5mu(tmp_path / "x.h5mu")
+    code = (
+        "import mudata, scmvp\n"
+        "scmvp.write_rds(mudata.read_h5mu('x.h5mu'), 'ö.rds', engine=ENGINE)\n"
+        "assert set(scmvp.read_rds('ö.rds', engine=ENGINE).obs['été']) == {'ü'}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"ENGINE = '{given}'\n{code}"],
+        cwd=tmp_path,
+        env={**os.environ, "LC_ALL": "C", "PYTHONPATH": str(Path(scmvp.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ö.rds").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

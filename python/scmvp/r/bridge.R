@@ -50,7 +50,7 @@ quoted <- function(x, shown = 5) if (length(x) == 0) "none" else some_names(x, s
 
 needs <- function(package, at_least = NULL) {
   remedy <- switch(package,
-    scMVP = "install it in R, from the folder of scMVP: R CMD INSTALL .",
+    scMVP = "in a terminal, in the folder of scMVP, run R CMD INSTALL .",
     SeuratObject = "install it in R: install.packages(\"SeuratObject\")",
     paste0("install it in R: BiocManager::install(\"", package, "\")")
   )
@@ -84,8 +84,9 @@ in_python <- function(sentence) {
     pattern <- paste0("(^|[^A-Za-z.])", gsub(".", "[.]", name, fixed = TRUE), "($|[^A-Za-z])")
     sentence <- gsub(pattern, paste0("\\1", ours, "\\2"), sentence)
   }
-  # Python's sentences about a file or an argument have no full stop
-  sub("[.]$", "", gsub("([a-z_]) =([.,;)]|$)", "\\1\\2", sentence))
+  sentence <- sub("^lambda must", "lambda_ must", sentence)
+  # Python's sentences about a file or an argument have no full stop; 'R CMD INSTALL .' stays
+  sub("([^ ])[.]$", "\\1", gsub("([a-z_]) =([.,;)]|$)", "\\1\\2", sentence))
 }
 
 # Calls an exported function with arguments named in snake_case; what it has no argument for is
@@ -99,11 +100,12 @@ call_scmvp <- function(name, arguments, options) {
     known <- c(known, names(earlier)[!earlier %in% names(arguments)])
   }
   snake <- gsub(".", "_", known, fixed = TRUE)
+  shown <- sub("^lambda$", "lambda_", snake) # a word of Python
   unknown <- setdiff(names(options), snake)
   if (length(unknown) > 0) {
     refuse(
       name, "() has no argument ", quoted(unknown), "; its arguments are ",
-      paste(snake, collapse = ", ")
+      paste(shown, collapse = ", ")
     )
   }
   names(options) <- known[match(names(options), snake)]
@@ -157,7 +159,19 @@ call_lasso <- function(rna, peaks, ranges, gene_coords, coordinates, groups, opt
 
 # ---- one call ------------------------------------------------------------------------------------
 
-answer <- function(request, result) {
+# Names beyond ASCII need a locale that has them, which the R inside Python may not have.
+with_utf8 <- function(f) {
+  before <- Sys.getlocale("LC_CTYPE")
+  on.exit(Sys.setlocale("LC_CTYPE", before))
+  for (locale in c("C.UTF-8", "en_US.UTF-8")) {
+    if (!l10n_info()[["UTF-8"]]) suppressWarnings(Sys.setlocale("LC_CTYPE", locale))
+  }
+  f()
+}
+
+answer <- function(request, result) with_utf8(function() answer_in_utf8(request, result))
+
+answer_in_utf8 <- function(request, result) {
   warnings <- character()
   asked <- list(verb = "")
   outcome <- tryCatch(
@@ -187,7 +201,7 @@ answer <- function(request, result) {
       }
     ),
     error = function(e) {
-      where <- if (!inherits(e, c("scmvp_error", "scmvp_error_input", "scmvp_error_package"))) {
+      where <- if (!inherits(e, "scmvp_error") && !is.null(conditionCall(e))) {
         deparse(conditionCall(e))[1]
       }
       list(error = paste(c(conditionMessage(e), where), collapse = ", in "), class = class(e))

@@ -44,15 +44,16 @@ with_results <- function(object, cells, only_these) {
   unknown <- setdiff(cells, here)
   if (length(unknown) > 0) {
     refuse(
-      length(unknown), " cells of the results are not in it (", quoted(unknown, 3),
+      count_of(length(unknown), "cell"), " of the results ", is_are(length(unknown)),
+      " not in it (", quoted(unknown, 3),
       "); give the results of cells of this object"
     )
   }
   missing <- setdiff(here, cells)
   if (length(missing) > 0 && !only_these) {
     refuse(
-      "the results lack ", length(missing), " of its ", length(here), " cells (",
-      quoted(missing, 3), "); compute them for all cells, or keep only the cells with results: ",
+      "the results lack ", format_count(length(missing)), " of its ",
+      count_of(length(here), "cell"), " (", quoted(missing, 3), "); compute them for all cells, or keep only the cells with results: ",
       "cells=\"shared\""
     )
   }
@@ -132,8 +133,8 @@ seurat_assay <- function(part, chromatin) {
   changed <- which(rownames(assay) != names)
   if (length(changed) > 0) {
     note(
-      "assay '", part$name, "': Seurat has changed ", length(changed), " feature names (first: '",
-      names[changed[1]], "' is now '", rownames(assay)[changed[1]], "')"
+      "assay '", part$name, "': Seurat has changed ", count_of(length(changed), "feature name"),
+      " (first: '", names[changed[1]], "' is now '", rownames(assay)[changed[1]], "')"
     )
   }
   assay <- with_layers(assay, part)

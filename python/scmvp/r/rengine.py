@@ -11,6 +11,7 @@ Values travel through a temporary file in R's own format (`rserial`) either way.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -18,9 +19,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -94,15 +97,9 @@ def _one_line(text: str) -> str:
 def _engine(name: str) -> Callable[[Path, Path, Say], None]:
     if name not in ENGINES:
         raise InputError(f"engine must be one of {', '.join(map(repr, ENGINES))}, not '{name}'")
-    if name == "rpy2" or (name == "auto" and find_rscript() is None and _has_rpy2()):
+    if name == "rpy2" or (name == "auto" and find_rscript() is None and _rpy2_finds_r()):
         return _inside
     return _process
-
-
-def _has_rpy2() -> bool:
-    from importlib.util import find_spec
-
-    return sys.modules.get("rpy2", "") is not None and find_spec("rpy2") is not None
 
 
 # ---- a process -----------------------------------------------------------------------------------
@@ -191,6 +188,10 @@ def _end(process: subprocess.Popen) -> None:
 
 # ---- rpy2 ----------------------------------------------------------------------------------------
 
+# says on standard error that there is no R, which is in our sentence
+logging.getLogger("rpy2.situation").addHandler(logging.NullHandler())
+
+_rinterface: Any = None  # once R is started
 _answer: Any = None
 
 
@@ -202,23 +203,66 @@ def _inside(request: Path, result: Path, say: Say) -> None:
     before = callbacks.consolewrite_warnerror
     callbacks.consolewrite_warnerror = lambda text: say(text.rstrip()) if text.strip() else None
     try:
-        if _answer is None:
-            code = rinterface.StrSexpVector([_SCRIPT.read_text(encoding="utf-8")])
-            base = rinterface.baseenv
-            room = base["new.env"]()
-            folder = rinterface.StrSexpVector([str(_SCRIPT.parent)])
-            base["assign"](rinterface.StrSexpVector(["scmvp_inside"]), True, envir=room)
-            base["assign"](rinterface.StrSexpVector(["scmvp_folder"]), folder, envir=room)
-            _answer = base["eval"](base["parse"](text=code, **{"keep.source": False}), room)
-        paths = [rinterface.StrSexpVector([str(path)]) for path in (request, result)]
-        _answer(*paths)
+        with _interrupts_end_r():
+            if _answer is None:
+                _answer = _answer_of(rinterface)
+            paths = [rinterface.StrSexpVector([str(path)]) for path in (request, result)]
+            _answer(*paths)
     except rinterface.embedded.RRuntimeError as error:
         raise RError(f"R failed: {_one_line(str(error))}") from error
     finally:
         callbacks.consolewrite_warnerror = before
 
 
+def _answer_of(rinterface: Any) -> Any:
+    """The function of `bridge.R`."""
+    code = rinterface.StrSexpVector([_SCRIPT.read_text(encoding="utf-8")])
+    base = rinterface.baseenv
+    room = base["new.env"]()
+    folder = rinterface.StrSexpVector([str(_SCRIPT.parent)])
+    base["assign"](rinterface.StrSexpVector(["scmvp_inside"]), True, envir=room)
+    base["assign"](rinterface.StrSexpVector(["scmvp_folder"]), folder, envir=room)
+    return base["eval"](base["parse"](text=code, **{"keep.source": False}), room)
+
+
+@contextmanager
+def _interrupts_end_r() -> Iterator[None]:
+    """Call the caller's handler of Ctrl-C while R runs; what it raises ends R and is raised then.
+
+    Without this it is raised in a callback of rpy2, which most often loses it.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    # a signal that is ignored, or ends the process, needs no help; other threads get none
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    from rpy2.rinterface_lib import openrlib
+
+    pending = "UserBreak" if os.name == "nt" else "R_interrupts_pending"
+    raised: list[BaseException] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        try:
+            handler(number, frame)
+        except BaseException as error:
+            raised.append(error)
+            setattr(openrlib.rlib, pending, 1)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if raised:
+            setattr(openrlib.rlib, pending, 0)  # R may have ended before it saw it
+            raise raised[0] from None
+
+
 def _start_rpy2() -> Any:
+    global _rinterface
+    if _rinterface is not None:
+        return _rinterface
+    handler = signal.getsignal(signal.SIGINT)
     try:
         with warnings.catch_warnings():
             # Starting R redefines environment variables; rpy2 warns of each.
@@ -226,17 +270,45 @@ def _start_rpy2() -> Any:
             from rpy2 import rinterface
 
             rinterface.initr()
-            return rinterface
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # missing, no R, or versions that do not go together
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RError(
-            f"the Python package rpy2{_rpy2_version()} cannot be loaded ({reason}); install one "
-            f"that goes with your R ({sys.executable} -m pip install 'rpy2==3.5.17' for R before "
-            "4.5, 'rpy2>=3.6' from 4.5 on), or use engine='process' with Rscript on the PATH, "
-            "which needs no rpy2"
-        ) from error
+        raise _cannot_be_loaded(error) from error
+    finally:
+        # rpy2 puts the default in the place of the caller's handler
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+    _rinterface = rinterface
+    return rinterface
+
+
+def _cannot_be_loaded(error: BaseException) -> RError:
+    if _has_rpy2() and not _rpy2_finds_r():
+        return RError(
+            "R is needed and was not found (there is no R on PATH); install R 4.2 or later, or put "
+            "the folder of its program R on PATH"
+        )
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return RError(
+        f"the Python package rpy2{_rpy2_version()} cannot be loaded ({reason}); install one "
+        f"that goes with your R ({sys.executable} -m pip install 'rpy2==3.5.17' for R before "
+        "4.5, 'rpy2>=3.6' from 4.5 on), or use engine='process' with Rscript on the PATH, "
+        "which needs no rpy2"
+    )
+
+
+def _has_rpy2() -> bool:
+    from importlib.util import find_spec
+
+    return sys.modules.get("rpy2", "") is not None and find_spec("rpy2") is not None
+
+
+def _rpy2_finds_r() -> bool:
+    if not _has_rpy2():
+        return False
+    from rpy2 import situation
+
+    return situation.get_r_home() is not None
 
 
 def _rpy2_version() -> str:
