@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import scipy.sparse as sp
@@ -88,7 +89,8 @@ def read(directory: str | os.PathLike, device: str) -> Saved:
     Raises:
         ModelFileError: A part is missing or broken, or of another version or shape.
     """
-    picked, file = pick_device(device), as_path(directory) / storage.INFO_FILE
+    directory = as_path(directory)
+    picked, file = pick_device(device), directory / storage.INFO_FILE
     while True:
         seen = stamp_of(file)
         info = storage.load_info(directory)
@@ -104,7 +106,7 @@ def read(directory: str | os.PathLike, device: str) -> Saved:
     return found
 
 
-def _of_info(info: dict[str, Any], directory: str | os.PathLike) -> Saved:
+def _of_info(info: dict[str, Any], directory: Path) -> Saved:
     account, layers = info["account"], tuple(info["layers"])
     n_components, insertions = account["n_components"], account["atac_insertions"]
     features = {

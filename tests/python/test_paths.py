@@ -115,6 +115,20 @@ def test_the_home_folder_is_known_by_its_sign(tmp_path, monkeypatch, refused):
     assert endings._stamp(Namespace(out="~nobody-there/x")) is None
 
 
+def test_a_model_in_the_home_folder(place, monkeypatch):
+    monkeypatch.setenv("HOME", str(place))
+    expected = scmvp.SCMVP.load(place / MODEL)
+    expected.save("~/saved")
+    again = scmvp.SCMVP.load("~/saved")
+    assert again.info()["weights_sha256"] == expected.info()["weights_sha256"]
+    assert (place / "saved").is_dir()
+    assert run("embed", f"~/{MODEL}", "~/cells.h5mu", "--out", "~/x.csv").returncode == 0
+    assert (place / "x.csv").exists()
+    (place / "saved" / "weights.safetensors").unlink()
+    with pytest.raises(scmvp.ModelFileError, match="has no weights.safetensors"):
+        scmvp.SCMVP.load("~/saved")
+
+
 def test_a_zarr_is_not_written_into(place, monkeypatch):
     pytest.importorskip("zarr")
     monkeypatch.chdir(place)
