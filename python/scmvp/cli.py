@@ -31,7 +31,7 @@ from .data.types import Expected
 from .endings import ended, unseen_messages_dropped
 from .errors import InputError, InputNote
 from .files import as_path, json_text, whole_file, whole_folder
-from .flags import in_flags, parser
+from .flags import WAYS_TO_READ, in_flags, parser
 from .modalities import MODALITIES, feature_of
 from .outputs import (
     describe_account,
@@ -197,6 +197,8 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
     from .report.write import write_report
 
     result, out = result_folder(arguments), output_file(arguments)
+    if arguments.input is None:
+        _refuse_ways_to_read(arguments)
     model = _load(result / "model", messages)
     how = {name: getattr(arguments, name) for name in ("n_clusters", "resolution", "title", "seed")}
     how |= {name: getattr(arguments, name) for name in ("markers", "columns", "groupby")}
@@ -209,6 +211,16 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
         write_report(out, model, names, latent, stages=messages.stages, **how)
     messages.show(f"{arguments.out}: report written")
     return 0
+
+
+def _refuse_ways_to_read(arguments: argparse.Namespace) -> None:
+    """Refuse what says how INPUT is read, where there is none."""
+    for name, unset in WAYS_TO_READ.items():
+        if getattr(arguments, name) != unset:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{flag} is about INPUT, which is not given; give it after DIR, or leave out {flag}"
+            )
 
 
 def _impute(arguments: argparse.Namespace, messages: _Messages) -> int:

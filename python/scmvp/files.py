@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -140,9 +141,9 @@ def whole_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Pat
     target = _followed(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(target)
-    partial.mkdir()
     try:
         with _named_as(partial, path):
+            partial.mkdir()
             yield partial
             for folder, _, names in os.walk(partial, topdown=False):
                 for name in names:
@@ -205,6 +206,15 @@ def _refuse_format(path: Path, written: str) -> None:
             f"the output is {written}, but '{path}' has the ending of another format; give a name "
             f"that ends in {_ENDINGS[written][0]}"
         )
+
+
+def takes_folders(folder: Path) -> bool:
+    """Whether a folder can be made in one that is there; access() says so of /proc, too."""
+    try:
+        Path(tempfile.mkdtemp(SUFFIX, ".", folder)).rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def stamp_of(path: Path) -> tuple[int, int, int] | None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
-from .files import SUFFIX, json_text
+from .files import SUFFIX, json_text, takes_folders
 from .modalities import MODALITIES, listed
 from .words import count_of
 
@@ -27,7 +27,7 @@ _LEFTOVER = re.compile(rf"[.].*{re.escape(SUFFIX)}|weights[.][0-9a-f]+[.]safeten
 def refuse_output_folder(out: Path, overwrite: bool) -> None:
     """Say before the fit, not after it, that the results have no place to go."""
     parent = next(folder for folder in out.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
+    if not takes_folders(parent):
         raise InputError(f"{out} cannot be made: {parent} is not a writable folder")
     if not out.exists():
         return

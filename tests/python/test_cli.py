@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from commands import FIT, SOURCE, assert_refused, environment, run
 
 import scmvp
-from scmvp import cli
+from scmvp import cli, files
 from scmvp.outputs import FIT_OUTPUTS
 
 SUMMARY = {
@@ -354,6 +354,25 @@ def test_a_latent_is_read_by_name(fitted, tmp_path):
     ):
         for ran in run_on(changed):
             assert_refused(ran, f"'{result / 'latent.csv'}'", words)
+
+
+def test_a_report_without_cells_refuses_how_to_read_them(fitted, tmp_path):
+    out = tmp_path / "x.html"
+    for flag, *value in (
+        ("--backed", "no"), ("--mosaic",), ("--rna-layer", "X"), ("--atac-layer", "X"),
+        ("--protein-layer", "X"),
+    ):  # fmt: skip
+        assert_refused(run("report", fitted, "--out", out, flag, *value), f"{flag} is about INPUT")
+    assert not out.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_fit(cells):
+    if not Path("/proc/self").is_dir():
+        pytest.skip("no /proc, where root may write but cannot")
+    assert_refused(run("fit", cells, "--out", "/proc/x", *FIT), "/proc/x cannot be made")
+    with pytest.raises(OSError) as caught, files.whole_folder("/proc/x"):
+        pass
+    assert caught.value.filename == "/proc/x"
 
 
 def test_refusals_are_of_what_was_given(fitted, cells, tmp_path):
