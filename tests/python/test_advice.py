@@ -1468,7 +1468,8 @@ def cicero(w):
 
     yield run(), run(reduction="X_lsi")
     yield run(), there
-    yield run(dims=[99]), run(reduction="X_lsi", dims=[0, 3])
+    for dims in ([99], 3, []):
+        yield run(dims=dims), run(reduction="X_lsi", dims=[0, 3])
     yield run("peaks"), run(w.mdata)
     yield run("peaks"), run(w.atac, groups="none")
     yield run(w.atac, groups="none", dims=[0]), run(w.atac, groups="none")
@@ -1489,8 +1490,8 @@ def cicero(w):
 def lasso(w):
     coordinates = pd.DataFrame({"gene": w.rna.var_names, "chrom": "chr1", "tss": 1})
 
-    def links(data, genes=coordinates, **given):
-        return lambda: scmvp.link_peaks_lasso(data, genes, **given)
+    def links(data, where=coordinates, names=None, **given):
+        return lambda: scmvp.link_peaks_lasso(data, where, genes=names, **given)
 
     half = w.mdata.copy()
     for modality in ("rna", "atac"):
@@ -1511,6 +1512,9 @@ def lasso(w):
         scmvp.link_peaks_lasso(bare)
 
     yield links(bare, None), columns
+    name = w.rna.var_names[0]
+    for genes in (name, 3):
+        yield links(w.mdata, names=genes), links(w.mdata, names=[name])
 
 
 @case
@@ -1522,6 +1526,9 @@ def written_for_r(w):
     half = w.mdata.copy()
     half["rna"].layers["a"], half["rna"].X = half["rna"].X.copy(), half["rna"].X * 0.5
     yield write(half), write(half, rna_layer="a")
+    unnamed = w.mdata.copy()
+    unnamed["rna"].var_names = ["", *w.rna.var_names[1:]]
+    yield write(unnamed), write(w.mdata)
     (w.tmp / "object.rds").write_text("")
 
     def add(imputed):

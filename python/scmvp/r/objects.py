@@ -23,7 +23,7 @@ from ..data.names import as_names, note
 from ..data.places import place_in_memory, places_of, raw_in_place, remedy
 from ..data.values import holds_counts
 from ..errors import InputError
-from ..modalities import label_of
+from ..modalities import feature_of, label_of
 from ..words import count_of, name_some
 from .rserial import Named
 from .tables import vectors
@@ -124,6 +124,17 @@ def features_by_cells(values: Any, cells: Iterable[str], features: Iterable[str]
     return Named(values, list(cells), list(features))
 
 
+def check_names_for_r(modality: str, cells: np.ndarray, features: np.ndarray) -> None:
+    """Refuse what `check_names` refuses, and empty names."""
+    check_names(modality, cells, features)
+    for axis, names, word in (("obs", cells, "cell"), ("var", features, feature_of(modality))):
+        if (names == "").any():
+            raise InputError(
+                f"a {word} name of the {label_of(modality)} modality is empty, which R does not "
+                f"take; change it in {axis}_names"
+            )
+
+
 def features_part(
     adata: AnnData, modality: str, layer: str | None, spelling: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -136,11 +147,11 @@ def features_part(
         spelling: What R calls layers.
 
     Raises:
-        InputError: It holds no counts.
+        InputError: It holds no counts, or has an empty name.
     """
     adata, layer = raw_in_place(adata, layer)
     cells, features = as_names(adata.obs_names), as_names(adata.var_names)
-    check_names(modality, cells, features)
+    check_names_for_r(modality, cells, features)
     places = places_of(adata)
     values = place_in_memory(places, modality, layer).values()
     named = features_by_cells(values, cells, features)

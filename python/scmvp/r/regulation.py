@@ -8,22 +8,24 @@ here are those of R with '_' for '.'; `?RunCicero` in R describes them.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from ..arguments import positive
 from ..data.annotated import LATENT, in_order_of
-from ..data.checks import check_names, match_cells
+from ..data.checks import match_cells
 from ..data.containers import is_mudata, modality_pair, peaks_in
 from ..data.names import as_names
 from ..data.places import place_in_memory, places_of
 from ..data.values import holds_counts
 from ..errors import InputError
+from ..files import as_path
 from ..modalities import label_of
-from .objects import PREFIX, features_by_cells
+from .objects import PREFIX, check_names_for_r, features_by_cells
 from .rengine import call
 from .rserial import Named
 
@@ -228,6 +230,8 @@ def link_peaks_lasso(
         KeyboardInterrupt: Interrupted; R is ended.
     """
     rna, atac = modality_pair(data)
+    if isinstance(genes, str) or not isinstance(genes, Iterable | None):
+        raise InputError(f"genes must be given as a list of names, not as {genes!r}")
     if "lambda_" in options:  # a word of Python
         options["lambda"] = options.pop("lambda_")
     for side, layer, also in (("rna", rna_layer, "rna_log"), ("peaks", atac_layer, None)):
@@ -271,7 +275,7 @@ def _values(
 ) -> Named:
     """X or a layer; a note says where X disagrees with what should be the counts."""
     cells, features = as_names(adata.obs_names), as_names(adata.var_names)
-    check_names(modality, cells, features)
+    check_names_for_r(modality, cells, features)
     places = [place for place in places_of(adata) if place.is_layer or place.name == "X"]
     values = place_in_memory(places, modality, layer, argument=argument).values()
     named = features_by_cells(values, cells, features)
@@ -329,11 +333,14 @@ def _coordinates(
     if cells is not None:
         values = values[pd.Index(as_names(data.obs_names)).get_indexer(cells)]
     if dims is not None:
+        n = values.shape[1]
         try:
             values = values[:, list(dims)]
-        except IndexError as error:
+            if not values.size:
+                raise IndexError
+        except (IndexError, TypeError) as error:
             raise InputError(
-                f"dims must be from 0 to {values.shape[1] - 1}, the dimensions of '{reduction}'"
+                f"dims must be a list of numbers from 0 to {n - 1}, the dimensions of '{reduction}'"
             ) from error
     return values
 
@@ -353,17 +360,16 @@ def _groups(groups: Any) -> Any:
 
 def _genome(given: Any) -> Any:
     if isinstance(given, Mapping):
-        return pd.DataFrame(
-            {"chromosome": list(given), "length": np.array(list(given.values()), np.float64)}
-        )
+        lengths = [positive(f"the length of '{name}'", length) for name, length in given.items()]
+        return pd.DataFrame({"chromosome": list(given), "length": lengths})
     if isinstance(given, str | os.PathLike):
-        return os.fspath(given)
+        return str(as_path(given))
     return given
 
 
 def _gene_coordinates(given: Any, rna: AnnData) -> Any:
     if isinstance(given, str | os.PathLike):
-        return os.fspath(given)
+        return str(as_path(given))
     if given is not None:
         return given
     var = rna.var
