@@ -446,6 +446,8 @@ def test_names_that_are_one_name_in_seurat(simulated, tmp_path, kept):
     with pytest.warns(UserWarning, match="changed 2 feature names .first: 'g_0' is now 'g-0.1'"):
         scmvp.write_rds(MuData({"rna": rna, "atac": atac}), tmp_path / "x.rds", engine=kept)
     back = scmvp.read_rds(tmp_path / "x.rds", engine=kept)["rna"]
+    with pytest.warns(UserWarning, match="changed 1 feature name .first: 'h_1' is now 'h-1'"):
+        scmvp.write_rds(MuData({"rna": rna[:, 1:], "atac": atac}), tmp_path / "y.rds", engine=kept)
     assert list(back.var_names) == ["g-0.1", "g-0", "h-1", "i"]
     np.testing.assert_array_equal(back.X.toarray(), rna.X.toarray())
 
@@ -670,6 +672,12 @@ def test_refusals_of_regulation(with_latent, refused, kept):
     refused(lambda: scmvp.run_cicero(mdata, **places, **quiet), "no argument 'reduced_coordinates'")
     refused(lambda: scmvp.run_cicero(mdata, engine="java"), "engine must be")
     refused(lambda: scmvp.find_ccans(pd.DataFrame({"Peak1": []})), "coaccess")
+    for length in ("a", None, -1, np.nan):
+        refused(lambda length=length: scmvp.run_cicero(mdata, genome={"chr1": length}), "'chr1' is")
+    sentence = refused(lambda: scmvp.link_peaks_lasso(mdata, bogus=3, **quiet), "no argument")
+    assert {"lambda_", "lambda_sequence"} <= {*re.findall(r"\w+", sentence)}
+    assert "lambda" not in re.findall(r"\w+", sentence)
+    refused(lambda: scmvp.link_peaks_lasso(mdata, lambda_="x", **quiet), "lambda_ must be")
     smooth = mdata.copy()
     smooth["atac"].X = smooth["atac"].X * 0.3
     refused(lambda: scmvp.link_peaks_lasso(smooth, **quiet), "not counts", "peaks_imputed")
@@ -682,6 +690,21 @@ def test_refusals_of_regulation(with_latent, refused, kept):
 
 
 # ---- R that is missing, old, killed or interrupted
+
+
+@pytest.mark.parametrize("as_", ["Seurat", "SingleCellExperiment"])
+def test_empty_names_do_not_go_to_r(as_, simulated, tmp_path, refused, monkeypatch):
+    monkeypatch.setattr(rengine, "_process", None)
+    for names in ("obs_names", "var_names"):
+        rna, atac = simulated["rna"][:30].copy(), simulated["atac"][:30].copy()
+        for adata in (rna, atac) if names == "obs_names" else (atac,):
+            setattr(adata, names, ["", *getattr(adata, names)[1:]])
+        mdata = MuData({"rna": rna, "atac": atac})
+        refused(
+            lambda mdata=mdata: scmvp.write_rds(mdata, tmp_path / "x.rds", as_, engine="process"),
+            {"obs_names": "a cell name of the RNA", "var_names": "a peak name of the ATAC"}[names],
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_r(tmp_path, refused, monkeypatch):
