@@ -53,7 +53,8 @@ with_results <- function(object, cells, only_these) {
   if (length(missing) > 0 && !only_these) {
     refuse(
       "the results lack ", format_count(length(missing)), " of its ",
-      count_of(length(here), "cell"), " (", quoted(missing, 3), "); compute them for all cells, or keep only the cells with results: ",
+      count_of(length(here), "cell"), " (", quoted(missing, 3), "); compute them for all ",
+      "cells, or keep only the cells with results: ",
       "cells=\"shared\""
     )
   }
