@@ -271,8 +271,8 @@ class SCMVP(WithMethylation):
     ) -> None:
         """Write imputed profiles at given points of the latent, (n, D), as `impute_to_file` does.
 
-        `cells` are n different names. With `log`, log(1 + x) is written, and the threshold refers to
-        this scale.
+        `cells` are n different names. With `log`, log(1 + x) is written, and the threshold refers
+        to this scale.
         """
         path, fit = writable(path, self._files_read(), "HDF5"), self._fitted()
         with fit.on_its_threads():
