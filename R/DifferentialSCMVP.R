@@ -95,11 +95,12 @@
 #'   form of Seurat).
 #' @return A data frame with one row per feature and comparison: `feature`, `group`, `reference`;
 #'   `lfc`, `lfc_sd`, `lfc_low`, `lfc_high` (posterior log2 fold change, its sd and 95 % interval);
-#'   `lfc_model`, `lfc_model_sd`; `mean_group`, `mean_reference` (normalized counts),
+#'   `lfc_model`, `lfc_model_sd`; `mean_group`, `mean_reference` (normalized counts) and
 #'   `detected_group`, `detected_reference` (of the cells with counts in the modality, the
-#'   proportion that has counts of the feature); `prob_de` (probability of a fold change beyond the
-#'   threshold), `log_bayes_factor` (natural), `q_value`, `is_de`. For a single comparison, the row
-#'   names are the features.
+#'   proportion that has counts), of all cells, also of batches that the test leaves out, so that
+#'   their ratio may differ from `lfc`; `prob_de` (probability of a fold
+#'   change beyond the threshold), `log_bayes_factor` (natural), `q_value`, `is_de`. For a single
+#'   comparison, the row names are the features.
 #'
 #'   Groups are in the order of the factor levels. Within a group, features that are higher in the
 #'   group come first and features that are lower come last, each from the most to the least

@@ -48,9 +48,8 @@
 #' @return The object with an assay `assay.name` of z-scores, motifs x cells (data of a Seurat
 #'   assay, as `chromvar` of Signac; assay `z` of an altExp), and its default assay unchanged; or
 #'   the matrix. Motifs from a file are named by their identifier and gene (`MA0080.5-SPI1`). Values
-#'   are `NA` for motifs that are in no peak or whose background sets do not vary (such as a motif
-#'   in all peaks) and, for measured values, in cells with fewer than one expected read in the peaks
-#'   with the motif.
+#'   are `NA` for motifs that are in no peak or whose background sets do not vary and, for measured
+#'   values, in cells with fewer than one expected read in the peaks with the motif.
 #' @section Errors:
 #' `scmvp_error_input` if the motifs belong to other peaks or have values that are not finite, if
 #' `assay.name` is the name of another assay, or if the object does not contain the counts;

@@ -16,7 +16,8 @@
 #' @param atac.lead How far chromatin is ahead of expression along the path, in units of pseudotime.
 #' @param n.batches Number of batches, each with its own proportions of the types (metadata
 #'   `batch`).
-#' @param batch.effect Standard deviation of the log factor by which a batch changes a feature.
+#' @param batch.effect Standard deviation of the log factor by which a batch changes a feature; one
+#'   batch has no effect.
 #' @param seed Seed; R's own random numbers are not changed.
 #' @param backend Where Python runs; see [RunSCMVP()].
 #' @param ... Not used; an unknown argument causes an error that names it.

@@ -56,7 +56,7 @@ class Active(Clustered):
 
         Returns:
             AnnData of cells x motifs, as returned by `scmvp.motif_activity`. With decoded values,
-            only motifs that are in no peak or in all peaks have NaN.
+            only motifs that are in no peak, or whose background sets do not vary, have NaN.
         """
         found = motifs_of(motifs, self.peaks, gc=gc, fasta=fasta, p_value=p_value)
         profiles, cells = self._profiles(data, imputed, batch)

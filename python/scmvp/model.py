@@ -271,8 +271,7 @@ class SCMVP(WithMethylation):
     ) -> None:
         """Write imputed profiles at given points of the latent, (n, D), as `impute_to_file` does.
 
-        `cells` are n different names. With `log`, log(1 + x) is written, and the threshold refers
-        to this scale.
+        `cells` are n different names. With `log`, log(1 + x) is written and compared with the threshold.
         """
         path, fit = writable(path, self._files_read(), "HDF5"), self._fitted()
         with fit.on_its_threads():
@@ -324,11 +323,12 @@ class SCMVP(WithMethylation):
             the least probable. Columns: `feature`; `group`, `reference`; `lfc`, `lfc_sd`,
             `lfc_low`, `lfc_high` (posterior log2 fold change, its sd and its 95 % interval);
             `lfc_model`, `lfc_model_sd` (mean and sd of the log2 fold change of the decoded values
-            over samples of z); `mean_group`, `mean_reference` (normalized counts);
+            over samples of z); `mean_group`, `mean_reference` (normalized counts) and
             `detected_group`, `detected_reference` (of the cells with counts in the modality, the
-            proportion that has counts of the feature); `prob_de` (posterior probability of a fold
-            change beyond delta); `log_bayes_factor` (natural); `q_value`; `is_de`. `attrs` has the
-            log2 fold change of the typical gene, which was subtracted.
+            proportion that has counts), of all cells, also of batches that the test leaves
+            out; `prob_de` (posterior probability of a fold change beyond delta);
+            `log_bayes_factor` (natural); `q_value`; `is_de`. `attrs` has the log2 fold change of
+            the typical gene, which was subtracted.
 
         Raises:
             InputError: A group of `group1` is unknown or too small, or shares no batch with its

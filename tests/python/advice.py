@@ -290,6 +290,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "of adata.obs has no group": "case tables_for_scanpy",
         "of adata.obs holds numbers": "case tables_for_scanpy",
         "which scanpy cannot store": "case tables_for_scanpy",
+        "give the result of one call": "case tables_for_scanpy",
     },
     "genes": {
         "with genes; give a GTF or BED file": STATES,

@@ -1237,6 +1237,7 @@ def tables_for_scanpy(w):
     as_told.obs["code"] = as_told.obs["code"].astype("category")
     yield add(by_code, groupby="code"), add(by_code, as_told, "code")
     yield add(test(w.mdata, groupby="cell_type", only_pos=True)), add(table)
+    yield add(pd.concat([table, table])), add(table)
 
 
 @case

@@ -118,6 +118,16 @@ def test_a_gene_on_several_chromosomes_is_where_most_peaks_are(order):
 
 
 @QUIET
+def test_genes_keep_their_order_if_the_first_place_is_on_another_chromosome():
+    peaks = ["chr1-100-200", "chr1-300-400", "chr2-100-200"]
+    adata = AnnData(np.ones((2, 3), np.float32), var=pd.DataFrame(index=peaks))
+    names, on, start = ["b", "a", "b"], ["chr2", "chr1", "chr1"], [150, 350, 150]
+    genes = pd.DataFrame({"gene": names, "seqnames": on, "start": start, "strand": "+"})
+    genes["end"] = genes["start"] + 10
+    assert scmvp.gene_activity(adata, genes).var_names.tolist() == ["b", "a"]
+
+
+@QUIET
 def test_of_chromosomes_with_as_many_peaks_the_shorter_name_is_taken():
     peaks, _ = peaks_of(np.array(["chr6_alt-1-9", "chr6-1-9", "chrX-1-9", "chrY-1-9"]), "x")
     on = ["chr6_alt", "chr6", "chrY", "chrX", "chr10_fix", "chr10"]

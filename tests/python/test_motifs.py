@@ -222,7 +222,7 @@ def test_what_is_missing_is_told():
     with pytest.warns(InputNote, match="1 motif is in no peak .*'none'"):
         found = scmvp.motif_activity(adata, table.assign(none=0), gc=gc)
     assert np.isnan(found[:, "none"].X).all()
-    with pytest.warns(InputNote, match="GC content of 1 peak is not known"):
+    with pytest.warns(InputNote, match="GC content of 1 peak is not known and taken"):
         scmvp.motif_activity(adata, table, gc=gc.iloc[1:])
     empty = adata.copy()
     empty.X = sp.csr_matrix(np.vstack([np.zeros((1, 900)), adata.X.toarray()[1:]]), dtype="f4")

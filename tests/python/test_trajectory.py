@@ -148,6 +148,8 @@ def test_what_has_no_order_is_refused(refused):
     refused(lambda: call(points, root="a", groupby=np.full(300, "a")), "all cells")
     refused(lambda: call(points, root=0, groupby=np.full(3, "a")), "300 labels")
     refused(lambda: call(points, root=0, n_neighbors=300), "n_neighbors", "299")
+    refused(lambda: call(points, root=0, n_components=1), "n_components", "at least 2")
+    assert call(points, root=0, n_components=2).components.shape == (300, 2)
     refused(lambda: call(points * np.nan, root=0), "not finite")
     adata = AnnData(obsm={"X_other": points}, shape=(300, 0))
     refused(lambda: call(adata, root="1"), "X_scmvp", "X_other")

@@ -234,7 +234,7 @@ def tell_unknown_gc(gc: np.ndarray) -> np.ndarray:
         raise InputError("gc is not known for any peak; give it for each peak, or leave gc out")
     if unknown.any():
         note(
-            f"the GC content of {count_of(int(unknown.sum()), 'peak', 'is', 'are')} not known and "
+            f"the GC content of {count_of(int(unknown.sum()), 'peak')} is not known and "
             "taken to be the median of the others"
         )
     return np.where(unknown, np.median(gc[~unknown]), gc)

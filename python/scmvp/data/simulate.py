@@ -79,7 +79,8 @@ def simulate(
             modalities.
         ambient: Mean fraction of a cell's counts that come from the average of all cells.
         marker_fraction: Number of marker genes, and of marker peaks that are not linked to a gene,
-            of each type and of each lineage, as a fraction of the features.
+            of each type and of each lineage, as a fraction of the features. At least one each, and
+            together at most half of the features.
         gene_fold: Median ratio of the expression of a marker gene in its type to that in the
             others.
         peak_fold: Median ratio of the accessibility of a marker peak in its type to that in the
@@ -101,7 +102,8 @@ def simulate(
             which is that of the RNA. It stops at the end of the path.
         n_chromosomes: Number of chromosomes.
         n_batches: Number of batches, each with its own proportions of the types.
-        batch_effect: Standard deviation of the log factor by which a batch changes a feature.
+        batch_effect: Standard deviation of the log factor by which a batch changes a feature; one
+            batch has no effect.
         seed: Seed of all random numbers.
 
     Returns:

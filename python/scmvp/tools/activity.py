@@ -117,7 +117,8 @@ def weights_of(
     upstream = whole_number("upstream", upstream, at_least=0)
     decay, distance = whole_number("decay", decay), whole_number("distance", distance, at_least=0)
     intervals, at = peaks_of(peaks, "the data")
-    places = on_one_chromosome(read_genes(genes, known), intervals)
+    given = read_genes(genes, known)
+    places = on_one_chromosome(given, intervals)
     forward = places["strand"] != "-"
     # 0-based, ends exclusive, as the peaks
     start, end = places["start"].to_numpy() - 1, places["end"].to_numpy()
@@ -147,8 +148,8 @@ def weights_of(
             f"are {name_some(peaks)}); give genes of the same genome"
         )
     found = found.groupby(["gene", "peak"], sort=False, as_index=False)["weight"].max()
-    # a gene's first row may have no peak
-    order = pd.Index(pd.unique(places["gene"])).get_indexer(found["gene"])
+    # a gene's first row may have no peak, or be on another chromosome
+    order = pd.Index(pd.unique(given["gene"])).get_indexer(found["gene"])
     return found.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 

@@ -310,7 +310,7 @@ def _input_of(
         names = np.arange(counts.shape[1]) if features is None else np.asarray(list(features))
         if len(names) != counts.shape[1]:
             raise InputError(
-                f"there are {count_of(len(names), 'name')} for "
+                f"features has {count_of(len(names), 'name')} for "
                 f"{count_of(counts.shape[1], 'feature')}; give one name for each feature"
             )
         if isinstance(pseudotime, str):

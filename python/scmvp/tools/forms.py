@@ -132,6 +132,10 @@ def _refuse_others(adata: Any, table: pd.DataFrame, groupby: str) -> list[str]:
             f"column '{groupby}' of adata.obs has no group {name_some(unknown)}; give the column "
             "with the groups of the table"
         )
+    if table.duplicated(["group", "names"]).any():
+        raise InputError(
+            "table has several rows for a feature and group; give the result of one call"
+        )
     if table["group"].value_counts()[groups].nunique() > 1:
         raise InputError(
             "table has more features for some groups than for others, which scanpy cannot store; "

@@ -77,7 +77,7 @@ def diffusion(
         n_neighbors: Number of neighbors of a cell in the graph. None: 1/25 of the number of cells,
             at least 30 and at most 60. With fewer neighbors, the graph of a large data set may have
             a bottleneck at a branch.
-        n_components: Components of the diffusion map.
+        n_components: Components of the diffusion map, at least 2.
         branches: Also search for one fork of the path, as scanpy's `dpt` does. Cells between the
             branches, and all cells where none were found, have no branch.
         key_added: Prefix of the results' names.
@@ -100,7 +100,7 @@ def diffusion(
         )
     branches = flag("branches", branches)
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
-    n_components = whole_number("n_components", n_components, 1, len(latent) - 3)
+    n_components = whole_number("n_components", n_components, 2, len(latent) - 3)
     if n_neighbors is None:
         n_neighbors = min(max(len(latent) // 25, 30), 60, len(latent) - 1)
     n_neighbors = whole_number("n_neighbors", n_neighbors, 2, len(latent) - 1)
