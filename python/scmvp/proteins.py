@@ -60,6 +60,8 @@ class WithProteins(Active):
 
         This is the probability that a count exceeds the background. It depends on the position of
         the cell in the latent and not on the count of the protein in this cell (docs/MODEL.md, P).
+        Of a protein that no cell expresses, background and foreground cannot be told apart, and
+        the probability may be near 1 in all cells.
 
         Args:
             data: Other cells; the fitted ones when None.
