@@ -271,7 +271,7 @@ class SCMVP(WithMethylation):
     ) -> None:
         """Write imputed profiles at given points of the latent, (n, D), as `impute_to_file` does.
 
-        `cells` are n different names. With `log`, log(1 + x) is written and compared with the threshold.
+        `cells` are n different names. With `log`, the threshold refers to log(1 + x), too.
         """
         path, fit = writable(path, self._files_read(), "HDF5"), self._fitted()
         with fit.on_its_threads():

@@ -330,7 +330,8 @@ def test_proteins_stay_with_their_cells(cells, tmp_path, refused):
     np.testing.assert_array_equal(joined.X.toarray(), cells["ADT"][barcodes].X.toarray())
     for lacking, left in (("RNA", "atac"), ("ATAC", "rna")):  # what b has besides
         MuData({name: cells[name][some].copy() for name in (left, "ADT")}).write(paths["b"])
-        refused(lambda: scmvp.read_samples(paths), f"no {lacking} in 'b', but in 'a'")
+        said = f"{lacking} is missing in 'b' but present in 'a'"
+        refused(lambda: scmvp.read_samples(paths), said)
     MuData({name: cells[name][some].copy() for name in ("rna", "atac")}).write(paths["b"])
     with pytest.warns(scmvp.errors.InputNote, match="proteins are left out"):
         assert [*scmvp.read_samples(paths).mod] == ["rna", "atac"]
