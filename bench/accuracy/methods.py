@@ -378,7 +378,7 @@ def _embed_mofa(paired: Paired, seed: int, options: dict[str, Any]) -> list[Resu
 
 
 def pca_and_lsi_muon(mdata: mudata.MuData, seed: int) -> dict[str, np.ndarray]:
-    """20 components of the RNA and 2 to 30 of the ATAC of `preprocessed` cells, by modality."""
+    """20 components of the RNA and 2 to 31 of the ATAC of `preprocessed` cells, by modality."""
     import muon
     import scanpy as sc
 
