@@ -15,7 +15,8 @@
 #'
 #' @section Cells unlike the reference: The p-value of a query cell is (1 + m) / (1 + n): of the n
 #' labeled cells (at most 5,000 of them), m have a mean distance to their 15 (at most `n.neighbors`)
-#' nearest reference cells that is at least as large as that of the query cell. It is small for
+#' nearest reference cells that is at least as large as that of the query cell. With `calibration`,
+#' all of these distances are between latents of the query's modality. The p-value is small for
 #' cells that resemble no reference cells. Cells with a p-value below `unassigned.below` are
 #' `"unassigned"`; about the same proportion of the cells that do resemble the reference is also
 #' unassigned. If n is so small that 1 / (1 + n) is not below this limit, no cell can be unassigned,

@@ -91,6 +91,22 @@ def test_another_latent_of_the_reference_calibrates():
     assert (calibrated["label"] == "unassigned").mean() < 0.025
 
 
+def test_p_values_compare_latents_of_the_same_modality():
+    """Another encoder places all cells elsewhere; a type that it keeps apart is recognized."""
+    z, which = cells(300, 0)
+    query, _ = cells(40, 1)
+    own, target = z[:, ::-1] / 2 + 1, query[:, ::-1] / 2 + 1
+    target[:5] += [3, 0, 0]
+    found = scmvp.transfer_labels(z, LABELS[which], target, calibration=own)["p_value"].to_numpy()
+    within = np.linalg.norm(own[:, None] - own, axis=2)
+    np.fill_diagonal(within, np.inf)
+    to_query = np.linalg.norm(target[:, None] - own, axis=2)
+    usual, mine = (np.sort(distance, axis=1)[:, :15].mean(1) for distance in (within, to_query))
+    expected = (1 + (usual >= mine[:, None]).sum(1)) / 301
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert (found[:5] < 0.01).all() and np.median(found[5:]) > 0.2
+
+
 def test_cells_without_a_label_are_left_out_and_results_are_added():
     z, which = cells(500, 0)
     query, _ = cells(100, 1)

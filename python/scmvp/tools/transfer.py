@@ -51,7 +51,8 @@ def transfer_labels(
 
     Cells that resemble no reference cells have a small out-of-reference p-value, (1 + m) / (1 + n):
     of the n labeled cells (at most 5,000 of them), m have a mean distance to their 15 (at most
-    `n_neighbors`) nearest reference cells that is at least as large as that of the query cell.
+    `n_neighbors`) nearest reference cells that is at least as large as that of the query cell. With
+    `calibration`, all of these distances are between latents of the query's modality.
 
     Args:
         reference: Latent of labeled cells: MuData or AnnData with obsm[use_rep], or (n, D).
@@ -62,8 +63,8 @@ def transfer_labels(
             or AnnData as obs['{key}_label'], '_confidence' and '_p_value'.
         calibration: Latent of the reference cells given the same modality as the query, if that
             differs from `reference`: for a query with RNA only,
-            `get_latent_representation(reference, modality="rna")`. Width and p-values are then
-            computed from it.
+            `get_latent_representation(reference, modality="rna")`. The width is chosen for it, and
+            p-values are computed from its distances to the query.
         use_rep: Key of the latent in obsm.
         n_neighbors: Number of nearest reference cells that have a weight.
         unassigned_below: Query cells with a smaller p-value are 'unassigned'; about the same
@@ -102,7 +103,8 @@ def transfer_labels(
     tried = np.unique(np.linspace(0, len(z) - 1, min(len(z), _CALIBRATION_CELLS)).astype(int))
     distance, near = _neighbors(z, own[tried], k, without=tried)
     width = _best_width(distance, code[near], code[tried], code, len(groups))
-    usual = np.sort(_spread(distance))
+    apart = distance if calibration is None else _neighbors(own, own[tried], k, without=tried)[0]
+    usual = np.sort(_spread(apart))
     lowest = 1 / (1 + len(usual))  # of p-values
     if 0 < unassigned_below <= lowest:
         note(
@@ -112,6 +114,8 @@ def transfer_labels(
 
     distance, near = _neighbors(z, target, k)
     probability = _probabilities(distance, code[near], width, code, len(groups))
+    if calibration is not None:  # another encoder may place all cells elsewhere
+        distance, _ = _neighbors(own, target, k)
     farther = len(usual) - np.searchsorted(usual, _spread(distance), side="left")
     p_value = (1 + farther) / (1 + len(usual))
     table = _table(names, groups, probability, p_value, unassigned_below)
