@@ -71,7 +71,9 @@
 #'   fold changes are log2 odds ratios, means are levels, and `detected_*` is the proportion of
 #'   cells in which a region is covered.
 #' @param group.by Name of a column of the cell metadata (`"ident"`: `Idents()` of a Seurat object)
-#'   or one value per cell; `NULL` for the clusters of the fit. Cells with `NA` are left out.
+#'   or one value per cell (without names, in the order of the object's cells, for a
+#'   MultiAssayExperiment of its `colData`); `NULL` for the clusters of the fit. Cells with `NA` are
+#'   left out.
 #' @param ident.1 Group to test, as in `FindMarkers()`: a label, several labels (combined into one
 #'   group), or names of cells; `NULL`: each group in turn.
 #' @param ident.2 Reference group, in the same form as `ident.1`; `NULL` for all other cells.
@@ -151,6 +153,7 @@ DifferentialSCMVP <- function(object, modality = c("rna", "peaks", "protein", "m
   )
   by <- group_column(group.by, ident.1, rownames(latent), reduction)
   data <- grouping_columns(object, by, home)
+  group.by <- values_at(object, group.by, home, "group.by")
   table <- compare_groups(record, counts, group.by, ident.1, ident.2, data, reduction, request)
   if (as == "seurat") as_markers(table, is.null(ident.1)) else table
 }

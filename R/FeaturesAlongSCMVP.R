@@ -155,9 +155,6 @@ fewest_along <- 30
 fewest_df <- 3
 
 along_column <- function(pseudotime, data) {
-  if (!is.character(pseudotime)) {
-    return(pseudotime)
-  }
   check_string(pseudotime, "pseudotime")
   if (!pseudotime %in% colnames(data)) {
     refuse(
@@ -192,7 +189,12 @@ along_inputs <- function(object, pseudotime, name, assay.type, features, cells, 
   if (is_container(object)) {
     refuse_other_class(object, call, frame)
     part <- along_part(object, name, assay.type)
-    pseudotime <- along_column(pseudotime, cell_data(object, part$name))
+    pseudotime <- if (is.character(pseudotime)) {
+      along_column(pseudotime, cell_data(object, part$name))
+    } else {
+      values_at(object, pseudotime, part$name, "pseudotime")
+    }
+    size <- values_at(object, size, part$name, "size")
     counts <- part$counts(part$name)
   } else if (!is_matrix_like(counts)) {
     refuse_no_counts(object)

@@ -89,9 +89,7 @@ ImputeSCMVP <- function(object, modality = c("rna", "peaks", "protein", "methyla
   home <- home_of(object, reduction)
   if (as == "matrix") {
     refuse_unused(match.call(), environment(), "assay.name", "as = \"object\"")
-    groups <- if (!is.null(by)) {
-      groups_of(by, rownames(latent), grouping_columns(object, by, home))
-    }
+    groups <- if (!is.null(by)) groups_in(object, by, rownames(latent), home)
     return(impute_values(record, latent, request, groups = groups))
   }
   if (!is.null(file) && isFALSE(words$on_disk)) {

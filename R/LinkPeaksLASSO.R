@@ -192,10 +192,15 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
   } else {
     lasso_of_matrices(object, peaks, ranges, gene.coords, as)
   }
+  of_cells <- list(groups = groups, covariates = covariates, coordinates = coordinates)
+  if (!is_matrix_like(groups)) of_cells$folds <- folds # else they are of the groups
+  of_cells <- Map(function(values, argument) {
+    values_at(object, values, input$home, argument)
+  }, of_cells, names(of_cells))
   # the user's statement about the values overrides what is recorded
   said <- list(
     rna.imputed = rna.imputed, peaks.imputed = peaks.imputed, rna.log = rna.log,
-    peaks.log = peaks.log, coordinates = coordinates
+    peaks.log = peaks.log, coordinates = of_cells$coordinates
   )
   said <- Filter(Negate(is.null), said)
   input[names(said)] <- said
@@ -208,8 +213,8 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
   )
   options <- add_scale_options(options, standardize, ridge, null, input$peaks.imputed)
   links <- lasso_links(
-    input, options, genes, folds, groups, covariates, check_workers(workers, BPPARAM), BPPARAM,
-    verbose
+    input, options, genes, if (is_matrix_like(groups)) folds else of_cells$folds, of_cells$groups,
+    of_cells$covariates, check_workers(workers, BPPARAM), BPPARAM, verbose
   )
   switch(as,
     data.frame = links,
@@ -222,7 +227,7 @@ LinkPeaksLASSO <- function(object, peaks = NULL, rna.assay = NULL, peak.assay = 
 }
 
 # list(rna, peaks, ranges, gene.coords, rna.imputed, peaks.imputed, rna.log, peaks.log, coordinates,
-# part): values of both sides, features x cells, and what is known of them.
+# part, home): values of both sides, features x cells, and what is known of them.
 lasso_of_object <- function(object, peaks, rna.assay, peak.assay, rna.layer, peak.layer,
                             gene.coords, reduction, dims, as) {
   if (!is.null(peaks)) refuse("peaks is for two matrices: name the peaks with peak.assay.")
@@ -244,7 +249,7 @@ lasso_of_object <- function(object, peaks, rna.assay, peak.assay, rna.layer, pea
     coordinates = if (reduction %in% about(object)$reductions) {
       coordinates_of(object, reduction, dims, "LinkPeaksLASSO()")
     },
-    part = peak_part
+    part = peak_part, home = if (is.null(home)) rna_part$name else home
   )
 }
 

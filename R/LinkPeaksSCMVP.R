@@ -116,9 +116,7 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
   places <- places_of_activity(object, record, reduction, gene.coords, verbose)
   home <- home_of(object, reduction)
   cells <- rownames(latent_of(object, reduction))
-  groups <- if (!is.null(group.by)) {
-    groups_of(group.by, cells, grouping_columns(object, group.by, home), "group.by")
-  }
+  groups <- if (!is.null(group.by)) groups_in(object, group.by, cells, home, "group.by")
   found <- with_accessibility(
     object, record, reduction, NULL, request,
     function(engine, from, model) {

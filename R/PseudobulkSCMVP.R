@@ -50,16 +50,18 @@ PseudobulkSCMVP <- function(object, sample = NULL, group.by = "scmvp_cluster",
 
 # ---- cells ---------------------------------------------------------------------------------------
 
-# list(counts, data): raw counts of one modality, features x cells, and the metadata of these cells.
-# `name`: of the part of an object. `call`, `frame`: of the verb.
+# list(counts, data, values): raw counts of one modality, features x cells, the metadata of these
+# cells, and values_at() for them. `name`: of the part of an object. `call`, `frame`: of the verb.
 cells_to_sum <- function(object, modality, name, assay.type, group.by, call, frame) {
   refuse_for_matrix(object, call, frame, c("modality", "assay", "experiment", "assay.type"))
+  home <- NULL
   if (is_container(object)) {
     refuse_other_class(object, call, frame)
     part <- part_to_sum(object, part_kind(modality), name, assay.type)
+    home <- part$name
     # a cell that the part lacks has no counts
-    counts <- part$counts(part$name, TRUE)
-    data <- grouping_columns(object, group.by, part$name)
+    counts <- part$counts(home, TRUE)
+    data <- grouping_columns(object, group.by, home)
     data <- data[match(colnames(counts), rownames(data)), , drop = FALSE]
   } else if (is_matrix_like(object)) {
     check_matrix_names(object, "the matrix of counts", "features")
@@ -69,7 +71,10 @@ cells_to_sum <- function(object, modality, name, assay.type, group.by, call, fra
     refuse_no_counts(object)
   }
   check_raw_counts(counts)
-  list(counts = counts, data = data)
+  list(
+    counts = counts, data = data,
+    values = function(given, argument) values_at(object, given, home, argument)
+  )
 }
 
 part_to_sum <- function(object, kind, name, assay.type) {
@@ -90,6 +95,7 @@ part_to_sum <- function(object, kind, name, assay.type) {
 # and what else differs between samples), named columns or one value per cell.
 labelled_cells <- function(cells, given) {
   names <- colnames(cells$counts)
+  given <- Map(cells$values, given, names(given))
   labels <- Map(function(by, argument) {
     level_factor(values_by(by, names, cells$data, argument))
   }, given, names(given))

@@ -52,6 +52,7 @@ RankMotifsSCMVP <- function(object, group.by = NULL, assay.name = "motif", genes
     if (is.null(group.by)) group.by <- paste0(scores$reduction, "_cluster")
     data <- grouping_columns(object, group.by, scores$home)
     data <- data[match(cells, rownames(data)), , drop = FALSE]
+    group.by <- values_at(object, group.by, scores$home, "group.by")
   } else if (is.null(group.by)) {
     refuse("group.by is needed for a matrix of z-scores: give one value per cell.")
   }

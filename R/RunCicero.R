@@ -163,7 +163,7 @@ RunCicero <- function(object, assay = NULL, layer = NULL, reduction = "scmvp", d
   genome <- genome_table(if (is.null(genome)) known_seqinfo(input$ranges) else genome, ranges,
     verbose)
   use <- cells_to_group(values, groups, input$imputed, verbose)
-  groups <- groups_for(values, groups, input$coordinates, k, options$seed.use, verbose, use)
+  groups <- groups_for(values, input$groups, input$coordinates, k, options$seed.use, verbose, use)
   values <- values[, use, drop = FALSE]
   if (binarize) values <- (values > 0) * 1
   grouped <- grouped_accessibility(values, groups, size.factors)
@@ -198,7 +198,7 @@ cicero_names <- c(
   max_elements = "max.peaks", max_sample_windows = "max.windows", silent = "verbose"
 )
 
-# list(values, imputed, ranges, coordinates, part): peaks x cells of an object or a matrix.
+# list(values, imputed, ranges, coordinates, groups, part): peaks x cells of an object or a matrix.
 cicero_input <- function(object, assay, layer, reduction, dims, groups, as, ranges, coordinates) {
   if (!is_container(object)) {
     if (!is_matrix_like(object)) {
@@ -208,7 +208,9 @@ cicero_input <- function(object, assay, layer, reduction, dims, groups, as, rang
       )
     }
     if (as == "object") refuse("a matrix cannot hold links: take as = \"links\".")
-    return(list(values = object, imputed = FALSE, ranges = ranges, coordinates = coordinates))
+    return(list(
+      values = object, imputed = FALSE, ranges = ranges, coordinates = coordinates, groups = groups
+    ))
   }
   if (!is.null(ranges) || !is.null(coordinates)) {
     refuse(
@@ -223,7 +225,8 @@ cicero_input <- function(object, assay, layer, reduction, dims, groups, as, rang
   values <- part$values(layer, "layer", home)
   list(
     values = values$values, imputed = values$imputed, ranges = part$ranges(), part = part,
-    coordinates = if (is.null(groups)) coordinates_of(object, reduction, dims, "RunCicero()")
+    coordinates = if (is.null(groups)) coordinates_of(object, reduction, dims, "RunCicero()"),
+    groups = values_at(object, groups, if (is.null(home)) part$name else home, "groups")
   )
 }
 

@@ -55,8 +55,11 @@ RunDiffusionSCMVP <- function(object, root, group.by = NULL, reduction = "scmvp"
   coordinates <- coordinates_of(object, reduction, dims, "RunDiffusionSCMVP()")
   if (is.null(rownames(coordinates))) rownames(coordinates) <- seq_len(nrow(coordinates))
   home <- home_of(object, reduction)
-  data <- if (is_container(object)) grouping_columns(object, group.by, home) else data.frame()
-  groups <- if (!is.null(group.by)) groups_of(group.by, rownames(coordinates), data, "group.by")
+  groups <- if (!is.null(group.by)) {
+    cells <- rownames(coordinates)
+    if (is_container(object)) groups_in(object, group.by, cells, home, "group.by")
+    else groups_of(group.by, cells, data.frame(), "group.by")
+  }
   if (missing(root)) root <- NULL
   order <- function() {
     diffusion_order(coordinates, root, groups, n.neighbors, n.components, seed.use)

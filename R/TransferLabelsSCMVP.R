@@ -178,12 +178,11 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
     own <- own[rownames(latent), , drop = FALSE]
   }
   cells <- if (is.null(rownames(latent))) seq_len(nrow(latent)) else rownames(latent)
-  data <- if (is_container(reference)) {
-    grouping_columns(reference, labels, home_of(reference, reduction))
+  groups <- droplevels(if (is_container(reference)) {
+    groups_in(reference, labels, cells, home_of(reference, reduction), "labels")
   } else {
-    data.frame()
-  }
-  groups <- droplevels(groups_of(labels, cells, data, "labels"))
+    groups_of(labels, cells, data.frame(), "labels")
+  })
   known <- !is.na(groups)
   refuse_few_labels(groups[known])
   list(

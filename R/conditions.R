@@ -11,7 +11,7 @@ covariate_columns <- function(covariates, cells) {
     return(data.frame(row.names = names))
   }
   if (is.data.frame(covariates)) {
-    found <- given_batches(covariates, names)
+    found <- given_batches(cells$values(covariates, "covariates"), names)
     if (!all(names %in% rownames(found))) {
       refuse(
         "covariates must have a row for each of ", count_of(length(names), "cell"), ", with their ",

@@ -60,6 +60,31 @@ cell_data.MultiAssayExperiment <- function(object, home = NULL) {
   data
 }
 
+# Values without names are in the order of the colData, where each row of it is one cell.
+#' @export
+values_at.MultiAssayExperiment <- function(object, values, home, argument) {
+  if (!are_nameless(values)) {
+    return(values)
+  }
+  map <- sample_map(object, home)
+  if (anyDuplicated(map$primary)) {
+    refuse(
+      argument, " has no names, and rows of colData are not single cells of experiment '", home,
+      "': give it the names of the cells, or add it to colData(object[[\"", home, "\"]])."
+    )
+  }
+  units <- rownames(bioc("SummarizedExperiment", "colData")(object))
+  if (NROW(values) != length(units)) {
+    refuse(
+      argument, " has no names, so it must have one value for each of the ",
+      count_of(length(units), "row"), " of colData, not ", in_words(values), "."
+    )
+  }
+  cells <- colnames(object[[home]])
+  at <- match(map$primary[match(cells, map$colname)], units)
+  if (length(dim(values)) == 2) values[at, , drop = FALSE] else values[at]
+}
+
 #' @export
 latent_of.MultiAssayExperiment <- function(object, reduction) {
   latent_of(object[[home_of(object, reduction)]], reduction)

@@ -4,12 +4,13 @@
 #   about         words for messages, arguments it takes, names in use
 #   parts_of      counts: its assays or experiments, each a part (see new_part())
 #   cell_data     metadata of the cells, one row each
+#   values_at     values of the cells that were given without their names, in the order of a part
 #   latent_of     a reduction, cells x dimensions
 #   fits_of       records of the fits it holds (see fit_record()), by the name of their reduction
 #   put_results   the object with new reductions, columns and imputed values
 #
 # `home` is the part whose cells are those of the results: it matters where each part has cells of
-# its own (MultiAssayExperiment), and only such a class has a method of home_of().
+# its own (MultiAssayExperiment), and only such a class has methods of home_of() and values_at().
 
 # A list of class, part, rna, peaks, protein, methylation, data, takes, main, reductions, others,
 # keys, default, on_disk: what the class and its parts are called ("assay"), the arguments that name
@@ -26,6 +27,13 @@ parts_of <- function(object, peaks = NULL, assay.type = "counts", fitted = FALSE
 
 # Data frame or DataFrame with names of cells as row names; NULL where there is none.
 cell_data <- function(object, home = NULL) UseMethod("cell_data")
+
+# `values`: a vector or table of the cells, or what says which, such as the name of a column; with
+# names it stays as it is. `argument`: that gives it.
+values_at <- function(object, values, home, argument) UseMethod("values_at")
+
+#' @export
+values_at.default <- function(object, values, home, argument) values
 
 latent_of <- function(object, reduction) UseMethod("latent_of")
 

@@ -139,6 +139,18 @@ grouping_column <- function(by, data, argument) {
 
 has_several_per_cell <- function(x) is.list(x) || methods::is(x, "List") || length(dim(x)) > 1
 
+# Whether values of cells, a vector or a table, do not say which cells they are of. One text is the
+# name of a column.
+are_nameless <- function(values) {
+  if (is.null(values) || (is.character(values) && length(values) == 1)) {
+    return(FALSE)
+  }
+  if (is.data.frame(values)) {
+    return(is.integer(attr(values, "row.names")))
+  }
+  is.null(if (length(dim(values)) == 2) rownames(values) else names(values))
+}
+
 values_of_cells <- function(by, cells, data, argument) {
   if (length(by) != length(cells) || has_several_per_cell(by)) {
     refuse(
@@ -160,6 +172,12 @@ groups_of <- function(by, cells, data, argument = "by") {
   groups <- level_factor(values_by(by, cells, data, argument))
   refuse_no_group(groups, argument)
   groups
+}
+
+# The same of the cells of an object. `home`: the part whose cells they are.
+groups_in <- function(object, by, cells, home, argument = "by") {
+  data <- grouping_columns(object, by, home)
+  groups_of(values_at(object, by, home, argument), cells, data, argument)
 }
 
 # The values themselves.

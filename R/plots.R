@@ -90,9 +90,7 @@ PlotSCMVPImputation <- function(object, features, modality = c("rna", "peaks", "
   n_modelled <- record$summary[[paste0("n_", features_of_kind(kind))]]
   check_plot_size(if (is.null(features)) n_modelled else length(features), nrow(latent))
   groups <- if (!is.null(group.by)) {
-    groups_of(
-      group.by, rownames(latent), grouping_columns(object, group.by, home), "group.by"
-    )
+    groups_in(object, group.by, rownames(latent), home, "group.by")
   }
   counts <- if (is.null(measured)) {
     kept_counts(object, record, reduction, home, kind, rownames(latent))

@@ -6,7 +6,7 @@ files <- list.files(
   pattern = "[.](R|Rmd)$", recursive = TRUE, full.names = TRUE
 )
 generics <- c(
-  "about", "parts_of", "cell_data", "latent_of", "fits_of", "put_results", "home_of"
+  "about", "parts_of", "cell_data", "latent_of", "fits_of", "put_results", "home_of", "values_at"
 )
 methods_of_generics <- paste0("^(", paste(generics, collapse = "|"), ")[.][A-Za-z_]+ <- function")
 # in make check those that differ from the commit before, as all others have passed it

@@ -5,6 +5,10 @@ of <- function(follows, ...) stats::setNames(rep(follows, ...length()), c(...))
 
 c(
   of(
+    "test-multiassay.R: values of a MultiAssayExperiment that name no cells are refused",
+    "has no names, so it must have one value for each of the", "has no names, and rows of colData"
+  ),
+  of(
     "test-ReadSCMVP.R: a file of one modality is an object, a query, or fitted on request",
     "modalities is for one sample without a name"
   ),
