@@ -12,7 +12,8 @@ about.Seurat <- function(object) {
       "rna.assay", "peak.assay", "protein.assay", "assay", "reduction", "reduction.name",
       "reduction.key", "assay.name"
     ),
-    reductions = reductions, others = setdiff(names(object), reductions),
+    # object[[name]] is the column where both have the name
+    reductions = reductions, others = c(setdiff(names(object), reductions), names(object[[]])),
     keys = keys_of(object), default = SeuratObject::DefaultAssay(object),
     on_disk = utils::packageVersion("SeuratObject") >= "5.0.0"
   )

@@ -24,7 +24,7 @@ result_names <- function(object, parts, home, reduction.name, reduction.key, new
   if (reduction.name %in% words$others) {
     refuse(
       "reduction.name '", reduction.name, "' is already the name of something else in the object ",
-      "(an assay, graph or image): choose another."
+      "(an assay, metadata column, graph or image): choose another."
     )
   }
   columns <- colnames(cell_data(object, home))

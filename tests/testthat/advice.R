@@ -268,7 +268,7 @@ c(
     "test-advice.R: names and keys that are taken: another one will do",
     "leave out cells, or use as", "leave out by, or use as", "that was not imputed from reduction",
     "already belongs to '{}': choose another", "set DefaultAssay(object) to another assay first",
-    "was imputed with another {}", "(an assay, graph or image): choose another",
+    "was imputed with another {}", "(an assay, metadata column, graph or image): choose another",
     "the object already has a '{}' that was not made"
   ),
   of(

@@ -227,6 +227,22 @@ test_that("names and keys taken by something else are refused before the fit", {
   )
 })
 
+test_that("a result is not named like a metadata column, which object[[name]] would be", {
+  object <- paired_object()
+  object$lane <- "A"
+  taken <- "reduction.name 'lane' is already the name of something else in the object"
+  expect_refused(RunSCMVP(object, reduction.name = "lane"), taken)
+  skip_slow()
+  fit <- fitted_object()
+  fit$lane <- "A"
+  genes <- data.frame(gene = "Gene1", seqnames = "chr1", start = 1000, end = 9000)
+  motifs <- matrix(TRUE, length(peak_names), dimnames = list(peak_names, "A"))
+  expect_refused(ProjectSCMVP(fit, object, reduction.name = "lane"), taken)
+  expect_refused(ImputeSCMVP(fit, assay.name = "lane"), "already has a 'lane' that was not imputed")
+  expect_refused(GeneActivitySCMVP(fit, genes, assay.name = "lane"), "already has a 'lane'")
+  expect_refused(RunMotifSCMVP(fit, motifs, assay.name = "lane"), "already has a 'lane'")
+})
+
 test_that("a model.file is written in the end only, and used by ImputeSCMVP()", {
   skip_slow()
   skip_without_core()

@@ -397,7 +397,9 @@ test_that("names and keys that are taken: another one will do", {
   object[["scMVP_RNA"]] <- NULL
   expect_s4_class(run(), "Seurat")
 
-  expect_match(refusal(run(reduction.name = "ATAC")), "an assay, graph or image.*choose another.$")
+  expect_match(
+    refusal(run(reduction.name = "ATAC")), "assay, metadata column, graph or image.*choose another.$"
+  )
   expect_match(refusal(run(reduction.key = "rna_")), "choose another reduction.key.$")
   expect_s4_class(run(reduction.key = "joint_"), "Seurat")
 
