@@ -70,7 +70,7 @@ RunDiffusionSCMVP <- function(object, root, group.by = NULL, reduction = "scmvp"
   refuse_other_class(object, match.call(), environment())
   name <- diffusion_name(object, reduction, reduction.name)
   key <- check_string(reduction.key, "reduction.key", optional = TRUE)
-  if (is.null(key)) key <- key_for(if (reduction == "scmvp") "scMVPDC" else paste0(name, "DC"))
+  if (is.null(key)) key <- key_for(if (name == "scmvp_diffusion") "scMVPDC" else paste0(name, "DC"))
   refuse_key_of_another(object, key, name, "reduction.key")
   found <- order()
   columns <- data.frame(found$pseudotime, found$branch, row.names = rownames(coordinates))

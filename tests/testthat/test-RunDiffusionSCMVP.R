@@ -139,5 +139,9 @@ test_that("a reduction of another kind is not replaced", {
   expect_refused(run(object, reduction.name = "umap"), "the name of something else")
   twice <- run(run(object, reduction.name = "dm"), reduction.name = "dm")
   expect_setequal(SeuratObject::Reductions(twice), c("scmvp", "umap", "dm"))
+  # each has a key of its own
+  three <- run(run(twice), reduction.name = "dm2", n.components = 4)
+  maps <- c("dm", "dm2", "scmvp_diffusion")
+  expect_setequal(SeuratObject::Reductions(three), c("scmvp", "umap", maps))
   expect_refused(run(twice, reduction = "umap", reduction.name = "scmvp"), "something else")
 })
