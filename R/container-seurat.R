@@ -68,7 +68,8 @@ slot_if_any <- function(assay, slot, length = NULL) {
 #' @export
 cell_data.Seurat <- function(object, home = NULL) {
   data <- object[[]]
-  if (is.null(data[["ident"]])) data$ident <- unname(SeuratObject::Idents(object))
+  # as in Seurat, whatever a column of this name holds
+  data$ident <- unname(SeuratObject::Idents(object))
   data
 }
 

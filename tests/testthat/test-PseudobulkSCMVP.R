@@ -85,6 +85,8 @@ test_that("every kind of object gives the sums of its matrices, of genes and of 
   expect_same(object, "donor", "type")
   SeuratObject::Idents(object) <- "type"
   expect_same(object, "donor", "ident")
+  object$ident <- "a column of this name"
+  expect_same(object, "donor", "ident")
 
   skip_if_not_installed("SingleCellExperiment")
   # Bioconductor warns of cells in another order
