@@ -51,7 +51,7 @@ batches_in <- function(batch, table, where) {
       "."
     )
   }
-  check_names_known(batch, colnames(table), "batch", paste("among the columns of", where))
+  batch <- check_names_known(batch, colnames(table), "batch", paste("among the columns of", where))
   found <- table[batch]
   rownames(found) <- rownames(table)
   found

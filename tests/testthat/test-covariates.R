@@ -165,6 +165,13 @@ test_that("differential tests know of batches and of cells of one modality", {
   ))
 })
 
+test_that("a batch that is named twice is one", {
+  table <- data.frame(lane = c("A", "B"), donor = c("x", "y"), row.names = c("c1", "c2"))
+  found <- batch_columns(c("lane", "donor", "lane"), c("c2", "c1"), table, "the metadata")
+  expect_identical(names(found), c("lane", "donor"))
+  expect_identical(found$lane, c("B", "A"))
+})
+
 test_that("values of batches have the names that the core gives them", {
   expect_identical(
     level_names(c(1, 1e5, 1e15, 0.1 + 0.2, -0, 2.5, NA)),
