@@ -209,7 +209,11 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
     if (latent != "joint" && length(counts) > 1) {
       message(
         "lfc_model uses the latent from ", listed_kinds(names(without_nulls(counts))),
-        " alone, because the other counts are not in the object"
+        " alone, because ", if (embedded_without(record$options, counts)) {
+          paste0("reduction '", reduction, "' was embedded without the other counts")
+        } else {
+          "the other counts are not in the object"
+        }
       )
     }
     options <- c(request$options, list(latent = latent))
@@ -222,6 +226,15 @@ compare_groups <- function(record, counts, group.by, ident.1, ident.2, data, red
     )
     differential_table(result$table, modelled, shown, unlist(result$typical), groups)
   })
+}
+
+# Whether an object's cells were embedded without the counts that are missing, as far as is known.
+embedded_without <- function(options, counts) {
+  used <- Filter(function(kind) {
+    any(paste0(of_kind(kind, "prefix"), c(".assay", ".experiment")) %in% names(options))
+  }, all_kinds)
+  missing <- setdiff(names(counts), names(without_nulls(counts)))
+  length(used) > 0 && !any(missing %in% used)
 }
 
 # `takes_modality`: whether the verb may be asked for another one.

@@ -196,10 +196,22 @@ find_candidate <- function(parts, words, kind, taken, needed, known, also = NULL
   if (length(usable) == 0 && !needed) {
     return(NULL)
   }
+  if (length(usable) == 0) refuse_peaks_without_ranges(parts, words, kind, taken)
   parts[[only_candidate(
     usable, setdiff(names(parts), taken), of_kind(kind, "label"), words[[kind]],
     paste("raw counts of", of_kind(kind, "needed")), words$part, also
   )]]
+}
+
+# Of no use as peaks where it is the only part of the kind that is searched.
+refuse_peaks_without_ranges <- function(parts, words, kind, taken) {
+  named <- taken[names(taken) == "peaks"]
+  if (length(named) == 1 && parts[[named]]$kind == kind) {
+    refuse(
+      words$part, " '", named, "' (", words$peaks, ") holds no genomic ranges, and no other ",
+      words$part, " holds ", features_of_kind(kind), ": name the ", words$part, " with peaks."
+    )
+  }
 }
 
 # Names of measured parts of a kind.

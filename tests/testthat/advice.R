@@ -9,6 +9,10 @@ c(
     "has no names, so it must have one value for each of the", "has no names, and rows of colData"
   ),
   of(
+    "test-refusals.R: genes that are named as peaks are told, where no others are left",
+    "holds no genomic ranges, and no other"
+  ),
+  of(
     "test-ReadSCMVP.R: a file of one modality is an object, a query, or fitted on request",
     "modalities is for one sample without a name"
   ),

@@ -346,7 +346,13 @@ test_that("nothing is said of features that the object has no more, and what is 
   less <- fit
   less[["ATAC"]] <- NULL
   expect_message(
-    DifferentialSCMVP(less, verbose = FALSE), "lfc_model uses the latent from .*RNA alone"
+    DifferentialSCMVP(less, verbose = FALSE),
+    "lfc_model uses the latent from .*RNA alone, because the other counts are not in the object"
+  )
+  of_rna <- ProjectSCMVP(fit, fit, modality = "rna", reduction.name = "ofrna", verbose = FALSE)
+  expect_message(
+    DifferentialSCMVP(of_rna, reduction = "ofrna", verbose = FALSE),
+    "RNA alone, because reduction 'ofrna' was embedded without the other counts"
   )
 })
 

@@ -221,3 +221,17 @@ test_that("one is singular", {
   expect_gte(length(texts), 18)
   expect_identical(grep(wrong, texts, value = TRUE), character())
 })
+
+test_that("genes that are named as peaks are told, where no others are left", {
+  refused <- "^assay 'RNA' [(]peak.assay[)] holds no genomic ranges, and no other assay holds genes"
+  expect_refused(RunSCMVP(paired_object(), peak.assay = "RNA"), refused)
+  skip_slow()
+  skip_without_core()
+  # with other genes they are peaks of other names, as peaks need not be called by their ranges
+  object <- paired_object()
+  bins <- atac_counts(paste0("bin", seq_along(peak_names)))
+  object[["bins"]] <- SeuratObject::CreateAssayObject(bins)
+  object[["ATAC"]] <- NULL
+  fit <- quick_fit(object, peak.assay = "bins", max.epochs = 1, impute = "none")
+  expect_s4_class(fit, "Seurat")
+})
