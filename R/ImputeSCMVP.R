@@ -118,9 +118,11 @@ impute_into <- function(object, record, reduction, latent, home, request, assay.
   }
   values <- impute_values(record, latent, request, already = rownames(old))
   if (!is.null(old)) values <- with_old_values(old, values)
+  source <- part_of_fit(object, parts, reduction, kind)$source
+  # without the measured peaks, the assay that is extended knows of its own
+  if (is.null(source) && !is.null(old)) source <- parts[[name]]$source
   put_results(object, new_results(home = home, imputed = list(list(
-    name = name, key = key, values = values, mark = mark,
-    source = part_of_fit(object, parts, reduction, kind)$source
+    name = name, key = key, values = values, mark = mark, source = source
   ))))
 }
 

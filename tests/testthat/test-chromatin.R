@@ -64,6 +64,26 @@ test_that("rows, ranges, counts, motifs and metadata of imputed peaks are in one
   expect_one_order(object, c(shuffled, peak_names[c(60, 2)]))
 })
 
+test_that("an imputed ChromatinAssay is extended without the measured peaks", {
+  skip_if_not_installed("Signac")
+  skip_without_core()
+  object <- SeuratObject::CreateSeuratObject(rna_counts())
+  object[["ATAC"]] <- Signac::CreateChromatinAssay(counts = atac_counts(), sep = c("-", "-"))
+  fit <- quick_fit(object, impute = "none", impute.peaks = peak_names[5:3], max.epochs = 1)
+  wanted <- ImputeSCMVP(fit, "peaks", features = peak_names[c(3:5, 9)], as = "matrix")
+  fit[["ATAC"]] <- NULL
+  same <- ImputeSCMVP(fit, "peaks", features = peak_names[4])[["scMVP_ATAC"]]
+  more <- suppressMessages(ImputeSCMVP(fit, "peaks", features = peak_names[9]))[["scMVP_ATAC"]]
+  for (imputed in list(same, more)) {
+    expect_s4_class(imputed, "ChromatinAssay")
+    expect_identical(Signac::GRangesToString(Signac::granges(imputed)), rownames(imputed))
+    values <- assay_layer(imputed, "data", "scMVP_ATAC")
+    expect_equal(as.matrix(values), wanted[rownames(imputed), ], tolerance = 1e-5)
+  }
+  expect_setequal(rownames(same), peak_names[3:5])
+  expect_setequal(rownames(more), peak_names[c(3:5, 9)])
+})
+
 test_that("an assay that is made a ChromatinAssay after the fit names the peaks everywhere", {
   skip_if_not_installed("Signac")
   skip_without_core()
