@@ -25,12 +25,13 @@
 #'   [ImputeSCMVP()].
 #' @inheritParams DoubletScoreSCMVP
 #' @param verbose Show messages.
-#' @return The object with an assay `assay.name` (data of a Seurat assay; assay `activity` of an
-#'   altExp) with cells as columns and all genes with at least one peak as rows, and its default
-#'   assay unchanged; or the matrix: dense for imputed values, sparse for measured ones. Values are
-#'   not transformed; `NormalizeData()` makes sums of counts comparable to expression. A peak may
-#'   count for several genes. Measured values are 0 in cells without counts of any peak, because
-#'   nothing was measured there; a message gives the number of these cells.
+#' @return The object with an assay `assay.name` (data of a Seurat assay, for measured values also
+#'   its counts; assay `activity` of an altExp) with cells as columns and all genes with at least
+#'   one peak as rows, and its default assay unchanged; or the matrix: dense for imputed values,
+#'   sparse for measured ones. Values are not transformed; `NormalizeData()` makes sums of counts
+#'   comparable to expression. A peak may count for several genes. Measured values are 0 in cells
+#'   without counts of any peak, because nothing was measured there; a message gives the number of
+#'   these cells.
 #' @section Errors:
 #' `scmvp_error_input` if no gene has a peak, `gene.coords` cannot be read, `assay.name` is the name
 #' of another assay, or the object does not contain the counts; `scmvp_error_model` if there is no

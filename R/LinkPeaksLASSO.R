@@ -259,7 +259,7 @@ is_logarithm <- function(found, part, measured) {
   if (found$layer == "counts") {
     return(FALSE)
   }
-  if (!part$own) {
+  if (!part$own || is_measured_activity(part$mark)) {
     return(measured && !are_whole(found$values))
   }
   if (is.null(part$mark)) NA else isTRUE(part$mark$log)

@@ -93,7 +93,8 @@ experiment_part <- function(experiment, name, assay.type, fitted, cells, under =
     },
     values = function(layer, argument, home = NULL) {
       experiment_values(
-        renamed(home), layer, argument, name, cells(home), assay.type, own = !is.null(mark)
+        renamed(home), layer, argument, name, cells(home), assay.type,
+        own = !is.null(mark) && !is_measured_activity(mark)
       )
     },
     layers = function() if (is.null(available)) "counts" else available,

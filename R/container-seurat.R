@@ -165,7 +165,7 @@ refuse_layers_of_modalities <- function(assay, name) {
 seurat_values <- function(object, name, layer, argument = "layer") {
   layer <- check_string(layer, argument, optional = TRUE)
   assay <- object[[name]]
-  imputed <- is_imputed(object, name)
+  imputed <- is_imputed(object, name) && !is_measured_activity(assay_mark(assay))
   counted <- has_counts(assay) && !has_only_zeros(assay)
   if (is.null(layer)) layer <- if (imputed || !counted) "data" else "counts"
   values <- assay_layer(assay, layer, name)
@@ -207,7 +207,9 @@ assay_mark <- function(assay) methods::slot(assay, "misc")$scMVP
 # A new assay of imputed values. `values`: dense, features x cells. `parent`: the assay they were
 # imputed from; a ChromatinAssay passes on its ranges, annotation, motifs and counts.
 imputed_assay <- function(values, parent, key, mark) {
-  assay <- if (!inherits(parent, "ChromatinAssay")) {
+  assay <- if (is_measured_activity(mark)) {
+    plain_assay(values, counts = TRUE)
+  } else if (!inherits(parent, "ChromatinAssay")) {
     plain_assay(values)
   } else if (all(rownames(values) %in% rownames(parent))) {
     same_peaks_assay(values, parent)
@@ -218,7 +220,8 @@ imputed_assay <- function(values, parent, key, mark) {
   mark_assay(assay, mark)
 }
 
-plain_assay <- function(values) {
+# `counts`: whether the values are counts, from which NormalizeData() makes the data.
+plain_assay <- function(values, counts = FALSE) {
   # Assay5 would turn dense values into a sparse matrix, larger than the dense one; only it takes
   # values on disk
   spelled <- seurat_spelling(rownames(values))
@@ -231,6 +234,8 @@ plain_assay <- function(values) {
   }
   with_renamed_features(if (inherits(values, "DelayedMatrix")) {
     from_v5("CreateAssay5Object")(data = values)
+  } else if (counts) {
+    SeuratObject::CreateAssayObject(counts = values)
   } else {
     SeuratObject::CreateAssayObject(data = values)
   })

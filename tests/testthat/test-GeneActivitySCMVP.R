@@ -55,6 +55,32 @@ test_that("the result is an assay of a Seurat object, and an alternative experim
   expect_equal(activity_matrix(object, backend = "process"), activity, tolerance = 1e-6)
 })
 
+test_that("measured sums are counts of a Seurat assay, which can be normalized", {
+  skip_slow()
+  object <- fitted_object()
+  sums <- activity_matrix(object, values = "measured")
+  kept <- GeneActivitySCMVP(object, some_genes(), values = "measured", verbose = FALSE)
+  expect_equal(as.matrix(assay_counts(kept[["ACTIVITY"]])), as.matrix(sums))
+  normal <- Seurat::NormalizeData(kept, assay = "ACTIVITY", verbose = FALSE)
+  expect_equal(
+    as.matrix(assay_layer(normal[["ACTIVITY"]], "data", "ACTIVITY")),
+    log1p(sweep(as.matrix(sums), 2, Matrix::colSums(sums), `/`) * 1e4)
+  )
+  # which changes neither what is computed from the sums, nor which assay is fitted
+  links <- function(object, peaks = NULL, ...) {
+    LinkPeaksLASSO(
+      object, peaks, gene.coords = some_genes(), n.permutations = 2, nfolds = 3, verbose = FALSE,
+      ...
+    )
+  }
+  truth <- suppressWarnings(links(sums, atac_counts(), coordinates = NULL))
+  expect_equal(suppressWarnings(links(normal, rna.assay = "ACTIVITY")), truth)
+  expect_equal(
+    SeuratObject::Embeddings(quick_fit(normal, impute = "none"), "scmvp"),
+    SeuratObject::Embeddings(quick_fit(object, impute = "none"), "scmvp")
+  )
+})
+
 test_that("cells in which no peak was measured are told", {
   skip_slow()
   peaks <- atac_counts()
