@@ -70,7 +70,7 @@ values_at.MultiAssayExperiment <- function(object, values, home, argument) {
   if (anyDuplicated(map$primary)) {
     refuse(
       argument, " has no names, and rows of colData are not single cells of experiment '", home,
-      "': give it the names of the cells, or add it to colData(object[[\"", home, "\"]])."
+      "': give it the names of the cells, or add it as a column to the colData of that experiment."
     )
   }
   units <- rownames(bioc("SummarizedExperiment", "colData")(object))

@@ -386,7 +386,7 @@ test_that("imputed assays that merge() has taken the mark from are still imputed
   )
   expect_refused(
     link(merged, rna.assay = "scMVP_RNA", peak.assay = "peaks"),
-    "merge\\(\\) has dropped whether the imputed genes are logarithms: give rna.log \\(TRUE"
+    "merge\\(\\) does not keep whether the imputed genes are logarithms: give rna.log \\(TRUE"
   )
 })
 
