@@ -80,11 +80,6 @@ check_activity_name <- function(object, name, reduction, record, kind) {
   refuse_key_of_another(object, tolower(key_for(name)), name, "assay.name")
 }
 
-# Whether an assay with this mark holds sums of counts, which later steps may transform.
-is_measured_activity <- function(mark) {
-  identical(mark$modality, "gene") && identical(mark$values, "measured")
-}
-
 # The object with values (features x cells) of a kind ("motif" or "gene") as a new assay. `layer`:
 # what an alternative experiment calls them; `genes`: of motifs, by their names.
 put_activity <- function(object, name, values, kind, layer, found, reduction, request,

@@ -122,6 +122,11 @@ key_for <- function(name) {
   paste0(sub("^[0-9]+", "", gsub("[^A-Za-z0-9]", "", name)), "_")
 }
 
+# Whether an assay with this mark holds sums of counts, which later steps may transform.
+is_measured_activity <- function(mark) {
+  identical(mark$modality, "gene") && identical(mark$values, "measured")
+}
+
 # Whether a part was made from a reduction and holds a modality, or the activity of motifs ("motif")
 # or genes ("gene"). One that has lost its mark in a merge has the name that says from which.
 made_from <- function(parts, name, reduction, holds) {

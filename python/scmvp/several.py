@@ -203,7 +203,7 @@ def _files_of_fragments(
 
 def _of_other_samples(given: Iterable[object], samples: Iterable[str]) -> InputError:
     return InputError(
-        f"fragments names {', '.join(map(str, given)) or 'none'}, but the samples are "
+        f"fragments is given for {', '.join(map(str, given)) or 'none'}, but the samples are "
         f"{', '.join(samples)}; give the file of each sample under its name"
     )
 

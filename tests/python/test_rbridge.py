@@ -258,7 +258,7 @@ def test_loadings_go_with_the_values_they_are_of():
         found = objects_of_r.reductions_of(cells, {})["pca"]
         assert {*found} == {"values", "key", "columns", "stdev"}
     some.obsm["X_pca"][0, 0] += 1
-    with pytest.warns(InputNote, match="without the loadings"):
+    with pytest.warns(InputNote, match="without the original loadings"):
         found = objects_of_r.reductions_of(some, {})["pca"]
     assert {*found} == {"values", "key", "columns"}
 
@@ -714,6 +714,7 @@ def test_without_r(tmp_path, refused, monkeypatch):
         lambda: scmvp.read_rds(tmp_path / "x.rds", engine="process"), "x.rds", "SCMVP_RSCRIPT"
     )
     assert "R 4.2" in sentence
+    monkeypatch.setattr(rengine, "_rinterface", None)  # which another test may have started
     monkeypatch.setitem(sys.modules, "rpy2", None)
     with pytest.raises(scmvp.RError, match="SCMVP_RSCRIPT"):
         scmvp.read(tmp_path / "x.rds")

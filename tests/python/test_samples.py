@@ -232,7 +232,7 @@ def test_samples_on_the_command_line(paths, tmp_path, capsys):
         ((*named, "--peaks", bed), f"use --fragments, or leave out --peaks '{bed}'"),
         ((*named, "--peaks", "both"), "--peaks is 'both'; give 'union', 'shared' or the path"),
         ((*named, "--fragments", files["donor1"]), "has files without names; give each as NAME="),
-        ((*named, "--fragments", f"donor1={files['donor1']}"), "--fragments names donor1, but"),
+        ((*named, "--fragments", f"donor1={files['donor1']}"), "--fragments is given for donor1, but"),
     ):
         assert sentence in join(*arguments, status=2)
     assert "name a file that does" in join(*named, out=tmp_path / "x.h5ad", status=2)
@@ -461,7 +461,7 @@ def test_files_of_fragments(paths, tmp_path, refused):
     assert (numbered["atac"].X != whole["atac"].X).nnz == 0
     assert set(numbered.obs["sample"]) == {"0", "1"}
     refused(lambda: read(paths, fragments={"donor1": files["donor1"]}),
-            "fragments names donor1, but the samples are donor1, donor2")  # fmt: skip
+            "fragments is given for donor1, but the samples are donor1, donor2")  # fmt: skip
     refused(lambda: read(paths, fragments="yes"), "give True, or a dict")
     refused(lambda: read(paths, fragments=dict(zip(paths, [*files.values()][::-1], strict=True))),
             "only 0 of the 40 cells")  # fmt: skip
