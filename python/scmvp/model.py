@@ -252,7 +252,7 @@ class SCMVP(WithMethylation):
         with fit.on_its_threads(), followed(progress) as (stages, _):
             latent, names = self._latent_of(data, once(cells), stages)
             impute.to_file(
-                fit, self._plan.scope, path, latent, modality, names, once(features), library_size,
+                fit, self._plan.scope, path, latent, modality, names, features, library_size,
                 batch, threshold, False, stages.listener or False,
             )  # fmt: skip
 
@@ -276,8 +276,8 @@ class SCMVP(WithMethylation):
         path, fit = writable(path, self._files_read(), "HDF5"), self._fitted()
         with fit.on_its_threads():
             impute.to_file(
-                fit, self._plan.scope, path, latent, modality, cells, once(features),
-                library_size, batch, threshold, log, progress,
+                fit, self._plan.scope, path, latent, modality, cells, features, library_size,
+                batch, threshold, log, progress,
             )  # fmt: skip
 
     # ---- differential features

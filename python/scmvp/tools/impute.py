@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..arguments import Names, number, positive
+from ..arguments import Names, number, once, positive
 from ..data.covariates import Batch
 from ..data.scope import Scope
 from ..errors import InputError
@@ -67,8 +67,7 @@ def to_file(
     progress: bool | Listener,
 ) -> None:
     """Write `imputed` profiles to HDF5; the other arguments are those of `SCMVP.decode_to_file`."""
-    if isinstance(features, Iterator):
-        features = list(features)  # it is read twice
+    features = once(features)
     blocks = imputed(fit, scope, latent, modality, features, library_size, batch)
     cells = _names_of(cells, len(latent))
     if log:
