@@ -56,9 +56,7 @@ RunDiffusionSCMVP <- function(object, root, group.by = NULL, reduction = "scmvp"
   if (is.null(rownames(coordinates))) rownames(coordinates) <- seq_len(nrow(coordinates))
   home <- home_of(object, reduction)
   groups <- if (!is.null(group.by)) {
-    cells <- rownames(coordinates)
-    if (is_container(object)) groups_in(object, group.by, cells, home, "group.by")
-    else groups_of(group.by, cells, data.frame(), "group.by")
+    groups_in(object, group.by, rownames(coordinates), home, "group.by")
   }
   if (missing(root)) root <- NULL
   order <- function() {

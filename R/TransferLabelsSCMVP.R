@@ -178,11 +178,8 @@ labelled_reference <- function(reference, labels, reduction, calibration) {
     own <- own[rownames(latent), , drop = FALSE]
   }
   cells <- if (is.null(rownames(latent))) seq_len(nrow(latent)) else rownames(latent)
-  groups <- droplevels(if (is_container(reference)) {
-    groups_in(reference, labels, cells, home_of(reference, reduction), "labels")
-  } else {
-    groups_of(labels, cells, data.frame(), "labels")
-  })
+  home <- if (is_container(reference)) home_of(reference, reduction)
+  groups <- droplevels(groups_in(reference, labels, cells, home, "labels"))
   known <- !is.na(groups)
   refuse_few_labels(groups[known])
   list(

@@ -174,9 +174,10 @@ groups_of <- function(by, cells, data, argument = "by") {
   groups
 }
 
-# The same of the cells of an object. `home`: the part whose cells they are.
+# The same of the cells of an object, or of a matrix, which has no columns of cells. `home`: the
+# part whose cells they are.
 groups_in <- function(object, by, cells, home, argument = "by") {
-  data <- grouping_columns(object, by, home)
+  data <- if (is_container(object)) grouping_columns(object, by, home) else data.frame()
   groups_of(values_at(object, by, home, argument), cells, data, argument)
 }
 
