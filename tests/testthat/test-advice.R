@@ -398,7 +398,8 @@ test_that("names and keys that are taken: another one will do", {
   expect_s4_class(run(), "Seurat")
 
   expect_match(
-    refusal(run(reduction.name = "ATAC")), "assay, metadata column, graph or image.*choose another.$"
+    refusal(run(reduction.name = "ATAC")),
+    "assay, metadata column, graph or image.*choose another.$"
   )
   expect_match(refusal(run(reduction.key = "rna_")), "choose another reduction.key.$")
   expect_s4_class(run(reduction.key = "joint_"), "Seurat")
