@@ -25,6 +25,7 @@ FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_di
   check_flag(verbose, "verbose")
   check_installed("igraph", "FindCCANs()")
   digits <- check_number(tolerance_digits, "tolerance_digits", min = 0, whole = TRUE)
+  digits <- min(digits, 15) # a number between 0 and 1 has no more
   cutoff <- check_number(coaccess_cutoff_override, "coaccess_cutoff_override", 0, optional = TRUE)
   if (!is.null(cutoff) && cutoff > 1) {
     refuse("coaccess_cutoff_override must be between 0 and 1, not ", cutoff, ".")
@@ -37,7 +38,7 @@ FindCCANs <- function(connections, coaccess_cutoff_override = NULL, tolerance_di
   if (is.null(cutoff)) {
     cutoff <- find_ccan_cutoff(function(value) {
       sum(table(communities_above(value)) > 2)
-    }, max(edges$coaccess, 0), digits)
+    }, sort(unique(c(0, edges$coaccess))), digits)
   }
   if (verbose) message(sentence_of("co-accessibility cutoff ", cutoff))
   member <- communities_above(cutoff)
@@ -86,16 +87,21 @@ louvain_communities <- function(edges, peaks) {
 }
 
 # cicero's search for the cutoff with the most networks: at each middle, whether the number rises or
-# falls with the cutoff. Where it never changes up to the largest value, it can only fall.
-find_ccan_cutoff <- function(count, top, digits) {
+# falls with the cutoff, by steps of a tenth until it changes. `values` are those at which a pair
+# drops out, sorted; steps that reach none of them are passed over, as they change nothing. Where
+# the number never changes up to the largest value, it can only fall.
+find_ccan_cutoff <- function(count, values, digits) {
   bottom <- 0
-  largest <- top
+  top <- largest <- values[length(values)]
   while (top - bottom > 10^-digits) {
     middle <- bottom + round((top - bottom) / 2, digits + 1)
     here <- further <- count(middle)
     following <- middle
+    step <- (top - bottom) / 10
     while (further == here && following <= largest) {
-      following <- following + (top - bottom) / 10
+      passed <- findInterval(following, values)
+      to_next <- if (passed < length(values)) values[passed + 1] - following else 0
+      following <- following + max(1, ceiling(to_next / step)) * step
       further <- count(following)
     }
     if (here >= further) top <- middle else bottom <- middle

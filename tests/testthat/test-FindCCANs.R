@@ -45,6 +45,47 @@ test_that("small networks are left out, and none at all is refused", {
   expect_refused(FindCCANs(1), "connections must be a data frame")
 })
 
+test_that("the cutoff is that of cicero's search, which takes every step", {
+  every_step <- function(count, values, digits) {
+    bottom <- 0
+    top <- max(values)
+    while (top - bottom > 10^-digits) {
+      middle <- bottom + round((top - bottom) / 2, digits + 1)
+      before <- after <- count(middle)
+      at <- middle
+      while (after == before && at <= max(values)) {
+        at <- at + (top - bottom) / 10
+        after <- count(at)
+      }
+      if (before >= after) top <- middle else bottom <- middle
+    }
+    round((top + bottom) / 2, digits)
+  }
+  for (seed in 1:20) {
+    drawn <- seeded(seed, list(values = sort(runif(30)), count = sample(4, 31, replace = TRUE)))
+    count <- function(value) drawn$count[findInterval(value, drawn$values) + 1]
+    for (digits in c(1, 2, 4)) {
+      found <- find_ccan_cutoff(count, drawn$values, digits)
+      expect_identical(found, every_step(count, drawn$values, digits))
+    }
+  }
+})
+
+test_that("more digits than a number has are searched for in a moment", {
+  skip_if_not_installed("igraph")
+  peaks <- paste0("chr1-", 1e4 * 1:40, "-", 1e4 * 1:40 + 500)
+  pairs <- utils::combn(peaks, 2)
+  connections <- data.frame(
+    Peak1 = pairs[1, ], Peak2 = pairs[2, ], coaccess = seeded(1, runif(ncol(pairs), 0, 0.9))
+  )
+  coarse <- attr(FindCCANs(connections, verbose = FALSE), "cutoff")
+  for (digits in c(10, 99)) {
+    fine <- FindCCANs(connections, tolerance_digits = digits, verbose = FALSE)
+    expect_gt(nrow(fine), 0)
+    expect_lt(abs(attr(fine, "cutoff") - coarse), 0.1)
+  }
+})
+
 test_that("pairs count once in either direction, however many peaks there are", {
   peaks <- paste0("chr1-", 100 * 1:60000, "-", 100 * 1:60000 + 50)
   neighbors <- data.frame(
