@@ -20,7 +20,8 @@
 #' cells that resemble no reference cells. Cells with a p-value below `unassigned.below` are
 #' `"unassigned"`; about the same proportion of the cells that do resemble the reference is also
 #' unassigned. If n is so small that 1 / (1 + n) is not below this limit, no cell can be unassigned,
-#' and a message reports this.
+#' and a message reports this. Cells of a type that the reference lacks are recognized if it
+#' resembles no type of the reference; else most are given the label of the most similar type.
 #'
 #' @param reference Labeled cells: a result of [RunSCMVP()], another object with a reduction, or a
 #'   numeric matrix, cells x dimensions.

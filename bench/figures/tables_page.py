@@ -53,7 +53,11 @@ TASKS = {
     "course": "Order, hour of treatment",
     "features": "Features along a simulated path",
     "transfer": "Labels of 30 % of the blood cells",
-    "novelty": "Labels, two types not in the reference",
+    "novelty-B": "Labels, reference without B cells",
+    "novelty-NK": "Labels, reference without NK cells",
+    "novelty-MAIT": "Labels, reference without MAIT cells",
+    "novelty-monocytes": "Labels, reference without intermediate and non-classical monocytes",
+    "novelty-dendritic": "Labels, reference without dendritic cells",
 }
 
 

@@ -16,6 +16,7 @@ for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"
 
 import argparse  # noqa: E402
+import functools  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 import warnings  # noqa: E402
@@ -23,15 +24,23 @@ from pathlib import Path  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
 
+import labels  # noqa: E402
 import results  # noqa: E402
 
-TASKS = ("path", "lead", "course", "features", "transfer", "novelty")
+TASKS = ("path", "lead", "course", "features", "transfer", *labels.NOVEL)
 
 
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="trajectory", description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        choices=TASKS,
+        default=list(TASKS),
+        metavar="TASK",
+        help=", ".join(TASKS) + " (default: all)",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--results", type=Path, default=Path("trajectory.csv"), metavar="FILE.csv")
     parser.add_argument("--data-folder", type=Path, default=Path("../shared/data"))
@@ -81,7 +90,6 @@ def main() -> None:
     if not options.report:
         warnings.simplefilter("ignore")
         import features
-        import labels
         import order
 
         run = {
@@ -90,7 +98,7 @@ def main() -> None:
             "course": order.course,
             "features": features.features,
             "transfer": labels.transfer,
-            "novelty": labels.novelty,
+            **{task: functools.partial(labels.novelty, task) for task in labels.NOVEL},
         }
         for task in options.tasks:
             for seed in options.seeds:

@@ -52,7 +52,9 @@ def transfer_labels(
     Cells that resemble no reference cells have a small out-of-reference p-value, (1 + m) / (1 + n):
     of the n labeled cells (at most 5,000 of them), m have a mean distance to their 15 (at most
     `n_neighbors`) nearest reference cells that is at least as large as that of the query cell. With
-    `calibration`, all of these distances are between latents of the query's modality.
+    `calibration`, all of these distances are between latents of the query's modality. Cells of a
+    type that the reference lacks are recognized if it resembles no type of the reference; else most
+    are given the label of the most similar type (docs/benchmarks.md, Label transfer).
 
     Args:
         reference: Latent of labeled cells: MuData or AnnData with obsm[use_rep], or (n, D).
