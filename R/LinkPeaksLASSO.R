@@ -290,7 +290,7 @@ lasso_of_matrices <- function(rna, peaks, ranges, gene.coords, as) {
       "GRanges, a GTF or BED file, an EnsDb or a TxDb."
     )
   }
-  if (as == "object") refuse("a matrix cannot hold links: take as = \"links\".")
+  if (as == "object") refuse("a matrix cannot hold links: use as = \"links\".")
   list(
     rna = rna, peaks = peaks, ranges = ranges, gene.coords = gene.coords, rna.imputed = FALSE,
     peaks.imputed = FALSE, rna.log = FALSE, peaks.log = FALSE, coordinates = NULL

@@ -111,7 +111,7 @@ LinkPeaksSCMVP <- function(object, gene.coords = NULL, group.by = NULL, distance
   part <- fitted_part(object, record, reduction, "peaks")
   if (as == "object") check_links_home(about(object), part)
   if (as != "data.frame" && !is.null(group.by)) {
-    refuse("links in a GRanges have one score: leave group.by out, or take as = \"data.frame\".")
+    refuse("links in a GRanges have one score: leave group.by out, or use as = \"data.frame\".")
   }
   places <- places_of_activity(object, record, reduction, gene.coords, verbose)
   home <- home_of(object, reduction)

@@ -207,7 +207,7 @@ cicero_input <- function(object, assay, layer, reduction, dims, groups, as, rang
         "matrix of peaks x cells, not an object of class ", class(object)[1], "."
       )
     }
-    if (as == "object") refuse("a matrix cannot hold links: take as = \"links\".")
+    if (as == "object") refuse("a matrix cannot hold links: use as = \"links\".")
     return(list(
       values = object, imputed = FALSE, ranges = ranges, coordinates = coordinates, groups = groups
     ))

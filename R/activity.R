@@ -67,7 +67,7 @@ activity_kind <- function(object, as) {
   if (about(object)$part == "matrix" && is.null(as)) as <- "matrix"
   as <- if (is.null(as)) "object" else check_choice(as, c("object", "matrix"), "as")
   if (as == "object" && about(object)$part == "matrix") {
-    refuse("a scMVPFit holds no assays: take as = \"matrix\".")
+    refuse("a scMVPFit holds no assays: use as = \"matrix\".")
   }
   as
 }

@@ -78,7 +78,7 @@ fits_of.scMVPFit <- function(object, keep = only_records) list(scmvp = object)
 #' @export
 put_results.scMVPFit <- function(object, results) {
   if (is.null(results$columns)) {
-    refuse("a scMVPFit holds no assays: take as = \"matrix\".")
+    refuse("a scMVPFit holds no assays: use as = \"matrix\".")
   }
   object[names(results$record$value)] <- results$record$value
   cells <- rownames(object$latent)

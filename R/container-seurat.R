@@ -229,7 +229,7 @@ plain_assay <- function(values, counts = FALSE) {
     same <- spelled == spelled[anyDuplicated(spelled)]
     refuse(
       some_names(rownames(values)[same]), " are one name in a Seurat object, which turns '_' ",
-      "and '|' into '-': rename one of them, or take as = \"matrix\"."
+      "and '|' into '-': rename one of them, or use as = \"matrix\"."
     )
   }
   with_renamed_features(if (inherits(values, "DelayedMatrix")) {

@@ -113,14 +113,14 @@ links_to_genes <- function(links, ...) {
 # An assay that can hold links: a ChromatinAssay of Signac 1 or one of Signac 2. `part`: NULL where
 # the object has no peaks.
 check_links_home <- function(words, part) {
-  if (words$part != "assay") refuse(words$class, " cannot hold links: take as = \"links\".")
+  if (words$part != "assay") refuse(words$class, " cannot hold links: use as = \"links\".")
   if (is.null(part)) {
-    refuse("the object has no peak assay, which would hold the links: take as = \"links\".")
+    refuse("the object has no peak assay, which would hold the links: use as = \"links\".")
   }
   if (!methods::.hasSlot(part$source, "links")) {
     refuse(
       "assay '", part$name, "' is not a ChromatinAssay, so it cannot hold links: convert it ",
-      "with Signac::CreateChromatinAssay(sep = ", separators_in(part$features), "), or take as = ",
+      "with Signac::CreateChromatinAssay(sep = ", separators_in(part$features), "), or use as = ",
       "\"links\"."
     )
   }

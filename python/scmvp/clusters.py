@@ -177,7 +177,7 @@ class Clustered(State):
         return self._framed(values, names, named, as_frame)
 
     def _features_named(self, modality: str, features: Sequence[str] | None) -> np.ndarray:
-        """Names of the features asked for, refused before any cell is embedded."""
+        """Names of the features asked for; an error before any cell is embedded."""
         columns = self._plan.scope.columns(modality, features)
         names = self._plan.scope.names(modality)
         return names if columns is None else names[columns]

@@ -241,7 +241,7 @@ c(
   ),
   of(
     "test-advice.R: genomes and ranges: what is asked for is taken",
-    "or take as = \"links\"", "give the chromosomes of the same genome",
+    "or use as = \"links\"", "give the chromosomes of the same genome",
     "the table of another genome build?", "cannot be read as genomic ranges",
     "raise max.peaks, or make window smaller"
   ),
@@ -577,7 +577,7 @@ c(
   ),
   of(
     "an argument that says itself what is not there for the class, and test-refusals.R shows",
-    "{} is not for {}", "{} of {} is now called", "{} cannot hold links: take as",
+    "{} is not for {}", "{} of {} is now called", "{} cannot hold links: use as",
     "a matrix cannot hold links",
     "ranges and coordinates are for a matrix", "peaks is for two matrices: name the peaks",
     "batch is for matrices: leave it out", "a scMVPFit holds no assays",

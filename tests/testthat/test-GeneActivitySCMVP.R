@@ -105,7 +105,7 @@ test_that("cells projected without peaks, or without genes, need coordinates of 
   expect_refused(LinkPeaksSCMVP(rna, verbose = FALSE), no_peaks)
   expect_refused(
     LinkPeaksSCMVP(rna, some_genes(), as = "object", verbose = FALSE),
-    "no peak assay, which would hold the links: take as = \"links\"[.]$"
+    "no peak assay, which would hold the links: use as = \"links\"[.]$"
   )
   expect_s4_class(
     LinkPeaksSCMVP(rna, some_genes(), as = "links", fdr = 1, verbose = FALSE), "GRanges"
@@ -146,7 +146,7 @@ test_that("what cannot be summed is refused", {
   alone <- fitted_matrices()
   expect_refused(GeneActivitySCMVP(alone), "gene.coords is needed for a scMVPFit")
   expect_refused(
-    GeneActivitySCMVP(alone, some_genes(), as = "object"), "holds no assays: take as = \"matrix\""
+    GeneActivitySCMVP(alone, some_genes(), as = "object"), "holds no assays: use as = \"matrix\""
   )
   expect_refused(
     GeneActivitySCMVP(alone, some_genes(), values = "measured"), "give them with peaks ="

@@ -715,7 +715,7 @@ test_that("genomes and ranges: what is asked for is taken", {
     ), "data.frame"
   )
   expect_match(
-    refusal(RunCicero(object[-2, ], groups = groups, as = "object")), "or take as = \"links\".$"
+    refusal(RunCicero(object[-2, ], groups = groups, as = "object")), "or use as = \"links\".$"
   )
   expect_s4_class(
     RunCicero(

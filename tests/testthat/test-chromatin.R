@@ -96,7 +96,7 @@ test_that("an assay that is made a ChromatinAssay after the fit names the peaks 
   genes <- data.frame(gene = gene_names[1], seqnames = "chr1", tss = 20000, strand = "+")
   advice <- expect_refused(
     LinkPeaksSCMVP(fit, genes, as = "object", verbose = FALSE),
-    "CreateChromatinAssay\\(sep = c\\([^)]*\\)\\), or take as = \"links\"[.]$"
+    "CreateChromatinAssay\\(sep = c\\([^)]*\\)\\), or use as = \"links\"[.]$"
   )
   sep <- eval(str2lang(sub(".*sep = (c[(][^)]*[)]).*", "\\1", conditionMessage(advice))))
   fit[["ATAC"]] <- Signac::CreateChromatinAssay(counts, sep = sep)

@@ -202,6 +202,6 @@ def csr_from_parts(parts: Parts, shape: tuple[int, int], modality: str | None) -
 def adata_of(matrix: sp.csr_matrix, cells: np.ndarray, features: np.ndarray) -> AnnData:
     """Counts and names, nothing else; names may repeat."""
     with warnings.catch_warnings():
-        # Repeated names are refused, with the names, when the modalities are joined.
+        # Repeated names are an error, with the names, when the modalities are joined.
         warnings.simplefilter("ignore", UserWarning)
         return AnnData(X=matrix, obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=features))

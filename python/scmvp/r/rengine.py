@@ -49,7 +49,7 @@ def call(verb: str, arguments: dict[str, Any], engine: str = "auto", verbose: bo
         verbose: Print what R says on the way, on standard error.
 
     Raises:
-        InputError: R refuses the input, in its words.
+        InputError: What R says of the input.
         RError: R, one of its packages or rpy2 is missing or of the wrong version; or R failed.
     """
     run = _engine(engine)
