@@ -14,14 +14,16 @@
 #' this calibrates the probabilities.
 #'
 #' @section Cells unlike the reference: The p-value of a query cell is (1 + m) / (1 + n): of the n
-#' labeled cells (at most 5,000 of them), m have a mean distance to their 15 (at most `n.neighbors`)
-#' nearest reference cells that is at least as large as that of the query cell. With `calibration`,
-#' all of these distances are between latents of the query's modality. The p-value is small for
-#' cells that resemble no reference cells. Cells with a p-value below `unassigned.below` are
-#' `"unassigned"`; about the same proportion of the cells that do resemble the reference is also
-#' unassigned. If n is so small that 1 / (1 + n) is not below this limit, no cell can be unassigned,
-#' and a message reports this. Cells of a type that the reference lacks are recognized if it
-#' resembles no type of the reference; else most are given the label of the most similar type.
+#' labeled cells (at most 5,000 of them), m are at least as unlike the others as the query cell is.
+#' How unlike a cell is, is the product of its distance to the nearest mean of a label and its mean
+#' distance to the 15 nearest cells, in units of the standard deviation within labels; labeled cells
+#' are compared with the other nine tenths of the reference. With `calibration`, all of these
+#' distances are between latents of the query's modality. The p-value is small for cells that
+#' resemble no reference cells. Cells with a p-value below `unassigned.below` are `"unassigned"`;
+#' about the same proportion of the cells that do resemble the reference is also unassigned. If n is
+#' so small that 1 / (1 + n) is not below this limit, no cell can be unassigned, and a message
+#' reports this. Cells of a type that the reference lacks are recognized if it resembles no type of
+#' the reference; else most are given the label of the most similar type.
 #'
 #' @param reference Labeled cells: a result of [RunSCMVP()], another object with a reduction, or a
 #'   numeric matrix, cells x dimensions.

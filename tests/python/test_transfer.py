@@ -91,20 +91,65 @@ def test_another_latent_of_the_reference_calibrates():
     assert (calibrated["label"] == "unassigned").mean() < 0.025
 
 
-def test_p_values_compare_latents_of_the_same_modality():
+def distances(reference, which, cell):
+    """Mahalanobis distances of one cell: the nearest to a mean, and the mean one to 15 cells."""
+    deviation = reference - np.stack([reference[which == w].mean(0) for w in which])
+    n_free, n_dims = len(which) - len(set(which)), reference.shape[1]
+    covariance = deviation.T @ deviation
+    covariance += n_dims * np.eye(n_dims) * np.trace(covariance) / n_dims / n_free
+    inverse = np.linalg.inv(covariance / (n_free + n_dims))
+
+    def to(points):
+        return np.sort([np.sqrt((cell - point) @ inverse @ (cell - point)) for point in points])
+
+    return to([reference[which == w].mean(0) for w in set(which)])[0], to(reference)[:15].mean()
+
+
+def test_p_values_are_those_of_brute_force_in_the_latent_of_the_query():
     """Another encoder places all cells elsewhere; a type that it keeps apart is recognized."""
     z, which = cells(300, 0)
     query, _ = cells(40, 1)
     own, target = z[:, ::-1] / 2 + 1, query[:, ::-1] / 2 + 1
     target[:5] += [3, 0, 0]
     found = scmvp.transfer_labels(z, LABELS[which], target, calibration=own)["p_value"].to_numpy()
-    within = np.linalg.norm(own[:, None] - own, axis=2)
-    np.fill_diagonal(within, np.inf)
-    to_query = np.linalg.norm(target[:, None] - own, axis=2)
-    usual, mine = (np.sort(distance, axis=1)[:, :15].mean(1) for distance in (within, to_query))
-    expected = (1 + (usual >= mine[:, None]).sum(1)) / 301
+    by_label = sorted(range(300), key=lambda i: (which[i], own[i, 0]))
+    usual = []
+    for start in range(10):
+        tenth = by_label[start::10]
+        rest = [i for i in range(300) if i not in tenth]
+        usual += [np.prod(distances(own[rest], which[rest], own[i])) for i in tenth]
+    unlike = [np.prod(distances(own, which, cell)) for cell in target]
+    expected = (1 + (np.array(usual) >= np.array(unlike)[:, None]).sum(1)) / 301
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert (found[:5] < 0.01).all() and np.median(found[5:]) > 0.2
+
+
+def test_p_values_do_not_depend_on_the_order_of_the_reference():
+    z, which = cells(400, 0)
+    query, _ = cells(30, 1)
+    mixed = np.random.default_rng(2).permutation(400)
+    one = scmvp.transfer_labels(z, LABELS[which], query)["p_value"]
+    other = scmvp.transfer_labels(z[mixed], LABELS[which[mixed]], query)["p_value"]
+    np.testing.assert_array_equal(one, other)
+
+
+def test_an_unknown_type_is_recognized_in_a_direction_in_which_labels_vary_little():
+    """By distances without units it would be as near as others."""
+    z, which = cells(2000, 0)
+    query, _ = cells(200, 1)
+    long = np.array([1, 1, 60])
+    unknown = np.array([1.25, -4.5, 0]) + np.random.default_rng(2).normal(0, 0.3, (200, 3))
+    asked = np.r_[query * long, unknown * long]
+    table = scmvp.transfer_labels(z * long, LABELS[which], asked)
+    off = (table["label"] == "unassigned").to_numpy()
+    assert off[:200].mean() < 0.03 and off[200:].mean() > 0.3
+
+
+def test_labels_of_cells_that_are_all_alike_are_transferred():
+    z = np.repeat([[0.0, 1], [1, 0]], 15, axis=0)
+    table = scmvp.transfer_labels(z, np.repeat(["a", "b"], 15), z, unassigned_below=0)
+    assert (table["label"].to_numpy() == np.repeat(["a", "b"], 15)).all()
+    np.testing.assert_allclose(table["p_value"], 1)
 
 
 def test_cells_without_a_label_are_left_out_and_results_are_added():

@@ -14,6 +14,7 @@ from ..data.names import note
 from ..errors import InputError
 from ..settings import own_settings
 from ..words import count_of
+from .novelty import p_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,7 +26,6 @@ UNASSIGNED = "unassigned"
 WIDTHS = (0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4, 4.0)
 PRIOR_WEIGHT = 0.1
 _CALIBRATION_CELLS = 5_000
-_DISTANCE_NEIGHBORS = 15
 
 
 @own_settings()
@@ -50,11 +50,13 @@ def transfer_labels(
     turn; this calibrates the probabilities.
 
     Cells that resemble no reference cells have a small out-of-reference p-value, (1 + m) / (1 + n):
-    of the n labeled cells (at most 5,000 of them), m have a mean distance to their 15 (at most
-    `n_neighbors`) nearest reference cells that is at least as large as that of the query cell. With
-    `calibration`, all of these distances are between latents of the query's modality. Cells of a
-    type that the reference lacks are recognized if it resembles no type of the reference; else most
-    are given the label of the most similar type (docs/benchmarks.md, Label transfer).
+    of the n labeled cells (at most 5,000 of them), m are at least as unlike the others as the query
+    cell is. How unlike a cell is, is the product of its distance to the nearest mean of a label and
+    its mean distance to the 15 nearest cells, in units of the standard deviation within labels;
+    labeled cells are compared with the other nine tenths of the reference. With `calibration`,
+    all of these distances are between latents of the query's modality. Cells of a type that the
+    reference lacks are recognized if it resembles no type of the reference; else most are given the
+    label of the most similar type (docs/benchmarks.md, Label transfer).
 
     Args:
         reference: Latent of labeled cells: MuData or AnnData with obsm[use_rep], or (n, D).
@@ -105,21 +107,15 @@ def transfer_labels(
     tried = np.unique(np.linspace(0, len(z) - 1, min(len(z), _CALIBRATION_CELLS)).astype(int))
     distance, near = _neighbors(z, own[tried], k, without=tried)
     width = _best_width(distance, code[near], code[tried], code, len(groups))
-    apart = distance if calibration is None else _neighbors(own, own[tried], k, without=tried)[0]
-    usual = np.sort(_spread(apart))
-    lowest = 1 / (1 + len(usual))  # of p-values
-    if 0 < unassigned_below <= lowest:
-        note(
-            f"no cell can be unassigned: with {count_of(len(usual), 'labeled cell')} no p-value is "
-            f"below {lowest:.3f}; give an unassigned_below that is larger"
-        )
-
     distance, near = _neighbors(z, target, k)
     probability = _probabilities(distance, code[near], width, code, len(groups))
-    if calibration is not None:  # another encoder may place all cells elsewhere
-        distance, _ = _neighbors(own, target, k)
-    farther = len(usual) - np.searchsorted(usual, _spread(distance), side="left")
-    p_value = (1 + farther) / (1 + len(usual))
+    # with `calibration` of its latents: another encoder may place all cells elsewhere
+    p_value, lowest = p_values(own, code, target, _CALIBRATION_CELLS)
+    if 0 < unassigned_below <= lowest:
+        note(
+            f"no cell can be unassigned: with {count_of(len(tried), 'labeled cell')} no p-value is "
+            f"below {lowest:.3f}; give an unassigned_below that is larger"
+        )
     table = _table(names, groups, probability, p_value, unassigned_below)
     table.attrs["width"] = width
     if hasattr(query, "obs"):
@@ -206,10 +202,6 @@ def _best_width(
         return -np.log(probability[np.arange(len(true)), true]).mean()
 
     return min(WIDTHS, key=log_loss)
-
-
-def _spread(distance: np.ndarray) -> np.ndarray:
-    return distance[:, :_DISTANCE_NEIGHBORS].mean(1)
 
 
 def _refuse_shapes(z: np.ndarray, target: np.ndarray, own: np.ndarray) -> None:
