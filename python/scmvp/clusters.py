@@ -11,7 +11,7 @@ import pandas as pd
 from .arguments import Names, flag, positions
 from .data.annotated import CLUSTERS, LATENT
 from .data.checks import check_unique
-from .data.containers import alone, refuse_on_disk
+from .data.containers import alone, refuse_on_disk, refuse_view_on_disk
 from .data.covariates import Batch
 from .data.features import warn_of_empty_rows
 from .data.names import as_names
@@ -136,6 +136,7 @@ class Clustered(State):
                 has cells that are not in the model or `data`.
         """
         refuse_on_disk(target)
+        refuse_view_on_disk(target, "target")
         if not (hasattr(target, "obs_names") and hasattr(target, "obsm")):
             raise InputError(f"target is a {type(target).__name__}; give an AnnData or a MuData")
         latent, known = self._latent_of(data, None)

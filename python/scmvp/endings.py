@@ -54,6 +54,10 @@ def ended(run: Callable[[], int], arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt as interrupt:
             done = _done(arguments, changed=_stamp(arguments) != before)
             status = _fail(f"{str(interrupt) or 'interrupted'}; {done}", INTERRUPTED)
+    if status == INTERRUPTED:
+        # Python remembers an interrupt within exec() and ends `python -m` by SIGINT, whatever the
+        # status, unless another text is run
+        exec("")
     return TERMINATED if terminated.is_set() and status == INTERRUPTED else status
 
 

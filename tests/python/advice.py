@@ -177,6 +177,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "modality is {modality}; use": "case modality_along",
         "cannot read paired cells from": "case containers",
         "cells read with backed=True": "case on_disk",
+        "{what} is a part of an object on disk": "case on_disk",
         "modality is missing": "case containers",
     },
     "course": {

@@ -275,6 +275,7 @@ NOT_BY_OTHERS = {
     "checks": ["call update()"],
     "containers": [
         "cannot read paired", "modality is missing", "cells read with backed=True",
+        "part of an object on disk",
     ],
     "covariates": ["name of a column of obs"],
     "fitted": ["one from this model"],
@@ -787,6 +788,8 @@ def on_disk(w):
             lambda: scmvp.pseudobulk(on_disk, *groups),
             lambda others=others: scmvp.pseudobulk(others(), *groups),
         )
+    part, read = read_h5mu(rows, backed=True)[:60], read_h5mu(rows)
+    yield lambda: w.model.add_to(part), lambda: w.model.add_to(read[:60])
 
 
 @case
@@ -1311,6 +1314,7 @@ def matrix_along(w):
 
     yield along("counts"), along()
     yield along("counts"), lambda: scmvp.features_along(w.mdata, "rna", pseudotime=time)
+    yield along((w.rna, w.atac)), lambda: scmvp.features_along(w.mdata, "rna", pseudotime=time)
     yield along(features=["a"]), along()
     yield along(pseudotime="scmvp_pseudotime"), along()
     yield along(layer="counts"), along()

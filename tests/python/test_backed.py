@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import anndata
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
@@ -234,6 +235,34 @@ def test_targets_on_disk_are_refused(pair_folder, simulated, tmp_path, refused):
     refused(lambda: model.add_to(backed), "backed=True work only in SCMVP")
     out = tmp_path / "y.rds"
     refused(lambda: scmvp.add_to_rds(file, backed, out), "backed=True work only in SCMVP")
+
+
+@pytest.fixture
+def part_on_disk(simulated, tmp_path):
+    """Some cells of a file that is left on disk, in which others come first."""
+    simulated.write(tmp_path / "cells.h5mu")
+    return mudata.read_h5mu(tmp_path / "cells.h5mu", backed="r")[50:150]
+
+
+def test_a_part_of_cells_on_disk_is_filtered_as_in_memory(part_on_disk, simulated):
+    expected = scmvp.filter_paired(simulated[50:150].copy(), min_cells=5, verbose=False)
+    for given in (part_on_disk, (part_on_disk["rna"], part_on_disk["atac"])):
+        found = scmvp.filter_paired(given, min_cells=5, verbose=False)
+        assert list(found.obs_names) == list(expected.obs_names)
+        for modality in ("rna", "atac"):
+            assert list(found[modality].var_names) == list(expected[modality].var_names)
+            assert (found[modality].X != expected[modality].X).nnz == 0
+
+
+def test_nothing_is_added_to_a_part_of_cells_on_disk(part_on_disk, simulated, refused):
+    model = scmvp.SCMVP(simulated, n_clusters=3)
+    for call, name in (
+        (lambda: model.add_to(part_on_disk["rna"]), "target"),
+        (lambda: model.add_to(part_on_disk), "target"),
+        (lambda: scmvp.transfer_labels(np.eye(30, 3), list("ab") * 15, part_on_disk), "query"),
+        (lambda: scmvp.diffusion(part_on_disk, root="a"), "data"),
+    ):
+        refused(call, f"{name} is a part of an object on disk", "read the file without backed")
 
 
 def test_an_empty_cell_on_disk_is_removed_in_the_file(simulated, tmp_path, refused):

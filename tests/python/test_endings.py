@@ -148,6 +148,21 @@ def test_a_signal_during_the_imports_ends_in_one_line(tmp_path, how, number):
     assert (started.returncode, said) == (128 + number, "scmvp: interrupted\n")
 
 
+@needs_signals
+def test_an_interrupt_within_exec_does_not_decide_how_python_ends(tmp_path):
+    """As while a library runs a text: Python would end `-m` by SIGINT, whatever the status."""
+    (tmp_path / "command.py").write_text(
+        "import sys\n"
+        "import scmvp.cli\n"
+        "text = 'import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)'\n"
+        "scmvp.cli.VERBS['info'] = lambda arguments, messages: exec(text)\n"
+        "sys.exit(scmvp.cli.main(['info', 'x']))\n"
+    )
+    started = process("-m", "command", code=str(tmp_path))
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 128 + signal.SIGTERM, said
+
+
 @pytest.mark.parametrize(
     "argv, original, answer",
     [

@@ -26,6 +26,20 @@ def refuse_on_disk(data: Any) -> None:
         )
 
 
+def refuse_view_on_disk(target: Any, what: str) -> None:
+    """Reject a view of cells on disk as the object that results are added to: it cannot be copied.
+
+    Args:
+        target: AnnData, MuData, or anything else.
+        what: Name of the argument.
+    """
+    if getattr(target, "is_view", False) and getattr(target, "isbacked", False):
+        raise InputError(
+            f"{what} is a part of an object on disk, to which nothing can be added; read the file "
+            "without backed, and take the part of that"
+        )
+
+
 def is_mudata(data: Any) -> bool:
     """Whether it has modalities like a MuData; data frames have a method `mod`, too."""
     refuse_on_disk(data)

@@ -70,7 +70,12 @@ def filter_paired(
         "atac": whole_number("min_peaks", min_peaks, at_least=0),
     }
     min_cells = whole_number("min_cells", min_cells, at_least=0)
-    parts = modality_parts(mdata, one_is_enough=not isinstance(mdata, Sequence))
+    parts = {
+        modality: adata.to_memory() if adata is not None and _of_view_on_disk(adata) else adata
+        for modality, adata in modality_parts(
+            mdata, one_is_enough=not isinstance(mdata, Sequence)
+        ).items()
+    }
     there = [modality for modality, adata in parts.items() if adata is not None]
     refuse_layers_of_absent({"rna": rna_layer, "atac": atac_layer}, there)
     filtered, places = {}, {}
@@ -115,6 +120,11 @@ def filter_paired(
     if verbose:
         print(describe_filter(account))
     return result
+
+
+def _of_view_on_disk(adata: AnnData) -> bool:
+    """Of which AnnData makes no other view."""
+    return adata.is_view and adata.isbacked
 
 
 def _in_memory(view: AnnData) -> AnnData:

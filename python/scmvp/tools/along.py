@@ -304,7 +304,8 @@ def _input_of(
     data: Any, modality: str | None, pseudotime: Any, features: Any, layer: str | None
 ) -> _Input:
     if not is_mudata(data):
-        counts = None if hasattr(data, "obs_names") else matrix_of(data)
+        pair = isinstance(data, tuple | list) and any(hasattr(part, "obs_names") for part in data)
+        counts = None if pair or hasattr(data, "obs_names") else matrix_of(data)
         if counts is None:
             raise InputError(f"counts are {type_name(data)}; give a MuData, or cells x features")
         names = np.arange(counts.shape[1]) if features is None else np.asarray(list(features))

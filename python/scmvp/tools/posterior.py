@@ -129,7 +129,7 @@ def posterior_of(
     # an effect that no other feature has would else be impossible
     priors = (len(used) * weights + 1 / len(shapes)) / (len(used) + 1) @ shapes
     outside = (GRID if only_pos else np.abs(GRID)) > delta * np.log(2) + 1e-9
-    prior_odds = _logit(priors @ outside)
+    prior_odds = _log_odds(priors, outside)
     found = np.empty((6, n))
     for start in range(0, n, _BLOCK):
         block = slice(start, min(start + _BLOCK, n))
@@ -145,15 +145,15 @@ def posterior_of(
             GRID[(cumulative < 0.025).sum(1)],
             GRID[np.minimum((cumulative < 0.975).sum(1), len(GRID) - 1)],
             prob,
-            _logit(prob) - prior_odds[fold[block]],
+            _log_odds(density, outside) - prior_odds[fold[block]],
         )
     found[:4] /= np.log(2)
     return Posterior(*found)
 
 
-def _logit(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, 1e-300, 1 - 1e-16)
-    return np.log(p) - np.log1p(-p)
+def _log_odds(density: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Of an effect outside; of one inside, the sum itself, as 1 - p would be rounding errors."""
+    return np.subtract(*(np.log((density @ part).clip(1e-300)) for part in (outside, ~outside)))
 
 
 def q_values(prob: np.ndarray) -> np.ndarray:

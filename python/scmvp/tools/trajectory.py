@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ..arguments import flag, whole_number
 from ..data.annotated import LATENT, labels_of, latent_of
+from ..data.containers import refuse_view_on_disk
 from ..data.labels import level_name
 from ..data.names import note
 from ..errors import InputError
@@ -92,6 +93,7 @@ def diffusion(
         InputError: scanpy is missing, the root does not exist, there are fewer than 20 cells or
             cells with the same latent, or the neighbor graph is not connected.
     """
+    refuse_view_on_disk(data, "data")
     latent, names = latent_of(data, use_rep)
     if len(latent) < FEWEST_CELLS:
         raise InputError(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..arguments import number, whole_number
 from ..data.annotated import LATENT, in_order_of, labels_of, latent_of
+from ..data.containers import refuse_view_on_disk
 from ..data.names import note
 from ..errors import InputError
 from ..settings import own_settings
@@ -87,6 +88,7 @@ def transfer_labels(
         InputError: Latents of different dimensions, fewer than 20 labeled cells or a single label,
             or a label that is 'unassigned' itself.
     """
+    refuse_view_on_disk(query, "query")
     z, cells = latent_of(reference, use_rep, "the reference's latent")
     known = labels_of(reference, labels, cells, "labels")
     target, names = latent_of(query, use_rep, "the query's latent")
