@@ -167,6 +167,23 @@ def test_an_interrupt_in_any_write_leaves_no_imputed_file(tmp_path, monkeypatch,
     np.testing.assert_array_equal(found if threshold is None else found.toarray(), expected)
 
 
+def test_an_interrupt_while_the_writer_starts_leaves_no_imputed_file(tmp_path, monkeypatch):
+    """Before the caller knows of the thread, which must not begin to write then."""
+    plain, threads = threading.Thread.start, []
+
+    def start(thread):
+        plain(thread)
+        threads.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    blocks = iter([np.ones((2, 3), np.float32)])
+    with pytest.raises(KeyboardInterrupt):
+        hdf5.write_blocks(tmp_path / "x.h5", blocks, list("ab"), list("efg"), None, {})
+    threads[0].join(timeout=60)
+    assert not threads[0].is_alive() and not [*tmp_path.iterdir()]
+
+
 def test_blocks_that_fail_leave_no_imputed_file(tmp_path):
     def blocks():
         yield np.ones((2, 3), np.float32)

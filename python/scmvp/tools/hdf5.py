@@ -71,27 +71,37 @@ class _Writer:
     def __init__(self, write: Callable[[Iterator[np.ndarray]], None]):
         self._write = write
         self._given: queue.Queue[np.ndarray] = queue.Queue(maxsize=1)
-        self._last, self._stopped, self._ended = (threading.Event() for _ in range(3))
+        self._may_start, self._last, self._stopped, self._ended = (
+            threading.Event() for _ in range(4)
+        )
         self._failure: BaseException | None = None
 
     def take(self, blocks: Iterator[np.ndarray]) -> None:
         """Write blocks that are computed meanwhile, by the thread of the caller."""
-        threading.Thread(target=self._run, daemon=True).start()
+        started = False
         try:
+            # It does nothing yet: an interrupt may come before we know whether there is a thread.
+            threading.Thread(target=self._run, daemon=True).start()
+            started = True
+            self._may_start.set()
             for block in blocks:
                 if not self._hand_over(block):
                     break
         except BaseException:
             self._stopped.set()
+            self._may_start.set()
             raise
         finally:
-            self._wait()
+            if started:
+                self._wait()
         if self._failure is not None:
             raise self._failure
 
     def _run(self) -> None:
+        self._may_start.wait()
         try:
-            self._write(self._blocks())
+            if not self._stopped.is_set():
+                self._write(self._blocks())
         except _Stopped:
             pass
         except BaseException as error:  # noqa: B902 - raised again by who waits
