@@ -25,7 +25,7 @@ import warnings  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 BENCH = Path(__file__).parents[1]
-for _other in ("accuracy", "integration", "trajectory", "cre"):
+for _other in ("accuracy", "integration", "cre"):
     sys.path.append(str(BENCH / _other))
 
 import pandas as pd  # noqa: E402

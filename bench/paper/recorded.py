@@ -1,16 +1,16 @@
-"""Experiments of other commands of bench/: pseudotime is called, time and memory are read."""
+"""Experiments of other commands of bench/, whose results in docs/ are read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import order
 import pandas as pd
 
 Scores = Iterator[tuple[str, list[tuple[str, str, float, str]]]]
 
-SPEED = Path(__file__).parents[2] / "docs" / "speed.csv"
+DOCS = Path(__file__).parents[2] / "docs"
+ORDERED = {"path": "simulated path", "course": "scicar_a549"}  # tasks of bench/trajectory
 PAPER_EPOCHS = 30
 # Cells: peak memory in MB in the paper, of as many genes and peaks.
 PAPER_MB = {1000: "752", 100_000: "8500"}
@@ -23,19 +23,16 @@ MEASURES = {
 
 def pseudotime(seed: int, folder: Path) -> Scores:
     """Order of a simulated path with two branches, and of the hours of a treatment."""
-    for name, task in (("simulated path", order.path), ("scicar_a549", order.course)):
-        yield (
-            name,
-            [
-                (method, "Spearman's correlation with the time", value, "")
-                for method, _, value in task(seed, folder)
-            ],
-        )
+    rows = pd.read_csv(DOCS / "trajectory.csv")
+    for task, name in ORDERED.items():
+        own = rows[(rows["task"] == task) & (rows["seed"] == seed)]
+        measure = "Spearman's correlation with the time"
+        yield name, [(row.method, measure, row.value, "") for row in own.itertuples()]
 
 
 def scale(seed: int, folder: Path) -> Scores:
     """Rows of bench/speed for the paper's 8,000 genes and 23,000 peaks."""
-    rows = pd.read_csv(SPEED)
+    rows = pd.read_csv(DOCS / "speed.csv")
     rows = rows[(rows["shape"] == "filtered") & rows["metric"].isin(MEASURES)]
     rows = rows[~rows["machine"].str.contains("busy")]
     rows = rows.drop_duplicates(["cells", "method", "machine", "metric"], keep="last")
