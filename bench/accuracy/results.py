@@ -35,7 +35,7 @@ def put(path: Path, rows: Sequence[Row], stale: Callable[[dict[str, str]], bool]
     kept = [row for row in old if not stale(row)]
     columns = [*dict.fromkeys(name for row in (*kept, *rows) for name in row)]
     whole = not kept or len(kept) < len(old) or columns != [*kept[0]]
-    ending = "\r\n" if old and b"\r\n" in path.read_bytes() else "\n"
+    ending = "\r\n" if old and path.read_bytes().split(b"\n", 1)[0].endswith(b"\r") else "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     target = path.with_name(path.name + ".partial") if whole else path
     with target.open("w" if whole else "a", newline="", encoding="utf-8") as file:
