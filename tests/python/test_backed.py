@@ -261,6 +261,7 @@ def test_nothing_is_added_to_a_part_of_cells_on_disk(part_on_disk, simulated, re
         (lambda: model.add_to(part_on_disk), "target"),
         (lambda: scmvp.transfer_labels(np.eye(30, 3), list("ab") * 15, part_on_disk), "query"),
         (lambda: scmvp.diffusion(part_on_disk, root="a"), "data"),
+        (lambda: scmvp.add_rank_genes_groups(part_on_disk["rna"], pd.DataFrame(), "a"), "adata"),
     ):
         refused(call, f"{name} is a part of an object on disk", "read the file without backed")
 

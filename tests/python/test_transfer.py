@@ -96,7 +96,7 @@ def distances(reference, which, cell):
     deviation = reference - np.stack([reference[which == w].mean(0) for w in which])
     n_free, n_dims = len(which) - len(set(which)), reference.shape[1]
     covariance = deviation.T @ deviation
-    covariance += n_dims * np.eye(n_dims) * np.trace(covariance) / n_dims / n_free
+    covariance += np.eye(n_dims) * np.trace(covariance) / n_free
     inverse = np.linalg.inv(covariance / (n_free + n_dims))
 
     def to(points):

@@ -26,14 +26,19 @@ def refuse_on_disk(data: Any) -> None:
         )
 
 
+def is_view_on_disk(data: Any) -> bool:
+    """Whether it is a part of cells on disk: no view is made of it, and it cannot be copied."""
+    return getattr(data, "is_view", False) and getattr(data, "isbacked", False)
+
+
 def refuse_view_on_disk(target: Any, what: str) -> None:
-    """Reject a view of cells on disk as the object that results are added to: it cannot be copied.
+    """Reject a part of cells on disk as the object that results are added to.
 
     Args:
         target: AnnData, MuData, or anything else.
         what: Name of the argument.
     """
-    if getattr(target, "is_view", False) and getattr(target, "isbacked", False):
+    if is_view_on_disk(target):
         raise InputError(
             f"{what} is a part of an object on disk, to which nothing can be added; read the file "
             "without backed, and take the part of that"

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..modalities import PAIR, feature_of, label_of
 from ..words import count_of, name_some
 from .checks import check_names, count_matrix, match_cells
-from .containers import is_mudata, modality_parts
+from .containers import is_mudata, is_view_on_disk, modality_parts
 from .joining import add_the_rest, join_all
 from .matrices import feature_cells, in_memory
 from .names import as_names, names_of_modalities, note
@@ -70,11 +70,9 @@ def filter_paired(
         "atac": whole_number("min_peaks", min_peaks, at_least=0),
     }
     min_cells = whole_number("min_cells", min_cells, at_least=0)
+    parts = modality_parts(mdata, one_is_enough=not isinstance(mdata, Sequence))
     parts = {
-        modality: adata.to_memory() if adata is not None and _of_view_on_disk(adata) else adata
-        for modality, adata in modality_parts(
-            mdata, one_is_enough=not isinstance(mdata, Sequence)
-        ).items()
+        name: _in_memory(part) if is_view_on_disk(part) else part for name, part in parts.items()
     }
     there = [modality for modality, adata in parts.items() if adata is not None]
     refuse_layers_of_absent({"rna": rna_layer, "atac": atac_layer}, there)
@@ -120,11 +118,6 @@ def filter_paired(
     if verbose:
         print(describe_filter(account))
     return result
-
-
-def _of_view_on_disk(adata: AnnData) -> bool:
-    """Of which AnnData makes no other view."""
-    return adata.is_view and adata.isbacked
 
 
 def _in_memory(view: AnnData) -> AnnData:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.containers import refuse_view_on_disk
 from ..data.labels import level_names
 from ..errors import InputError
 from ..words import name_some
@@ -81,6 +82,7 @@ def add_rank_genes_groups(
         InputError: The table is of another kind, or its features or groups are not those of
             `adata`, or the column holds numbers.
     """
+    refuse_view_on_disk(adata, "adata")
     if _NEEDED <= set(table):
         table = scanpy_form(table)
     if not set(_COLUMNS) <= set(table):

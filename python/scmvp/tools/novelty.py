@@ -10,7 +10,7 @@ _PARTS = 10
 
 def p_values(
     reference: np.ndarray, code: np.ndarray, query: np.ndarray, at_most: int
-) -> tuple[np.ndarray, float]:
+) -> np.ndarray:
     """Proportion of the reference that is at least as unlike the rest of it as a query cell is.
 
     How unlike the reference a cell is, is the product of two distances: to the nearest mean of a
@@ -26,12 +26,11 @@ def p_values(
         at_most: How many cells of the reference are compared.
 
     Returns:
-        (1 + m) / (1 + u) of each query cell, (n,), m of u cells of the reference being as unlike;
-        and 1 / (1 + u), the least that a p-value can be.
+        (1 + m) / (1 + u) of each query cell, (n,), m of u cells of the reference being as unlike.
     """
     # tenths of each label, whatever the order of the cells
     ordered = np.lexsort((reference[:, 0], code))
-    compared = ordered[np.linspace(0, len(code) - 1, min(len(code), at_most)).astype(int)]
+    compared = ordered[evenly(len(code), at_most)]
     usual = []
     for own in (compared[start::_PARTS] for start in range(_PARTS)):
         rest = np.delete(np.arange(len(code)), own)
@@ -39,7 +38,12 @@ def p_values(
     sorted_usual = np.sort(np.concatenate(usual))
     unlike = _unlike(reference, code, query)
     at_least = len(compared) - np.searchsorted(sorted_usual, unlike, side="left")
-    return (1 + at_least) / (1 + len(compared)), 1 / (1 + len(compared))
+    return (1 + at_least) / (1 + len(compared))
+
+
+def evenly(n: int, at_most: int) -> np.ndarray:
+    """Positions of at most so many of n cells, at even distances."""
+    return np.linspace(0, n - 1, min(n, at_most)).astype(int)
 
 
 def _unlike(reference: np.ndarray, code: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -64,9 +68,10 @@ def _whitening(deviation: np.ndarray, n_labels: int) -> np.ndarray:
     The covariance is shrunk towards equal variances by as many cells as there are dimensions.
     """
     n_cells, n_dims = deviation.shape
+    n_free = max(n_cells - n_labels, 1)
     square = deviation.T @ deviation
-    variance = np.trace(square) / n_dims / max(n_cells - n_labels, 1)
-    if not variance > 0:
+    total_variance = np.trace(square) / n_free
+    if not total_variance > 0:
         return np.eye(n_dims)
-    shrunk = square + n_dims * variance * np.eye(n_dims)
-    return np.linalg.cholesky(np.linalg.inv(shrunk / (max(n_cells - n_labels, 1) + n_dims)))
+    shrunk = square + total_variance * np.eye(n_dims)
+    return np.linalg.cholesky(np.linalg.inv(shrunk / (n_free + n_dims)))

@@ -15,7 +15,7 @@ from ..data.names import note
 from ..errors import InputError
 from ..settings import own_settings
 from ..words import count_of
-from .novelty import p_values
+from .novelty import evenly, p_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -106,13 +106,14 @@ def transfer_labels(
     _refuse_labels(groups, len(z))
 
     k = min(n_neighbors, len(z) - 1)
-    tried = np.unique(np.linspace(0, len(z) - 1, min(len(z), _CALIBRATION_CELLS)).astype(int))
+    tried = evenly(len(z), _CALIBRATION_CELLS)
     distance, near = _neighbors(z, own[tried], k, without=tried)
     width = _best_width(distance, code[near], code[tried], code, len(groups))
     distance, near = _neighbors(z, target, k)
     probability = _probabilities(distance, code[near], width, code, len(groups))
     # with `calibration` of its latents: another encoder may place all cells elsewhere
-    p_value, lowest = p_values(own, code, target, _CALIBRATION_CELLS)
+    p_value = p_values(own, code, target, _CALIBRATION_CELLS)
+    lowest = 1 / (1 + len(tried))
     if 0 < unassigned_below <= lowest:
         note(
             f"no cell can be unassigned: with {count_of(len(tried), 'labeled cell')} no p-value is "
