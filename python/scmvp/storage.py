@@ -47,6 +47,7 @@ _RENAMED = (
     (r"^log_theta$", "dispersions.rna"),
     (r"^log_dispersion$", "dispersions.atac"),
     (r"^zero_head\.", "zero_heads.atac."),
+    (r"^readers\.methylation\.likeness$", "readers.methylation.correlation"),
 )
 
 
@@ -265,7 +266,7 @@ def read_weights(directory: str | os.PathLike, sha256: str) -> dict[str, Tensor]
 
 
 def _as_named_now(name: str) -> str:
-    """Of a tensor that before version 6 was named by its modality."""
+    """Of a tensor that an earlier scmvp named otherwise, most of them before version 6."""
     for before, now in _RENAMED:
         if re.match(before, name):
             return re.sub(before, now, name)

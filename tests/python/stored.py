@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import scipy.sparse as sp
+from safetensors.torch import load_file, save_file
 
+from scmvp import storage
 from scmvp.data.matrices import DiskRows, StoredCsr
 
 
@@ -20,3 +25,12 @@ def write_pair(mdata, folder: Path) -> Path:
 def on_disk(matrix: sp.csr_matrix) -> DiskRows:
     """Counts as they are read from a file row by row."""
     return DiskRows(StoredCsr(matrix.data, matrix.indices, matrix.indptr, matrix.shape))
+
+
+def rename_tensors(folder: Path, renamed: Callable[[str], str]) -> None:
+    """Give the tensors of a saved model other names, as an earlier scmvp did."""
+    file, about = folder / "weights.safetensors", folder / "model.json"
+    save_file({renamed(name): tensor for name, tensor in load_file(file).items()}, file)
+    info = json.loads(about.read_text())
+    info["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    about.write_text(json.dumps(storage.signed(info)))

@@ -12,6 +12,7 @@ from mudata import MuData
 from populations import assert_types_found, faint_types
 from scipy.special import expit, logit
 from sklearn.neighbors import KNeighborsClassifier
+from stored import rename_tensors
 
 import scmvp
 from scmvp import cli
@@ -126,10 +127,10 @@ def test_levels_at_the_ends_have_finite_likelihoods_and_gradients():
 
 
 @pytest.mark.parametrize("concentration", [3.0, 30.0])
-def test_the_likeness_of_positions_is_found(concentration):
+def test_the_correlation_of_positions_is_found(concentration):
     p = np.repeat(expit(np.random.default_rng(0).normal(0, 1, 300))[None], 500, 0)
     m, n = map(sp.csr_matrix, counts_of(p, 3.0, concentration, 1))
-    assert levels.likeness(m, n) == pytest.approx(1 / (1 + concentration), rel=0.1)
+    assert levels.intraclass_correlation(m, n) == pytest.approx(1 / (1 + concentration), rel=0.1)
 
 
 def test_scores_are_sums_of_residuals_of_effective_counts(truth, kind):
@@ -138,7 +139,7 @@ def test_scores_are_sums_of_residuals_of_effective_counts(truth, kind):
     counts = levels.stacked(sp.csr_matrix(methylated), sp.csr_matrix(covered), *names)
     reader = LevelScores(levels.fit_levels(counts, 10, 0, shrink=False))
     found = reader(SparseRows.from_csr(counts)).numpy()
-    rho, p = float(reader.likeness), expit(reader.logit.numpy().astype(float))
+    rho, p = float(reader.correlation), expit(reader.logit.numpy().astype(float))
     for i in (0, 17):
         expected, size = np.zeros(10), 0.0
         for j in range(N_REGIONS):
@@ -157,7 +158,7 @@ def test_scores_are_sums_of_residuals_of_effective_counts(truth, kind):
     )
     reader = LevelScores(levels.fit_levels(fitted, 10, 0, shrink=False))
     covered = np.add(*(half.toarray() for half in levels.halves(others)))
-    size = (covered / (1 + np.maximum(covered - 1, 0) * float(reader.likeness))).sum(1)
+    size = (covered / (1 + np.maximum(covered - 1, 0) * float(reader.correlation))).sum(1)
     noise = reader(SparseRows.from_csr(others)).numpy() * np.sqrt(size / size.mean())[:, None]
     assert noise.std(0).mean() == pytest.approx(1, abs=0.15)
 
@@ -167,7 +168,7 @@ def test_reconstructed_scores_are_those_of_many_counts(truth):
     kind = np.arange(300) % 3
     counts = levels.stacked(*map(sp.csr_matrix, counts_of(truth[kind], 1.5, 15, 3)), *names)
     found = levels.fit_levels(counts, 5, 0)
-    reader = LevelScores(found._replace(likeness=np.zeros(1, np.float32)))
+    reader = LevelScores(found._replace(correlation=np.zeros(1, np.float32)))
     covered = np.round(1e6 * found.share)
     deep = np.concatenate([np.round(covered * truth[1]), covered - np.round(covered * truth[1])])
     observed = reader(SparseRows.from_csr(sp.csr_matrix(deep[None].astype(np.float32))))
@@ -235,6 +236,9 @@ def test_a_model_of_methylation_is_saved_loaded_and_embeds_other_cells(cells, mo
     np.testing.assert_allclose(
         loaded.get_latent_representation(on_disk), loaded.get_latent_representation(pair), atol=1e-4
     )
+    rename_tensors(tmp_path / "model", lambda name: name.replace(".correlation", ".likeness"))
+    earlier = scmvp.SCMVP.load(tmp_path / "model")
+    np.testing.assert_array_equal(earlier.get_latent_representation(cells), latent)
 
 
 @pytest.mark.slow
@@ -322,7 +326,7 @@ def test_the_profile_likelihood_is_the_largest_one_for_each_effect(n_batches):
 
 @pytest.mark.parametrize("coverages", [[(2, 3, 1)], [(1, 2, 20)], [(5, 9, 100, 3, 2), (1, 4, 0)]])
 @pytest.mark.parametrize("rho", [0.0, 0.1, 0.5])
-def test_the_likeness_of_positions_is_unbiased_for_any_coverage(coverages, rho):
+def test_the_correlation_of_positions_is_unbiased_for_any_coverage(coverages, rho):
     """Of beta-binomial counts, in one batch or two of different levels."""
     rng, n = np.random.default_rng(0), 60_000
     batches = []
@@ -394,7 +398,7 @@ def test_sums_of_levels_are_those_of_each_unit_and_batch():
             assert sums.n[one] == here.sum()
 
 
-def test_the_likeness_of_positions_is_found_within_batches():
+def test_the_correlation_of_positions_is_found_within_batches():
     """Levels that differ between batches make the positions of a cell alike only across these."""
     rng = np.random.default_rng(0)
     unit, batch = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
@@ -405,7 +409,7 @@ def test_the_likeness_of_positions_is_found_within_batches():
 
     def found(batch):
         sums = level_tests.level_sums(counts, unit, 2, batch)
-        return level_tests.likenesses([(part.of([0]), part.of([1])) for part in sums])
+        return level_tests.intraclass_correlations([(part.of([0]), part.of([1])) for part in sums])
 
     for within, across in zip(found(batch), found(None), strict=True):
         assert within.mean() == pytest.approx(1 / (1 + 4.0), rel=0.05)

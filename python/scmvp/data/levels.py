@@ -28,8 +28,8 @@ from .matrices import Matrix, in_memory
 from .places import Place
 
 _FEWEST_PAIRS = 10.0  # pairs of positions in one region and cell, to estimate rho
-_USUAL_LIKENESS = 0.2  # where there is none
-_LIKENESS = (1e-4, 0.9)  # bounds of rho
+_USUAL_CORRELATION = 0.2  # where there is none
+_CORRELATIONS = (1e-4, 0.9)  # bounds of rho
 _LAYERS = (("methylated", "covered"), ("mc", "cov"))  # the second: of ALLCools
 
 
@@ -46,7 +46,7 @@ class LevelAnalysis(NamedTuple):
     loading: np.ndarray  # (F, d) float32, of the residual of effective counts
     logit: np.ndarray  # (F,) float32, log odds of p
     share: np.ndarray  # (F,) float32, proportions of the effective counts
-    likeness: np.ndarray  # (1,) float32, rho
+    correlation: np.ndarray  # (1,) float32, rho, of the positions of a region in a cell
     log_factor: np.ndarray  # (n_levels, F) float32, what batches add to the log odds
 
 
@@ -125,7 +125,7 @@ def log_odds(counts: Matrix) -> np.ndarray:
     return np.log(m / u)
 
 
-def likeness(m: sp.csr_matrix, n: sp.csr_matrix) -> float:
+def intraclass_correlation(m: sp.csr_matrix, n: sp.csr_matrix) -> float:
     """The correlation rho of positions of one region in one cell, the median of regions.
 
     By moments: Σ_i (m_i - n_i p)^2 - n_i p (1 - p) has the mean rho p (1 - p) Σ_i n_i (n_i - 1).
@@ -140,9 +140,9 @@ def likeness(m: sp.csr_matrix, n: sp.csr_matrix) -> float:
     pairs = p * (1 - p) * (_sums(n.multiply(n)) - covered)
     known = pairs > _FEWEST_PAIRS
     if not known.any():
-        return _USUAL_LIKENESS
+        return _USUAL_CORRELATION
     excess = squares[known] - (p * (1 - p) * covered)[known]
-    return float(np.clip(np.median(excess / pairs[known]), *_LIKENESS))
+    return float(np.clip(np.median(excess / pairs[known]), *_CORRELATIONS))
 
 
 def fit_levels(
@@ -171,7 +171,7 @@ def fit_levels(
         log_factor = of_both[:, :n_regions] - of_both[:, n_regions:]
     sample, rows = spectral.sampled(counts, rng)
     m, u = halves(sample)
-    rho, logit = likeness(m, (m + u).tocsr()), log_odds(counts)
+    rho, logit = intraclass_correlation(m, (m + u).tocsr()), log_odds(counts)
     shift = None if design is None else (design[rows], log_factor)
     residual, covered = _residuals(m, u, rho, logit, shift)
     size = _sums(covered.T)

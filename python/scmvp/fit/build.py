@@ -118,7 +118,7 @@ def _of_levels(
         found = fit_levels(matrix, options.n_components, seed, design, options.shrink, report)
     covered = torch.from_numpy(covered_cells(matrix).astype(np.float32))
     factor = None if design is None else torch.from_numpy(found.log_factor)
-    rho = float(found.likeness[0])
+    rho = float(found.correlation[0])
     return Features(
         totals=covered,
         reader=LevelScores(found),

@@ -39,13 +39,13 @@ class LevelScores(Scores):
 
     logit: Tensor
     share: Tensor
-    likeness: Tensor
+    correlation: Tensor
     log_factor: Tensor
 
     def forward(self, x: SparseRows, design: Tensor | None = None) -> Tensor:
         """Scores of counts, (B, d); zero for a cell in which nothing is covered."""
         methylated, covered = Levels.of(x, len(self.logit))
-        weight = 1 / (1 + (covered - 1).clamp_min(0) * self.likeness)
+        weight = 1 / (1 + (covered - 1).clamp_min(0) * self.correlation)
         residual = weight * (methylated - covered * self._mean(design))
         size = (weight * covered).sum(1, keepdim=True).clamp_min(1e-6)
         return (residual @ self.loading) / size

@@ -77,7 +77,7 @@ def level_sums(
     return [LevelSums(*(part[b::n] for part in sums)) for b in range(n)]
 
 
-def likenesses(pairs: Sequence[tuple[LevelSums, LevelSums]]) -> list[np.ndarray]:
+def intraclass_correlations(pairs: Sequence[tuple[LevelSums, LevelSums]]) -> list[np.ndarray]:
     """The correlation rho of positions of a region in one cell, from 0 to 1.
 
     Args:
@@ -181,7 +181,7 @@ def _one_side(m: np.ndarray, n: np.ndarray, effect: np.ndarray) -> np.ndarray:
 
 def level_evidence(batches: list[tuple[LevelSums, LevelSums]]) -> LevelEvidence:
     """Evidence of a comparison, from the sums of both groups in each batch."""
-    rho = likenesses(batches)
+    rho = intraclass_correlations(batches)
     methylated, covered = [], []
     for pair in batches:
         factors = [_effective(*side) for side in zip(pair, rho, strict=True)]
