@@ -31,7 +31,7 @@ from .data.types import Expected
 from .endings import ended, unseen_messages_dropped
 from .errors import InputError, InputNote
 from .files import as_path, json_text, whole_file, whole_folder
-from .flags import WAYS_TO_READ, in_flags, parser
+from .flags import ABOUT_INPUT, in_flags, parser
 from .modalities import MODALITIES, feature_of
 from .outputs import (
     describe_account,
@@ -198,7 +198,7 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
 
     result, out = result_folder(arguments), output_file(arguments)
     if arguments.input is None:
-        _refuse_ways_to_read(arguments)
+        _refuse_flags_about_input(arguments)
     model = _load(result / "model", messages)
     how = {name: getattr(arguments, name) for name in ("n_clusters", "resolution", "title", "seed")}
     how |= {name: getattr(arguments, name) for name in ("markers", "columns", "groupby")}
@@ -213,10 +213,11 @@ def _report(arguments: argparse.Namespace, messages: _Messages) -> int:
     return 0
 
 
-def _refuse_ways_to_read(arguments: argparse.Namespace) -> None:
-    """Refuse what says how INPUT is read, where there is none."""
-    for name, unset in WAYS_TO_READ.items():
-        if getattr(arguments, name) != unset:
+def _refuse_flags_about_input(arguments: argparse.Namespace) -> None:
+    """Refuse flags of a report that change nothing, where there is no INPUT."""
+    unset = parser(VERBS).parse_args(["report", arguments.result, "--out", arguments.out])
+    for name in ABOUT_INPUT:
+        if getattr(arguments, name) != getattr(unset, name):
             flag = "--" + name.replace("_", "-")
             raise InputError(
                 f"{flag} is about INPUT, which is not given; give it after DIR, or leave out {flag}"

@@ -311,10 +311,8 @@ def _add_input(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
     parser.add_argument("--quiet", action="store_true", help="print nothing except errors")
 
 
-# Flags about INPUT, as they are when they are left out.
-WAYS_TO_READ = {
-    "backed": "auto", "rna_layer": None, "atac_layer": None, "protein_layer": None, "mosaic": False,
-}  # fmt: skip
+# Options of a report that change nothing without INPUT.
+ABOUT_INPUT = ("backed", "rna_layer", "atac_layer", "protein_layer", "mosaic", "markers")
 
 
 def _add_layers(parser: argparse.ArgumentParser) -> None:

@@ -145,7 +145,7 @@ ADVICE: dict[str, dict[str, str]] = {
         "{group} against {reference}": NOTE,
         "write COLUMN=LEVEL": "case on_the_command_line",
         "as a list of names": "case on_the_command_line",
-        "is about INPUT": "test_cli::test_a_report_without_cells_refuses_how_to_read_them",
+        "is about INPUT": "test_cli::test_a_report_without_cells_refuses_what_is_about_them",
         "holds no names": "case on_the_command_line",
         "the same command goes on from": "test_endings::test_an_interrupted_fit_goes_on",
     },

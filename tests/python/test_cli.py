@@ -356,11 +356,11 @@ def test_a_latent_is_read_by_name(fitted, tmp_path):
             assert_refused(ran, f"'{result / 'latent.csv'}'", words)
 
 
-def test_a_report_without_cells_refuses_how_to_read_them(fitted, tmp_path):
+def test_a_report_without_cells_refuses_what_is_about_them(fitted, tmp_path):
     out = tmp_path / "x.html"
     for flag, *value in (
         ("--backed", "no"), ("--mosaic",), ("--rna-layer", "X"), ("--atac-layer", "X"),
-        ("--protein-layer", "X"),
+        ("--protein-layer", "X"), ("--markers", "3"),
     ):  # fmt: skip
         assert_refused(run("report", fitted, "--out", out, flag, *value), f"{flag} is about INPUT")
     assert not out.exists()
