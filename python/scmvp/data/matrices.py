@@ -274,6 +274,11 @@ def rows_of(counts: Matrix, order: np.ndarray) -> Matrix:
     return _with_empty_rows(counts[order[here]], here)
 
 
+def evenly(n: int, at_most: int) -> np.ndarray:
+    """Positions of at most so many of n rows, at even distances: files are often sorted."""
+    return np.linspace(0, n - 1, min(n, at_most)).astype(int)
+
+
 def _with_empty_rows(counts: sp.csr_matrix, here: np.ndarray) -> sp.csr_matrix:
     """Rows of `counts` where `here` (n_rows,) is true, at their places; other rows are empty."""
     size = np.zeros(len(here), np.int64)

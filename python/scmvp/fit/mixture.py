@@ -18,6 +18,7 @@ from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.manifold import spectral_embedding
 from sklearn.neighbors import kneighbors_graph
 
+from ..data.matrices import evenly
 from ..options import MAX_CLUSTERS
 from ..progress import Report, no_report
 
@@ -46,7 +47,8 @@ def start(z: np.ndarray, variance: np.ndarray, n_clusters: int, seed: int) -> Mi
         n_clusters: K, 1 or less than n.
         seed: Seed of the clustering.
     """
-    z, variance = _sampled(z), _sampled(variance)
+    rows = evenly(len(z), GRAPH_CELLS)
+    z, variance = z[rows], variance[rows]
     labels = np.zeros(len(z), dtype=int)
     if n_clusters > 1:
         clustering = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
@@ -73,7 +75,8 @@ def choose_n_clusters(
     Returns:
         K from 1 to 50, and at most half of n.
     """
-    z, variance = _sampled(z), _sampled(variance)
+    rows = evenly(len(z), GRAPH_CELLS)
+    z, variance = z[rows], variance[rows]
     n, d = z.shape
     most = min(MAX_CLUSTERS, n // 2)
     with _unconnected_graph_expected():
@@ -92,13 +95,6 @@ def choose_n_clusters(
         elif (worse := worse + 1) == _WORSE_IN_A_ROW:
             break
     return best_k
-
-
-def _sampled(rows: np.ndarray) -> np.ndarray:
-    """At most 5,000 rows at even distances: files are often sorted by sample or type."""
-    if len(rows) <= GRAPH_CELLS:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, GRAPH_CELLS).astype(int)]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from ..data.matrices import evenly
 from .mixture import shared_neighbors
 
 RESOLUTION = 0.15  # of the clusters that a fit gives, where K was not given
@@ -102,7 +103,7 @@ def _sampled(own: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
     chosen = []
     for one in range(len(n_cells)):
         rows = np.flatnonzero(own == one)
-        chosen.append(rows[np.linspace(0, len(rows) - 1, min(len(rows), quota)).astype(int)])
+        chosen.append(rows[evenly(len(rows), quota)])
     return np.sort(np.concatenate(chosen))
 
 

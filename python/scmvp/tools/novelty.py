@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..data.matrices import evenly
+
 _NEIGHBORS = 15
 _PARTS = 10
 
@@ -39,11 +41,6 @@ def p_values(
     unlike = _unlike(reference, code, query)
     at_least = len(compared) - np.searchsorted(sorted_usual, unlike, side="left")
     return (1 + at_least) / (1 + len(compared))
-
-
-def evenly(n: int, at_most: int) -> np.ndarray:
-    """Positions of at most so many of n cells, at even distances."""
-    return np.linspace(0, n - 1, min(n, at_most)).astype(int)
 
 
 def _unlike(reference: np.ndarray, code: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -11,11 +11,12 @@ import pandas as pd
 from ..arguments import number, whole_number
 from ..data.annotated import LATENT, in_order_of, labels_of, latent_of
 from ..data.containers import refuse_view_on_disk
+from ..data.matrices import evenly
 from ..data.names import note
 from ..errors import InputError
 from ..settings import own_settings
 from ..words import count_of
-from .novelty import evenly, p_values
+from .novelty import p_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
