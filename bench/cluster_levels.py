@@ -1,6 +1,6 @@
 """Clusters of fits without a given K: components, merged ones at several levels, and Leiden.
 
-    python bench/cluster_levels.py --shared FOLDER [--data NAME ...] [--seeds 0 1 2 3 4]
+    python bench/cluster_levels.py --data-folder FOLDER [--data NAME ...] [--seeds 0 1 2 3 4]
 
 ARI with the labels, per seed and as means. Data: those of `bench/accuracy`, and simulations with
 gradients within some of the types. Leiden needs `leidenalg` and `igraph`; without, it is
@@ -92,13 +92,13 @@ def leiden(latent: np.ndarray, resolution: float) -> np.ndarray | None:
     return np.array(found.membership)
 
 
-def scores(name: str, seed: int, shared: Path) -> dict[str, float]:
+def scores(name: str, seed: int, folder: Path) -> dict[str, float]:
     """ARI of each clustering of one fit."""
     if name in GRADIENTS:
         mdata, labels = with_gradients(seed, **GRADIENTS[name])
         scored = np.ones(len(labels), bool)
     else:
-        paired = load(name, shared)
+        paired = load(name, folder)
         mdata, labels, scored = _mdata(paired), paired.labels, paired.scored
     model = scmvp.SCMVP(mdata).train(seed=seed, threads=1, progress=False)
     most = len(model.tree.n_cells)
@@ -117,14 +117,14 @@ def scores(name: str, seed: int, shared: Path) -> dict[str, float]:
 def main() -> None:
     """One line per data set and seed, then means over seeds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shared", type=Path, default=Path("data"), help="folder of the real data")
+    parser.add_argument("--data-folder", type=Path, default=Path("../shared/data"))
     parser.add_argument("--data", nargs="+", default=[*GRADIENTS, *SIMULATED, *REAL, *THINNED])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     arguments = parser.parse_args()
     rows = []
     for seed in arguments.seeds:
         for name in arguments.data:
-            rows.append({"data": name, "seed": seed} | scores(name, seed, arguments.shared))
+            rows.append({"data": name, "seed": seed} | scores(name, seed, arguments.data_folder))
             print({key: round(v, 3) if key != "data" else v for key, v in rows[-1].items()})
     print(pd.DataFrame(rows).groupby("data", sort=False).mean().round(3).to_string())
 

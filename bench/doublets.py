@@ -1,6 +1,6 @@
 """Doublet scores beside Scrublet's, on doublets that were made by adding cells.
 
-    python bench/doublets.py [--seeds 0 1 2] [--epochs 20] [--data FOLDER]
+    python bench/doublets.py [--seeds 0 1 2] [--epochs 20] [--data-folder FOLDER]
 
 A tenth of the cells are sums of two others, in both modalities. Prints for each data set the area
 under the precision-recall curve, doublets of two types against single cells (the others are left
@@ -119,15 +119,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data-folder", type=Path)
     arguments = parser.parse_args()
-    names = [*SIMULATED, *(REAL if arguments.data else [])]
+    names = [*SIMULATED, *(REAL if arguments.data_folder else [])]
     sets = [(name, 1.0) for name in names] + [(n, 0.7) for n in names if n in ("medium", "blood")]
     found = []
     for name, kept in sets:
         areas, counted = {}, []
         for seed in arguments.seeds:
-            pair, kind = with_doublets(cells_of(name, arguments.data, seed), kept, seed)
+            pair, kind = with_doublets(cells_of(name, arguments.data_folder, seed), kept, seed)
             told = kind != "homo"
             scores = all_scores(pair, arguments.epochs, seed)
             for method, values in scores.items():

@@ -1,6 +1,6 @@
 """How far rounding alone moves a fit, beside how far the seed moves it.
 
-    python bench/accuracy/rounding.py [--data NAME ...] [--folder DIR] [--runs 5]
+    python bench/accuracy/rounding.py [--data NAME ...] [--data-folder FOLDER] [--runs 5]
 
 Rounding: seed 0, with the loadings that the encoders read multiplied by 1 plus or minus 2^-23, the
 spacing of float32, with random signs. For each data set: mean and standard deviation of the scores,
@@ -76,7 +76,7 @@ def main() -> None:
     """The table on standard output, every fit in the file of --out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", default=DATA)
-    parser.add_argument("--folder", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data-folder", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("bench/output/rounding.csv"))
     arguments = parser.parse_args()
@@ -84,7 +84,7 @@ def main() -> None:
           "between runs |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
     for name in arguments.data:
-        paired = data.load(name, arguments.folder)
+        paired = data.load(name, arguments.data_folder)
         first = scored(paired, 0, 0)
         for varied in ("seed", "rounding"):
             rows, clusters = [], []

@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=DATA)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--folder", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data-folder", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=Path("bench/output/latents"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--ensemble", type=int, metavar="N", help="only print clusters of N fits")
@@ -193,7 +193,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     path = arguments.docs / ("scib.csv" if arguments.scib else "seeds.csv")
     for name in arguments.data:
-        paired = data.load(name, arguments.folder)
+        paired = data.load(name, arguments.data_folder)
         for method in arguments.methods:
             if arguments.ensemble:
                 n = arguments.ensemble

@@ -1,6 +1,6 @@
 """Scores of peak-gene links beside those of other methods, against links that are known.
 
-    python bench/cre/links.py [--seeds 0 1 2 3 4] [--data FOLDER] [--results FILE.csv] [--no-r]
+    python bench/cre/links.py [--seeds 0 1 2 3 4] [--data-folder FOLDER] [--results FILE.csv]
 
 Truth: links of simulated cells (`decay`: nearer peaks are linked more often, in proportion to
 contacts; `uniform`: at all distances up to 100 kb alike; in both, most genes have none, and other
@@ -351,7 +351,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--sets", nargs="+", default=[*SIMULATED, "blood"])
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data-folder", type=Path)
     parser.add_argument("--results", type=Path, default=Path("bench/output/link_scores.csv"))
     parser.add_argument("--weights", type=Path, help="file for the weights of known links")
     parser.add_argument("--no-r", action="store_true", help="without LASSO and Cicero")
@@ -360,9 +360,11 @@ def main() -> None:
     for seed in options.seeds:
         before: dict[str, dict] = {}
         for name in options.sets:
-            if name == "blood" and options.data is None:
+            if name == "blood" and options.data_folder is None:
                 continue
-            mdata, places, truth = blood(options.data) if name == "blood" else simulated(name, seed)
+            mdata, places, truth = (
+                blood(options.data_folder) if name == "blood" else simulated(name, seed)
+            )
             model = fitted(mdata, seed)
             table, scores = scores_of(model, mdata, places, seed, not options.no_r)
             truths = list(truth(table))

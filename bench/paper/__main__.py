@@ -1,6 +1,6 @@
 """The published experiments of scMVP (Genome Biology 23:20, 2022) on the data at hand.
 
-    python bench/paper NAME ... [--data FOLDER] [--seeds 0 1 2] [--results FILE.csv]
+    python bench/paper NAME ... [--data-folder FOLDER] [--seeds 0 1 2] [--results FILE.csv]
     python bench/paper latent | replicates | loss | pseudobulk | celllines | markers | enrichment |
                        single | pseudotime | scale
 
@@ -53,7 +53,7 @@ def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="paper", description=__doc__.splitlines()[0])
     parser.add_argument("experiments", nargs="+", choices=EXPERIMENTS, metavar="NAME")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), metavar="FOLDER")
+    parser.add_argument("--data-folder", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--results", type=Path, default=Path("docs/paper.csv"), metavar="FILE.csv")
     return parser.parse_args()
@@ -79,7 +79,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> None:
     figure, module, function = EXPERIMENTS[name]
     measure = getattr(importlib.import_module(module), function)
     began = time.monotonic()
-    for data, scores in measure(seed, options.data):
+    for data, scores in measure(seed, options.data_folder):
         rows = pd.DataFrame(scores, columns=["method", "measure", "ours", "published"])
         rows["ours"] = [f"{value:.5g}" for value in rows["ours"]]
         rows = rows.assign(
