@@ -1,7 +1,8 @@
 """The mixture in the latent: where its components start, how EM moves them, and its whitening.
 
 All components share one covariance: K full or diagonal ones follow the noise of the small groups,
-and merge or split them (docs/decisions, D12).
+and merge or split them (docs/decisions, D12). scikit-learn, which takes long to import, is imported
+by the functions that need it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from scipy import special
-from sklearn.cluster import KMeans, SpectralClustering
-from sklearn.manifold import spectral_embedding
-from sklearn.neighbors import kneighbors_graph
 
 from ..data.matrices import evenly
 from ..options import MAX_CLUSTERS
@@ -47,6 +45,8 @@ def start(z: np.ndarray, variance: np.ndarray, n_clusters: int, seed: int) -> Mi
         n_clusters: K, 1 or less than n.
         seed: Seed of the clustering.
     """
+    from sklearn.cluster import SpectralClustering
+
     rows = evenly(len(z), GRAPH_CELLS)
     z, variance = z[rows], variance[rows]
     labels = np.zeros(len(z), dtype=int)
@@ -75,6 +75,9 @@ def choose_n_clusters(
     Returns:
         K from 1 to 50, and at most half of n.
     """
+    from sklearn.cluster import KMeans
+    from sklearn.manifold import spectral_embedding
+
     rows = evenly(len(z), GRAPH_CELLS)
     z, variance = z[rows], variance[rows]
     n, d = z.shape
@@ -113,6 +116,8 @@ def _graph(z: np.ndarray, variance: np.ndarray) -> sp.csr_matrix:
 
 def shared_neighbors(z: np.ndarray) -> sp.csr_matrix:
     """Jaccard index of the 20 nearest neighbors of each two cells, (n, n), sparse."""
+    from sklearn.neighbors import kneighbors_graph
+
     n = min(NEIGHBORS, len(z) - 1)
     graph = kneighbors_graph(z, n, include_self=True)
     shared = sp.csr_matrix(graph @ graph.T)

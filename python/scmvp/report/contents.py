@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.neighbors import NearestNeighbors
 
 from ..data.labels import level_codes, level_names
 from ..data.levels import both_columns
@@ -280,6 +279,8 @@ def _mixing(cells: Cells, shown: np.ndarray) -> pd.DataFrame | None:
 
 def _neighbors(latent: np.ndarray) -> np.ndarray:
     """Nearest other rows of each row, (n, 15)."""
+    from sklearn.neighbors import NearestNeighbors
+
     search = NearestNeighbors(n_neighbors=NEIGHBORS + 1).fit(latent)
     return search.kneighbors(return_distance=False, n_neighbors=NEIGHBORS)
 

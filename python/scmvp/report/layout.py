@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.neighbors import NearestNeighbors
 
 FEWEST_CELLS = 10
 EPOCHS = 200  # as UMAP itself takes of more than 10,000 cells
@@ -45,6 +44,8 @@ def fuzzy_graph(latent: np.ndarray) -> sp.csr_matrix:
     A cell's weights are 1 for the nearest one and fall with the distance beyond it, at a rate at
     which they sum to log2 of the number of neighbors.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     n, k = len(latent), min(15, len(latent) - 1)
     distance, near = NearestNeighbors(n_neighbors=k).fit(latent).kneighbors(latent)
     first = np.where(distance > 0, distance, np.inf).min(1, keepdims=True)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression
 
 _PAIRS = 8_192  # of which the values are gathered at a time, in the processor's cache
 _MOST_ITERATIONS = 500
@@ -161,6 +160,8 @@ def _maximized(table: np.ndarray, null: np.ndarray, offset: np.ndarray) -> tuple
         null: Probability of each bin of correlation among background pairs.
         offset: Log contact of each row.
     """
+    from sklearn.isotonic import IsotonicRegression
+
     position = np.arange(len(null))
     ratio = np.linspace(0.2, 3.0, len(null))
     ratio /= ratio @ null
