@@ -1,6 +1,9 @@
 """A training taken up again is the training without a break."""
 
+import shutil
+from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -17,6 +20,7 @@ from scmvp.nn.batches import Cells
 from scmvp.nn.distributed import Ranks
 
 OPTIONS = {"max_epochs": 9, "patience": 5, "threads": 1}  # all nine epochs
+EPOCHS = (1, 3, 4, 8)  # within and between the phases
 
 
 class PowerCut(Exception):
@@ -32,6 +36,18 @@ def cut_after(model: SCMVP, epoch: int, file, **options) -> None:
         model.train(callback=callback, checkpoint=file, **OPTIONS | options)
 
 
+def train_with_states(model: SCMVP, folder: Path, epochs: Iterable[int]) -> dict[int, Path]:
+    """Train, and keep the checkpoint as it is after each of these epochs."""
+    states = {epoch: folder / f"after {epoch}" for epoch in epochs}
+
+    def callback(latest):  # the checkpoint of this epoch is not yet written
+        if latest["epoch"] - 1 in states:
+            shutil.copy(folder / "state", states[latest["epoch"] - 1])
+
+    model.train(callback=callback, checkpoint=folder / "state", **OPTIONS)
+    return states
+
+
 @pytest.fixture(scope="module")
 def cells():
     return scmvp.simulate(n_cells=120, n_genes=150, n_peaks=300, n_types=3, seed=3)
@@ -42,18 +58,18 @@ def cells():
     params=[3, pytest.param(None, marks=pytest.mark.slow)],
     ids=["given K", "K to be found"],
 )
-def whole(cells, request) -> SCMVP:
-    model = SCMVP(cells, n_clusters=request.param).train(**OPTIONS)
+def whole(cells, request, tmp_path_factory) -> SCMVP:
+    model = SCMVP(cells, n_clusters=request.param)
+    model.states = train_with_states(model, tmp_path_factory.mktemp("states"), EPOCHS)
     model.given = request.param
     return model
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epoch", [1, 3, 4, 8])  # within and between the phases
+@pytest.mark.parametrize("epoch", EPOCHS)
 def test_going_on_gives_the_same_model(cells, whole, tmp_path, epoch):
     file = tmp_path / "state"
-    cut_after(SCMVP(cells, n_clusters=whole.given), epoch, file)
-    assert file.exists()
+    shutil.copy(whole.states[epoch], file)
     torch.manual_seed(epoch)  # a new process would draw something else, too
     model = SCMVP(cells, n_clusters=whole.given).train(checkpoint=file, **OPTIONS)
     assert model.n_clusters == whole.n_clusters
@@ -75,11 +91,10 @@ def test_going_on_with_zeros_from_a_sample_gives_the_same_model(tmp_path, monkey
     depth = {"median_umi": 150, "median_fragments": 200}
     cells = scmvp.simulate(**shape, **depth, batch_effect=0.1, seed=3)
     make = partial(SCMVP, cells, n_clusters=3, batch=batch)
-    whole = make().train(**OPTIONS)
+    whole = make()
+    states = train_with_states(whole, tmp_path, (2, 8))
     assert {*whole.summary()["features_per_step"]} == {"rna", "atac"}
-    for epoch in (2, 8):
-        file = tmp_path / f"state {epoch}"
-        cut_after(make(), epoch, file)
+    for file in states.values():
         model = make().train(checkpoint=file, **OPTIONS)
         np.testing.assert_array_equal(
             model.get_latent_representation(), whole.get_latent_representation()
@@ -99,10 +114,9 @@ def test_going_on_with_four_modalities_gives_the_same_model(cells, tmp_path):
     for part in (proteins, levels):
         part.obs_names = cells.obs_names
     make = partial(SCMVP, MuData(parts), n_clusters=3)
-    whole = make().train(**OPTIONS)
-    for epoch in (1, 4, 8):
-        cut_after(make(), epoch, tmp_path / "state")
-        model = make().train(checkpoint=tmp_path / "state", **OPTIONS)
+    whole = make()
+    for file in train_with_states(whole, tmp_path, (1, 4, 8)).values():
+        model = make().train(checkpoint=file, **OPTIONS)
         assert model.history["elbo_validation"] == whole.history["elbo_validation"]
 
 
