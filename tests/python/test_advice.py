@@ -1472,6 +1472,7 @@ def cicero(w):
         scmvp.run_cicero(w.mdata)
 
     yield run(), run(reduction="X_lsi")
+    yield lambda: scmvp.aggregate_cells((w.rna, w.atac)), run(reduction="X_lsi")
     yield run(), there
     for dims in ([99], 3, []):
         yield run(dims=dims), run(reduction="X_lsi", dims=[0, 3])
@@ -1541,6 +1542,10 @@ def written_for_r(w):
             w.tmp / "object.rds", w.mdata, w.tmp / "y.rds", imputed={"rna": imputed}
         )
 
+    def added(data):
+        return lambda: scmvp.add_to_rds(w.tmp / "object.rds", data, w.tmp / "y.rds")
+
+    yield added((w.rna, w.atac)), added(w.mdata)
     yield add(w.rna.X), add(w.rna)
     yield add(w.rna.X), add(w.rna.to_df())
     yield add(w.rna[:9]), add(w.rna)

@@ -239,10 +239,10 @@ def test_nothing_is_said_of_absent_features(fitted, simulated):
 
 def test_labels_of_a_file_are_text(tmp_path):
     file = tmp_path / "labels.csv"
-    file.write_text("cell,label\na,01\nb,None\nc,NA\nd,\ne,null\n")
-    with pytest.warns(InputNote, match="2 of the 5 cells"):
-        found = labels_in(str(file), list("edcba"))
-    assert found.dropna().to_dict() == {"a": "01", "b": "None", "e": "null"}
+    file.write_text("cell,label\na,01\nb,None\nc,NA\nd,\ne,null\nNA,2\n")
+    with pytest.warns(InputNote, match="2 of the 6 cells"):
+        found = labels_in(str(file), ["NA", *"edcba"])
+    assert found.dropna().to_dict() == {"a": "01", "b": "None", "e": "null", "NA": "2"}
 
 
 def test_clusters_are_compared_without_arguments(fitted):

@@ -453,6 +453,68 @@ def test_names_that_are_one_name_in_seurat(simulated, tmp_path, kept):
 
 
 @pytest.mark.slow
+def test_embeddings_that_are_one_name_in_seurat(simulated, tmp_path, kept):
+    cells = simulated[:30].copy()
+    cells.obsm = {"X_a/b": np.full((30, 2), 1.0), "X_a.b": np.full((30, 2), 2.0)}
+    with pytest.raises(
+        scmvp.InputError, match="call embedding 'a/b' 'a.b', .*another one; rename it"
+    ):
+        scmvp.write_rds(cells, tmp_path / "x.rds", engine=kept)
+    other = cells.obsm.pop("X_a/b")
+    scmvp.write_rds(cells, tmp_path / "x.rds", engine=kept)
+    cells.obsm = {"X_a/b": other}
+    with pytest.raises(scmvp.InputError, match="call embedding 'a/b' 'a.b', which is the name"):
+        scmvp.add_to_rds(tmp_path / "x.rds", cells, tmp_path / "y.rds", engine=kept)
+    cells.obsm = {"X_1": other}
+    with pytest.warns(InputNote, match="changed 1 name of embeddings .first: '1' is now 'X1'"):
+        scmvp.add_to_rds(tmp_path / "x.rds", cells, tmp_path / "y.rds", engine=kept)
+    back = scmvp.read_rds(tmp_path / "y.rds", engine=kept).obsm
+    found = {name: values.max() for name, values in back.items() if name.startswith("X_")}
+    assert found == {"X_a.b": 2, "X_X1": 1}
+
+
+@pytest.mark.slow
+def test_identities_beside_a_column_of_that_name(object_of, simulated, tmp_path, kept):
+    """A user's column 'ident' stays, whether it says what Idents() says or something else."""
+    cells = scmvp.read_rds(object_of("v3"), engine=kept)
+    cells.obs["ident"] = np.resize(["p", "q"], 30)
+    cells.uns["r_object"]["identity_added"] = False
+    for identity, columns in (("ident", {"ident"}), (None, {"ident", "ident.1"})):
+        if identity is None:
+            cells.uns["r_object"].pop("identity")  # that of the project's name
+        else:
+            cells.uns["r_object"]["identity"] = identity
+        scmvp.write_rds(cells, tmp_path / "x.rds", engine=kept)
+        back = scmvp.read_rds(tmp_path / "x.rds", engine=kept)
+        assert {name for name in back.obs if "ident" in name} - {"orig.ident"} == columns
+        assert back.obs["ident"].tolist() == cells.obs["ident"].tolist()
+        back.obs["new"] = np.arange(30.0)
+        scmvp.write_rds(back, tmp_path / "again.rds", engine=kept)
+        scmvp.add_to_rds(tmp_path / "x.rds", back, tmp_path / "added.rds", engine=kept)
+        for file in ("again.rds", "added.rds"):
+            found = scmvp.read_rds(tmp_path / file, engine=kept)
+            assert {*found.obs} == {*back.obs}
+            for name in columns:
+                assert found.obs[name].tolist() == back.obs[name].tolist()
+
+
+@pytest.mark.parametrize("as_", ["Seurat", "SingleCellExperiment"])
+def test_empty_names_are_refused(simulated, tmp_path, refused, as_):
+    def write(change):
+        cells = simulated[:30].copy()
+        change(cells)
+        return lambda: scmvp.write_rds(cells, tmp_path / "x.rds", as_)
+
+    refused(write(lambda cells: cells.obs.insert(0, "", 1.0)), "column of the cells has an empty")
+    refused(
+        write(lambda cells: cells["rna"].var.insert(0, "", 1.0)),
+        "column of the features of 'RNA' has an empty",
+    )
+    refused(write(lambda cells: cells.obsm.update({"X_": np.ones((30, 2))})), "obsm['X_'] has no")
+    refused(write(lambda cells: cells["atac"].obsm.update({"X_": np.ones((30, 2))})), "obsm['X_']")
+
+
+@pytest.mark.slow
 def test_cells_of_results_and_of_the_object(object_of, tmp_path, refused, kept):
     path = object_of("v3")
     some = scmvp.read_rds(path, engine=kept)[5:25].copy()

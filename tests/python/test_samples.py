@@ -331,6 +331,17 @@ def test_genes_of_other_kinds_and_ids(refused):
         lambda: join_samples(samples)
     )
     assert join(samples)["rna"].var_names.tolist() == ["A", "B"]
+    assert join(samples)["rna"].var["gene_ids"].tolist() == ["E1", "E2"]
+    # ids that are not known everywhere are compared where they are
+    none = parts(["x3", "y3"], PEAKS)
+    some = parts(["x4", "y4"], PEAKS, gene_ids=["", "E2", None])
+    for order in ([none, one, other], [one, none, other], [some, other, one], [one, some, other]):
+        found = join(dict(zip("abc", order, strict=True)))["rna"].var
+        assert found["gene_ids"].to_dict() == {"A": "E1", "B": "E2"}
+    found = join({"a": one, "b": none})["rna"].var
+    assert found["gene_ids"].to_dict() == {"A": "E1", "B": "E2", "C": "E3"}
+    mouse = parts(["x5", "y5"], PEAKS, gene_ids=["M1", "M2", "M3"])
+    refused(lambda: join({"a": none, "b": one, "c": mouse}), "no gene has the same id", "genome")
     other = parts(["xx", "yy"], PEAKS, gene_ids=["M1", "M2", "M3"])
     refused(lambda: join({"a": one, "b": other}), "no gene has the same id", "genome")
 

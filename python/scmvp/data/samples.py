@@ -199,7 +199,7 @@ def _join_shared(samples: Mapping[str, AnnData], modality: str) -> AnnData:
             f"all samples have only {len(shared):,} of the {count_of(len(names[fewest]), word)} "
             f"of {fewest} ({shown}); give them names of {word}s of the same kind and genome"
         )
-    shared = _without_other_ids(samples, shared)
+    shared, ids = _without_other_ids(samples, shared)
     more = [
         f"{len(own) - len(shared):,} of {sample}"
         for sample, own in names.items()
@@ -217,6 +217,8 @@ def _join_shared(samples: Mapping[str, AnnData], modality: str) -> AnnData:
         counts = sp.vstack([sp.csr_matrix(part.X) for part in parts.values()], format="csr")
         joined = adata_of(counts, np.arange(counts.shape[0]).astype(str), shared.to_numpy())
     joined.var = _columns_that_agree([part.var for part in parts.values()])
+    if ids is not None and "gene_ids" not in joined.var:
+        joined.var["gene_ids"] = ids
     return joined
 
 
@@ -236,23 +238,38 @@ def _of_both_layers(parts: Mapping[str, AnnData], shared: pd.Index, label: str) 
     return AnnData(obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=shared), layers=layers)
 
 
-def _without_other_ids(samples: Mapping[str, AnnData], shared: pd.Index) -> pd.Index:
-    """Genes except those whose IDs differ between samples: same name, but another gene."""
-    if not all("gene_ids" in adata.var for adata in samples.values()):
-        return shared
-    ids: list[Any] = [gene_ids(adata.var.loc[shared]) for adata in samples.values()]
-    differ = np.any([one != ids[0] for one in ids], axis=0)
-    if differ.all():
+def _without_other_ids(
+    samples: Mapping[str, AnnData], shared: pd.Index
+) -> tuple[pd.Index, np.ndarray | None]:
+    """Genes except those whose ids differ between samples: same name, but another gene.
+
+    Ids are compared between the samples that have them, without the version of the annotation.
+
+    Returns:
+        The genes, and the id of each, '' where unknown; None where no sample has ids.
+    """
+    found = [gene_ids(adata.var.loc[shared]) for adata in samples.values()]
+    of_samples = [ids for ids in found if ids is not None]
+    if not of_samples:
+        return shared, None
+    known = np.full(len(shared), "", dtype=object)
+    compared, differ = np.zeros((2, len(shared)), bool)
+    for ids in of_samples:
+        in_both = (ids != "") & (known != "")
+        compared |= in_both
+        differ |= in_both & (ids != known)
+        known = np.where(known == "", ids, known)
+    if differ.sum() > len(shared) / 2 and (differ == compared).all():
         raise InputError(
-            f"no gene has the same id in all samples ({name_some(ids[0])}; {name_some(ids[-1])}); "
-            "give samples of the same genome"
+            f"no gene has the same id in all samples ({name_some(of_samples[0])}; "
+            f"{name_some(of_samples[-1])}); give samples of the same genome"
         )
     if differ.any():
         note(
             f"{count_of(int(differ.sum()), 'gene')} left out, because their ids differ between "
             f"samples ({name_some(shared[differ])})"
         )
-    return shared[~differ]
+    return shared[~differ], known[~differ]
 
 
 def _columns_that_agree(tables: list[pd.DataFrame]) -> pd.DataFrame:

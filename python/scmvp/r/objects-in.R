@@ -213,9 +213,10 @@ call_read <- function(path, rna_assay, peak_assay, protein_assay, layers) {
   # made plain before rows are taken, which may need the package of a class
   obs <- plain_frame(data, rownames(data), "the cells")[cells, , drop = FALSE]
   identity <- if (class == "Seurat") identity_of(object, obs)
-  if (identical(identity$column, "ident")) obs$ident <- identity$values
+  if (!is.null(identity$values)) obs[[identity$column]] <- identity$values
   list(
     kind = class, modalities = sent, obs = obs, identity = identity$column,
+    identity_added = !is.null(identity$values),
     methylation = length(candidates_of(all_parts, "methylation")) > 0,
     reductions = if (class == "Seurat") {
       lapply(methods::slot(object, "reductions"), seurat_reduction, cells)
@@ -225,14 +226,16 @@ call_read <- function(path, rna_assay, peak_assay, protein_assay, layers) {
   )
 }
 
-# The column of cells that says the same as Idents(), else 'ident' with these.
+# The column of cells that says the same as Idents(), else a new one: 'ident' or, where there is
+# one, 'ident.1'.
 identity_of <- function(object, obs) {
   identity <- methods::slot(object, "active.ident")[rownames(obs)]
   known <- vapply(obs, function(x) identical(as.character(x), as.character(identity)), NA)
   if (any(known)) {
     return(list(column = names(obs)[known][1]))
   }
-  list(column = "ident", values = factor(unname(identity)))
+  new <- utils::tail(make.unique(c(names(obs), "ident")), 1)
+  list(column = new, values = factor(unname(identity)))
 }
 
 # Counts, metadata of the features and further layers of a part, and what it is called.

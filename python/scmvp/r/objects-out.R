@@ -18,6 +18,9 @@ call_add <- function(input, path, cells, only_these, obs, reductions, assays) {
     )
   }
   object <- with_results(object, cells, only_these)
+  if (kind == "Seurat") {
+    reductions <- with_seurat_names(reductions, names(attr(object, "reductions")))
+  }
   at <- match(colnames(object), cells)
   rows <- function(x) x[at, , drop = FALSE]
   obs <- differing_columns(rows(obs), columns_of_cells(object))
@@ -119,6 +122,27 @@ differing_reductions <- function(new, object, kind) {
   new[!same %in% TRUE]
 }
 
+# Seurat makes names of reductions syntactic. `there`: those of the object.
+with_seurat_names <- function(reductions, there = character()) {
+  given <- as.character(names(reductions))
+  named <- make.names(given)
+  changed <- named != given
+  taken <- changed & (named %in% there | named %in% named[duplicated(named)])
+  if (any(taken)) {
+    refuse(
+      "Seurat would call embedding '", given[taken][1], "' '", named[taken][1], "', which is the ",
+      "name of another one; rename it in obsm"
+    )
+  }
+  if (any(changed)) {
+    note(
+      "Seurat has changed ", count_of(sum(changed), "name"), " of embeddings (first: '",
+      given[changed][1], "' is now '", named[changed][1], "')"
+    )
+  }
+  stats::setNames(reductions, named)
+}
+
 seurat_assay <- function(part, chromatin) {
   seurat <- needs("SeuratObject")
   counts <- part$counts
@@ -205,29 +229,28 @@ said_by_ranges <- function(table) {
 }
 
 # `modalities`: parts by the core's name of each.
-to_seurat <- function(modalities, obs, identity, reductions) {
+to_seurat <- function(modalities, obs, identity, identity_added, reductions) {
   seurat <- needs("SeuratObject")
   assays <- Map(seurat_assay, modalities, names(modalities) == "atac")
   titles <- vapply(modalities, `[[`, "", "name")
   object <- seurat("CreateSeuratObject")(assays[[1]], assay = titles[[1]], project = "scMVP")
   for (i in seq_along(assays)[-1]) object[[titles[[i]]]] <- assays[[i]]
-  object <- add_to_seurat(object, obs, reductions, list(), identity)
+  object <- add_to_seurat(object, obs, with_seurat_names(reductions), list())
+  if (!is.null(identity)) {
+    object <- seurat("Idents<-")(
+      object, value = stats::setNames(obs[[identity]], rownames(obs))
+    )
+    if (identity_added) object[[identity]] <- NULL
+  }
   # in the order of obs, not after what CreateSeuratObject() has computed itself
   columns <- attr(object, "meta.data")
   attr(object, "meta.data") <- columns[union(intersect(names(obs), names(columns)), names(columns))]
   object
 }
 
-add_to_seurat <- function(object, obs, reductions, assays, identity = NULL) {
+add_to_seurat <- function(object, obs, reductions, assays) {
   seurat <- needs("SeuratObject")
   object <- with_cell_columns(object, obs)
-  if (!is.null(identity)) {
-    object <- seurat("Idents<-")(
-      object, value = stats::setNames(obs[[identity]], rownames(obs))
-    )
-    # a column 'ident' contains identities that were in no column of the object
-    if (identity == "ident") object[["ident"]] <- NULL
-  }
   default <- seurat("DefaultAssay")(object)
   for (name in names(reductions)) {
     object[[name]] <- seurat_dimreduc(reductions[[name]], name, default, object)
@@ -323,7 +346,7 @@ experiment_of <- function(part) {
   summarized("rowData<-")(x, value = frame)
 }
 
-to_experiment <- function(modalities, obs, identity, reductions) {
+to_experiment <- function(modalities, obs, identity, identity_added, reductions) {
   experiment <- needs("SingleCellExperiment")
   main <- modalities[[1]]
   object <- experiment_of(main)

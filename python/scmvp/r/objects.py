@@ -54,6 +54,7 @@ def mudata_of(parts: dict[str, Any], path: Path) -> MuData:
     record: dict[str, Any] = {"kind": parts["kind"][0]}
     if parts.get("identity"):
         record["identity"] = parts["identity"][0]
+        record["identity_added"] = bool(parts["identity_added"][0])
     modalities = {}
     for modality, part in parts["modalities"].items():
         counts: Named = part["counts"]
@@ -200,8 +201,21 @@ def cells_table(mdata: MuData, parts: Mapping[str, AnnData]) -> pd.DataFrame:
     return table.set_axis(as_names(cells))
 
 
+def added_identity(record: Mapping[str, Any]) -> str | None:
+    """The column in which `read_rds` has put identities that were in no column of the object."""
+    identity = record.get("identity")
+    # a record of before this was kept has them in 'ident'
+    return identity if record.get("identity_added", identity == "ident") else None
+
+
 def vectors_of(table: pd.DataFrame, what: str) -> pd.DataFrame:
-    """A table as R gets it."""
+    """A table as R gets it.
+
+    Raises:
+        InputError: A column has an empty name.
+    """
+    if "" in table.columns:
+        raise InputError(f"a column of {what} has an empty name, which R does not take; rename it")
     found, told = vectors(table)
     if told:
         note(f"columns of {what} with types that R lacks are written as text: {name_some(told)}")
@@ -211,7 +225,13 @@ def vectors_of(table: pd.DataFrame, what: str) -> pd.DataFrame:
 def reductions_of(
     mdata: MuData, parts: Mapping[str, AnnData], everywhere: bool = True
 ) -> dict[str, dict[str, Any]]:
-    """Embeddings by name, those of the MuData first; a taken name gets its modality before it."""
+    """Embeddings by name, those of the MuData first; a taken name gets its modality before it.
+
+    Raises:
+        InputError: One has an empty name.
+    """
+    if any(PREFIX in part.obsm for part in (mdata, *(parts.values() if everywhere else ()))):
+        raise InputError(f"obsm['{PREFIX}'] has no name after '{PREFIX}', which R needs; rename it")
     record = as_dict(mdata.uns.get(RECORD, {})).get("reductions", {})
     found: dict[str, dict[str, Any]] = {}
     for name, values in mdata.obsm.items():

@@ -23,6 +23,7 @@ from .objects import (
     ASSAYS,
     IMPUTED,
     RECORD,
+    added_identity,
     as_dict,
     cells_table,
     features_part,
@@ -77,12 +78,13 @@ def read_rds(
     Returns:
         MuData with modalities 'rna', 'atac' and 'protein'; X has the counts as stored (float64).
         `obs`: the metadata of the cells. Factors become categoricals with the same levels, dates
-        and times become text (times in UTC), NA stays missing, and 'ident' has the identities of a
-        Seurat object if no other column has them. `obsm`: the reductions, as 'X_<reduction>'.
-        `var` of each modality: the metadata of the features; 'highly_variable' and
-        'highly_variable_rank' for variable features; and for peaks 'chrom', 'start' and 'end', as
-        in the object (1-based, end included), with 'strand' if it is known; for genes, too, if the
-        object has their ranges. `uns['r_object']`: names of assays, keys, loadings.
+        and times become text (times in UTC), NA stays missing, and 'ident' ('ident.1' if there is
+        such a column) has the identities of a Seurat object if no other column has them. `obsm`:
+        the reductions, as 'X_<reduction>'. `var` of each modality: the metadata of the features;
+        'highly_variable' and 'highly_variable_rank' for variable features; and for peaks 'chrom',
+        'start' and 'end', as in the object (1-based, end included), with 'strand' if it is known;
+        for genes, too, if the object has their ranges. `uns['r_object']`: names of assays, keys,
+        loadings.
 
     Raises:
         InputError: The file does not hold paired counts.
@@ -170,6 +172,7 @@ def write_rds(
         },
         "obs": obs,
         "identity": identity if identity in obs else None,
+        "identity_added": identity is not None and identity == added_identity(record),
         "reductions": reductions_of(mdata, parts),
     }
     for modality, part in arguments["modalities"].items():
@@ -240,6 +243,8 @@ def add_to_rds(
     if cells not in ("all", "shared"):
         raise InputError(f"cells must be 'all' or 'shared', not '{cells}'")
     target = writable(out, files_behind(mdata))
+    if not (is_mudata(mdata) or hasattr(mdata, "obs_names")):
+        raise InputError(f"add_to_rds takes a MuData or AnnData, not {type(mdata).__name__}")
     parts = dict(mdata.mod) if is_mudata(mdata) else {}
     names = as_names(mdata.obs_names)
     if not len(names):
@@ -247,8 +252,8 @@ def add_to_rds(
     check_unique(names, "cell names of mdata", "obs_names")
     obs = cells_table(mdata, parts) if parts else mdata.obs.set_axis(names)
     obs = vectors_of(obs, "the cells")
-    if as_dict(mdata.uns.get(RECORD, {})).get("identity") == "ident":
-        obs = obs.drop(columns="ident", errors="ignore")  # it stands for what the object has
+    if added := added_identity(as_dict(mdata.uns.get(RECORD, {}))):
+        obs = obs.drop(columns=added, errors="ignore")  # it stands for what the object has
     arguments = {
         "input": str(path.resolve()),
         "cells": names.tolist(),

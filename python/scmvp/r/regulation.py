@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from ..arguments import positive
 from ..data.annotated import LATENT, in_order_of
 from ..data.checks import match_cells
-from ..data.containers import is_mudata, modality_pair, peaks_in
+from ..data.containers import is_mudata, modality_pair, peaks_in, refuse_on_disk
 from ..data.names import as_names
 from ..data.places import place_in_memory, places_of
 from ..data.values import holds_counts
@@ -318,7 +318,14 @@ def _coordinates(
     data: Any, reduction: str, dims: Sequence[int] | None, needed: bool, cells: Any = None
 ) -> np.ndarray | None:
     """(cells, dims) float64 of `obsm`, for all cells of `data` or for those named."""
-    obsm = getattr(data, "obsm", {})  # a pair of AnnData has none
+    refuse_on_disk(data)
+    obsm = getattr(data, "obsm", None)
+    if obsm is None and needed:
+        raise InputError(
+            "a pair of AnnData has no coordinates of its cells; give a MuData with the latent in "
+            f"obsm['{LATENT}']"
+        )
+    obsm = {} if obsm is None else obsm
     if reduction not in obsm:
         if PREFIX + reduction in obsm:
             return _coordinates(data, PREFIX + reduction, dims, needed, cells)

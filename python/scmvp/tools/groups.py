@@ -190,15 +190,15 @@ def labels_in(path: str, cells: Names) -> pd.Series:
     Cells that the file lacks get none, nor do those whose label is empty or NA, as R writes it.
     """
     try:
-        # 'None' and 'null' may be the names of groups
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=["", "NA"])
+        table = pd.read_csv(path, dtype=str, na_filter=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read as CSV with a header: {first_line(error)}"
         ) from error
     if table.shape[1] < 2:
         raise InputError(f"{path} has one column; give two, cell and label, with a header")
-    label = table.iloc[:, 1].set_axis(table.iloc[:, 0])
+    # 'None' and 'null' may be the names of groups, and 'NA' that of a cell
+    label = table.iloc[:, 1].replace(["", "NA"], np.nan).set_axis(table.iloc[:, 0])
     if twice := name_some(label.index[label.index.duplicated()]):
         raise InputError(f"{path} has cells twice: {twice}; give each one label")
     found = label.reindex(pd.Index(cells)).rename(path)
