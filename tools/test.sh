@@ -33,7 +33,7 @@ test_python() {
   # a file of tests stays in one process, with what its tests share
   env -u CI nice -n 5 "$SCMVP_PYTHON" -m pytest -c python/pyproject.toml --rootdir . -q --tb=short \
     -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile -m "$chosen" \
-    --junitxml="$results/python.xml" tests/python
+    --durations 10 --junitxml="$results/python.xml" tests/python
   "$SCMVP_PYTHON" tools/junit_results.py "$results/python.xml" >"$results/python.tsv"
 }
 

@@ -35,6 +35,11 @@ results <- testthat::test_dir(
   reporter = "check",
   stop_on_failure = FALSE
 )
+seconds <- tapply(
+  vapply(results, `[[`, numeric(1), "real"), vapply(results, `[[`, "", "file"), sum
+)
+slowest <- utils::head(sort(seconds, decreasing = TRUE), 10)
+cat("slowest files:", sprintf("\n%6.1f s %s", slowest, names(slowest)), "\n")
 lines <- vapply(results, function(test) {
   result <- outcome(test)
   paste(result[1], paste0(test$file, ": ", test$test), result[2], sep = "\t")
