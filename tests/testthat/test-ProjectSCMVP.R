@@ -26,7 +26,7 @@ test_that("a query with one modality is embedded, and the other one imputed", {
   skip_slow()
   object <- SimulateSCMVP(n.cells = 400, n.genes = 300, n.peaks = 600, n.types = 3, seed = 2)
   cells <- colnames(object)
-  reference <- quick_fit(subset(object, cells = cells[1:300]), max.epochs = 40, impute = "none")
+  reference <- quick_fit(subset(object, cells = cells[1:300]), max.epochs = 20, impute = "none")
   held_out <- subset(object, cells = cells[301:400])
   type <- held_out$cell_type
   agree <- function(query) {

@@ -29,7 +29,9 @@ test_that("how many clusters there are is found where it is not told", {
   skip_without_core()
   object <- SimulateSCMVP(n.cells = 250, n.genes = 500, n.peaks = 900, n.types = 4, seed = 3)
   suppressMessages(
-    expect_message(object <- RunSCMVP(object, impute = "none"), "clusters to be found")
+    expect_message(
+      object <- RunSCMVP(object, max.epochs = 24, impute = "none"), "clusters to be found"
+    )
   )
   expect_equal(results_of(object)$summary$n_clusters, 4)
   expect_true(results_of(object)$summary$account$n_clusters_estimated)
