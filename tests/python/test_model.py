@@ -294,7 +294,7 @@ def test_decode_needs_only_the_latent(model):
 def test_imputation_follows_the_truth():
     """Over cells, per linked gene, closer to the true mean than the counts are."""
     mdata = scmvp.simulate(n_cells=300, n_genes=400, n_peaks=800, n_types=4, seed=2)
-    model = SCMVP(mdata, n_clusters=4).train(threads=1)
+    model = SCMVP(mdata, n_clusters=4).train(max_epochs=30, threads=1)
     truth = mdata["rna"].varm["true_profile"]
     types = mdata["rna"].obs["cell_type"].astype("category")
     mean = np.asarray(truth)[:, types.cat.codes].T
