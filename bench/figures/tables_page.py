@@ -311,8 +311,8 @@ def page(docs: Path) -> str:
         "One seed. Blood is one batch, so all its labels count as isolated; the cortex has six:",
         wide(csv["scib"]),
         "## Number of clusters",
-        "Simulated cells: clusters into which components merge (default), K from the rank (preset "
-        "`paper`):",
+        "Simulated cells: components of the mixture, clusters into which these merge (default), K "
+        "from the rank (preset `paper`):",
         plain(csv["n_clusters"]),
         "Real cells, seeds 0 and 1, without and with a given number of clusters:",
         estimated_k(accuracy_rows(docs, with_options=True)),
