@@ -112,6 +112,7 @@ def entry_of(message: Message) -> str | None:
     return entries[max(found, key=len)] if found else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -236,6 +237,7 @@ def test_arguments_and_functions_in_messages_exist():
             assert name in arguments | {*functions} | containers, (m.module, m.text, name)
 
 
+@pytest.mark.slow
 def test_flags_in_messages_exist():
     subcommands = next(a for a in flags.parser(cli.VERBS)._actions if a.dest == "command").choices
     known = {flag for parser in subcommands.values() for flag in parser._option_string_actions}

@@ -48,6 +48,7 @@ def stored(request, simulated, ten_x, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_kind_of_file_is_read_row_by_row(stored, simulated):
     same_counts(scmvp.read(stored, backed=True), simulated)
     in_memory = scmvp.read(stored)
@@ -222,6 +223,7 @@ ANALYSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANALYSES)
 def test_what_needs_more_than_a_model_says_how_to_read(pair_folder, refused, name):
     backed = scmvp.read(pair_folder, backed=True)
@@ -244,6 +246,7 @@ def part_on_disk(simulated, tmp_path):
     return mudata.read_h5mu(tmp_path / "cells.h5mu", backed="r")[50:150]
 
 
+@pytest.mark.slow
 def test_a_part_of_cells_on_disk_is_filtered_as_in_memory(part_on_disk, simulated):
     expected = scmvp.filter_paired(simulated[50:150].copy(), min_cells=5, verbose=False)
     for given in (part_on_disk, (part_on_disk["rna"], part_on_disk["atac"])):
@@ -254,6 +257,7 @@ def test_a_part_of_cells_on_disk_is_filtered_as_in_memory(part_on_disk, simulate
             assert (found[modality].X != expected[modality].X).nnz == 0
 
 
+@pytest.mark.slow
 def test_nothing_is_added_to_a_part_of_cells_on_disk(part_on_disk, simulated, refused):
     model = scmvp.SCMVP(simulated, n_clusters=3)
     for call, name in (
@@ -322,6 +326,7 @@ def test_one_matrix_of_all_modalities_is_counted_once(simulated, tmp_path, kind)
         assert bytes_in_memory(path) == n_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["h5mu", "zarr", "folder"])
 def test_columns_are_those_in_memory(simulated, tmp_path, kind):

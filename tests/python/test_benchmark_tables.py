@@ -22,6 +22,7 @@ def tables(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_the_page_of_tables_is_made_of_the_csv_files(tables):
     page = (ROOT / "docs" / "benchmark-tables.md").read_text(encoding="utf-8")
     assert tables.page(ROOT / "docs") == page, "run make figures"

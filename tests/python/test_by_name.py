@@ -207,6 +207,7 @@ def equal(found: pd.DataFrame, wanted: pd.DataFrame, cells: pd.Index) -> None:
     pd.testing.assert_frame_equal(found, wanted, rtol=2e-3, atol=2e-4, check_categorical=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", some_slow)
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
 def test_functions_of_a_fitted_model(verb, form, cells, forms, model, truth, tmp_path):
@@ -302,6 +303,7 @@ def test_values_of_other_cells_are_refused(cells, model, refused):
     model.differential_expression(cells, groupby=numbered, genes=model.genes[:2])
 
 
+@pytest.mark.slow
 def test_labels_that_look_alike_are_one_group(cells, model):
     half = np.arange(cells.n_obs) % 2
     tables = [
@@ -377,6 +379,7 @@ def test_old_and_new_mudata_options_give_the_same(cells, forms, model):
     equal(found, named(model.get_latent_representation(cells), cells), cells.obs_names)
 
 
+@pytest.mark.slow
 def test_a_label_that_the_whole_lacks_is_not_taken_from_a_modality(cells, model, tmp_path):
     some = cells.copy()
     levels = ["Type03", "Type02", "Type01"]

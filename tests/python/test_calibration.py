@@ -128,6 +128,7 @@ def test_pairs_that_are_not_known_get_the_weights_of_all_that_are(case):
     assert applied.attrs["weights"] == weights
 
 
+@pytest.mark.slow
 def test_known_peaks_are_matched_in_any_spelling(case):
     links, linked, _ = case
     listed = links.loc[linked, ["gene", "peak"]]
@@ -179,6 +180,7 @@ def test_ranges_stand_for_the_peaks_that_they_overlap(case):
     assert 100 < len(of_link) < len(tested) < len(links)
 
 
+@pytest.mark.slow
 def test_a_gene_whose_known_range_is_on_no_peak_is_learned_from_as_by_name(case):
     links, linked, _ = case
     listed = links.loc[linked & (links.index < 8000), ["gene", "peak"]]
@@ -225,6 +227,7 @@ def test_groups_have_factors_of_their_own(case):
     assert weight > 0 and (result["calibrated"][~of_a] < result["calibrated"][of_a]).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

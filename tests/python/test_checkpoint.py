@@ -156,6 +156,7 @@ def test_the_checkpoint_of_another_training_is_refused(cells, tmp_path, refused)
     assert file.read_bytes() == state
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_other_batches_is_refused(cells, tmp_path, refused):
     file, cells = tmp_path / "state", cells.copy()
     donor = np.resize(["a", "b"], cells.n_obs)
@@ -174,6 +175,7 @@ def test_the_checkpoint_of_other_batches_is_refused(cells, tmp_path, refused):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_counts_in_another_place_is_refused(cells, tmp_path, refused):
     """From memory and from disk, and in each number of processes, minibatches are other ones."""
     file, stored = tmp_path / "state", tmp_path / "cells.h5mu"
@@ -227,6 +229,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(cells, tmp_path, refused, conte
     refused(train, "cannot be read as a checkpoint (Permission denied)", "name another file")
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_may_be_deleted(cells, tmp_path, refused):
     file = tmp_path / "state"
     cut_after(SCMVP(cells, n_clusters=3), 1, file)
@@ -240,6 +243,7 @@ def test_a_damaged_checkpoint_may_be_deleted(cells, tmp_path, refused):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("foreign", [False, True])
 def test_two_trainings_with_one_checkpoint(cells, tmp_path, foreign):
     """The file stays that of the first one to write it; the other one says once that it has none.
@@ -268,6 +272,7 @@ def test_two_trainings_with_one_checkpoint(cells, tmp_path, foreign):
     assert file.read_bytes() == theirs
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_kept_can_be_deleted(cells, tmp_path):
     file = tmp_path / "state"
     model = SCMVP(cells, n_clusters=3)

@@ -68,6 +68,7 @@ def table(path: Path) -> tuple[list[str], list[list[str]]]:
 # ---- fit
 
 
+@pytest.mark.slow
 def test_fit_writes_what_other_programs_read(fitted, cells):
     assert sorted(path.name for path in fitted.iterdir()) == sorted(FIT_OUTPUTS)
     names = list(anndata.read_h5ad(cells / "rna.h5ad").obs_names)
@@ -111,6 +112,7 @@ def test_the_same_seed_gives_the_same_files(fitted, cells, tmp_path):
     assert (other / "latent.csv").read_bytes() != (fitted / "latent.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_fit_says_what_it_reads_and_how_far_it_is(cells, tmp_path, capsys):
     pytest.importorskip("torch")
     assert cli.main(["fit", str(cells), "--out", str(tmp_path / "out"), *FIT]) == 0
@@ -209,6 +211,7 @@ def test_interrupted_fit_writes_its_best_state(cells, tmp_path):
 # ---- embed, impute, info
 
 
+@pytest.mark.slow
 def test_embed_repeats_the_fit_and_follows_the_order_of_the_input(fitted, cells, tmp_path):
     out = tmp_path / "latent.csv"
     assert cli.main(["embed", str(fitted / "model"), str(cells), "--out", str(out)]) == 0
@@ -239,6 +242,7 @@ def test_embed_from_one_modality(fitted, cells, tmp_path, modality):
     assert len(table(out)[1]) == 150
 
 
+@pytest.mark.slow
 def test_impute_chosen_features_and_cells(fitted, cells, tmp_path):
     (tmp_path / "genes.txt").write_text("Gene0003\nGene0001\n\n")
     names = [row[0] for row in table(fitted / "latent.csv")[1]]

@@ -190,6 +190,7 @@ def model(simulated):
     return scmvp.SCMVP(simulated, n_clusters=3).train(max_epochs=2, threads=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["counts", "raw"])
 def test_a_query_is_refused_with_how_to_get_its_counts(simulated, refused, model, where):
     adata = normalized(simulated, where)
@@ -342,6 +343,7 @@ def test_a_model_of_one_anndata(both, simulated, model, tmp_path):
         assert (filtered[name].X != wanted[name].X).nnz == 0
 
 
+@pytest.mark.slow
 def test_modalities_of_different_cells_are_refused(simulated, tmp_path, refused, capsys):
     apart = MuData({name: simulated[name] for name in ("rna", "atac")}, axis=1)
     assert apart.n_obs == 2 * simulated.n_obs
@@ -427,6 +429,7 @@ def test_features_of_other_types_in_a_file_of_one_modality(pair_folder, simulate
         )
 
 
+@pytest.mark.slow
 def test_modalities_that_are_neither_are_said(simulated, tmp_path):
     parts = {"rna": simulated["rna"], "atac": simulated["atac"], "crispr": simulated["rna"][:, :3]}
     mdata = MuData({name: adata.copy() for name, adata in parts.items()})

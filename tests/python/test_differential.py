@@ -157,6 +157,7 @@ def fitted(simulated):
     return scmvp.SCMVP(simulated, n_clusters=3, min_cells=5).train(max_epochs=4, threads=1)
 
 
+@pytest.mark.slow
 def test_table_of_the_model(fitted, simulated, usable):
     table = fitted.differential_expression(simulated, groupby="cell_type", n_samples=3)
     assert list(table) == list(differential.COLUMNS)
@@ -215,6 +216,7 @@ def test_features_that_are_named_twice_are_tested_once(fitted):
     pd.testing.assert_frame_equal(again, table)
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_absent_features(fitted, simulated):
     """The others have the effects that they have when the absent ones are counted as zero."""
     absent = list(fitted.genes[[1, 4]])
@@ -437,6 +439,7 @@ def test_the_plain_way(fitted, simulated):
     assert (simulated["rna"].var["marker_of"][top].str.contains("Type03")).mean() >= 0.6
 
 
+@pytest.mark.slow
 def test_small_groups_on_the_command_line(fitted, pair_folder, tmp_path, capsys):
     fitted.save(tmp_path / "model")
     labels, out = tmp_path / "labels.csv", tmp_path / "table.csv"

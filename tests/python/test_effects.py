@@ -109,6 +109,7 @@ def test_an_effect_that_no_other_feature_has_is_found():
     assert np.delete(found.prob, 7).max() < 0.1
 
 
+@pytest.mark.slow
 def test_weights_are_where_em_ends_from_any_start():
     rng = np.random.default_rng(3)
     x = np.where(rng.random(400) < 0.6, 0, rng.normal(1, 1, 400))
@@ -167,6 +168,7 @@ def test_few_cells_borrow_the_dispersion_of_each_feature():
     assert calls <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 5, 10, 20])
 @pytest.mark.parametrize("deep", [10, 50, 100, "one gene"])
 def test_one_deep_cell_of_a_small_group_makes_no_gene_differ(n, deep):
@@ -185,6 +187,7 @@ def test_one_deep_cell_of_a_small_group_makes_no_gene_differ(n, deep):
     assert np.flatnonzero(calls).tolist() == [7] * (deep == "one gene")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mean", "n"), [(0.02, 10), (0.1, 5), (1.0, 20)])
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_the_typical_effect_of_rare_features_is_unbiased(mean, n, shift):
@@ -236,6 +239,7 @@ def test_the_typical_effect_is_where_the_likelihood_is_largest():
     assert found == pytest.approx(best, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_error_of_the_typical_effect_is_that_of_repetitions():
     rng = np.random.default_rng(3)
     rate, found = rng.gamma(1, 1, 400), []

@@ -43,6 +43,7 @@ def last_line(result) -> str:
     return result.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @needs_signals
 def test_an_interrupt_leaves_nothing_and_says_so(cells, tmp_path, monkeypatch):
     at(monkeypatch, "write_history")
@@ -89,6 +90,7 @@ def test_an_interrupted_training_says_how_it_goes_on(cells, tmp_path, monkeypatc
     assert run(*fit, "--overwrite").returncode == 0 and not state.exists()
 
 
+@pytest.mark.slow
 @needs_signals
 def test_an_interrupted_report_does_not_deny_the_results(cells, tmp_path, monkeypatch):
     def interrupted(*_, **__):
@@ -102,6 +104,7 @@ def test_an_interrupted_report_does_not_deny_the_results(cells, tmp_path, monkey
     assert (out / "latent.csv").exists() and not (out / "report.html").exists()
 
 
+@pytest.mark.slow
 @needs_signals
 def test_termination_is_an_interrupt_of_another_status(cells, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
@@ -134,6 +137,7 @@ def process(*arguments: str, code: str = "") -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 @needs_signals
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("how", ["module", "script"])
@@ -148,6 +152,7 @@ def test_a_signal_during_the_imports_ends_in_one_line(tmp_path, how, number):
     assert (started.returncode, said) == (128 + number, "scmvp: interrupted\n")
 
 
+@pytest.mark.slow
 @needs_signals
 def test_an_interrupt_within_exec_does_not_decide_how_python_ends(tmp_path):
     """As while a library runs a text: Python would end `-m` by SIGINT, whatever the status."""
@@ -208,6 +213,7 @@ def test_messages_that_cannot_be_written_are_dropped(cells, tmp_path, arguments,
         assert len(scmvp.read(out)) == 90
 
 
+@pytest.mark.slow
 def test_a_fit_is_kept_where_its_messages_are_lost(cells, tmp_path):
     class Full(io.StringIO):
         def write(self, text: str) -> int:
@@ -225,6 +231,7 @@ def test_a_fit_is_kept_where_its_messages_are_lost(cells, tmp_path):
 # ---- memory and devices
 
 
+@pytest.mark.slow
 def test_memory_that_pytorch_does_not_get_is_one_sentence(cells, tmp_path, monkeypatch):
     """As on the CPU, as on a GPU; other errors of a run stay as they are."""
     torch = pytest.importorskip("torch")
@@ -248,6 +255,7 @@ def test_memory_that_pytorch_does_not_get_is_one_sentence(cells, tmp_path, monke
         run(*fit)
 
 
+@pytest.mark.slow
 def test_a_model_without_memory_is_not_damaged(cells, tmp_path, monkeypatch):
     scmvp.SCMVP(scmvp.read(cells), n_clusters=2).train(max_epochs=1).save(tmp_path / "model")
 
@@ -259,6 +267,7 @@ def test_a_model_without_memory_is_not_damaged(cells, tmp_path, monkeypatch):
     assert_refused(run(*embed), "not enough memory (72 GB)")
 
 
+@pytest.mark.slow
 def test_a_device_that_cannot_compute_is_one_sentence(cells, tmp_path):
     for device in ("meta", "nothing", ""):
         fit = ("fit", cells, "--out", tmp_path / "out", *FIT, "--quiet", "--device", device)

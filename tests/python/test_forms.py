@@ -35,6 +35,7 @@ def scanpys_own(adata):
     return sc.get.rank_genes_groups_df(adata, None)
 
 
+@pytest.mark.slow
 def test_columns_are_those_of_scanpy(tested, adata):
     ours, theirs = tested(form="scanpy"), scanpys_own(adata)
     assert list(ours) == list(theirs)
@@ -69,6 +70,7 @@ def test_numbers_and_order_follow_from_the_table(tested):
     assert called.sum() == table["is_de"].sum()
 
 
+@pytest.mark.slow
 def test_features_that_are_higher_in_both_forms(tested):
     table, ours = tested(only_pos=True), tested(only_pos=True, form="scanpy")
     assert list(ours["names"]) == list(table["feature"])
@@ -76,6 +78,7 @@ def test_features_that_are_higher_in_both_forms(tested):
     assert (ours["scores"] >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "scanpy"])
 def test_scanpy_finds_the_table_in_uns_and_draws_it(tested, adata, form, tmp_path):
     sc = pytest.importorskip("scanpy")

@@ -60,6 +60,7 @@ def by_loop(peak: str, gene: pd.Series, method: str) -> float:
     return float(places[0] <= high and places[-1] >= low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["body", "decay"])
 def test_sums_are_those_of_a_plain_loop(method):
     adata, genes = peaks_and_genes()
@@ -165,6 +166,7 @@ def test_what_cannot_be_used_is_refused():
         scmvp.gene_activity(adata, genes)
 
 
+@pytest.mark.slow
 @QUIET
 def test_a_model_sums_what_it_decodes():
     mdata = scmvp.simulate(n_cells=120, n_genes=150, n_peaks=300, n_types=3, seed=2)

@@ -50,6 +50,7 @@ SLOWER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pair", *SLOWER])
 def test_genes_of_one_symbol_are_matched_by_id(repeated, fitted, tmp_path, kind):
     expected = scmvp.SCMVP.load(fitted).get_latent_representation(scmvp.read(tmp_path / "fitted"))

@@ -276,6 +276,7 @@ def test_truncated_names(ten_x, tmp_path, refused):
     refused(lambda: scmvp.read(folder), "barcodes.tsv.gz", "truncated")
 
 
+@pytest.mark.slow
 def test_values_that_are_not_counts_are_left_to_the_checks(pair_folder, simulated):
     rna = simulated["rna"].copy()
     rna.X.data = rna.X.data * 0.5
@@ -329,6 +330,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(ten_x, tmp_path):
     assert list(read_bed(tmp_path / "peaks.bed").chrom) == ["chr1"]
 
 
+@pytest.mark.slow
 def test_a_misnamed_file_is_read_for_what_it_is(simulated, ten_x, tmp_path, refused):
     simulated.write_h5mu(tmp_path / "cells.h5ad")
     simulated["rna"].write_h5ad(tmp_path / "rna.h5mu")
@@ -362,6 +364,7 @@ def _as_type(path, simulated, vectors, kind):
     return rna.X
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("layer", ["X", "counts", "raw"])
 @pytest.mark.parametrize("vectors", [["indices"], ["indptr"], ["data", "indices", "indptr"]])
@@ -386,6 +389,7 @@ def test_numbers_that_scipy_lacks_stay_on_disk(simulated, tmp_path, refused, kin
     assert (scmvp.read(path, backed=True).rna[:] != counts).nnz == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_zarr_may_have_a_name_in_capitals(simulated, tmp_path):
     simulated.write_zarr(tmp_path / "CELLS.ZARR")

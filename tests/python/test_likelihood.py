@@ -74,6 +74,7 @@ def test_value_and_gradients_are_those_of_the_shares(family, pool, counts):
             torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_finite_differences(family, counts):
     h, output, parameter, scoring = parts()

@@ -129,6 +129,7 @@ def test_the_mixture_finds_known_densities():
         assert np.median(found.ratio[near]) == pytest.approx(true, rel=0.35)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reach", [500_000, 100_000, 5_000])
 def test_the_rate_holds_where_links_do_not_follow_the_contacts(reach):
     rng = np.random.default_rng(4)

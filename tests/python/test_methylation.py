@@ -133,6 +133,7 @@ def test_the_correlation_of_positions_is_found(concentration):
     assert levels.intraclass_correlation(m, n) == pytest.approx(1 / (1 + concentration), rel=0.1)
 
 
+@pytest.mark.slow
 def test_scores_are_sums_of_residuals_of_effective_counts(truth, kind):
     methylated, covered = counts_of(truth[kind], 1.5, 15, 3)
     names = np.arange(300).astype(str), np.arange(N_REGIONS).astype(str)
@@ -163,6 +164,7 @@ def test_scores_are_sums_of_residuals_of_effective_counts(truth, kind):
     assert noise.std(0).mean() == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.slow
 def test_reconstructed_scores_are_those_of_many_counts(truth):
     names = np.arange(300).astype(str), np.arange(N_REGIONS).astype(str)
     kind = np.arange(300) % 3
@@ -291,6 +293,7 @@ def test_batches_are_removed_from_the_levels(truth):
 # ---- differences
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_batches", [1, 2])
 def test_the_profile_likelihood_is_the_largest_one_for_each_effect(n_batches):
     rng = np.random.default_rng(0)
@@ -344,6 +347,7 @@ def test_the_correlation_of_positions_is_unbiased_for_any_coverage(coverages, rh
     assert found == pytest.approx(rho, abs=0.01 + 0.02 * rho)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deep", [1, 50])
 def test_unequal_coverage_of_a_small_group_makes_no_region_differ(deep):
     rng = np.random.default_rng(0)
@@ -361,6 +365,7 @@ def test_unequal_coverage_of_a_small_group_makes_no_region_differ(deep):
         assert not (posterior.q_values(found.prob) <= 0.05).any()
 
 
+@pytest.mark.slow
 def test_effective_counts_have_the_variance_of_the_proportion():
     """Over many draws, the variance of a group's level is p (1 - p) by its effective counts."""
     rng = np.random.default_rng(0)

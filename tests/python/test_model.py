@@ -130,6 +130,7 @@ def test_training_improves_the_held_out_elbo(longer):
     assert longer.summary()["elbo"] > elbo[0] + 1
 
 
+@pytest.mark.slow
 def test_history_has_one_row_for_each_epoch(model):
     assert all(len(values) == 4 for values in model.history.values())
     assert model.history["phase"] == ["warm-up", "mixture", "mixture", "annealing"]
@@ -172,6 +173,7 @@ def test_few_cells_of_few_counts_do_not_end_in_one_cluster(longer):
 # ---- the same again
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_latent(mdata, model):
     again = SCMVP(mdata, n_clusters=3).train(**QUICK)
     other = SCMVP(mdata, n_clusters=3).train(**QUICK, seed=1)
@@ -743,6 +745,7 @@ EARLIER = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["default", pytest.param("paper", marks=pytest.mark.slow)])
 def test_tensors_of_earlier_models_are_known_by_their_names(preset, mdata, tmp_path):
     model = SCMVP(mdata, n_clusters=3, preset=preset).train(**QUICK)

@@ -296,6 +296,7 @@ def fitted():
     return mdata, model, table
 
 
+@pytest.mark.slow
 @QUIET
 def test_a_model_sums_what_it_decodes(fitted):
     mdata, model, table = fitted

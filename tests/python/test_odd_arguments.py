@@ -159,6 +159,7 @@ def test_a_group_named_twice_is_tested_once(mdata, model):
     pd.testing.assert_frame_equal(twice, once)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backed", [False, True])
 def test_a_layer_of_a_modality_that_is_not_there(mdata, tmp_path, refused, backed):
     """Of RNA and of proteins alike."""

@@ -77,6 +77,7 @@ def write(kind: str, mdata: MuData, modality: str, folder):
 ROW_BY_ROW = ("untyped h5ad", "typed h5ad", "zarr", "folder", "h5mu", "10x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", PAIR)
 @pytest.mark.parametrize("kind", [*ROW_BY_ROW, "features.tsv", "genes.tsv", "peaks.bed"])
 @pytest.mark.filterwarnings("ignore::scmvp.errors.InputNote")
@@ -133,6 +134,7 @@ def test_only_the_modalities_that_are_asked_for_are_read(simulated, ten_x, tmp_p
     refused(lambda: scmvp.read(paths[0], modalities="atak"), "'atak'", "known are 'rna'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backed", ["yes", "no"])
 def test_a_fit_needs_both_or_a_word(simulated, tmp_path, capsys, backed):
     path = write("10x", simulated, "rna", tmp_path)
@@ -166,6 +168,7 @@ def folder(simulated, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", PAIR)
 @pytest.mark.parametrize("kind", ["untyped h5ad", "h5mu", "10x"])
 def test_the_command_line_embeds_cells_of_one_modality(folder, simulated, tmp_path, kind, modality):
@@ -345,6 +348,7 @@ def test_fragments_of_samples_without_peaks_are_not_asked_for(tmp_path, capsys):
         scmvp.read_samples(paths, fragments=files, mosaic=True)
 
 
+@pytest.mark.slow
 def test_methylation_without_x_joins_the_samples(simulated, tmp_path):
     covered = sp.csr_matrix(np.random.default_rng(0).poisson(3.0, (240, 20)).astype(np.float32))
     paths = {}
@@ -371,6 +375,7 @@ def test_one_sample_that_is_given_as_two_is_told(simulated, tmp_path):
     assert joined.n_obs == 480
 
 
+@pytest.mark.slow
 def test_proteins_of_some_samples_join_a_mosaic(simulated, tmp_path):
     paths = {}
     for name, part in (("a", simulated[:120]), ("b", simulated[120:])):

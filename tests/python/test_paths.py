@@ -70,6 +70,7 @@ COMMANDS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", COMMANDS)
 def test_what_is_read_is_not_replaced(place, monkeypatch, case):
     monkeypatch.chdir(place)
@@ -78,6 +79,7 @@ def test_what_is_read_is_not_replaced(place, monkeypatch, case):
     assert contents(place) == before
 
 
+@pytest.mark.slow
 def test_fragments_and_peaks_are_not_replaced(place, monkeypatch):
     monkeypatch.chdir(place)
     for name in ("fragments.tsv", "peaks.h5mu", "own.h5mu"):
@@ -115,6 +117,7 @@ def test_the_home_folder_is_known_by_its_sign(tmp_path, monkeypatch, refused):
     assert endings._stamp(Namespace(out="~nobody-there/x")) is None
 
 
+@pytest.mark.slow
 def test_a_model_in_the_home_folder(place, monkeypatch):
     monkeypatch.setenv("HOME", str(place))
     expected = scmvp.SCMVP.load(place / MODEL)
@@ -129,6 +132,7 @@ def test_a_model_in_the_home_folder(place, monkeypatch):
         scmvp.SCMVP.load("~/saved")
 
 
+@pytest.mark.slow
 def test_a_zarr_is_not_written_into(place, monkeypatch):
     pytest.importorskip("zarr")
     monkeypatch.chdir(place)
@@ -138,6 +142,7 @@ def test_a_zarr_is_not_written_into(place, monkeypatch):
     assert_refused(run("fit", "cells.zarr", *FIT, "--out", "cells.zarr/new"), "would replace")
 
 
+@pytest.mark.slow
 def test_what_is_not_read_is_replaced(place, monkeypatch):
     """Also beside what is read: the usual output of a command, and its second run."""
     monkeypatch.chdir(place)
@@ -148,6 +153,7 @@ def test_what_is_not_read_is_replaced(place, monkeypatch):
         assert run(*embed).returncode == 0
 
 
+@pytest.mark.slow
 def test_counts_left_on_disk_are_not_replaced_from_python(place, refused):
     path = place / "cells.h5mu"
     before, on_disk = path.read_bytes(), scmvp.read(path, backed=True)
@@ -189,6 +195,7 @@ def test_a_checkpoint_has_a_place_of_its_own(place, monkeypatch):
     assert contents(place) == before
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_kill_do_not_stop_a_fit(place, monkeypatch):
     monkeypatch.chdir(place)
     fit = ("fit", "cells.h5mu", *FIT, "--quiet", "--out", "result", "--overwrite")

@@ -107,6 +107,7 @@ def test_filter_of_one_modality_beside_another(simulated, refused, capsys, name,
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_filter_keeps_what_it_does_not_filter(simulated, refused, tmp_path):
     order = np.random.default_rng(0).permutation(240)
     receptors = AnnData(np.ones((240, 2)), obs=pd.DataFrame(index=simulated.obs_names))

@@ -153,6 +153,7 @@ def test_proteins_of_a_type_are_called(cells, model):
     assert called[own].mean() > 0.95 and own.mean() > 0.5 and not called[~own].any()
 
 
+@pytest.mark.slow
 def test_fold_changes_of_proteins_are_relative_to_the_background():
     """Types have 14, 6 and 4 of the proteins, and one has 1.5 times the counts of all."""
     rng = np.random.default_rng(1)
@@ -422,6 +423,7 @@ def test_a_query_that_lacks_a_modality_is_the_same_from_disk(cells, model, has, 
             np.testing.assert_allclose(found, truth[order], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_cells_that_share_no_modality_with_the_model_are_refused(cells, refused):
     pair = MuData({"rna": cells["rna"], "atac": cells["atac"]})
     model = scmvp.SCMVP(pair, n_clusters=2).train(max_epochs=2, threads=1, progress=False)

@@ -48,6 +48,7 @@ def test_sums_are_those_of_the_cells(cells, modality):
     assert not {"type", "cell_type", "library_size"} & set(found.obs)
 
 
+@pytest.mark.slow
 def test_cells_go_by_name(cells, tmp_path):
     truth = scmvp.pseudobulk(cells, "donor", "type", "atac", min_cells=1)
 

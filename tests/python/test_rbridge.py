@@ -631,6 +631,7 @@ def test_peaks_have_the_same_names_in_r():
     assert tuple(re.findall('"([a-z]+)"', told[1])) == ATAC.spellings
 
 
+@pytest.mark.slow
 @needs_r
 def test_the_shared_files_have_every_function_they_use():
     """Also those that only objects of packages need which are not installed here (Signac)."""

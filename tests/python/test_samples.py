@@ -129,6 +129,7 @@ def test_cells_have_their_sample_and_their_genes(runs, paths):
     assert mdata["rna"].var["gene_ids"].iloc[1] == "ENSG00000000001"
 
 
+@pytest.mark.slow
 def test_what_is_said(runs, paths):
     said = notes(lambda: scmvp.read_samples(paths))
     united = peaks_in(read(paths))
@@ -145,6 +146,7 @@ def test_what_is_said(runs, paths):
     assert not notes(lambda: scmvp.read_samples(paths, fragments=True))
 
 
+@pytest.mark.slow
 def test_names_of_samples_and_the_order_of_cells(runs, paths):
     mdata = read([*paths.values()])
     assert list(mdata.obs["sample"].cat.categories) == [*runs]
@@ -158,6 +160,7 @@ def test_names_of_samples_and_the_order_of_cells(runs, paths):
     assert list(named.obs["sample"].cat.categories) == ["b", "a"]
 
 
+@pytest.mark.slow
 def test_one_sample(paths):
     said = notes(lambda: scmvp.read_samples({"a": paths["donor1"]}))
     assert not said
@@ -167,6 +170,7 @@ def test_one_sample(paths):
     assert (mdata["atac"][:, alone["atac"].var_names].X != alone["atac"].X).nnz == 0
 
 
+@pytest.mark.slow
 def test_a_model_of_samples(paths):
     mdata = read(paths, fragments=True)
     model = scmvp.SCMVP(mdata, batch="sample", n_clusters=2, min_cells=1)
@@ -175,6 +179,7 @@ def test_a_model_of_samples(paths):
     assert model.cells.tolist() == mdata.obs_names.tolist()
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_walk_through(runs, tmp_path, monkeypatch):
     text = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
     code = text.split("## Several samples")[1].split("```\n")[1]
@@ -456,6 +461,7 @@ def test_cells_of_one_modality(paths, tmp_path, refused):
 # ---- fragments of each sample
 
 
+@pytest.mark.slow
 def test_files_of_fragments(paths, tmp_path, refused):
     files = {name: path / "atac_fragments.tsv.gz" for name, path in paths.items()}
     whole = read(paths, fragments=True)

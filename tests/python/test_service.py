@@ -73,6 +73,7 @@ def test_columns_of_every_type_become_columns_of_r():
     assert got["levels"].astype(object).tolist()[:2] == ["20", "3"]
 
 
+@pytest.mark.slow
 def test_the_verbs_around_a_model(tmp_path):
     service = Service()
     made = service.answer(

@@ -134,6 +134,7 @@ def test_other_methods_do_not_disturb_a_fit_in_another_thread(cells, tmp_path):
     assert np.array_equal(coming.result(), model.get_latent_representation())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_loading_and_scores_leave_the_random_numbers_of_the_caller(cells, tmp_path, preset):
     model = scmvp.SCMVP(cells, n_clusters=3, preset=preset).train(max_epochs=1, progress=False)

@@ -27,6 +27,7 @@ def test_shape_names_and_truth(simulated):
     assert paired.rna is rna.X
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", [0.2, 0.8])
 def test_batches_change_features_by_their_effect_and_keep_cells_in_their_order(effect):
     given = {"median_umi": 8000, "median_fragments": 8000, "ambient": 0.0}
@@ -206,6 +207,7 @@ def test_default_types_can_be_separated():
     assert adjusted_rand_score(mdata.obs["cell_type"], labels) > 0.8
 
 
+@pytest.mark.slow
 def test_written_and_read_back(tmp_path):
     mdata = scmvp.simulate(50, 60, 80, 2)
     mdata.write(tmp_path / "cells.h5mu")

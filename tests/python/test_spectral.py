@@ -106,6 +106,7 @@ def test_identical_cells_have_no_directions(counts):
     assert np.abs(scores(same, same, 3)).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_shrunk_noise_is_no_more_in_fitted_cells_than_in_others():
     """The leading directions of noise say much of the cells they come from, nothing of others."""
     rng = np.random.default_rng(2)

@@ -105,6 +105,7 @@ def distances(reference, which, cell):
     return to([reference[which == w].mean(0) for w in set(which)])[0], to(reference)[:15].mean()
 
 
+@pytest.mark.slow
 def test_p_values_are_those_of_brute_force_in_the_latent_of_the_query():
     """Another encoder places all cells elsewhere; a type that it keeps apart is recognized."""
     z, which = cells(300, 0)

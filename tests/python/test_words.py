@@ -41,6 +41,7 @@ def test_number_noun_and_verb_agree(n, cells, have, branches):
     assert count_of(n, "shared cell") == cells.replace("cell", "shared cell")
 
 
+@pytest.mark.slow
 def test_no_message_counts_without_the_helper():
     found = []
     for path in sorted(Path(scmvp.__file__).parent.rglob("*.py")):

@@ -109,6 +109,7 @@ def test_samples_are_right_on_average(family):
         assert (one - other).norm() < 0.1 * other.norm() + 1e-12
 
 
+@pytest.mark.slow
 def test_every_feature_is_drawn_as_often_as_it_should_be():
     totals = torch.rand(F, generator=torch.Generator().manual_seed(0))
     totals[:40] = 0.001

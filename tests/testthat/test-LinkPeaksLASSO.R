@@ -338,6 +338,7 @@ test_that("a ChromatinAssay with an annotation needs nothing else and keeps the 
 })
 
 test_that("imputed assays that merge() has taken the mark from are still imputed", {
+  skip_slow()
   case <- lasso_case()
   object <- SeuratObject::CreateSeuratObject(methods::as(case$rna, "CsparseMatrix"))
   open <- methods::as(case$peaks, "CsparseMatrix")

@@ -391,6 +391,7 @@ test_that("what cannot be correlated is refused, and what is advised works", {
 })
 
 test_that("what cannot be joined is refused, and what is advised works", {
+  skip_slow()
   object <- fitted_object()
   links <- some_links()
   run <- function(links, motifs = factor_motifs(), ...) {

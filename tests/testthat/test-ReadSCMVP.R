@@ -53,6 +53,7 @@ test_that("missing and damaged files are refused with the path", {
 })
 
 test_that("a file of one modality is an object, a query, or fitted on request", {
+  skip_slow()
   skip_without_core()
   folder <- write_pair()
   file <- file.path(folder, "rna.h5ad")

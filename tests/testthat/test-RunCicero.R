@@ -76,6 +76,7 @@ test_that("a window with peaks that are the same to the last digits is said", {
 })
 
 test_that("two workers and a BiocParallel back end give the same", {
+  skip_slow()
   case <- cicero_case("raw")
   one <- run_case(case, n.windows = 5, search = "extended")
   expect_identical(run_case(case, n.windows = 5, search = "extended", workers = 2), one)

@@ -6,6 +6,7 @@ skip_if_not_installed("igraph")
 spearman <- function(x, y) stats::cor(x, y, method = "spearman")
 
 test_that("points on a line have their order back, and a group's root is its tip", {
+  skip_slow()
   line <- line_points()
   first <- rownames(line$points)[which.min(line$place)]
   found <- RunDiffusionSCMVP(line$points, root = first)
@@ -131,6 +132,7 @@ test_that("what has no order is refused", {
 })
 
 test_that("a reduction of another kind is not replaced", {
+  skip_slow()
   object <- line_object()
   points <- SeuratObject::Embeddings(object, "scmvp")[, 1:2]
   colnames(points) <- c("UMAP_1", "UMAP_2")

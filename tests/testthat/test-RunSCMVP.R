@@ -76,6 +76,7 @@ test_that("imputed expression is on the scale of NormalizeData()", {
 })
 
 test_that("what is added works with Seurat's own functions", {
+  skip_slow()
   object <- fitted_object()
   expect_silent(gene <- SeuratObject::FetchData(object, "scmvprna_Gene1"))
   expect_identical(dim(gene), c(90L, 1L))
@@ -95,11 +96,13 @@ test_that("removing the RNA assay keeps the reduction", {
 })
 
 test_that("nothing is said and no warning given with verbose = FALSE", {
+  skip_slow()
   skip_without_core()
   expect_silent(quick_fit(paired_object(), max.epochs = 1, impute.peaks = peak_names[1]))
 })
 
 test_that("progress is shown and names the assays taken", {
+  skip_slow()
   skip_without_core()
   said <- testthat::capture_messages(quick_fit(paired_object(), max.epochs = 2, verbose = TRUE))
   expect_match(
@@ -110,6 +113,7 @@ test_that("progress is shown and names the assays taken", {
 })
 
 test_that("the same seed gives the same result, another seed another", {
+  skip_slow()
   first <- fitted_object()
   same <- quick_fit(paired_object(), impute = "none")
   other <- quick_fit(paired_object(), impute = "none", seed.use = 1)
@@ -119,6 +123,7 @@ test_that("the same seed gives the same result, another seed another", {
 })
 
 test_that("R's random numbers are not touched", {
+  skip_slow()
   skip_without_core()
   set.seed(7)
   before <- .Random.seed
@@ -147,6 +152,7 @@ test_that("the result is that of Python alone", {
 })
 
 test_that("cells keep their names when the order changes", {
+  skip_slow()
   skip_without_core()
   object <- paired_object()
   shuffled <- with_seed(5, sample(cell_names))
@@ -211,6 +217,7 @@ test_that("a second fit under the same name replaces the first, imputed assays i
 })
 
 test_that("names and keys taken by something else are refused before the fit", {
+  skip_slow()
   object <- paired_object()
   expect_refused(RunSCMVP(object, reduction.name = "ATAC"), "already the name of something else")
   expect_refused(RunSCMVP(object, reduction.name = "rna"), "key 'rna_' already belongs to 'RNA'")
@@ -273,6 +280,7 @@ test_that("a model.file is written in the end only, and used by ImputeSCMVP()", 
 })
 
 test_that("two matrices give the same fit as the Seurat object of them", {
+  skip_slow()
   skip_without_core()
   peaks <- atac_counts()[, rev(cell_names)]
   fit <- RunSCMVP(

@@ -1,4 +1,5 @@
 test_that("simulated cells carry their truth and repeat with the seed", {
+  skip_slow()
   skip_without_core()
   make <- function(seed) {
     SimulateSCMVP(n.cells = 60, n.genes = 100, n.peaks = 150, n.types = 3, seed = seed)

@@ -111,6 +111,7 @@ test_that("what cannot be transferred is refused", {
 })
 
 test_that("the latent of another model does not calibrate", {
+  skip_slow()
   object <- fitted_object()
   object$kind <- rep(c("a", "b", "c"), length.out = ncol(object))
   both <- quick_fit(object, reduction.name = "other", impute = "none", max.epochs = 1)

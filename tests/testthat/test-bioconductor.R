@@ -251,6 +251,7 @@ test_that("experiments that cannot be told apart, or are missing, are refused", 
 })
 
 test_that("an experiment without the assay of counts is not taken for one with counts", {
+  skip_slow()
   alone <- sce_with(rna_counts(), altExps = list(peaks = sce_with(atac_counts())))
   logged <- SingleCellExperiment::SingleCellExperiment(list(logcounts = as.matrix(rna_counts())))
   more <- alone

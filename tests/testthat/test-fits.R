@@ -181,6 +181,7 @@ test_that("latents that merge() has put together have no model, and that is said
 })
 
 test_that("clusters of another fit in the column of this one are told", {
+  skip_slow()
   fit <- fitted_object()
   expect_no_warning(grouping_columns(fit, "scmvp_cluster"))
   renamed <- fit
@@ -252,6 +253,7 @@ test_that("layers of Seurat 5 are joined where a merge has split them", {
 })
 
 test_that("what is left of the latent that a fit replaces is told", {
+  skip_slow()
   object <- fitted_object()
   object$scmvp_pseudotime <- object$scmvp_doublet_score <- 0
   again <- function(object) {
@@ -265,6 +267,7 @@ test_that("what is left of the latent that a fit replaces is told", {
 })
 
 test_that("counts of another assay than that of the fit are told", {
+  skip_slow()
   object <- fitted_object()
   test <- function(object) {
     DifferentialSCMVP(object, group.by = "half", ident.1 = "a", verbose = FALSE)
@@ -279,6 +282,7 @@ test_that("counts of another assay than that of the fit are told", {
 })
 
 test_that("an experiment beside a fit that was made on none has its counts in 'counts'", {
+  skip_slow()
   skip_if_not_installed("SingleCellExperiment")
   given <- function(assay, record, as = identity) {
     peaks <- sce_with(atac_counts())

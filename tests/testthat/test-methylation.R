@@ -1,4 +1,5 @@
 test_that("methylation of a Seurat object is a modality, and its levels are imputed", {
+  skip_slow()
   given <- fitted_with_methylation()
   object <- ImputeSCMVP(given$object, "methylation", verbose = FALSE)
   values <- layer_data(object, "scMVP_Methylation", "data")

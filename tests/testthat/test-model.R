@@ -71,6 +71,7 @@ test_that("a model that cannot be written whole is not there, and nothing is lef
 })
 
 test_that("a folder that holds another model by now is not taken for that of the object", {
+  skip_slow()
   skip_without_core()
   file <- tempfile()
   fit <- function(seed) {
@@ -117,6 +118,7 @@ test_that("saving says that the clusters of another level are not in the model",
 })
 
 test_that("functions say that the folder of a model is gone", {
+  skip_slow()
   skip_without_core()
   file <- tempfile()
   fit <- quick_fit(paired_object(), max.epochs = 1, impute = "none", model.file = file)

@@ -70,6 +70,7 @@ test_that("folds and covariates of cells are those of the cells", {
 })
 
 test_that("values of a MultiAssayExperiment that name no cells are refused", {
+  skip_slow()
   skip_if_not_installed("MultiAssayExperiment")
   mae <- mixed_object()
   along <- function(time) FeaturesAlongSCMVP(mae, pseudotime = time)

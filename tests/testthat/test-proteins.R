@@ -1,4 +1,5 @@
 test_that("proteins of a Seurat object are a third modality, imputed without background", {
+  skip_slow()
   skip_without_core()
   given <- cells_with_proteins()
   object <- given$object

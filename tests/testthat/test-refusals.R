@@ -114,6 +114,7 @@ test_that("names that are missing are refused, whatever holds the counts", {
 })
 
 test_that("features and cells without a name are refused", {
+  skip_slow()
   rna <- rna_counts()
   atac <- atac_counts()
   for (name in c(NA, "")) {
