@@ -195,6 +195,7 @@ def test_blocks_that_fail_leave_no_imputed_file(tmp_path):
     assert not [*tmp_path.iterdir()] and threading.active_count() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become someone else")
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_folder_one_may_not_write_to(all_jobs, tmp_path, name):

@@ -82,7 +82,6 @@ test_that("measured sums are counts of a Seurat assay, which can be normalized",
 })
 
 test_that("cells in which no peak was measured are told", {
-  skip_slow()
   peaks <- atac_counts()
   peaks[, 1:20] <- 0
   object <- quick_fit(paired_object(peaks), impute = "none")
@@ -98,6 +97,7 @@ test_that("cells in which no peak was measured are told", {
 })
 
 test_that("cells projected without peaks, or without genes, need coordinates of genes", {
+  skip_slow()
   fit <- fitted_object()
   rna <- ProjectSCMVP(fit, SeuratObject::CreateSeuratObject(rna_counts()), verbose = FALSE)
   no_peaks <- "^the object has no assay of peaks and so no gene annotation: give gene.coords"
