@@ -14,6 +14,12 @@ from contextlib import contextmanager
 import scipy.linalg  # noqa: F401 - its BLAS has to be loaded to be limited
 from threadpoolctl import threadpool_limits
 
+from .imports import undisturbed
+
+# Its OpenMP has to be loaded to be limited. What computations import from it is loaded here, too,
+# where an interrupt cannot leave it half imported.
+_SCIKIT_LEARN = ("sklearn.cluster", "sklearn.manifold", "sklearn.neighbors")
+
 
 def default_threads() -> int:
     """Half of the CPUs this process may use, 1 to 8.
@@ -34,8 +40,7 @@ def limited_threads(threads: int | None = None) -> Iterator[None]:
     Args:
         threads: Threads of PyTorch, where it is loaded; `default_threads()` when None.
     """
-    import sklearn.utils  # noqa: F401 - loads its OpenMP, which has to be limited, too
-
+    undisturbed(*_SCIKIT_LEARN)
     torch = sys.modules.get("torch")
     before = None if torch is None else torch.get_num_threads()
     with threadpool_limits(limits=1):  # also PyTorch's OpenMP: its own number comes after
