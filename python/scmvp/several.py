@@ -46,10 +46,11 @@ def read_samples(
 
     Cells are named '<sample>_<barcode>', and `obs['sample']` has their sample. Only counts, obs
     and var are kept. Genes are matched by name; a gene that is missing from a sample was not
-    measured there and is left out. Peaks that overlap by at least one base pair are merged into
-    one peak from the first start to the last end (`GenomicRanges::reduce` with `min.gapwidth = 0`,
-    with the 0-based starts and exclusive ends of 10x files); if all samples have the same peaks,
-    these are not changed. Notes report the numbers of features that were joined and left out.
+    measured there and is left out, and so is a gene with different ids (`var['gene_ids']`) in the
+    samples that have ids. Peaks that overlap by at least one base pair are merged into one peak
+    from the first start to the last end (`GenomicRanges::reduce` with `min.gapwidth = 0`, with the
+    0-based starts and exclusive ends of 10x files); if all samples have the same peaks, these are
+    not changed. Notes report the numbers of features that were joined and left out.
 
     The counts of merged peaks are added. If no peak was called in a sample at a position, its
     counts there are zero, although its cells may have fragments there. `fragments` counts these, so
