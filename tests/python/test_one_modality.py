@@ -189,6 +189,24 @@ def test_the_command_line_embeds_cells_of_one_modality(folder, simulated, tmp_pa
 
 
 @pytest.mark.slow
+def test_cells_are_not_embedded_from_a_modality_that_none_has(
+    folder, simulated, tmp_path, refused, capsys
+):
+    model, rna = scmvp.SCMVP.load(folder / "model"), simulated["rna"]
+    for cells in ((rna, None), MuData({"rna": rna.copy()})):
+        refused(
+            lambda cells=cells: model.get_latent_representation(cells, "atac"),
+            "none of 240 cells has ATAC counts", "in which ATAC was measured",
+        )  # fmt: skip
+    path, out = write("typed h5ad", simulated, "rna", tmp_path), tmp_path / "out.csv"
+    how = ["--modality", "atac", "--out", str(out), "--quiet"]
+    for backed in ("yes", "no"):
+        call = ["embed", str(folder / "model"), str(path), *how, "--backed", backed]
+        assert cli.main(call) == 2 and not out.exists()
+        assert "none of 240 cells has ATAC counts" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_other_verbs_take_cells_of_one_modality(folder, simulated, tmp_path):
     path = write("untyped h5ad", simulated, "rna", tmp_path)
     model = scmvp.SCMVP.load(folder / "model")

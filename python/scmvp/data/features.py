@@ -209,8 +209,12 @@ def counted_as_fitted(paired: Paired, insertions: bool) -> Paired:
 
 
 def warn_of_empty_rows(paired: Paired, modality: str) -> None:
-    """Warn of cells without any count in the modality from which they are embedded."""
-    empty = entries_of_cells(paired.counts[modality]) == 0
+    """Warn of cells without any count in the modality from which they are embedded.
+
+    Raises:
+        InputError: No cell has one.
+    """
+    empty = ~cells_with_counts(paired.counts[modality], modality)
     if empty.any():
         warnings.warn(
             f"{count_of(int(empty.sum()), 'cell', 'has', 'have')} no {label_of(modality)} count "
