@@ -1,6 +1,7 @@
 """Scores of peak-gene links beside those of other methods, against links that are known.
 
     python bench/cre/links.py [--seeds 0 1 2 3 4] [--data-folder FOLDER] [--results FILE.csv]
+                              [--no-r]
 
 Truth: links of simulated cells (`decay`: nearer peaks are linked more often, in proportion to
 contacts; `uniform`: at all distances up to 100 kb alike; in both, most genes have none, and other

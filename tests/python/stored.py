@@ -9,6 +9,7 @@ from pathlib import Path
 
 import scipy.sparse as sp
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from scmvp import storage
 from scmvp.data.matrices import DiskRows, StoredCsr
@@ -29,8 +30,14 @@ def on_disk(matrix: sp.csr_matrix) -> DiskRows:
 
 def rename_tensors(folder: Path, renamed: Callable[[str], str]) -> None:
     """Give the tensors of a saved model other names, as an earlier scmvp did."""
+    whole = load_file(folder / "weights.safetensors")
+    write_tensors(folder, {renamed(name): tensor for name, tensor in whole.items()})
+
+
+def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Replace the tensors of a saved model, whose JSON then says that they are its own."""
     file, about = folder / "weights.safetensors", folder / "model.json"
-    save_file({renamed(name): tensor for name, tensor in load_file(file).items()}, file)
+    save_file(tensors, file)
     info = json.loads(about.read_text())
     info["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     about.write_text(json.dumps(storage.signed(info)))

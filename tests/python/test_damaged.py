@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ import torch
 from conftest import TenX
 from damages import Damage, Kind, digest_of_cells, outside_compressed
 from safetensors.torch import load_file, save_file
-from stored import write_pair
+from stored import write_pair, write_tensors
 
 import scmvp
 from scmvp import SCMVP, cli, storage
@@ -519,13 +518,11 @@ def test_no_tensor_of_a_model_changes_unseen(root, small, model, tmp_path):
 
 def saving(tensors: dict, sign: bool = False) -> Callable[[Path], None]:
     def do(path: Path) -> None:
-        file = path / "weights.safetensors" if sign else path
         content = {key: value.clone() for key, value in tensors.items()}
-        save_file(content, file)
         if sign:
-            info = json.loads((path / "model.json").read_text())
-            info["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-            (path / "model.json").write_text(json.dumps(storage.signed(info)))
+            write_tensors(path, content)
+        else:
+            save_file(content, path)
 
     return do
 

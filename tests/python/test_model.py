@@ -746,7 +746,7 @@ EARLIER = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["default", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("preset", ["default", "paper"])
 def test_tensors_of_earlier_models_are_known_by_their_names(preset, mdata, tmp_path):
     model = SCMVP(mdata, n_clusters=3, preset=preset).train(**QUICK)
     model.save(tmp_path)

@@ -134,13 +134,19 @@ with_seurat_names <- function(reductions, there = character()) {
       "name of another one; rename it in obsm"
     )
   }
-  if (any(changed)) {
+  tell_changed("", given, named, "name", " of embeddings")
+  stats::setNames(reductions, named)
+}
+
+# That names have changed, and how: `word` and `of_what` say which.
+tell_changed <- function(place, given, now, word, of_what = "") {
+  changed <- which(now != given)
+  if (length(changed) > 0) {
     note(
-      "Seurat has changed ", count_of(sum(changed), "name"), " of embeddings (first: '",
-      given[changed][1], "' is now '", named[changed][1], "')"
+      place, "Seurat has changed ", count_of(length(changed), word), of_what, " (first: '",
+      given[changed[1]], "' is now '", now[changed[1]], "')"
     )
   }
-  stats::setNames(reductions, named)
 }
 
 seurat_assay <- function(part, chromatin) {
@@ -155,13 +161,7 @@ seurat_assay <- function(part, chromatin) {
   } else {
     new_assay(counts, version5 = !identical(part$class, "Assay"))
   }
-  changed <- which(rownames(assay) != names)
-  if (length(changed) > 0) {
-    note(
-      "assay '", part$name, "': Seurat has changed ", count_of(length(changed), "feature name"),
-      " (first: '", names[changed[1]], "' is now '", rownames(assay)[changed[1]], "')"
-    )
-  }
+  tell_changed(paste0("assay '", part$name, "': "), names, rownames(assay), "feature name")
   assay <- with_layers(assay, part)
   assay <- with_features(assay, part, c(part$added, if (use_signac) said_by_ranges(part$var)))
   key <- or_else(part$key, tolower(key_for(part$name)))

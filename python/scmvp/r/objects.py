@@ -5,7 +5,7 @@ What an object has and a MuData has no place for is in `uns['r_object']`, from w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,28 +230,29 @@ def reductions_of(
     Raises:
         InputError: One has an empty name.
     """
-    if any(PREFIX in part.obsm for part in (mdata, *(parts.values() if everywhere else ()))):
-        raise InputError(f"obsm['{PREFIX}'] has no name after '{PREFIX}', which R needs; rename it")
     record = as_dict(mdata.uns.get(RECORD, {})).get("reductions", {})
     found: dict[str, dict[str, Any]] = {}
-    for name, values in mdata.obsm.items():
-        if str(name).startswith(PREFIX):
-            short = str(name)[len(PREFIX) :]
-            matrix = _matrix(values)
-            known, outdated = _split_record(record.get(short, {}), matrix)
-            found[short] = {"values": matrix, **known}
-            if outdated:
-                note(
-                    f"obsm['{name}'] has other values than read_rds read, so it is written without "
-                    "the original loadings and standard deviations"
-                )
+    for name, matrix in _embeddings(mdata):
+        known, outdated = _split_record(record.get(name, {}), matrix)
+        found[name] = {"values": matrix, **known}
+        if outdated:
+            note(
+                f"obsm['{PREFIX}{name}'] has other values than read_rds read, so it is written "
+                "without the original loadings and standard deviations"
+            )
     for modality, adata in parts.items() if everywhere else ():
-        for name, values in adata.obsm.items():
-            if str(name).startswith(PREFIX):
-                short = str(name)[len(PREFIX) :]
-                short = f"{modality}_{short}" if short in found else short
-                found[short] = {"values": _matrix(values)}
+        for name, matrix in _embeddings(adata):
+            found[f"{modality}_{name}" if name in found else name] = {"values": matrix}
     return found
+
+
+def _embeddings(data: MuData | AnnData) -> Iterator[tuple[str, np.ndarray]]:
+    """Those in obsm by the name that they have in R."""
+    for name, values in data.obsm.items():
+        if name == PREFIX:
+            raise InputError(f"obsm['{name}'] has no name after '{name}', which R needs; rename it")
+        if str(name).startswith(PREFIX):
+            yield str(name)[len(PREFIX) :], _matrix(values)
 
 
 def _split_record(record: Mapping[str, Any], matrix: np.ndarray) -> tuple[dict, list[str]]:

@@ -243,9 +243,9 @@ def add_to_rds(
     if cells not in ("all", "shared"):
         raise InputError(f"cells must be 'all' or 'shared', not '{cells}'")
     target = writable(out, files_behind(mdata))
-    if not (is_mudata(mdata) or hasattr(mdata, "obs_names")):
-        raise InputError(f"add_to_rds takes a MuData or AnnData, not {type(mdata).__name__}")
     parts = dict(mdata.mod) if is_mudata(mdata) else {}
+    if not hasattr(mdata, "obs_names"):
+        raise InputError(f"add_to_rds takes a MuData or AnnData, not {type(mdata).__name__}")
     names = as_names(mdata.obs_names)
     if not len(names):
         raise InputError("mdata has no cells; give some")

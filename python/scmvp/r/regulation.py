@@ -319,13 +319,12 @@ def _coordinates(
 ) -> np.ndarray | None:
     """(cells, dims) float64 of `obsm`, for all cells of `data` or for those named."""
     refuse_on_disk(data)
-    obsm = getattr(data, "obsm", None)
-    if obsm is None and needed:
+    if needed and not hasattr(data, "obsm"):
         raise InputError(
             "a pair of AnnData has no coordinates of its cells; give a MuData with the latent in "
             f"obsm['{LATENT}']"
         )
-    obsm = {} if obsm is None else obsm
+    obsm = getattr(data, "obsm", {})
     if reduction not in obsm:
         if PREFIX + reduction in obsm:
             return _coordinates(data, PREFIX + reduction, dims, needed, cells)
